@@ -1,0 +1,91 @@
+# `make` lists what there is to do. Every command runs in $(VENV), whether or not it is active.
+
+# The Python that makes the virtual environment: 3.11 or newer.
+PYTHON ?= python3
+VENV ?= .venv
+# EXTRA_INDEX_URL: a package index to look into besides the usual one. With the address that
+# PyTorch's installation page gives for CPU, the smaller CPU build of torch is installed:
+#     make train EXTRA_INDEX_URL=<that address>
+# INDEX_URL: an index to use instead of the usual one (a mirror).
+EXTRA_INDEX_URL ?=
+INDEX_URL ?=
+# ARGS: added to the command of train, test, test-slow and bench:
+#     make train ARGS="algorithm.seed=3"
+ARGS ?=
+
+BIN := $(VENV)/bin
+# Quiet twice: errors only.
+PIP_INSTALL = $(BIN)/python -m pip install --quiet --quiet --no-input --disable-pip-version-check \
+	--constraint constraints.txt \
+	$(if $(INDEX_URL),--index-url "$(INDEX_URL)") \
+	$(if $(EXTRA_INDEX_URL),--extra-index-url "$(EXTRA_INDEX_URL)")
+# Both cores of a small machine; more workers cost more memory than they save time.
+PYTEST = $(BIN)/python -m pytest --numprocesses auto --maxprocesses 2
+
+# What was installed when: an empty file each, outdated by a change of the requirements.
+RUNTIME := $(VENV)/.installed-runtime
+DEV := $(VENV)/.installed-dev
+BENCH := $(VENV)/.installed-bench
+
+.PHONY: help install train test test-slow check format notebooks bench clean
+.DEFAULT_GOAL := help
+
+help: ## list the targets
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-10s  %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+
+install: $(RUNTIME) ## make $(VENV) and install the package with its dependencies
+
+train: $(RUNTIME) ## train PPO on CartPole; ARGS="algorithm.seed=3" changes the config
+	@$(BIN)/ppo-bbrl train configs/cartpole.yaml $(ARGS)
+
+test: check ## run the checks, then the tests
+	$(PYTEST) $(ARGS)
+
+test-slow: $(DEV) ## run the tests that take minutes
+	$(PYTEST) -m slow $(ARGS)
+
+check: $(DEV) ## lint, format, types, imports, notebooks up to date
+	$(BIN)/ruff check
+	$(BIN)/ruff format --check
+	$(BIN)/mypy
+	$(BIN)/lint-imports --no-logo
+	$(BIN)/python notebooks/build.py --check
+
+format: $(DEV) ## format the code and mend what the linter can mend
+	$(BIN)/ruff format
+	$(BIN)/ruff check --fix
+
+notebooks: $(DEV) ## generate the notebooks from notebooks/source
+	$(BIN)/python notebooks/build.py
+
+bench: $(BENCH) ## compare with Stable-Baselines3 on CartPole
+	$(BIN)/python benchmarks/learning_cartpole.py $(ARGS)
+
+clean: ## remove $(VENV) and caches; outputs/ stays
+	rm -rf "$(VENV)" build .hypothesis .import_linter_cache .mypy_cache .pytest_cache .ruff_cache
+	rm -rf src/*.egg-info
+	find src tests benchmarks notebooks -name __pycache__ -type d -prune -exec rm -rf {} + 2>/dev/null || true
+
+$(RUNTIME): pyproject.toml constraints.txt
+	@command -v "$(PYTHON)" >/dev/null || { \
+	  echo "$(PYTHON) not found; choose a Python 3.11 or newer: make PYTHON=python3.12 ..." >&2; exit 1; }
+	@"$(PYTHON)" -c 'import sys; sys.exit(sys.version_info < (3, 11))' || { \
+	  echo "ppo-bbrl needs Python 3.11 or newer, and $(PYTHON) is $$("$(PYTHON)" -V 2>&1 | cut -d" " -f2); choose another: make PYTHON=python3.12 ..." >&2; exit 1; }
+	@"$(PYTHON)" -c 'import ensurepip, venv' 2>/dev/null || { \
+	  echo "$(PYTHON) cannot make virtual environments: install its venv package (on Debian and Ubuntu: python3-venv)" >&2; exit 1; }
+	@echo "Installing into $(VENV); the first time takes some minutes, torch is large."
+	@"$(PYTHON)" -m venv "$(VENV)"
+	@# First pip and the build backend at their pinned versions, so that nothing unpinned builds.
+	@$(PIP_INSTALL) pip setuptools
+	@$(PIP_INSTALL) --no-build-isolation --editable .
+	@touch $@
+
+$(DEV): $(RUNTIME)
+	@echo "Installing what the checks and tests need."
+	@$(PIP_INSTALL) --no-build-isolation --editable '.[dev]'
+	@touch $@
+
+$(BENCH): $(RUNTIME)
+	@echo "Installing what the benchmarks compare with."
+	@$(PIP_INSTALL) --no-build-isolation --editable '.[bench]'
+	@touch $@

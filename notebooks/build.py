@@ -1,0 +1,205 @@
+"""Makes the student and the solution version of every notebook from its source.
+
+    python notebooks/build.py            writes what changed
+    python notebooks/build.py --check    writes nothing; exits 1 and names what is out of date
+
+A source is `source/NN_name.py`, a Python file whose cells start with `# %%`. Exercises are marked
+as nbgrader has it: the cell carries `nbgrader={"solution": true, "grade_id": ..., ...}`, and what
+the student shall write stands between `### BEGIN SOLUTION` and `### END SOLUTION`.
+"""
+
+import argparse
+import copy
+import hashlib
+import logging
+import re
+import sys
+from collections import Counter
+from pathlib import Path
+
+import jupytext
+import nbformat
+from nbformat import NotebookNode
+from nbgrader.preprocessors import (
+    CheckCellMetadata,
+    ClearHiddenTests,
+    ClearMarkScheme,
+    ClearSolutions,
+    ComputeChecksums,
+    LockCells,
+)
+from traitlets.config import Config
+
+STUB = "assert False, 'Not implemented yet'"
+
+# A region's delimiter in whatever spelling. nbgrader knows the exact one alone, and would hand the
+# solution to the students when a source says "Begin solution".
+DELIMITER = re.compile(
+    r"^\s*#*\s*(BEGIN|END) (SOLUTION|HIDDEN TESTS|MARK SCHEME)\s*$", re.IGNORECASE
+)
+
+# The same on every machine, whatever kernel the author used.
+NOTEBOOK_METADATA = {
+    "kernelspec": {"display_name": "Python 3", "language": "python", "name": "python3"},
+    "language_info": {"name": "python"},
+}
+
+# nbgrader logs an error, then raises it.
+QUIET = logging.getLogger("notebooks.build")
+QUIET.disabled = True
+
+
+class BuildError(Exception):
+    """A source that cannot be turned into notebooks; the message says where and why."""
+
+
+def read_source(path: Path) -> NotebookNode:
+    """The notebook that a source describes: no outputs, the same bytes at every reading."""
+    name = path.stem
+    try:
+        notebook: NotebookNode = jupytext.read(path, fmt="py:percent")
+    except Exception as error:  # whatever jupytext's parsers raise
+        raise BuildError(f"{path.name}: not a notebook source: {error}") from error
+
+    notebook.metadata = nbformat.from_dict(NOTEBOOK_METADATA)  # type: ignore[no-untyped-call]
+    notebook.nbformat, notebook.nbformat_minor = 4, 5
+
+    seen: Counter[str] = Counter()
+    for number, cell in enumerate(notebook.cells, start=1):
+        check_delimiters(cell.source, where=f"{path.name}, cell {number}")
+        # Not the cell's number: an inserted cell would then rename all that follow.
+        seen[cell.source] += 1
+        text = f"{name}\n{seen[cell.source]}\n{cell.source}"
+        cell.id = hashlib.sha256(text.encode()).hexdigest()[:16]
+        if cell.cell_type == "code":
+            cell.outputs, cell.execution_count = [], None
+    return notebook
+
+
+def check_delimiters(source: str, *, where: str) -> None:
+    """Raise if the regions of a cell are not opened and closed in nbgrader's own spelling."""
+    opened: str | None = None
+    for line in source.splitlines():
+        match = DELIMITER.match(line)
+        if match is None:
+            continue
+        verb, kind = match.groups()
+        expected = f"END {opened}" if opened else f"BEGIN {kind.upper()}"
+        if f"{verb} {kind}" != expected or "###" not in line:
+            raise BuildError(f"{where}: '### {expected}' expected, found '{line.strip()}'")
+        opened = None if opened else kind
+    if opened:
+        raise BuildError(f"{where}: '### END {opened}' is missing")
+
+
+def solution_version(source: NotebookNode) -> NotebookNode:
+    """The notebook filled in, to be read and run: without the marks of the exercises."""
+    notebook = copy.deepcopy(source)
+    for cell in notebook.cells:
+        cell.metadata.pop("nbgrader", None)
+        kept = [line for line in cell.source.split("\n") if not DELIMITER.match(line)]
+        cell.source = "\n".join(kept)
+    return notebook
+
+
+def student_version(source: NotebookNode, *, name: str) -> NotebookNode:
+    """The notebook to be filled in, by the steps of `nbgrader generate_assignment`.
+
+    Left out are those that need a course's database or header files; a course runs nbgrader itself.
+    """
+    notebook = copy.deepcopy(source)
+    config = Config()
+    config.ClearSolutions.code_stub = {"python": STUB}
+    resources: dict[str, object] = {}
+    for step in (
+        LockCells,
+        ClearSolutions,
+        CheckCellMetadata,
+        # Checksums come after it: they are those of the cells that the students get.
+        ClearHiddenTests,
+        ClearMarkScheme,
+        ComputeChecksums,
+    ):
+        try:
+            notebook, resources = step(config=config, log=QUIET).preprocess(notebook, resources)
+        except Exception as error:  # RuntimeError, ValueError or a step's own
+            reason = error.__context__ or error  # the general one hides the particular one
+            raise BuildError(f"{name}: {reason}") from error
+    return notebook
+
+
+def render(notebook: NotebookNode) -> str:
+    """The text of an .ipynb file, as Jupyter writes it."""
+    nbformat.validate(notebook)
+    text: str = nbformat.writes(notebook)  # type: ignore[no-untyped-call]
+    return text.rstrip("\n") + "\n"
+
+
+def generate(root: Path) -> dict[Path, str]:
+    """What every generated file under `root` should contain."""
+    files = {}
+    for path in sorted((root / "source").glob("*.py")):
+        source = read_source(path)
+        filename = f"{path.stem}.ipynb"
+        files[root / "solution" / filename] = render(solution_version(source))
+        files[root / "student" / filename] = render(student_version(source, name=path.name))
+    return files
+
+
+def stale(files: dict[Path, str]) -> list[Path]:
+    """The files that are missing or contain something else."""
+    return [
+        path
+        for path, text in files.items()
+        if not path.is_file() or path.read_bytes() != text.encode()
+    ]
+
+
+def orphans(root: Path, files: dict[Path, str]) -> list[Path]:
+    """The notebooks in the generated folders that no source stands behind."""
+    found = [*(root / "solution").glob("*.ipynb"), *(root / "student").glob("*.ipynb")]
+    return sorted(path for path in found if path not in files)
+
+
+def main(arguments: list[str] | None = None) -> int:
+    """The command line; returns the exit status."""
+    parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
+    parser.add_argument(
+        "--check", action="store_true", help="write nothing; exit 1 and name what is out of date"
+    )
+    parser.add_argument(
+        "--root",
+        type=Path,
+        default=Path(__file__).parent,
+        metavar="FOLDER",
+        help="the folder that holds source/, student/ and solution/ (default: this script's)",
+    )
+    options = parser.parse_args(arguments)
+    root: Path = options.root
+
+    try:
+        files = generate(root)
+    except BuildError as error:
+        print(error, file=sys.stderr)
+        return 1
+
+    if not files:
+        print(f"no notebook sources in {root / 'source'}")
+    outdated = stale(files)
+    for path in outdated:
+        if options.check:
+            print(f"{path}: out of date; run `make notebooks`", file=sys.stderr)
+        else:
+            path.parent.mkdir(parents=True, exist_ok=True)
+            path.write_bytes(files[path].encode())
+            print(f"wrote {path}")
+    # Not deleted here: it might be a student's work saved under a new name.
+    lost = orphans(root, files)
+    for path in lost:
+        print(f"{path}: no source; delete it, or move it elsewhere", file=sys.stderr)
+
+    return 1 if lost or (options.check and outdated) else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
