@@ -1,0 +1,114 @@
+"""Advantages: pure functions of tensors, aligned on transitions.
+
+Everywhere `[T, B]` means T transitions of B environments. Transition t leads from row t to row
+t+1 of a workspace: `value[t]` comes from row t; `reward[t]`, `next_value[t]`, `terminated[t]`
+and `done[t]` from row t+1.
+"""
+
+import torch
+from torch import Tensor
+
+
+def gae(
+    *,
+    reward: Tensor,
+    value: Tensor,
+    next_value: Tensor,
+    terminated: Tensor,
+    done: Tensor,
+    discount_factor: float,
+    gae_lambda: float,
+) -> Tensor:
+    r"""Generalised advantage estimation.
+
+    .. math::
+        \delta_t &= r_t + \gamma (1 - \text{terminated}_t) V(s_{t+1}) - V(s_t) \\
+        A_t &= \delta_t + \gamma \lambda (1 - \text{done}_t) A_{t+1}
+
+    Source: Schulman et al., "High-Dimensional Continuous Control Using Generalized Advantage
+    Estimation" (2016), equation 16. The paper knows no time limits; here two masks keep them
+    apart. `terminated` stops the bootstrap: nothing comes after a terminal state. `done`
+    (terminated *or* truncated) cuts the trace: what comes after it belongs to another episode.
+
+    The step that autoreset writes after `done` (final observation to reset observation) is not a
+    transition. Its result here is finite and reaches no other entry; callers mask it.
+
+    Args:
+        reward: `[T, B]`, float.
+        value: `[T, B]`, V(s_t).
+        next_value: `[T, B]`, V(s_{t+1}); at the end of an episode that of its final observation.
+        terminated: `[T, B]`, bool.
+        done: `[T, B]`, bool, terminated or truncated.
+        discount_factor: γ in [0, 1].
+        gae_lambda: λ in [0, 1]; 0 gives the temporal difference, 1 the Monte Carlo advantage.
+
+    Returns:
+        The advantage, `[T, B]`.
+
+    Raises:
+        ValueError: if the shapes differ or a mask is not boolean.
+    """
+    _check_same_shape(
+        reward=reward, value=value, next_value=next_value, terminated=terminated, done=done
+    )
+    _check_masks(terminated=terminated, done=done)
+    # masked_fill and not a product: 0 × inf would be NaN.
+    bootstrap = next_value.masked_fill(terminated, 0.0)
+    delta = reward + discount_factor * bootstrap - value
+    decay = discount_factor * gae_lambda
+    if decay == 0.0:
+        return delta
+    trace = torch.full_like(delta, decay).masked_fill_(done, 0.0)
+    finite = bool(torch.isfinite(delta).all())
+    advantages = list(delta.unbind(0))
+    cuts, traces = done.unbind(0), trace.unbind(0)
+    for t in range(len(advantages) - 2, -1, -1):
+        following = advantages[t + 1]
+        if not finite:  # an infinity of a later episode must not cross the cut either
+            following = following.masked_fill(cuts[t], 0.0)
+        advantages[t] = torch.addcmul(advantages[t], traces[t], following)
+    return torch.stack(advantages)
+
+
+def lambda_returns(*, advantage: Tensor, value: Tensor) -> Tensor:
+    r"""The critic's target: :math:`G^\lambda_t = A^{GAE}_t + V(s_t)`.
+
+    Source: Sutton and Barto (2018), equation 12.2; the identity holds for the advantage of `gae`.
+
+    Args:
+        advantage: `[T, B]`, as returned by `gae`.
+        value: `[T, B]`, the values that `gae` was given.
+
+    Returns:
+        The λ-return, `[T, B]`.
+    """
+    _check_same_shape(advantage=advantage, value=value)
+    return advantage + value
+
+
+def normalise(advantage: Tensor, *, eps: float = 1e-8) -> Tensor:
+    """Shift to mean 0 and scale to standard deviation 1 (detail 7 of the 37).
+
+    Args:
+        advantage: any shape; autoreset steps left out by the caller.
+        eps: keeps the division finite where all advantages are equal.
+
+    Returns:
+        The normalised advantage, same shape. A single number has no deviation and comes back as 0.
+    """
+    centred = advantage - advantage.mean()
+    if advantage.numel() < 2:  # noqa: PLR2004 - the sample deviation needs two
+        return centred
+    return centred / (advantage.std() + eps)
+
+
+def _check_same_shape(**tensors: Tensor) -> None:
+    shapes = {name: tuple(tensor.shape) for name, tensor in tensors.items()}
+    if len(set(shapes.values())) > 1:
+        raise ValueError(f"these must have the same shape [T, B]: {shapes}")
+
+
+def _check_masks(**masks: Tensor) -> None:
+    for name, mask in masks.items():
+        if mask.dtype != torch.bool:
+            raise ValueError(f"{name} must be a boolean mask, not {mask.dtype}")

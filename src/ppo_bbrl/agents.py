@@ -1,0 +1,352 @@
+"""Agents: the critic and the policies. They read observations and write what they decide.
+
+`policy.dist(obs)` and `critic.value(obs)` are pure functions of tensors with any leading
+dimensions; `forward(t)` reads the workspace, calls them, writes the workspace.
+"""
+
+import copy
+import math
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from typing import Any, Self, TypeVar, cast
+
+import bbrl.agents
+import torch
+from gymnasium import Space
+from torch import Tensor, nn
+from torch.distributions import Categorical, Distribution, Independent, Normal
+
+from ppo_bbrl import spaces
+from ppo_bbrl.networks import ACTIVATIONS, build_ortho_mlp
+from ppo_bbrl.workspace import one_row
+
+StateDim = int | tuple[int, ...] | Space[Any]
+ACTION_GAIN = 0.01  # details 2 and 23 of the 37: every action about equally likely at first
+VALUE_GAIN = 1.0
+
+_HALF_LOG_2PI = 0.5 * math.log(2 * math.pi)
+
+
+class Agent(bbrl.agents.Agent):  # type: ignore[misc]
+    """bbrl's agent, which lets go of its workspace even when it is interrupted."""
+
+    prefix: str
+
+    def __call__(self, workspace: Any, **kwargs: Any) -> None:
+        """Run on a workspace."""
+        if workspace is None:
+            raise ValueError(f"{type(self).__name__} needs a workspace")
+        self.workspace = workspace
+        try:
+            self.forward(**kwargs)
+        finally:
+            self.workspace = None
+
+    def with_prefix(self, prefix: str) -> Self:
+        """Write under names that begin with `prefix`, as in `current_policy/`."""
+        self.prefix = prefix
+        return self
+
+
+class KWAgentWrapper(bbrl.agents.KWAgentWrapper):  # type: ignore[misc]
+    """Calls an agent with fixed keyword arguments, which win over the caller's.
+
+    `KWAgentWrapper(policy, stochastic=False)` is the greedy version of a policy.
+    """
+
+    def __call__(self, workspace: Any, **kwargs: Any) -> None:
+        """Run the wrapped agent on a workspace."""
+        self.wrapped(workspace, **{**kwargs, **self.kwargs})
+
+    def forward(self, t: int, *args: Any, **kwargs: Any) -> None:
+        """Run the wrapped agent on the workspace this agent holds."""
+        self.wrapped(self.workspace, t=t, **{**kwargs, **self.kwargs})
+
+
+class VAgent(Agent):
+    """The critic: writes `{prefix}v_values`, `[B]`, an estimate of V(s).
+
+    Args:
+        state_dim: number of features, shape of an observation, or the observation space.
+        hidden_layers: neurons of the hidden layers.
+        name: bbrl's name of the agent.
+        activation: relu or tanh.
+    """
+
+    def __init__(
+        self,
+        state_dim: StateDim,
+        hidden_layers: Sequence[int],
+        name: str = "critic",
+        *,
+        activation: str = "relu",
+    ) -> None:
+        super().__init__(name)
+        self.is_q_function = False
+        self.encoder, n_features = spaces.encoder(state_dim)
+        self.model = build_ortho_mlp(
+            [n_features, *hidden_layers, 1], ACTIVATIONS[activation](), output_gain=VALUE_GAIN
+        )
+
+    def value(self, obs: Tensor) -> Tensor:
+        """V(s): `[..., *observation]` to `[...]`."""
+        return cast("Tensor", self.model(self.encoder(obs))).squeeze(-1)
+
+    def forward(self, t: int, **kwargs: Any) -> None:
+        """Write the value of row t."""
+        del kwargs
+        self.set((f"{self.prefix}v_values", t), self.value(self.get(("env/env_obs", t))))
+
+
+class Policy(Agent):
+    """What the policies have in common: `forward` in terms of a few pure functions.
+
+    A subclass needs `dist` alone; the others follow from it, and are there to be overridden by
+    cheaper ones. A subclass that overrides `dist` of a policy gets them back, so that what acts
+    and what learns are always the same distribution.
+    """
+
+    #: noise for the rows of a rollout, `[T, B, …]`, while one is being collected
+    noise: Tensor | None = None
+
+    def __init_subclass__(cls, **kwargs: Any) -> None:
+        super().__init_subclass__(**kwargs)
+        own = cls.__dict__
+        if "dist" in own:
+            for name in ("log_prob_and_entropy", "draw_noise", "act"):
+                if name not in own:
+                    setattr(cls, name, getattr(Policy, name))
+
+    def dist(self, obs: Tensor) -> Distribution:
+        """π(·|s): `[..., *observation]` to a distribution with batch shape `[...]`."""
+        raise NotImplementedError(f"{type(self).__name__} must define dist(obs)")
+
+    def log_prob_and_entropy(self, obs: Tensor, action: Tensor) -> tuple[Tensor, Tensor]:
+        """log π(a|s) and the entropy of π(·|s), both `[...]`."""
+        dist = self.dist(obs)
+        return (
+            dist.log_prob(action),  # type: ignore[no-untyped-call]
+            dist.entropy(),  # type: ignore[no-untyped-call]
+        )
+
+    def draw_noise(self, *leading: int) -> Tensor:
+        """Standard noise for `leading` decisions, from torch's current global generator."""
+        return torch.zeros(leading)  # nothing to prepare: `act` samples by itself
+
+    def act(self, obs: Tensor, noise: Tensor | None) -> Tensor:
+        """The action that the noise selects; without noise the most likely one."""
+        dist = self.dist(obs)
+        return dist.mode if noise is None else dist.sample()
+
+    def forward(
+        self,
+        t: int,
+        *,
+        stochastic: bool = True,
+        predict_proba: bool = False,
+        compute_entropy: bool = False,
+        **kwargs: Any,
+    ) -> None:
+        """Act in row t, or judge the action that is there.
+
+        Args:
+            t: the row.
+            stochastic: sample the action; else take the most likely one.
+            predict_proba: take no action; write the log-probability of the one in row t as
+                `{prefix}logprob_predict`, `[B]`.
+            compute_entropy: write `{prefix}entropy`, `[B]`.
+            kwargs: ignored.
+        """
+        del kwargs
+        observation = self.get(("env/env_obs", t))
+        if not predict_proba:
+            with torch.no_grad():
+                noise = self._noise_of_row(t, observation) if stochastic else None
+                action = self.act(observation, noise)
+            self.set(("action", t), action)
+            if not compute_entropy:
+                return
+        log_prob, entropy = self.log_prob_and_entropy(observation, self.get(("action", t)))
+        if predict_proba:
+            self.set((f"{self.prefix}logprob_predict", t), log_prob)
+        if compute_entropy:
+            self.set((f"{self.prefix}entropy", t), entropy)
+
+    @contextmanager
+    def noise_for(self, n_rows: int, n_envs: int) -> Iterator[None]:
+        """Draw the noise of a whole rollout at once, for use inside the `with` block."""
+        self.noise = self.draw_noise(n_rows, n_envs)
+        try:
+            yield
+        finally:
+            self.noise = None
+
+    def _noise_of_row(self, t: int, observation: Tensor) -> Tensor:
+        return self.draw_noise(observation.shape[0]) if self.noise is None else self.noise[t]
+
+
+class DiscretePolicy(Policy):
+    """A categorical policy, for Discrete action spaces. Writes `action`, `[B]` int64.
+
+    Args:
+        state_dim: number of features, shape of an observation, or the observation space.
+        hidden_size: neurons of the hidden layers.
+        n_actions: number of actions.
+        name: bbrl's name of the agent.
+        activation: relu or tanh.
+    """
+
+    def __init__(
+        self,
+        state_dim: StateDim,
+        hidden_size: Sequence[int],
+        n_actions: int,
+        name: str = "policy",
+        *,
+        activation: str = "relu",
+    ) -> None:
+        super().__init__(name)
+        self.n_actions = n_actions
+        self.encoder, n_features = spaces.encoder(state_dim)
+        self.model = build_ortho_mlp(
+            [n_features, *hidden_size, n_actions],
+            ACTIVATIONS[activation](),
+            output_gain=ACTION_GAIN,
+        )
+
+    def logits(self, obs: Tensor) -> Tensor:
+        """Unnormalised log-probabilities, `[..., n_actions]`."""
+        return cast("Tensor", self.model(self.encoder(obs)))
+
+    def dist(self, obs: Tensor) -> Categorical:
+        """π(·|s) over 0..n_actions-1."""
+        return Categorical(logits=self.logits(obs))  # type: ignore[no-untyped-call]
+
+    def log_prob_and_entropy(self, obs: Tensor, action: Tensor) -> tuple[Tensor, Tensor]:
+        """log π(a|s) and the entropy of π(·|s), both `[...]`; finite at any gap of the logits."""
+        log_probs = self.logits(obs).log_softmax(-1)
+        log_prob = log_probs.gather(-1, action.unsqueeze(-1)).squeeze(-1)
+        return log_prob, -(log_probs.exp() * log_probs).sum(-1)
+
+    def draw_noise(self, *leading: int) -> Tensor:
+        """Standard Gumbel noise, `[*leading, n_actions]`."""
+        return torch.empty(*leading, self.n_actions).exponential_().log_().neg_()
+
+    def act(self, obs: Tensor, noise: Tensor | None) -> Tensor:
+        """The Gumbel-max trick: argmax(logits + Gumbel noise) has the distribution π(·|s)."""
+        logits = self.logits(obs)
+        return (logits if noise is None else logits + noise).argmax(-1)
+
+
+class GaussianPolicy(Policy):
+    """A diagonal Gaussian policy, for Box action spaces. Writes `action`, `[B, …]` float32.
+
+    The standard deviation is a parameter of its own, the same in every state (detail 24 of the
+    37). Actions are unbounded here; the environment agent clips them for the environment.
+
+    Args:
+        state_dim: number of features, shape of an observation, or the observation space.
+        hidden_size: neurons of the hidden layers.
+        n_actions: length or shape of an action.
+        name: bbrl's name of the agent.
+        activation: relu or tanh.
+        log_std_init: the logarithm of the standard deviation at the start.
+    """
+
+    def __init__(
+        self,
+        state_dim: StateDim,
+        hidden_size: Sequence[int],
+        n_actions: int | tuple[int, ...],
+        name: str = "policy",
+        *,
+        activation: str = "relu",
+        log_std_init: float = 0.0,
+    ) -> None:
+        super().__init__(name)
+        self.action_shape = (n_actions,) if isinstance(n_actions, int) else tuple(n_actions)
+        self.encoder, n_features = spaces.encoder(state_dim)
+        self.model = build_ortho_mlp(
+            [n_features, *hidden_size, math.prod(self.action_shape)],
+            ACTIVATIONS[activation](),
+            output_gain=ACTION_GAIN,
+        )
+        self.log_std = nn.Parameter(torch.full(self.action_shape, float(log_std_init)))
+
+    def mean(self, obs: Tensor) -> Tensor:
+        """The mean action, `[..., *action_shape]`."""
+        flat = cast("Tensor", self.model(self.encoder(obs)))
+        return flat.reshape(*flat.shape[:-1], *self.action_shape)
+
+    def dist(self, obs: Tensor) -> Independent:
+        """π(·|s); the components of an action are one event."""
+        mean = self.mean(obs)
+        normal = Normal(mean, self.log_std.exp().expand_as(mean))  # type: ignore[no-untyped-call]
+        return Independent(normal, len(self.action_shape))  # type: ignore[no-untyped-call]
+
+    def log_prob_and_entropy(self, obs: Tensor, action: Tensor) -> tuple[Tensor, Tensor]:
+        """log π(a|s) and the entropy of π(·|s), both `[...]`: sums over the components."""
+        mean, event = self.mean(obs), len(self.action_shape)
+        error = (action - mean) * (-self.log_std).exp()
+        log_probs = -0.5 * error.square() - self.log_std - _HALF_LOG_2PI
+        log_prob = log_probs.flatten(-event).sum(-1) if event else log_probs
+        entropy = (self.log_std + 0.5 + _HALF_LOG_2PI).sum()
+        return log_prob, entropy.expand_as(log_prob)
+
+    def draw_noise(self, *leading: int) -> Tensor:
+        """Standard normal noise, `[*leading, *action_shape]`."""
+        return torch.randn(*leading, *self.action_shape)
+
+    def act(self, obs: Tensor, noise: Tensor | None) -> Tensor:
+        """Mean + standard deviation × noise."""
+        mean = self.mean(obs)
+        return mean if noise is None else mean + self.log_std.exp() * noise
+
+
+POLICIES: dict[str, type[DiscretePolicy | GaussianPolicy]] = {
+    "DiscretePolicy": DiscretePolicy,
+    "GaussianPolicy": GaussianPolicy,
+}
+
+
+def has_memory(agent: nn.Module) -> bool:
+    """Whether an agent says, by an attribute `has_memory`, that rows depend on earlier rows."""
+    return any(getattr(module, "has_memory", False) for module in agent.modules())
+
+
+def judge(
+    policy: bbrl.agents.Agent, variables: Mapping[str, Tensor]
+) -> tuple[Tensor, Tensor]:
+    """log π(a|s) and entropy, `[N]` each, by any policy that follows the seed's `forward`.
+
+    Args:
+        policy: the package's own, or any agent that writes `{prefix}logprob_predict` and
+            `{prefix}entropy` when asked to.
+        variables: the workspace's variables for N decisions, `[N, …]` each.
+    """
+    if isinstance(policy, Policy) and type(policy).forward is Policy.forward:
+        return policy.log_prob_and_entropy(variables["env/env_obs"], variables["action"])
+    workspace = one_row(variables)
+    policy(workspace, t=0, stochastic=True, predict_proba=True, compute_entropy=True)
+    prefix = policy.prefix
+    return workspace.get(f"{prefix}logprob_predict", 0), workspace.get(f"{prefix}entropy", 0)
+
+
+def estimate(critic: bbrl.agents.Agent, variables: Mapping[str, Tensor]) -> Tensor:
+    """V(s), `[N]`, by any critic that writes `{prefix}v_values`."""
+    if isinstance(critic, VAgent) and type(critic).forward is VAgent.forward:
+        return critic.value(variables["env/env_obs"])
+    workspace = one_row(variables)
+    critic(workspace, t=0)
+    return workspace.get(f"{critic.prefix}v_values", 0)
+
+
+AnyAgent = TypeVar("AnyAgent", bound=nn.Module)
+
+
+def copy_agent(agent: AnyAgent) -> AnyAgent:
+    """A deep copy without the workspace that an interrupted agent may still hold."""
+    for module in agent.modules():
+        if isinstance(module, bbrl.agents.Agent):
+            module.workspace = None
+    return copy.deepcopy(agent)

@@ -1,0 +1,80 @@
+"""Saving a policy with its configuration, and loading it again without running foreign code."""
+
+import os
+import pickle
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+from omegaconf import DictConfig
+from torch import nn
+
+from ppo_bbrl.config import load_config, save_config
+
+POLICY_FILE = "policy.pt"
+
+
+@dataclass(frozen=True)
+class SavedPolicy:
+    """A saved policy.
+
+    Attributes:
+        state: its weights and buffers by name.
+        cfg: the configuration of its run.
+        reward: the mean return of the evaluation for which it was kept.
+        steps: environment steps it had learned from.
+    """
+
+    state: dict[str, torch.Tensor]
+    cfg: DictConfig
+    reward: float
+    steps: int
+
+
+def save_policy(
+    folder: Path, policy: nn.Module, cfg: DictConfig, reward: float, steps: int
+) -> None:
+    """Write weights and configuration into a folder.
+
+    An earlier policy there is replaced in one stroke: a reader sees the old one or the new one.
+    """
+    folder.mkdir(parents=True, exist_ok=True)
+    if not (folder / "config.yaml").exists():
+        save_config(cfg, folder / "config.yaml")
+    saved = {"policy": policy.state_dict(), "reward": reward, "steps": steps}
+    unfinished = folder / f"{POLICY_FILE}.tmp"
+    torch.save(saved, unfinished)
+    os.replace(unfinished, folder / POLICY_FILE)
+
+
+def load_policy(folder: Path) -> SavedPolicy:
+    """Read what `save_policy` wrote. Tensors and numbers are read, never code.
+
+    Raises:
+        ValueError: if there is no policy in the folder, or the file is damaged.
+        ConfigError: if its configuration cannot be read.
+    """
+    path = folder / POLICY_FILE
+    if not path.is_file():
+        raise ValueError(f"{folder}: no saved policy here (it is kept with save_best: true)")
+    try:
+        saved = torch.load(path, map_location="cpu", weights_only=True)
+        state, reward, steps = saved["policy"], float(saved["reward"]), int(saved["steps"])
+    except (pickle.UnpicklingError, RuntimeError, EOFError, KeyError, TypeError) as error:
+        raise ValueError(f"{path}: not a policy of ppo-bbrl, or damaged") from error
+    return SavedPolicy(state, load_config(folder / "config.yaml"), reward, steps)
+
+
+def restore(policy: nn.Module, saved: SavedPolicy) -> None:
+    """Give a policy the saved weights.
+
+    Raises:
+        ValueError: if it has another architecture.
+    """
+    try:
+        policy.load_state_dict(saved.state)
+    except RuntimeError as error:
+        raise ValueError(
+            "the saved weights do not fit the policy of the configuration: was the run made "
+            "with agents of your own?"
+        ) from error

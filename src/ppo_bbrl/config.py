@@ -1,0 +1,411 @@
+"""The configuration of a run: every key with its type, default, range and meaning.
+
+A dict, an OmegaConf object or a YAML file, and `key=value` overrides merge in this order. What
+does not fit is one `ConfigError` that names the key, the value and what is allowed, and it comes
+before any file is written.
+"""
+
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import MISSING, dataclass, field, fields, is_dataclass
+from difflib import get_close_matches
+from pathlib import Path
+from time import strftime
+from typing import Any, cast
+
+from omegaconf import DictConfig, OmegaConf
+from omegaconf.errors import OmegaConfBaseException
+from yaml import YAMLError
+
+from ppo_bbrl.networks import ACTIVATIONS
+from ppo_bbrl.optimizers import optimizer_class
+from ppo_bbrl.schedules import SCHEDULES
+
+TENSORBOARD_LOGGERS = ("bbrl.utils.logger.TFLogger", "ppo_bbrl.metrics.Logger")
+VECTORIZATION_MODES = ("auto", "sync", "async", "vector_entry_point")
+
+
+class ConfigError(ValueError):
+    """A configuration that cannot be run; the message names the key, the value, what is allowed."""
+
+
+@dataclass(frozen=True)
+class Rule:
+    """What a value may be: its kind, its range or its choices."""
+
+    kind: type
+    low: float = -math.inf
+    high: float = math.inf
+    low_allowed: bool = True
+    choices: Sequence[str] = ()
+    optional: bool = False
+    items: bool = False
+
+    def describe(self) -> str:
+        """What is allowed, in words."""
+        words = {int: "an integer", float: "a number", bool: "true or false", str: "a text"}.get(
+            self.kind, "a mapping"
+        )
+        if self.choices:
+            words = "one of " + ", ".join(self.choices)
+        elif math.isfinite(self.low) and math.isfinite(self.high):
+            left, right = ("[" if self.low_allowed else "("), "]"
+            words += f" in {left}{self.low:g}, {self.high:g}{right}"
+        elif math.isfinite(self.low):
+            words += f" {'≥' if self.low_allowed else '>'} {self.low:g}"
+        if self.items:
+            words = f"a list, each {words}"
+        return words + (" or null" if self.optional else "")
+
+    def allows(self, value: object) -> bool:
+        """Whether one value (not a list) fits."""
+        if value is None:
+            return self.optional
+        if self.items:
+            one = Rule(self.kind, self.low, self.high, self.low_allowed, self.choices)
+            return isinstance(value, list) and all(one.allows(item) for item in value)
+        if self.kind is dict:
+            return isinstance(value, Mapping)
+        if self.kind in (int, float):
+            numeric = (int,) if self.kind is int else (int, float)
+            if isinstance(value, bool) or not isinstance(value, numeric):
+                return False
+            if not math.isfinite(value):
+                return False
+            above = value >= self.low if self.low_allowed else value > self.low
+            return above and value <= self.high
+        return isinstance(value, self.kind) and (not self.choices or value in self.choices)
+
+
+def _key(default: Any, rule: Rule, doc: str) -> Any:
+    """A configuration key: its default, what is allowed, what it means."""
+    metadata = {"rule": rule, "doc": doc}
+    if isinstance(default, list | dict):
+        return field(default_factory=lambda: type(default)(default), metadata=metadata)
+    return field(default=default, metadata=metadata)
+
+
+_SIZES = Rule(int, low=1, items=True)
+
+
+@dataclass
+class ArchitectureConfig:
+    """The networks of the package's agents."""
+
+    actor_hidden_size: list[int] = _key([64, 64], _SIZES, "neurons of the policy's hidden layers")
+    critic_hidden_size: list[int] = _key([64, 64], _SIZES, "neurons of the critic's hidden layers")
+    activation: str = _key("relu", Rule(str, choices=tuple(ACTIVATIONS)), "between the layers")
+    log_std_init: float = _key(
+        0.0, Rule(float), "log standard deviation of a Gaussian policy at the start"
+    )
+
+
+@dataclass
+class EnvironmentConfig:
+    """The Gymnasium environment."""
+
+    env_name: str = _key(
+        "???", Rule(str), "registered name; `module:Name-v0` imports the module first"
+    )
+    env_args: dict[str, Any] = _key({}, Rule(dict), "keyword arguments of the environment")
+    vectorization: str = _key(
+        "auto",
+        Rule(str, choices=VECTORIZATION_MODES),
+        "auto: the task's own vectorised implementation where it can be used, else sync",
+    )
+
+
+@dataclass
+class LoggerConfig:
+    """TensorBoard and CSV."""
+
+    classname: str = _key(
+        TENSORBOARD_LOGGERS[0], Rule(str, choices=TENSORBOARD_LOGGERS), "both names mean our logger"
+    )
+    cache_size: int = _key(
+        10_000, Rule(int, low=1), "accepted for the configs of BBRL; rows are never held back"
+    )
+    every_n_seconds: float = _key(10, Rule(float, low=0), "how often TensorBoard's file is flushed")
+    modulo: int = _key(1, Rule(int, low=1), "log only steps rounded down to a multiple of this")
+    verbose: bool = _key(False, Rule(bool), "print each value")
+    log_dir: str | None = _key(
+        None, Rule(str, optional=True), "TensorBoard folder; null: outputs/tblogs/<base_dir>"
+    )
+
+
+@dataclass
+class CollectConfig:
+    """What any episodic algorithm needs: how to collect and how to evaluate."""
+
+    seed: int = _key(1, Rule(int, low=0, high=2**63 - 1), "of every random stream of the run")
+    n_envs: int = _key(8, Rule(int, low=1), "training environments, in parallel")
+    n_steps: int = _key(
+        128,
+        Rule(int, low=1),
+        "length of a rollout, in each environment: transitions for PPOClip's `run`, rows for "
+        "`iter_partial_episodes`",
+    )
+    max_epochs: int = _key(1000, Rule(int, low=1), "rollouts until training ends")
+    eval_interval: int = _key(
+        10_000, Rule(int, low=0), "environment steps between two evaluations, at least"
+    )
+    nb_evals: int = _key(10, Rule(int, low=1), "episodes of one evaluation, in parallel")
+    max_eval_steps: int | None = _key(
+        None,
+        Rule(int, low=1, optional=True),
+        "longest episode of an evaluation; null: the environment's own limit, or 10 000",
+    )
+
+
+@dataclass
+class AlgorithmConfig(CollectConfig):
+    """PPO-clip."""
+
+    discount_factor: float = _key(0.99, Rule(float, low=0, high=1), "γ")
+    gae: float = _key(0.95, Rule(float, low=0, high=1), "λ of the advantage estimation")
+    normalize_advantage: bool = _key(False, Rule(bool), "per minibatch, to mean 0, deviation 1")
+    opt_epochs: int = _key(10, Rule(int, low=1), "passes over each rollout")
+    batch_size: int = _key(
+        256, Rule(int, low=0), "largest minibatch, in transitions; 0: the whole rollout"
+    )
+    clip_range: float = _key(
+        0.2, Rule(float, low=0, low_allowed=False), "ε of the policy: |ratio - 1| beyond is clipped"
+    )
+    clip_range_vf: float = _key(
+        0.0, Rule(float, low=0), "ε of the critic, in units of the return; 0: no clipping"
+    )
+    entropy_coef: float = _key(0.0, Rule(float, low=0), "weight of the entropy bonus")
+    policy_coef: float = _key(1.0, Rule(float, low=0), "weight of the policy loss")
+    critic_coef: float = _key(1.0, Rule(float, low=0), "weight of the value loss")
+    max_grad_norm: float | None = _key(
+        0.5, Rule(float, low=0, low_allowed=False, optional=True), "each network's; null: unlimited"
+    )
+    target_kl: float | None = _key(
+        None,
+        Rule(float, low=0, low_allowed=False, optional=True),
+        "the optimisation of a rollout ends before a step whose approx_kl exceeds 1.5 × this",
+    )
+    learning_rate_schedule: str = _key(
+        "constant", Rule(str, choices=tuple(SCHEDULES)), "of optimizer.lr over the run"
+    )
+    clip_range_schedule: str = _key(
+        "constant", Rule(str, choices=tuple(SCHEDULES)), "of clip_range and clip_range_vf"
+    )
+    policy_type: str = _key(
+        "auto",
+        Rule(str, choices=("auto", "DiscretePolicy", "GaussianPolicy")),
+        "auto: by the action space",
+    )
+    architecture: ArchitectureConfig = field(default_factory=ArchitectureConfig)
+
+
+_BASE_DIR = Rule(str)
+_BASE_DIR_DOC = "folder of the run, below outputs/"
+_DEFAULT_OPTIMIZER = {"classname": "torch.optim.AdamW", "lr": 1e-3, "eps": 1e-5}
+
+
+@dataclass
+class EpisodicConfig:
+    """What `EpisodicAlgo` reads; a student's other keys stand beside these."""
+
+    base_dir: str = _key("${gym_env.env_name}/run_${current_time:}", _BASE_DIR, _BASE_DIR_DOC)
+    save_best: bool = _key(False, Rule(bool), "keep the best policy on disk as well, in best/")
+    gym_env: EnvironmentConfig = field(default_factory=EnvironmentConfig)
+    algorithm: CollectConfig = field(default_factory=CollectConfig)
+    logger: LoggerConfig = field(default_factory=LoggerConfig)
+
+
+@dataclass
+class PPOConfig:
+    """The whole schema, for `PPOClip` and the command line."""
+
+    base_dir: str = _key(
+        "${gym_env.env_name}/ppo-clip-S${algorithm.seed}_${current_time:}",
+        _BASE_DIR,
+        _BASE_DIR_DOC,
+    )
+    save_best: bool = _key(False, Rule(bool), "keep the best policy on disk as well, in best/")
+    gym_env: EnvironmentConfig = field(default_factory=EnvironmentConfig)
+    algorithm: AlgorithmConfig = field(default_factory=AlgorithmConfig)
+    optimizer: dict[str, Any] = _key(
+        _DEFAULT_OPTIMIZER, Rule(dict), "`classname` (torch.optim.…) and its arguments"
+    )
+    logger: LoggerConfig = field(default_factory=LoggerConfig)
+    extra: dict[str, Any] = _key({}, Rule(dict), "anything you want to keep with the run")
+
+
+Source = Mapping[str, Any] | DictConfig | str | Path
+
+
+def load_config(source: Source, overrides: Sequence[str] = ()) -> DictConfig:
+    """Read, merge, resolve and check the configuration of a PPO run.
+
+    Args:
+        source: a dict, a DictConfig (neither is changed) or the path of a YAML file.
+        overrides: `key=value` texts such as `algorithm.seed=3`; they win.
+
+    Returns:
+        A typed DictConfig with every default filled in and every interpolation resolved.
+
+    Raises:
+        ConfigError: for a file that cannot be read, an unknown key, a wrong type or an
+            impossible value.
+    """
+    return _load(source, overrides, PPOConfig, free=False)
+
+
+def load_episodic_config(source: Source) -> DictConfig:
+    """Like `load_config`, for `EpisodicAlgo`: its own keys are checked, all others are left."""
+    return _load(source, (), EpisodicConfig, free=True)
+
+
+def save_config(cfg: DictConfig, path: Path) -> None:
+    """Write a configuration as YAML, with everything resolved."""
+    path.write_text(OmegaConf.to_yaml(cfg, resolve=True), encoding="utf-8")
+
+
+def _load(source: Source, overrides: Sequence[str], schema: type, *, free: bool) -> DictConfig:
+    if not OmegaConf.has_resolver("current_time"):
+        OmegaConf.register_new_resolver("current_time", lambda: strftime("%Y%m%d-%H%M%S"))
+    given = _read(source)
+    for override in overrides:
+        given = _override(given, override)
+    try:
+        unresolved = cast("dict[str, Any]", OmegaConf.to_container(given, resolve=False))
+        _check_keys(unresolved, schema, "", free=free)
+        merged = OmegaConf.merge(OmegaConf.create(_defaults(schema, unresolved)), given)
+        for name in _missing(OmegaConf.to_container(merged, resolve=False)):
+            raise ConfigError(f"{name} is missing: give it a value")
+        values = cast("dict[str, Any]", OmegaConf.to_container(merged, resolve=True))
+    except OmegaConfBaseException as error:
+        raise ConfigError(_one_line(error)) from error
+    _check(values, schema, "")
+    if "optimizer" in values and not free:
+        _check_optimizer(values["optimizer"])
+    if free:
+        return OmegaConf.create(values)
+    return cast("DictConfig", OmegaConf.merge(OmegaConf.structured(schema), values))
+
+
+def _read(source: Source) -> DictConfig:
+    try:
+        if isinstance(source, str | Path):
+            path = Path(source)
+            if not path.is_file():
+                raise ConfigError(f"{path}: there is no such configuration file")
+            loaded = OmegaConf.load(path)
+        elif isinstance(source, DictConfig):
+            loaded = OmegaConf.create(OmegaConf.to_container(source, resolve=False))  # type: ignore[arg-type]
+        else:
+            loaded = OmegaConf.create(cast("dict[str, Any]", source))
+    except (OmegaConfBaseException, YAMLError, UnicodeDecodeError) as error:
+        raise ConfigError(f"{_name(source)}: not a configuration: {_one_line(error)}") from error
+    if not isinstance(loaded, DictConfig):
+        raise ConfigError(f"{_name(source)}: not a configuration: `key: value` lines are expected")
+    return loaded
+
+
+def _missing(node: Any, prefix: str = "") -> list[str]:
+    """The keys whose value is the `???` of OmegaConf."""
+    if not isinstance(node, Mapping):
+        return [prefix.rstrip(".")] if node == "???" else []
+    return [name for key, value in node.items() for name in _missing(value, f"{prefix}{key}.")]
+
+
+def _name(source: Source) -> str:
+    return str(source) if isinstance(source, str | Path) else "the configuration"
+
+
+def _override(given: DictConfig, override: str) -> DictConfig:
+    key, equals, _ = override.partition("=")
+    if not equals or not key.strip():
+        raise ConfigError(f"override {override!r}: must be key=value, as in algorithm.seed=3")
+    try:
+        return cast("DictConfig", OmegaConf.merge(given, OmegaConf.from_dotlist([override])))
+    except (OmegaConfBaseException, YAMLError) as error:
+        raise ConfigError(f"override {override!r}: {_one_line(error)}") from error
+
+
+def _defaults(schema: type, given: Mapping[str, Any]) -> dict[str, Any]:
+    """The schema's defaults as a plain dict, interpolations unresolved."""
+    defaults = _plain(schema())
+    chosen = given.get("optimizer")
+    if isinstance(chosen, Mapping) and "classname" in chosen:
+        defaults["optimizer"] = {}  # another optimiser takes other arguments
+    return defaults
+
+
+def _plain(node: Any) -> Any:
+    if is_dataclass(node):
+        return {key.name: _plain(getattr(node, key.name)) for key in fields(node)}
+    return node
+
+
+def _nested(key: Any) -> type | None:
+    """The dataclass of a nested section, None for a plain key."""
+    default = key.default_factory
+    return default if default is not MISSING and is_dataclass(default) else None
+
+
+def known_keys(schema: type = PPOConfig, prefix: str = "") -> dict[str, tuple[Rule, str]]:
+    """Every key of a schema by its dotted name, with its rule and its meaning."""
+    table: dict[str, tuple[Rule, str]] = {}
+    for key in fields(schema):
+        nested = _nested(key)
+        if nested is None:
+            table[prefix + key.name] = (key.metadata["rule"], key.metadata["doc"])
+        else:
+            table |= known_keys(nested, f"{prefix}{key.name}.")
+    return table
+
+
+def _check_keys(values: Mapping[str, Any], schema: type, prefix: str, *, free: bool) -> None:
+    """Refuse unknown keys (unless free) and plain values where a section is expected."""
+    known = {key.name: key for key in fields(schema)}
+    for name, value in values.items():
+        if name not in known:
+            if free:
+                continue
+            hint = _suggestion(str(name), list(known), prefix)
+            raise ConfigError(f"{prefix}{name} = {value!r}: unknown key{hint}")
+        nested = _nested(known[name])
+        if nested is None or (isinstance(value, str) and "${" in value):
+            continue
+        if not isinstance(value, Mapping):
+            allowed = ", ".join(key.name for key in fields(nested))
+            raise ConfigError(
+                f"{prefix}{name} = {value!r}: must be a mapping with the keys {allowed}"
+            )
+        _check_keys(value, nested, f"{prefix}{name}.", free=free)
+
+
+def _suggestion(name: str, siblings: list[str], prefix: str) -> str:
+    near = [prefix + key for key in get_close_matches(name, siblings, n=1)]
+    near += [key for key in known_keys() if key.rpartition(".")[2] == name]
+    if near:
+        return f"; did you mean {near[0]}?"
+    here = f"{prefix}: " if prefix else ""
+    return f"; allowed are {here}{', '.join(siblings)} (other information goes under extra:)"
+
+
+def _check(values: Mapping[str, Any], schema: type, prefix: str) -> None:
+    """Check the resolved values against their rules."""
+    for key in fields(schema):
+        name, value = prefix + key.name, values.get(key.name)
+        nested = _nested(key)
+        if nested is not None:
+            _check(value or {}, nested, f"{name}.")
+        elif not key.metadata["rule"].allows(value):
+            allowed = key.metadata["rule"].describe()
+            raise ConfigError(f"{name} = {value!r}: must be {allowed}")
+
+
+def _check_optimizer(optimizer: Mapping[str, Any]) -> None:
+    try:
+        optimizer_class(optimizer)
+    except ValueError as error:
+        raise ConfigError(f"optimizer.{error}") from error
+
+
+def _one_line(error: Exception) -> str:
+    return " ".join(str(error).split())

@@ -1,0 +1,276 @@
+"""Environments as a BBRL agent, on Gymnasium's vector API.
+
+One row of the workspace is one `VectorEnv.step`. Episodes end as in Gymnasium's next-step
+autoreset: the final observation has its own row (`done`), the next row is the reset one, and the
+step between the two is no transition.
+"""
+
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+import gymnasium as gym
+import numpy as np
+import torch
+from bbrl.agents.gymnasium import GymAgent
+from gymnasium.vector import AsyncVectorEnv, SyncVectorEnv, VectorEnv
+from torch import Tensor
+
+from ppo_bbrl.config import ConfigError
+from ppo_bbrl.seeding import env_seeds
+from ppo_bbrl.spaces import action_converter, check_supported, observation_template, size
+from ppo_bbrl.workspace import Workspace
+
+Wrapper = Callable[[gym.Env[Any, Any]], gym.Env[Any, Any]]
+
+DEFAULT_TIME_LIMIT = 10_000
+
+# Environments of bbrl_gymnasium that call float() on their action, which numpy ≥ 2.4 allows for
+# 0-d arrays alone.
+_SCALAR_ACTION = ("bbrl_gymnasium.envs:ContinuousCartPoleEnv",)
+
+
+class ScalarAction(gym.ActionWrapper[Any, Any, Any]):
+    """Hands an action of shape (1,) to the environment as a 0-d array."""
+
+    def action(self, action: Any) -> Any:
+        """(1,) to ()."""
+        return np.asarray(action).reshape(())
+
+
+class HoldAfterEnd(gym.Wrapper[Any, Any, Any, Any]):
+    """Leaves an ended environment alone: autoreset and further steps no longer reach it.
+
+    `release()` before a reset lets that reset through.
+    """
+
+    def __init__(self, env: gym.Env[Any, Any]) -> None:
+        super().__init__(env)
+        self._last: Any = None
+        self._ended = False
+
+    def release(self) -> None:
+        """Let the next reset through."""
+        self._ended = False
+
+    def reset(self, **kwargs: Any) -> tuple[Any, dict[str, Any]]:
+        """Reset, or after the end of an episode: nothing."""
+        if self._ended:
+            return self._last, {}
+        return self.env.reset(**kwargs)
+
+    def step(self, action: Any) -> tuple[Any, Any, bool, bool, dict[str, Any]]:
+        """Step, or after the end of an episode: nothing, for no reward."""
+        if self._ended:
+            return self._last, 0.0, False, False, {}
+        self._last, reward, terminated, truncated, info = self.env.step(action)
+        self._ended = bool(terminated or truncated)
+        return self._last, reward, bool(terminated), bool(truncated), info
+
+
+def find_spec(env_name: str) -> gym.envs.registration.EnvSpec:
+    """The registration of an environment; those of bbrl_gymnasium are known too.
+
+    Raises:
+        ConfigError: if there is none of that name.
+    """
+    try:
+        if ":" not in env_name and env_name not in gym.registry:
+            import bbrl_gymnasium  # noqa: F401, PLC0415 - registers its environments
+        return gym.spec(env_name)
+    except (gym.error.Error, ImportError) as error:
+        reason = " ".join(str(error).split())
+        raise ConfigError(f"gym_env.env_name = {env_name!r}: {reason}") from error
+
+
+def time_limit(env_name: str, env_args: Mapping[str, Any]) -> int | None:
+    """The longest episode of an environment, in steps; None if it knows no limit."""
+    limit = env_args.get("max_episode_steps", find_spec(env_name).max_episode_steps)
+    return None if limit is None or limit < 0 else int(limit)
+
+
+def make_vector_env(
+    env_name: str,
+    n_envs: int,
+    *,
+    env_args: Mapping[str, Any] | None = None,
+    wrappers: Sequence[Wrapper] = (),
+    vectorization: str = "auto",
+    hold: bool = False,
+) -> VectorEnv[Any, Any, Any]:
+    """Make a vector environment with next-step autoreset.
+
+    `auto` takes the task's own vectorised implementation where there is one that accepts these
+    arguments and whose dependencies import; else one environment after the other (`sync`).
+    With `hold`, environments made one by one stay as they are when their episode has ended.
+
+    Raises:
+        ConfigError: if the environment does not exist or refuses its arguments.
+    """
+    spec, env_args = find_spec(env_name), dict(env_args or {})
+    own = spec.vector_entry_point is not None and not wrappers and not spec.additional_wrappers
+    if vectorization == "vector_entry_point" or (vectorization == "auto" and own):
+        try:
+            return gym.make_vec(
+                env_name, n_envs, vectorization_mode="vector_entry_point", **env_args
+            )
+        except Exception as error:
+            if vectorization == "vector_entry_point":
+                raise _cannot_be_made(env_name, env_args, error) from error
+            # auto: it refuses these arguments, or its dependencies do not import
+    if spec.entry_point in _SCALAR_ACTION:
+        wrappers = [ScalarAction, *wrappers]
+    if hold:
+        wrappers = [*wrappers, HoldAfterEnd]
+
+    def make_one() -> gym.Env[Any, Any]:
+        env = gym.make(env_name, **env_args)
+        for wrapper in wrappers:
+            env = wrapper(env)
+        return env
+
+    # Observations are copied into the workspace at once, no further copy is needed.
+    vectorize = AsyncVectorEnv if vectorization == "async" else SyncVectorEnv
+    try:
+        return vectorize([make_one] * n_envs, copy=False)
+    except Exception as error:
+        raise _cannot_be_made(env_name, env_args, error) from error
+
+
+def _cannot_be_made(env_name: str, env_args: Mapping[str, Any], error: Exception) -> ConfigError:
+    with_args = f" with gym_env.env_args = {dict(env_args)}" if env_args else ""
+    reason = " ".join(str(error).split()) or type(error).__name__
+    return ConfigError(f"gym_env.env_name = {env_name!r}{with_args} cannot be made: {reason}")
+
+
+class EnvAgent(GymAgent):  # type: ignore[misc]
+    """Vectorised environments that write their rows into the workspace.
+
+    At t = 0 every environment is reset; at t > 0 the action of row t-1 is executed.
+
+    Args:
+        env_name: a registered environment.
+        n_envs: B.
+        autoreset: whether an ended environment starts anew in the following row. Otherwise its
+            last row is repeated with reward 0.
+        env_args: keyword arguments of the environment.
+        wrappers: applied to each environment in this order.
+        vectorization: auto, sync, async or vector_entry_point.
+
+    Raises:
+        ConfigError: if the environment cannot be made or its spaces are not supported.
+    """
+
+    def __init__(
+        self,
+        env_name: str,
+        n_envs: int,
+        *,
+        autoreset: bool = True,
+        env_args: Mapping[str, Any] | None = None,
+        wrappers: Sequence[Wrapper] = (),
+        vectorization: str = "auto",
+    ) -> None:
+        super().__init__()
+        self.env_name, self.num_envs, self.autoreset = env_name, n_envs, autoreset
+        self.envs = make_vector_env(
+            env_name,
+            n_envs,
+            env_args=env_args,
+            wrappers=wrappers,
+            vectorization=vectorization,
+            hold=not autoreset,
+        )
+        self.observation_space = self.envs.single_observation_space
+        self.action_space = self.envs.single_action_space
+        check_supported(env_name, self.observation_space, self.action_space)
+        self._to_env = action_converter(self.action_space, n_envs)
+        self._first_index = int(getattr(self.observation_space, "start", 0))
+        self._templates: dict[str, Tensor] = {
+            "env_obs": observation_template(self.observation_space, n_envs),
+            "reward": torch.zeros(n_envs),
+            "terminated": torch.zeros(n_envs, dtype=torch.bool),
+            "truncated": torch.zeros(n_envs, dtype=torch.bool),
+            "done": torch.zeros(n_envs, dtype=torch.bool),
+            "timestep": torch.zeros(n_envs, dtype=torch.int64),
+            "cumulated_reward": torch.zeros(n_envs),
+        }
+        #: the row that was written last, as arrays of length B
+        self._row = {name: tensor.numpy().copy() for name, tensor in self._templates.items()}
+        self._seeds: np.random.SeedSequence | None = None
+
+    def seed(self, seed: int | np.random.SeedSequence) -> "EnvAgent":
+        """Seed the environments: the next reset (t = 0) starts their random streams anew.
+
+        Later resets continue these streams, so that no episode is replayed.
+        """
+        is_sequence = isinstance(seed, np.random.SeedSequence)
+        self._seeds = seed if is_sequence else np.random.SeedSequence(seed)
+        return self
+
+    def get_obs_and_actions_sizes(self) -> tuple[Any, Any]:
+        """Sizes for the constructors of agents: n of a discrete space, length or shape of a Box."""
+        return size(self.observation_space), size(self.action_space)
+
+    def forward(self, t: int = 0, **kwargs: Any) -> None:
+        """Write row t."""
+        del kwargs
+        if t == 0:
+            self._reset()
+        else:
+            self._step(self.get((self.input, t - 1)))
+        self._write(t)
+
+    def all_done(self) -> bool:
+        """Whether the row that was written last ends every episode."""
+        return bool(self._row["done"].all())
+
+    def close(self) -> None:
+        """End the environments and their processes."""
+        self.envs.close()
+
+    def _reset(self) -> None:
+        if isinstance(self.envs, SyncVectorEnv | AsyncVectorEnv):
+            if not self.autoreset:
+                self.envs.call("release")
+            seeds = None if self._seeds is None else env_seeds(self._seeds, self.num_envs)
+            observation, _ = self.envs.reset(seed=seeds)
+        else:
+            seed = None if self._seeds is None else env_seeds(self._seeds, 1)[0]
+            observation, _ = self.envs.reset(seed=seed)
+        self._seeds = None
+        for array in self._row.values():
+            array[...] = 0
+        self._row["env_obs"][...] = observation - self._first_index
+
+    def _step(self, action: Tensor) -> None:
+        observation, reward, terminated, truncated, _ = self.envs.step(self._to_env(action))
+        row, ended = self._row, self._row["done"].copy()
+        if self._first_index:
+            observation = observation - self._first_index
+        if self.autoreset:
+            row["env_obs"][...] = observation
+            row["terminated"][...], row["truncated"][...] = terminated, truncated
+            row["reward"][...] = reward
+            row["timestep"] += 1
+            row["cumulated_reward"] += row["reward"]
+            if ended.any():  # these rows are the first of an episode
+                row["reward"][ended] = 0
+                row["timestep"][ended] = 0
+                row["cumulated_reward"][ended] = 0
+        else:
+            running = ~ended
+            row["env_obs"][running] = observation[running]
+            row["terminated"] |= running & terminated
+            row["truncated"] |= running & truncated
+            row["reward"][...] = np.where(running, reward, 0)
+            row["timestep"] += running
+            row["cumulated_reward"] += row["reward"]
+        np.logical_or(row["terminated"], row["truncated"], out=row["done"])
+
+    def _write(self, t: int) -> None:
+        workspace, prefix = self.workspace, self.output
+        for name, template in self._templates.items():
+            if isinstance(workspace, Workspace):
+                workspace.storage(prefix + name, t, template).numpy()[t] = self._row[name]
+            else:  # a plain workspace of bbrl
+                self.set((prefix + name, t), torch.from_numpy(self._row[name].copy()))

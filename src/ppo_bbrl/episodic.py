@@ -1,0 +1,313 @@
+"""EpisodicAlgo: what an algorithm on episodes needs around its loop.
+
+Environments, counting, evaluation, the best policy, the log. The loop itself belongs to the
+subclass, or to a notebook: `for workspace in algo.iter_partial_episodes(): …`.
+"""
+
+from collections.abc import Iterator, Sequence
+from contextlib import AbstractContextManager, nullcontext
+from functools import cached_property
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import bbrl.agents
+import bbrl_utils.algorithms
+import torch
+from omegaconf import DictConfig
+from torch import Tensor
+
+from ppo_bbrl.agents import copy_agent
+from ppo_bbrl.checkpoint import save_policy
+from ppo_bbrl.config import ConfigError, load_episodic_config, save_config
+from ppo_bbrl.envs import DEFAULT_TIME_LIMIT, EnvAgent, Wrapper, time_limit
+from ppo_bbrl.evaluation import EvalReport, evaluate
+from ppo_bbrl.metrics import Logger
+from ppo_bbrl.progress import Progress
+from ppo_bbrl.replay import record_video, show
+from ppo_bbrl.rollout import collect
+from ppo_bbrl.runs import RunFolder, claim_folder
+from ppo_bbrl.seeding import Seeds
+from ppo_bbrl.workspace import Workspace
+
+if TYPE_CHECKING:
+    from IPython.display import Video
+
+_RUNNING_WINDOW = 10
+
+
+class EpisodicAlgo(bbrl_utils.algorithms.EpisodicAlgo):  # type: ignore[misc]
+    """Base of algorithms on (partial) episodes, with the interface of bbrl_utils' class.
+
+    It is one by type, but does not run its constructor, which makes folders, seeds torch and
+    writes into the configuration before anything can be checked.
+
+    Subclasses set `train_policy` (and `eval_policy`, if evaluations should act differently):
+    agents that write `action`.
+
+    Args:
+        cfg: the configuration, never changed: the keys of `EpisodicConfig` are checked, all
+            others are yours.
+        autoreset: whether an ended training environment starts anew in the next row.
+        env_wrappers: applied to each environment in this order.
+
+    Raises:
+        ConfigError: for a configuration that cannot be run; no file has been made then.
+
+    Attributes:
+        cfg: the resolved configuration.
+        nb_steps: environment steps so far, autoreset steps not counted.
+        train_env: the training environments, an agent.
+        best_policy: a copy of the policy with the best evaluation, None before the first.
+        best_reward: the mean return of that evaluation.
+        running_reward: the mean over the last ten evaluations.
+    """
+
+    def __init__(
+        self,
+        cfg: DictConfig | dict[str, Any],
+        autoreset: bool = False,
+        env_wrappers: Sequence[Wrapper] = (),
+    ) -> None:
+        self.cfg = self._load_config(cfg)
+        self._env_wrappers = list(env_wrappers)
+        self.seeds = Seeds(self.cfg.algorithm.seed)
+        self.train_env = self._make_env(self.cfg.algorithm.n_envs, autoreset=autoreset)
+        self.train_env.seed(self.seeds.sequence("train_env"))
+        self.train_policy: bbrl.agents.Agent | None = None
+        self.eval_policy: bbrl.agents.Agent | None = None
+        self.nb_steps = 0
+        self.epoch = 0
+        self.last_eval_step = 0
+        self.best_policy: bbrl.agents.Agent | None = None
+        self.best_reward = -float("inf")
+        self.running_reward = -float("inf")
+        self.eval_rewards: list[Tensor] = []
+        self._n_evaluations = 0
+        # Students build their agents after this, with torch's global generator.
+        torch.manual_seed(self.cfg.algorithm.seed)
+
+    def _load_config(self, cfg: DictConfig | dict[str, Any]) -> DictConfig:
+        return load_episodic_config(cfg)
+
+    def _make_env(self, n_envs: int, *, autoreset: bool) -> EnvAgent:
+        gym_env = self.cfg.gym_env
+        return EnvAgent(
+            gym_env.env_name,
+            n_envs,
+            autoreset=autoreset,
+            env_args=gym_env.env_args,
+            wrappers=self._env_wrappers,
+            vectorization=gym_env.vectorization,
+        )
+
+    # Where the run writes. Nothing is made before the first access.
+
+    @cached_property
+    def folder(self) -> RunFolder:
+        """The folder of this run, its configuration in it."""
+        folder = claim_folder(self.cfg.base_dir)
+        save_config(self.cfg, folder.config)
+        return folder
+
+    @property
+    def base_dir(self) -> Path:
+        """The path of `folder`."""
+        return self.folder.path
+
+    @cached_property
+    def logger(self) -> Logger:
+        """Writes scalars for TensorBoard and into metrics.csv."""
+        settings = self.cfg.logger
+        return Logger(
+            Path(settings.log_dir) if settings.log_dir else self.folder.tensorboard,
+            self.folder.metrics,
+            verbose=settings.verbose,
+            every_n_seconds=settings.every_n_seconds,
+            modulo=settings.modulo,
+        )
+
+    # Collecting.
+
+    def iter_partial_episodes(self, episode_steps: int | None = None) -> Iterator[Workspace]:
+        """Yield the workspace after every `episode_steps` rows (default: algorithm.n_steps).
+
+        Its first row is the last one of the time before, with a fresh action. It is the same
+        workspace every time; what was read from it stays as it was.
+        """
+        n_rows = episode_steps or self.cfg.algorithm.n_steps
+        if n_rows < 2:  # noqa: PLR2004 - from one row to the next
+            raise ConfigError(f"algorithm.n_steps = {n_rows}: a transition needs at least 2 rows")
+        workspace = Workspace(capacity=n_rows)
+        for _ in self._progress():
+            with self.seeds.actions.active(), self._collecting():
+                self.nb_steps += collect(
+                    self.train_env, self._policy("train_policy"), workspace, n_rows
+                )
+            yield workspace
+
+    def iter_episodes(self) -> Iterator[Workspace]:
+        """Yield a new workspace with one whole episode of every environment.
+
+        Where an environment ends before the others, its last row is repeated with reward 0.
+        """
+        if self.train_env.autoreset:
+            raise ConfigError("iter_episodes needs EpisodicAlgo(cfg, autoreset=False)")
+        for _ in self._progress():
+            workspace = Workspace(capacity=128)
+            policy, t = self._policy("train_policy"), 0
+            with self.seeds.actions.active(), self._collecting():
+                self.train_env(workspace, t=0)
+                policy(workspace, t=0)
+                while not self.train_env.all_done():
+                    t += 1
+                    self.train_env(workspace, t=t)
+                    policy(workspace, t=t)
+            self.nb_steps += int((~workspace.view("env/done")[:-1]).sum())
+            yield workspace
+
+    def _collecting(self) -> AbstractContextManager[Any]:
+        """Around collecting; subclasses that need no gradient from it say so here."""
+        return nullcontext()
+
+    def _progress(self) -> Iterator[int]:
+        progress = Progress(self.cfg.algorithm.max_epochs)
+        try:
+            for self.epoch in progress.rollouts():
+                yield self.epoch
+                if progress.due(self.epoch + 1):
+                    progress.show(self.epoch + 1, self._facts(progress))
+        finally:
+            self.logger.flush()
+
+    def _facts(self, progress: Progress) -> dict[str, str]:
+        """What the console shows."""
+        last = self.logger.last
+        facts = {"steps": f"{self.nb_steps:,}", "steps/s": f"{self.nb_steps / progress.seconds():,.0f}"}
+        if "reward/mean" in last:
+            facts["reward"] = f"{last['reward/mean']:.1f} (best {self.best_reward:.1f})"
+        if "approx_kl" in last:
+            facts["kl"] = f"{last['approx_kl']:.4f}"
+        return facts
+
+    def _policy(self, name: str) -> bbrl.agents.Agent:
+        policy = getattr(self, name)
+        if policy is None:
+            raise ValueError(f"{type(self).__name__} has no {name}: set it in the constructor")
+        return policy
+
+    # Evaluating.
+
+    @property
+    def _acting_policy(self) -> bbrl.agents.Agent:
+        return self._policy("train_policy") if self.eval_policy is None else self.eval_policy
+
+    @cached_property
+    def eval_env(self) -> EnvAgent:
+        """The evaluation environments, an agent."""
+        return self._make_env(self.cfg.algorithm.nb_evals, autoreset=False)
+
+    @property
+    def eval_agent(self) -> bbrl.agents.TemporalAgent:
+        """Evaluation environments and policy as one agent."""
+        return bbrl.agents.TemporalAgent(bbrl.agents.Agents(self.eval_env, self._acting_policy))
+
+    @property
+    def train_agent(self) -> bbrl.agents.TemporalAgent:
+        """Training environments and policy as one agent."""
+        return bbrl.agents.TemporalAgent(
+            bbrl.agents.Agents(self.train_env, self._policy("train_policy"))
+        )
+
+    def evaluate(self, force: bool = False) -> bool:
+        """Evaluate the policy, if more than `eval_interval` steps have gone by or with `force`.
+
+        Returns:
+            Whether it is the best so far; a copy of it is kept then.
+
+        Raises:
+            EvaluationError: if a return is not a number.
+        """
+        if not force and self.nb_steps - self.last_eval_step <= self.cfg.algorithm.eval_interval:
+            return False
+        self.last_eval_step = self.nb_steps
+        seeds = self.seeds.sequence("evaluation", self._n_evaluations)
+        self._n_evaluations += 1
+        report = evaluate(self._acting_policy, self.eval_env, seeds, max_steps=self._max_eval_steps)
+        return self.register_evaluation(report.returns)
+
+    @cached_property
+    def _max_eval_steps(self) -> int:
+        chosen: int | None = self.cfg.algorithm.max_eval_steps
+        limit = time_limit(self.cfg.gym_env.env_name, self.cfg.gym_env.env_args)
+        return chosen or limit or DEFAULT_TIME_LIMIT
+
+    def register_evaluation(
+        self, rewards: Tensor, policy: bbrl.agents.Agent | None = None
+    ) -> bool:
+        """Log the returns of an evaluation, `[N]`, and keep the policy if it is the best so far."""
+        self.logger.log_reward_losses(rewards, self.nb_steps)
+        self.eval_rewards.append(rewards)
+        mean = float(rewards.mean())
+        recent = [float(returns.mean()) for returns in self.eval_rewards[-_RUNNING_WINDOW:]]
+        self.running_reward = sum(recent) / len(recent)
+        if not mean > self.best_reward:
+            return False
+        self.best_policy = copy_agent(self._acting_policy if policy is None else policy)
+        self.best_reward = mean
+        if self.cfg.save_best:
+            save_policy(self.folder.best, self.best_policy, self.cfg, mean, self.nb_steps)
+        return True
+
+    def evaluate_policy(self, policy: bbrl.agents.Agent, n_episodes: int) -> EvalReport:
+        """Evaluate any policy on episodes that neither training nor another evaluation has seen.
+
+        Nothing is logged or kept.
+        """
+        seeds = self.seeds.sequence("evaluation", self._n_evaluations)
+        self._n_evaluations += 1
+        env = self._make_env(n_episodes, autoreset=False)
+        try:
+            return evaluate(policy, env, seeds, max_steps=self._max_eval_steps)
+        finally:
+            env.close()
+
+    def visualize_best(self) -> "Video | Path":
+        """Run the best policy for one episode, write an MP4, and show it in a notebook.
+
+        Returns:
+            The embedded video in a notebook; elsewhere the path of the file.
+        """
+        policy = self.best_policy
+        if policy is None:
+            print("No evaluation has taken place yet: this is the current policy.")  # noqa: T201
+            policy = self._acting_policy
+        path = record_video(
+            policy,
+            self.cfg.gym_env.env_name,
+            self.folder.video / "best.mp4",
+            seeds=self.seeds.sequence("replay"),
+            env_args=self.cfg.gym_env.env_args,
+            wrappers=self._env_wrappers,
+            max_steps=self._max_eval_steps,
+        )
+        return show(path)
+
+    def close(self) -> None:
+        """End environments and their processes, and the log."""
+        self.train_env.close()
+        if "eval_env" in self.__dict__:
+            self.eval_env.close()
+        if "logger" in self.__dict__:
+            self.logger.close()
+
+
+def iter_partial_episodes(
+    algo: EpisodicAlgo, episode_steps: int | None = None
+) -> Iterator[Workspace]:
+    """`algo.iter_partial_episodes(episode_steps)`: workspaces of `episode_steps` rows."""
+    return algo.iter_partial_episodes(episode_steps)
+
+
+def iter_episodes(algo: EpisodicAlgo) -> Iterator[Workspace]:
+    """`algo.iter_episodes()`."""
+    return algo.iter_episodes()

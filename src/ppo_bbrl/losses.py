@@ -1,0 +1,132 @@
+"""PPO's losses: pure functions of tensors of one shape, each returned with its diagnostics.
+
+Every function returns `(loss, diagnostics)`: a scalar to *minimise*, and detached scalars that
+describe the same samples. Callers leave autoreset steps out.
+"""
+
+import torch
+from torch import Tensor
+
+Diagnostics = dict[str, Tensor]
+
+
+def clipped_surrogate(
+    *, log_prob: Tensor, old_log_prob: Tensor, advantage: Tensor, clip_range: float | Tensor
+) -> tuple[Tensor, Diagnostics]:
+    r"""The policy loss of PPO-clip.
+
+    .. math::
+        r &= \exp(\log\pi_\theta(a|s) - \log\pi_{\theta_{old}}(a|s)) \\
+        L &= -\mathbb{E}\left[\min(r A, \operatorname{clip}(r, 1-\epsilon, 1+\epsilon) A)\right]
+
+    Source: Schulman et al., "Proximal Policy Optimization Algorithms" (2017), equation 7, with
+    the sign turned: the paper maximises, this is minimised. The ratio is formed from
+    log-probabilities, as the quotient of two small probabilities loses its digits.
+
+    Args:
+        log_prob: `[N]`, under the policy that is optimised; carries the gradient.
+        old_log_prob: `[N]`, under the policy that acted; treated as a constant.
+        advantage: `[N]`; treated as a constant.
+        clip_range: ε > 0, a number or a scalar tensor.
+
+    Returns:
+        The loss, a scalar, and diagnostics: `approx_kl`, the estimate k3 = E[(r - 1) - log r] of
+        KL(old ‖ new), never negative (Schulman, "Approximating KL Divergence", 2020);
+        `clip_fraction`, the share of samples with |r - 1| > ε.
+
+    Raises:
+        ValueError: if the shapes differ; `[N, 1]` never broadcasts against `[N]` in silence.
+    """
+    _check_same_shape(log_prob=log_prob, old_log_prob=old_log_prob, advantage=advantage)
+    advantage = advantage.detach()
+    log_ratio = log_prob - old_log_prob.detach()
+    ratio = log_ratio.exp()
+    clipped = ratio.clamp(1 - clip_range, 1 + clip_range)
+    loss = -torch.min(ratio * advantage, clipped * advantage).mean()
+    with torch.no_grad():
+        change = ratio - 1
+        diagnostics = {
+            "approx_kl": (change - log_ratio).mean(),
+            "clip_fraction": (change.abs() > clip_range).float().mean(),
+        }
+    return loss, diagnostics
+
+
+def value_loss(
+    *,
+    value: Tensor,
+    old_value: Tensor,
+    target: Tensor,
+    clip_range_vf: float | Tensor,
+) -> tuple[Tensor, Diagnostics]:
+    r"""The critic's mean squared error (without ½), clipped as PPO2 does.
+
+    .. math::
+        V^{clip} &= V_{old} + \operatorname{clip}(V - V_{old}, -\epsilon, \epsilon) \\
+        L &= \mathbb{E}\left[\max((V - G)^2, (V^{clip} - G)^2)\right]
+
+    Source: OpenAI Baselines, `ppo2/model.py`; detail 9 of the 37. The maximum matters: the
+    clipped error alone has no gradient once V has left the range, even when it left in the wrong
+    direction, and freezes the critic.
+
+    Args:
+        value: `[N]`, under the critic that is optimised; carries the gradient.
+        old_value: `[N]`, under the critic that acted; treated as a constant.
+        target: `[N]`, the λ-returns; treated as constants.
+        clip_range_vf: ε in units of the return; 0 switches clipping off.
+
+    Returns:
+        The loss, a scalar, and diagnostics: `value_clip_fraction`, the share of samples with
+        |V - V_old| > ε (0 when clipping is off).
+
+    Raises:
+        ValueError: if the shapes differ.
+    """
+    _check_same_shape(value=value, old_value=old_value, target=target)
+    target = target.detach()
+    error = (value - target).square()
+    if not isinstance(clip_range_vf, Tensor) and clip_range_vf <= 0:
+        return error.mean(), {"value_clip_fraction": error.new_zeros(())}
+    old_value = old_value.detach()
+    change = value - old_value
+    clipped = old_value + change.clamp(-clip_range_vf, clip_range_vf)
+    loss = torch.max(error, (clipped - target).square()).mean()
+    fraction = (change.detach().abs() > clip_range_vf).float().mean()
+    return loss, {"value_clip_fraction": fraction}
+
+
+def entropy_loss(*, entropy: Tensor) -> tuple[Tensor, Diagnostics]:
+    """The negative mean entropy: minimising it keeps the policy exploring.
+
+    Args:
+        entropy: `[N]`, of the policy in each sample, in nats.
+
+    Returns:
+        The loss, a scalar, and diagnostics: `entropy`, the mean itself.
+    """
+    mean = entropy.mean()
+    return -mean, {"entropy": mean.detach()}
+
+
+def explained_variance(*, value: Tensor, target: Tensor) -> Tensor:
+    """How much of the variation of the returns the critic explains: 1 - Var(G - V) / Var(G).
+
+    1 is perfect, 0 no better than a constant, negative worse. NaN where the returns do not vary.
+
+    Args:
+        value: `[N]`.
+        target: `[N]`, the returns.
+
+    Returns:
+        A scalar.
+    """
+    _check_same_shape(value=value, target=target)
+    spread = target.var(correction=0)
+    unexplained = (target - value).var(correction=0)
+    return torch.where(spread > 0, 1 - unexplained / spread, torch.nan)
+
+
+def _check_same_shape(**tensors: Tensor) -> None:
+    shapes = {name: tuple(tensor.shape) for name, tensor in tensors.items()}
+    if len(set(shapes.values())) > 1:
+        raise ValueError(f"these must have the same shape: {shapes}")

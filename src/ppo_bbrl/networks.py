@@ -1,0 +1,86 @@
+"""Networks: multilayer perceptrons with orthogonal initialisation, and what comes before them."""
+
+import math
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor, nn
+
+ACTIVATIONS: dict[str, type[nn.Module]] = {"relu": nn.ReLU, "tanh": nn.Tanh}
+
+
+def build_ortho_mlp(
+    sizes: Sequence[int],
+    activation: nn.Module | None = None,
+    *,
+    output_gain: float = math.sqrt(2),
+) -> nn.Sequential:
+    """A multilayer perceptron with orthogonal weights and zero biases (detail 2 of the 37).
+
+    Args:
+        sizes: neurons of each layer, from input to output: at least two numbers.
+        activation: between the layers, not after the last; ReLU if left out.
+        output_gain: scale of the last layer's weights. The hidden layers use √2.
+
+    Returns:
+        A network from `[..., sizes[0]]` to `[..., sizes[-1]]`.
+    """
+    activation = nn.ReLU() if activation is None else activation
+    layers: list[nn.Module] = []
+    last = len(sizes) - 2
+    for i, (fan_in, fan_out) in enumerate(zip(sizes, sizes[1:], strict=False)):
+        linear = nn.Linear(fan_in, fan_out)
+        nn.init.orthogonal_(linear.weight, output_gain if i == last else math.sqrt(2))
+        nn.init.zeros_(linear.bias)
+        layers.append(linear)
+        if i < last:
+            layers.append(activation)
+    return nn.Sequential(*layers)
+
+
+class Flatten(nn.Module):
+    """An array observation as features: `[..., *shape]` to `[..., prod(shape)]`, float32.
+
+    Args:
+        shape: the shape of one observation.
+        scale: by which each entry is divided; 255 for images.
+    """
+
+    def __init__(self, shape: Sequence[int], scale: float = 1.0) -> None:
+        super().__init__()
+        self.shape = tuple(shape)
+        self.scale = scale
+
+    def forward(self, observation: Tensor) -> Tensor:
+        """Flatten the last `len(shape)` dimensions."""
+        leading = observation.shape[: observation.dim() - len(self.shape)]
+        features = observation.reshape(*leading, math.prod(self.shape)).float()
+        return features if self.scale == 1.0 else features / self.scale
+
+
+class OneHot(nn.Module):
+    """A discrete observation as features: `[...]` int64 in 0..n-1 to `[..., n]` float32."""
+
+    def __init__(self, n: int) -> None:
+        super().__init__()
+        self.n = n
+
+    def forward(self, observation: Tensor) -> Tensor:
+        """One-hot code."""
+        return torch.nn.functional.one_hot(observation, self.n).float()
+
+
+class FlatOrOneHot(nn.Module):
+    """Features when only their number n is known, as in `VAgent(state_dim, …)`.
+
+    Vectors `[..., n]` of floats pass; integers `[...]`, which the environment agent writes for
+    discrete observations alone, become one-hot codes.
+    """
+
+    def __init__(self, n: int) -> None:
+        super().__init__()
+        self.one_hot = OneHot(n)
+
+    def forward(self, observation: Tensor) -> Tensor:
+        """Pass vectors, encode integers."""
+        return observation if observation.is_floating_point() else self.one_hot(observation)

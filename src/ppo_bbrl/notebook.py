@@ -1,0 +1,26 @@
+"""What notebooks need around an algorithm: TensorBoard."""
+
+import sys
+from pathlib import Path
+
+
+def setup_tensorboard(path: str | Path) -> None:
+    """Show TensorBoard on Colab; elsewhere say how to start it. Never asks a question.
+
+    Args:
+        path: the folder with the events, such as outputs/tblogs.
+    """
+    folder = Path(path).absolute()
+    if "google.colab" in sys.modules:
+        from IPython import get_ipython  # noqa: PLC0415 - there only in a notebook
+
+        shell = get_ipython()
+        shell.run_line_magic("load_ext", "tensorboard")
+        shell.run_line_magic("tensorboard", f"--logdir '{folder}'")
+        return
+    print(f"To see the curves, start TensorBoard:\n{tensorboard_command(folder)}")  # noqa: T201
+
+
+def tensorboard_command(folder: Path) -> str:
+    """The shell command that starts TensorBoard on a folder."""
+    return f"{sys.executable} -m tensorboard.main --logdir '{folder}'"

@@ -1,0 +1,179 @@
+"""PPO-clip: collect, advantages, update, evaluate."""
+
+from collections.abc import Sequence
+from contextlib import AbstractContextManager
+from time import perf_counter
+from typing import Any
+
+import bbrl.agents
+import torch
+from omegaconf import DictConfig
+
+from ppo_bbrl.agents import POLICIES, KWAgentWrapper, Policy, VAgent, copy_agent
+from ppo_bbrl.config import ConfigError, load_config
+from ppo_bbrl.envs import EnvAgent, Wrapper
+from ppo_bbrl.episodic import EpisodicAlgo, iter_partial_episodes
+from ppo_bbrl.optimizers import copy_parameters, setup_optimizer
+from ppo_bbrl.rollout import Rollout, record
+from ppo_bbrl.schedules import SCHEDULES
+from ppo_bbrl.spaces import size
+from ppo_bbrl.update import UpdateReport, update
+from ppo_bbrl.workspace import Workspace
+
+
+class PPOClip(EpisodicAlgo):
+    """Proximal policy optimisation with the clipped surrogate (Schulman et al., 2017).
+
+    Args:
+        cfg: the whole schema of `ppo_bbrl.config.PPOConfig`; never changed.
+        train_policy: an agent of your own in place of the package's. It acts, and with
+            `predict_proba=True, compute_entropy=True` writes `{prefix}logprob_predict` and
+            `{prefix}entropy`.
+        critic_agent: an agent of your own that writes `{prefix}v_values`.
+        env_wrappers: applied to each environment in this order.
+
+    Raises:
+        ConfigError: for a configuration that cannot be run; no file has been made then.
+
+    Attributes:
+        train_policy, critic_agent: what learns.
+        eval_policy: the greedy version of train_policy.
+        old_policy, old_critic_agent: the weights that collected the last rollout.
+        policy_optimizer, critic_optimizer: one each.
+    """
+
+    def __init__(
+        self,
+        cfg: DictConfig | dict[str, Any],
+        *,
+        train_policy: bbrl.agents.Agent | None = None,
+        critic_agent: bbrl.agents.Agent | None = None,
+        env_wrappers: Sequence[Wrapper] = (),
+    ) -> None:
+        super().__init__(cfg, autoreset=True, env_wrappers=env_wrappers)
+        with self.seeds.weights.active():
+            policy = build_policy(self.cfg, self.train_env) if train_policy is None else train_policy
+            critic = build_critic(self.cfg, self.train_env) if critic_agent is None else critic_agent
+        self.train_policy = policy.with_prefix(policy.prefix or "current_policy/")
+        self.critic_agent = critic.with_prefix(critic.prefix or "critic/")
+        self.eval_policy = KWAgentWrapper(
+            self.train_policy, stochastic=False, predict_proba=False, compute_entropy=False
+        )
+        self.old_policy = copy_agent(self.train_policy).with_prefix("old_policy/")
+        self.old_critic_agent = copy_agent(self.critic_agent).with_prefix("old_critic/")
+        try:
+            self.policy_optimizer = setup_optimizer(self.cfg.optimizer, self.train_policy)
+            self.critic_optimizer = setup_optimizer(self.cfg.optimizer, self.critic_agent)
+        except ValueError as error:
+            raise ConfigError(str(error)) from error
+
+    def _load_config(self, cfg: DictConfig | dict[str, Any]) -> DictConfig:
+        return load_config(cfg)
+
+    def _collecting(self) -> AbstractContextManager[Any]:
+        return torch.no_grad()  # the loss judges every action again
+
+    def record(self, workspace: Workspace) -> Rollout:
+        """Complete a collected workspace with what learning needs: values, advantages, …"""
+        settings = self.cfg.algorithm
+        return record(
+            workspace,
+            self.train_policy,
+            self.critic_agent,
+            discount_factor=settings.discount_factor,
+            gae_lambda=settings.gae,
+        )
+
+    def update(self, rollout: Rollout) -> UpdateReport:
+        """Improve policy and critic on a rollout; keep the old weights in old_policy, old_critic."""
+        copy_parameters(self.train_policy, self.old_policy)
+        copy_parameters(self.critic_agent, self.old_critic_agent)
+        settings = self.cfg.algorithm
+        remaining = 1 - self.epoch / settings.max_epochs
+        rate = self.cfg.optimizer.get("lr")
+        if rate is not None:
+            rate *= SCHEDULES[settings.learning_rate_schedule](remaining)
+            for optimizer in (self.policy_optimizer, self.critic_optimizer):
+                for group in optimizer.param_groups:
+                    group["lr"] = rate
+        clip_factor = SCHEDULES[settings.clip_range_schedule](remaining)
+        report = update(
+            rollout,
+            policy=self.train_policy,
+            critic=self.critic_agent,
+            policy_optimizer=self.policy_optimizer,
+            critic_optimizer=self.critic_optimizer,
+            settings=settings,
+            clip_factor=clip_factor,
+            generator=self.seeds.minibatches,
+        )
+        report.metrics["clip_range"] = torch.tensor(settings.clip_range * clip_factor)
+        report.metrics["learning_rate"] = torch.tensor(
+            self.policy_optimizer.param_groups[0]["lr"], dtype=torch.float64
+        )
+        return report
+
+    def log(self, workspace: Workspace, report: UpdateReport, seconds: float, steps: int) -> None:
+        """Log one iteration."""
+        for name, value in report.metrics.items():
+            self.logger.add_log(name, value, self.nb_steps)
+        ended = workspace.view("env/done")[1:]
+        if ended.any():
+            for name, variable in _EPISODE_METRICS.items():
+                value = workspace.view(variable)[1:][ended].double().mean()
+                self.logger.add_log(name, value, self.nb_steps)
+        self.logger.add_log("steps_per_second", steps / seconds, self.nb_steps)
+
+
+_EPISODE_METRICS = {"episode/return": "env/cumulated_reward", "episode/length": "env/timestep"}
+
+
+def run(ppo_clip: PPOClip) -> None:
+    """Train: collect a rollout, estimate advantages, update, evaluate; again and again.
+
+    A rollout has `n_steps` transitions, hence `n_steps + 1` rows; its last row is the first of
+    the next one.
+    """
+    steps, start = ppo_clip.nb_steps, perf_counter()
+    for workspace in iter_partial_episodes(ppo_clip, ppo_clip.cfg.algorithm.n_steps + 1):
+        rollout = ppo_clip.record(workspace)
+        report = ppo_clip.update(rollout)
+        now = perf_counter()
+        ppo_clip.log(workspace, report, now - start, ppo_clip.nb_steps - steps)
+        ppo_clip.evaluate()
+        steps, start = ppo_clip.nb_steps, perf_counter()
+
+
+def build_policy(cfg: DictConfig, env: EnvAgent) -> Policy:
+    """The package's policy for an environment's spaces.
+
+    Raises:
+        ConfigError: if `policy_type` does not fit the action space.
+    """
+    settings = cfg.algorithm
+    fitting = "DiscretePolicy" if env.is_discrete_action() else "GaussianPolicy"
+    if settings.policy_type not in ("auto", fitting):
+        raise ConfigError(
+            f"algorithm.policy_type = {settings.policy_type!r}: the action space of "
+            f"{env.env_name} is {env.action_space}, which needs {fitting} (or auto)"
+        )
+    architecture = settings.architecture
+    options = {"activation": architecture.activation}
+    if fitting == "GaussianPolicy":
+        options["log_std_init"] = architecture.log_std_init
+    return POLICIES[fitting](
+        env.observation_space, architecture.actor_hidden_size, size(env.action_space), **options
+    )
+
+
+def build_critic(cfg: DictConfig, env: EnvAgent) -> VAgent:
+    """The package's critic for an environment's observations."""
+    architecture = cfg.algorithm.architecture
+    return VAgent(
+        env.observation_space,
+        architecture.critic_hidden_size,
+        activation=architecture.activation,
+    )
+
+
+__all__ = ["EpisodicAlgo", "PPOClip", "build_critic", "build_policy", "run"]

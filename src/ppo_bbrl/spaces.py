@@ -1,0 +1,135 @@
+"""What a Gymnasium space means here: for the workspace, for a network, for the environment.
+
+Discrete observations and actions lie in the workspace as indices 0..n-1, whatever the space's
+`start`; Box actions as the policy sampled them, unclipped, in float32. What the environment
+receives is made from that here: the right type, `start` added, clipped to the bounds.
+"""
+
+import math
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+import torch
+from gymnasium import Space
+from gymnasium.spaces import Box, Discrete
+from torch import Tensor, nn
+
+from ppo_bbrl.config import ConfigError
+from ppo_bbrl.networks import FlatOrOneHot, Flatten, OneHot
+
+_IMAGE_DIMS = 2
+
+
+def check_supported(env_name: str, observation_space: Space[Any], action_space: Space[Any]) -> None:
+    """Refuse spaces that no agent can handle.
+
+    Raises:
+        ConfigError: naming the environment, the space and what is supported.
+    """
+    for role, space in (("observation", observation_space), ("action", action_space)):
+        if not isinstance(space, Box | Discrete):
+            raise ConfigError(
+                f"gym_env.env_name = {env_name!r}: its {role} space {space} is not supported; "
+                "supported are Box and Discrete"
+            )
+        if isinstance(space, Box) and role == "action" and space.dtype.kind != "f":
+            raise ConfigError(
+                f"gym_env.env_name = {env_name!r}: its action space {space} holds {space.dtype}; "
+                "supported are Box of floats and Discrete"
+            )
+
+
+def is_image(space: Space[Any]) -> bool:
+    """Whether observations stay bytes in the workspace: a Box of uint8 with two or more axes."""
+    return isinstance(space, Box) and space.dtype == np.uint8 and len(space.shape) >= _IMAGE_DIMS
+
+
+def observation_template(space: Space[Any], n_envs: int) -> Tensor:
+    """Zeros of the shape and type that one row of observations has in the workspace."""
+    if isinstance(space, Discrete):
+        return torch.zeros(n_envs, dtype=torch.int64)
+    assert space.shape is not None
+    return torch.zeros(
+        n_envs, *space.shape, dtype=torch.uint8 if is_image(space) else torch.float32
+    )
+
+
+def size(space: Space[Any]) -> int | tuple[int, ...]:
+    """n of a Discrete space, the length of a vector, the shape of anything else."""
+    if isinstance(space, Discrete):
+        return int(space.n)
+    assert space.shape is not None
+    return space.shape[0] if len(space.shape) == 1 else tuple(space.shape)
+
+
+def event_dims(state_dim: int | tuple[int, ...] | Space[Any]) -> int:
+    """How many trailing dimensions of a batch belong to one observation."""
+    if isinstance(state_dim, int):
+        return 1
+    shape = state_dim if isinstance(state_dim, tuple) else state_dim.shape
+    return len(shape or ())
+
+
+def encoder(state_dim: int | tuple[int, ...] | Space[Any]) -> tuple[nn.Module, int]:
+    """The module that makes features of observations, and the number of features.
+
+    Args:
+        state_dim: what an agent was told of its observations: a number of features, a shape, or
+            the space itself (the only one from which images can be told from other arrays).
+
+    Raises:
+        ValueError: for anything else.
+    """
+    if isinstance(state_dim, Discrete):
+        return OneHot(int(state_dim.n)), int(state_dim.n)
+    if isinstance(state_dim, Box):
+        if len(state_dim.shape) == 1 and not is_image(state_dim):
+            return nn.Identity(), state_dim.shape[0]
+        scale = 255.0 if is_image(state_dim) else 1.0
+        return Flatten(state_dim.shape, scale), math.prod(state_dim.shape)
+    if isinstance(state_dim, tuple):
+        return Flatten(state_dim), math.prod(state_dim)
+    if isinstance(state_dim, int):
+        return FlatOrOneHot(state_dim), state_dim
+    raise ValueError(f"state_dim = {state_dim!r}: must be a number, a shape, a Box or a Discrete")
+
+
+def action_converter(space: Space[Any], n_envs: int) -> Callable[[Tensor], Any]:
+    """The function from a row of actions in the workspace to what `VectorEnv.step` takes.
+
+    It raises ValueError for actions of a wrong shape or kind.
+    """
+    if isinstance(space, Discrete):
+        shape: tuple[int, ...] = (n_envs,)
+        start = int(space.start)
+
+        def discrete(action: Tensor) -> Any:
+            if action.shape != shape or action.is_floating_point():
+                raise ValueError(_wrong_action(action, shape, "integers"))
+            array = action.numpy()
+            return array if start == 0 else array + start
+
+        return discrete
+
+    assert isinstance(space, Box)
+    shape = (n_envs, *space.shape)
+    bounded = bool(np.isfinite(space.low).any() or np.isfinite(space.high).any())
+    low, high, dtype = space.low, space.high, space.dtype
+
+    def box(action: Tensor) -> Any:
+        if action.shape != shape or not action.is_floating_point():
+            raise ValueError(_wrong_action(action, shape, "floats"))
+        array = action.detach().numpy()
+        if bounded:
+            array = np.clip(array, low, high)
+        return array.astype(dtype, copy=not bounded)
+
+    return box
+
+
+def _wrong_action(action: Tensor, shape: tuple[int, ...], kind: str) -> str:
+    return (
+        f"the policy wrote an action of shape {list(action.shape)} and type {action.dtype}; "
+        f"the environment takes {list(shape)} {kind}"
+    )

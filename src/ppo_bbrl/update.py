@@ -1,0 +1,127 @@
+"""One optimisation phase: epochs × minibatches over a rollout."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import bbrl.agents
+import torch
+from torch import Tensor, nn
+
+from ppo_bbrl.advantages import normalise
+from ppo_bbrl.agents import estimate, judge
+from ppo_bbrl.losses import clipped_surrogate, entropy_loss, explained_variance, value_loss
+from ppo_bbrl.rollout import Rollout
+
+KL_TOLERANCE = 1.5  # × target_kl, as in Stable-Baselines3 and Spinning Up
+
+
+@dataclass(frozen=True)
+class UpdateReport:
+    """What an update did.
+
+    Attributes:
+        metrics: scalars, each the mean over the minibatches it describes; see docs/metrics.md.
+        n_minibatches: optimiser steps that were made.
+        stopped_early: whether `target_kl` ended the update.
+    """
+
+    metrics: dict[str, Tensor]
+    n_minibatches: int
+    stopped_early: bool
+
+
+def update(
+    rollout: Rollout,
+    *,
+    policy: bbrl.agents.Agent,
+    critic: bbrl.agents.Agent,
+    policy_optimizer: torch.optim.Optimizer,
+    critic_optimizer: torch.optim.Optimizer,
+    settings: Any,
+    clip_factor: float = 1.0,
+    generator: torch.Generator,
+) -> UpdateReport:
+    """Improve policy and critic on a rollout.
+
+    Both networks learn in each minibatch; their gradients are clipped apart.
+
+    Args:
+        rollout: the transitions; log-probabilities and values are those of the weights that acted.
+        policy: writes log-probability and entropy when asked; updated in place.
+        critic: writes values; updated in place.
+        policy_optimizer: of the policy.
+        critic_optimizer: of the critic.
+        settings: the `algorithm` section of the configuration.
+        clip_factor: of both clip ranges, from their schedule.
+        generator: draws the minibatches.
+    """
+    clip_range = settings.clip_range * clip_factor
+    clip_range_vf = settings.clip_range_vf * clip_factor
+    parameters = list(policy.parameters()), list(critic.parameters())
+    max_norm = torch.inf if settings.max_grad_norm is None else settings.max_grad_norm
+    history: list[Mapping[str, Tensor]] = []
+    stopped_early = False
+
+    for minibatch in _epochs(rollout, settings.opt_epochs, settings.batch_size, generator):
+        advantage = minibatch.advantage
+        if settings.normalize_advantage:
+            advantage = normalise(advantage)
+        log_prob, entropy = judge(policy, minibatch.variables)
+        policy_loss, policy_facts = clipped_surrogate(
+            log_prob=log_prob,
+            old_log_prob=minibatch.log_prob,
+            advantage=advantage,
+            clip_range=clip_range,
+        )
+        exploration_loss, exploration_facts = entropy_loss(entropy=entropy)
+        critic_loss, critic_facts = value_loss(
+            value=estimate(critic, minibatch.variables),
+            old_value=minibatch.value,
+            target=minibatch.target,
+            clip_range_vf=clip_range_vf,
+        )
+        facts = {
+            "critic_loss": settings.critic_coef * critic_loss.detach(),
+            "actor_loss": -policy_loss.detach(),
+            "entropy_loss": exploration_facts["entropy"],
+            "advantage": advantage.mean(),
+            **policy_facts,
+            **critic_facts,
+        }
+        if settings.target_kl is not None:
+            stopped_early = bool(facts["approx_kl"] > KL_TOLERANCE * settings.target_kl)
+            if stopped_early:
+                history.append(facts)
+                break
+        loss = (
+            settings.policy_coef * policy_loss
+            + settings.entropy_coef * exploration_loss
+            + settings.critic_coef * critic_loss
+        )
+        policy_optimizer.zero_grad()
+        critic_optimizer.zero_grad()
+        loss.backward()
+        facts["grad_norm/policy"] = nn.utils.clip_grad_norm_(parameters[0], max_norm)
+        facts["grad_norm/critic"] = nn.utils.clip_grad_norm_(parameters[1], max_norm)
+        policy_optimizer.step()
+        critic_optimizer.step()
+        history.append(facts)
+
+    metrics = _means(history)
+    metrics["explained_variance"] = explained_variance(value=rollout.value, target=rollout.target)
+    return UpdateReport(metrics, len(history) - stopped_early, stopped_early)
+
+
+def _epochs(rollout: Rollout, epochs: int, batch_size: int, generator: torch.Generator) -> Any:
+    for _ in range(epochs):
+        yield from rollout.minibatches(batch_size, generator)
+
+
+def _means(history: list[Mapping[str, Tensor]]) -> dict[str, Tensor]:
+    """The mean of each metric over the minibatches that have it."""
+    names = dict.fromkeys(name for facts in history for name in facts)
+    return {
+        name: torch.stack([facts[name] for facts in history if name in facts]).mean()
+        for name in names
+    }

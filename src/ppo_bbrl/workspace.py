@@ -1,0 +1,341 @@
+"""The workspace: the table of `[T, B]` variables at which all agents sit.
+
+`Workspace` is bbrl's, on other storage. A variable without gradient lies in one preallocated
+`[T, B, …]` tensor, which grows by doubling where the length is unknown; a value that requires
+grad is kept row by row, so that one can backpropagate through the workspace. What a reader got
+never changes afterwards: reads are copies. Only `view` shows the storage itself.
+
+`VARIABLES` is the table of what the package's own run reads and writes.
+"""
+
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from typing import Any, cast
+
+import bbrl.workspace
+import torch
+from torch import Tensor
+
+#: name → (who writes it, shape and type, what it means)
+VARIABLES: dict[str, tuple[str, str, str]] = {
+    "env/env_obs": ("environment", "[T, B, …] float32, uint8 or int64", "observation"),
+    "env/reward": ("environment", "[T, B] float32", "reward that came with this row"),
+    "env/terminated": ("environment", "[T, B] bool", "a terminal state was reached"),
+    "env/truncated": ("environment", "[T, B] bool", "the episode was cut off here"),
+    "env/done": ("environment", "[T, B] bool", "terminated or truncated"),
+    "env/timestep": ("environment", "[T, B] int64", "steps since the episode began"),
+    "env/cumulated_reward": ("environment", "[T, B] float32", "sum of the episode's rewards"),
+    "action": ("policy", "[T, B, …]", "as sampled, unclipped"),
+    "current_policy/logprob": ("policy", "[T, B] float32", "log-probability when acting"),
+    "critic/v_values": ("critic", "[T, B] float32", "value when acting"),
+    "advantage": ("algorithm", "[T, B] float32", "0 in the last row"),
+    "return": ("algorithm", "[T, B] float32", "the critic's target; 0 in the last row"),
+}
+
+
+class TemporalTensor:
+    """One variable of a workspace: `[T, B, …]`, preallocated, or rows with gradient.
+
+    Has the methods of bbrl's `SlicedTemporalTensor`.
+    """
+
+    def __init__(self, name: str = "variable", capacity: int = 16) -> None:
+        self.name = name
+        self._capacity = capacity
+        self._length = 0
+        self._storage: Tensor | None = None
+        self._rows: list[Tensor] | None = None  # only while some row requires grad
+
+    # Reading. Everything but `view` and `row_view` is a copy.
+
+    def time_size(self) -> int:
+        """T."""
+        return self._length
+
+    def batch_size(self) -> int:
+        """B."""
+        return self._template().shape[0]
+
+    def get(self, t: int, batch_dims: Any = None) -> Tensor:
+        """A copy of row t, `[B, …]`; carries the gradient where there is one."""
+        self._no_batch_dims(batch_dims)
+        self._check_time(t)
+        if self._rows is not None:
+            return self._rows[t].clone()
+        return self.row_view(t).clone()
+
+    def get_full(self, batch_dims: Any = None) -> Tensor:
+        """A copy of all rows, `[T, B, …]`; carries the gradient where there is one."""
+        self._no_batch_dims(batch_dims)
+        if self._rows is not None:
+            return torch.stack(self._rows)
+        return self.view().clone()
+
+    def get_time_truncated(self, from_time: int, to_time: int, batch_dims: Any = None) -> Tensor:
+        """A copy of rows from_time to to_time (excluded, cut at the end)."""
+        self._no_batch_dims(batch_dims)
+        if not 0 <= from_time < to_time:
+            raise ValueError(f"{self.name}: no rows between {from_time} and {to_time}")
+        if self._rows is not None:
+            return torch.stack(self._rows[from_time:to_time])
+        return self.view()[from_time:to_time].clone()
+
+    def view(self) -> Tensor:
+        """The storage itself, `[T, B, …]`: what is written later shows in it."""
+        if self._rows is not None:
+            raise ValueError(f"{self.name} has rows with gradient: it is no single tensor")
+        if self._storage is None:
+            raise ValueError(f"{self.name} is empty")
+        return self._storage[: self._length]
+
+    def row_view(self, t: int) -> Tensor:
+        """Row t of the storage itself, `[B, …]`."""
+        self._check_time(t)
+        if self._rows is not None:
+            return self._rows[t]
+        assert self._storage is not None
+        return self._storage[t]
+
+    # Writing.
+
+    def set(self, t: int, value: Tensor, batch_dims: Any = None) -> None:
+        """Write row t, `[B, …]`; rows that were never written between are 0.
+
+        Raises:
+            ValueError: if shape, type or device differ from those of the other rows.
+        """
+        self._no_batch_dims(batch_dims)
+        self._check_row(t, value)
+        if value.requires_grad and self._rows is None:
+            self._rows = [] if self._storage is None else list(self.view().clone().unbind(0))
+            self._storage = None
+        if self._rows is not None:
+            while len(self._rows) <= t:
+                self._rows.append(torch.zeros_like(value))
+            self._rows[t] = value.clone()
+            self._length = len(self._rows)
+            return
+        self.writable(t, value)[t] = value
+
+    def writable(self, t: int, like: Tensor) -> Tensor:
+        """The storage, with room for row t, whose shape and type are those of `like`."""
+        if self._storage is None:
+            room = max(self._capacity, t + 1)
+            self._storage = like.new_zeros((room, *like.shape))
+        elif t >= self._storage.shape[0]:
+            grown = self._storage.new_zeros((max(2 * self._storage.shape[0], t + 1), *like.shape))
+            grown[: self._length] = self._storage[: self._length]
+            self._storage = grown
+        if t >= self._length:
+            self._length = t + 1
+        return self._storage
+
+    def set_full(self, value: Tensor, batch_dims: Any = None) -> None:
+        """Write all rows, `[T, B, …]`: what was there before is gone."""
+        self._no_batch_dims(batch_dims)
+        if value.requires_grad:
+            self._storage, self._rows = None, list(value.clone().unbind(0))
+            self._length = len(self._rows)
+            return
+        fits = (
+            self._rows is None
+            and self._storage is not None
+            and self._storage.shape[1:] == value.shape[1:]
+            and self._storage.dtype == value.dtype
+            and self._storage.device == value.device
+            and self._storage.shape[0] >= value.shape[0]
+        )
+        if fits:
+            assert self._storage is not None
+            self._storage[: value.shape[0]] = value
+            self._storage[value.shape[0] :] = 0
+        else:
+            self._storage, self._rows = value.clone(), None
+        self._length = value.shape[0]
+
+    def copy_time(self, from_time: int, to_time: int, n_steps: int) -> None:
+        """Copy n_steps rows."""
+        for i in range(n_steps):
+            self.set(to_time + i, self.get(from_time + i))
+
+    def zero_grad(self) -> None:
+        """Forget the gradients; back to preallocated storage."""
+        if self._rows is not None:
+            self._storage = torch.stack([row.detach() for row in self._rows])
+            self._rows = None
+
+    def clear(self) -> None:
+        """Forget everything."""
+        self._storage, self._rows, self._length = None, None, 0
+
+    # Deriving.
+
+    def select_batch(self, batch_indexes: Tensor) -> "TemporalTensor":
+        """The given batch entries of every row."""
+        full = self.get_full()
+        return self._derive(full[:, batch_indexes.to(full.device)])
+
+    def subtime(self, from_t: int, to_t: int) -> "TemporalTensor":
+        """Rows from_t to to_t (excluded)."""
+        return self._derive(self.get_full()[from_t:to_t])
+
+    def to(self, device: torch.device) -> "TemporalTensor":
+        """The same on another device."""
+        return self._derive(self.get_full().to(device))
+
+    def _derive(self, full: Tensor) -> "TemporalTensor":
+        derived = TemporalTensor(self.name)
+        derived.set_full(full)
+        return derived
+
+    def _template(self) -> Tensor:
+        if self._rows:
+            return self._rows[0]
+        if self._storage is not None:
+            return self._storage[0]
+        raise ValueError(f"{self.name} is empty")
+
+    def _check_row(self, t: int, value: Tensor) -> None:
+        if self._length == 0:
+            return
+        row = self._template()
+        if value.shape != row.shape or value.dtype != row.dtype or value.device != row.device:
+            raise ValueError(
+                f"{self.name} at t={t}: rows are {list(row.shape)} {row.dtype} on {row.device}, "
+                f"this one is {list(value.shape)} {value.dtype} on {value.device}"
+            )
+
+    def _check_time(self, t: int) -> None:
+        if not 0 <= t < self._length:
+            raise IndexError(f"{self.name} has rows 0 to {self._length - 1}, not {t}")
+
+    def _no_batch_dims(self, batch_dims: Any) -> None:
+        if batch_dims is not None:
+            raise ValueError(f"{self.name}: batch dimensions need a shared workspace")
+
+
+class Workspace(bbrl.workspace.Workspace):  # type: ignore[misc]
+    """bbrl's workspace on preallocated storage.
+
+    Args:
+        workspace: if given, a workspace of which this becomes a copy.
+        capacity: rows for which room is made at first.
+    """
+
+    variables: dict[str, TemporalTensor]
+
+    def __init__(
+        self, workspace: bbrl.workspace.Workspace | None = None, *, capacity: int = 16
+    ) -> None:
+        super().__init__()
+        self._capacity = capacity
+        if workspace is not None:
+            for name in workspace.keys():  # noqa: SIM118 - a workspace is no mapping
+                self.set_full(name, workspace.get_full(name))
+
+    def __getitem__(self, key: str | Iterable[str]) -> Tensor | Iterator[Tensor]:
+        """The full tensor of one name, or those of several names."""
+        if isinstance(key, str):
+            return self.get_full(key)
+        return (self.get_full(name) for name in key)
+
+    def set(self, var_name: str, t: int, v: Tensor, batch_dims: Any = None) -> None:
+        """Write row t of a variable, `[B, …]`."""
+        variable = self.variables.get(var_name)
+        if variable is None:
+            variable = self.variables[var_name] = TemporalTensor(var_name, self._capacity)
+        variable.set(t, v, batch_dims)
+
+    def get(self, var_name: str, t: int, batch_dims: Any = None) -> Tensor:
+        """A copy of row t of a variable, `[B, …]`."""
+        return self._variable(var_name).get(t, batch_dims)
+
+    def set_full(self, var_name: str, value: Tensor, batch_dims: Any = None) -> None:
+        """Write a whole variable, `[T, B, …]`."""
+        if var_name not in self.variables:
+            self.variables[var_name] = TemporalTensor(var_name, self._capacity)
+        self.variables[var_name].set_full(value, batch_dims)
+
+    def get_full(self, var_name: str, batch_dims: Any = None) -> Tensor:
+        """A copy of a whole variable, `[T, B, …]`."""
+        return self._variable(var_name).get_full(batch_dims)
+
+    def view(self, var_name: str) -> Tensor:
+        """The storage of a variable itself, `[T, B, …]`: what is written later shows in it."""
+        return self._variable(var_name).view()
+
+    def storage(self, var_name: str, t: int, like: Tensor) -> Tensor:
+        """The storage of a variable with room for row t, for a writer that fills it in place."""
+        if var_name not in self.variables:
+            self.variables[var_name] = TemporalTensor(var_name, self._capacity)
+        return self.variables[var_name].writable(t, like)
+
+    def select_batch(self, batch_indexes: Tensor) -> "Workspace":
+        """A new workspace with the given batch entries."""
+        self.batch_size()  # bbrl's check that all variables agree
+        return _with({k: v.select_batch(batch_indexes) for k, v in self.variables.items()})
+
+    def subtime(self, from_t: int, to_t: int) -> "Workspace":
+        """A new workspace with rows from_t to to_t (excluded)."""
+        self.time_size()  # bbrl's check that all variables agree
+        return _with({k: v.subtime(from_t, to_t) for k, v in self.variables.items()})
+
+    def to(self, device: torch.device) -> "Workspace":
+        """A new workspace on a device."""
+        return _with({k: v.to(device) for k, v in self.variables.items()})
+
+    def contiguous(self) -> "Workspace":
+        """A copy."""
+        return Workspace(self)
+
+    def get_time_truncated(
+        self, var_name: str, from_time: int, to_time: int, batch_dims: Any = None
+    ) -> Tensor:
+        """A copy of rows from_time to to_time (excluded) of a variable."""
+        return self._variable(var_name).get_time_truncated(from_time, to_time, batch_dims)
+
+    def get_time_truncated_workspace(self, from_time: int, to_time: int) -> "Workspace":
+        """A new workspace with rows from_time to to_time (excluded)."""
+        return _with({k: v.subtime(from_time, to_time) for k, v in self.variables.items()})
+
+    def get_transitions(
+        self, no_final_state: bool = False, filter_key: str = "env/done"
+    ) -> "Workspace":
+        """A new workspace `[2, N, …]`: what is in row t, and in row t+1, of each transition.
+
+        The step that autoreset writes after `filter_key` is left out, unless `no_final_state`.
+        """
+        return Workspace(super().get_transitions(no_final_state, filter_key))
+
+    def select_subtime(self, t: Tensor, window_size: int) -> "Workspace":
+        """A new workspace: from each batch entry, a window that starts at its own time."""
+        return Workspace(super().select_subtime(t, window_size))
+
+    def cat_batch(self, workspaces: Sequence[bbrl.workspace.Workspace]) -> "Workspace":
+        """A new workspace with the batch entries of several, which have the same length."""
+        return Workspace(super().cat_batch(workspaces))
+
+    def _variable(self, name: str) -> TemporalTensor:
+        try:
+            return self.variables[name]
+        except KeyError:
+            there = ", ".join(self.variables) or "nothing"
+            raise KeyError(f"no variable {name!r} in the workspace; there is {there}") from None
+
+
+def one_row(tensors: Mapping[str, Tensor]) -> Workspace:
+    """A workspace with the single row t = 0, from tensors `[N, …]`."""
+    workspace = Workspace(capacity=1)
+    for name, tensor in tensors.items():
+        workspace.set(name, 0, tensor)
+    return workspace
+
+
+def _with(variables: dict[str, TemporalTensor]) -> Workspace:
+    workspace = Workspace()
+    workspace.variables = variables
+    return workspace
+
+
+def full(workspace: Workspace, name: str) -> Tensor:
+    """`workspace[name]`, typed."""
+    return cast("Tensor", workspace[name])
