@@ -1,0 +1,16 @@
+import pytest
+import torch
+from hypothesis import settings
+
+# One thread in every test: sums are then the same everywhere, and workers do not compete.
+torch.set_num_threads(1)
+
+# Hypothesis tries the same cases on every machine, however slow it is, and writes nothing.
+settings.register_profile("repeatable", deadline=None, derandomize=True, database=None)
+settings.load_profile("repeatable")
+
+
+@pytest.fixture(autouse=True)
+def own_folder(tmp_path, monkeypatch):
+    """Each test runs in a folder of its own, so that nothing is left behind."""
+    monkeypatch.chdir(tmp_path)
