@@ -27,7 +27,7 @@ VALUE_GAIN = 1.0
 _HALF_LOG_2PI = 0.5 * math.log(2 * math.pi)
 
 
-class Agent(bbrl.agents.Agent):  # type: ignore[misc]
+class Agent(bbrl.agents.Agent):
     """bbrl's agent, which lets go of its workspace even when it is interrupted."""
 
     prefix: str
@@ -48,7 +48,7 @@ class Agent(bbrl.agents.Agent):  # type: ignore[misc]
         return self
 
 
-class KWAgentWrapper(bbrl.agents.KWAgentWrapper):  # type: ignore[misc]
+class KWAgentWrapper(bbrl.agents.KWAgentWrapper):
     """Calls an agent with fixed keyword arguments, which win over the caller's.
 
     `KWAgentWrapper(policy, stochastic=False)` is the greedy version of a policy.
@@ -125,8 +125,8 @@ class Policy(Agent):
         """log π(a|s) and the entropy of π(·|s), both `[...]`."""
         dist = self.dist(obs)
         return (
-            dist.log_prob(action),  # type: ignore[no-untyped-call]
-            dist.entropy(),  # type: ignore[no-untyped-call]
+            dist.log_prob(action),
+            dist.entropy(),
         )
 
     def draw_noise(self, *leading: int) -> Tensor:
@@ -220,7 +220,7 @@ class DiscretePolicy(Policy):
 
     def dist(self, obs: Tensor) -> Categorical:
         """π(·|s) over 0..n_actions-1."""
-        return Categorical(logits=self.logits(obs))  # type: ignore[no-untyped-call]
+        return Categorical(logits=self.logits(obs))
 
     def log_prob_and_entropy(self, obs: Tensor, action: Tensor) -> tuple[Tensor, Tensor]:
         """log π(a|s) and the entropy of π(·|s), both `[...]`; finite at any gap of the logits."""
@@ -278,11 +278,11 @@ class GaussianPolicy(Policy):
         flat = cast("Tensor", self.model(self.encoder(obs)))
         return flat.reshape(*flat.shape[:-1], *self.action_shape)
 
-    def dist(self, obs: Tensor) -> Independent:
+    def dist(self, obs: Tensor) -> Distribution:
         """π(·|s); the components of an action are one event."""
         mean = self.mean(obs)
-        normal = Normal(mean, self.log_std.exp().expand_as(mean))  # type: ignore[no-untyped-call]
-        return Independent(normal, len(self.action_shape))  # type: ignore[no-untyped-call]
+        normal = Normal(mean, self.log_std.exp().expand_as(mean))
+        return Independent(normal, len(self.action_shape))
 
     def log_prob_and_entropy(self, obs: Tensor, action: Tensor) -> tuple[Tensor, Tensor]:
         """log π(a|s) and the entropy of π(·|s), both `[...]`: sums over the components."""
@@ -303,20 +303,12 @@ class GaussianPolicy(Policy):
         return mean if noise is None else mean + self.log_std.exp() * noise
 
 
-POLICIES: dict[str, type[DiscretePolicy | GaussianPolicy]] = {
-    "DiscretePolicy": DiscretePolicy,
-    "GaussianPolicy": GaussianPolicy,
-}
-
-
 def has_memory(agent: nn.Module) -> bool:
     """Whether an agent says, by an attribute `has_memory`, that rows depend on earlier rows."""
     return any(getattr(module, "has_memory", False) for module in agent.modules())
 
 
-def judge(
-    policy: bbrl.agents.Agent, variables: Mapping[str, Tensor]
-) -> tuple[Tensor, Tensor]:
+def judge(policy: bbrl.agents.Agent, variables: Mapping[str, Tensor]) -> tuple[Tensor, Tensor]:
     """log π(a|s) and entropy, `[N]` each, by any policy that follows the seed's `forward`.
 
     Args:

@@ -1,6 +1,5 @@
 """Saving a policy with its configuration, and loading it again without running foreign code."""
 
-import os
 import pickle
 from dataclasses import dataclass
 from pathlib import Path
@@ -10,6 +9,7 @@ from omegaconf import DictConfig
 from torch import nn
 
 from ppo_bbrl.config import load_config, save_config
+from ppo_bbrl.errors import UserError
 
 POLICY_FILE = "policy.pt"
 
@@ -44,24 +44,24 @@ def save_policy(
     saved = {"policy": policy.state_dict(), "reward": reward, "steps": steps}
     unfinished = folder / f"{POLICY_FILE}.tmp"
     torch.save(saved, unfinished)
-    os.replace(unfinished, folder / POLICY_FILE)
+    unfinished.replace(folder / POLICY_FILE)
 
 
 def load_policy(folder: Path) -> SavedPolicy:
     """Read what `save_policy` wrote. Tensors and numbers are read, never code.
 
     Raises:
-        ValueError: if there is no policy in the folder, or the file is damaged.
+        UserError: if there is no policy in the folder, or the file is damaged.
         ConfigError: if its configuration cannot be read.
     """
     path = folder / POLICY_FILE
     if not path.is_file():
-        raise ValueError(f"{folder}: no saved policy here (it is kept with save_best: true)")
+        raise UserError(f"{folder}: no saved policy here (it is kept with save_best: true)")
     try:
         saved = torch.load(path, map_location="cpu", weights_only=True)
         state, reward, steps = saved["policy"], float(saved["reward"]), int(saved["steps"])
     except (pickle.UnpicklingError, RuntimeError, EOFError, KeyError, TypeError) as error:
-        raise ValueError(f"{path}: not a policy of ppo-bbrl, or damaged") from error
+        raise UserError(f"{path}: not a policy of ppo-bbrl, or damaged") from error
     return SavedPolicy(state, load_config(folder / "config.yaml"), reward, steps)
 
 
@@ -69,12 +69,12 @@ def restore(policy: nn.Module, saved: SavedPolicy) -> None:
     """Give a policy the saved weights.
 
     Raises:
-        ValueError: if it has another architecture.
+        UserError: if it has another architecture.
     """
     try:
         policy.load_state_dict(saved.state)
     except RuntimeError as error:
-        raise ValueError(
+        raise UserError(
             "the saved weights do not fit the policy of the configuration: was the run made "
             "with agents of your own?"
         ) from error

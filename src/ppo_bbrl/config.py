@@ -7,7 +7,7 @@ before any file is written.
 
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import MISSING, dataclass, field, fields, is_dataclass
+from dataclasses import dataclass, field, fields, is_dataclass
 from difflib import get_close_matches
 from pathlib import Path
 from time import strftime
@@ -17,16 +17,20 @@ from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 from yaml import YAMLError
 
-from ppo_bbrl.networks import ACTIVATIONS
-from ppo_bbrl.optimizers import optimizer_class
+from ppo_bbrl.errors import ConfigError
 from ppo_bbrl.schedules import SCHEDULES
+
+__all__ = [
+    "ConfigError",
+    "EpisodicConfig",
+    "PPOConfig",
+    "load_config",
+    "load_episodic_config",
+    "save_config",
+]
 
 TENSORBOARD_LOGGERS = ("bbrl.utils.logger.TFLogger", "ppo_bbrl.metrics.Logger")
 VECTORIZATION_MODES = ("auto", "sync", "async", "vector_entry_point")
-
-
-class ConfigError(ValueError):
-    """A configuration that cannot be run; the message names the key, the value, what is allowed."""
 
 
 @dataclass(frozen=True)
@@ -94,7 +98,7 @@ class ArchitectureConfig:
 
     actor_hidden_size: list[int] = _key([64, 64], _SIZES, "neurons of the policy's hidden layers")
     critic_hidden_size: list[int] = _key([64, 64], _SIZES, "neurons of the critic's hidden layers")
-    activation: str = _key("relu", Rule(str, choices=tuple(ACTIVATIONS)), "between the layers")
+    activation: str = _key("relu", Rule(str, choices=("relu", "tanh")), "between the layers")
     log_std_init: float = _key(
         0.0, Rule(float), "log standard deviation of a Gaussian policy at the start"
     )
@@ -295,7 +299,7 @@ def _read(source: Source) -> DictConfig:
                 raise ConfigError(f"{path}: there is no such configuration file")
             loaded = OmegaConf.load(path)
         elif isinstance(source, DictConfig):
-            loaded = OmegaConf.create(OmegaConf.to_container(source, resolve=False))  # type: ignore[arg-type]
+            loaded = OmegaConf.create(OmegaConf.to_container(source, resolve=False))
         else:
             loaded = OmegaConf.create(cast("dict[str, Any]", source))
     except (OmegaConfBaseException, YAMLError, UnicodeDecodeError) as error:
@@ -328,7 +332,7 @@ def _override(given: DictConfig, override: str) -> DictConfig:
 
 def _defaults(schema: type, given: Mapping[str, Any]) -> dict[str, Any]:
     """The schema's defaults as a plain dict, interpolations unresolved."""
-    defaults = _plain(schema())
+    defaults = cast("dict[str, Any]", _plain(schema()))
     chosen = given.get("optimizer")
     if isinstance(chosen, Mapping) and "classname" in chosen:
         defaults["optimizer"] = {}  # another optimiser takes other arguments
@@ -344,7 +348,7 @@ def _plain(node: Any) -> Any:
 def _nested(key: Any) -> type | None:
     """The dataclass of a nested section, None for a plain key."""
     default = key.default_factory
-    return default if default is not MISSING and is_dataclass(default) else None
+    return cast("type", default) if is_dataclass(default) else None
 
 
 def known_keys(schema: type = PPOConfig, prefix: str = "") -> dict[str, tuple[Rule, str]]:
@@ -357,6 +361,18 @@ def known_keys(schema: type = PPOConfig, prefix: str = "") -> dict[str, tuple[Ru
         else:
             table |= known_keys(nested, f"{prefix}{key.name}.")
     return table
+
+
+def describe_keys() -> str:
+    """Every key of the schema, one to a line: name, default, what is allowed, what it means."""
+    lines = []
+    for name, (rule, doc) in known_keys().items():
+        default: Any = PPOConfig()
+        for part in name.split("."):
+            default = getattr(default, part)
+        allowed = f"[{rule.describe()}]"
+        lines.append(f"{name} = {default}\n    {doc} {allowed}")
+    return "\n".join(lines)
 
 
 def _check_keys(values: Mapping[str, Any], schema: type, prefix: str, *, free: bool) -> None:
@@ -401,6 +417,8 @@ def _check(values: Mapping[str, Any], schema: type, prefix: str) -> None:
 
 
 def _check_optimizer(optimizer: Mapping[str, Any]) -> None:
+    from ppo_bbrl.optimizers import optimizer_class  # noqa: PLC0415 - torch takes a second
+
     try:
         optimizer_class(optimizer)
     except ValueError as error:

@@ -13,6 +13,7 @@ import numpy as np
 import torch
 from bbrl.agents.gymnasium import GymAgent
 from gymnasium.vector import AsyncVectorEnv, SyncVectorEnv, VectorEnv
+from omegaconf import DictConfig
 from torch import Tensor
 
 from ppo_bbrl.config import ConfigError
@@ -88,6 +89,12 @@ def time_limit(env_name: str, env_args: Mapping[str, Any]) -> int | None:
     return None if limit is None or limit < 0 else int(limit)
 
 
+def longest_episode(cfg: DictConfig) -> int:
+    """Where an evaluation ends an episode: `max_eval_steps`, the environment's limit, or 10 000."""
+    chosen: int | None = cfg.algorithm.max_eval_steps
+    return chosen or time_limit(cfg.gym_env.env_name, cfg.gym_env.env_args) or DEFAULT_TIME_LIMIT
+
+
 def make_vector_env(
     env_name: str,
     n_envs: int,
@@ -142,7 +149,7 @@ def _cannot_be_made(env_name: str, env_args: Mapping[str, Any], error: Exception
     return ConfigError(f"gym_env.env_name = {env_name!r}{with_args} cannot be made: {reason}")
 
 
-class EnvAgent(GymAgent):  # type: ignore[misc]
+class EnvAgent(GymAgent):
     """Vectorised environments that write their rows into the workspace.
 
     At t = 0 every environment is reset; at t > 0 the action of row t-1 is executed.
@@ -203,8 +210,7 @@ class EnvAgent(GymAgent):  # type: ignore[misc]
 
         Later resets continue these streams, so that no episode is replayed.
         """
-        is_sequence = isinstance(seed, np.random.SeedSequence)
-        self._seeds = seed if is_sequence else np.random.SeedSequence(seed)
+        self._seeds = np.random.SeedSequence(seed) if isinstance(seed, int) else seed
         return self
 
     def get_obs_and_actions_sizes(self) -> tuple[Any, Any]:

@@ -19,7 +19,7 @@ from torch import Tensor
 from ppo_bbrl.agents import copy_agent
 from ppo_bbrl.checkpoint import save_policy
 from ppo_bbrl.config import ConfigError, load_episodic_config, save_config
-from ppo_bbrl.envs import DEFAULT_TIME_LIMIT, EnvAgent, Wrapper, time_limit
+from ppo_bbrl.envs import EnvAgent, Wrapper, longest_episode
 from ppo_bbrl.evaluation import EvalReport, evaluate
 from ppo_bbrl.metrics import Logger
 from ppo_bbrl.progress import Progress
@@ -35,7 +35,7 @@ if TYPE_CHECKING:
 _RUNNING_WINDOW = 10
 
 
-class EpisodicAlgo(bbrl_utils.algorithms.EpisodicAlgo):  # type: ignore[misc]
+class EpisodicAlgo(bbrl_utils.algorithms.EpisodicAlgo):
     """Base of algorithms on (partial) episodes, with the interface of bbrl_utils' class.
 
     It is one by type, but does not run its constructor, which makes folders, seeds torch and
@@ -73,8 +73,8 @@ class EpisodicAlgo(bbrl_utils.algorithms.EpisodicAlgo):  # type: ignore[misc]
         self.seeds = Seeds(self.cfg.algorithm.seed)
         self.train_env = self._make_env(self.cfg.algorithm.n_envs, autoreset=autoreset)
         self.train_env.seed(self.seeds.sequence("train_env"))
-        self.train_policy: bbrl.agents.Agent | None = None
-        self.eval_policy: bbrl.agents.Agent | None = None
+        self.train_policy: Any = None
+        self.eval_policy: Any = None
         self.nb_steps = 0
         self.epoch = 0
         self.last_eval_step = 0
@@ -135,7 +135,7 @@ class EpisodicAlgo(bbrl_utils.algorithms.EpisodicAlgo):  # type: ignore[misc]
         workspace every time; what was read from it stays as it was.
         """
         n_rows = episode_steps or self.cfg.algorithm.n_steps
-        if n_rows < 2:  # noqa: PLR2004 - from one row to the next
+        if n_rows < 2:
             raise ConfigError(f"algorithm.n_steps = {n_rows}: a transition needs at least 2 rows")
         workspace = Workspace(capacity=n_rows)
         for _ in self._progress():
@@ -182,7 +182,10 @@ class EpisodicAlgo(bbrl_utils.algorithms.EpisodicAlgo):  # type: ignore[misc]
     def _facts(self, progress: Progress) -> dict[str, str]:
         """What the console shows."""
         last = self.logger.last
-        facts = {"steps": f"{self.nb_steps:,}", "steps/s": f"{self.nb_steps / progress.seconds():,.0f}"}
+        facts = {
+            "steps": f"{self.nb_steps:,}",
+            "steps/s": f"{self.nb_steps / progress.seconds():,.0f}",
+        }
         if "reward/mean" in last:
             facts["reward"] = f"{last['reward/mean']:.1f} (best {self.best_reward:.1f})"
         if "approx_kl" in last:
@@ -237,20 +240,17 @@ class EpisodicAlgo(bbrl_utils.algorithms.EpisodicAlgo):  # type: ignore[misc]
 
     @cached_property
     def _max_eval_steps(self) -> int:
-        chosen: int | None = self.cfg.algorithm.max_eval_steps
-        limit = time_limit(self.cfg.gym_env.env_name, self.cfg.gym_env.env_args)
-        return chosen or limit or DEFAULT_TIME_LIMIT
+        return longest_episode(self.cfg)
 
-    def register_evaluation(
-        self, rewards: Tensor, policy: bbrl.agents.Agent | None = None
-    ) -> bool:
+    def register_evaluation(self, rewards: Tensor, policy: bbrl.agents.Agent | None = None) -> bool:
         """Log the returns of an evaluation, `[N]`, and keep the policy if it is the best so far."""
         self.logger.log_reward_losses(rewards, self.nb_steps)
         self.eval_rewards.append(rewards)
         mean = float(rewards.mean())
         recent = [float(returns.mean()) for returns in self.eval_rewards[-_RUNNING_WINDOW:]]
         self.running_reward = sum(recent) / len(recent)
-        if not mean > self.best_reward:
+        # Of equals the latest, which has learned from more. (NaN is never the best.)
+        if not mean >= self.best_reward:
             return False
         self.best_policy = copy_agent(self._acting_policy if policy is None else policy)
         self.best_reward = mean
@@ -277,11 +277,15 @@ class EpisodicAlgo(bbrl_utils.algorithms.EpisodicAlgo):  # type: ignore[misc]
         Returns:
             The embedded video in a notebook; elsewhere the path of the file.
         """
+        return show(self.record_best())
+
+    def record_best(self) -> Path:
+        """Run the best policy for one episode and write an MP4; returns its path."""
         policy = self.best_policy
         if policy is None:
-            print("No evaluation has taken place yet: this is the current policy.")  # noqa: T201
+            print("No evaluation has taken place yet: this is the current policy.")
             policy = self._acting_policy
-        path = record_video(
+        return record_video(
             policy,
             self.cfg.gym_env.env_name,
             self.folder.video / "best.mp4",
@@ -290,7 +294,6 @@ class EpisodicAlgo(bbrl_utils.algorithms.EpisodicAlgo):  # type: ignore[misc]
             wrappers=self._env_wrappers,
             max_steps=self._max_eval_steps,
         )
-        return show(path)
 
     def close(self) -> None:
         """End environments and their processes, and the log."""

@@ -10,11 +10,12 @@ import torch
 from torch import Tensor
 
 from ppo_bbrl.envs import EnvAgent
+from ppo_bbrl.errors import UserError
 from ppo_bbrl.seeding import action_stream
 from ppo_bbrl.workspace import Workspace
 
 
-class EvaluationError(RuntimeError):
+class EvaluationError(UserError):
     """An evaluation without a meaningful result."""
 
 

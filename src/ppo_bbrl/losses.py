@@ -41,7 +41,7 @@ def clipped_surrogate(
     advantage = advantage.detach()
     log_ratio = log_prob - old_log_prob.detach()
     ratio = log_ratio.exp()
-    clipped = ratio.clamp(1 - clip_range, 1 + clip_range)
+    clipped = _clamp(ratio, 1 - clip_range, 1 + clip_range)
     loss = -torch.min(ratio * advantage, clipped * advantage).mean()
     with torch.no_grad():
         change = ratio - 1
@@ -89,7 +89,7 @@ def value_loss(
         return error.mean(), {"value_clip_fraction": error.new_zeros(())}
     old_value = old_value.detach()
     change = value - old_value
-    clipped = old_value + change.clamp(-clip_range_vf, clip_range_vf)
+    clipped = old_value + _clamp(change, -clip_range_vf, clip_range_vf)
     loss = torch.max(error, (clipped - target).square()).mean()
     fraction = (change.detach().abs() > clip_range_vf).float().mean()
     return loss, {"value_clip_fraction": fraction}
@@ -124,6 +124,10 @@ def explained_variance(*, value: Tensor, target: Tensor) -> Tensor:
     spread = target.var(correction=0)
     unexplained = (target - value).var(correction=0)
     return torch.where(spread > 0, 1 - unexplained / spread, torch.nan)
+
+
+def _clamp(x: Tensor, low: float | Tensor, high: float | Tensor) -> Tensor:
+    return torch.clamp(x, low, high)  # type: ignore[arg-type] # both numbers or both tensors
 
 
 def _check_same_shape(**tensors: Tensor) -> None:

@@ -2,6 +2,7 @@
 
 import math
 from collections.abc import Sequence
+from itertools import pairwise
 
 import torch
 from torch import Tensor, nn
@@ -28,7 +29,7 @@ def build_ortho_mlp(
     activation = nn.ReLU() if activation is None else activation
     layers: list[nn.Module] = []
     last = len(sizes) - 2
-    for i, (fan_in, fan_out) in enumerate(zip(sizes, sizes[1:], strict=False)):
+    for i, (fan_in, fan_out) in enumerate(pairwise(sizes)):
         linear = nn.Linear(fan_in, fan_out)
         nn.init.orthogonal_(linear.weight, output_gain if i == last else math.sqrt(2))
         nn.init.zeros_(linear.bias)

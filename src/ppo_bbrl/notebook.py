@@ -18,7 +18,7 @@ def setup_tensorboard(path: str | Path) -> None:
         shell.run_line_magic("load_ext", "tensorboard")
         shell.run_line_magic("tensorboard", f"--logdir '{folder}'")
         return
-    print(f"To see the curves, start TensorBoard:\n{tensorboard_command(folder)}")  # noqa: T201
+    print(f"To see the curves, start TensorBoard:\n{tensorboard_command(folder)}")
 
 
 def tensorboard_command(folder: Path) -> str:

@@ -66,7 +66,9 @@ def setup_optimizer(
         parameters += [agent] if isinstance(agent, Tensor) else list(agent.parameters())
     if "betas" in optimizer:
         optimizer["betas"] = tuple(optimizer["betas"])
-    if "fused" in inspect.signature(chosen).parameters and not {"fused", "foreach"} & set(optimizer):
+    if "fused" in inspect.signature(chosen).parameters and not {"fused", "foreach"} & set(
+        optimizer
+    ):
         optimizer["fused"] = all(parameter.is_floating_point() for parameter in parameters)
     try:
         return chosen(parameters, **optimizer)

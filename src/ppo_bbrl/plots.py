@@ -13,6 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 from omegaconf import OmegaConf
 
+from ppo_bbrl.errors import UserError
 from ppo_bbrl.metrics import METRICS
 from ppo_bbrl.runs import open_folder
 
@@ -58,24 +59,24 @@ def read_metrics(run: Path) -> pd.DataFrame:
         A column `steps` and one per metric, sorted by step; NaN where nothing was measured.
 
     Raises:
-        ValueError: the folder is not that of a run, or has no metrics yet.
+        UserError: the folder is not that of a run, or has no metrics yet.
     """
     import pandas as pd  # noqa: PLC0415
 
     path = open_folder(run).metrics
     if not path.is_file():
-        raise ValueError(f"{run}: this run has no metrics.csv")
+        raise UserError(f"{run}: this run has no metrics.csv")
     text = path.read_text(encoding="utf-8")
     whole = text[: text.rfind("\n") + 1]  # A run that is being killed leaves half a line.
     # Not by pandas, whose parsers of some versions are off by one unit in the last place.
     header, *rows = csv.reader(io.StringIO(whole)) if whole else [[""]]
     if header[0] != "steps" or not rows:
-        raise ValueError(f"{run}: metrics.csv has no rows")
+        raise UserError(f"{run}: metrics.csv has no rows")
     try:
         cells = np.array([[float(cell or "nan") for cell in row] for row in rows])
         frame = pd.DataFrame(cells, columns=header).astype({"steps": np.int64})
     except ValueError as error:
-        raise ValueError(f"{run}: metrics.csv is not a table of numbers: {error}") from error
+        raise UserError(f"{run}: metrics.csv is not a table of numbers: {error}") from error
     return frame.sort_values("steps", kind="stable", ignore_index=True)
 
 
@@ -96,7 +97,7 @@ def learning_curve(
         by: group the runs by this config key instead, such as `algorithm.clip_range`.
 
     Raises:
-        ValueError: a folder is not that of a run, or lacks the metric or the key.
+        UserError: a folder is not that of a run, or lacks the metric or the key.
     """
     from matplotlib.figure import Figure  # noqa: PLC0415
     from matplotlib.ticker import EngFormatter  # noqa: PLC0415
@@ -105,7 +106,7 @@ def learning_curve(
         _read_run(folder) for folder in {Path(run).resolve(): Path(run) for run in runs}.values()
     ]
     if not found:
-        raise ValueError("no run to draw: give at least one run folder")
+        raise UserError("no run to draw: give at least one run folder")
     metric, label = _choose_metric(found, metric)
 
     figure = Figure(figsize=(7.0, 4.2), dpi=150, layout="constrained")
@@ -154,7 +155,7 @@ def _read_run(folder: Path) -> _Run:
         tree = OmegaConf.to_container(OmegaConf.load(config))
     except Exception as error:
         reason = str(error).splitlines()[0]
-        raise ValueError(f"{folder}: config.yaml cannot be read: {reason}") from error
+        raise UserError(f"{folder}: config.yaml cannot be read: {reason}") from error
     return _Run(folder, dict(_leaves(tree)), read_metrics(folder))
 
 
@@ -183,7 +184,7 @@ def _choose_metric(runs: Sequence[_Run], metric: str) -> tuple[str, str]:
     run = without[0]
     there = [name for name in run.metrics.columns[1:] if len(_curve(run, name).steps)]
     have = f"it has {', '.join(there)}" if there else "it has no metric yet"
-    raise ValueError(f"{run.folder}: this run has no {metric}; {have}")
+    raise UserError(f"{run.folder}: this run has no {metric}; {have}")
 
 
 def _curve(run: _Run, metric: str) -> Curve:
@@ -206,7 +207,7 @@ def _group(runs: Sequence[_Run], by: str | None) -> dict[str, list[_Run]]:
         keys = [by]
         for run in runs:
             if by not in run.config:
-                raise ValueError(f"{run.folder}: its config has no key {by}")
+                raise UserError(f"{run.folder}: its config has no key {by}")
     groups: dict[str, list[_Run]] = {}
     for run in runs:
         name = "\n".join(f"{key}={run.config.get(key, _UNSET)}" for key in keys)

@@ -9,7 +9,15 @@ import bbrl.agents
 import torch
 from omegaconf import DictConfig
 
-from ppo_bbrl.agents import POLICIES, KWAgentWrapper, Policy, VAgent, copy_agent
+from ppo_bbrl.agents import (
+    DiscretePolicy,
+    GaussianPolicy,
+    KWAgentWrapper,
+    Policy,
+    VAgent,
+    copy_agent,
+)
+from ppo_bbrl.checkpoint import SavedPolicy, restore
 from ppo_bbrl.config import ConfigError, load_config
 from ppo_bbrl.envs import EnvAgent, Wrapper
 from ppo_bbrl.episodic import EpisodicAlgo, iter_partial_episodes
@@ -52,8 +60,12 @@ class PPOClip(EpisodicAlgo):
     ) -> None:
         super().__init__(cfg, autoreset=True, env_wrappers=env_wrappers)
         with self.seeds.weights.active():
-            policy = build_policy(self.cfg, self.train_env) if train_policy is None else train_policy
-            critic = build_critic(self.cfg, self.train_env) if critic_agent is None else critic_agent
+            policy = (
+                build_policy(self.cfg, self.train_env) if train_policy is None else train_policy
+            )
+            critic = (
+                build_critic(self.cfg, self.train_env) if critic_agent is None else critic_agent
+            )
         self.train_policy = policy.with_prefix(policy.prefix or "current_policy/")
         self.critic_agent = critic.with_prefix(critic.prefix or "critic/")
         self.eval_policy = KWAgentWrapper(
@@ -74,7 +86,7 @@ class PPOClip(EpisodicAlgo):
         return torch.no_grad()  # the loss judges every action again
 
     def record(self, workspace: Workspace) -> Rollout:
-        """Complete a collected workspace with what learning needs: values, advantages, …"""
+        """Complete a collected workspace with what learning needs, and take it out."""
         settings = self.cfg.algorithm
         return record(
             workspace,
@@ -85,7 +97,7 @@ class PPOClip(EpisodicAlgo):
         )
 
     def update(self, rollout: Rollout) -> UpdateReport:
-        """Improve policy and critic on a rollout; keep the old weights in old_policy, old_critic."""
+        """Improve policy and critic on a rollout, after copying the weights that acted."""
         copy_parameters(self.train_policy, self.old_policy)
         copy_parameters(self.critic_agent, self.old_critic_agent)
         settings = self.cfg.algorithm
@@ -158,11 +170,16 @@ def build_policy(cfg: DictConfig, env: EnvAgent) -> Policy:
             f"{env.env_name} is {env.action_space}, which needs {fitting} (or auto)"
         )
     architecture = settings.architecture
-    options = {"activation": architecture.activation}
-    if fitting == "GaussianPolicy":
-        options["log_std_init"] = architecture.log_std_init
-    return POLICIES[fitting](
-        env.observation_space, architecture.actor_hidden_size, size(env.action_space), **options
+    hidden, activation = architecture.actor_hidden_size, architecture.activation
+    n_actions: Any = size(env.action_space)
+    if fitting == "DiscretePolicy":
+        return DiscretePolicy(env.observation_space, hidden, n_actions, activation=activation)
+    return GaussianPolicy(
+        env.observation_space,
+        hidden,
+        n_actions,
+        activation=activation,
+        log_std_init=architecture.log_std_init,
     )
 
 
@@ -176,4 +193,21 @@ def build_critic(cfg: DictConfig, env: EnvAgent) -> VAgent:
     )
 
 
-__all__ = ["EpisodicAlgo", "PPOClip", "build_critic", "build_policy", "run"]
+def restore_policy(saved: SavedPolicy) -> KWAgentWrapper:
+    """The greedy policy of a run, rebuilt from its configuration and its saved weights.
+
+    Raises:
+        UserError: if the run used agents of its own.
+    """
+    gym_env = saved.cfg.gym_env
+    env = EnvAgent(gym_env.env_name, 1, env_args=gym_env.env_args)
+    try:
+        policy = build_policy(saved.cfg, env).with_prefix("current_policy/")
+    finally:
+        env.close()
+    greedy = KWAgentWrapper(policy, stochastic=False, predict_proba=False, compute_entropy=False)
+    restore(greedy, saved)
+    return greedy
+
+
+__all__ = ["EpisodicAlgo", "PPOClip", "build_critic", "build_policy", "restore_policy", "run"]

@@ -55,7 +55,7 @@ class Progress:
         elapsed = self._last - self._start
         left = elapsed / done * (self.total - done) if done else 0.0
         told = "  ".join(f"{name} {value}" for name, value in facts.items())
-        print(  # noqa: T201
+        print(
             f"{100 * done / self.total:3.0f} %  {told}  {elapsed:.0f} s, {left:.0f} s left",
             flush=True,
         )

@@ -2,7 +2,8 @@
 
 import os
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -11,6 +12,7 @@ import numpy as np
 import torch
 
 from ppo_bbrl.envs import EnvAgent, Wrapper
+from ppo_bbrl.errors import UserError
 from ppo_bbrl.seeding import action_stream
 from ppo_bbrl.workspace import Workspace
 
@@ -18,6 +20,10 @@ if TYPE_CHECKING:
     from IPython.display import Video
 
 _DEFAULT_FPS = 30
+
+
+class NoPicturesError(UserError):
+    """The environment cannot be recorded."""
 
 
 @torch.no_grad()
@@ -66,7 +72,7 @@ def record_video(
         The path.
 
     Raises:
-        ValueError: if the environment renders no pictures.
+        NoPicturesError: if the environment renders none.
     """
     import imageio_ffmpeg  # noqa: PLC0415 - only who records needs it
 
@@ -92,11 +98,12 @@ def record_video(
                 writer.send(None)
             writer.send(np.ascontiguousarray(frame))
 
-        play(policy, env, seeds, max_steps=max_steps, on_row=write_frame)
+        with _no_screen():
+            play(policy, env, seeds, max_steps=max_steps, on_row=write_frame)
         if writer is not None:
             writer.close()
             writer = None
-        os.replace(unfinished, path)
+        unfinished.replace(path)
     finally:
         if writer is not None:
             writer.close()
@@ -127,8 +134,10 @@ def show(path: Path) -> "Video | Path":
     if "ipykernel" in sys.modules:
         from IPython.display import Video  # noqa: PLC0415 - there only in a notebook
 
-        return Video(str(path), embed=True, html_attributes="controls loop autoplay muted")
-    print(f"Video: {path}")  # noqa: T201
+        return Video(  # type: ignore[no-untyped-call]
+            str(path), embed=True, html_attributes="controls loop autoplay muted"
+        )
+    print(f"Video: {path}")
     return path
 
 
@@ -145,9 +154,22 @@ def _render_env(
     )
 
 
+@contextmanager
+def _no_screen() -> Iterator[None]:
+    """Tell SDL, with which pygame draws, not to look for a screen."""
+    if "SDL_VIDEODRIVER" in os.environ:
+        yield
+        return
+    os.environ["SDL_VIDEODRIVER"] = "dummy"
+    try:
+        yield
+    finally:
+        del os.environ["SDL_VIDEODRIVER"]
+
+
 def _frame(env: EnvAgent) -> np.ndarray[Any, np.dtype[np.uint8]]:
     frames = env.envs.render()
     frame = None if not frames else frames[0]
-    if not isinstance(frame, np.ndarray) or frame.ndim != 3:  # noqa: PLR2004 - height, width, RGB
-        raise ValueError(f"{env.env_name} renders no pictures (render_mode rgb_array)")
+    if not isinstance(frame, np.ndarray) or frame.ndim != 3:  # height, width, RGB
+        raise NoPicturesError(f"{env.env_name} renders no pictures (render_mode rgb_array)")
     return frame

@@ -4,6 +4,8 @@ import os
 from dataclasses import dataclass
 from pathlib import Path
 
+from ppo_bbrl.errors import UserError
+
 CONFIG_FILE = "config.yaml"
 
 
@@ -47,7 +49,7 @@ class RunFolder:
 
 
 def claim_folder(base_dir: str) -> RunFolder:
-    """Make the folder of a new run: `outputs/<base_dir>`, or the first free `<base_dir>_2`, `_3`…
+    """Make the folder of a new run: `outputs/<base_dir>`, or with `_2`, `_3` … if that is taken.
 
     Two runs that start in the same second get two folders, in one process or in several.
     """
@@ -69,10 +71,10 @@ def open_folder(path: str | Path) -> RunFolder:
     """The folder of an earlier run.
 
     Raises:
-        ValueError: if it is not the folder of a run.
+        UserError: if it is not the folder of a run.
     """
     path = Path(path)
     if not (path / CONFIG_FILE).is_file():
         what = "has no config.yaml" if path.is_dir() else "does not exist"
-        raise ValueError(f"{path}: not the folder of a run: it {what}")
+        raise UserError(f"{path}: not the folder of a run: it {what}")
     return RunFolder(path, path)

@@ -50,15 +50,16 @@ class Seeds:
         return np.random.SeedSequence(self.seed, spawn_key=(_STREAMS.index(stream), index))
 
 
-def env_seeds(sequence: np.random.SeedSequence, n_envs: int) -> list[int]:
+def env_seeds(sequence: np.random.SeedSequence, n_envs: int) -> list[int | None]:
     """One seed below 2^31 for each of `n_envs` environments."""
     return [int(word) & 0x7FFFFFFF for word in sequence.generate_state(n_envs)]
 
 
 def action_stream(sequence: np.random.SeedSequence) -> RandomStream:
     """The stream from which a policy draws while the environments use `sequence`."""
-    return RandomStream(_to_int(np.random.SeedSequence(sequence.entropy, spawn_key=(
-        *sequence.spawn_key, 1))))
+    return RandomStream(
+        _to_int(np.random.SeedSequence(sequence.entropy, spawn_key=(*sequence.spawn_key, 1)))
+    )
 
 
 def _to_int(sequence: np.random.SeedSequence) -> int:

@@ -4,7 +4,6 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-import bbrl.agents
 import torch
 from torch import Tensor, nn
 
@@ -34,8 +33,8 @@ class UpdateReport:
 def update(
     rollout: Rollout,
     *,
-    policy: bbrl.agents.Agent,
-    critic: bbrl.agents.Agent,
+    policy: nn.Module,
+    critic: nn.Module,
     policy_optimizer: torch.optim.Optimizer,
     critic_optimizer: torch.optim.Optimizer,
     settings: Any,
@@ -56,16 +55,20 @@ def update(
         clip_factor: of both clip ranges, from their schedule.
         generator: draws the minibatches.
     """
+    # Read once: looking a key up in a configuration costs more than a small tensor operation.
     clip_range = settings.clip_range * clip_factor
     clip_range_vf = settings.clip_range_vf * clip_factor
-    parameters = list(policy.parameters()), list(critic.parameters())
+    policy_coef, entropy_coef = settings.policy_coef, settings.entropy_coef
+    critic_coef, target_kl = settings.critic_coef, settings.target_kl
+    normalize_advantage = settings.normalize_advantage
     max_norm = torch.inf if settings.max_grad_norm is None else settings.max_grad_norm
+    parameters = list(policy.parameters()), list(critic.parameters())
     history: list[Mapping[str, Tensor]] = []
     stopped_early = False
 
     for minibatch in _epochs(rollout, settings.opt_epochs, settings.batch_size, generator):
         advantage = minibatch.advantage
-        if settings.normalize_advantage:
+        if normalize_advantage:
             advantage = normalise(advantage)
         log_prob, entropy = judge(policy, minibatch.variables)
         policy_loss, policy_facts = clipped_surrogate(
@@ -82,22 +85,20 @@ def update(
             clip_range_vf=clip_range_vf,
         )
         facts = {
-            "critic_loss": settings.critic_coef * critic_loss.detach(),
+            "critic_loss": critic_coef * critic_loss.detach(),
             "actor_loss": -policy_loss.detach(),
             "entropy_loss": exploration_facts["entropy"],
             "advantage": advantage.mean(),
             **policy_facts,
             **critic_facts,
         }
-        if settings.target_kl is not None:
-            stopped_early = bool(facts["approx_kl"] > KL_TOLERANCE * settings.target_kl)
+        if target_kl is not None:
+            stopped_early = bool(facts["approx_kl"] > KL_TOLERANCE * target_kl)
             if stopped_early:
                 history.append(facts)
                 break
         loss = (
-            settings.policy_coef * policy_loss
-            + settings.entropy_coef * exploration_loss
-            + settings.critic_coef * critic_loss
+            policy_coef * policy_loss + entropy_coef * exploration_loss + critic_coef * critic_loss
         )
         policy_optimizer.zero_grad()
         critic_optimizer.zero_grad()

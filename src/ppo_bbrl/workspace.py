@@ -213,7 +213,7 @@ class TemporalTensor:
             raise ValueError(f"{self.name}: batch dimensions need a shared workspace")
 
 
-class Workspace(bbrl.workspace.Workspace):  # type: ignore[misc]
+class Workspace(bbrl.workspace.Workspace):
     """bbrl's workspace on preallocated storage.
 
     Args:
