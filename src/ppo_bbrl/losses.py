@@ -9,6 +9,9 @@ from torch import Tensor
 
 Diagnostics = dict[str, Tensor]
 
+# Two policies whose ratio is e^20 have nothing left in common; e^89 would be infinite.
+_MAX_LOG_RATIO = 20.0
+
 
 def clipped_surrogate(
     *, log_prob: Tensor, old_log_prob: Tensor, advantage: Tensor, clip_range: float | Tensor
@@ -39,7 +42,7 @@ def clipped_surrogate(
     """
     _check_same_shape(log_prob=log_prob, old_log_prob=old_log_prob, advantage=advantage)
     advantage = advantage.detach()
-    log_ratio = log_prob - old_log_prob.detach()
+    log_ratio = (log_prob - old_log_prob.detach()).clamp(max=_MAX_LOG_RATIO)
     ratio = log_ratio.exp()
     clipped = _clamp(ratio, 1 - clip_range, 1 + clip_range)
     loss = -torch.min(ratio * advantage, clipped * advantage).mean()
