@@ -88,7 +88,7 @@ def test_a_gaussian_policy_finds_the_best_action():
     assert policy.log_std.item() < -0.5  # it began at 0
 
 
-def test_A2_short_episodes_cut_by_time_alone_have_their_true_value():
+def test_short_episodes_cut_by_time_alone_have_their_true_value():
     """Reward 1 for ever, γ = 0.98: V = 50, within 2 %.
 
     Upstream's critic learns 44.4: the step that autoreset writes between two episodes, with
