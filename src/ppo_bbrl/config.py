@@ -6,6 +6,7 @@ before any file is written.
 """
 
 import math
+import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, fields, is_dataclass
 from difflib import get_close_matches
@@ -47,9 +48,8 @@ class Rule:
 
     def describe(self) -> str:
         """What is allowed, in words."""
-        words = {int: "an integer", float: "a number", bool: "true or false", str: "a text"}.get(
-            self.kind, "a mapping"
-        )
+        kinds = {int: "an integer", float: "a number", bool: "true or false", str: "a text"}
+        words = kinds.get(self.kind, "a mapping")
         if self.choices:
             words = "one of " + ", ".join(self.choices)
         elif math.isfinite(self.low) and math.isfinite(self.high):
@@ -59,6 +59,8 @@ class Rule:
             words += f" {'≥' if self.low_allowed else '>'} {self.low:g}"
         if self.items:
             words = f"a list, each {words}"
+        elif self.kind is str and not self.choices:
+            words += ", not empty"
         return words + (" or null" if self.optional else "")
 
     def allows(self, value: object) -> bool:
@@ -74,10 +76,12 @@ class Rule:
             numeric = (int,) if self.kind is int else (int, float)
             if isinstance(value, bool) or not isinstance(value, numeric):
                 return False
-            if not math.isfinite(value):
+            if self.kind is float and not abs(value) <= sys.float_info.max:  # NaN too
                 return False
             above = value >= self.low if self.low_allowed else value > self.low
             return above and value <= self.high
+        if self.kind is str and value == "":
+            return False
         return isinstance(value, self.kind) and (not self.choices or value in self.choices)
 
 
@@ -288,7 +292,12 @@ def _load(source: Source, overrides: Sequence[str], schema: type, *, free: bool)
         _check_optimizer(values["optimizer"])
     if free:
         return OmegaConf.create(values)
-    return cast("DictConfig", OmegaConf.merge(OmegaConf.structured(schema), values))
+    try:
+        typed = cast("DictConfig", OmegaConf.merge(OmegaConf.structured(schema), values))
+        typed.optimizer = values["optimizer"]  # without the default's arguments
+        return typed
+    except OmegaConfBaseException as error:
+        raise ConfigError(_one_line(error)) from error
 
 
 def _read(source: Source) -> DictConfig:
@@ -302,9 +311,9 @@ def _read(source: Source) -> DictConfig:
             loaded = OmegaConf.create(OmegaConf.to_container(source, resolve=False))
         else:
             loaded = OmegaConf.create(cast("dict[str, Any]", source))
-    except (OmegaConfBaseException, YAMLError, UnicodeDecodeError) as error:
+    except (OmegaConfBaseException, YAMLError, UnicodeDecodeError, OSError) as error:
         raise ConfigError(f"{_name(source)}: not a configuration: {_one_line(error)}") from error
-    if not isinstance(loaded, DictConfig):
+    if not isinstance(loaded, DictConfig) or loaded._is_none():
         raise ConfigError(f"{_name(source)}: not a configuration: `key: value` lines are expected")
     return loaded
 
@@ -385,7 +394,11 @@ def _check_keys(values: Mapping[str, Any], schema: type, prefix: str, *, free: b
             hint = _suggestion(str(name), list(known), prefix)
             raise ConfigError(f"{prefix}{name} = {value!r}: unknown key{hint}")
         nested = _nested(known[name])
-        if nested is None or (isinstance(value, str) and "${" in value):
+        if nested is None:
+            rule: Rule = known[name].metadata["rule"]
+            interpolated = isinstance(value, str) and "${" in value
+            if isinstance(value, Mapping) != (rule.kind is dict) and not interpolated:
+                raise ConfigError(f"{prefix}{name} = {value!r}: must be {rule.describe()}")
             continue
         if not isinstance(value, Mapping):
             allowed = ", ".join(key.name for key in fields(nested))

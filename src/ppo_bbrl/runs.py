@@ -75,6 +75,12 @@ def open_folder(path: str | Path) -> RunFolder:
     """
     path = Path(path)
     if not (path / CONFIG_FILE).is_file():
-        what = "has no config.yaml" if path.is_dir() else "does not exist"
+        what = (
+            "has no config.yaml"
+            if path.is_dir()
+            else "is a file"
+            if path.exists()
+            else "does not exist"
+        )
         raise UserError(f"{path}: not the folder of a run: it {what}")
     return RunFolder(path, path)
