@@ -1,6 +1,6 @@
 """Saving a policy with its configuration, and loading it again without running foreign code."""
 
-import pickle
+import zipfile
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -58,11 +58,19 @@ def load_policy(folder: Path) -> SavedPolicy:
     if not path.is_file():
         raise UserError(f"{folder}: no saved policy here (it is kept with save_best: true)")
     try:
-        saved = torch.load(path, map_location="cpu", weights_only=True)
-        state, reward, steps = saved["policy"], float(saved["reward"]), int(saved["steps"])
-    except (pickle.UnpicklingError, RuntimeError, EOFError, KeyError, TypeError) as error:
+        state, reward, steps = _read(path)
+    except Exception as error:  # a damaged file fails in many ways
         raise UserError(f"{path}: not a policy of ppo-bbrl, or damaged") from error
     return SavedPolicy(state, load_config(folder / "config.yaml"), reward, steps)
+
+
+def _read(path: Path) -> tuple[dict[str, torch.Tensor], float, int]:
+    if not zipfile.is_zipfile(path):
+        raise TypeError("torch.save writes a zip file")
+    saved = torch.load(path, map_location="cpu", weights_only=True)
+    if not isinstance(saved, dict) or not isinstance(saved["policy"], dict):
+        raise TypeError(f"{type(saved)} instead of a dict with weights by name")
+    return dict(**saved["policy"]), float(saved["reward"]), int(saved["steps"])
 
 
 def restore(policy: nn.Module, saved: SavedPolicy) -> None:
