@@ -91,6 +91,8 @@ class Rollout:
         The minibatches are equally large, up to one transition: no small rest gets a step of its
         own. batch_size 0 means everything.
         """
+        if len(self) == 0:
+            return  # every episode had just ended: there is nothing to learn from
         count = 1 if batch_size == 0 else -(-len(self) // batch_size)
         if count == 1:
             yield self  # its order has no meaning

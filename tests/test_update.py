@@ -1,0 +1,235 @@
+"""One optimisation phase, against the formulas written out."""
+
+import copy
+import math
+
+import pytest
+import torch
+from probe_envs import config, fresh_log
+
+from ppo_bbrl import PPOClip
+
+
+def collected(env_name="Logged", lr=1e-3, **algorithm):
+    """An algorithm and its first rollout, the same one each time."""
+    fresh_log()
+    cfg = config(env_name, **algorithm)
+    cfg["optimizer"]["lr"] = lr
+    algo = PPOClip(cfg)
+    rollout = algo.record(next(algo.iter_partial_episodes(algo.cfg.algorithm.n_steps + 1)))
+    return algo, rollout
+
+
+def weights(agent):
+    return copy.deepcopy(agent.state_dict())
+
+
+def same(before, after):
+    return all(torch.equal(before[name], after[name]) for name in before)
+
+
+def by_hand(algo, rollout, lr):
+    """Whole-rollout steps of plain gradient descent, as the definitions say; returns metrics."""
+    settings = algo.cfg.algorithm
+    policy, critic = copy.deepcopy(algo.train_policy), copy.deepcopy(algo.critic_agent)
+    obs, action = rollout.variables["env/env_obs"], rollout.variables["action"]
+    history = []
+    for _ in range(settings.opt_epochs):
+        advantage = rollout.advantage
+        if settings.normalize_advantage:
+            advantage = (advantage - advantage.mean()) / advantage.std()
+        dist = policy.dist(obs)
+        log_ratio = dist.log_prob(action) - rollout.log_prob
+        ratio = log_ratio.exp()
+        clipped = ratio.clamp(1 - settings.clip_range, 1 + settings.clip_range)
+        objective = torch.min(ratio * advantage, clipped * advantage).mean()
+        entropy = dist.entropy().mean()
+        value = critic.value(obs)
+        errors = (value - rollout.target) ** 2
+        if settings.clip_range_vf > 0:
+            change = value - rollout.value
+            bound = settings.clip_range_vf
+            near = rollout.value + change.clamp(-bound, bound)
+            errors = torch.max(errors, (near - rollout.target) ** 2)
+        loss = -settings.policy_coef * objective - settings.entropy_coef * entropy
+        loss = loss + settings.critic_coef * errors.mean()
+        facts = {
+            "critic_loss": settings.critic_coef * errors.mean(),
+            "actor_loss": objective,
+            "entropy_loss": entropy,
+            "advantage": advantage.mean(),
+            "approx_kl": (ratio - 1 - log_ratio).mean(),
+            "clip_fraction": ((ratio - 1).abs() > settings.clip_range).float().mean(),
+        }
+        for name, agent in (("policy", policy), ("critic", critic)):
+            parameters = list(agent.parameters())
+            gradients = torch.autograd.grad(loss, parameters, retain_graph=True)
+            norm = math.sqrt(sum(float((g**2).sum()) for g in gradients))
+            facts[f"grad_norm/{name}"] = torch.tensor(norm)
+            limit = settings.max_grad_norm or math.inf
+            factor = min(1.0, limit / norm)
+            with torch.no_grad():
+                for parameter, gradient in zip(parameters, gradients, strict=True):
+                    parameter.sub_(lr * factor * gradient)
+        history.append({name: float(value.detach()) for name, value in facts.items()})
+    means = {name: sum(facts[name] for facts in history) / len(history) for name in history[0]}
+    return policy, critic, means
+
+
+@pytest.mark.parametrize(
+    ("env_name", "algorithm"),
+    [
+        ("Logged", {}),
+        ("LoggedBox", {}),
+        ("Logged", {"normalize_advantage": True, "entropy_coef": 0.1}),
+        ("LoggedBox", {"clip_range_vf": 0.05, "policy_coef": 0.5, "critic_coef": 0.3}),
+        ("Logged", {"max_grad_norm": None, "clip_range": 0.02}),
+        ("LoggedBox", {"max_grad_norm": 0.05, "entropy_coef": 0.01}),
+    ],
+)
+def test_an_update_is_what_the_formulas_say(env_name, algorithm):
+    """Signs, coefficients, both clippings, the separate limits of the gradients, the metrics.
+
+    Four steps on the whole rollout, the ratio is 1 in the first one only.
+    """
+    lr = 0.5
+    algo, rollout = collected(env_name, lr, batch_size=0, opt_epochs=4, n_steps=32, **algorithm)
+    algo.policy_optimizer = torch.optim.SGD(algo.train_policy.parameters(), lr)
+    algo.critic_optimizer = torch.optim.SGD(algo.critic_agent.parameters(), lr)
+    policy, critic, metrics = by_hand(algo, rollout, lr)
+    report = algo.update(rollout)
+    assert metrics["approx_kl"] > 1e-5
+    for name, value in metrics.items():
+        assert float(report.metrics[name]) == pytest.approx(value, rel=1e-3, abs=1e-5), name
+    for agent, expected in ((algo.train_policy, policy), (algo.critic_agent, critic)):
+        for weight, by_formula in zip(agent.parameters(), expected.parameters(), strict=True):
+            torch.testing.assert_close(weight, by_formula, rtol=1e-3, atol=1e-5)
+    algo.close()
+
+
+def test_the_losses_go_down():
+    """In the direction they are said to: the critic's down, the objective up."""
+    algo, rollout = collected(lr=1e-2, opt_epochs=20, normalize_advantage=True)
+    first = algo.update(rollout).metrics
+    last = algo.update(rollout).metrics
+    assert last["critic_loss"] < first["critic_loss"]
+    assert last["actor_loss"] > first["actor_loss"] > 0
+    algo.close()
+
+
+@pytest.mark.parametrize(("batch_size", "per_epoch"), [(0, 1), (10_000, 1), (20, None)])
+def test_batch_size(batch_size, per_epoch):
+    """0 is the whole rollout; otherwise no minibatch is larger, and nothing is left out."""
+    algo, rollout = collected(batch_size=batch_size, opt_epochs=3)
+    expected = per_epoch or math.ceil(len(rollout) / batch_size)
+    report = algo.update(rollout)
+    assert report.n_minibatches == 3 * expected
+    assert not report.stopped_early
+    algo.close()
+
+
+def test_target_kl_stops_before_the_step_that_would_go_further():
+    """Fails if it is not looked at, or only after all epochs."""
+    kls = {}
+    for target_kl in (None, 1e9, 1e-3):
+        algo, rollout = collected(lr=1e-2, opt_epochs=20, batch_size=0, target_kl=target_kl)
+        report = algo.update(rollout)
+        with torch.no_grad():
+            dist = algo.train_policy.dist(rollout.variables["env/env_obs"])
+            change = dist.log_prob(rollout.variables["action"]) - rollout.log_prob
+        kls[target_kl] = float((change.exp() - 1 - change).mean())
+        if target_kl == 1e-3:
+            assert report.stopped_early
+            assert 1 < report.n_minibatches < 20
+        else:
+            assert not report.stopped_early
+            assert report.n_minibatches == 20
+        algo.close()
+    assert kls[None] == kls[1e9]
+    # The update ended with the weights whose divergence was found to be too large.
+    assert 1.5e-3 < kls[1e-3] < kls[None]
+
+
+def test_coefficients_of_zero_switch_a_loss_off():
+    """And only that one."""
+    for algorithm, policy_stays, critic_stays in (
+        ({"policy_coef": 0.0}, True, False),
+        ({"critic_coef": 0.0}, False, True),
+        ({"policy_coef": 0.0, "entropy_coef": 0.1}, False, False),
+    ):
+        algo, rollout = collected(**algorithm)
+        policy, critic = weights(algo.train_policy), weights(algo.critic_agent)
+        algo.update(rollout)
+        assert same(policy, weights(algo.train_policy)) == policy_stays
+        assert same(critic, weights(algo.critic_agent)) == critic_stays
+        algo.close()
+
+
+def test_the_entropy_bonus_raises_the_entropy():
+    """A bonus with the wrong sign makes the policy certain of nothing it has learned."""
+    algo, rollout = collected("LoggedBox", 1e-2, opt_epochs=20, policy_coef=0.0, entropy_coef=1.0)
+    before = algo.train_policy.log_std.sum().item()
+    algo.update(rollout)
+    assert algo.train_policy.log_std.sum().item() > before
+    algo.close()
+
+
+def test_advantages_are_normalised_in_each_minibatch():
+    """Their mean is then 0 in each, hence in the metric; without, it is what it is."""
+    algo, rollout = collected(normalize_advantage=True, batch_size=20)
+    assert abs(float(algo.update(rollout).metrics["advantage"])) < 1e-6
+    algo.close()
+    algo, rollout = collected(normalize_advantage=False, batch_size=0)
+    mean = float(rollout.advantage.mean())
+    assert float(algo.update(rollout).metrics["advantage"]) == pytest.approx(mean, abs=1e-6)
+    assert abs(mean) > 1e-3
+    algo.close()
+
+
+def test_old_policy_and_old_critic_are_those_that_collected():
+    """They are copied before the update, not after it."""
+    algo, rollout = collected()
+    policy, critic = weights(algo.train_policy), weights(algo.critic_agent)
+    algo.update(rollout)
+    assert same(policy, weights(algo.old_policy))
+    assert same(critic, weights(algo.old_critic_agent))
+    assert not same(policy, weights(algo.train_policy))
+    assert not same(critic, weights(algo.critic_agent))
+    algo.close()
+
+
+def test_a_rollout_is_not_changed_by_an_update():
+    """So that it can be looked at, or learned from again."""
+    algo, rollout = collected(normalize_advantage=True)
+    tensors = [rollout.log_prob, rollout.value, rollout.advantage, rollout.target]
+    tensors += list(rollout.variables.values())
+    before = [tensor.clone() for tensor in tensors]
+    algo.update(rollout)
+    assert all(map(torch.equal, tensors, before))
+    algo.close()
+
+
+@pytest.mark.parametrize("normalize_advantage", [False, True])
+@pytest.mark.parametrize("env_name", ["Chance", "ConstantReward"])
+def test_the_smallest_rollouts(env_name, normalize_advantage):
+    """One transition at a time, or none: where every episode is one step, every other rollout of
+    one step is the step between two episodes. The weights must stay numbers."""
+    algo = PPOClip(
+        config(
+            env_name,
+            n_envs=1,
+            n_steps=1,
+            max_epochs=6,
+            normalize_advantage=normalize_advantage,
+        )
+    )
+    sizes = []
+    for workspace in algo.iter_partial_episodes(2):
+        rollout = algo.record(workspace)
+        sizes.append(len(rollout))
+        report = algo.update(rollout)
+        algo.log(workspace, report, 1.0, 1)
+    assert sizes == ([1, 0, 1, 0, 1, 0] if env_name == "ConstantReward" else [1, 1, 1, 1, 0, 1])
+    for agent in (algo.train_policy, algo.critic_agent):
+        assert all(weight.isfinite().all() for weight in agent.state_dict().values())
+    algo.close()
