@@ -118,6 +118,10 @@ class TemporalTensor:
 
     def writable(self, t: int, like: Tensor) -> Tensor:
         """The storage, with room for row t, whose shape and type are those of `like`."""
+        if self._rows is not None:
+            raise ValueError(f"{self.name} has rows with gradient: write to another name")
+        if t == 0:  # who fills storage in place begins here; broadcasting would hide a mistake
+            self._check_row(t, like)
         if self._storage is None:
             room = max(self._capacity, t + 1)
             self._storage = like.new_zeros((room, *like.shape))
