@@ -2,6 +2,7 @@
 
 import gymnasium
 import numpy as np
+import stable_baselines3
 import torch
 from bbrl.agents import Agent
 from omegaconf import DictConfig
@@ -56,7 +57,6 @@ class SB3Agent(Agent):
 
 def versions() -> dict[str, str]:
     """What is compared, and on what."""
-    import stable_baselines3
 
     return {
         "torch": torch.__version__,

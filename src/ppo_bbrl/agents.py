@@ -17,7 +17,7 @@ from torch import Tensor, nn
 from torch.distributions import Categorical, Distribution, Independent, Normal
 
 from ppo_bbrl import spaces
-from ppo_bbrl.networks import ACTIVATIONS, build_ortho_mlp
+from ppo_bbrl.networks import build_ortho_mlp
 from ppo_bbrl.workspace import one_row
 
 StateDim = int | tuple[int, ...] | Space[Any]
@@ -36,11 +36,12 @@ class Agent(bbrl.agents.Agent):
         """Run on a workspace."""
         if workspace is None:
             raise ValueError(f"{type(self).__name__} needs a workspace")
-        self.workspace = workspace
+        # Not through nn.Module's __setattr__, which looks for parameters: this is a hot path.
+        object.__setattr__(self, "workspace", workspace)
         try:
             self.forward(**kwargs)
         finally:
-            self.workspace = None
+            object.__setattr__(self, "workspace", None)
 
     def with_prefix(self, prefix: str) -> Self:
         """Write under names that begin with `prefix`, as in `current_policy/`."""
@@ -85,7 +86,7 @@ class VAgent(Agent):
         self.is_q_function = False
         self.encoder, n_features = spaces.encoder(state_dim)
         self.model = build_ortho_mlp(
-            [n_features, *hidden_layers, 1], ACTIVATIONS[activation](), output_gain=VALUE_GAIN
+            [n_features, *hidden_layers, 1], activation, output_gain=VALUE_GAIN
         )
 
     def value(self, obs: Tensor) -> Tensor:
@@ -160,10 +161,8 @@ class Policy(Agent):
         del kwargs
         observation = self.get(("env/env_obs", t))
         if not predict_proba:
-            with torch.no_grad():
-                noise = self._noise_of_row(t, observation) if stochastic else None
-                action = self.act(observation, noise)
-            self.set(("action", t), action)
+            noise = self._noise_of_row(t, observation) if stochastic else None
+            self.set(("action", t), self.act(observation, noise).detach())
             if not compute_entropy:
                 return
         log_prob, entropy = self.log_prob_and_entropy(observation, self.get(("action", t)))
@@ -210,7 +209,7 @@ class DiscretePolicy(Policy):
         self.encoder, n_features = spaces.encoder(state_dim)
         self.model = build_ortho_mlp(
             [n_features, *hidden_size, n_actions],
-            ACTIVATIONS[activation](),
+            activation,
             output_gain=ACTION_GAIN,
         )
 
@@ -268,7 +267,7 @@ class GaussianPolicy(Policy):
         self.encoder, n_features = spaces.encoder(state_dim)
         self.model = build_ortho_mlp(
             [n_features, *hidden_size, math.prod(self.action_shape)],
-            ACTIVATIONS[activation](),
+            activation,
             output_gain=ACTION_GAIN,
         )
         self.log_std = nn.Parameter(torch.full(self.action_shape, float(log_std_init)))
@@ -295,7 +294,7 @@ class GaussianPolicy(Policy):
 
     def draw_noise(self, *leading: int) -> Tensor:
         """Standard normal noise, `[*leading, *action_shape]`."""
-        return torch.randn(*leading, *self.action_shape)
+        return torch.randn((*leading, *self.action_shape))
 
     def act(self, obs: Tensor, noise: Tensor | None) -> Tensor:
         """Mean + standard deviation × noise."""

@@ -217,6 +217,15 @@ class EnvAgent(GymAgent):
         """Sizes for the constructors of agents: n of a discrete space, length or shape of a Box."""
         return size(self.observation_space), size(self.action_space)
 
+    def __call__(self, workspace: Any, **kwargs: Any) -> None:
+        """Run on a workspace."""
+        # Not through nn.Module's __setattr__, which looks for parameters: this is a hot path.
+        object.__setattr__(self, "workspace", workspace)
+        try:
+            self.forward(**kwargs)
+        finally:
+            object.__setattr__(self, "workspace", None)
+
     def forward(self, t: int = 0, **kwargs: Any) -> None:
         """Write row t."""
         del kwargs

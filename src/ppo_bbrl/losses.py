@@ -46,12 +46,10 @@ def clipped_surrogate(
     ratio = log_ratio.exp()
     clipped = _clamp(ratio, 1 - clip_range, 1 + clip_range)
     loss = -torch.min(ratio * advantage, clipped * advantage).mean()
-    with torch.no_grad():
-        change = ratio - 1
-        diagnostics = {
-            "approx_kl": (change - log_ratio).mean(),
-            "clip_fraction": (change.abs() > clip_range).float().mean(),
-        }
+    diagnostics = {
+        "approx_kl": (ratio.detach() - 1 - log_ratio.detach()).mean(),
+        "clip_fraction": (clipped != ratio).mean(dtype=torch.float32),
+    }
     return loss, diagnostics
 
 
@@ -134,6 +132,7 @@ def _clamp(x: Tensor, low: float | Tensor, high: float | Tensor) -> Tensor:
 
 
 def _check_same_shape(**tensors: Tensor) -> None:
-    shapes = {name: tuple(tensor.shape) for name, tensor in tensors.items()}
-    if len(set(shapes.values())) > 1:
+    first, *others = [tensor.shape for tensor in tensors.values()]
+    if any(shape != first for shape in others):
+        shapes = {name: tuple(tensor.shape) for name, tensor in tensors.items()}
         raise ValueError(f"these must have the same shape: {shapes}")

@@ -1,8 +1,9 @@
 """Networks: multilayer perceptrons with orthogonal initialisation, and what comes before them."""
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from itertools import pairwise
+from typing import cast
 
 import torch
 from torch import Tensor, nn
@@ -10,9 +11,36 @@ from torch import Tensor, nn
 ACTIVATIONS: dict[str, type[nn.Module]] = {"relu": nn.ReLU, "tanh": nn.Tanh}
 
 
+class MLP(nn.Sequential):
+    """A multilayer perceptron: linear layers with an activation between them.
+
+    An `nn.Sequential` that calls the functions of its layers directly: for networks this small
+    the calls through modules cost as much as the arithmetic. Hooks on inner layers are not run.
+
+    Args:
+        layers: linear layers and activations in turn, a linear layer first and last.
+        activation: a key of ACTIVATIONS.
+    """
+
+    def __init__(self, layers: Sequence[nn.Module], activation: str) -> None:
+        super().__init__(*layers)
+        self._activate = _FUNCTIONS[activation]
+        self._linear = [str(index) for index in range(0, len(layers), 2)]
+
+    def forward(self, x: Tensor) -> Tensor:
+        """`[..., inputs]` to `[..., outputs]`."""
+        *hidden, last = [cast("nn.Linear", self._modules[name]) for name in self._linear]
+        for layer in hidden:
+            x = self._activate(nn.functional.linear(x, layer.weight, layer.bias))
+        return nn.functional.linear(x, last.weight, last.bias)
+
+
+_FUNCTIONS: dict[str, Callable[[Tensor], Tensor]] = {"relu": torch.relu, "tanh": torch.tanh}
+
+
 def build_ortho_mlp(
     sizes: Sequence[int],
-    activation: nn.Module | None = None,
+    activation: nn.Module | str = "relu",
     *,
     output_gain: float = math.sqrt(2),
 ) -> nn.Sequential:
@@ -20,13 +48,12 @@ def build_ortho_mlp(
 
     Args:
         sizes: neurons of each layer, from input to output: at least two numbers.
-        activation: between the layers, not after the last; ReLU if left out.
+        activation: between the layers, not after the last: relu, tanh or any module.
         output_gain: scale of the last layer's weights. The hidden layers use √2.
 
     Returns:
         A network from `[..., sizes[0]]` to `[..., sizes[-1]]`.
     """
-    activation = nn.ReLU() if activation is None else activation
     layers: list[nn.Module] = []
     last = len(sizes) - 2
     for i, (fan_in, fan_out) in enumerate(pairwise(sizes)):
@@ -35,7 +62,9 @@ def build_ortho_mlp(
         nn.init.zeros_(linear.bias)
         layers.append(linear)
         if i < last:
-            layers.append(activation)
+            layers.append(ACTIVATIONS[activation]() if isinstance(activation, str) else activation)
+    if isinstance(activation, str):
+        return MLP(layers, activation)
     return nn.Sequential(*layers)
 
 

@@ -28,14 +28,15 @@ def check_supported(env_name: str, observation_space: Space[Any], action_space: 
         ConfigError: naming the environment, the space and what is supported.
     """
     for role, space in (("observation", observation_space), ("action", action_space)):
+        named = f"{role} space {' '.join(str(space).split())}"  # one line
         if not isinstance(space, Box | Discrete):
             raise ConfigError(
-                f"gym_env.env_name = {env_name!r}: its {role} space {space} is not supported; "
+                f"gym_env.env_name = {env_name!r}: its {named} is not supported; "
                 "supported are Box and Discrete"
             )
         if isinstance(space, Box) and role == "action" and space.dtype.kind != "f":
             raise ConfigError(
-                f"gym_env.env_name = {env_name!r}: its action space {space} holds {space.dtype}; "
+                f"gym_env.env_name = {env_name!r}: its {named} holds {space.dtype}; "
                 "supported are Box of floats and Discrete"
             )
 

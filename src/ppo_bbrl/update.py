@@ -58,11 +58,14 @@ def update(
     # Read once: looking a key up in a configuration costs more than a small tensor operation.
     clip_range = settings.clip_range * clip_factor
     clip_range_vf = settings.clip_range_vf * clip_factor
-    policy_coef, entropy_coef = settings.policy_coef, settings.entropy_coef
     critic_coef, target_kl = settings.critic_coef, settings.target_kl
     normalize_advantage = settings.normalize_advantage
     max_norm = torch.inf if settings.max_grad_norm is None else settings.max_grad_norm
-    parameters = list(policy.parameters()), list(critic.parameters())
+    weights = tuple(
+        torch.tensor(weight)
+        for weight in (settings.policy_coef, settings.entropy_coef, critic_coef)
+    )
+    policy_parameters, critic_parameters = list(policy.parameters()), list(critic.parameters())
     history: list[Mapping[str, Tensor]] = []
     stopped_early = False
 
@@ -92,25 +95,24 @@ def update(
             **policy_facts,
             **critic_facts,
         }
-        if target_kl is not None:
-            stopped_early = bool(facts["approx_kl"] > KL_TOLERANCE * target_kl)
-            if stopped_early:
-                history.append(facts)
-                break
-        loss = (
-            policy_coef * policy_loss + entropy_coef * exploration_loss + critic_coef * critic_loss
-        )
-        policy_optimizer.zero_grad()
-        critic_optimizer.zero_grad()
-        loss.backward()
-        facts["grad_norm/policy"] = nn.utils.clip_grad_norm_(parameters[0], max_norm)
-        facts["grad_norm/critic"] = nn.utils.clip_grad_norm_(parameters[1], max_norm)
+        history.append(facts)
+        if target_kl is not None and facts["approx_kl"] > KL_TOLERANCE * target_kl:
+            stopped_early = True
+            break
+        for parameter in (*policy_parameters, *critic_parameters):
+            parameter.grad = None
+        # The gradient of the weighted sum of the three losses.
+        torch.autograd.backward((policy_loss, exploration_loss, critic_loss), weights)
+        facts["grad_norm/policy"] = nn.utils.clip_grad_norm_(policy_parameters, max_norm)
+        facts["grad_norm/critic"] = nn.utils.clip_grad_norm_(critic_parameters, max_norm)
         policy_optimizer.step()
         critic_optimizer.step()
-        history.append(facts)
 
     metrics = _means(history)
-    metrics["explained_variance"] = explained_variance(value=rollout.value, target=rollout.target)
+    if len(rollout):
+        metrics["explained_variance"] = explained_variance(
+            value=rollout.value, target=rollout.target
+        )
     return UpdateReport(metrics, len(history) - stopped_early, stopped_early)
 
 
