@@ -1,0 +1,628 @@
+# %% [markdown]
+# # PPO with a clipped objective
+#
+# In this notebook we write
+# [Proximal Policy Optimization (PPO)](https://arxiv.org/pdf/1707.06347.pdf) with BBRL. The paper
+# describes two versions; ours is the one that clips the probability ratio, the one that nearly
+# everyone uses.
+#
+# Before you start, or when you get stuck:
+#
+# - [a video](https://www.youtube.com/watch?v=uRNL93jV2HE) explains the idea of PPO in a few
+#   minutes, with [its slides](http://pages.isir.upmc.fr/~sigaud/teach/ps/10_ppo.pdf);
+# - the [page on PPO of Spinning Up](https://spinningup.openai.com/en/latest/algorithms/ppo.html)
+#   gives the mathematics in one column;
+# - [37 implementation details of PPO](https://iclr-blog-track.github.io/2022/03/25/ppo-implementation-details/)
+#   tells what it takes, besides the formula, to make it work. Some of them are below.
+#
+# At the end a pole balances on a cart, and you will have written the line that taught it to.
+#
+# *This notebook re-tells, in other words, the PPO notebook of the BBRL course of Sorbonne
+# University (MIT licence, © Sorbonne University).*
+
+# %% [markdown]
+# # Setting up
+#
+# The next cell makes sure that the package `ppo_bbrl` is there. If it is, nothing is installed and
+# the network is not used. If it is not, as on Colab, it is installed with its dependencies from
+# `PPO_BBRL`.
+
+# %%
+import importlib.util
+import subprocess
+import sys
+
+# Where to install ppo_bbrl from when it is missing: a Git address ("git+https://…") or the address
+# of a wheel ("https://….whl", "file:///….whl"). Whoever hands out this notebook fills it in.
+PPO_BBRL = ""
+
+if importlib.util.find_spec("ppo_bbrl") is None:
+    if not PPO_BBRL:
+        raise ModuleNotFoundError("ppo_bbrl is missing: say in PPO_BBRL where to install it from")
+    if importlib.util.find_spec("easypip") is None:
+        subprocess.run([sys.executable, "-m", "pip", "install", "--quiet", "easypip"], check=True)
+    from easypip import easyinstall
+
+    easyinstall(f"ppo-bbrl @ {PPO_BBRL}")
+    importlib.invalidate_caches()
+
+# %%
+# %matplotlib inline
+import copy
+import os
+
+import matplotlib.pyplot as plt
+import torch
+from omegaconf import OmegaConf
+from torch import nn
+
+from ppo_bbrl import (
+    Agent,
+    EpisodicAlgo,
+    KWAgentWrapper,
+    TemporalAgent,
+    build_ortho_mlp,
+    copy_parameters,
+    iter_partial_episodes,
+    setup_optimizer,
+    setup_tensorboard,
+)
+from ppo_bbrl.advantages import gae, lambda_returns, normalise
+from ppo_bbrl.exercises import check_policy_objective
+from ppo_bbrl.plots import learning_curve
+
+# With the environment variable TESTING_MODE=on the notebook learns for a second only. It is meant
+# for automatic tests, which want to know whether every cell runs.
+TESTING_MODE = os.environ.get("TESTING_MODE", "").lower() in ("on", "1")
+
+# %% [markdown]
+# # Learning environment
+#
+# ## Configuration
+#
+# A configuration says what is run. It may hold whatever else you need; this is the least that
+# there must be:
+#
+# ```python
+# params = {
+#     # The folder of the run, below outputs/. ${...} refers to another key,
+#     # ${current_time:} is the moment at which the run starts
+#     "base_dir": "${gym_env.env_name}/myalgo_${current_time:}",
+#
+#     # The Gymnasium environment
+#     "gym_env": {
+#         "env_name": "CartPoleContinuous-v1",
+#     },
+#
+#     "algorithm": {
+#         # Where every random number of the run comes from:
+#         # the same seed gives the same run
+#         "seed": 1023,
+#
+#         # Environments that we train on, side by side
+#         "n_envs": 8,
+#
+#         # At least so many steps between two evaluations
+#         "eval_interval": 500,
+#
+#         # Environments, and thus episodes, of one evaluation
+#         "nb_evals": 10,
+#
+#         # How many times we collect data and learn from it
+#         "max_epochs": 40000,
+#
+#         # How long we collect each time, in each environment
+#         "n_steps": 100,
+#     },
+# }
+#
+# # Makes the configuration: now cfg.algorithm.nb_evals is 10
+# cfg = OmegaConf.create(params)
+# ```
+
+# %% [markdown]
+# ## The algorithm around the loop
+#
+# `EpisodicAlgo` holds everything that an algorithm on episodes needs around its loop. A subclass
+# adds two policies: `train_policy`, which acts while we collect data, and `eval_policy`, which acts
+# while we evaluate. Both are BBRL agents that read the observation from the workspace and write
+# `action` into it.
+#
+# ```python
+# class MyAlgo(EpisodicAlgo):
+#     def __init__(self, cfg):
+#         super().__init__(cfg)
+#         self.train_policy = MyPolicyAgent(...)
+#         self.eval_policy = MyEvalAgent(...)
+#
+# algo = MyAlgo(cfg)
+# ```
+#
+# You then have
+#
+# - `algo.cfg`, the configuration;
+# - `algo.nb_steps`, the number of environment steps so far;
+# - `algo.logger`: `algo.logger.add_log("critic_loss", critic_loss, algo.nb_steps)` sends a number
+#   to TensorBoard;
+# - `algo.evaluate()`, which evaluates `eval_policy` when it is time to, and keeps a copy of it if
+#   it was the best so far (by its mean return);
+# - `algo.visualize_best()`, which plays one episode with the best policy and shows the video;
+# - `algo.iter_partial_episodes()`, which collects data. With `n_envs` environments, each workspace
+#   has `n_steps` rows of each of them:
+#
+# ```python
+# for workspace in algo.iter_partial_episodes():
+#     # workspace["env/env_obs"], workspace["action"], workspace["env/reward"], ...
+#     # are tensors [n_steps, n_envs, ...]
+#     ...
+# ```
+#
+# Row $t$ of a workspace holds the observation $s_t$, the action $a_t$ taken in it, and the reward
+# that came *with* $s_t$: the reward of $a_t$ is in row $t+1$. With `autoreset=True` an
+# environment whose episode has ended starts a new one in the following row. Between these two rows
+# nothing was decided, so they are not a transition.
+
+# %% [markdown]
+# # The agents of PPO
+#
+# ## The critic
+#
+# Like A2C, PPO learns a value function $V(s)$ beside the policy. The agent `VAgent` reads an
+# observation and writes its value.
+
+
+# %%
+class VAgent(Agent):
+    def __init__(self, state_dim, hidden_layers, name="critic"):
+        super().__init__(name)
+        self.is_q_function = False
+        self.model = build_ortho_mlp([state_dim, *hidden_layers, 1], activation=nn.ReLU())
+
+    def forward(self, t, **kwargs):
+        observation = self.get(("env/env_obs", t))
+        critic = self.model(observation).squeeze(-1)
+        self.set((f"{self.prefix}v_values", t), critic)
+
+
+# %% [markdown]
+# ## The policy
+#
+# You know `DiscretePolicy` from A2C. PPO asks one thing more of it: the probability of an action
+# that *was* taken, under the policy as it is *now*. With `predict_proba=True` the policy takes no
+# action; it reads the one in the workspace and writes its log-probability.
+#
+# Both come from `log_softmax`. Taking the `softmax` first and the logarithm afterwards is the same
+# on paper, but a probability as small as $10^{-50}$ is rounded to 0, and its logarithm is $-\infty$.
+
+
+# %%
+class DiscretePolicy(Agent):
+    def __init__(self, state_dim, hidden_size, n_actions, name="policy"):
+        super().__init__(name)
+        self.model = build_ortho_mlp([state_dim, *hidden_size, n_actions], activation=nn.ReLU())
+
+    def dist(self, obs):
+        return torch.distributions.Categorical(logits=self.model(obs))
+
+    def forward(
+        self,
+        t,
+        *,
+        stochastic=True,
+        predict_proba=False,
+        compute_entropy=False,
+        **kwargs,
+    ):
+        """
+        Choose an action for row t of the workspace, or compute the log-probability
+        of the action that is there (predict_proba)
+        """
+        observation = self.get(("env/env_obs", t))
+        scores = self.model(observation)
+        log_probs = torch.log_softmax(scores, dim=-1)
+
+        if predict_proba:
+            action = self.get(("action", t))
+            action_log_probs = log_probs.gather(-1, action.unsqueeze(-1)).squeeze(-1)
+            self.set((f"{self.prefix}logprob_predict", t), action_log_probs)
+        else:
+            if stochastic:
+                action = torch.distributions.Categorical(logits=scores).sample()
+            else:
+                action = scores.argmax(-1)
+            self.set(("action", t), action)
+
+        if compute_entropy:
+            entropy = -(log_probs.exp() * log_probs).sum(-1)
+            self.set((f"{self.prefix}entropy", t), entropy)
+
+
+# %% [markdown]
+# ## The PPO agent
+#
+# `PPOClip` has one policy and one critic, and an *old* version of each: the weights that collected
+# the last data. What the two policies write must not collide in the workspace, hence the prefixes:
+# the log-probabilities are `current_policy/logprob_predict` and `old_policy/logprob_predict`.
+#
+# We evaluate the greedy policy, which takes the most probable action (`stochastic=False`).
+
+
+# %%
+class PPOClip(EpisodicAlgo):
+    def __init__(self, cfg):
+        super().__init__(cfg, autoreset=True)
+        obs_size, act_size = self.train_env.get_obs_and_actions_sizes()
+        architecture = self.cfg.algorithm.architecture
+
+        self.train_policy = DiscretePolicy(
+            obs_size, architecture.actor_hidden_size, act_size
+        ).with_prefix("current_policy/")
+        self.eval_policy = KWAgentWrapper(
+            self.train_policy,
+            stochastic=False,
+            predict_proba=False,
+            compute_entropy=False,
+        )
+        self.critic_agent = VAgent(obs_size, architecture.critic_hidden_size).with_prefix("critic/")
+
+        self.old_policy = copy.deepcopy(self.train_policy).with_prefix("old_policy/")
+        self.old_critic_agent = copy.deepcopy(self.critic_agent).with_prefix("old_critic/")
+
+        self.policy_optimizer = setup_optimizer(self.cfg.optimizer, self.train_policy)
+        self.critic_optimizer = setup_optimizer(self.cfg.optimizer, self.critic_agent)
+
+
+# %% [markdown]
+# # The objective
+#
+# We want to learn from the same data several times. After the first step, however, the policy is
+# no longer the one that collected them, and the more it moves away, the less the data tell about
+# it. PPO measures this for each action by the ratio of its probabilities,
+#
+# $$
+# r_t(\theta) = \frac{\pi_\theta\left(a_t \mid s_t\right)}{\pi_{\theta_{\text{old}}}\left(a_t \mid s_t\right)},
+# $$
+#
+# which is 1 where nothing has changed, and takes away the incentive to go further than
+# $1 \pm \epsilon$:
+#
+# $$
+# L^{CLIP}(\theta) = \hat{\mathbb{E}}_t\left[\min\left(r_t(\theta) \hat{A}_t,\ \operatorname{clip}\left(r_t(\theta), 1-\epsilon, 1+\epsilon\right) \hat{A}_t\right)\right]
+# $$
+#
+# The minimum makes this one-sided. A good action ($\hat{A}_t > 0$) gains nothing from becoming
+# more than $1+\epsilon$ times as probable, a bad one ($\hat{A}_t < 0$) nothing from falling below
+# $1-\epsilon$ times; but a step in the wrong direction is never clipped, so that it can be undone.
+
+# %% [markdown]
+# ## Exercise: the clipped objective
+#
+# *Difficulty: ●●○ · about 20 minutes*
+#
+# Write `policy_objective`. It gets
+#
+# - `policy`, the policy that we optimise. Its prefix is `policy.prefix`;
+# - `workspace`, a minibatch of $N$ transitions: one row, $t = 0$, with `env/env_obs`, `action`,
+#   `advantage` and `old_policy/logprob_predict`. So `workspace["advantage"]` has shape $[1, N]$, and
+#   `workspace["advantage", "action"]` gives two tensors at once;
+# - `cfg`, the configuration: $\epsilon$ is `cfg.algorithm.clip_range`.
+#
+# It returns three things:
+#
+# - `policy_loss`, the objective $L^{CLIP}$, a scalar. It is to be *maximised*, as in the paper: the
+#   loop below puts the minus in front of it;
+# - `entropy`, the entropy of the policy for each transition, $[1, N]$, as the policy wrote it;
+# - `policy_advantage`, the advantage from the workspace, $[1, N]$.
+#
+# The gradient must reach the current policy, and nothing else. The old log-probabilities and the
+# advantages are constants of this objective; `.detach()` makes sure of that, wherever they come
+# from.
+#
+# Useful functions:
+#
+# - [torch.clamp](https://pytorch.org/docs/stable/generated/torch.clamp.html) computes
+#   $\min(\max(x_i, m), M)$, where $m$ and $M$ are a lower and an upper bound;
+# - [torch.min](https://pytorch.org/docs/stable/generated/torch.min.html) of two tensors takes the
+#   smaller number in each place;
+# - [torch.exp](https://pytorch.org/docs/stable/generated/torch.exp.html): the workspace holds the
+#   *logarithms* of the probabilities.
+#
+# <details>
+# <summary>A hint</summary>
+#
+# Five steps, about a line each:
+#
+# 1. Run the policy on row 0 of the workspace. It must not take new actions, but say how probable
+#    the old ones are, and how large its entropy is; two arguments of `forward` above do that.
+# 2. Read four variables from the workspace: the two log-probabilities, the advantage, the entropy.
+# 3. A ratio of two probabilities is the exponential of the difference of their logarithms.
+# 4. Multiply the ratio by the advantage; then the clamped ratio by the advantage.
+# 5. The smaller of the two for each transition, then the mean over the transitions.
+#
+# </details>
+
+
+# %% nbgrader={"grade": false, "grade_id": "policy-objective", "locked": false, "schema_version": 3, "solution": true, "task": false}
+def policy_objective(policy, workspace, cfg):
+    """
+    The clipped objective of PPO on a minibatch, to be maximised.
+    Returns policy_loss (a scalar), entropy [1, N], policy_advantage [1, N]
+    """
+    # Compute the log-probability of the actions in the workspace according to the
+    # policy: we do not act again, hence predict_proba=True. The policy is not
+    # wrapped into a TemporalAgent, as there is a single row, t=0
+    # Compute the ratio of the probabilities
+    # Compute the objective, with cfg.algorithm.clip_range and torch.clamp
+    ### BEGIN SOLUTION
+    policy(workspace, t=0, predict_proba=True, compute_entropy=True)
+    log_prob, old_log_prob, policy_advantage, entropy = workspace[
+        f"{policy.prefix}logprob_predict",
+        "old_policy/logprob_predict",
+        "advantage",
+        f"{policy.prefix}entropy",
+    ]
+    advantage = policy_advantage.detach()
+
+    ratio = torch.exp(log_prob - old_log_prob.detach())
+    clip_range = cfg.algorithm.clip_range
+    clipped_ratio = torch.clamp(ratio, 1 - clip_range, 1 + clip_range)
+    policy_loss = torch.min(ratio * advantage, clipped_ratio * advantage).mean()
+    return policy_loss, entropy, policy_advantage
+    ### END SOLUTION
+
+
+# %% [markdown]
+# The next cell tries your function on a few transitions that one can compute by hand. If something
+# is wrong, it says what it saw, what it expected, and where to look.
+
+# %% nbgrader={"grade": true, "grade_id": "policy-objective-check", "locked": true, "points": 3, "schema_version": 3, "solution": false, "task": false}
+check_policy_objective(policy_objective)
+
+# %% [markdown]
+# # Minibatches
+#
+# In an *epoch* we go through the collected transitions in minibatches. Each transition should be
+# used, and used once: this is one of the 37 details. A quicker way that one meets is to draw each
+# minibatch at random from all transitions, *with* replacement. How much does an epoch then miss?
+
+# %%
+n_transitions, n_epochs = 256, 1000
+times_used = torch.stack(
+    [
+        torch.randint(n_transitions, (n_transitions,)).bincount(minlength=n_transitions)
+        for _ in range(n_epochs)
+    ]
+)
+shares = [(times_used == times).float().mean() for times in range(6)]
+
+figure, axes = plt.subplots(figsize=(6, 3), layout="constrained")
+axes.bar([times - 0.2 for times in range(6)], shares, width=0.4, label="drawn with replacement")
+axes.bar(1.2, 1.0, width=0.4, label="shuffled, then cut into minibatches")
+axes.set(xlabel="times a transition is used in an epoch", ylabel="share of the transitions")
+axes.legend(frameon=False)
+plt.show()
+print(f"Drawn with replacement, {shares[0]:.1%} of the transitions are not seen in an epoch.")
+
+# %% [markdown]
+# It is about $1/e$: more than a third of the data that we paid for. So we shuffle the transitions
+# and cut them into minibatches instead.
+
+
+# %%
+def minibatches(transitions, batch_size):
+    """Workspaces with at most batch_size transitions; each transition is in one of them"""
+    n_transitions = transitions.batch_size()
+    shuffled = torch.randperm(n_transitions)
+    # batch_size 0 means everything at once
+    for index in shuffled.split(batch_size or n_transitions):
+        yield transitions.select_batch(index)
+
+
+# %% [markdown]
+# # The loop
+#
+# Collect, estimate the advantages, learn in minibatches, evaluate; again and again. Some details
+# are easy to get wrong:
+#
+# - **Rows and transitions.** A transition leads from a row to the next one, so that 32 transitions
+#   have 33 rows. We ask for `n_steps + 1` rows and run the agents on all of them, so that
+#   `n_steps` counts transitions, as it does in the package and in most published settings.
+# - **Two masks.** `terminated` says that nothing comes after: there is no next value to add. `done`
+#   says that the episode is over, for this reason or because its time is up (`truncated`): what the
+#   next rows tell belongs to another episode. `gae` needs both.
+# - **No transition between two episodes.** From the last row of an episode to the first of the next
+#   one nothing was decided; `get_transitions()` leaves these pairs of rows out, and so neither the
+#   policy nor the critic learns from them.
+# - **The critic learns as often as the policy**, in each minibatch, towards the λ-return
+#   $\hat{A}_t + V_{\text{old}}(s_t)$.
+# - **Clipping the critic** (if `clip_range_vf` > 0) takes the larger of the two errors. The clipped
+#   error alone would have no gradient as soon as a value has left the range, even in the wrong
+#   direction.
+
+
+# %%
+def critic_objective(critic, workspace, cfg):
+    """The mean squared error of the critic on a minibatch, to be minimised"""
+    critic(workspace, t=0)
+    value, old_value, target = workspace["critic/v_values", "old_critic/v_values", "critic_target"]
+    error = (value - target) ** 2
+
+    if cfg.algorithm.clip_range_vf > 0:
+        # Clip the difference between old and new values
+        # NOTE: this depends on the scale of the rewards
+        clipped_value = old_value + torch.clamp(
+            value - old_value, -cfg.algorithm.clip_range_vf, cfg.algorithm.clip_range_vf
+        )
+        error = torch.max(error, (clipped_value - target) ** 2)
+
+    return cfg.algorithm.critic_coef * error.mean()
+
+
+# %%
+def run(ppo_clip: PPOClip):
+    cfg = ppo_clip.cfg
+    n_rows = cfg.algorithm.n_steps + 1
+
+    t_old_policy = TemporalAgent(ppo_clip.old_policy)
+    t_old_critic = TemporalAgent(ppo_clip.old_critic_agent)
+
+    for train_workspace in iter_partial_episodes(ppo_clip, n_rows):
+        # The actions come from the current policy, which is still the same as the old
+        # one: it will change below. The old policy does not act. It writes how probable
+        # it finds the actions, and the old critic writes the values of the observations
+        with torch.no_grad():
+            t_old_policy(train_workspace, t=0, n_steps=n_rows, predict_proba=True)
+            t_old_critic(train_workspace, t=0, n_steps=n_rows)
+
+        reward, terminated, done, old_value = train_workspace[
+            "env/reward", "env/terminated", "env/done", "old_critic/v_values"
+        ]
+
+        # Transition t leads from row t to row t+1, where its reward is
+        advantage = gae(
+            reward=reward[1:],
+            value=old_value[:-1],
+            next_value=old_value[1:],
+            terminated=terminated[1:],
+            done=done[1:],
+            discount_factor=cfg.algorithm.discount_factor,
+            gae_lambda=cfg.algorithm.gae,
+        )
+        critic_target = lambda_returns(advantage=advantage, value=old_value[:-1])
+
+        # No transition starts in the last row, which gets zeros
+        zeros = torch.zeros_like(advantage[:1])
+        train_workspace.set_full("advantage", torch.cat((advantage, zeros)))
+        train_workspace.set_full("critic_target", torch.cat((critic_target, zeros)))
+
+        # The transitions side by side, [2, N, ...]; we need their first row
+        transitions = train_workspace.get_transitions().subtime(0, 1)
+
+        for _ in range(cfg.algorithm.opt_epochs):
+            for sample_workspace in minibatches(transitions, cfg.algorithm.batch_size):
+                if cfg.algorithm.normalize_advantage:
+                    advantage = sample_workspace.get("advantage", 0)
+                    sample_workspace.set("advantage", 0, normalise(advantage))
+
+                # --- The policy
+
+                policy_loss, entropy, policy_advantage = policy_objective(
+                    ppo_clip.train_policy, sample_workspace, cfg
+                )
+                loss_policy = -cfg.algorithm.policy_coef * policy_loss
+
+                # The entropy bonus keeps the policy exploring. It is not part of the
+                # clipped objective, where the clipping alone limits each step: with
+                # entropy_coef=0 there is none
+                assert len(entropy) == 1, f"{entropy.shape}"
+                entropy_loss = entropy[0].mean()
+                loss_entropy = -cfg.algorithm.entropy_coef * entropy_loss
+
+                loss = loss_policy + loss_entropy
+                ppo_clip.policy_optimizer.zero_grad()
+                loss.backward()
+                torch.nn.utils.clip_grad_norm_(
+                    ppo_clip.train_policy.parameters(), cfg.algorithm.max_grad_norm
+                )
+                ppo_clip.policy_optimizer.step()
+
+                # --- The critic
+
+                critic_loss = critic_objective(ppo_clip.critic_agent, sample_workspace, cfg)
+                ppo_clip.critic_optimizer.zero_grad()
+                critic_loss.backward()
+                torch.nn.utils.clip_grad_norm_(
+                    ppo_clip.critic_agent.parameters(), cfg.algorithm.max_grad_norm
+                )
+                ppo_clip.critic_optimizer.step()
+
+                # For TensorBoard; values of the same step are averaged
+                ppo_clip.logger.log_losses(
+                    critic_loss, entropy_loss, policy_loss, ppo_clip.nb_steps
+                )
+                ppo_clip.logger.add_log("advantage", policy_advantage[0].mean(), ppo_clip.nb_steps)
+
+        # From now on, what has been learned is the old policy and the old critic
+        copy_parameters(ppo_clip.train_policy, ppo_clip.old_policy)
+        copy_parameters(ppo_clip.critic_agent, ppo_clip.old_critic_agent)
+
+        # Evaluate, if it is time to
+        ppo_clip.evaluate()
+
+
+# %% [markdown]
+# # Parameters
+#
+# `max_epochs` is the number of times that we collect `n_envs` × `n_steps` = 256 transitions: 300 of
+# them, about 77,000 steps, are enough for CartPole and take about 20 seconds. Set it to 5,000 to go
+# on as long as the course does, and see whether the policy stays good.
+
+# %%
+params = {
+    "base_dir": "${gym_env.env_name}/ppo-clip-S${algorithm.seed}_${current_time:}",
+    "save_best": False,
+    "logger": {
+        "classname": "bbrl.utils.logger.TFLogger",
+        "cache_size": 10000,
+        "every_n_seconds": 10,
+        "verbose": False,
+    },
+    "algorithm": {
+        "seed": 12,
+        "max_grad_norm": 0.5,
+        "n_envs": 8,
+        "n_steps": 32,
+        "eval_interval": 2000,
+        "nb_evals": 10,
+        "gae": 0.8,
+        "discount_factor": 0.98,
+        "normalize_advantage": False,
+        "max_epochs": 300 if not TESTING_MODE else 20,
+        "opt_epochs": 10,
+        "batch_size": 256,
+        "clip_range": 0.2,
+        "clip_range_vf": 0,
+        "entropy_coef": 2e-7,
+        "policy_coef": 1,
+        "critic_coef": 1.0,
+        "architecture": {
+            "actor_hidden_size": [64, 64],
+            "critic_hidden_size": [64, 64],
+        },
+    },
+    "gym_env": {
+        "env_name": "CartPole-v1",
+    },
+    "optimizer": {
+        "classname": "torch.optim.AdamW",
+        "lr": 1e-3,
+        "eps": 1e-5,
+    },
+}
+
+# %% [markdown]
+# # Watching it learn
+#
+# TensorBoard draws the curves while the run goes on. On Colab it opens below the next cell;
+# elsewhere the cell tells the command to start it with, in a terminal.
+
+# %%
+setup_tensorboard("./outputs/tblogs")
+
+# %%
+ppo_clip = PPOClip(OmegaConf.create(params))
+run(ppo_clip)
+print(f"Best evaluation: {ppo_clip.best_reward:.1f} (the most that is possible is 500)")
+
+# %% [markdown]
+# The same numbers are in the folder of the run, `ppo_clip.base_dir`. The return of the
+# evaluations, over the steps of the run:
+
+# %%
+learning_curve([ppo_clip.base_dir])
+
+# %% [markdown]
+# And one episode with the best policy:
+
+# %%
+ppo_clip.visualize_best()

@@ -1,0 +1,175 @@
+"""The notebooks, run as a reader runs them: in a kernel, from top to bottom, without a keyboard."""
+
+import base64
+from pathlib import Path
+
+import nbformat
+import pytest
+from nbclient import NotebookClient
+from nbclient.exceptions import CellExecutionError
+
+NOTEBOOKS = Path(__file__).parents[1] / "notebooks"
+NAMES = sorted(path.stem for path in (NOTEBOOKS / "source").glob("*.py"))
+PPO = "03_ppo_clip"
+
+# bbrl_utils imports tqdm.autonotebook, which warns in every notebook.
+KNOWN_WARNING = "TqdmExperimentalWarning"
+
+
+class Notebook:
+    """A notebook, run in a folder of its own. nbclient has no keyboard: input() would raise."""
+
+    def __init__(self, version, name, folder):
+        self.content = nbformat.read(NOTEBOOKS / version / f"{name}.ipynb", as_version=4)
+        self.client = NotebookClient(
+            self.content,
+            timeout=300,
+            kernel_name="python3",
+            resources={"metadata": {"path": str(folder)}},
+        )
+
+    def run(self):
+        self.client.execute()
+        return self
+
+    @property
+    def cells(self):
+        return [cell for cell in self.content.cells if cell.cell_type == "code"]
+
+    def outputs(self, mime):
+        return [
+            output.data[mime]
+            for cell in self.cells
+            for output in cell.outputs
+            if mime in output.get("data", {})
+        ]
+
+    def text(self, stream):
+        return "".join(
+            output.text
+            for cell in self.cells
+            for output in cell.outputs
+            if output.output_type == "stream" and output.name == stream
+        )
+
+
+@pytest.fixture(scope="module", autouse=True)
+def _short_and_alone(tmp_path_factory):
+    """Short runs; nothing of the user's Jupyter, and no network that one could install from."""
+    home = tmp_path_factory.mktemp("jupyter")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("TESTING_MODE", "on")
+        for name in ("IPYTHONDIR", "JUPYTER_CONFIG_DIR", "JUPYTER_RUNTIME_DIR"):
+            patch.setenv(name, str(home))
+        for name in ("http_proxy", "https_proxy", "HTTP_PROXY", "HTTPS_PROXY"):
+            patch.setenv(name, "http://127.0.0.1:9")  # nobody listens there
+        yield
+
+
+@pytest.fixture(scope="module")
+def solution(tmp_path_factory):
+    """The solution of notebook 03, run; and the folder that it ran in."""
+    folder = tmp_path_factory.mktemp("solution")
+    return Notebook("solution", PPO, folder).run(), folder
+
+
+def test_the_solution_runs_from_top_to_bottom(solution):
+    notebook, _ = solution
+    assert [cell.execution_count for cell in notebook.cells] == list(
+        range(1, len(notebook.cells) + 1)
+    )
+    assert "Well done!" in notebook.text("stdout")
+
+
+def test_the_solution_warns_of_nothing(solution):
+    notebook, _ = solution
+    warnings = [line for line in notebook.text("stderr").splitlines() if "Warning" in line]
+    assert [line for line in warnings if KNOWN_WARNING not in line] == []
+
+
+def test_the_solution_installs_nothing(solution):
+    notebook, _ = solution
+    assert notebook.cells[0].outputs == []
+
+
+def test_the_solution_shows_minibatches_and_the_learning_curve_as_pictures(solution):
+    notebook, _ = solution
+    pictures = [base64.b64decode(picture) for picture in notebook.outputs("image/png")]
+    assert len(pictures) == 2
+    assert all(picture.startswith(b"\x89PNG") for picture in pictures)
+    assert "image/png" in notebook.cells[-2].outputs[-1].data  # learning_curve([...])
+
+
+def test_the_solution_shows_the_video(solution):
+    notebook, _ = solution
+    html = notebook.cells[-1].outputs[-1].data["text/html"]
+    head, _, rest = html.partition("data:video/mp4;base64,")
+    assert "<video" in head
+    video = base64.b64decode(rest.partition('"')[0])
+    assert video[4:8] == b"ftyp"
+
+
+def test_the_solution_writes_into_the_outputs_of_tests(solution):
+    _, folder = solution
+    assert [path.name for path in folder.iterdir()] == ["outputs-testing"]
+    (run,) = (folder / "outputs-testing" / "CartPole-v1").iterdir()
+    assert (run / "metrics.csv").is_file()
+    assert (run / "video" / "best.mp4").is_file()
+
+
+def test_drawing_with_replacement_misses_a_share_of_1_over_e(solution):
+    notebook, _ = solution
+    line = next(
+        line for line in notebook.text("stdout").splitlines() if "Drawn with replacement" in line
+    )
+    share = float(line.split()[3].rstrip("%"))
+    assert share == pytest.approx(36.7, abs=0.5)
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_the_student_version_stops_at_the_first_exercise(name, tmp_path):
+    notebook = Notebook("student", name, tmp_path)
+    with pytest.raises(CellExecutionError) as caught:
+        notebook.run()
+    assert "Not implemented yet" in str(caught.value)
+    stopped = next(cell for cell in notebook.cells if "error" in kinds(cell))
+    exercises = [
+        index
+        for index, cell in enumerate(notebook.cells)
+        if cell.metadata.get("nbgrader", {}).get("solution")
+    ]
+    # The exercise only defines a function: it is the check in the next cell that stops.
+    assert notebook.cells.index(stopped) == exercises[0] + 1
+    assert stopped.outputs[-1].ename == "ExerciseError"
+    assert len(stopped.outputs[-1].traceback) == 2  # the message alone
+
+
+def kinds(cell):
+    return [output.output_type for output in cell.outputs]
+
+
+@pytest.fixture(params=NAMES)
+def setup_cell(request, monkeypatch):
+    """The setup cell where nothing is installed, and what it would install."""
+    source = nbformat.read(NOTEBOOKS / "student" / f"{request.param}.ipynb", 4).cells
+    source = next(cell.source for cell in source if cell.cell_type == "code")
+    installed = []
+    monkeypatch.setattr("easypip.easyinstall", installed.append)
+    monkeypatch.setattr("subprocess.run", lambda command, **_: installed.append(command[-1]))
+    monkeypatch.setattr("importlib.util.find_spec", lambda _: None)
+    return source, installed
+
+
+def test_without_the_package_the_setup_cell_says_where_to_name_it(setup_cell):
+    source, installed = setup_cell
+    with pytest.raises(ModuleNotFoundError, match="say in PPO_BBRL where to install it from"):
+        exec(source, {})
+    assert installed == []
+
+
+def test_without_the_package_the_setup_cell_installs_what_is_named(setup_cell):
+    source, installed = setup_cell
+    address = "git+https://example.org/course.git"
+    assert 'PPO_BBRL = ""' in source
+    exec(source.replace('PPO_BBRL = ""', f'PPO_BBRL = "{address}"'), {})
+    assert installed == ["easypip", f"ppo-bbrl @ {address}"]
