@@ -112,11 +112,14 @@ class Policy(Agent):
 
     def __init_subclass__(cls, **kwargs: Any) -> None:
         super().__init_subclass__(**kwargs)
-        own = cls.__dict__
-        if "dist" in own:
-            for name in ("log_prob_and_entropy", "draw_noise", "act"):
-                if name not in own:
-                    setattr(cls, name, getattr(Policy, name))
+
+        def origin(name: str) -> int:
+            """How far up `name` is defined; in cls itself: 0."""
+            return next(i for i, base in enumerate(cls.__mro__) if name in vars(base))
+
+        for name in ("log_prob_and_entropy", "draw_noise", "act"):
+            if origin(name) > origin("dist"):
+                setattr(cls, name, getattr(Policy, name))
 
     def dist(self, obs: Tensor) -> Distribution:
         """π(·|s): `[..., *observation]` to a distribution with batch shape `[...]`."""
@@ -275,7 +278,7 @@ class GaussianPolicy(Policy):
     def mean(self, obs: Tensor) -> Tensor:
         """The mean action, `[..., *action_shape]`."""
         flat = cast("Tensor", self.model(self.encoder(obs)))
-        return flat.reshape(*flat.shape[:-1], *self.action_shape)
+        return flat.reshape((*flat.shape[:-1], *self.action_shape))
 
     def dist(self, obs: Tensor) -> Distribution:
         """π(·|s); the components of an action are one event."""
