@@ -122,7 +122,7 @@ def replay(
     human: Annotated[bool, typer.Option("--human", help="Show it in a window instead.")] = False,
     seed: Annotated[int, typer.Option(min=0, help="Of the episode.")] = 0,
     out: Annotated[
-        Path | None, typer.Option(help="The MP4 [default: RUN/video/replay.mp4].")
+        Path | None, typer.Option(help="The MP4; default: RUN/video/replay.mp4")
     ] = None,
 ) -> None:
     """Write a video of the best policy of a run, or show it in a window."""
@@ -164,10 +164,10 @@ def plot(
     by: Annotated[
         str | None,
         typer.Option(
-            help="Group the runs by this key of their configs [default: whatever differs].",
+            help="Group the runs by this key of their configs; default: whatever differs.",
         ),
     ] = None,
-    out: Annotated[Path | None, typer.Option(help="The PNG [default: curve.png].")] = None,
+    out: Annotated[Path | None, typer.Option(help="The PNG; default: curve.png.")] = None,
 ) -> None:
     """Draw learning curves of runs in one picture; seeds are grouped, with an interval."""
     from ppo_bbrl.plots import learning_curve, save_figure  # noqa: PLC0415
