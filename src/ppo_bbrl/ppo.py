@@ -59,6 +59,15 @@ class PPOClip(EpisodicAlgo):
         env_wrappers: Sequence[Wrapper] = (),
     ) -> None:
         super().__init__(cfg, autoreset=True, env_wrappers=env_wrappers)
+        try:
+            self._make_agents(train_policy, critic_agent)
+        except Exception:
+            self.close()  # environments may be processes
+            raise
+
+    def _make_agents(
+        self, train_policy: bbrl.agents.Agent | None, critic_agent: bbrl.agents.Agent | None
+    ) -> None:
         with self.seeds.weights.active():
             policy = (
                 build_policy(self.cfg, self.train_env) if train_policy is None else train_policy
