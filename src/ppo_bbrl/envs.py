@@ -6,6 +6,8 @@ step between the two is no transition.
 """
 
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
+from threading import Thread
 from typing import Any
 
 import gymnasium as gym
@@ -19,15 +21,21 @@ from torch import Tensor
 from ppo_bbrl.config import ConfigError
 from ppo_bbrl.seeding import env_seeds
 from ppo_bbrl.spaces import action_converter, check_supported, observation_template, size
-from ppo_bbrl.workspace import Workspace
+from ppo_bbrl.workspace import Array, Workspace
 
 Wrapper = Callable[[gym.Env[Any, Any]], gym.Env[Any, Any]]
 
 DEFAULT_TIME_LIMIT = 10_000
+CLOSE_SECONDS = 5.0  # that environments in other processes have to close by themselves
 
 # Environments of bbrl_gymnasium that call float() on their action, which numpy ≥ 2.4 allows for
 # 0-d arrays alone.
 _SCALAR_ACTION = ("bbrl_gymnasium.envs:ContinuousCartPoleEnv",)
+
+# Those that no wrapper repairs: this one cannot be seeded or rendered either.
+_UNUSABLE = {
+    "bbrl_gymnasium.envs:RocketLanderEnv": "its step() returns 4 values where Gymnasium takes 5",
+}
 
 
 class ScalarAction(gym.ActionWrapper[Any, Any, Any]):
@@ -114,6 +122,10 @@ def make_vector_env(
         ConfigError: if the environment does not exist or refuses its arguments.
     """
     spec, env_args = find_spec(env_name), dict(env_args or {})
+    if spec.entry_point in _UNUSABLE:
+        raise ConfigError(
+            f"gym_env.env_name = {env_name!r} cannot be used: {_UNUSABLE[str(spec.entry_point)]}"
+        )
     own = spec.vector_entry_point is not None and not wrappers and not spec.additional_wrappers
     if vectorization == "vector_entry_point" or (vectorization == "auto" and own):
         try:
@@ -147,6 +159,11 @@ def _cannot_be_made(env_name: str, env_args: Mapping[str, Any], error: Exception
     with_args = f" with gym_env.env_args = {dict(env_args)}" if env_args else ""
     reason = " ".join(str(error).split()) or type(error).__name__
     return ConfigError(f"gym_env.env_name = {env_name!r}{with_args} cannot be made: {reason}")
+
+
+def _ask_to_close(envs: AsyncVectorEnv[Any, Any]) -> None:
+    with suppress(Exception):  # whatever goes wrong, the processes are ended after this
+        envs.close(timeout=CLOSE_SECONDS)
 
 
 class EnvAgent(GymAgent):
@@ -189,10 +206,14 @@ class EnvAgent(GymAgent):
         )
         self.observation_space = self.envs.single_observation_space
         self.action_space = self.envs.single_action_space
-        check_supported(env_name, self.observation_space, self.action_space)
+        try:
+            check_supported(env_name, self.observation_space, self.action_space)
+        except ConfigError:
+            self.close()
+            raise
         self._to_env = action_converter(self.action_space, n_envs)
         self._first_index = int(getattr(self.observation_space, "start", 0))
-        self._templates: dict[str, Tensor] = {
+        templates: dict[str, Tensor] = {
             "env_obs": observation_template(self.observation_space, n_envs),
             "reward": torch.zeros(n_envs),
             "terminated": torch.zeros(n_envs, dtype=torch.bool),
@@ -202,7 +223,10 @@ class EnvAgent(GymAgent):
             "cumulated_reward": torch.zeros(n_envs),
         }
         #: the row that was written last, as arrays of length B
-        self._row = {name: tensor.numpy().copy() for name, tensor in self._templates.items()}
+        self._row = {name: tensor.numpy().copy() for name, tensor in templates.items()}
+        self._writes = [
+            (self.output + name, self._row[name], template) for name, template in templates.items()
+        ]
         self._seeds: np.random.SeedSequence | None = None
 
     def seed(self, seed: int | np.random.SeedSequence) -> "EnvAgent":
@@ -232,7 +256,11 @@ class EnvAgent(GymAgent):
         if t == 0:
             self._reset()
         else:
-            self._step(self.get((self.input, t - 1)))
+            workspace = self.workspace
+            known = isinstance(workspace, Workspace)
+            self._step(
+                workspace.row_array(self.input, t - 1) if known else self.get((self.input, t - 1))
+            )
         self._write(t)
 
     def all_done(self) -> bool:
@@ -240,8 +268,18 @@ class EnvAgent(GymAgent):
         return bool(self._row["done"].all())
 
     def close(self) -> None:
-        """End the environments and their processes."""
-        self.envs.close()
+        """End the environments and their processes, even if one of these hangs or is dead."""
+        if isinstance(self.envs, AsyncVectorEnv) and not self.envs.closed:
+            closing = Thread(target=_ask_to_close, args=(self.envs,), daemon=True)
+            closing.start()
+            closing.join(CLOSE_SECONDS)
+            for process in self.envs.processes:
+                process.kill()
+                process.join()
+            closing.join(CLOSE_SECONDS)
+            self.envs.closed = True
+        else:
+            self.envs.close()
 
     def _reset(self) -> None:
         if isinstance(self.envs, SyncVectorEnv | AsyncVectorEnv):
@@ -257,9 +295,10 @@ class EnvAgent(GymAgent):
             array[...] = 0
         self._row["env_obs"][...] = observation - self._first_index
 
-    def _step(self, action: Tensor) -> None:
+    def _step(self, action: Array | Tensor) -> None:
         observation, reward, terminated, truncated, _ = self.envs.step(self._to_env(action))
-        row, ended = self._row, self._row["done"].copy()
+        row = self._row
+        ended = row["done"].copy()
         if self._first_index:
             observation = observation - self._first_index
         if self.autoreset:
@@ -283,9 +322,10 @@ class EnvAgent(GymAgent):
         np.logical_or(row["terminated"], row["truncated"], out=row["done"])
 
     def _write(self, t: int) -> None:
-        workspace, prefix = self.workspace, self.output
-        for name, template in self._templates.items():
-            if isinstance(workspace, Workspace):
-                workspace.storage(prefix + name, t, template).numpy()[t] = self._row[name]
-            else:  # a plain workspace of bbrl
-                self.set((prefix + name, t), torch.from_numpy(self._row[name].copy()))
+        workspace = self.workspace
+        if isinstance(workspace, Workspace):
+            for name, row, template in self._writes:
+                workspace.put(name, t, row, template)
+        else:  # a plain workspace of bbrl
+            for name, row, _ in self._writes:
+                self.set((name, t), torch.from_numpy(row.copy()))
