@@ -374,8 +374,14 @@ def test_an_exception_is_shown_with_its_line_and_kept_as_the_cause():
 
 
 def test_notebooks_show_the_message_alone():
-    error = ExerciseError("one\ntwo")
-    assert error._render_traceback_() == ["one", "two"]
+    error = ExerciseError("one\n  two\n" + 10 * "long_words " + "\nfour")
+    assert error._render_traceback_() == [
+        "one",
+        "  two",
+        " ".join(8 * ["long_words"]),
+        "  long_words long_words",
+        "four",
+    ]
     assert isinstance(error, AssertionError)
 
 

@@ -3,15 +3,14 @@
 #
 # In this notebook we write
 # [Proximal Policy Optimization (PPO)](https://arxiv.org/pdf/1707.06347.pdf) with BBRL. The paper
-# describes two versions; ours is the one that clips the probability ratio, the one that nearly
-# everyone uses.
+# describes two versions; ours is the one that clips the probability ratio.
 #
 # Before you start, or when you get stuck:
 #
-# - [a video](https://www.youtube.com/watch?v=uRNL93jV2HE) explains the idea of PPO in a few
-#   minutes, with [its slides](http://pages.isir.upmc.fr/~sigaud/teach/ps/10_ppo.pdf);
+# - [a video](https://www.youtube.com/watch?v=uRNL93jV2HE) explains the idea of PPO, with
+#   [its slides](http://pages.isir.upmc.fr/~sigaud/teach/ps/10_ppo.pdf);
 # - the [page on PPO of Spinning Up](https://spinningup.openai.com/en/latest/algorithms/ppo.html)
-#   gives the mathematics in one column;
+#   has the mathematics and pseudocode;
 # - [37 implementation details of PPO](https://iclr-blog-track.github.io/2022/03/25/ppo-implementation-details/)
 #   tells what it takes, besides the formula, to make it work. Some of them are below.
 #
@@ -70,6 +69,9 @@ from ppo_bbrl import (
 from ppo_bbrl.advantages import gae, lambda_returns, normalise
 from ppo_bbrl.exercises import check_policy_objective
 from ppo_bbrl.plots import learning_curve
+
+# The networks below are so small that several threads would mostly wait for each other.
+torch.set_num_threads(1)
 
 # With the environment variable TESTING_MODE=on the notebook learns for a second only. It is meant
 # for automatic tests, which want to know whether every cell runs.
@@ -554,8 +556,8 @@ def run(ppo_clip: PPOClip):
 # # Parameters
 #
 # `max_epochs` is the number of times that we collect `n_envs` × `n_steps` = 256 transitions: 300 of
-# them, about 77,000 steps, are enough for CartPole and take about 20 seconds. Set it to 5,000 to go
-# on as long as the course does, and see whether the policy stays good.
+# them, about 76,000 steps, are enough for CartPole and take about 20 seconds. To go on for much
+# longer, and see whether the policy stays good, set it to 5,000.
 
 # %%
 params = {

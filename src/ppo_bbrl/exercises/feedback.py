@@ -1,6 +1,7 @@
 """What the checks have in common: their error, and the careful call of a student's function."""
 
 import random
+import textwrap
 import traceback
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -11,6 +12,7 @@ import numpy as np
 import torch
 
 STUB = "Not implemented yet"
+WIDTH = 96
 
 
 class ExerciseError(AssertionError):
@@ -20,7 +22,14 @@ class ExerciseError(AssertionError):
     """
 
     def _render_traceback_(self) -> list[str]:
-        return str(self).splitlines()
+        return [part for line in str(self).splitlines() for part in _wrap(line)]
+
+
+def _wrap(line: str) -> list[str]:
+    """A line in parts that fit into a notebook's output, which would break words."""
+    return textwrap.wrap(
+        line, WIDTH, subsequent_indent="  ", break_long_words=False, break_on_hyphens=False
+    )
 
 
 @contextmanager
