@@ -19,7 +19,6 @@ from ppo_bbrl.config import ConfigError, load_config
 from ppo_bbrl.envs import EnvAgent, find_spec, longest_episode, make_vector_env, time_limit
 from ppo_bbrl.workspace import Workspace
 
-
 # Python ≥ 3.12 says so whenever a process forks after torch has started its threads.
 pytestmark = pytest.mark.filterwarnings("ignore:This process.*multi-threaded:DeprecationWarning")
 
