@@ -358,6 +358,18 @@ def test_an_environment_that_does_not_exist(name):
     assert "\n" not in str(error.value)
 
 
+def test_an_environment_of_an_own_module(make, monkeypatch, tmp_path):
+    """`module:Name-v0` imports the module first, as in Gymnasium."""
+    (tmp_path / "my_module.py").write_text(
+        "import gymnasium as gym\n"
+        "from gymnasium.envs.classic_control import CartPoleEnv\n"
+        "gym.register('OfMyModule-v0', CartPoleEnv, max_episode_steps=7)\n"
+    )
+    monkeypatch.syspath_prepend(tmp_path)
+    assert time_limit("my_module:OfMyModule-v0", {}) == 7
+    assert make("my_module:OfMyModule-v0").num_envs == 2
+
+
 def test_the_environments_of_bbrl_gymnasium_need_no_import():
     assert find_spec("CartPoleContinuous-v1").max_episode_steps == 500
 

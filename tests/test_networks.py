@@ -32,11 +32,16 @@ def test_without_hidden_layers_it_is_linear():
     assert [type(layer) for layer in network] == [nn.Linear]
 
 
-@pytest.mark.parametrize("activation", [nn.Tanh(), nn.ReLU(), None])
-def test_the_activation_is_the_one_asked_for(activation):
-    """The seed passes an instance: `activation=nn.ReLU()`."""
+@pytest.mark.parametrize(
+    ("activation", "kind"),
+    [(nn.Tanh(), nn.Tanh), (nn.ReLU(), nn.ReLU), (nn.ELU(), nn.ELU), ("tanh", nn.Tanh)],
+)
+def test_the_activation_is_the_one_asked_for(activation, kind):
+    """By name, or as in the seed an instance: `activation=nn.ReLU()`."""
     network = build_ortho_mlp([4, 8, 2], activation=activation)
-    assert type(network[1]) is (nn.ReLU if activation is None else type(activation))
+    assert type(network[1]) is kind
+    x = torch.randn(5, 4)
+    torch.testing.assert_close(network(x), network[2](kind()(network[0](x))))
 
 
 def test_orthogonal_weights_of_the_right_gain_and_no_bias():

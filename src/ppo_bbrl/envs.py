@@ -7,6 +7,7 @@ step between the two is no transition.
 
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
+from importlib import import_module
 from threading import Thread
 from typing import Any
 
@@ -85,7 +86,10 @@ def find_spec(env_name: str) -> gym.envs.registration.EnvSpec:
     try:
         if ":" not in env_name and env_name not in gym.registry:
             import bbrl_gymnasium  # noqa: F401, PLC0415 - registers its environments
-        return gym.spec(env_name)
+        module, _, name = env_name.rpartition(":")
+        if module:
+            import_module(module)
+        return gym.spec(name)
     except (gym.error.Error, ImportError) as error:
         reason = " ".join(str(error).split())
         raise ConfigError(f"gym_env.env_name = {env_name!r}: {reason}") from error
