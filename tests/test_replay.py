@@ -1,9 +1,7 @@
 """Replays: a video of one episode, or a window."""
 
 import subprocess
-import sys
 from pathlib import Path
-from types import ModuleType
 
 import bbrl.agents
 import imageio_ffmpeg
@@ -126,7 +124,7 @@ def test_the_video_shows_the_best_policy_and_disturbs_nothing():
 
 
 def test_outside_a_notebook_the_path_is_said(capsys, monkeypatch):
-    monkeypatch.delitem(sys.modules, "ipykernel", raising=False)
+    monkeypatch.setattr("ppo_bbrl.replay.in_notebook", lambda: False)
     algo = PPOClip(config("Logged"))
     path = algo.visualize_best()
     told = capsys.readouterr().out
@@ -139,7 +137,7 @@ def test_outside_a_notebook_the_path_is_said(capsys, monkeypatch):
 
 
 def test_in_a_notebook_a_video_element_is_returned(monkeypatch):
-    monkeypatch.setitem(sys.modules, "ipykernel", ModuleType("ipykernel"))
+    monkeypatch.setattr("ppo_bbrl.replay.in_notebook", lambda: True)
     algo = PPOClip(config("Logged"))
     assert "controls" in algo.visualize_best()._repr_html_()
     algo.close()

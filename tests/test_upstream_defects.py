@@ -353,7 +353,7 @@ def test_B9_a_notebook_shows_the_video(monkeypatch):
 
     Upstream imports `moviepy.editor`, which moviepy 2 no longer has, and shows nothing.
     """
-    monkeypatch.setitem(sys.modules, "ipykernel", ModuleType("ipykernel"))
+    monkeypatch.setattr("ppo_bbrl.replay.in_notebook", lambda: True)
     monkeypatch.setitem(sys.modules, "moviepy.editor", None)
     algo = PPOClip(config("Logged"))
     video = algo.visualize_best()
@@ -369,7 +369,7 @@ def test_B10_setup_tensorboard_asks_nothing_and_takes_its_path(place, monkeypatc
     """Upstream asks with `input()`, which a notebook run without a keyboard cannot answer."""
     monkeypatch.setattr("builtins.input", lambda *_: pytest.fail("a question was asked"))
     if place == "notebook":
-        monkeypatch.setitem(sys.modules, "ipykernel", ModuleType("ipykernel"))
+        monkeypatch.setattr("ppo_bbrl.notebook.in_notebook", lambda: True)
     setup_tensorboard("./elsewhere/tb")
     told = capsys.readouterr().out
     assert str(Path("elsewhere/tb").absolute()) in told

@@ -121,9 +121,7 @@ def replay(
     run: Run,
     human: Annotated[bool, typer.Option("--human", help="Show it in a window instead.")] = False,
     seed: Annotated[int, typer.Option(min=0, help="Of the episode.")] = 0,
-    out: Annotated[
-        Path | None, typer.Option(help="The MP4; default: RUN/video/replay.mp4")
-    ] = None,
+    out: Annotated[Path | None, typer.Option(help="The MP4; default: RUN/video/replay.mp4")] = None,
 ) -> None:
     """Write a video of the best policy of a run, or show it in a window."""
     _one_thread()

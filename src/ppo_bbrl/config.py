@@ -409,8 +409,8 @@ def _check_keys(values: Mapping[str, Any], schema: type, prefix: str, *, free: b
 
 
 def _suggestion(name: str, siblings: list[str], prefix: str) -> str:
-    near = [prefix + key for key in get_close_matches(name, siblings, n=1)]
-    near += [key for key in known_keys() if key.rpartition(".")[2] == name]
+    near = [key for key in known_keys() if key.rpartition(".")[2] == name]
+    near += [prefix + key for key in get_close_matches(name, siblings, n=1)]
     if near:
         return f"; did you mean {near[0]}?"
     here = f"{prefix}: " if prefix else ""

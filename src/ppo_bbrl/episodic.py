@@ -4,6 +4,7 @@ Environments, counting, evaluation, the best policy, the log. The loop itself be
 subclass, or to a notebook: `for workspace in algo.iter_partial_episodes(): …`.
 """
 
+import warnings
 from collections.abc import Iterator, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from functools import cached_property
@@ -11,10 +12,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import bbrl.agents
-import bbrl_utils.algorithms
 import torch
 from omegaconf import DictConfig
 from torch import Tensor
+from tqdm import TqdmExperimentalWarning
 
 from ppo_bbrl.agents import copy_agent
 from ppo_bbrl.checkpoint import save_policy
@@ -28,6 +29,11 @@ from ppo_bbrl.rollout import collect
 from ppo_bbrl.runs import RunFolder, claim_folder
 from ppo_bbrl.seeding import Seeds
 from ppo_bbrl.workspace import Workspace
+
+with warnings.catch_warnings():
+    # In a notebook it imports an experimental part of tqdm, which warns.
+    warnings.simplefilter("ignore", TqdmExperimentalWarning)
+    import bbrl_utils.algorithms
 
 if TYPE_CHECKING:
     from IPython.display import Video

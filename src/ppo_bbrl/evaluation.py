@@ -2,6 +2,7 @@
 
 import math
 import warnings
+from contextlib import ExitStack
 from dataclasses import dataclass
 
 import bbrl.agents
@@ -9,6 +10,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from ppo_bbrl.agents import Policy
 from ppo_bbrl.envs import EnvAgent
 from ppo_bbrl.errors import UserError
 from ppo_bbrl.seeding import action_stream
@@ -69,7 +71,11 @@ def evaluate(
     modes = {module: module.training for module in policy.modules()}
     policy.eval()
     try:
-        with action_stream(seeds).active():
+        with ExitStack() as prepared:
+            prepared.enter_context(action_stream(seeds).active())
+            for module in policy.modules():
+                if isinstance(module, Policy):
+                    prepared.enter_context(module.on_arrays(env.num_envs))
             env.seed(seeds)
             env(workspace, t=0)
             for t in range(max_steps):

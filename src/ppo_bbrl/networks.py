@@ -3,10 +3,14 @@
 import math
 from collections.abc import Callable, Sequence
 from itertools import pairwise
-from typing import cast
+from typing import Any, cast
 
+import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor, nn
+
+Array = NDArray[Any]
 
 ACTIVATIONS: dict[str, type[nn.Module]] = {"relu": nn.ReLU, "tanh": nn.Tanh}
 
@@ -24,18 +28,51 @@ class MLP(nn.Sequential):
 
     def __init__(self, layers: Sequence[nn.Module], activation: str) -> None:
         super().__init__(*layers)
-        self._activate = _FUNCTIONS[activation]
+        self.activation = activation
         self._linear = [str(index) for index in range(0, len(layers), 2)]
 
     def forward(self, x: Tensor) -> Tensor:
         """`[..., inputs]` to `[..., outputs]`."""
         *hidden, last = [cast("nn.Linear", self._modules[name]) for name in self._linear]
+        activate = _FUNCTIONS[self.activation]
         for layer in hidden:
-            x = self._activate(nn.functional.linear(x, layer.weight, layer.bias))
+            x = activate(nn.functional.linear(x, layer.weight, layer.bias))
         return nn.functional.linear(x, last.weight, last.bias)
+
+    def on_arrays(self) -> Callable[[Array], Array]:
+        """The same function on NumPy arrays `[N, inputs]`, of the weights as they are when called.
+
+        On a handful of rows NumPy's operations take a third of the time of torch's, as they know
+        neither gradients nor devices. Differs from `forward` by rounding.
+        """
+        *hidden, last = [
+            (layer.weight.detach().numpy().T, layer.bias.detach().numpy())
+            for layer in (cast("nn.Linear", self._modules[name]) for name in self._linear)
+        ]
+        activate = _ARRAY_FUNCTIONS[self.activation]
+
+        def function(x: Array) -> Array:
+            for weight, bias in hidden:
+                x = x @ weight
+                x += bias
+                activate(x)
+            x = x @ last[0]
+            x += last[1]
+            return x
+
+        return function
+
+
+def _relu_(x: Array) -> None:
+    np.maximum(x, 0, out=x)
+
+
+def _tanh_(x: Array) -> None:
+    np.tanh(x, out=x)
 
 
 _FUNCTIONS: dict[str, Callable[[Tensor], Tensor]] = {"relu": torch.relu, "tanh": torch.tanh}
+_ARRAY_FUNCTIONS = {"relu": _relu_, "tanh": _tanh_}
 
 
 def build_ortho_mlp(

@@ -1,7 +1,14 @@
-"""What notebooks need around an algorithm: TensorBoard."""
+"""Notebooks: whether we are in one, and TensorBoard."""
 
 import sys
 from pathlib import Path
+
+
+def in_notebook() -> bool:
+    """Whether this code runs in the kernel of a notebook, which shows what a cell returns."""
+    ipython = sys.modules.get("IPython")
+    shell = None if ipython is None else ipython.get_ipython()
+    return getattr(shell, "kernel", None) is not None
 
 
 def setup_tensorboard(path: str | Path) -> None:

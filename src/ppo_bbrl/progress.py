@@ -1,12 +1,15 @@
-"""Progress of a run on the console: a bar on a terminal, plain lines elsewhere."""
+"""Progress of a run: a bar on a terminal, one line that changes in a notebook, else plain lines."""
 
 import sys
 import time
 from collections.abc import Iterator
+from typing import Any, Protocol
 
 from tqdm import tqdm
 
-_SECONDS_BETWEEN_LINES = 5.0
+from ppo_bbrl.notebook import in_notebook
+
+_BAR_WIDTH = 20
 
 
 class Progress:
@@ -18,21 +21,15 @@ class Progress:
 
     def __init__(self, total: int) -> None:
         self.total = total
-        self._bar: tqdm[int] | None = None
-        if _can_show_a_bar():
-            self._bar = tqdm(total=total, unit="rollout", dynamic_ncols=True, mininterval=0.2)
+        self._display = _choose_display(total)
         self._start = self._last = time.monotonic()
 
     def rollouts(self) -> Iterator[int]:
         """0 to total - 1."""
         try:
-            for index in range(self.total):
-                yield index
-                if self._bar is not None:
-                    self._bar.update()
+            yield from range(self.total)
         finally:
-            if self._bar is not None:
-                self._bar.close()
+            self._display.close()
 
     def seconds(self) -> float:
         """Since the start."""
@@ -41,27 +38,78 @@ class Progress:
     def due(self, done: int) -> bool:
         """Whether it is time to show something: asking is cheap, making a text is not."""
         now = time.monotonic()
-        wait = 0.2 if self._bar is not None else _SECONDS_BETWEEN_LINES
-        if now - self._last < wait and done != self.total:
+        if now - self._last < self._display.pause and done != self.total:
             return False
         self._last = now
         return True
 
     def show(self, done: int, facts: dict[str, str]) -> None:
         """Show what is known after `done` rollouts."""
-        if self._bar is not None:
-            self._bar.set_postfix(facts, refresh=False)
-            return
-        elapsed = self._last - self._start
-        left = elapsed / done * (self.total - done) if done else 0.0
+        elapsed = self.seconds()
+        left = elapsed / done * (self.total - done)
         told = "  ".join(f"{name} {value}" for name, value in facts.items())
-        print(
-            f"{100 * done / self.total:3.0f} %  {told}  {elapsed:.0f} s, {left:.0f} s left",
-            flush=True,
-        )
+        self._display.show(done, self.total, f"{told}  {elapsed:.0f} s, {left:.0f} s left")
 
 
-def _can_show_a_bar() -> bool:
+class _Display(Protocol):
+    pause: float  # seconds between two changes
+
+    def show(self, done: int, total: int, told: str) -> None: ...
+
+    def close(self) -> None: ...
+
+
+def _choose_display(total: int) -> _Display:
     if sys.stderr.isatty():
-        return True
-    return "ipykernel" in sys.modules and type(sys.stderr).__module__.startswith("ipykernel")
+        return _Bar(total)
+    if in_notebook():
+        return _NotebookLine()
+    return _Lines()
+
+
+class _Lines:
+    pause = 5.0
+
+    def show(self, done: int, total: int, told: str) -> None:
+        print(f"{100 * done / total:3.0f} %  {told}", flush=True)
+
+    def close(self) -> None:
+        pass
+
+
+class _Bar:
+    pause = 0.2
+
+    def __init__(self, total: int) -> None:
+        layout = "{percentage:3.0f} %|{bar:20}| {desc}"
+        self._tqdm: tqdm[int] = tqdm(total=total, bar_format=layout, dynamic_ncols=True)
+
+    def show(self, done: int, total: int, told: str) -> None:
+        self._tqdm.set_description_str(told, refresh=False)
+        self._tqdm.n = done
+        self._tqdm.refresh()
+
+    def close(self) -> None:
+        self._tqdm.close()
+
+
+class _NotebookLine:
+    pause = 0.3
+
+    def __init__(self) -> None:
+        self._handle: Any = None
+
+    def show(self, done: int, total: int, told: str) -> None:
+        from IPython.display import display  # noqa: PLC0415 - there only in a notebook
+
+        full = _BAR_WIDTH * done // total
+        bar = "█" * full + "░" * (_BAR_WIDTH - full)
+        content = {"text/plain": f"{bar} {100 * done / total:.0f} %  {told}"}
+        if self._handle is None:
+            show: Any = display
+            self._handle = show(content, raw=True, display_id=True)
+        else:
+            self._handle.update(content, raw=True)
+
+    def close(self) -> None:
+        pass

@@ -1,7 +1,6 @@
 """Replays: one episode of a policy, as a video or in a window."""
 
 import os
-import sys
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -13,6 +12,7 @@ import torch
 
 from ppo_bbrl.envs import EnvAgent, Wrapper
 from ppo_bbrl.errors import UserError
+from ppo_bbrl.notebook import in_notebook
 from ppo_bbrl.seeding import action_stream
 from ppo_bbrl.workspace import Workspace
 
@@ -131,7 +131,7 @@ def watch(
 
 def show(path: Path) -> "Video | Path":
     """The video embedded, in a notebook; elsewhere its path, after one line that names it."""
-    if "ipykernel" in sys.modules:
+    if in_notebook():
         from IPython.display import Video  # noqa: PLC0415 - there only in a notebook
 
         return Video(  # type: ignore[no-untyped-call]

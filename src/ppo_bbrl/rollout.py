@@ -5,7 +5,7 @@ all rows, which is shown to any agent as a single row of T·B entries.
 """
 
 from collections.abc import Iterator
-from contextlib import nullcontext
+from contextlib import ExitStack
 from dataclasses import dataclass
 
 import bbrl.agents
@@ -28,11 +28,12 @@ def collect(env: EnvAgent, policy: bbrl.agents.Agent, workspace: Workspace, n_ro
     Returns:
         The number of environment steps, autoreset steps not counted.
     """
-    prepared = (
-        policy.noise_for(n_rows, env.num_envs) if isinstance(policy, Policy) else nullcontext()
-    )
-    with prepared:
-        if not workspace.variables:
+    with ExitStack() as prepared:
+        if isinstance(policy, Policy):
+            prepared.enter_context(policy.noise_for(n_rows, env.num_envs))
+            prepared.enter_context(policy.on_arrays(env.num_envs))
+        # Without autoreset, ended environments stand still: when all do, new episodes begin.
+        if not workspace.variables or (not env.autoreset and env.all_done()):
             env(workspace, t=0)
             policy(workspace, t=0)
         else:

@@ -13,10 +13,13 @@ import numpy as np
 import torch
 from gymnasium import Space
 from gymnasium.spaces import Box, Discrete
+from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from ppo_bbrl.config import ConfigError
 from ppo_bbrl.networks import FlatOrOneHot, Flatten, OneHot
+
+Array = NDArray[Any]
 
 _IMAGE_DIMS = 2
 
@@ -96,7 +99,7 @@ def encoder(state_dim: int | tuple[int, ...] | Space[Any]) -> tuple[nn.Module, i
     raise ValueError(f"state_dim = {state_dim!r}: must be a number, a shape, a Box or a Discrete")
 
 
-def action_converter(space: Space[Any], n_envs: int) -> Callable[[Tensor], Any]:
+def action_converter(space: Space[Any], n_envs: int) -> Callable[[Array | Tensor], Array]:
     """The function from a row of actions in the workspace to what `VectorEnv.step` takes.
 
     It raises ValueError for actions of a wrong shape or kind.
@@ -105,10 +108,10 @@ def action_converter(space: Space[Any], n_envs: int) -> Callable[[Tensor], Any]:
         shape: tuple[int, ...] = (n_envs,)
         start = int(space.start)
 
-        def discrete(action: Tensor) -> Any:
-            if action.shape != shape or action.is_floating_point():
-                raise ValueError(_wrong_action(action, shape, "integers"))
-            array = action.numpy()
+        def discrete(action: Array | Tensor) -> Array:
+            array = _array(action)
+            if array.shape != shape or array.dtype.kind not in "iu":
+                raise ValueError(_wrong_action(array, shape, "integers"))
             return array if start == 0 else array + start
 
         return discrete
@@ -118,10 +121,10 @@ def action_converter(space: Space[Any], n_envs: int) -> Callable[[Tensor], Any]:
     bounded = bool(np.isfinite(space.low).any() or np.isfinite(space.high).any())
     low, high, dtype = space.low, space.high, space.dtype
 
-    def box(action: Tensor) -> Any:
-        if action.shape != shape or not action.is_floating_point():
-            raise ValueError(_wrong_action(action, shape, "floats"))
-        array = action.detach().numpy()
+    def box(action: Array | Tensor) -> Array:
+        array = _array(action)
+        if array.shape != shape or array.dtype.kind != "f":
+            raise ValueError(_wrong_action(array, shape, "floats"))
         if bounded:
             array = np.clip(array, low, high)
         return array.astype(dtype, copy=not bounded)
@@ -129,7 +132,11 @@ def action_converter(space: Space[Any], n_envs: int) -> Callable[[Tensor], Any]:
     return box
 
 
-def _wrong_action(action: Tensor, shape: tuple[int, ...], kind: str) -> str:
+def _array(action: Array | Tensor) -> Array:
+    return action if isinstance(action, np.ndarray) else action.detach().numpy()
+
+
+def _wrong_action(action: Array, shape: tuple[int, ...], kind: str) -> str:
     return (
         f"the policy wrote an action of shape {list(action.shape)} and type {action.dtype}; "
         f"the environment takes {list(shape)} {kind}"

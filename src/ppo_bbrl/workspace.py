@@ -13,7 +13,10 @@ from typing import Any, cast
 
 import bbrl.workspace
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
+
+Array = NDArray[Any]
 
 #: name → (who writes it, shape and type, what it means)
 VARIABLES: dict[str, tuple[str, str, str]] = {
@@ -43,6 +46,7 @@ class TemporalTensor:
         self._capacity = capacity
         self._length = 0
         self._storage: Tensor | None = None
+        self._array: Array | None = None  # the storage as an array, once somebody asked for it
         self._rows: list[Tensor] | None = None  # only while some row requires grad
 
     # Reading. Everything but `view` and `row_view` is a copy.
@@ -95,6 +99,17 @@ class TemporalTensor:
         assert self._storage is not None
         return self._storage[t]
 
+    def row_array(self, t: int) -> Array:
+        """Row t of the storage itself as an array, `[B, …]`; without the gradient if it has one."""
+        if self._array is None or t >= self._length:
+            checked = self.row_view(t)
+            if self._rows is not None:
+                return checked.detach().numpy()
+            assert self._storage is not None
+            self._array = self._storage.numpy()
+        row: Array = self._array[t]
+        return row
+
     # Writing.
 
     def set(self, t: int, value: Tensor, batch_dims: Any = None) -> None:
@@ -107,7 +122,7 @@ class TemporalTensor:
         self._check_row(t, value)
         if value.requires_grad and self._rows is None:
             self._rows = [] if self._storage is None else list(self.view().clone().unbind(0))
-            self._storage = None
+            self._replace(None)
         if self._rows is not None:
             while len(self._rows) <= t:
                 self._rows.append(torch.zeros_like(value))
@@ -124,20 +139,39 @@ class TemporalTensor:
             self._check_row(t, like)
         if self._storage is None:
             room = max(self._capacity, t + 1)
-            self._storage = like.new_zeros((room, *like.shape))
+            self._replace(like.new_zeros((room, *like.shape)))
         elif t >= self._storage.shape[0]:
             grown = self._storage.new_zeros((max(2 * self._storage.shape[0], t + 1), *like.shape))
             grown[: self._length] = self._storage[: self._length]
-            self._storage = grown
+            self._replace(grown)
         if t >= self._length:
             self._length = t + 1
+        assert self._storage is not None
         return self._storage
+
+    def put(self, t: int, row: Array, like: Tensor) -> None:
+        """Write row t in place from an array: the way without overhead, for every single step.
+
+        Args:
+            t: the row.
+            row: `[B, …]`.
+            like: a tensor of the shape and type that the rows have.
+        """
+        if self._array is None or t == 0 or t >= len(self._array):
+            self._array = self.writable(t, like).numpy()
+        elif t >= self._length:
+            self._length = t + 1
+        self._array[t] = row
+
+    def _replace(self, storage: Tensor | None) -> None:
+        self._storage, self._array = storage, None
 
     def set_full(self, value: Tensor, batch_dims: Any = None) -> None:
         """Write all rows, `[T, B, …]`: what was there before is gone."""
         self._no_batch_dims(batch_dims)
         if value.requires_grad:
-            self._storage, self._rows = None, list(value.clone().unbind(0))
+            self._replace(None)
+            self._rows = list(value.clone().unbind(0))
             self._length = len(self._rows)
             return
         fits = (
@@ -153,7 +187,8 @@ class TemporalTensor:
             self._storage[: value.shape[0]] = value
             self._storage[value.shape[0] :] = 0
         else:
-            self._storage, self._rows = value.clone(), None
+            self._replace(value.clone())
+            self._rows = None
         self._length = value.shape[0]
 
     def copy_time(self, from_time: int, to_time: int, n_steps: int) -> None:
@@ -164,12 +199,13 @@ class TemporalTensor:
     def zero_grad(self) -> None:
         """Forget the gradients; back to preallocated storage."""
         if self._rows is not None:
-            self._storage = torch.stack([row.detach() for row in self._rows])
+            self._replace(torch.stack([row.detach() for row in self._rows]))
             self._rows = None
 
     def clear(self) -> None:
         """Forget everything."""
-        self._storage, self._rows, self._length = None, None, 0
+        self._replace(None)
+        self._rows, self._length = None, 0
 
     # Deriving.
 
@@ -267,11 +303,16 @@ class Workspace(bbrl.workspace.Workspace):
         """The storage of a variable itself, `[T, B, …]`: what is written later shows in it."""
         return self._variable(var_name).view()
 
-    def storage(self, var_name: str, t: int, like: Tensor) -> Tensor:
-        """The storage of a variable with room for row t, for a writer that fills it in place."""
-        if var_name not in self.variables:
-            self.variables[var_name] = TemporalTensor(var_name, self._capacity)
-        return self.variables[var_name].writable(t, like)
+    def put(self, var_name: str, t: int, row: Array, like: Tensor) -> None:
+        """Write row t of a variable in place from an array of the shape and type of `like`."""
+        variable = self.variables.get(var_name)
+        if variable is None:
+            variable = self.variables[var_name] = TemporalTensor(var_name, self._capacity)
+        variable.put(t, row, like)
+
+    def row_array(self, var_name: str, t: int) -> Array:
+        """Row t of a variable's storage itself as an array: what is written later shows in it."""
+        return self._variable(var_name).row_array(t)
 
     def select_batch(self, batch_indexes: Tensor) -> "Workspace":
         """A new workspace with the given batch entries."""
