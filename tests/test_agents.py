@@ -3,11 +3,13 @@
 import copy
 import itertools
 import math
+from contextlib import nullcontext
 
 import bbrl.agents
 import pytest
 import torch
 from bbrl.agents import Agents, TemporalAgent
+from gymnasium.spaces import Box
 from torch import nn
 from torch.distributions import Categorical, Independent, Normal
 
@@ -381,6 +383,62 @@ def test_same_seed_same_actions(make):
     assert torch.equal(*results)
 
 
+# ------------------------------------------------------------------------------------- on arrays
+
+BOX = Box(-10, 10, (4,))
+
+
+@pytest.mark.parametrize("activation", ["relu", "tanh"])
+@pytest.mark.parametrize("stochastic", [False, True])
+@pytest.mark.parametrize("kind", [DiscretePolicy, GaussianPolicy])
+def test_acting_on_arrays_is_acting(kind, stochastic, activation):
+    """NumPy decides as torch does: the same noise selects the same actions, of the same type."""
+    torch.manual_seed(0)
+    policy, obs = kind(BOX, [8, 8], 3, activation=activation), torch.randn(5, 6, 4)
+    with torch.no_grad():
+        policy.model[-1].weight.mul_(100)
+    results = []
+    for on_arrays in (False, True):
+        workspace = Workspace()
+        torch.manual_seed(1)
+        with policy.noise_for(5, 6), policy.on_arrays(6) if on_arrays else nullcontext():
+            assert (policy._act_on_arrays is not None) == on_arrays
+            for t in range(5):
+                workspace.set("env/env_obs", t, obs[t])
+                policy(workspace, t=t, stochastic=stochastic)
+        results.append(workspace["action"])
+    assert results[0].dtype == results[1].dtype
+    torch.testing.assert_close(*results)
+    assert policy._act_on_arrays is None
+
+
+def test_acting_on_arrays_sees_new_weights():
+    """Those of the moment when a rollout begins."""
+    policy, workspace = DiscretePolicy(BOX, [8], 2), table()
+    for wanted in (0, 1):
+        with torch.no_grad():
+            policy.model[-1].bias.copy_(torch.tensor([100.0, -100.0]) * (1 - 2 * wanted))
+        with policy.on_arrays(6):
+            policy(workspace, t=0)
+        assert (workspace.get("action", 0) == wanted).all()
+
+
+def test_acting_on_arrays_leaves_the_workspace_as_it_found_it():
+    """Neither the observations nor what was read before change."""
+    policy, workspace = GaussianPolicy(BOX, [8], 2), table()
+    obs = workspace.get("env/env_obs", 0)
+    policy(workspace, t=0)
+    action = workspace.get("action", 0)
+    before = action.clone()
+    with policy.on_arrays(6):
+        policy(workspace, t=0)
+        policy(workspace, t=0, predict_proba=True, compute_entropy=True)
+    assert torch.equal(workspace.get("env/env_obs", 0), obs)
+    assert torch.equal(action, before)
+    expected = policy.dist(obs).log_prob(workspace.get("action", 0))
+    torch.testing.assert_close(workspace.get("logprob_predict", 0), expected)
+
+
 # ----------------------------------------------------------------------------------- subclasses
 
 
@@ -441,10 +499,28 @@ def subclass(cls):
     torch.manual_seed(0)
     if cls is Own:
         return Own()
-    return cls(4, [8], 2) if issubclass(cls, GaussianPolicy) else cls(4, [8], 3)
+    return cls(BOX, [8], 2) if issubclass(cls, GaussianPolicy) else cls(BOX, [8], 3)
 
 
-@pytest.mark.parametrize("cls", [Reversed, Mixed, Grandchild, Overridden, OtherLogits, Wide, Own])
+SUBCLASSES = pytest.mark.parametrize(
+    "cls", [Reversed, Mixed, Grandchild, Overridden, OtherLogits, Wide, Own]
+)
+
+
+@SUBCLASSES
+def test_what_acts_on_arrays_is_what_learns(cls):
+    """The faster way knows only the package's own networks."""
+    policy, workspace = subclass(cls), table(100)
+    with torch.no_grad():
+        for parameter in policy.model.parameters():
+            parameter.mul_(3)
+    dist = policy.dist(workspace.get("env/env_obs", 0))
+    with policy.on_arrays(100):
+        policy(workspace, t=0, stochastic=False)
+    assert torch.equal(workspace.get("action", 0), dist.mode)
+
+
+@SUBCLASSES
 def test_what_acts_is_what_learns(cls):
     """Sampling, greedy actions, log-probability and entropy all follow an overridden `dist`."""
     policy, n = subclass(cls).with_prefix("p/"), 4000

@@ -269,6 +269,16 @@ def test_without_autoreset_on_the_vectorised_cartpole(make):
     assert len(set(rows["done"].int().argmax(0).tolist())) > 1
 
 
+def test_what_the_vectorised_cartpole_does_after_an_end_does_not_count(make):
+    """The first episode ends by its time limit; the hidden one after it by a fall."""
+    env = make("CartPole-v1", 4, autoreset=False, env_args={"max_episode_steps": 12}).seed(3)
+    actions = [torch.full((4,), t % 2 if t < 13 else 1) for t in range(30)]
+    rows = play(env, actions)
+    assert not rows["terminated"].any()
+    assert rows["truncated"].all(1).tolist() == [t >= 12 for t in range(31)]
+    assert (rows["cumulated_reward"][-1] == 12).all()
+
+
 def test_both_implementations_of_cartpole_agree(make):
     """The vectorised one and one after the other: same rules, same kind of rows."""
     start = torch.tensor([[0.01, 0.02, 0.03, 0.04]])

@@ -168,6 +168,15 @@ def test_changing_what_was_read_changes_nothing(read):
     assert torch.equal(workspace["x"], rows(4, 3, 2))
 
 
+@pytest.mark.parametrize("read", READERS.values(), ids=READERS)
+def test_changing_what_was_read_with_a_gradient_changes_nothing(read):
+    workspace = filled()
+    workspace.set_full("x", rows(4, 3, 2).requires_grad_())
+    with torch.no_grad():
+        read(workspace).fill_(-1.0)
+    assert torch.equal(workspace["x"], rows(4, 3, 2))
+
+
 @pytest.mark.parametrize("requires_grad", [False, True])
 def test_changing_what_was_written_changes_nothing(requires_grad):
     """An agent may reuse its buffer for the next row."""
