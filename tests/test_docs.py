@@ -26,7 +26,9 @@ def test_the_loop_of_the_readme_runs():
     assert list(Path("outputs").rglob("best.mp4"))
 
 
-@pytest.mark.parametrize(X)
+@pytest.mark.parametrize(
+    "name", [*re.findall(r"\]\((?!http)([^)#]+)\)", README), "docs/metrics.md", "benchmarks"]
+)
 def test_what_the_readme_points_at_exists(name):
     assert (ROOT / name).exists()
 
