@@ -1,68 +1,100 @@
 """Environment steps per second in training, ppo-bbrl and Stable-Baselines3 in turn.
 
-Same hyper-parameters (configs/cartpole.yaml), evaluation off, logging on, one thread. Each pair
-trains both for the same number of rollouts, one after the other; the ratio of each pair is what
-counts, as the speed of a machine drifts.
+Same hyper-parameters for both, evaluation off, logging on, one thread, steady state (compilation
+and first rollouts are over). In each round every contender trains for the same number of
+rollouts, one after the other; what counts is the ratio within a round, as the speed of a machine
+drifts.
 
-    python benchmarks/throughput.py --pairs 9
+    python benchmarks/throughput.py --rounds 7
 """
 
 import argparse
 import json
 import statistics
 import time
+from collections.abc import Callable
 from pathlib import Path
 
 import torch
+from omegaconf import DictConfig
 from peers import sb3_ppo, versions
 
 from ppo_bbrl import PPOClip, load_config, run
 
 CONFIG = Path(__file__).parents[1] / "configs" / "cartpole.yaml"
+RESULTS = Path(__file__).parent / "results" / "throughput.json"
+
+#: name → (overrides of configs/cartpole.yaml, rollouts per round)
+CASES: dict[str, tuple[list[str], int]] = {
+    "(i) 8 × 32": ([], 40),
+    "wide 64 × 64": (
+        [
+            "algorithm.n_envs=64",
+            "algorithm.n_steps=64",
+            "algorithm.opt_epochs=4",
+            "algorithm.batch_size=1024",
+        ],
+        12,
+    ),
+}
+
+
+def contenders(overrides: list[str], rollouts: int) -> dict[str, tuple[Callable[[], None], int]]:
+    """What trains for one round, and how many environment steps a round has."""
+
+    def config(*more: str) -> DictConfig:
+        quiet = [f"algorithm.eval_interval={10**12}", "save_best=false", "compute.threads=1"]
+        folder = ["base_dir=benchmark/throughput", f"algorithm.max_epochs={rollouts}"]
+        return load_config(CONFIG, [*overrides, *quiet, *folder, *more])
+
+    cfg = config()
+    steps = rollouts * cfg.algorithm.n_envs * cfg.algorithm.n_steps
+    eager, compiled = (PPOClip(config(f"compute.compile={c}")) for c in ("never", "always"))
+    model = sb3_ppo(cfg)
+    return {
+        "ppo-bbrl": (lambda: run(eager), steps),
+        "ppo-bbrl compiled": (lambda: run(compiled), steps),
+        "sb3": (lambda: model.learn(steps, reset_num_timesteps=False), steps),
+    }
 
 
 def main() -> None:
-    """Run, report, write benchmarks/results/throughput.json."""
+    """Run, report, write the results."""
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--pairs", type=int, default=9)
-    parser.add_argument("--rollouts", type=int, default=60)
+    parser.add_argument("--rounds", type=int, default=7)
     arguments = parser.parse_args()
     torch.set_num_threads(1)
-    cfg = load_config(
-        CONFIG,
-        [
-            f"algorithm.max_epochs={arguments.rollouts}",
-            f"algorithm.eval_interval={10**12}",
-            "base_dir=benchmark/throughput",
-            "save_best=false",
-        ],
-    )
-    steps = arguments.rollouts * cfg.algorithm.n_envs * cfg.algorithm.n_steps
-    algo, model = PPOClip(cfg), sb3_ppo(cfg)
-    rates: dict[str, list[float]] = {"ppo-bbrl": [], "sb3": []}
-    for pair in range(arguments.pairs + 1):
-        start = time.perf_counter()
-        run(algo)
-        middle = time.perf_counter()
-        model.learn(steps, reset_num_timesteps=False)
-        end = time.perf_counter()
-        if pair == 0:
-            continue  # warm-up
-        rates["ppo-bbrl"].append(steps / (middle - start))
-        rates["sb3"].append(steps / (end - middle))
-        print({name: round(values[-1]) for name, values in rates.items()}, flush=True)
-    ratios = [a / b for a, b in zip(rates["ppo-bbrl"], rates["sb3"], strict=True)]
-    summary = {
-        "ratio_median": statistics.median(ratios),
-        "ratio_range": [min(ratios), max(ratios)],
-        **{f"{name}_steps_per_second": statistics.median(v) for name, v in rates.items()},
-    }
-    print(summary)
-    out = Path(__file__).parent / "results" / "throughput.json"
-    out.parent.mkdir(exist_ok=True)
-    out.write_text(
-        json.dumps({"versions": versions(), "summary": summary, "rates": rates}, indent=1) + "\n"
-    )
+    results = {}
+    for case, (overrides, rollouts) in CASES.items():
+        rates: dict[str, list[float]] = {}
+        trained = contenders(overrides, rollouts)
+        for round_ in range(arguments.rounds + 1):
+            for name, (train, steps) in trained.items():
+                start = time.perf_counter()
+                train()
+                if round_ > 0:  # the first one warms up
+                    rates.setdefault(name, []).append(steps / (time.perf_counter() - start))
+        ratios = {
+            name: [a / b for a, b in zip(values, rates["sb3"], strict=True)]
+            for name, values in rates.items()
+        }
+        results[case] = {
+            name: {
+                "steps_per_second": statistics.median(values),
+                "ratio_to_sb3": statistics.median(ratios[name]),
+                "ratio_range": [min(ratios[name]), max(ratios[name])],
+            }
+            for name, values in rates.items()
+        }
+        for name, row in results[case].items():
+            low, high = row["ratio_range"]
+            print(
+                f"{case:14} {name:18} {row['steps_per_second']:9,.0f} steps/s   "
+                f"{row['ratio_to_sb3']:.2f} × SB3 ({low:.2f} to {high:.2f})",
+                flush=True,
+            )
+    RESULTS.parent.mkdir(exist_ok=True)
+    RESULTS.write_text(json.dumps({"versions": versions(), "threads": 1, **results}, indent=1))
 
 
 if __name__ == "__main__":

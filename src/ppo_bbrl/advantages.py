@@ -86,16 +86,22 @@ def lambda_returns(*, advantage: Tensor, value: Tensor) -> Tensor:
     return advantage + value
 
 
-def normalise(advantage: Tensor, *, eps: float = 1e-8) -> Tensor:
+def normalise(advantage: Tensor, *, mask: Tensor | None = None, eps: float = 1e-8) -> Tensor:
     """Shift to mean 0 and scale to standard deviation 1 (detail 7 of the 37).
 
     Args:
         advantage: any shape; autoreset steps left out by the caller.
+        mask: same shape, which entries count for mean and deviation; all if left out.
         eps: keeps the division finite where all advantages are equal.
 
     Returns:
         The normalised advantage, same shape. A single number has no deviation and comes back as 0.
     """
+    if mask is not None:
+        count = mask.sum()
+        centred = advantage - (advantage * mask).sum() / count
+        variance = (centred.square() * mask).sum() / (count - 1).clamp(min=1)
+        return centred / (variance.sqrt() + eps)
     centred = advantage - advantage.mean()
     if advantage.numel() < 2:  # the sample deviation needs two
         return centred

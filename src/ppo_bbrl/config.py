@@ -45,6 +45,7 @@ class Rule:
     choices: Sequence[str] = ()
     optional: bool = False
     items: bool = False
+    words: Sequence[str] = ()  # texts allowed in the place of a number
 
     def describe(self) -> str:
         """What is allowed, in words."""
@@ -61,12 +62,15 @@ class Rule:
             words = f"a list, each {words}"
         elif self.kind is str and not self.choices:
             words += ", not empty"
+        words = " or ".join([words, *self.words])
         return words + (" or null" if self.optional else "")
 
     def allows(self, value: object) -> bool:
         """Whether one value (not a list) fits."""
         if value is None:
             return self.optional
+        if isinstance(value, str) and value in self.words:
+            return True
         if self.items:
             one = Rule(self.kind, self.low, self.high, self.low_allowed, self.choices)
             return isinstance(value, list) and all(one.allows(item) for item in value)
@@ -207,6 +211,21 @@ class AlgorithmConfig(CollectConfig):
     architecture: ArchitectureConfig = field(default_factory=ArchitectureConfig)
 
 
+@dataclass
+class ComputeConfig:
+    """What the run computes with. What `auto` chose is written into the run's config.yaml."""
+
+    compile: str = _key(
+        "auto",
+        Rule(str, choices=("auto", "always", "never")),
+        "compile the update; auto: when the run is long enough to repay the wait",
+    )
+    threads: Any = _key(
+        "auto", Rule(int, low=1, words=("auto",)), "of torch; auto: by the size of a minibatch"
+    )
+    device: str = _key("auto", Rule(str, choices=("auto", "cpu", "cuda")), "auto: cpu")
+
+
 _BASE_DIR = Rule(str)
 _BASE_DIR_DOC = "folder of the run, below outputs/"
 _DEFAULT_OPTIMIZER = {"classname": "torch.optim.AdamW", "lr": 1e-3, "eps": 1e-5}
@@ -238,6 +257,7 @@ class PPOConfig:
     optimizer: dict[str, Any] = _key(
         _DEFAULT_OPTIMIZER, Rule(dict), "`classname` (torch.optim.…) and its arguments"
     )
+    compute: ComputeConfig = field(default_factory=ComputeConfig)
     logger: LoggerConfig = field(default_factory=LoggerConfig)
     extra: dict[str, Any] = _key({}, Rule(dict), "anything you want to keep with the run")
 

@@ -238,7 +238,9 @@ class EnvAgent(GymAgent):
 
         Later resets continue these streams, so that no episode is replayed.
         """
-        self._seeds = np.random.SeedSequence(seed) if isinstance(seed, int) else seed
+        self._seeds = (
+            seed if isinstance(seed, np.random.SeedSequence) else np.random.SeedSequence(seed)
+        )
         return self
 
     def get_obs_and_actions_sizes(self) -> tuple[Any, Any]:

@@ -176,21 +176,22 @@ class EpisodicAlgo(bbrl_utils.algorithms.EpisodicAlgo):
         return nullcontext()
 
     def _progress(self) -> Iterator[int]:
-        progress = Progress(self.cfg.algorithm.max_epochs)
+        progress, steps = Progress(self.cfg.algorithm.max_epochs), self.nb_steps
         try:
             for self.epoch in progress.rollouts():
                 yield self.epoch
                 if progress.due(self.epoch + 1):
-                    progress.show(self.epoch + 1, self._facts(progress))
+                    rate = (self.nb_steps - steps) / progress.seconds()
+                    progress.show(self.epoch + 1, self._facts(rate))
         finally:
             self.logger.flush()
 
-    def _facts(self, progress: Progress) -> dict[str, str]:
+    def _facts(self, steps_per_second: float) -> dict[str, str]:
         """What the console shows."""
         last = self.logger.last
         facts = {
             "steps": f"{self.nb_steps:,}",
-            "steps/s": f"{self.nb_steps / progress.seconds():,.0f}",
+            "steps/s": f"{steps_per_second:,.0f}",
         }
         if "reward/mean" in last:
             facts["reward"] = f"{last['reward/mean']:.1f} (best {self.best_reward:.1f})"

@@ -14,7 +14,12 @@ _MAX_LOG_RATIO = 20.0
 
 
 def clipped_surrogate(
-    *, log_prob: Tensor, old_log_prob: Tensor, advantage: Tensor, clip_range: float | Tensor
+    *,
+    log_prob: Tensor,
+    old_log_prob: Tensor,
+    advantage: Tensor,
+    clip_range: float | Tensor,
+    mask: Tensor | None = None,
 ) -> tuple[Tensor, Diagnostics]:
     r"""The policy loss of PPO-clip.
 
@@ -31,6 +36,7 @@ def clipped_surrogate(
         old_log_prob: `[N]`, under the policy that acted; treated as a constant.
         advantage: `[N]`; treated as a constant.
         clip_range: ε > 0, a number or a scalar tensor.
+        mask: `[N]`, which samples count; all if left out.
 
     Returns:
         The loss, a scalar, and diagnostics: `approx_kl`, the estimate k3 = E[(r - 1) - log r] of
@@ -45,10 +51,10 @@ def clipped_surrogate(
     log_ratio = (log_prob - old_log_prob.detach()).clamp(max=_MAX_LOG_RATIO)
     ratio = log_ratio.exp()
     clipped = _clamp(ratio, 1 - clip_range, 1 + clip_range)
-    loss = -torch.min(ratio * advantage, clipped * advantage).mean()
+    loss = -_mean(torch.min(ratio * advantage, clipped * advantage), mask)
     diagnostics = {
-        "approx_kl": (ratio.detach() - 1 - log_ratio.detach()).mean(),
-        "clip_fraction": (clipped != ratio).mean(dtype=torch.float32),
+        "approx_kl": _mean(ratio.detach() - 1 - log_ratio.detach(), mask),
+        "clip_fraction": _mean(clipped != ratio, mask),
     }
     return loss, diagnostics
 
@@ -59,6 +65,7 @@ def value_loss(
     old_value: Tensor,
     target: Tensor,
     clip_range_vf: float | Tensor,
+    mask: Tensor | None = None,
 ) -> tuple[Tensor, Diagnostics]:
     r"""The critic's mean squared error (without ½), clipped as PPO2 does.
 
@@ -74,7 +81,8 @@ def value_loss(
         value: `[N]`, under the critic that is optimised; carries the gradient.
         old_value: `[N]`, under the critic that acted; treated as a constant.
         target: `[N]`, the λ-returns; treated as constants.
-        clip_range_vf: ε in units of the return; 0 switches clipping off.
+        clip_range_vf: ε in units of the return; the number 0 switches clipping off.
+        mask: `[N]`, which samples count; all if left out.
 
     Returns:
         The loss, a scalar, and diagnostics: `value_clip_fraction`, the share of samples with
@@ -87,25 +95,25 @@ def value_loss(
     target = target.detach()
     error = (value - target).square()
     if not isinstance(clip_range_vf, Tensor) and clip_range_vf <= 0:
-        return error.mean(), {"value_clip_fraction": error.new_zeros(())}
+        return _mean(error, mask), {"value_clip_fraction": error.new_zeros(())}
     old_value = old_value.detach()
     change = value - old_value
     clipped = old_value + _clamp(change, -clip_range_vf, clip_range_vf)
-    loss = torch.max(error, (clipped - target).square()).mean()
-    fraction = (change.detach().abs() > clip_range_vf).float().mean()
-    return loss, {"value_clip_fraction": fraction}
+    loss = _mean(torch.max(error, (clipped - target).square()), mask)
+    return loss, {"value_clip_fraction": _mean(change.detach().abs() > clip_range_vf, mask)}
 
 
-def entropy_loss(*, entropy: Tensor) -> tuple[Tensor, Diagnostics]:
+def entropy_loss(*, entropy: Tensor, mask: Tensor | None = None) -> tuple[Tensor, Diagnostics]:
     """The negative mean entropy: minimising it keeps the policy exploring.
 
     Args:
         entropy: `[N]`, of the policy in each sample, in nats.
+        mask: `[N]`, which samples count; all if left out.
 
     Returns:
         The loss, a scalar, and diagnostics: `entropy`, the mean itself.
     """
-    mean = entropy.mean()
+    mean = _mean(entropy, mask)
     return -mean, {"entropy": mean.detach()}
 
 
@@ -125,6 +133,12 @@ def explained_variance(*, value: Tensor, target: Tensor) -> Tensor:
     spread = target.var(correction=0)
     unexplained = (target - value).var(correction=0)
     return torch.where(spread > 0, 1 - unexplained / spread, torch.nan)
+
+
+def _mean(x: Tensor, mask: Tensor | None) -> Tensor:
+    if mask is None:
+        return x.mean(dtype=torch.float32) if x.dtype == torch.bool else x.mean()
+    return (x * mask).sum() / mask.sum()
 
 
 def _clamp(x: Tensor, low: float | Tensor, high: float | Tensor) -> Tensor:

@@ -1,7 +1,8 @@
 """PPO-clip: collect, advantages, update, evaluate."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager
+from functools import partial
 from time import perf_counter
 from typing import Any
 
@@ -18,6 +19,13 @@ from ppo_bbrl.agents import (
     copy_agent,
 )
 from ppo_bbrl.checkpoint import SavedPolicy, restore
+from ppo_bbrl.compute import (
+    available_cores,
+    choose_compile,
+    choose_device,
+    choose_threads,
+    threads,
+)
 from ppo_bbrl.config import ConfigError, load_config
 from ppo_bbrl.envs import EnvAgent, Wrapper
 from ppo_bbrl.episodic import EpisodicAlgo, iter_partial_episodes
@@ -59,7 +67,9 @@ class PPOClip(EpisodicAlgo):
         env_wrappers: Sequence[Wrapper] = (),
     ) -> None:
         super().__init__(cfg, autoreset=True, env_wrappers=env_wrappers)
+        self._learn: Callable[..., UpdateReport] | None = None
         try:
+            self._choose_compute()
             self._make_agents(train_policy, critic_agent)
         except Exception:
             self.close()  # environments may be processes
@@ -87,6 +97,29 @@ class PPOClip(EpisodicAlgo):
             self.critic_optimizer = setup_optimizer(self.cfg.optimizer, self.critic_agent)
         except ValueError as error:
             raise ConfigError(str(error)) from error
+
+    def _choose_compute(self) -> None:
+        """Decide what `auto` leaves open, and keep the decision in the configuration."""
+        settings, chosen = self.cfg.algorithm, self.cfg.compute
+        chosen.device = choose_device(chosen.device)
+        size = settings.n_envs * settings.n_steps
+        batch_size = min(settings.batch_size or size, size)
+        if chosen.threads == "auto":
+            architecture = settings.architecture
+            hidden = (*architecture.actor_hidden_size, *architecture.critic_hidden_size, 1)
+            chosen.threads = choose_threads(
+                batch_size=batch_size, width=max(hidden), cores=available_cores()
+            )
+        self._why_compile = ""
+        if chosen.compile == "auto":
+            steps = settings.max_epochs * settings.opt_epochs * -(-size // batch_size)
+            compile_it, self._why_compile = choose_compile(steps)
+            chosen.compile = "always" if compile_it else "never"
+
+    def iter_partial_episodes(self, episode_steps: int | None = None) -> Iterator[Workspace]:
+        """As in `EpisodicAlgo`, with the threads of the configuration while the loop runs."""
+        with threads(self.cfg.compute.threads):
+            yield from super().iter_partial_episodes(episode_steps)
 
     def _load_config(self, cfg: DictConfig | dict[str, Any]) -> DictConfig:
         return load_config(cfg)
@@ -118,21 +151,39 @@ class PPOClip(EpisodicAlgo):
                 for group in optimizer.param_groups:
                     group["lr"] = rate
         clip_factor = SCHEDULES[settings.clip_range_schedule](remaining)
-        report = update(
-            rollout,
-            policy=self.train_policy,
-            critic=self.critic_agent,
-            policy_optimizer=self.policy_optimizer,
-            critic_optimizer=self.critic_optimizer,
-            settings=settings,
-            clip_factor=clip_factor,
-            generator=self.seeds.minibatches,
-        )
+        if self._learn is None:
+            self._learn = self._choose_update(rollout)
+        report = self._learn(rollout, clip_factor=clip_factor, generator=self.seeds.minibatches)
         report.metrics["clip_range"] = torch.tensor(settings.clip_range * clip_factor)
         report.metrics["learning_rate"] = torch.tensor(
             self.policy_optimizer.param_groups[0]["lr"], dtype=torch.float64
         )
         return report
+
+    def _choose_update(self, rollout: Rollout) -> Callable[..., UpdateReport]:
+        """`update`, compiled if the configuration says so and the agents can be compiled."""
+        settings, chosen = self.cfg.algorithm, self.cfg.compute
+        learners = {
+            "policy": self.train_policy,
+            "critic": self.critic_agent,
+            "policy_optimizer": self.policy_optimizer,
+            "critic_optimizer": self.critic_optimizer,
+            "settings": settings,
+        }
+        if chosen.compile == "never" and self._why_compile:
+            print(f"The update is not compiled: {self._why_compile} (compute.compile).")
+        if chosen.compile == "always":
+            from ppo_bbrl.compiled import CannotCompileError, CompiledUpdate  # noqa: PLC0415
+
+            why = f": {self._why_compile}" if self._why_compile else ""
+            print(f"Compiling the update{why}. This takes some ten seconds.")
+            size = settings.n_envs * settings.n_steps
+            try:
+                return CompiledUpdate(**learners, example=rollout, size=size)
+            except CannotCompileError as error:
+                print(f"The update is not compiled: {error}.")
+                chosen.compile = "never"
+        return partial(update, **learners)
 
     def log(self, workspace: Workspace, report: UpdateReport, seconds: float, steps: int) -> None:
         """Log one iteration."""

@@ -61,40 +61,26 @@ def update(
     critic_coef, target_kl = settings.critic_coef, settings.target_kl
     normalize_advantage = settings.normalize_advantage
     max_norm = torch.inf if settings.max_grad_norm is None else settings.max_grad_norm
-    weights = tuple(
-        torch.tensor(weight)
-        for weight in (settings.policy_coef, settings.entropy_coef, critic_coef)
-    )
+    weights = tuple(torch.tensor(weight) for weight in loss_weights(settings))
     policy_parameters, critic_parameters = list(policy.parameters()), list(critic.parameters())
     history: list[Mapping[str, Tensor]] = []
     stopped_early = False
 
     for minibatch in _epochs(rollout, settings.opt_epochs, settings.batch_size, generator):
-        advantage = minibatch.advantage
-        if normalize_advantage:
-            advantage = normalise(advantage)
         log_prob, entropy = judge(policy, minibatch.variables)
-        policy_loss, policy_facts = clipped_surrogate(
+        losses, facts = minibatch_losses(
             log_prob=log_prob,
-            old_log_prob=minibatch.log_prob,
-            advantage=advantage,
-            clip_range=clip_range,
-        )
-        exploration_loss, exploration_facts = entropy_loss(entropy=entropy)
-        critic_loss, critic_facts = value_loss(
+            entropy=entropy,
             value=estimate(critic, minibatch.variables),
+            old_log_prob=minibatch.log_prob,
             old_value=minibatch.value,
+            advantage=minibatch.advantage,
             target=minibatch.target,
+            clip_range=clip_range,
             clip_range_vf=clip_range_vf,
+            critic_coef=critic_coef,
+            normalize_advantage=normalize_advantage,
         )
-        facts = {
-            "critic_loss": critic_coef * critic_loss.detach(),
-            "actor_loss": -policy_loss.detach(),
-            "entropy_loss": exploration_facts["entropy"],
-            "advantage": advantage.mean(),
-            **policy_facts,
-            **critic_facts,
-        }
         history.append(facts)
         if target_kl is not None and facts["approx_kl"] > KL_TOLERANCE * target_kl:
             stopped_early = True
@@ -102,7 +88,7 @@ def update(
         for parameter in (*policy_parameters, *critic_parameters):
             parameter.grad = None
         # The gradient of the weighted sum of the three losses.
-        torch.autograd.backward((policy_loss, exploration_loss, critic_loss), weights)
+        torch.autograd.backward(losses, weights)
         facts["grad_norm/policy"] = nn.utils.clip_grad_norm_(policy_parameters, max_norm)
         facts["grad_norm/critic"] = nn.utils.clip_grad_norm_(critic_parameters, max_norm)
         policy_optimizer.step()
@@ -114,6 +100,70 @@ def update(
             value=rollout.value, target=rollout.target
         )
     return UpdateReport(metrics, len(history) - stopped_early, stopped_early)
+
+
+def loss_weights(settings: Any) -> tuple[float, float, float]:
+    """The weights of the losses of `minibatch_losses`, in its order."""
+    return settings.policy_coef, settings.entropy_coef, settings.critic_coef
+
+
+def minibatch_losses(
+    *,
+    log_prob: Tensor,
+    entropy: Tensor,
+    value: Tensor,
+    old_log_prob: Tensor,
+    old_value: Tensor,
+    advantage: Tensor,
+    target: Tensor,
+    clip_range: float | Tensor,
+    clip_range_vf: float | Tensor,
+    critic_coef: float,
+    normalize_advantage: bool,
+    mask: Tensor | None = None,
+) -> tuple[tuple[Tensor, Tensor, Tensor], dict[str, Tensor]]:
+    """The three losses of a minibatch and what they say.
+
+    Args:
+        log_prob: `[N]`, of the actions under the policy that learns.
+        entropy: `[N]`, of the policy that learns.
+        value: `[N]`, of the critic that learns.
+        old_log_prob: `[N]`, under the weights that acted.
+        old_value: `[N]`, under the weights that acted.
+        advantage: `[N]`.
+        target: `[N]`, λ-returns.
+        clip_range: ε of the policy.
+        clip_range_vf: ε of the critic; the number 0 switches its clipping off.
+        critic_coef: scales the logged critic loss, as it scales the one that is minimised.
+        normalize_advantage: to mean 0 and deviation 1 in this minibatch.
+        mask: `[N]`, which samples count; all if left out.
+
+    Returns:
+        (policy loss, exploration loss, value loss), each to minimise and not yet weighted; metrics.
+    """
+    if normalize_advantage:
+        advantage = normalise(advantage, mask=mask)
+    policy_loss, policy_facts = clipped_surrogate(
+        log_prob=log_prob,
+        old_log_prob=old_log_prob,
+        advantage=advantage,
+        clip_range=clip_range,
+        mask=mask,
+    )
+    exploration_loss, exploration_facts = entropy_loss(entropy=entropy, mask=mask)
+    critic_loss, critic_facts = value_loss(
+        value=value, old_value=old_value, target=target, clip_range_vf=clip_range_vf, mask=mask
+    )
+    mean_advantage = advantage.mean() if mask is None else (advantage * mask).sum() / mask.sum()
+    facts = {
+        "critic_loss": critic_coef * critic_loss.detach(),
+        "actor_loss": -policy_loss.detach(),
+        "entropy_loss": exploration_facts["entropy"],
+        "advantage": mean_advantage,
+        **policy_facts,
+        **critic_facts,
+    }
+    return (policy_loss, exploration_loss, critic_loss), facts
 
 
 def _epochs(rollout: Rollout, epochs: int, batch_size: int, generator: torch.Generator) -> Any:

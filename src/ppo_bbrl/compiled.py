@@ -1,0 +1,341 @@
+"""The update as one compiled function: losses, gradients, clipping and optimiser.
+
+What makes it fast: all weights lie in one flat tensor, of which the parameters of both networks
+are views, and so do the optimiser's moments; shapes never change, as minibatches are padded and
+masked; what changes between calls (learning rate, clip range) comes as a tensor. The losses are
+those of `update.py`; there is no second copy of them.
+"""
+
+from collections.abc import Iterator
+from typing import Any, NamedTuple
+
+import torch
+from torch import Tensor, nn
+
+from ppo_bbrl.agents import Policy, VAgent
+from ppo_bbrl.losses import explained_variance
+from ppo_bbrl.rollout import Rollout
+from ppo_bbrl.update import KL_TOLERANCE, UpdateReport, loss_weights, minibatch_losses
+
+
+class CannotCompileError(RuntimeError):
+    """These agents or this optimiser have no compiled update; the message says why."""
+
+
+class _Pair(nn.Module):
+    """Policy and critic as one function of observations and actions."""
+
+    def __init__(self, policy: Policy, critic: VAgent) -> None:
+        super().__init__()
+        self.policy, self.critic = policy, critic
+
+    def forward(self, obs: Tensor, action: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        """log π(a|s), entropy and V(s), `[N]` each."""
+        log_prob, entropy = self.policy.log_prob_and_entropy(obs, action)
+        return log_prob, entropy, self.critic.value(obs)
+
+
+class _Adam(NamedTuple):
+    """The constants of Adam or AdamW; the learning rate is a tensor."""
+
+    beta1: float
+    beta2: float
+    eps: float
+    weight_decay: float
+    decoupled: bool  # weight decay as in AdamW
+
+
+class CompiledUpdate:
+    """`update` with its minibatch step compiled; same losses, same order of minibatches.
+
+    Args:
+        policy: one of the package's policies, or a subclass of one.
+        critic: a VAgent, or a subclass.
+        policy_optimizer: Adam or AdamW; its moments become views of one flat tensor.
+        critic_optimizer: the same, with the same settings.
+        settings: the `algorithm` section of the configuration.
+        example: a rollout, for shapes and types.
+        size: transitions of a rollout, autoreset steps included: none is larger.
+
+    Raises:
+        CannotCompileError: if there is no compiled update for these agents or optimisers.
+    """
+
+    def __init__(
+        self,
+        *,
+        policy: nn.Module,
+        critic: nn.Module,
+        policy_optimizer: torch.optim.Optimizer,
+        critic_optimizer: torch.optim.Optimizer,
+        settings: Any,
+        example: Rollout,
+        size: int,
+    ) -> None:
+        self._check_agents(policy, critic)
+        adam = _adam(policy_optimizer)
+        if adam != _adam(critic_optimizer):
+            raise CannotCompileError("the two optimisers have different settings")
+        self._settings = settings
+        self._optimizers = (policy_optimizer, critic_optimizer)
+        self._parameters = [*policy.parameters(), *critic.parameters()]
+        n_policy = sum(parameter.numel() for parameter in policy.parameters())
+        device = self._parameters[0].device
+        self._flat, self._moment1, self._moment2 = self._flatten(self._parameters)
+        self._count = self._steps_so_far()
+
+        self._batch_size = min(settings.batch_size or size, size)
+        self._data = {
+            name: tensor.new_zeros((size, *tensor.shape[1:]))
+            for name, tensor in _tensors(example).items()
+        }
+        self._index = torch.zeros(self._batch_size, dtype=torch.int64, device=device)
+        self._mask = torch.zeros(self._batch_size, device=device)
+        self._names: list[str] = []
+        self._step = torch.compile(
+            _make_step(
+                _Pair(policy, critic),  # type: ignore[arg-type] # checked above
+                n_policy,
+                settings,
+                adam,
+                self._names,
+            ),
+            fullgraph=True,
+            dynamic=False,
+            **_backend(device),
+        )
+        self._compile(device)
+
+    def __call__(
+        self, rollout: Rollout, *, clip_factor: float, generator: torch.Generator
+    ) -> UpdateReport:
+        """Improve policy and critic on a rollout."""
+        settings, count = self._settings, len(rollout)
+        if count == 0:
+            return UpdateReport({}, 0, False)
+        for name, tensor in _tensors(rollout).items():
+            self._data[name][:count] = tensor
+        limit = torch.inf if settings.target_kl is None else KL_TOLERANCE * settings.target_kl
+        changing = torch.tensor(
+            [
+                self._optimizers[0].param_groups[0]["lr"],
+                settings.clip_range * clip_factor,
+                settings.clip_range_vf * clip_factor,
+                limit,
+            ],
+            device=self._flat.device,
+        )
+        history: list[Tensor] = []
+        stopped_early = False
+        for _ in self._minibatches(count, generator):
+            facts = self._step(
+                flat=self._flat,
+                moment1=self._moment1,
+                moment2=self._moment2,
+                count=self._count,
+                changing=changing,
+                index=self._index,
+                mask=self._mask,
+                data=self._data,
+            )
+            history.append(facts)
+            if settings.target_kl is not None:
+                stopped_early = bool(facts[self._names.index("approx_kl")] > limit)
+                if stopped_early:
+                    break
+        self._tell_steps()
+        means = torch.stack(history).mean(0).unbind()
+        metrics = dict(zip(self._names, means, strict=True))
+        metrics["explained_variance"] = explained_variance(
+            value=rollout.value, target=rollout.target
+        )
+        return UpdateReport(metrics, len(history) - stopped_early, stopped_early)
+
+    def _compile(self, device: torch.device) -> None:
+        """Compile now, by a step that changes nothing: its limit of the KL is below every KL."""
+        try:
+            self._step(
+                flat=self._flat,
+                moment1=self._moment1,
+                moment2=self._moment2,
+                count=self._count,
+                changing=torch.tensor([0.0, 1.0, 1.0, -torch.inf], device=device),
+                index=self._index,
+                mask=torch.ones_like(self._mask),
+                data=self._data,
+            )
+        except Exception as error:  # whatever stops the compiler, training goes on
+            reason = " ".join(str(error).split())[:200] or type(error).__name__
+            raise CannotCompileError(f"torch.compile failed: {reason}") from error
+
+    def _minibatches(self, count: int, generator: torch.Generator) -> Iterator[None]:
+        """Set index and mask to each minibatch; in the order of `Rollout.minibatches`."""
+        n_batches = -(-count // self._batch_size)
+        for _ in range(self._settings.opt_epochs):
+            if n_batches == 1:
+                parts: tuple[Tensor, ...] = (torch.arange(count),)
+            else:
+                parts = torch.randperm(count, generator=generator).tensor_split(n_batches)
+            for part in parts:
+                self._index[: len(part)] = part
+                self._index[len(part) :] = 0
+                self._mask[: len(part)] = 1
+                self._mask[len(part) :] = 0
+                yield
+
+    def _flatten(self, parameters: list[nn.Parameter]) -> tuple[Tensor, Tensor, Tensor]:
+        """Make parameters and moments views of three flat tensors; their values stay."""
+        flat = torch.cat([parameter.detach().flatten() for parameter in parameters])
+        moment1, moment2 = torch.zeros_like(flat), torch.zeros_like(flat)
+        start = 0
+        for parameter in parameters:
+            end = start + parameter.numel()
+            parameter.data = flat[start:end].view_as(parameter)
+            state = next(
+                optimizer.state[parameter]
+                for optimizer in self._optimizers
+                if any(parameter is p for group in optimizer.param_groups for p in group["params"])
+            )
+            for name, moment in (("exp_avg", moment1), ("exp_avg_sq", moment2)):
+                view = moment[start:end].view_as(parameter)
+                if name in state:
+                    view.copy_(state[name])
+                state[name] = view
+            state.setdefault("step", torch.zeros((), device=flat.device))
+            start = end
+        return flat, moment1, moment2
+
+    def _steps_so_far(self) -> Tensor:
+        state = self._optimizers[0].state[self._parameters[0]]
+        steps: Tensor = state["step"]
+        return steps.detach().clone().float().reshape(())
+
+    def _tell_steps(self) -> None:
+        """Keep the optimisers' own count right, for who saves them or steps by hand."""
+        for optimizer in self._optimizers:
+            for state in optimizer.state.values():
+                state["step"].copy_(self._count)
+
+    @staticmethod
+    def _check_agents(policy: nn.Module, critic: nn.Module) -> None:
+        for agent, base in ((policy, Policy), (critic, VAgent)):
+            name = type(agent).__name__
+            if not isinstance(agent, base) or type(agent).forward is not base.forward:
+                raise CannotCompileError(f"{name} has a forward of its own")
+            for parameter in agent.parameters():
+                if not parameter.requires_grad or parameter.dtype != torch.float32:
+                    raise CannotCompileError(f"{name} has parameters that are fixed or not float32")
+        shared = {id(p) for p in policy.parameters()} & {id(p) for p in critic.parameters()}
+        if shared:
+            raise CannotCompileError("policy and critic share parameters")
+
+
+def _tensors(rollout: Rollout) -> dict[str, Tensor]:
+    """What the step reads of a rollout, `[N, …]` each."""
+    return {
+        "obs": rollout.variables["env/env_obs"],
+        "action": rollout.variables["action"],
+        "old_log_prob": rollout.log_prob,
+        "old_value": rollout.value,
+        "advantage": rollout.advantage,
+        "target": rollout.target,
+    }
+
+
+def _adam(optimizer: torch.optim.Optimizer) -> _Adam:
+    kind = type(optimizer)
+    if kind not in (torch.optim.Adam, torch.optim.AdamW) or len(optimizer.param_groups) != 1:
+        raise CannotCompileError(f"{kind.__name__} has no compiled step, only Adam and AdamW have")
+    group = optimizer.param_groups[0]
+    if group["amsgrad"] or group["maximize"]:
+        raise CannotCompileError("amsgrad and maximize have no compiled step")
+    decoupled = kind is torch.optim.AdamW or bool(group.get("decoupled_weight_decay"))
+    beta1, beta2 = group["betas"]
+    return _Adam(beta1, beta2, group["eps"], group["weight_decay"], decoupled)
+
+
+def _backend(device: torch.device) -> dict[str, Any]:
+    if device.type == "cuda":
+        return {"mode": "reduce-overhead"}  # CUDA graphs
+    return {"options": {"cpp_wrapper": True}}  # no Python between the kernels
+
+
+def _make_step(pair: _Pair, n_policy: int, settings: Any, adam: _Adam, names: list[str]) -> Any:
+    """The minibatch step as a pure function of tensors, which updates the first four in place."""
+    shapes = {name: parameter.shape for name, parameter in pair.named_parameters()}
+    sizes = [shape.numel() for shape in shapes.values()]
+    weights = loss_weights(settings)
+    clips_values, max_norm = settings.clip_range_vf > 0, settings.max_grad_norm
+    critic_coef, normalize_advantage = settings.critic_coef, settings.normalize_advantage
+
+    def total_loss(
+        flat: Tensor, batch: dict[str, Tensor], mask: Tensor, clip_range: Tensor, clip_vf: Tensor
+    ) -> tuple[Tensor, dict[str, Tensor]]:
+        parameters = {
+            name: part.view(shape)
+            for (name, shape), part in zip(shapes.items(), torch.split(flat, sizes), strict=True)
+        }
+        batch = dict(batch)
+        inputs = (batch.pop("obs"), batch.pop("action"))
+        log_prob, entropy, value = torch.func.functional_call(pair, parameters, inputs)
+        losses, facts = minibatch_losses(
+            log_prob=log_prob,
+            entropy=entropy,
+            value=value,
+            **batch,
+            clip_range=clip_range,
+            clip_range_vf=clip_vf if clips_values else 0.0,
+            critic_coef=critic_coef,
+            normalize_advantage=normalize_advantage,
+            mask=mask,
+        )
+        total = sum(weight * loss for weight, loss in zip(weights, losses, strict=True))
+        return total, facts  # type: ignore[return-value] # three losses: never the int 0
+
+    def clip(gradient: Tensor) -> tuple[Tensor, Tensor]:
+        norm = torch.linalg.vector_norm(gradient)
+        if max_norm is None:
+            return gradient, norm
+        return gradient * (max_norm / (norm + 1e-6)).clamp(max=1.0), norm
+
+    def step(
+        *,
+        flat: Tensor,
+        moment1: Tensor,
+        moment2: Tensor,
+        count: Tensor,
+        changing: Tensor,
+        index: Tensor,
+        mask: Tensor,
+        data: dict[str, Tensor],
+    ) -> Tensor:
+        rate, clip_range, clip_vf, kl_limit = changing.unbind()
+        batch = {name: tensor[index] for name, tensor in data.items()}
+        gradient, (_, facts) = torch.func.grad_and_value(total_loss, has_aux=True)(
+            flat, batch, mask, clip_range, clip_vf
+        )
+        policy_gradient, facts["grad_norm/policy"] = clip(gradient[:n_policy])
+        critic_gradient, facts["grad_norm/critic"] = clip(gradient[n_policy:])
+        gradient = torch.cat((policy_gradient, critic_gradient))
+
+        # Adam (Kingma and Ba, 2015), with decoupled weight decay (Loshchilov and Hutter, 2019).
+        steps, decayed = count + 1, flat
+        if adam.decoupled:
+            decayed = flat * (1 - rate * adam.weight_decay)
+        else:
+            gradient = gradient + adam.weight_decay * flat
+        new1 = moment1.lerp(gradient, 1 - adam.beta1)
+        new2 = adam.beta2 * moment2 + (1 - adam.beta2) * gradient.square()
+        mean = new1 / (1 - adam.beta1**steps)
+        deviation = (new2 / (1 - adam.beta2**steps)).sqrt()
+        new_flat = decayed - rate * mean / (deviation + adam.eps)
+
+        go_on = facts["approx_kl"] <= kl_limit  # otherwise this step is not made
+        flat.copy_(torch.where(go_on, new_flat, flat))
+        moment1.copy_(torch.where(go_on, new1, moment1))
+        moment2.copy_(torch.where(go_on, new2, moment2))
+        count.copy_(torch.where(go_on, steps, count))
+        names[:] = facts
+        return torch.stack([fact.detach().float() for fact in facts.values()])
+
+    return step
