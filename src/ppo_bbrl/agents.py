@@ -8,7 +8,7 @@ import copy
 import math
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from typing import Any, Self, TypeVar, cast
+from typing import Any, Self, TypeGuard, TypeVar, cast
 
 import bbrl.agents
 import torch
@@ -382,6 +382,16 @@ def has_memory(agent: nn.Module) -> bool:
     return any(getattr(module, "has_memory", False) for module in agent.modules())
 
 
+def judges_tensors(policy: nn.Module) -> TypeGuard[Policy]:
+    """Whether `judge` needs no workspace for this policy, but observations and actions alone."""
+    return isinstance(policy, Policy) and type(policy).forward is Policy.forward
+
+
+def estimates_tensors(critic: nn.Module) -> TypeGuard[VAgent]:
+    """Whether `estimate` needs no workspace for this critic, but observations alone."""
+    return isinstance(critic, VAgent) and type(critic).forward is VAgent.forward
+
+
 def judge(policy: bbrl.agents.Agent, variables: Mapping[str, Tensor]) -> tuple[Tensor, Tensor]:
     """log π(a|s) and entropy, `[N]` each, by any policy that follows the seed's `forward`.
 
@@ -390,7 +400,7 @@ def judge(policy: bbrl.agents.Agent, variables: Mapping[str, Tensor]) -> tuple[T
             `{prefix}entropy` when asked to.
         variables: the workspace's variables for N decisions, `[N, …]` each.
     """
-    if isinstance(policy, Policy) and type(policy).forward is Policy.forward:
+    if judges_tensors(policy):
         return policy.log_prob_and_entropy(variables["env/env_obs"], variables["action"])
     workspace = one_row(variables)
     policy(workspace, t=0, stochastic=True, predict_proba=True, compute_entropy=True)
@@ -400,7 +410,7 @@ def judge(policy: bbrl.agents.Agent, variables: Mapping[str, Tensor]) -> tuple[T
 
 def estimate(critic: bbrl.agents.Agent, variables: Mapping[str, Tensor]) -> Tensor:
     """V(s), `[N]`, by any critic that writes `{prefix}v_values`."""
-    if isinstance(critic, VAgent) and type(critic).forward is VAgent.forward:
+    if estimates_tensors(critic):
         return critic.value(variables["env/env_obs"])
     workspace = one_row(variables)
     critic(workspace, t=0)

@@ -171,17 +171,23 @@ class CompiledUpdate:
     def _minibatches(self, count: int, generator: torch.Generator) -> Iterator[None]:
         """Set index and mask to each minibatch; in the order of `Rollout.minibatches`."""
         n_batches = -(-count // self._batch_size)
+        if n_batches == 1:
+            self._select(torch.arange(count))
         for _ in range(self._settings.opt_epochs):
             if n_batches == 1:
-                parts: tuple[Tensor, ...] = (torch.arange(count),)
-            else:
-                parts = torch.randperm(count, generator=generator).tensor_split(n_batches)
-            for part in parts:
-                self._index[: len(part)] = part
-                self._index[len(part) :] = 0
-                self._mask[: len(part)] = 1
-                self._mask[len(part) :] = 0
                 yield
+                continue
+            shuffled = torch.randperm(count, generator=generator)
+            for part in shuffled.tensor_split(n_batches):
+                self._select(part)
+                yield
+
+    def _select(self, part: Tensor) -> None:
+        """Make these transitions the minibatch; the rest of it is padding that the mask hides."""
+        self._index[: len(part)] = part
+        self._index[len(part) :] = 0
+        self._mask[: len(part)] = 1
+        self._mask[len(part) :] = 0
 
     def _flatten(self, parameters: list[nn.Parameter]) -> tuple[Tensor, Tensor, Tensor]:
         """Make parameters and moments views of three flat tensors; their values stay."""
@@ -257,7 +263,10 @@ def _adam(optimizer: torch.optim.Optimizer) -> _Adam:
 def _backend(device: torch.device) -> dict[str, Any]:
     if device.type == "cuda":
         return {"mode": "reduce-overhead"}  # CUDA graphs
-    return {"options": {"cpp_wrapper": True}}  # no Python between the kernels
+    options: dict[str, Any] = {"cpp_wrapper": True}  # no Python between the kernels
+    if hasattr(torch.compiler, "skip_all_guards_unsafe"):
+        options["guard_filter_fn"] = torch.compiler.skip_all_guards_unsafe
+    return {"options": options}
 
 
 def _make_step(pair: _Pair, n_policy: int, settings: Any, adam: _Adam, names: list[str]) -> Any:

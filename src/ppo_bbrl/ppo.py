@@ -9,6 +9,7 @@ from typing import Any
 import bbrl.agents
 import torch
 from omegaconf import DictConfig
+from torch import Tensor, nn
 
 from ppo_bbrl.agents import (
     DiscretePolicy,
@@ -29,7 +30,7 @@ from ppo_bbrl.compute import (
 from ppo_bbrl.config import ConfigError, load_config
 from ppo_bbrl.envs import EnvAgent, Wrapper
 from ppo_bbrl.episodic import EpisodicAlgo, iter_partial_episodes
-from ppo_bbrl.optimizers import copy_parameters, setup_optimizer
+from ppo_bbrl.optimizers import setup_optimizer
 from ppo_bbrl.rollout import Rollout, record
 from ppo_bbrl.schedules import SCHEDULES
 from ppo_bbrl.spaces import size
@@ -92,6 +93,10 @@ class PPOClip(EpisodicAlgo):
         )
         self.old_policy = copy_agent(self.train_policy).with_prefix("old_policy/")
         self.old_critic_agent = copy_agent(self.critic_agent).with_prefix("old_critic/")
+        self._now_and_old = [
+            *_pairs(self.train_policy, self.old_policy),
+            *_pairs(self.critic_agent, self.old_critic_agent),
+        ]
         try:
             self.policy_optimizer = setup_optimizer(self.cfg.optimizer, self.train_policy)
             self.critic_optimizer = setup_optimizer(self.cfg.optimizer, self.critic_agent)
@@ -140,8 +145,7 @@ class PPOClip(EpisodicAlgo):
 
     def update(self, rollout: Rollout) -> UpdateReport:
         """Improve policy and critic on a rollout, after copying the weights that acted."""
-        copy_parameters(self.train_policy, self.old_policy)
-        copy_parameters(self.critic_agent, self.old_critic_agent)
+        self._keep_old_weights()
         settings = self.cfg.algorithm
         remaining = 1 - self.epoch / settings.max_epochs
         rate = self.cfg.optimizer.get("lr")
@@ -159,6 +163,11 @@ class PPOClip(EpisodicAlgo):
             self.policy_optimizer.param_groups[0]["lr"], dtype=torch.float64
         )
         return report
+
+    def _keep_old_weights(self) -> None:
+        with torch.no_grad():
+            for now, old in self._now_and_old:
+                old.copy_(now)
 
     def _choose_update(self, rollout: Rollout) -> Callable[..., UpdateReport]:
         """`update`, compiled if the configuration says so and the agents can be compiled."""
@@ -195,6 +204,12 @@ class PPOClip(EpisodicAlgo):
                 value = workspace.view(variable)[1:][ended].double().mean()
                 self.logger.add_log(name, value, self.nb_steps)
         self.logger.add_log("steps_per_second", steps / seconds, self.nb_steps)
+
+
+def _pairs(now: nn.Module, old: nn.Module) -> Iterator[tuple[Tensor, Tensor]]:
+    """Each weight and buffer of an agent with its counterpart in the copy of the agent."""
+    yield from zip(now.parameters(), old.parameters(), strict=True)
+    yield from zip(now.buffers(), old.buffers(), strict=True)
 
 
 _EPISODE_METRICS = {"episode/return": "env/cumulated_reward", "episode/length": "env/timestep"}

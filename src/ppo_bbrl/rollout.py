@@ -4,7 +4,7 @@ Only acting needs one row after the other. Values and log-probabilities come fro
 all rows, which is shown to any agent as a single row of T·B entries.
 """
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import ExitStack
 from dataclasses import dataclass
 
@@ -13,7 +13,14 @@ import torch
 from torch import Tensor
 
 from ppo_bbrl.advantages import gae, lambda_returns
-from ppo_bbrl.agents import Policy, estimate, has_memory, judge
+from ppo_bbrl.agents import (
+    Policy,
+    estimate,
+    estimates_tensors,
+    has_memory,
+    judge,
+    judges_tensors,
+)
 from ppo_bbrl.envs import EnvAgent
 from ppo_bbrl.workspace import Workspace
 
@@ -120,13 +127,16 @@ def record(
     Returns:
         The valid transitions.
     """
-    log_prob, value = _judge_rows(workspace, policy), _estimate_rows(workspace, critic)
-    done = workspace.view("env/done")
+    rows = _inputs(workspace)
+    as_one_row = {name: tensor.flatten(0, 1) for name, tensor in rows.items()}
+    done = rows["env/done"]
+    log_prob = judge(policy, as_one_row)[0].reshape(done.shape)
+    value = estimate(critic, as_one_row).reshape(done.shape)
     advantage = gae(
-        reward=workspace.view("env/reward")[1:],
+        reward=rows["env/reward"][1:],
         value=value[:-1],
         next_value=value[1:],
-        terminated=workspace.view("env/terminated")[1:],
+        terminated=rows["env/terminated"][1:],
         done=done[1:],
         discount_factor=discount_factor,
         gae_lambda=gae_lambda,
@@ -138,11 +148,13 @@ def record(
     workspace.set_full("advantage", torch.cat((advantage, last)))
     workspace.set_full("return", torch.cat((target, last)))
 
+    # A transition starts in every row but the last, unless an episode has ended there.
     valid = (~done[:-1]).flatten().nonzero().squeeze(-1)
+    needed = _needed(policy, critic, as_one_row)
     return Rollout(
-        {name: rows[:-1].flatten(0, 1)[valid] for name, rows in _inputs(workspace).items()},
-        log_prob[:-1].flatten()[valid],
-        value[:-1].flatten()[valid],
+        {name: as_one_row[name][valid] for name in needed},
+        log_prob.flatten()[valid],
+        value.flatten()[valid],
         advantage.flatten()[valid],
         target.flatten()[valid],
     )
@@ -158,17 +170,9 @@ def _inputs(workspace: Workspace) -> dict[str, Tensor]:
     }
 
 
-def _judge_rows(workspace: Workspace, policy: bbrl.agents.Agent) -> Tensor:
-    """log π(a|s) of every row, `[T, B]`."""
-    variables = _inputs(workspace)
-    shape = variables["action"].shape[:2]
-    log_prob, _ = judge(policy, {name: rows.flatten(0, 1) for name, rows in variables.items()})
-    return log_prob.reshape(shape)
-
-
-def _estimate_rows(workspace: Workspace, critic: bbrl.agents.Agent) -> Tensor:
-    """V(s) of every row, `[T, B]`."""
-    variables = _inputs(workspace)
-    shape = variables["action"].shape[:2]
-    value = estimate(critic, {name: rows.flatten(0, 1) for name, rows in variables.items()})
-    return value.reshape(shape)
+def _needed(
+    policy: bbrl.agents.Agent, critic: bbrl.agents.Agent, variables: dict[str, Tensor]
+) -> Iterable[str]:
+    """What the agents may read when they learn: an agent of your own may read anything."""
+    known = judges_tensors(policy) and estimates_tensors(critic)
+    return ("env/env_obs", "action") if known else variables
