@@ -89,6 +89,7 @@ class CompiledUpdate:
             name: tensor.new_zeros((size, *tensor.shape[1:]))
             for name, tensor in _tensors(example).items()
         }
+        self._fill(example)
         self._index = torch.zeros(self._batch_size, dtype=torch.int64, device=device)
         self._mask = torch.zeros(self._batch_size, device=device)
         self._names: list[str] = []
@@ -113,8 +114,7 @@ class CompiledUpdate:
         settings, count = self._settings, len(rollout)
         if count == 0:
             return UpdateReport({}, 0, False)
-        for name, tensor in _tensors(rollout).items():
-            self._data[name][:count] = tensor
+        self._fill(rollout)
         limit = torch.inf if settings.target_kl is None else KL_TOLERANCE * settings.target_kl
         changing = torch.tensor(
             [
@@ -144,12 +144,26 @@ class CompiledUpdate:
                 if stopped_early:
                     break
         self._tell_steps()
-        means = torch.stack(history).mean(0).unbind()
-        metrics = dict(zip(self._names, means, strict=True))
+        metrics = self._means(torch.stack(history), stopped_early)
         metrics["explained_variance"] = explained_variance(
             value=rollout.value, target=rollout.target
         )
         return UpdateReport(metrics, len(history) - stopped_early, stopped_early)
+
+    def _fill(self, rollout: Rollout) -> None:
+        for name, tensor in _tensors(rollout).items():
+            self._data[name][: len(rollout)] = tensor
+
+    def _means(self, facts: Tensor, stopped_early: bool) -> dict[str, Tensor]:
+        """The mean of each metric over the minibatches that it describes; facts: `[M, metrics]`."""
+        metrics = dict(zip(self._names, facts.mean(0).unbind(), strict=True))
+        if stopped_early:  # the last minibatch has no gradient that was followed
+            for column, name in enumerate(self._names):
+                if name.startswith("grad_norm/"):
+                    metrics[name] = facts[:-1, column].mean()
+                    if len(facts) == 1:
+                        del metrics[name]
+        return metrics
 
     def _compile(self, device: torch.device) -> None:
         """Compile now, by a step that changes nothing: its limit of the KL is below every KL."""
@@ -339,7 +353,7 @@ def _make_step(pair: _Pair, n_policy: int, settings: Any, adam: _Adam, names: li
         deviation = (new2 / (1 - adam.beta2**steps)).sqrt()
         new_flat = decayed - rate * mean / (deviation + adam.eps)
 
-        go_on = facts["approx_kl"] <= kl_limit  # otherwise this step is not made
+        go_on = ~(facts["approx_kl"] > kl_limit)  # otherwise this step is not made; NaN is no stop
         flat.copy_(torch.where(go_on, new_flat, flat))
         moment1.copy_(torch.where(go_on, new1, moment1))
         moment2.copy_(torch.where(go_on, new2, moment2))
@@ -347,4 +361,7 @@ def _make_step(pair: _Pair, n_policy: int, settings: Any, adam: _Adam, names: li
         names[:] = facts
         return torch.stack([fact.detach().float() for fact in facts.values()])
 
+    # torch.compile finds what it compiled by the code object. Without guards a second algorithm
+    # in the same process would be handed the first one's step: each has a code object of its own.
+    step.__code__ = step.__code__.replace()
     return step
