@@ -33,7 +33,7 @@ BENCH := $(VENV)/.installed-bench
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-10s  %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
-install: $(RUNTIME) ## make $(VENV) and install the package with its dependencies
+install: $(RUNTIME) ## make the virtual environment and install the package with its dependencies
 
 train: $(RUNTIME) ## train PPO on CartPole; ARGS="algorithm.seed=3" changes the config
 	@$(BIN)/ppo-bbrl train configs/cartpole.yaml $(ARGS)

@@ -131,3 +131,103 @@ def test_help_loads_nothing_heavy():
     assert done.returncode == 0, done.stderr
     for command in ("train", "eval", "replay", "plot"):
         assert command in done.stdout
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        ["eval"],
+        ["eval", ".", "--episodes", "many"],
+        ["eval", ".", "--episodes", "0"],
+        ["nonsense"],
+        ["train", "--nonsense"],
+    ],
+)
+def test_a_wrong_call_is_one_line(words, monkeypatch, capsys):
+    status, out, err = call(monkeypatch, capsys, *words)
+    assert status == 2
+    assert out == ""
+    assert err.count("\n") == 1
+    assert "--help" in err
+
+
+def test_an_environment_that_fails_is_one_line(monkeypatch, capsys):
+    """It names the environment and its error; the traceback is to be had."""
+    Path("failing.py").write_text(
+        "import gymnasium as gym\n"
+        "from gymnasium.envs.classic_control import CartPoleEnv\n"
+        "class Failing(CartPoleEnv):\n"
+        "    def step(self, action):\n"
+        "        raise ZeroDivisionError('the pole is gone')\n"
+        "gym.register('Failing-v0', Failing, max_episode_steps=9)\n"
+    )
+    monkeypatch.syspath_prepend(".")
+    words = ["train", CONFIGS / "cartpole.yaml", *SHORT, "gym_env.env_name=failing:Failing-v0"]
+    status, _, err = call(monkeypatch, capsys, *words)
+    assert status == 1
+    assert err.count("\n") == 1
+    assert "ZeroDivisionError: the pole is gone" in err
+    assert "Failing-v0" in err
+
+
+def test_an_unexpected_error_is_one_line_that_tells_how_to_see_more(monkeypatch, capsys):
+    def fail(*_):
+        raise LookupError("lost")
+
+    monkeypatch.setattr("ppo_bbrl.ppo.run", fail)
+    words = ["train", CONFIGS / "cartpole.yaml", *SHORT]
+    status, _, err = call(monkeypatch, capsys, *words)
+    assert status == 1
+    assert err.count("\n") == 1
+    assert "LookupError: lost" in err
+    monkeypatch.setenv("PPO_BBRL_TRACEBACK", "1")
+    with pytest.raises(LookupError):
+        call(monkeypatch, capsys, *words)
+
+
+def test_an_interrupted_run_keeps_the_best_policy_and_the_curve(monkeypatch, capsys):
+    from ppo_bbrl import ppo
+
+    learn = ppo.PPOClip.update
+
+    def interrupted(self, rollout):
+        if self.nb_steps > 600:
+            raise KeyboardInterrupt
+        return learn(self, rollout)
+
+    monkeypatch.setattr(ppo.PPOClip, "update", interrupted)
+    words = ["train", CONFIGS / "cartpole.yaml", *SHORT, "algorithm.eval_interval=100"]
+    status, out, err = call(monkeypatch, capsys, *words, "save_best=false")
+    assert status == 130
+    assert "Interrupted after" in out
+    assert "interrupted" in err
+    for name in ("best", "curve.png", "metrics.csv"):
+        assert Path("outputs/run", name).exists()
+    assert str(Path("outputs/run/best")) in out
+
+
+def test_the_summary_tells_best_from_last(monkeypatch, capsys):
+    from ppo_bbrl import ppo
+
+    asked = []
+    evaluate = ppo.PPOClip.evaluate_policy
+
+    def spy(self, policy, episodes):
+        asked.append(policy is self.eval_policy)
+        assert policy is self.eval_policy or policy is self.best_policy
+        return evaluate(self, policy, episodes)
+
+    monkeypatch.setattr(ppo.PPOClip, "evaluate_policy", spy)
+    assert call(monkeypatch, capsys, "train", CONFIGS / "cartpole.yaml", *SHORT)[0] == 0
+    assert asked == [True, False], "the last policy, then the best"
+
+
+def test_a_video_that_cannot_be_made_costs_no_result(monkeypatch, capsys):
+    def fail(*_, **__):
+        raise RuntimeError("no graphics library")
+
+    monkeypatch.setattr("ppo_bbrl.episodic.record_video", fail)
+    status, out, _ = call(monkeypatch, capsys, "train", CONFIGS / "cartpole.yaml", *SHORT)
+    assert status == 0
+    assert "none: no graphics library" in out
+    assert "TensorBoard" in out

@@ -198,8 +198,9 @@ def test_the_function_honours_the_method_of_a_subclass():
 
 def test_one_row_is_no_transition():
     algo = algo_of()
-    with pytest.raises(ConfigError, match="n_steps = 1"):
-        next(algo.iter_partial_episodes(1))
+    for rows in (1, 0):
+        with pytest.raises(ConfigError, match=f"episode_steps = {rows}"):
+            next(algo.iter_partial_episodes(rows))
     algo.close()
 
 

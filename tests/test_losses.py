@@ -412,3 +412,20 @@ def test_explained_variance_of_equal_returns_is_not_a_number():
     assert explained_variance(value=torch.rand(3), target=target).isnan()
     with pytest.raises(ValueError, match="same shape"):
         explained_variance(value=torch.zeros(3, 1), target=target)
+
+
+def test_A5_a_bad_action_that_became_far_too_probable_still_has_a_gradient():
+    """However far: where the exponential would overflow it goes on as a straight line."""
+    for gap in (19.0, 25.0, 1e4):
+        log_prob = torch.tensor([gap], requires_grad=True)
+        loss, facts = clipped_surrogate(
+            log_prob=log_prob,
+            old_log_prob=torch.zeros(1),
+            advantage=-torch.ones(1),
+            clip_range=0.2,
+        )
+        loss.backward()
+        assert log_prob.grad is not None
+        assert log_prob.grad.isfinite().all()
+        assert log_prob.grad.item() > 1e6
+        assert all(fact.isfinite() for fact in facts.values())

@@ -12,11 +12,20 @@ import torch
 from omegaconf import OmegaConf
 from probe_envs import config, fresh_log
 
-from ppo_bbrl import DiscretePolicy, GaussianPolicy, PPOClip, VAgent, iter_partial_episodes, run
+from ppo_bbrl import (
+    ConfigError,
+    DiscretePolicy,
+    GaussianPolicy,
+    PPOClip,
+    VAgent,
+    iter_partial_episodes,
+    run,
+)
 from ppo_bbrl.checkpoint import load_policy, restore
 from ppo_bbrl.config import load_config
 from ppo_bbrl.metrics import METRICS
 from ppo_bbrl.plots import read_metrics
+from ppo_bbrl.ppo import TrainingFailed
 
 
 @pytest.fixture(autouse=True)
@@ -425,4 +434,46 @@ def test_cartpole_is_learned_in_100_000_steps(seed):
     run(algo)
     assert algo.nb_steps <= 100_000
     assert algo.evaluate_policy(algo.best_policy, 20).mean >= 475
+    algo.close()
+
+
+def test_an_agent_with_memory_is_refused():
+    """The loss shows each decision as a single row, so that a memory would be lost in silence."""
+
+    class Remembers(DiscretePolicy):
+        has_memory = True
+
+    with pytest.raises(ConfigError, match="Remembers has memory"):
+        PPOClip(config("Logged"), train_policy=Remembers(1, [4], 2))
+
+
+def test_observations_that_are_not_numbers_end_the_training():
+    """One line that names the environment; the weights would be ruined without a word."""
+    algo = PPOClip(config("Logged"))
+    rollout = algo.record(next(algo.iter_partial_episodes(9)))
+    rollout.variables["env/env_obs"][0] = torch.nan
+    with pytest.raises(TrainingFailed, match="Logged-v0"):
+        algo.update(rollout)
+    algo.close()
+
+
+def test_the_constructor_leaves_the_global_generator_alone():
+    torch.manual_seed(3)
+    before = torch.get_rng_state()
+    PPOClip(config("Logged")).close()
+    assert torch.equal(torch.get_rng_state(), before)
+
+
+def test_a_schedule_without_a_learning_rate_scales_the_default():
+    cfg = config("Logged", learning_rate_schedule="linear", max_epochs=2)
+    algo = PPOClip({**cfg, "optimizer": {"classname": "torch.optim.Adam"}})
+    run(algo)
+    assert algo.policy_optimizer.param_groups[0]["lr"] == pytest.approx(0.5e-3)
+    algo.close()
+
+
+def test_the_critic_gets_the_activation_and_the_clip_range_its_schedule():
+    cfg = config("Logged", architecture={"activation": "tanh"})
+    algo = PPOClip(cfg)
+    assert algo.critic_agent.model.activation == "tanh"
     algo.close()

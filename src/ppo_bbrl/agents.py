@@ -62,6 +62,12 @@ class KWAgentWrapper(bbrl.agents.KWAgentWrapper):
         """Run the wrapped agent on a workspace."""
         self.wrapped(workspace, **{**kwargs, **self.kwargs})
 
+    def with_prefix(self, prefix: str) -> Self:
+        """Let the wrapped agent write under names that begin with `prefix`."""
+        self.prefix = prefix
+        self.wrapped.with_prefix(prefix)
+        return self
+
     def forward(self, t: int, *args: Any, **kwargs: Any) -> None:
         """Run the wrapped agent on the workspace this agent holds."""
         self.wrapped(self.workspace, t=t, **{**kwargs, **self.kwargs})

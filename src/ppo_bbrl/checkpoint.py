@@ -3,6 +3,7 @@
 import zipfile
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import torch
 from omegaconf import DictConfig
@@ -23,12 +24,20 @@ class SavedPolicy:
         cfg: the configuration of its run.
         reward: the mean return of the evaluation for which it was kept.
         steps: environment steps it had learned from.
+        agent: the class of the policy.
     """
 
     state: dict[str, torch.Tensor]
     cfg: DictConfig
     reward: float
     steps: int
+    agent: str
+
+
+def agent_name(policy: nn.Module) -> str:
+    """The class of a policy; of the wrapped one if it is wrapped."""
+    kind = type(getattr(policy, "wrapped", policy))
+    return f"{kind.__module__}.{kind.__qualname__}"
 
 
 def save_policy(
@@ -41,7 +50,9 @@ def save_policy(
     folder.mkdir(parents=True, exist_ok=True)
     if not (folder / "config.yaml").exists():
         save_config(cfg, folder / "config.yaml")
-    saved = {"policy": policy.state_dict(), "reward": reward, "steps": steps}
+    # Cloned, as weights may be views of a larger tensor that would be saved with them.
+    state = {name: tensor.clone() for name, tensor in policy.state_dict().items()}
+    saved = {"policy": state, "reward": reward, "steps": steps, "agent": agent_name(policy)}
     unfinished = folder / f"{POLICY_FILE}.tmp"
     torch.save(saved, unfinished)
     unfinished.replace(folder / POLICY_FILE)
@@ -58,27 +69,40 @@ def load_policy(folder: Path) -> SavedPolicy:
     if not path.is_file():
         raise UserError(f"{folder}: no saved policy here (it is kept with save_best: true)")
     try:
-        state, reward, steps = _read(path)
+        saved = _read(path)
     except Exception as error:  # a damaged file fails in many ways
         raise UserError(f"{path}: not a policy of ppo-bbrl, or damaged") from error
-    return SavedPolicy(state, load_config(folder / "config.yaml"), reward, steps)
+    return SavedPolicy(cfg=load_config(folder / "config.yaml"), **saved)
 
 
-def _read(path: Path) -> tuple[dict[str, torch.Tensor], float, int]:
+def _read(path: Path) -> dict[str, Any]:
     if not zipfile.is_zipfile(path):
         raise TypeError("torch.save writes a zip file")
     saved = torch.load(path, map_location="cpu", weights_only=True)
     if not isinstance(saved, dict) or not isinstance(saved["policy"], dict):
         raise TypeError(f"{type(saved)} instead of a dict with weights by name")
-    return dict(**saved["policy"]), float(saved["reward"]), int(saved["steps"])
+    state: dict[str, torch.Tensor] = dict(**saved["policy"])
+    if not all(tensor.isfinite().all() for tensor in state.values()):
+        raise ValueError("weights that are not numbers")
+    return {
+        "state": state,
+        "reward": float(saved["reward"]),
+        "steps": int(saved["steps"]),
+        "agent": str(saved["agent"]),
+    }
 
 
 def restore(policy: nn.Module, saved: SavedPolicy) -> None:
     """Give a policy the saved weights.
 
     Raises:
-        UserError: if it has another architecture.
+        UserError: if it is of another class or another architecture.
     """
+    if agent_name(policy) != saved.agent:
+        raise UserError(
+            f"the saved policy is a {saved.agent}; from its configuration only the package's own "
+            "policies can be made again"
+        )
     try:
         policy.load_state_dict(saved.state)
     except RuntimeError as error:

@@ -3,10 +3,13 @@
 Heavy imports wait inside the commands, so that `--help` answers at once.
 """
 
+import os
+import signal
 import sys
 import time
+from collections.abc import Callable
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, NoReturn
 
 import typer
 
@@ -17,6 +20,8 @@ if TYPE_CHECKING:
     from ppo_bbrl.ppo import PPOClip
 
 SUMMARY_EPISODES = 20
+INTERRUPTED = 130
+TRACEBACK = "PPO_BBRL_TRACEBACK"
 
 app = typer.Typer(
     add_completion=False,
@@ -64,6 +69,8 @@ def train(
     and, with save_best=true, the best policy.
     """
     del keys
+    # A polite kill (SIGTERM) keeps what an interrupt keeps.
+    signal.signal(signal.SIGTERM, signal.default_int_handler)
     _one_thread()
     from ppo_bbrl.config import load_config  # noqa: PLC0415
     from ppo_bbrl.ppo import PPOClip, run  # noqa: PLC0415
@@ -75,8 +82,8 @@ def train(
         seconds = time.monotonic() - start
         _summarise(algo, seconds)
     except KeyboardInterrupt:
-        typer.echo(f"\nInterrupted after {algo.nb_steps:,} steps; kept: {algo.base_dir}", err=True)
-        raise typer.Exit(130) from None
+        _keep(algo)
+        raise
     finally:
         algo.close()
 
@@ -165,25 +172,48 @@ def plot(
             help="Group the runs by this key of their configs; default: whatever differs.",
         ),
     ] = None,
-    out: Annotated[Path | None, typer.Option(help="The PNG; default: curve.png.")] = None,
+    out: Annotated[
+        Path | None, typer.Option(help="The PNG; default: curve.png in the folder of the runs.")
+    ] = None,
 ) -> None:
     """Draw learning curves of runs in one picture; seeds are grouped, with an interval."""
     from ppo_bbrl.plots import learning_curve, save_figure  # noqa: PLC0415
 
-    path = out or (runs[0] / "curve.png" if len(runs) == 1 else Path("curve.png"))
+    path = out or Path(os.path.commonpath(runs)) / "curve.png"
     save_figure(learning_curve(runs, metric=metric, by=by), path)
     typer.echo(f"curve  {path}")
 
 
 def main() -> None:
-    """Run the command line: exit status 0, or one line that says what is wrong."""
+    """Run the command line: exit status 0, or one line that says what is wrong.
+
+    With the environment variable PPO_BBRL_TRACEBACK set, an unexpected error shows its traceback.
+    """
     from ppo_bbrl.errors import UserError  # noqa: PLC0415
 
     try:
-        app()
+        status = app(standalone_mode=False)
+    except (KeyboardInterrupt, typer.Abort):
+        _fail("interrupted", INTERRUPTED)
     except (UserError, OSError) as error:
-        typer.echo(f"ppo-bbrl: {' '.join(str(error).split())}", err=True)
-        sys.exit(1)
+        _fail(str(error), 1)
+    except Exception as error:
+        usage = getattr(error, "format_message", None)  # of the errors in calling a command
+        if usage is not None:
+            if not usage():  # the help was shown
+                sys.exit(2)
+            _fail(f"{usage()} (see --help)", 2)
+        if TRACEBACK in os.environ:
+            raise
+        _fail(f"{type(error).__name__}: {error} (with {TRACEBACK}=1 more is shown)", 1)
+    if status == INTERRUPTED:  # typer has caught Ctrl-C
+        _fail("interrupted", INTERRUPTED)
+    sys.exit(status or 0)
+
+
+def _fail(told: str, status: int) -> NoReturn:
+    typer.echo(f"ppo-bbrl: {' '.join(told.split())}", err=True)
+    sys.exit(status)
 
 
 def _one_thread() -> None:
@@ -204,7 +234,6 @@ def _load_best(run: Path) -> "tuple[SavedPolicy, KWAgentWrapper]":
 
 def _summarise(algo: "PPOClip", seconds: float) -> None:
     from ppo_bbrl.notebook import tensorboard_command  # noqa: PLC0415
-    from ppo_bbrl.plots import learning_curve, save_figure  # noqa: PLC0415
     from ppo_bbrl.runs import outputs_dir  # noqa: PLC0415
 
     if algo.best_policy is None:
@@ -213,28 +242,46 @@ def _summarise(algo: "PPOClip", seconds: float) -> None:
     last = algo.evaluate_policy(algo.eval_policy, SUMMARY_EPISODES)
     best = algo.evaluate_policy(algo.best_policy, SUMMARY_EPISODES)
     algo.logger.flush()
-    save_figure(learning_curve([algo.base_dir]), algo.folder.curve)
-    lines = {
-        "steps": f"{algo.nb_steps:,} in {seconds:.1f} s: {algo.nb_steps / seconds:,.0f} steps/s",
-        "last policy": _told(last),
-        "best policy": _told(best),
-        "curve": str(algo.folder.curve),
-        "video": _video(algo),
-        "saved policy": str(algo.folder.best) if algo.cfg.save_best else "none (save_best=false)",
-        "TensorBoard": tensorboard_command(outputs_dir() / "tblogs"),
-    }
+    events = algo.cfg.logger.log_dir or outputs_dir() / "tblogs"
+    saved = str(algo.folder.best) if algo.cfg.save_best else "none (save_best=false)"
+    # The results first: what fails below takes nothing from them.
     typer.echo("")
-    for name, text in lines.items():
-        typer.echo(f"{name:<13} {text}")
+    _tell("steps", f"{algo.nb_steps:,} in {seconds:.1f} s: {algo.nb_steps / seconds:,.0f} steps/s")
+    _tell("last policy", _told(last))
+    _tell("best policy", f"{_told(best)} (chosen for an evaluation of {algo.best_reward:.1f})")
+    _tell("curve", _attempt(lambda: _curve(algo)))
+    _tell("video", _attempt(algo.record_best))
+    _tell("saved policy", saved)
+    _tell("TensorBoard", tensorboard_command(Path(events)))
 
 
-def _video(algo: "PPOClip") -> str:
-    from ppo_bbrl.replay import NoPicturesError  # noqa: PLC0415
+def _keep(algo: "PPOClip") -> None:
+    """What an interrupted run leaves: the best policy so far, the curve."""
+    kept = []
+    if algo.best_policy is not None:
+        kept.append(_attempt(algo.save_best))
+        algo.logger.flush()
+        kept.append(_attempt(lambda: _curve(algo)))
+    typer.echo(f"\nInterrupted after {algo.nb_steps:,} steps. Kept: {', '.join(kept) or 'nothing'}")
 
+
+def _curve(algo: "PPOClip") -> Path:
+    from ppo_bbrl.plots import learning_curve, save_figure  # noqa: PLC0415
+
+    save_figure(learning_curve([algo.base_dir]), algo.folder.curve)
+    return algo.folder.curve
+
+
+def _attempt(make: Callable[[], Path]) -> str:
+    """The path that `make` returns, or why there is none: no screen library, a full disk."""
     try:
-        return str(algo.record_best())
-    except NoPicturesError as error:
-        return f"none: {error}"
+        return str(make())
+    except Exception as error:  # noqa: BLE001 - renderers fail in any way; the results stay
+        return f"none: {' '.join(str(error).split())[:200] or type(error).__name__}"
+
+
+def _tell(name: str, text: str) -> None:
+    typer.echo(f"{name:<13} {text}")
 
 
 def _told(report: "EvalReport") -> str:

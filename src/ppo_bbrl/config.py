@@ -55,7 +55,7 @@ class Rule:
             words = "one of " + ", ".join(self.choices)
         elif math.isfinite(self.low) and math.isfinite(self.high):
             left, right = ("[" if self.low_allowed else "("), "]"
-            words += f" in {left}{self.low:g}, {self.high:g}{right}"
+            words += f" in {left}{_brief(self.low)}, {_brief(self.high)}{right}"
         elif math.isfinite(self.low):
             words += f" {'≥' if self.low_allowed else '>'} {self.low:g}"
         if self.items:
@@ -89,6 +89,11 @@ class Rule:
         return isinstance(value, self.kind) and (not self.choices or value in self.choices)
 
 
+def _brief(number: float) -> str:
+    """A bound as people write it; 2^63 - 1 for the largest seed."""
+    return f"{number:g}" if abs(number) < 2**62 else "2^63 - 1"
+
+
 def _key(default: Any, rule: Rule, doc: str) -> Any:
     """A configuration key: its default, what is allowed, what it means."""
     metadata = {"rule": rule, "doc": doc}
@@ -97,7 +102,7 @@ def _key(default: Any, rule: Rule, doc: str) -> Any:
     return field(default=default, metadata=metadata)
 
 
-_SIZES = Rule(int, low=1, items=True)
+_SIZES = Rule(int, low=1, high=65_536, items=True)
 
 
 @dataclass
@@ -150,18 +155,20 @@ class CollectConfig:
     """What any episodic algorithm needs: how to collect and how to evaluate."""
 
     seed: int = _key(1, Rule(int, low=0, high=2**63 - 1), "of every random stream of the run")
-    n_envs: int = _key(8, Rule(int, low=1), "training environments, in parallel")
+    n_envs: int = _key(8, Rule(int, low=1, high=100_000), "training environments, in parallel")
     n_steps: int = _key(
         128,
-        Rule(int, low=1),
+        Rule(int, low=1, high=1_000_000),
         "length of a rollout, in each environment: transitions for PPOClip's `run`, rows for "
         "`iter_partial_episodes`",
     )
-    max_epochs: int = _key(1000, Rule(int, low=1), "rollouts until training ends")
+    max_epochs: int = _key(1000, Rule(int, low=1, high=10**12), "rollouts until training ends")
     eval_interval: int = _key(
         10_000, Rule(int, low=0), "environment steps between two evaluations, at least"
     )
-    nb_evals: int = _key(10, Rule(int, low=1), "episodes of one evaluation, in parallel")
+    nb_evals: int = _key(
+        10, Rule(int, low=1, high=100_000), "episodes of one evaluation, in parallel"
+    )
     max_eval_steps: int | None = _key(
         None,
         Rule(int, low=1, optional=True),
@@ -176,7 +183,7 @@ class AlgorithmConfig(CollectConfig):
     discount_factor: float = _key(0.99, Rule(float, low=0, high=1), "γ")
     gae: float = _key(0.95, Rule(float, low=0, high=1), "λ of the advantage estimation")
     normalize_advantage: bool = _key(False, Rule(bool), "per minibatch, to mean 0, deviation 1")
-    opt_epochs: int = _key(10, Rule(int, low=1), "passes over each rollout")
+    opt_epochs: int = _key(10, Rule(int, low=1, high=1_000_000), "passes over each rollout")
     batch_size: int = _key(
         256, Rule(int, low=0), "largest minibatch, in transitions; 0: the whole rollout"
     )

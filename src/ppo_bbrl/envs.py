@@ -5,6 +5,7 @@ autoreset: the final observation has its own row (`done`), the next row is the r
 step between the two is no transition.
 """
 
+import sys
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from importlib import import_module
@@ -15,11 +16,12 @@ import gymnasium as gym
 import numpy as np
 import torch
 from bbrl.agents.gymnasium import GymAgent
-from gymnasium.vector import AsyncVectorEnv, SyncVectorEnv, VectorEnv
+from gymnasium.vector import AsyncVectorEnv, AutoresetMode, SyncVectorEnv, VectorEnv
 from omegaconf import DictConfig
 from torch import Tensor
 
 from ppo_bbrl.config import ConfigError
+from ppo_bbrl.errors import UserError
 from ppo_bbrl.seeding import env_seeds
 from ppo_bbrl.spaces import action_converter, check_supported, observation_template, size
 from ppo_bbrl.workspace import Array, Workspace
@@ -90,8 +92,8 @@ def find_spec(env_name: str) -> gym.envs.registration.EnvSpec:
         if module:
             import_module(module)
         return gym.spec(name)
-    except (gym.error.Error, ImportError) as error:
-        reason = " ".join(str(error).split())
+    except Exception as error:  # a module may fail in any way
+        reason = " ".join(str(error).split()) or type(error).__name__
         raise ConfigError(f"gym_env.env_name = {env_name!r}: {reason}") from error
 
 
@@ -99,6 +101,16 @@ def time_limit(env_name: str, env_args: Mapping[str, Any]) -> int | None:
     """The longest episode of an environment, in steps; None if it knows no limit."""
     limit = env_args.get("max_episode_steps", find_spec(env_name).max_episode_steps)
     return None if limit is None or limit < 0 else int(limit)
+
+
+def _check_arguments(env_args: Mapping[str, Any]) -> None:
+    """Refuse what a vectorised implementation would take without a check."""
+    limit = env_args.get("max_episode_steps", -1)
+    if isinstance(limit, bool) or not isinstance(limit, int) or (limit < 1 and limit != -1):
+        raise ConfigError(
+            f"gym_env.env_args.max_episode_steps = {limit!r}: must be an integer ≥ 1, or -1 for "
+            "no limit"
+        )
 
 
 def longest_episode(cfg: DictConfig) -> int:
@@ -126,6 +138,7 @@ def make_vector_env(
         ConfigError: if the environment does not exist or refuses its arguments.
     """
     spec, env_args = find_spec(env_name), dict(env_args or {})
+    _check_arguments(env_args)
     if spec.entry_point in _UNUSABLE:
         raise ConfigError(
             f"gym_env.env_name = {env_name!r} cannot be used: {_UNUSABLE[str(spec.entry_point)]}"
@@ -133,9 +146,13 @@ def make_vector_env(
     own = spec.vector_entry_point is not None and not wrappers and not spec.additional_wrappers
     if vectorization == "vector_entry_point" or (vectorization == "auto" and own):
         try:
-            return gym.make_vec(
+            envs = gym.make_vec(
                 env_name, n_envs, vectorization_mode="vector_entry_point", **env_args
             )
+            if envs.metadata.get("autoreset_mode") == AutoresetMode.NEXT_STEP:
+                return envs
+            envs.close()
+            raise ValueError("its vectorised implementation has no next-step autoreset")
         except Exception as error:
             if vectorization == "vector_entry_point":
                 raise _cannot_be_made(env_name, env_args, error) from error
@@ -168,6 +185,10 @@ def _cannot_be_made(env_name: str, env_args: Mapping[str, Any], error: Exception
 def _ask_to_close(envs: AsyncVectorEnv[Any, Any]) -> None:
     with suppress(Exception):  # whatever goes wrong, the processes are ended after this
         envs.close(timeout=CLOSE_SECONDS)
+
+
+class EnvironmentFailed(UserError):  # noqa: N818 - what happened, not what kind of error
+    """An environment raised an exception, which is the cause of this one."""
 
 
 class EnvAgent(GymAgent):
@@ -288,21 +309,33 @@ class EnvAgent(GymAgent):
             self.envs.close()
 
     def _reset(self) -> None:
-        if isinstance(self.envs, SyncVectorEnv | AsyncVectorEnv):
-            if not self.autoreset:
-                self.envs.call("release")
-            seeds = None if self._seeds is None else env_seeds(self._seeds, self.num_envs)
-            observation, _ = self.envs.reset(seed=seeds)
-        else:
-            seed = None if self._seeds is None else env_seeds(self._seeds, 1)[0]
-            observation, _ = self.envs.reset(seed=seed)
+        one_by_one = isinstance(self.envs, SyncVectorEnv | AsyncVectorEnv)
+        seeds: Any = None  # one for each environment, or one for all where Gymnasium vectorises
+        if self._seeds is not None:
+            seeds = env_seeds(self._seeds, self.num_envs if one_by_one else 1)
+        try:
+            if one_by_one and not self.autoreset:
+                self.envs.call("release")  # type: ignore[attr-defined] # of sync and async
+            observation, _ = self.envs.reset(seed=seeds if one_by_one or not seeds else seeds[0])
+        except Exception as error:
+            raise self._failed("a reset") from error
         self._seeds = None
         for array in self._row.values():
             array[...] = 0
         self._row["env_obs"][...] = observation - self._first_index
 
+    def _failed(self, where: str) -> EnvironmentFailed:
+        error = sys.exception()
+        reason = " ".join(str(error).split())
+        told = f"{type(error).__name__}: {reason}" if reason else type(error).__name__
+        return EnvironmentFailed(f"{self.env_name} failed in {where}: {told}")
+
     def _step(self, action: Array | Tensor) -> None:
-        observation, reward, terminated, truncated, _ = self.envs.step(self._to_env(action))
+        to_env = self._to_env(action)
+        try:
+            observation, reward, terminated, truncated, _ = self.envs.step(to_env)
+        except Exception as error:
+            raise self._failed("a step") from error
         row = self._row
         ended = row["done"].copy()
         if self._first_index:

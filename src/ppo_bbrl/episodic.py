@@ -68,6 +68,9 @@ class EpisodicAlgo(bbrl_utils.algorithms.EpisodicAlgo):
         running_reward: the mean over the last ten evaluations.
     """
 
+    # A student's agents are built after the constructor, with torch's global generator.
+    _seeds_globally = True
+
     def __init__(
         self,
         cfg: DictConfig | dict[str, Any],
@@ -89,8 +92,8 @@ class EpisodicAlgo(bbrl_utils.algorithms.EpisodicAlgo):
         self.running_reward = -float("inf")
         self.eval_rewards: list[Tensor] = []
         self._n_evaluations = 0
-        # Students build their agents after this, with torch's global generator.
-        torch.manual_seed(self.cfg.algorithm.seed)
+        if self._seeds_globally:
+            torch.manual_seed(self.cfg.algorithm.seed)
 
     def _load_config(self, cfg: DictConfig | dict[str, Any]) -> DictConfig:
         return load_episodic_config(cfg)
@@ -112,6 +115,7 @@ class EpisodicAlgo(bbrl_utils.algorithms.EpisodicAlgo):
     def folder(self) -> RunFolder:
         """The folder of this run, its configuration in it."""
         folder = claim_folder(self.cfg.base_dir)
+        self.cfg.base_dir = folder.name
         save_config(self.cfg, folder.config)
         return folder
 
@@ -140,9 +144,10 @@ class EpisodicAlgo(bbrl_utils.algorithms.EpisodicAlgo):
         Its first row is the last one of the time before, with a fresh action. It is the same
         workspace every time; what was read from it stays as it was.
         """
-        n_rows = episode_steps or self.cfg.algorithm.n_steps
+        n_rows = self.cfg.algorithm.n_steps if episode_steps is None else episode_steps
         if n_rows < 2:
-            raise ConfigError(f"algorithm.n_steps = {n_rows}: a transition needs at least 2 rows")
+            name = "algorithm.n_steps" if episode_steps is None else "episode_steps"
+            raise ConfigError(f"{name} = {n_rows}: a transition needs at least 2 rows")
         workspace = Workspace(capacity=n_rows)
         for _ in self._progress():
             with self.seeds.actions.active(), self._collecting():
@@ -154,7 +159,8 @@ class EpisodicAlgo(bbrl_utils.algorithms.EpisodicAlgo):
     def iter_episodes(self) -> Iterator[Workspace]:
         """Yield a new workspace with one whole episode of every environment.
 
-        Where an environment ends before the others, its last row is repeated with reward 0.
+        Where an environment ends before the others, its last row is repeated with reward 0. An
+        episode without end is left after the environment's limit, or after 10 000 steps.
         """
         if self.train_env.autoreset:
             raise ConfigError("iter_episodes needs EpisodicAlgo(cfg, autoreset=False)")
@@ -164,7 +170,7 @@ class EpisodicAlgo(bbrl_utils.algorithms.EpisodicAlgo):
             with self.seeds.actions.active(), self._collecting():
                 self.train_env(workspace, t=0)
                 policy(workspace, t=0)
-                while not self.train_env.all_done():
+                while not self.train_env.all_done() and t < self._max_steps:
                     t += 1
                     self.train_env(workspace, t=t)
                     policy(workspace, t=t)
@@ -242,11 +248,11 @@ class EpisodicAlgo(bbrl_utils.algorithms.EpisodicAlgo):
         self.last_eval_step = self.nb_steps
         seeds = self.seeds.sequence("evaluation", self._n_evaluations)
         self._n_evaluations += 1
-        report = evaluate(self._acting_policy, self.eval_env, seeds, max_steps=self._max_eval_steps)
+        report = evaluate(self._acting_policy, self.eval_env, seeds, max_steps=self._max_steps)
         return self.register_evaluation(report.returns)
 
     @cached_property
-    def _max_eval_steps(self) -> int:
+    def _max_steps(self) -> int:
         return longest_episode(self.cfg)
 
     def register_evaluation(self, rewards: Tensor, policy: bbrl.agents.Agent | None = None) -> bool:
@@ -262,8 +268,17 @@ class EpisodicAlgo(bbrl_utils.algorithms.EpisodicAlgo):
         self.best_policy = copy_agent(self._acting_policy if policy is None else policy)
         self.best_reward = mean
         if self.cfg.save_best:
-            save_policy(self.folder.best, self.best_policy, self.cfg, mean, self.nb_steps)
+            try:
+                self.save_best()
+            except OSError as error:  # a full disk must not end a run
+                warnings.warn(f"the best policy could not be saved: {error}", stacklevel=2)
         return True
+
+    def save_best(self) -> Path:
+        """Write the best policy and its configuration to the run's folder; returns the path."""
+        assert self.best_policy is not None
+        save_policy(self.folder.best, self.best_policy, self.cfg, self.best_reward, self.nb_steps)
+        return self.folder.best
 
     def evaluate_policy(self, policy: bbrl.agents.Agent, n_episodes: int) -> EvalReport:
         """Evaluate any policy on episodes that neither training nor another evaluation has seen.
@@ -274,7 +289,7 @@ class EpisodicAlgo(bbrl_utils.algorithms.EpisodicAlgo):
         self._n_evaluations += 1
         env = self._make_env(n_episodes, autoreset=False)
         try:
-            return evaluate(policy, env, seeds, max_steps=self._max_eval_steps)
+            return evaluate(policy, env, seeds, max_steps=self._max_steps)
         finally:
             env.close()
 
@@ -299,7 +314,7 @@ class EpisodicAlgo(bbrl_utils.algorithms.EpisodicAlgo):
             seeds=self.seeds.sequence("replay"),
             env_args=self.cfg.gym_env.env_args,
             wrappers=self._env_wrappers,
-            max_steps=self._max_eval_steps,
+            max_steps=self._max_steps,
         )
 
     def close(self) -> None:

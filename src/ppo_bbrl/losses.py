@@ -4,6 +4,8 @@ Every function returns `(loss, diagnostics)`: a scalar to *minimise*, and detach
 describe the same samples. Callers leave autoreset steps out.
 """
 
+import math
+
 import torch
 from torch import Tensor
 
@@ -11,6 +13,7 @@ Diagnostics = dict[str, Tensor]
 
 # Two policies whose ratio is e^20 have nothing left in common; e^89 would be infinite.
 _MAX_LOG_RATIO = 20.0
+_MAX_RATIO = math.exp(_MAX_LOG_RATIO)
 
 
 def clipped_surrogate(
@@ -48,8 +51,11 @@ def clipped_surrogate(
     """
     _check_same_shape(log_prob=log_prob, old_log_prob=old_log_prob, advantage=advantage)
     advantage = advantage.detach()
-    log_ratio = (log_prob - old_log_prob.detach()).clamp(max=_MAX_LOG_RATIO)
-    ratio = log_ratio.exp()
+    log_ratio = log_prob - old_log_prob.detach()
+    # The exponential, continued by a straight line where it would overflow: it stays finite, and
+    # a bad action that has become far too probable still has a gradient.
+    beyond = (log_ratio - _MAX_LOG_RATIO).relu()
+    ratio = torch.add(log_ratio.clamp(max=_MAX_LOG_RATIO).exp(), beyond, alpha=_MAX_RATIO)
     clipped = _clamp(ratio, 1 - clip_range, 1 + clip_range)
     loss = -_mean(torch.min(ratio * advantage, clipped * advantage), mask)
     diagnostics = {

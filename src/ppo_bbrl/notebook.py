@@ -1,5 +1,6 @@
 """Notebooks: whether we are in one, and TensorBoard."""
 
+import shlex
 import sys
 from pathlib import Path
 
@@ -30,4 +31,4 @@ def setup_tensorboard(path: str | Path) -> None:
 
 def tensorboard_command(folder: Path) -> str:
     """The shell command that starts TensorBoard on a folder."""
-    return f"{sys.executable} -m tensorboard.main --logdir '{folder}'"
+    return shlex.join([sys.executable, "-m", "tensorboard.main", "--logdir", str(folder)])

@@ -15,6 +15,10 @@ OPTIMIZERS = (
 )  # fmt: skip
 
 
+# What would break the update: ascending instead of descending, or a mode for other callers.
+_NOT_OURS = ("params", "maximize", "differentiable", "capturable")
+
+
 def optimizer_class(optimizer: Mapping[str, Any]) -> type[torch.optim.Optimizer]:
     """The class that an `optimizer` section names, its arguments checked.
 
@@ -31,7 +35,7 @@ def optimizer_class(optimizer: Mapping[str, Any]) -> type[torch.optim.Optimizer]
         allowed = ", ".join(f"torch.optim.{name}" for name in OPTIMIZERS)
         raise ValueError(f"classname = {classname!r}: must be one of {allowed}")
     chosen: type[torch.optim.Optimizer] = getattr(torch.optim, name)
-    known = [key for key in inspect.signature(chosen).parameters if key != "params"]
+    known = [key for key in inspect.signature(chosen).parameters if key not in _NOT_OURS]
     for key, value in optimizer.items():
         if key != "classname" and key not in known:
             raise ValueError(
@@ -64,15 +68,15 @@ def setup_optimizer(
     parameters: list[Tensor] = []
     for agent in agents:
         parameters += [agent] if isinstance(agent, Tensor) else list(agent.parameters())
-    if "betas" in optimizer:
-        optimizer["betas"] = tuple(optimizer["betas"])
     if "fused" in inspect.signature(chosen).parameters and not {"fused", "foreach"} & set(
         optimizer
     ):
         optimizer["fused"] = all(parameter.is_floating_point() for parameter in parameters)
     try:
+        if "betas" in optimizer:
+            optimizer["betas"] = tuple(optimizer["betas"])
         return chosen(parameters, **optimizer)
-    except (TypeError, ValueError) as error:
+    except (TypeError, ValueError, IndexError) as error:
         raise ValueError(f"optimizer: {chosen.__name__} refuses its arguments: {error}") from error
 
 

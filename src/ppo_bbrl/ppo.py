@@ -18,6 +18,7 @@ from ppo_bbrl.agents import (
     Policy,
     VAgent,
     copy_agent,
+    has_memory,
 )
 from ppo_bbrl.checkpoint import SavedPolicy, restore
 from ppo_bbrl.compute import (
@@ -30,12 +31,17 @@ from ppo_bbrl.compute import (
 from ppo_bbrl.config import ConfigError, load_config
 from ppo_bbrl.envs import EnvAgent, Wrapper
 from ppo_bbrl.episodic import EpisodicAlgo, iter_partial_episodes
+from ppo_bbrl.errors import UserError
 from ppo_bbrl.optimizers import setup_optimizer
 from ppo_bbrl.rollout import Rollout, record
 from ppo_bbrl.schedules import SCHEDULES
 from ppo_bbrl.spaces import size
 from ppo_bbrl.update import UpdateReport, update
 from ppo_bbrl.workspace import Workspace
+
+
+class TrainingFailed(UserError):  # noqa: N818 - what happened, not what kind of error
+    """Training cannot go on."""
 
 
 class PPOClip(EpisodicAlgo):
@@ -58,6 +64,8 @@ class PPOClip(EpisodicAlgo):
         old_policy, old_critic_agent: the weights that collected the last rollout.
         policy_optimizer, critic_optimizer: one each.
     """
+
+    _seeds_globally = False
 
     def __init__(
         self,
@@ -86,6 +94,9 @@ class PPOClip(EpisodicAlgo):
             critic = (
                 build_critic(self.cfg, self.train_env) if critic_agent is None else critic_agent
             )
+        for agent in (policy, critic):
+            if has_memory(agent):
+                raise ConfigError(f"{type(agent).__name__} has memory, which PPOClip cannot train")
         self.train_policy = policy.with_prefix(policy.prefix or "current_policy/")
         self.critic_agent = critic.with_prefix(critic.prefix or "critic/")
         self.eval_policy = KWAgentWrapper(
@@ -102,6 +113,7 @@ class PPOClip(EpisodicAlgo):
             self.critic_optimizer = setup_optimizer(self.cfg.optimizer, self.critic_agent)
         except ValueError as error:
             raise ConfigError(str(error)) from error
+        self._initial_rate = self.policy_optimizer.param_groups[0]["lr"]
 
     def _choose_compute(self) -> None:
         """Decide what `auto` leaves open, and keep the decision in the configuration."""
@@ -148,21 +160,29 @@ class PPOClip(EpisodicAlgo):
         self._keep_old_weights()
         settings = self.cfg.algorithm
         remaining = 1 - self.epoch / settings.max_epochs
-        rate = self.cfg.optimizer.get("lr")
-        if rate is not None:
-            rate *= SCHEDULES[settings.learning_rate_schedule](remaining)
-            for optimizer in (self.policy_optimizer, self.critic_optimizer):
-                for group in optimizer.param_groups:
-                    group["lr"] = rate
+        rate = self._initial_rate * SCHEDULES[settings.learning_rate_schedule](remaining)
+        for optimizer in (self.policy_optimizer, self.critic_optimizer):
+            for group in optimizer.param_groups:
+                group["lr"] = rate
         clip_factor = SCHEDULES[settings.clip_range_schedule](remaining)
         if self._learn is None:
             self._learn = self._choose_update(rollout)
         report = self._learn(rollout, clip_factor=clip_factor, generator=self.seeds.minibatches)
+        self._check_finite(report)
         report.metrics["clip_range"] = torch.tensor(settings.clip_range * clip_factor)
         report.metrics["learning_rate"] = torch.tensor(
             self.policy_optimizer.param_groups[0]["lr"], dtype=torch.float64
         )
         return report
+
+    def _check_finite(self, report: UpdateReport) -> None:
+        losses = [report.metrics[name] for name in ("actor_loss", "critic_loss") if report.metrics]
+        if losses and not bool(torch.stack(losses).isfinite().all()):
+            raise TrainingFailed(
+                f"after {self.nb_steps} steps on {self.train_env.env_name} the losses are not "
+                "numbers: does the environment give such observations or rewards? Or is "
+                "optimizer.lr too large?"
+            )
 
     def _keep_old_weights(self) -> None:
         with torch.no_grad():

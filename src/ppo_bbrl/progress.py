@@ -60,7 +60,7 @@ class _Display(Protocol):
 
 
 def _choose_display(total: int) -> _Display:
-    if sys.stderr.isatty():
+    if sys.stderr.isatty() and sys.stdout.isatty():
         return _Bar(total)
     if in_notebook():
         return _NotebookLine()

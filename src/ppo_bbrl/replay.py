@@ -1,6 +1,7 @@
 """Replays: one episode of a policy, as a video or in a window."""
 
 import os
+import sys
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -122,6 +123,10 @@ def watch(
     max_steps: int = 10_000,
 ) -> float:
     """Run one episode in a window on the screen; returns its return."""
+    if sys.platform == "linux" and not {"DISPLAY", "WAYLAND_DISPLAY", "SDL_VIDEODRIVER"} & {
+        *os.environ
+    }:
+        raise NoPicturesError("there is no display for a window; without --human it is a video")
     env = _render_env(env_name, env_args, wrappers, "human")
     try:
         return play(policy, env, seeds, max_steps=max_steps)

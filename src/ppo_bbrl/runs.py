@@ -1,6 +1,7 @@
 """The folder of a run: what lies where, and that no two runs share one."""
 
 import os
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -19,6 +20,7 @@ def outputs_dir() -> Path:
 class RunFolder:
     """The paths of one run."""
 
+    name: str
     path: Path
     tensorboard: Path
 
@@ -59,12 +61,12 @@ def claim_folder(base_dir: str) -> RunFolder:
         name = base_dir if attempt == 1 else f"{base_dir}_{attempt}"
         path = root / name
         path.parent.mkdir(parents=True, exist_ok=True)
-        try:
-            path.mkdir()
-        except FileExistsError:
-            attempt += 1
-            continue
-        return RunFolder(path, root / "tblogs" / name)
+        tensorboard = root / "tblogs" / name
+        if not tensorboard.exists():  # events of a run whose folder was deleted stay apart
+            with suppress(FileExistsError):
+                path.mkdir()
+                return RunFolder(name, path, tensorboard)
+        attempt += 1
 
 
 def open_folder(path: str | Path) -> RunFolder:
@@ -83,4 +85,4 @@ def open_folder(path: str | Path) -> RunFolder:
             else "does not exist"
         )
         raise UserError(f"{path}: not the folder of a run: it {what}")
-    return RunFolder(path, path)
+    return RunFolder(path.name, path, path)
