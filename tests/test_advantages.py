@@ -310,3 +310,18 @@ def test_normalise_stays_finite():
     """Equal advantages, and a minibatch of one, have no deviation to divide by."""
     assert torch.equal(normalise(torch.full((4,), 7.0)), torch.zeros(4))
     assert torch.equal(normalise(torch.tensor([7.0])), torch.zeros(1))
+
+
+@given(
+    st.lists(st.tuples(st.floats(-100, 100), st.booleans()), min_size=1, max_size=12).filter(
+        lambda entries: any(counts for _, counts in entries)
+    )
+)
+def test_normalise_with_a_mask_is_that_of_the_subset(entries):
+    """Whatever the mask hides, and with a single entry that counts too."""
+    advantage = torch.tensor([number for number, _ in entries], dtype=torch.float64)
+    counted = torch.tensor([counts for _, counts in entries])
+    advantage[~counted] *= 1e6
+    # Equal entries have a deviation of nothing but rounding errors: 1e-8 would not hide it.
+    masked = normalise(advantage, mask=counted.double(), eps=1e-3)[counted]
+    torch.testing.assert_close(masked, normalise(advantage[counted], eps=1e-3))

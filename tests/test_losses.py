@@ -429,3 +429,67 @@ def test_A5_a_bad_action_that_became_far_too_probable_still_has_a_gradient():
         assert log_prob.grad.isfinite().all()
         assert log_prob.grad.item() > 1e6
         assert all(fact.isfinite() for fact in facts.values())
+
+
+# ------------------------------------------------------------------------------------- masks
+
+SEED = st.integers(0, 2**32 - 1)
+COUNTS = st.lists(st.booleans(), min_size=1, max_size=12).filter(any)
+
+
+def masked_and_chosen(function, n, counts, seed):
+    """Loss, diagnostics and gradient with a mask, and on the chosen samples alone.
+
+    `function` is given n random vectors; the first carries the gradient. What the mask hides is
+    far off, as padding may be.
+    """
+    generator = torch.Generator().manual_seed(seed)
+    mask = torch.tensor(counts)
+    vectors = [torch.randn(len(mask), generator=generator, dtype=torch.float64) for _ in range(n)]
+    for tensor in vectors:
+        tensor[~mask] *= 1e3
+    results = []
+    for chosen, option in ((slice(None), mask.double()), (mask, None)):
+        parts = [tensor[chosen].clone() for tensor in vectors]
+        parts[0].requires_grad_()
+        loss, facts = function(*parts, mask=option)
+        (gradient,) = torch.autograd.grad(loss, parts[0])
+        results.append((loss.detach(), facts, gradient[mask] if option is not None else gradient))
+        assert option is None or not gradient[~mask].any(), "what is hidden has no gradient"
+    return results
+
+
+def assert_equal_results(masked, chosen):
+    torch.testing.assert_close(masked, chosen, check_dtype=False)
+
+
+@given(COUNTS, SEED, st.floats(0.01, 1))
+def test_masked_surrogate_is_that_of_the_subset(counts, seed, clip_range):
+    def function(log_prob, old_log_prob, advantage, mask):
+        return clipped_surrogate(
+            log_prob=log_prob,
+            old_log_prob=old_log_prob,
+            advantage=advantage,
+            clip_range=clip_range,
+            mask=mask,
+        )
+
+    assert_equal_results(*masked_and_chosen(function, 3, counts, seed))
+
+
+@given(COUNTS, SEED, st.sampled_from([0.0, 0.3, torch.tensor(0.3, dtype=torch.float64)]))
+def test_masked_value_loss_is_that_of_the_subset(counts, seed, clip_range_vf):
+    def function(value, old_value, target, mask):
+        return value_loss(
+            value=value, old_value=old_value, target=target, clip_range_vf=clip_range_vf, mask=mask
+        )
+
+    assert_equal_results(*masked_and_chosen(function, 3, counts, seed))
+
+
+@given(COUNTS, SEED)
+def test_masked_entropy_is_that_of_the_subset(counts, seed):
+    def function(entropy, mask):
+        return entropy_loss(entropy=entropy, mask=mask)
+
+    assert_equal_results(*masked_and_chosen(function, 1, counts, seed))
