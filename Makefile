@@ -9,7 +9,7 @@ VENV ?= .venv
 # INDEX_URL: an index to use instead of the usual one (a mirror).
 EXTRA_INDEX_URL ?=
 INDEX_URL ?=
-# ARGS: added to the command of train, test, test-slow and bench:
+# ARGS: added to the command of train, test and test-slow:
 #     make train ARGS="algorithm.seed=3"
 ARGS ?=
 
@@ -58,8 +58,10 @@ format: $(DEV) ## format the code and mend what the linter can mend
 notebooks: $(DEV) ## generate the notebooks from notebooks/source
 	$(BIN)/python notebooks/build.py
 
-bench: $(BENCH) ## compare with Stable-Baselines3 on CartPole
-	$(BIN)/python benchmarks/learning_cartpole.py $(ARGS)
+bench: $(BENCH) ## compare learning and speed with Stable-Baselines3
+	$(BIN)/python benchmarks/throughput.py
+	$(BIN)/python benchmarks/learning_cartpole.py
+	$(BIN)/python benchmarks/learning_pendulum.py
 
 clean: ## remove $(VENV) and caches; outputs/ stays
 	rm -rf "$(VENV)" build .hypothesis .import_linter_cache .mypy_cache .pytest_cache .ruff_cache

@@ -16,7 +16,8 @@ from gymnasium.vector import AsyncVectorEnv, SyncVectorEnv
 from ppo_bbrl import envs
 from ppo_bbrl.agents import DiscretePolicy, GaussianPolicy, KWAgentWrapper
 from ppo_bbrl.config import ConfigError, load_config
-from ppo_bbrl.envs import EnvAgent, find_spec, longest_episode, make_vector_env, time_limit
+from ppo_bbrl.envs import EnvAgent
+from ppo_bbrl.vector_envs import find_spec, longest_episode, make_vector_env, time_limit
 from ppo_bbrl.workspace import Workspace
 
 # Python ≥ 3.12 says so whenever a process forks after torch has started its threads.

@@ -38,7 +38,7 @@ Run = Annotated[
 def _print_keys(wanted: bool) -> None:
     if not wanted:
         return
-    from ppo_bbrl.config import describe_keys  # noqa: PLC0415
+    from ppo_bbrl.schema import describe_keys  # noqa: PLC0415
 
     typer.echo(describe_keys())
     raise typer.Exit
@@ -97,9 +97,10 @@ def evaluate_run(
     """Evaluate the best policy of a run on fresh episodes."""
     _one_thread()
     saved, policy = _load_best(run)
-    from ppo_bbrl.envs import EnvAgent, longest_episode  # noqa: PLC0415
+    from ppo_bbrl.envs import EnvAgent  # noqa: PLC0415
     from ppo_bbrl.evaluation import evaluate  # noqa: PLC0415
     from ppo_bbrl.seeding import Seeds  # noqa: PLC0415
+    from ppo_bbrl.vector_envs import longest_episode  # noqa: PLC0415
 
     gym_env = saved.cfg.gym_env
     env = EnvAgent(
@@ -133,9 +134,9 @@ def replay(
     """Write a video of the best policy of a run, or show it in a window."""
     _one_thread()
     saved, policy = _load_best(run)
-    from ppo_bbrl.envs import longest_episode  # noqa: PLC0415
     from ppo_bbrl.replay import record_video, watch  # noqa: PLC0415
     from ppo_bbrl.seeding import Seeds  # noqa: PLC0415
+    from ppo_bbrl.vector_envs import longest_episode  # noqa: PLC0415
 
     gym_env = saved.cfg.gym_env
     seeds, limit = Seeds(seed).sequence("replay"), longest_episode(saved.cfg)

@@ -1,14 +1,12 @@
-"""The configuration of a run: every key with its type, default, range and meaning.
+"""The configuration of a run: read, merged, resolved, checked. What may be in it: `schema.py`.
 
 A dict, an OmegaConf object or a YAML file, and `key=value` overrides merge in this order. What
 does not fit is one `ConfigError` that names the key, the value and what is allowed, and it comes
 before any file is written.
 """
 
-import math
-import sys
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field, fields, is_dataclass
+from dataclasses import fields, is_dataclass
 from difflib import get_close_matches
 from pathlib import Path
 from time import strftime
@@ -19,255 +17,17 @@ from omegaconf.errors import OmegaConfBaseException
 from yaml import YAMLError
 
 from ppo_bbrl.errors import ConfigError
-from ppo_bbrl.schedules import SCHEDULES
+from ppo_bbrl.schema import EpisodicConfig, PPOConfig, Rule, known_keys, nested
 
 __all__ = [
     "ConfigError",
     "EpisodicConfig",
     "PPOConfig",
+    "known_keys",
     "load_config",
     "load_episodic_config",
     "save_config",
 ]
-
-TENSORBOARD_LOGGERS = ("bbrl.utils.logger.TFLogger", "ppo_bbrl.metrics.Logger")
-VECTORIZATION_MODES = ("auto", "sync", "async", "vector_entry_point")
-
-
-@dataclass(frozen=True)
-class Rule:
-    """What a value may be: its kind, its range or its choices."""
-
-    kind: type
-    low: float = -math.inf
-    high: float = math.inf
-    low_allowed: bool = True
-    choices: Sequence[str] = ()
-    optional: bool = False
-    items: bool = False
-    words: Sequence[str] = ()  # texts allowed in the place of a number
-
-    def describe(self) -> str:
-        """What is allowed, in words."""
-        kinds = {int: "an integer", float: "a number", bool: "true or false", str: "a text"}
-        words = kinds.get(self.kind, "a mapping")
-        if self.choices:
-            words = "one of " + ", ".join(self.choices)
-        elif math.isfinite(self.low) and math.isfinite(self.high):
-            left, right = ("[" if self.low_allowed else "("), "]"
-            words += f" in {left}{_brief(self.low)}, {_brief(self.high)}{right}"
-        elif math.isfinite(self.low):
-            words += f" {'≥' if self.low_allowed else '>'} {self.low:g}"
-        if self.items:
-            words = f"a list, each {words}"
-        elif self.kind is str and not self.choices:
-            words += ", not empty"
-        words = " or ".join([words, *self.words])
-        return words + (" or null" if self.optional else "")
-
-    def allows(self, value: object) -> bool:
-        """Whether one value (not a list) fits."""
-        if value is None:
-            return self.optional
-        if isinstance(value, str) and value in self.words:
-            return True
-        if self.items:
-            one = Rule(self.kind, self.low, self.high, self.low_allowed, self.choices)
-            return isinstance(value, list) and all(one.allows(item) for item in value)
-        if self.kind is dict:
-            return isinstance(value, Mapping)
-        if self.kind in (int, float):
-            numeric = (int,) if self.kind is int else (int, float)
-            if isinstance(value, bool) or not isinstance(value, numeric):
-                return False
-            if self.kind is float and not abs(value) <= sys.float_info.max:  # NaN too
-                return False
-            above = value >= self.low if self.low_allowed else value > self.low
-            return above and value <= self.high
-        if self.kind is str and value == "":
-            return False
-        return isinstance(value, self.kind) and (not self.choices or value in self.choices)
-
-
-def _brief(number: float) -> str:
-    """A bound as people write it; 2^63 - 1 for the largest seed."""
-    return f"{number:g}" if abs(number) < 2**62 else "2^63 - 1"
-
-
-def _key(default: Any, rule: Rule, doc: str) -> Any:
-    """A configuration key: its default, what is allowed, what it means."""
-    metadata = {"rule": rule, "doc": doc}
-    if isinstance(default, list | dict):
-        return field(default_factory=lambda: type(default)(default), metadata=metadata)
-    return field(default=default, metadata=metadata)
-
-
-_SIZES = Rule(int, low=1, high=65_536, items=True)
-
-
-@dataclass
-class ArchitectureConfig:
-    """The networks of the package's agents."""
-
-    actor_hidden_size: list[int] = _key([64, 64], _SIZES, "neurons of the policy's hidden layers")
-    critic_hidden_size: list[int] = _key([64, 64], _SIZES, "neurons of the critic's hidden layers")
-    activation: str = _key("relu", Rule(str, choices=("relu", "tanh")), "between the layers")
-    log_std_init: float = _key(
-        0.0, Rule(float), "log standard deviation of a Gaussian policy at the start"
-    )
-
-
-@dataclass
-class EnvironmentConfig:
-    """The Gymnasium environment."""
-
-    env_name: str = _key(
-        "???", Rule(str), "registered name; `module:Name-v0` imports the module first"
-    )
-    env_args: dict[str, Any] = _key({}, Rule(dict), "keyword arguments of the environment")
-    vectorization: str = _key(
-        "auto",
-        Rule(str, choices=VECTORIZATION_MODES),
-        "auto: the task's own vectorised implementation where it can be used, else sync",
-    )
-
-
-@dataclass
-class LoggerConfig:
-    """TensorBoard and CSV."""
-
-    classname: str = _key(
-        TENSORBOARD_LOGGERS[0], Rule(str, choices=TENSORBOARD_LOGGERS), "both names mean our logger"
-    )
-    cache_size: int = _key(
-        10_000, Rule(int, low=1), "accepted for the configs of BBRL; rows are never held back"
-    )
-    every_n_seconds: float = _key(10, Rule(float, low=0), "how often TensorBoard's file is flushed")
-    modulo: int = _key(1, Rule(int, low=1), "log only steps rounded down to a multiple of this")
-    verbose: bool = _key(False, Rule(bool), "print each value")
-    log_dir: str | None = _key(
-        None, Rule(str, optional=True), "TensorBoard folder; null: outputs/tblogs/<base_dir>"
-    )
-
-
-@dataclass
-class CollectConfig:
-    """What any episodic algorithm needs: how to collect and how to evaluate."""
-
-    seed: int = _key(1, Rule(int, low=0, high=2**63 - 1), "of every random stream of the run")
-    n_envs: int = _key(8, Rule(int, low=1, high=100_000), "training environments, in parallel")
-    n_steps: int = _key(
-        128,
-        Rule(int, low=1, high=1_000_000),
-        "length of a rollout, in each environment: transitions for PPOClip's `run`, rows for "
-        "`iter_partial_episodes`",
-    )
-    max_epochs: int = _key(1000, Rule(int, low=1, high=10**12), "rollouts until training ends")
-    eval_interval: int = _key(
-        10_000, Rule(int, low=0), "environment steps between two evaluations, at least"
-    )
-    nb_evals: int = _key(
-        10, Rule(int, low=1, high=100_000), "episodes of one evaluation, in parallel"
-    )
-    max_eval_steps: int | None = _key(
-        None,
-        Rule(int, low=1, optional=True),
-        "longest episode of an evaluation; null: the environment's own limit, or 10 000",
-    )
-
-
-@dataclass
-class AlgorithmConfig(CollectConfig):
-    """PPO-clip."""
-
-    discount_factor: float = _key(0.99, Rule(float, low=0, high=1), "γ")
-    gae: float = _key(0.95, Rule(float, low=0, high=1), "λ of the advantage estimation")
-    normalize_advantage: bool = _key(False, Rule(bool), "per minibatch, to mean 0, deviation 1")
-    opt_epochs: int = _key(10, Rule(int, low=1, high=1_000_000), "passes over each rollout")
-    batch_size: int = _key(
-        256, Rule(int, low=0), "largest minibatch, in transitions; 0: the whole rollout"
-    )
-    clip_range: float = _key(
-        0.2, Rule(float, low=0, low_allowed=False), "ε of the policy: |ratio - 1| beyond is clipped"
-    )
-    clip_range_vf: float = _key(
-        0.0, Rule(float, low=0), "ε of the critic, in units of the return; 0: no clipping"
-    )
-    entropy_coef: float = _key(0.0, Rule(float, low=0), "weight of the entropy bonus")
-    policy_coef: float = _key(1.0, Rule(float, low=0), "weight of the policy loss")
-    critic_coef: float = _key(1.0, Rule(float, low=0), "weight of the value loss")
-    max_grad_norm: float | None = _key(
-        0.5, Rule(float, low=0, low_allowed=False, optional=True), "each network's; null: unlimited"
-    )
-    target_kl: float | None = _key(
-        None,
-        Rule(float, low=0, low_allowed=False, optional=True),
-        "the optimisation of a rollout ends before a step whose approx_kl exceeds 1.5 × this",
-    )
-    learning_rate_schedule: str = _key(
-        "constant", Rule(str, choices=tuple(SCHEDULES)), "of optimizer.lr over the run"
-    )
-    clip_range_schedule: str = _key(
-        "constant", Rule(str, choices=tuple(SCHEDULES)), "of clip_range and clip_range_vf"
-    )
-    policy_type: str = _key(
-        "auto",
-        Rule(str, choices=("auto", "DiscretePolicy", "GaussianPolicy")),
-        "auto: by the action space",
-    )
-    architecture: ArchitectureConfig = field(default_factory=ArchitectureConfig)
-
-
-@dataclass
-class ComputeConfig:
-    """What the run computes with. What `auto` chose is written into the run's config.yaml."""
-
-    compile: str = _key(
-        "auto",
-        Rule(str, choices=("auto", "always", "never")),
-        "compile the update; auto: when the run is long enough to repay the wait",
-    )
-    threads: Any = _key(
-        "auto", Rule(int, low=1, words=("auto",)), "of torch; auto: by the size of a minibatch"
-    )
-    device: str = _key("auto", Rule(str, choices=("auto", "cpu", "cuda")), "auto: cpu")
-
-
-_BASE_DIR = Rule(str)
-_BASE_DIR_DOC = "folder of the run, below outputs/"
-_DEFAULT_OPTIMIZER = {"classname": "torch.optim.AdamW", "lr": 1e-3, "eps": 1e-5}
-
-
-@dataclass
-class EpisodicConfig:
-    """What `EpisodicAlgo` reads; a student's other keys stand beside these."""
-
-    base_dir: str = _key("${gym_env.env_name}/run_${current_time:}", _BASE_DIR, _BASE_DIR_DOC)
-    save_best: bool = _key(False, Rule(bool), "keep the best policy on disk as well, in best/")
-    gym_env: EnvironmentConfig = field(default_factory=EnvironmentConfig)
-    algorithm: CollectConfig = field(default_factory=CollectConfig)
-    logger: LoggerConfig = field(default_factory=LoggerConfig)
-
-
-@dataclass
-class PPOConfig:
-    """The whole schema, for `PPOClip` and the command line."""
-
-    base_dir: str = _key(
-        "${gym_env.env_name}/ppo-clip-S${algorithm.seed}_${current_time:}",
-        _BASE_DIR,
-        _BASE_DIR_DOC,
-    )
-    save_best: bool = _key(False, Rule(bool), "keep the best policy on disk as well, in best/")
-    gym_env: EnvironmentConfig = field(default_factory=EnvironmentConfig)
-    algorithm: AlgorithmConfig = field(default_factory=AlgorithmConfig)
-    optimizer: dict[str, Any] = _key(
-        _DEFAULT_OPTIMIZER, Rule(dict), "`classname` (torch.optim.…) and its arguments"
-    )
-    compute: ComputeConfig = field(default_factory=ComputeConfig)
-    logger: LoggerConfig = field(default_factory=LoggerConfig)
-    extra: dict[str, Any] = _key({}, Rule(dict), "anything you want to keep with the run")
-
 
 Source = Mapping[str, Any] | DictConfig | str | Path
 
@@ -381,36 +141,6 @@ def _plain(node: Any) -> Any:
     return node
 
 
-def _nested(key: Any) -> type | None:
-    """The dataclass of a nested section, None for a plain key."""
-    default = key.default_factory
-    return cast("type", default) if is_dataclass(default) else None
-
-
-def known_keys(schema: type = PPOConfig, prefix: str = "") -> dict[str, tuple[Rule, str]]:
-    """Every key of a schema by its dotted name, with its rule and its meaning."""
-    table: dict[str, tuple[Rule, str]] = {}
-    for key in fields(schema):
-        nested = _nested(key)
-        if nested is None:
-            table[prefix + key.name] = (key.metadata["rule"], key.metadata["doc"])
-        else:
-            table |= known_keys(nested, f"{prefix}{key.name}.")
-    return table
-
-
-def describe_keys() -> str:
-    """Every key of the schema, one to a line: name, default, what is allowed, what it means."""
-    lines = []
-    for name, (rule, doc) in known_keys().items():
-        default: Any = PPOConfig()
-        for part in name.split("."):
-            default = getattr(default, part)
-        allowed = f"[{rule.describe()}]"
-        lines.append(f"{name} = {default}\n    {doc} {allowed}")
-    return "\n".join(lines)
-
-
 def _check_keys(values: Mapping[str, Any], schema: type, prefix: str, *, free: bool) -> None:
     """Refuse unknown keys (unless free) and plain values where a section is expected."""
     known = {key.name: key for key in fields(schema)}
@@ -420,19 +150,19 @@ def _check_keys(values: Mapping[str, Any], schema: type, prefix: str, *, free: b
                 continue
             hint = _suggestion(str(name), list(known), prefix)
             raise ConfigError(f"{prefix}{name} = {value!r}: unknown key{hint}")
-        nested = _nested(known[name])
-        if nested is None:
+        section = nested(known[name])
+        if section is None:
             rule: Rule = known[name].metadata["rule"]
             interpolated = isinstance(value, str) and "${" in value
             if isinstance(value, Mapping) != (rule.kind is dict) and not interpolated:
                 raise ConfigError(f"{prefix}{name} = {value!r}: must be {rule.describe()}")
             continue
         if not isinstance(value, Mapping):
-            allowed = ", ".join(key.name for key in fields(nested))
+            allowed = ", ".join(key.name for key in fields(section))
             raise ConfigError(
                 f"{prefix}{name} = {value!r}: must be a mapping with the keys {allowed}"
             )
-        _check_keys(value, nested, f"{prefix}{name}.", free=free)
+        _check_keys(value, section, f"{prefix}{name}.", free=free)
 
 
 def _suggestion(name: str, siblings: list[str], prefix: str) -> str:
@@ -448,9 +178,9 @@ def _check(values: Mapping[str, Any], schema: type, prefix: str) -> None:
     """Check the resolved values against their rules."""
     for key in fields(schema):
         name, value = prefix + key.name, values.get(key.name)
-        nested = _nested(key)
-        if nested is not None:
-            _check(value or {}, nested, f"{name}.")
+        section = nested(key)
+        if section is not None:
+            _check(value or {}, section, f"{name}.")
         elif not key.metadata["rule"].allows(value):
             allowed = key.metadata["rule"].describe()
             raise ConfigError(f"{name} = {value!r}: must be {allowed}")

@@ -20,7 +20,7 @@ from tqdm import TqdmExperimentalWarning
 from ppo_bbrl.agents import copy_agent
 from ppo_bbrl.checkpoint import save_policy
 from ppo_bbrl.config import ConfigError, load_episodic_config, save_config
-from ppo_bbrl.envs import EnvAgent, Wrapper, longest_episode
+from ppo_bbrl.envs import EnvAgent
 from ppo_bbrl.evaluation import EvalReport, evaluate
 from ppo_bbrl.metrics import Logger
 from ppo_bbrl.progress import Progress
@@ -28,6 +28,7 @@ from ppo_bbrl.replay import record_video, show
 from ppo_bbrl.rollout import collect
 from ppo_bbrl.runs import RunFolder, claim_folder
 from ppo_bbrl.seeding import Seeds
+from ppo_bbrl.vector_envs import Wrapper, longest_episode
 from ppo_bbrl.workspace import Workspace
 
 with warnings.catch_warnings():

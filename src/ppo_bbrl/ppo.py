@@ -29,7 +29,7 @@ from ppo_bbrl.compute import (
     threads,
 )
 from ppo_bbrl.config import ConfigError, load_config
-from ppo_bbrl.envs import EnvAgent, Wrapper
+from ppo_bbrl.envs import EnvAgent
 from ppo_bbrl.episodic import EpisodicAlgo, iter_partial_episodes
 from ppo_bbrl.errors import UserError
 from ppo_bbrl.optimizers import setup_optimizer
@@ -37,6 +37,7 @@ from ppo_bbrl.rollout import Rollout, record
 from ppo_bbrl.schedules import SCHEDULES
 from ppo_bbrl.spaces import size
 from ppo_bbrl.update import UpdateReport, update
+from ppo_bbrl.vector_envs import Wrapper
 from ppo_bbrl.workspace import Workspace
 
 

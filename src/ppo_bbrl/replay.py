@@ -11,10 +11,11 @@ import bbrl.agents
 import numpy as np
 import torch
 
-from ppo_bbrl.envs import EnvAgent, Wrapper
+from ppo_bbrl.envs import EnvAgent
 from ppo_bbrl.errors import UserError
 from ppo_bbrl.notebook import in_notebook
 from ppo_bbrl.seeding import action_stream
+from ppo_bbrl.vector_envs import Wrapper
 from ppo_bbrl.workspace import Workspace
 
 if TYPE_CHECKING:

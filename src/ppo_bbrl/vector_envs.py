@@ -1,0 +1,166 @@
+"""Vector environments: found by name, made with next-step autoreset."""
+
+from collections.abc import Callable, Mapping, Sequence
+from importlib import import_module
+from typing import Any
+
+import gymnasium as gym
+import numpy as np
+from gymnasium.vector import AsyncVectorEnv, AutoresetMode, SyncVectorEnv, VectorEnv
+from omegaconf import DictConfig
+
+from ppo_bbrl.config import ConfigError
+
+Wrapper = Callable[[gym.Env[Any, Any]], gym.Env[Any, Any]]
+
+DEFAULT_TIME_LIMIT = 10_000
+
+# Environments of bbrl_gymnasium that call float() on their action, which numpy ≥ 2.4 allows for
+# 0-d arrays alone.
+_SCALAR_ACTION = ("bbrl_gymnasium.envs:ContinuousCartPoleEnv",)
+
+# Those that no wrapper repairs: this one cannot be seeded or rendered either.
+_UNUSABLE = {
+    "bbrl_gymnasium.envs:RocketLanderEnv": "its step() returns 4 values where Gymnasium takes 5",
+}
+
+
+class ScalarAction(gym.ActionWrapper[Any, Any, Any]):
+    """Hands an action of shape (1,) to the environment as a 0-d array."""
+
+    def action(self, action: Any) -> Any:
+        """(1,) to ()."""
+        return np.asarray(action).reshape(())
+
+
+class HoldAfterEnd(gym.Wrapper[Any, Any, Any, Any]):
+    """Leaves an ended environment alone: autoreset and further steps no longer reach it.
+
+    `release()` before a reset lets that reset through.
+    """
+
+    def __init__(self, env: gym.Env[Any, Any]) -> None:
+        super().__init__(env)
+        self._last: Any = None
+        self._ended = False
+
+    def release(self) -> None:
+        """Let the next reset through."""
+        self._ended = False
+
+    def reset(self, **kwargs: Any) -> tuple[Any, dict[str, Any]]:
+        """Reset, or after the end of an episode: nothing."""
+        if self._ended:
+            return self._last, {}
+        return self.env.reset(**kwargs)
+
+    def step(self, action: Any) -> tuple[Any, Any, bool, bool, dict[str, Any]]:
+        """Step, or after the end of an episode: nothing, for no reward."""
+        if self._ended:
+            return self._last, 0.0, False, False, {}
+        self._last, reward, terminated, truncated, info = self.env.step(action)
+        self._ended = bool(terminated or truncated)
+        return self._last, reward, bool(terminated), bool(truncated), info
+
+
+def find_spec(env_name: str) -> gym.envs.registration.EnvSpec:
+    """The registration of an environment; those of bbrl_gymnasium are known too.
+
+    Raises:
+        ConfigError: if there is none of that name.
+    """
+    try:
+        if ":" not in env_name and env_name not in gym.registry:
+            import bbrl_gymnasium  # noqa: F401, PLC0415 - registers its environments
+        module, _, name = env_name.rpartition(":")
+        if module:
+            import_module(module)
+        return gym.spec(name)
+    except Exception as error:  # a module may fail in any way
+        reason = " ".join(str(error).split()) or type(error).__name__
+        raise ConfigError(f"gym_env.env_name = {env_name!r}: {reason}") from error
+
+
+def time_limit(env_name: str, env_args: Mapping[str, Any]) -> int | None:
+    """The longest episode of an environment, in steps; None if it knows no limit."""
+    limit = env_args.get("max_episode_steps", find_spec(env_name).max_episode_steps)
+    return None if limit is None or limit < 0 else int(limit)
+
+
+def _check_arguments(env_args: Mapping[str, Any]) -> None:
+    """Refuse what a vectorised implementation would take without a check."""
+    limit = env_args.get("max_episode_steps", -1)
+    if isinstance(limit, bool) or not isinstance(limit, int) or (limit < 1 and limit != -1):
+        raise ConfigError(
+            f"gym_env.env_args.max_episode_steps = {limit!r}: must be an integer ≥ 1, or -1 for "
+            "no limit"
+        )
+
+
+def longest_episode(cfg: DictConfig) -> int:
+    """Where an evaluation ends an episode: `max_eval_steps`, the environment's limit, or 10 000."""
+    chosen: int | None = cfg.algorithm.max_eval_steps
+    return chosen or time_limit(cfg.gym_env.env_name, cfg.gym_env.env_args) or DEFAULT_TIME_LIMIT
+
+
+def make_vector_env(
+    env_name: str,
+    n_envs: int,
+    *,
+    env_args: Mapping[str, Any] | None = None,
+    wrappers: Sequence[Wrapper] = (),
+    vectorization: str = "auto",
+    hold: bool = False,
+) -> VectorEnv[Any, Any, Any]:
+    """Make a vector environment with next-step autoreset.
+
+    `auto` takes the task's own vectorised implementation where there is one that accepts these
+    arguments and whose dependencies import; else one environment after the other (`sync`).
+    With `hold`, environments made one by one stay as they are when their episode has ended.
+
+    Raises:
+        ConfigError: if the environment does not exist or refuses its arguments.
+    """
+    spec, env_args = find_spec(env_name), dict(env_args or {})
+    _check_arguments(env_args)
+    if spec.entry_point in _UNUSABLE:
+        raise ConfigError(
+            f"gym_env.env_name = {env_name!r} cannot be used: {_UNUSABLE[str(spec.entry_point)]}"
+        )
+    own = spec.vector_entry_point is not None and not wrappers and not spec.additional_wrappers
+    if vectorization == "vector_entry_point" or (vectorization == "auto" and own):
+        try:
+            envs = gym.make_vec(
+                env_name, n_envs, vectorization_mode="vector_entry_point", **env_args
+            )
+            if envs.metadata.get("autoreset_mode") == AutoresetMode.NEXT_STEP:
+                return envs
+            envs.close()
+            raise ValueError("its vectorised implementation has no next-step autoreset")
+        except Exception as error:
+            if vectorization == "vector_entry_point":
+                raise _cannot_be_made(env_name, env_args, error) from error
+            # auto: it refuses these arguments, or its dependencies do not import
+    if spec.entry_point in _SCALAR_ACTION:
+        wrappers = [ScalarAction, *wrappers]
+    if hold:
+        wrappers = [*wrappers, HoldAfterEnd]
+
+    def make_one() -> gym.Env[Any, Any]:
+        env = gym.make(env_name, **env_args)
+        for wrapper in wrappers:
+            env = wrapper(env)
+        return env
+
+    # Observations are copied into the workspace at once, no further copy is needed.
+    vectorize = AsyncVectorEnv if vectorization == "async" else SyncVectorEnv
+    try:
+        return vectorize([make_one] * n_envs, copy=False)
+    except Exception as error:
+        raise _cannot_be_made(env_name, env_args, error) from error
+
+
+def _cannot_be_made(env_name: str, env_args: Mapping[str, Any], error: Exception) -> ConfigError:
+    with_args = f" with gym_env.env_args = {dict(env_args)}" if env_args else ""
+    reason = " ".join(str(error).split()) or type(error).__name__
+    return ConfigError(f"gym_env.env_name = {env_name!r}{with_args} cannot be made: {reason}")
