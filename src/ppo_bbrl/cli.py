@@ -1,4 +1,4 @@
-"""The command line: train, eval, replay, plot.
+"""The command line: train, eval, replay, plot, profile.
 
 Heavy imports wait inside the commands, so that `--help` answers at once.
 """
@@ -27,7 +27,7 @@ app = typer.Typer(
     add_completion=False,
     no_args_is_help=True,
     pretty_exceptions_enable=False,
-    help="PPO on BBRL's agents and workspace: train, evaluate, replay, plot.",
+    help="PPO on BBRL's agents and workspace: train, evaluate, replay, plot, profile.",
 )
 
 Run = Annotated[
@@ -183,6 +183,43 @@ def plot(
     path = out or Path(os.path.commonpath(runs)) / "curve.png"
     save_figure(learning_curve(runs, metric=metric, by=by), path)
     typer.echo(f"curve  {path}")
+
+
+@app.command(epilog="Example:  ppo-bbrl profile configs/cartpole.yaml compute.compile=always")
+def profile(
+    config: Annotated[Path, typer.Argument(help="A YAML file.", show_default=False)],
+    overrides: Annotated[
+        list[str] | None,
+        typer.Argument(metavar="[KEY=VALUE]...", help="Override keys of the file."),
+    ] = None,
+    rollouts: Annotated[
+        int | None,
+        typer.Option(min=1, help="How many are measured; default: enough for about 5 s."),
+    ] = None,
+) -> None:
+    """Show where the time of a run goes, by training for a few seconds. Leaves no files."""
+    _one_thread()
+    from ppo_bbrl.config import load_config  # noqa: PLC0415
+    from ppo_bbrl.ppo import PPOClip  # noqa: PLC0415
+    from ppo_bbrl.profiling import profile as take_profile  # noqa: PLC0415
+
+    quiet = ["save_best=false", "logger.log_dir=null", "logger.verbose=false"]
+    algo = PPOClip(load_config(config, [*(overrides or ()), *quiet]))
+    try:
+        result = take_profile(algo, rollouts)
+    finally:
+        algo.close()
+    settings, compute = algo.cfg.algorithm, algo.cfg.compute
+    update = "compiled" if compute.compile == "always" else "not compiled"
+    typer.echo(
+        f"{algo.cfg.gym_env.env_name}, {settings.n_envs} environments × {settings.n_steps} steps, "
+        f"threads: {compute.threads}, update {update}\n"
+        f"{result.rollouts} rollouts, {result.steps:,} steps\n\n{result.table()}\n\n"
+        f"Not counted: the first rollout, {result.first_rollout:.2f} s with what happens once.\n"
+        f"Evaluation: {settings.nb_evals} episodes in {1000 * result.evaluation:.1f} ms, counted "
+        f"for every {result.rollouts_per_evaluation} rollouts, as the run evaluates.\n"
+        "It takes the longer the longer the episodes of the policy become."
+    )
 
 
 def main() -> None:
