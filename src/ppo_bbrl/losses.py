@@ -52,10 +52,7 @@ def clipped_surrogate(
     _check_same_shape(log_prob=log_prob, old_log_prob=old_log_prob, advantage=advantage)
     advantage = advantage.detach()
     log_ratio = log_prob - old_log_prob.detach()
-    # The exponential, continued by a straight line where it would overflow: it stays finite, and
-    # a bad action that has become far too probable still has a gradient.
-    beyond = (log_ratio - _MAX_LOG_RATIO).relu()
-    ratio = torch.add(log_ratio.clamp(max=_MAX_LOG_RATIO).exp(), beyond, alpha=_MAX_RATIO)
+    ratio = _finite_exp(log_ratio)
     clipped = _clamp(ratio, 1 - clip_range, 1 + clip_range)
     loss = -_mean(torch.min(ratio * advantage, clipped * advantage), mask)
     diagnostics = {
@@ -139,6 +136,18 @@ def explained_variance(*, value: Tensor, target: Tensor) -> Tensor:
     spread = target.var(correction=0)
     unexplained = (target - value).var(correction=0)
     return torch.where(spread > 0, 1 - unexplained / spread, torch.nan)
+
+
+def _finite_exp(x: Tensor) -> Tensor:
+    """The exponential, continued by a straight line where it would overflow.
+
+    So it stays finite, and a bad action that has become far too probable still has a gradient.
+    """
+    # A compiler cannot ask; anybody else can, which is cheaper than what follows.
+    if not torch.compiler.is_compiling() and bool((x < _MAX_LOG_RATIO).all()):
+        return x.exp()
+    beyond = (x - _MAX_LOG_RATIO).relu()
+    return torch.add(x.clamp(max=_MAX_LOG_RATIO).exp(), beyond, alpha=_MAX_RATIO)
 
 
 def _mean(x: Tensor, mask: Tensor | None) -> Tensor:
