@@ -105,7 +105,8 @@ class VAgent(Agent):
     def forward(self, t: int, **kwargs: Any) -> None:
         """Write the value of row t."""
         del kwargs
-        self.set((f"{self.prefix}v_values", t), self.value(self.get(("env/env_obs", t))))
+        observation = self.get(("env/env_obs", t)).to(device_of(self))
+        self.set((f"{self.prefix}v_values", t), self.value(observation))
 
 
 class Policy(Agent):
@@ -180,16 +181,22 @@ class Policy(Agent):
             and type(workspace) is Workspace
         ):
             observed = workspace.row_array("env/env_obs", t)
-            noise = self._noise_of_row(t, len(observed)).numpy() if stochastic else None
-            workspace.put("action", t, act_on_arrays(observed, noise), self._action_row(observed))
+            array = self._noise_of_row(t, len(observed)).numpy() if stochastic else None
+            workspace.put("action", t, act_on_arrays(observed, array), self._action_row(observed))
             return
         observation = self.get(("env/env_obs", t))
         if not predict_proba:
             drawn = self._noise_of_row(t, observation.shape[0]) if stochastic else None
-            self.set(("action", t), self.act(observation, drawn).detach())
+            # The workspace stays where the environments are; the network may be elsewhere.
+            here, there = observation.device, device_of(self)
+            noise = None if drawn is None else drawn.to(there)
+            self.set(("action", t), self.act(observation.to(there), noise).detach().to(here))
             if not compute_entropy:
                 return
-        log_prob, entropy = self.log_prob_and_entropy(observation, self.get(("action", t)))
+        there = device_of(self)
+        log_prob, entropy = self.log_prob_and_entropy(
+            observation.to(there), self.get(("action", t)).to(there)
+        )
         if predict_proba:
             self.set((f"{self.prefix}logprob_predict", t), log_prob)
         if compute_entropy:
@@ -381,6 +388,12 @@ class GaussianPolicy(Policy):
 
     def _action_row(self, observed: Array) -> Tensor:
         return torch.empty(len(observed), *self.action_shape)
+
+
+def device_of(agent: nn.Module) -> torch.device:
+    """Where the weights of an agent are; the CPU if it has none."""
+    parameter = next(agent.parameters(), None)
+    return torch.device("cpu") if parameter is None else parameter.device
 
 
 def has_memory(agent: nn.Module) -> bool:

@@ -98,6 +98,7 @@ class PPOClip(EpisodicAlgo):
         for agent in (policy, critic):
             if has_memory(agent):
                 raise ConfigError(f"{type(agent).__name__} has memory, which PPOClip cannot train")
+            agent.to(self.cfg.compute.device)
         self.train_policy = policy.with_prefix(policy.prefix or "current_policy/")
         self.critic_agent = critic.with_prefix(critic.prefix or "critic/")
         self.eval_policy = KWAgentWrapper(

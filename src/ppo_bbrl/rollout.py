@@ -15,6 +15,7 @@ from torch import Tensor
 from ppo_bbrl.advantages import gae, lambda_returns
 from ppo_bbrl.agents import (
     Policy,
+    device_of,
     estimate,
     estimates_tensors,
     has_memory,
@@ -106,7 +107,7 @@ class Rollout:
             yield self  # its order has no meaning
             return
         shuffled = torch.randperm(len(self), generator=generator)
-        for index in shuffled.tensor_split(count):
+        for index in shuffled.to(self.log_prob.device).tensor_split(count):
             yield self.select(index)
 
 
@@ -128,10 +129,12 @@ def record(
         The valid transitions.
     """
     rows = _inputs(workspace)
-    as_one_row = {name: tensor.flatten(0, 1) for name, tensor in rows.items()}
+    # Networks may be on an accelerator; workspace and advantages stay where the environments are.
+    device = device_of(policy)
+    as_one_row = {name: tensor.flatten(0, 1).to(device) for name, tensor in rows.items()}
     done = rows["env/done"]
-    log_prob = judge(policy, as_one_row)[0].reshape(done.shape)
-    value = estimate(critic, as_one_row).reshape(done.shape)
+    log_prob = judge(policy, as_one_row)[0].reshape(done.shape).to(done.device)
+    value = estimate(critic, as_one_row).reshape(done.shape).to(done.device)
     advantage = gae(
         reward=rows["env/reward"][1:],
         value=value[:-1],
@@ -152,11 +155,8 @@ def record(
     valid = (~done[:-1]).flatten().nonzero().squeeze(-1)
     needed = _needed(policy, critic, as_one_row)
     return Rollout(
-        {name: as_one_row[name][valid] for name in needed},
-        log_prob.flatten()[valid],
-        value.flatten()[valid],
-        advantage.flatten()[valid],
-        target.flatten()[valid],
+        {name: as_one_row[name][valid.to(device)] for name in needed},
+        *(tensor.flatten()[valid].to(device) for tensor in (log_prob, value, advantage, target)),
     )
 
 

@@ -61,7 +61,8 @@ def update(
     critic_coef, target_kl = settings.critic_coef, settings.target_kl
     normalize_advantage = settings.normalize_advantage
     max_norm = torch.inf if settings.max_grad_norm is None else settings.max_grad_norm
-    weights = tuple(torch.tensor(weight) for weight in loss_weights(settings))
+    device = rollout.log_prob.device
+    weights = tuple(torch.tensor(weight, device=device) for weight in loss_weights(settings))
     policy_parameters, critic_parameters = list(policy.parameters()), list(critic.parameters())
     history: list[Mapping[str, Tensor]] = []
     stopped_early = False
