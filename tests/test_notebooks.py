@@ -12,9 +12,6 @@ NOTEBOOKS = Path(__file__).parents[1] / "notebooks"
 NAMES = sorted(path.stem for path in (NOTEBOOKS / "source").glob("*.py"))
 PPO = "03_ppo_clip"
 
-# bbrl_utils imports tqdm.autonotebook, which warns in every notebook.
-KNOWN_WARNING = "TqdmExperimentalWarning"
-
 
 class Notebook:
     """A notebook, run in a folder of its own. nbclient has no keyboard: input() would raise."""
@@ -84,7 +81,7 @@ def test_the_solution_runs_from_top_to_bottom(solution):
 def test_the_solution_warns_of_nothing(solution):
     notebook, _ = solution
     warnings = [line for line in notebook.text("stderr").splitlines() if "Warning" in line]
-    assert [line for line in warnings if KNOWN_WARNING not in line] == []
+    assert warnings == []
 
 
 def test_the_solution_installs_nothing(solution):
