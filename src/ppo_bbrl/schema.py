@@ -9,7 +9,7 @@ from typing import Any, cast
 from ppo_bbrl.schedules import SCHEDULES
 
 TENSORBOARD_LOGGERS = ("bbrl.utils.logger.TFLogger", "ppo_bbrl.metrics.Logger")
-VECTORIZATION_MODES = ("auto", "sync", "async", "vector_entry_point")
+VECTORIZATION_MODES = ("auto", "sync", "async", "vector_entry_point", "envpool")
 
 
 @dataclass(frozen=True)
@@ -106,7 +106,8 @@ class EnvironmentConfig:
     vectorization: str = _key(
         "auto",
         Rule(str, choices=VECTORIZATION_MODES),
-        "auto: the task's own vectorised implementation where it can be used, else sync",
+        "auto: the task's own vectorised implementation where it can be used, else sync; envpool: "
+        "EnvPool's task of that name (extra `envpool`); videos show Gymnasium's",
     )
 
 

@@ -9,6 +9,7 @@ import numpy as np
 from gymnasium.vector import AsyncVectorEnv, AutoresetMode, SyncVectorEnv, VectorEnv
 from omegaconf import DictConfig
 
+from ppo_bbrl import envpool_envs
 from ppo_bbrl.config import ConfigError
 
 Wrapper = Callable[[gym.Env[Any, Any]], gym.Env[Any, Any]]
@@ -100,7 +101,8 @@ def _check_arguments(env_args: Mapping[str, Any]) -> None:
 def longest_episode(cfg: DictConfig) -> int:
     """Where an evaluation ends an episode: `max_eval_steps`, the environment's limit, or 10 000."""
     chosen: int | None = cfg.algorithm.max_eval_steps
-    return chosen or time_limit(cfg.gym_env.env_name, cfg.gym_env.env_args) or DEFAULT_TIME_LIMIT
+    own = envpool_envs.time_limit if cfg.gym_env.vectorization == "envpool" else time_limit
+    return chosen or own(cfg.gym_env.env_name, cfg.gym_env.env_args) or DEFAULT_TIME_LIMIT
 
 
 def make_vector_env(
@@ -116,13 +118,19 @@ def make_vector_env(
 
     `auto` takes the task's own vectorised implementation where there is one that accepts these
     arguments and whose dependencies import; else one environment after the other (`sync`).
+    `envpool` takes the task of that name in EnvPool, which Gymnasium need not know.
     With `hold`, environments made one by one stay as they are when their episode has ended.
 
     Raises:
         ConfigError: if the environment does not exist or refuses its arguments.
     """
-    spec, env_args = find_spec(env_name), dict(env_args or {})
+    env_args = dict(env_args or {})
     _check_arguments(env_args)
+    if vectorization == "envpool":
+        if wrappers:
+            raise ConfigError("gym_env.vectorization = envpool: its environments take no wrappers")
+        return envpool_envs.EnvPoolVectorEnv(env_name, n_envs, env_args)
+    spec = find_spec(env_name)
     if spec.entry_point in _UNUSABLE:
         raise ConfigError(
             f"gym_env.env_name = {env_name!r} cannot be used: {_UNUSABLE[str(spec.entry_point)]}"
