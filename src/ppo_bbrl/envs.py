@@ -6,9 +6,8 @@ step between the two is no transition.
 """
 
 import sys
+import weakref
 from collections.abc import Mapping, Sequence
-from contextlib import suppress
-from threading import Thread
 from typing import Any
 
 import numpy as np
@@ -23,14 +22,10 @@ from ppo_bbrl.seeding import env_seeds
 from ppo_bbrl.spaces import action_converter, check_supported, observation_template, size
 from ppo_bbrl.storage import Array
 from ppo_bbrl.vector_envs import Wrapper, make_vector_env
+from ppo_bbrl.workers import close_workers
 from ppo_bbrl.workspace import Workspace
 
 CLOSE_SECONDS = 5.0  # that environments in other processes have to close by themselves
-
-
-def _ask_to_close(envs: AsyncVectorEnv[Any, Any]) -> None:
-    with suppress(Exception):  # whatever goes wrong, the processes are ended after this
-        envs.close(timeout=CLOSE_SECONDS)
 
 
 class EnvironmentFailed(UserError):  # noqa: N818 - what happened, not what kind of error
@@ -49,7 +44,7 @@ class EnvAgent(GymAgent):
             last row is repeated with reward 0.
         env_args: keyword arguments of the environment.
         wrappers: applied to each environment in this order.
-        vectorization: auto, sync, async, vector_entry_point or envpool.
+        vectorization: auto, sync, async or vector_entry_point.
 
     Raises:
         ConfigError: if the environment cannot be made or its spaces are not supported.
@@ -75,6 +70,9 @@ class EnvAgent(GymAgent):
             vectorization=vectorization,
             hold=not autoreset,
         )
+        if isinstance(self.envs, AsyncVectorEnv):
+            # For who does not close: when nobody has this agent any longer, or Python ends.
+            weakref.finalize(self, close_workers, self.envs, CLOSE_SECONDS)
         self.observation_space = self.envs.single_observation_space
         self.action_space = self.envs.single_action_space
         try:
@@ -142,15 +140,8 @@ class EnvAgent(GymAgent):
 
     def close(self) -> None:
         """End the environments and their processes, even if one of these hangs or is dead."""
-        if isinstance(self.envs, AsyncVectorEnv) and not self.envs.closed:
-            closing = Thread(target=_ask_to_close, args=(self.envs,), daemon=True)
-            closing.start()
-            closing.join(CLOSE_SECONDS)
-            for process in self.envs.processes:
-                process.kill()
-                process.join()
-            closing.join(CLOSE_SECONDS)
-            self.envs.closed = True
+        if isinstance(self.envs, AsyncVectorEnv):
+            close_workers(self.envs, CLOSE_SECONDS)
         else:
             self.envs.close()
 

@@ -1,5 +1,7 @@
 """Vector environments: found by name, made with next-step autoreset."""
 
+import os
+import signal
 from collections.abc import Callable, Mapping, Sequence
 from importlib import import_module
 from typing import Any
@@ -154,7 +156,12 @@ def make_vector_env(
     if hold:
         wrappers = [*wrappers, HoldAfterEnd]
 
+    this_process = os.getpid()
+
     def make_one() -> gym.Env[Any, Any]:
+        if os.getpid() != this_process:
+            # Ctrl-C on a terminal reaches workers as well. What it means is their parent's to say.
+            signal.signal(signal.SIGINT, signal.SIG_IGN)
         env = gym.make(env_name, **env_args)
         for wrapper in wrappers:
             env = wrapper(env)

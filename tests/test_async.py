@@ -1,0 +1,171 @@
+"""Environments in processes of their own: all gone when the run ends, however it ends.
+
+Every worker inherits the pipes of its parent. Reading these to the end therefore waits until the
+last process is gone; one that stays is a timeout.
+"""
+
+import os
+import signal
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+TIMEOUT = 60  # seconds until a process counts as one that stays
+
+# The environments tell in their first step that the run is under way.
+MODULE = """
+import sys
+import gymnasium as gym
+import numpy as np
+from gymnasium.spaces import Box, Discrete
+
+
+class Told(gym.Env):
+    observation_space = Box(-1, 1, (2,), np.float32)
+    action_space = Discrete(2)
+    told = False
+
+    def __init__(self, fails_after=None):
+        self.fails_after, self.steps = fails_after, 0
+
+    def reset(self, *, seed=None, options=None):
+        super().reset(seed=seed)
+        return np.zeros(2, np.float32), {}
+
+    def step(self, action):
+        if not self.told:
+            print("stepped", flush=True)
+            self.told = True
+        self.steps += 1
+        if self.steps == self.fails_after:
+            raise ArithmeticError("no such state")
+        return np.zeros(2, np.float32), 1.0, self.steps % 5 == 0, False, {}
+
+
+gym.register("Told-v0", Told, disable_env_checker=True)
+"""
+
+CONFIG = """
+base_dir: run
+gym_env: {env_name: "told:Told-v0", vectorization: async}
+algorithm:
+  {n_envs: 3, n_steps: 8, max_epochs: 3, opt_epochs: 1, nb_evals: 2, max_eval_steps: 20,
+   eval_interval: 30, architecture: {actor_hidden_size: [4], critic_hidden_size: [4]}}
+"""
+
+# A loop as in a notebook or a script, in which nobody calls close().
+LOOP = """
+from ppo_bbrl import PPOClip, load_config, run
+algo = PPOClip(load_config("config.yaml", {overrides}))
+{loop}
+print("end of the script", flush=True)
+"""
+FAILS = """
+for workspace in algo.iter_partial_episodes(9):
+    algo.update(algo.record(workspace))
+    raise ZeroDivisionError("in the loop")
+"""
+ENDLESS = "algorithm.max_epochs=1000000000"
+
+
+def start(*command):
+    """A process, and its pipes."""
+    Path("told.py").write_text(MODULE, encoding="utf-8")
+    Path("config.yaml").write_text(CONFIG, encoding="utf-8")
+    path = ":".join(filter(None, [str(Path.cwd()), *sys.path]))
+    return subprocess.Popen(
+        [sys.executable, *command],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        env={**os.environ, "PYTHONPATH": path, "OMP_NUM_THREADS": "1"},
+        start_new_session=True,
+    )
+
+
+def train(*overrides):
+    code = "from ppo_bbrl.cli import main; main()"
+    return start("-c", code, "train", "config.yaml", *overrides)
+
+
+def script(loop, *overrides):
+    return start("-c", LOOP.format(loop=loop, overrides=list(overrides)))
+
+
+def ended(process):
+    """Exit status, standard output and standard error, once every process of the run is gone."""
+    try:
+        out, err = process.communicate(timeout=TIMEOUT)
+    except subprocess.TimeoutExpired:
+        os.killpg(process.pid, signal.SIGKILL)
+        process.communicate()
+        pytest.fail("a process outlives the run")
+    return process.returncode, out, err
+
+
+def wait_until_stepped(process):
+    for line in process.stdout:
+        if line == "stepped\n":
+            return
+    pytest.fail(f"the run ended before its first step: {process.communicate()[1]}")
+
+
+@pytest.mark.slow
+def test_none_is_left_when_a_run_is_over():
+    status, out, err = ended(train("algorithm.max_epochs=2"))
+    assert status == 0, err
+    assert "best policy" in out
+
+
+def test_none_is_left_when_a_script_ends_without_close():
+    status, out, err = ended(script("run(algo)"))
+    assert (status, err) == (0, "")
+    assert out.count("stepped") >= 3
+    assert "end of the script" in out
+
+
+def test_none_is_left_after_an_exception_in_the_loop():
+    status, out, err = ended(script(FAILS))
+    assert status == 1
+    assert "ZeroDivisionError: in the loop" in err
+    assert "end of the script" not in out
+
+
+@pytest.mark.parametrize("fails_after", [1, pytest.param(4, marks=pytest.mark.slow)])
+def test_none_is_left_after_an_exception_in_an_environment(fails_after):
+    status, _, err = ended(train(f"gym_env.env_args.fails_after={fails_after}"))
+    assert status == 1
+    assert "no such state" in err.splitlines()[-1]
+
+
+@pytest.mark.parametrize("everybody", [True, pytest.param(False, marks=pytest.mark.slow)])
+def test_none_is_left_after_an_interrupt(everybody):
+    """Ctrl-C on a terminal reaches the workers too; a signal from elsewhere the parent alone."""
+    process = train(ENDLESS)
+    wait_until_stepped(process)
+    (os.killpg if everybody else os.kill)(process.pid, signal.SIGINT)
+    status, _, err = ended(process)
+    assert status == 130
+    assert "Traceback" not in err, "not of the workers either"
+
+
+@pytest.mark.slow
+def test_none_is_left_after_an_interrupted_script():
+    process = script("run(algo)", ENDLESS)
+    wait_until_stepped(process)
+    os.killpg(process.pid, signal.SIGINT)
+    status, _, err = ended(process)
+    assert status != 0
+    assert "KeyboardInterrupt" in err.splitlines()[-1]
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("killed", [signal.SIGTERM, signal.SIGKILL])
+def test_none_is_left_when_the_run_is_killed(killed):
+    process = train(ENDLESS)
+    wait_until_stepped(process)
+    os.kill(process.pid, killed)
+    status, _, _ = ended(process)
+    assert status == (130 if killed == signal.SIGTERM else -signal.SIGKILL)
