@@ -44,7 +44,7 @@ class EnvAgent(GymAgent):
             last row is repeated with reward 0.
         env_args: keyword arguments of the environment.
         wrappers: applied to each environment in this order.
-        vectorization: auto, sync, async or vector_entry_point.
+        vectorization: auto, sync, async, vector_entry_point or envpool.
 
     Raises:
         ConfigError: if the environment cannot be made or its spaces are not supported.
