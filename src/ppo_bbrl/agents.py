@@ -21,7 +21,9 @@ from ppo_bbrl.networks import MLP, Array, build_ortho_mlp
 from ppo_bbrl.workspace import Workspace, one_row
 
 ArrayActor = Callable[[Array, Array | None], Array]
-_MOST_ROWS_ON_ARRAYS = 128  # with more of them torch is as fast
+# Multiplications of one layer up to which NumPy's BLAS stays in one thread. Beyond, its threads and
+# torch's wait for each other, and every step takes ten times as long.
+_MOST_WORK_ON_ARRAYS = 2**18
 
 StateDim = int | tuple[int, ...] | Space[Any]
 ACTION_GAIN = 0.01  # details 2 and 23 of the 37: every action about equally likely at first
@@ -217,7 +219,8 @@ class Policy(Agent):
     @contextmanager
     def on_arrays(self, n_envs: int) -> Iterator[None]:
         """Inside the `with` block `forward` acts in NumPy, where that is the faster way."""
-        self._act_on_arrays = self._array_actor() if n_envs <= _MOST_ROWS_ON_ARRAYS else None
+        work = n_envs * max((parameter.numel() for parameter in self.parameters()), default=0)
+        self._act_on_arrays = self._array_actor() if work <= _MOST_WORK_ON_ARRAYS else None
         try:
             yield
         finally:
