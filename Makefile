@@ -58,10 +58,16 @@ format: $(DEV) ## format the code and mend what the linter can mend
 notebooks: $(DEV) ## generate the notebooks from notebooks/source
 	$(BIN)/python notebooks/build.py
 
-bench: $(BENCH) ## compare learning and speed with Stable-Baselines3
+bench: $(BENCH) ## compare speed and learning with others; half an hour
 	$(BIN)/python benchmarks/throughput.py
+	$(BIN)/python benchmarks/beside_bbrl.py
+	$(BIN)/python benchmarks/time_to_solve.py
+	$(BIN)/python benchmarks/growth.py
+	$(BIN)/python benchmarks/floor.py
+	$(BIN)/python benchmarks/async_envs.py
 	$(BIN)/python benchmarks/learning_cartpole.py
 	$(BIN)/python benchmarks/learning_pendulum.py
+	$(BIN)/python benchmarks/report.py
 
 clean: ## remove $(VENV) and caches; outputs/ stays
 	rm -rf "$(VENV)" build .hypothesis .import_linter_cache .mypy_cache .pytest_cache .ruff_cache

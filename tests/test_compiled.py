@@ -381,7 +381,7 @@ FALLBACKS = {
         {"agents": lambda: {"critic_agent": OwnForward(3, [4])}},
         "OwnForward has a forward",
     ),
-    "SGD": ({"optimizer": {"classname": "torch.optim.SGD", "lr": 1e-3}}, "SGD has no compiled"),
+    "SGD": ({"optimizer": {"classname": "torch.optim.SGD", "lr": 1e-3}}, "SGD has no flat"),
     "amsgrad": ({"optimizer": ADAM | {"amsgrad": True}}, "amsgrad"),
     "shared parameters": ({"agents": shared_trunk}, "share parameters"),
     "fixed parameters": (

@@ -7,12 +7,13 @@ those of `update.py`; there is no second copy of them.
 """
 
 from collections.abc import Iterator
-from typing import Any, NamedTuple
+from typing import Any
 
 import torch
 from torch import Tensor, nn
 
-from ppo_bbrl.agents import Policy, VAgent
+from ppo_bbrl.agents import Policy, VAgent, estimates_tensors, judges_tensors
+from ppo_bbrl.flat import FlatWeights, NotFlatError
 from ppo_bbrl.losses import explained_variance
 from ppo_bbrl.rollout import Rollout
 from ppo_bbrl.update import KL_TOLERANCE, UpdateReport, loss_weights, minibatch_losses
@@ -33,16 +34,6 @@ class _Pair(nn.Module):
         """log π(a|s), entropy and V(s), `[N]` each."""
         log_prob, entropy = self.policy.log_prob_and_entropy(obs, action)
         return log_prob, entropy, self.critic.value(obs)
-
-
-class _Adam(NamedTuple):
-    """The constants of Adam or AdamW; the learning rate is a tensor."""
-
-    beta1: float
-    beta2: float
-    eps: float
-    weight_decay: float
-    decoupled: bool  # weight decay as in AdamW
 
 
 class CompiledUpdate:
@@ -72,17 +63,17 @@ class CompiledUpdate:
         example: Rollout,
         size: int,
     ) -> None:
-        self._check_agents(policy, critic)
-        adam = _adam(policy_optimizer)
-        if adam != _adam(critic_optimizer):
-            raise CannotCompileError("the two optimisers have different settings")
+        for agent, fits in ((policy, judges_tensors(policy)), (critic, estimates_tensors(critic))):
+            if not fits:
+                raise CannotCompileError(f"{type(agent).__name__} has a forward of its own")
+        try:
+            self._flat = FlatWeights(policy, critic, policy_optimizer, critic_optimizer)
+        except NotFlatError as error:
+            raise CannotCompileError(str(error)) from error
         self._settings = settings
-        self._optimizers = (policy_optimizer, critic_optimizer)
-        self._parameters = [*policy.parameters(), *critic.parameters()]
-        n_policy = sum(parameter.numel() for parameter in policy.parameters())
-        device = self._parameters[0].device
-        self._flat, self._moment1, self._moment2 = self._flatten(self._parameters)
-        self._count = self._steps_so_far()
+        device = self._flat.weights.device
+
+        self._count = torch.zeros((), device=device)
 
         self._batch_size = min(settings.batch_size or size, size)
         self._data = {
@@ -96,9 +87,8 @@ class CompiledUpdate:
         self._step = torch.compile(
             _make_step(
                 _Pair(policy, critic),  # type: ignore[arg-type] # checked above
-                n_policy,
+                self._flat,
                 settings,
-                adam,
                 self._names,
             ),
             fullgraph=True,
@@ -118,20 +108,21 @@ class CompiledUpdate:
         limit = torch.inf if settings.target_kl is None else KL_TOLERANCE * settings.target_kl
         changing = torch.tensor(
             [
-                self._optimizers[0].param_groups[0]["lr"],
+                self._flat.rate,
                 settings.clip_range * clip_factor,
                 settings.clip_range_vf * clip_factor,
                 limit,
             ],
-            device=self._flat.device,
+            device=self._flat.weights.device,
         )
+        self._count.fill_(self._flat.count)
         history: list[Tensor] = []
         stopped_early = False
         for _ in self._minibatches(count, generator):
             facts = self._step(
-                flat=self._flat,
-                moment1=self._moment1,
-                moment2=self._moment2,
+                flat=self._flat.weights,
+                moment1=self._flat.moment1,
+                moment2=self._flat.moment2,
                 count=self._count,
                 changing=changing,
                 index=self._index,
@@ -143,7 +134,7 @@ class CompiledUpdate:
                 stopped_early = bool(facts[self._names.index("approx_kl")] > limit)
                 if stopped_early:
                     break
-        self._tell_steps()
+        self._flat.count = self._count
         metrics = self._means(torch.stack(history), stopped_early)
         metrics["explained_variance"] = explained_variance(
             value=rollout.value, target=rollout.target
@@ -169,9 +160,9 @@ class CompiledUpdate:
         """Compile now, by a step that changes nothing: its limit of the KL is below every KL."""
         try:
             self._step(
-                flat=self._flat,
-                moment1=self._moment1,
-                moment2=self._moment2,
+                flat=self._flat.weights,
+                moment1=self._flat.moment1,
+                moment2=self._flat.moment2,
                 count=self._count,
                 changing=torch.tensor([0.0, 1.0, 1.0, -torch.inf], device=device),
                 index=self._index,
@@ -203,52 +194,6 @@ class CompiledUpdate:
         self._mask[: len(part)] = 1
         self._mask[len(part) :] = 0
 
-    def _flatten(self, parameters: list[nn.Parameter]) -> tuple[Tensor, Tensor, Tensor]:
-        """Make parameters and moments views of three flat tensors; their values stay."""
-        flat = torch.cat([parameter.detach().flatten() for parameter in parameters])
-        moment1, moment2 = torch.zeros_like(flat), torch.zeros_like(flat)
-        start = 0
-        for parameter in parameters:
-            end = start + parameter.numel()
-            parameter.data = flat[start:end].view_as(parameter)
-            state = next(
-                optimizer.state[parameter]
-                for optimizer in self._optimizers
-                if any(parameter is p for group in optimizer.param_groups for p in group["params"])
-            )
-            for name, moment in (("exp_avg", moment1), ("exp_avg_sq", moment2)):
-                view = moment[start:end].view_as(parameter)
-                if name in state:
-                    view.copy_(state[name])
-                state[name] = view
-            state.setdefault("step", torch.zeros((), device=flat.device))
-            start = end
-        return flat, moment1, moment2
-
-    def _steps_so_far(self) -> Tensor:
-        state = self._optimizers[0].state[self._parameters[0]]
-        steps: Tensor = state["step"]
-        return steps.detach().clone().float().reshape(())
-
-    def _tell_steps(self) -> None:
-        """Keep the optimisers' own count right, for who saves them or steps by hand."""
-        for optimizer in self._optimizers:
-            for state in optimizer.state.values():
-                state["step"].copy_(self._count)
-
-    @staticmethod
-    def _check_agents(policy: nn.Module, critic: nn.Module) -> None:
-        for agent, base in ((policy, Policy), (critic, VAgent)):
-            name = type(agent).__name__
-            if not isinstance(agent, base) or type(agent).forward is not base.forward:
-                raise CannotCompileError(f"{name} has a forward of its own")
-            for parameter in agent.parameters():
-                if not parameter.requires_grad or parameter.dtype != torch.float32:
-                    raise CannotCompileError(f"{name} has parameters that are fixed or not float32")
-        shared = {id(p) for p in policy.parameters()} & {id(p) for p in critic.parameters()}
-        if shared:
-            raise CannotCompileError("policy and critic share parameters")
-
 
 def _tensors(rollout: Rollout) -> dict[str, Tensor]:
     """What the step reads of a rollout, `[N, …]` each."""
@@ -262,18 +207,6 @@ def _tensors(rollout: Rollout) -> dict[str, Tensor]:
     }
 
 
-def _adam(optimizer: torch.optim.Optimizer) -> _Adam:
-    kind = type(optimizer)
-    if kind not in (torch.optim.Adam, torch.optim.AdamW) or len(optimizer.param_groups) != 1:
-        raise CannotCompileError(f"{kind.__name__} has no compiled step, only Adam and AdamW have")
-    group = optimizer.param_groups[0]
-    if group["amsgrad"] or group["maximize"]:
-        raise CannotCompileError("amsgrad and maximize have no compiled step")
-    decoupled = kind is torch.optim.AdamW or bool(group.get("decoupled_weight_decay"))
-    beta1, beta2 = group["betas"]
-    return _Adam(beta1, beta2, group["eps"], group["weight_decay"], decoupled)
-
-
 def _backend(device: torch.device) -> dict[str, Any]:
     if device.type == "cuda":
         return {"mode": "reduce-overhead"}  # CUDA graphs
@@ -283,10 +216,11 @@ def _backend(device: torch.device) -> dict[str, Any]:
     return {"options": options}
 
 
-def _make_step(pair: _Pair, n_policy: int, settings: Any, adam: _Adam, names: list[str]) -> Any:
+def _make_step(pair: _Pair, flat_weights: FlatWeights, settings: Any, names: list[str]) -> Any:
     """The minibatch step as a pure function of tensors, which updates the first four in place."""
     shapes = {name: parameter.shape for name, parameter in pair.named_parameters()}
     sizes = [shape.numel() for shape in shapes.values()]
+    n_policy, adam = flat_weights.n_policy, flat_weights.adam
     weights = loss_weights(settings)
     clips_values, max_norm = settings.clip_range_vf > 0, settings.max_grad_norm
     critic_coef, normalize_advantage = settings.critic_coef, settings.normalize_advantage

@@ -32,6 +32,7 @@ from ppo_bbrl.config import ConfigError, load_config
 from ppo_bbrl.envs import EnvAgent
 from ppo_bbrl.episodic import EpisodicAlgo, iter_partial_episodes
 from ppo_bbrl.errors import UserError
+from ppo_bbrl.flat import FlatWeights, NotFlatError
 from ppo_bbrl.optimizers import setup_optimizer
 from ppo_bbrl.rollout import Rollout, record
 from ppo_bbrl.schedules import SCHEDULES
@@ -214,7 +215,11 @@ class PPOClip(EpisodicAlgo):
             except CannotCompileError as error:
                 print(f"The update is not compiled: {error}.")
                 chosen.compile = "never"
-        return partial(update, **learners)
+        try:
+            flat = FlatWeights(*list(learners.values())[:4])
+        except NotFlatError:
+            return partial(update, **learners)
+        return partial(update, **learners, flat=flat)
 
     def log(self, workspace: Workspace, report: UpdateReport, seconds: float, steps: int) -> None:
         """Log one iteration."""

@@ -9,6 +9,7 @@ from torch import Tensor, nn
 
 from ppo_bbrl.advantages import normalise
 from ppo_bbrl.agents import estimate, judge
+from ppo_bbrl.flat import FlatWeights
 from ppo_bbrl.losses import clipped_surrogate, entropy_loss, explained_variance, value_loss
 from ppo_bbrl.rollout import Rollout
 
@@ -40,6 +41,7 @@ def update(
     settings: Any,
     clip_factor: float = 1.0,
     generator: torch.Generator,
+    flat: FlatWeights | None = None,
 ) -> UpdateReport:
     """Improve policy and critic on a rollout.
 
@@ -54,6 +56,7 @@ def update(
         settings: the `algorithm` section of the configuration.
         clip_factor: of both clip ranges, from their schedule.
         generator: draws the minibatches.
+        flat: the weights of both, where they are laid out flat: then Adam works on them directly.
     """
     # Read once: looking a key up in a configuration costs more than a small tensor operation.
     clip_range = settings.clip_range * clip_factor
@@ -63,6 +66,7 @@ def update(
     max_norm = torch.inf if settings.max_grad_norm is None else settings.max_grad_norm
     device = rollout.log_prob.device
     weights = tuple(torch.tensor(weight, device=device) for weight in loss_weights(settings))
+    count, rate = (flat.count, flat.rate) if flat is not None else (0.0, 0.0)
     policy_parameters, critic_parameters = list(policy.parameters()), list(critic.parameters())
     history: list[Mapping[str, Tensor]] = []
     stopped_early = False
@@ -86,15 +90,27 @@ def update(
         if target_kl is not None and facts["approx_kl"] > KL_TOLERANCE * target_kl:
             stopped_early = True
             break
-        for parameter in (*policy_parameters, *critic_parameters):
-            parameter.grad = None
-        # The gradient of the weighted sum of the three losses.
-        torch.autograd.backward(losses, weights)
-        facts["grad_norm/policy"] = nn.utils.clip_grad_norm_(policy_parameters, max_norm)
-        facts["grad_norm/critic"] = nn.utils.clip_grad_norm_(critic_parameters, max_norm)
-        policy_optimizer.step()
-        critic_optimizer.step()
+        if flat is not None:
+            flat.zero_gradient()
+            # The gradient of the weighted sum of the three losses.
+            torch.autograd.backward(losses, weights)
+            norms = flat.clip_gradients(max_norm)
+            count += 1
+            flat.step(count, rate)
+        else:
+            for parameter in (*policy_parameters, *critic_parameters):
+                parameter.grad = None
+            torch.autograd.backward(losses, weights)
+            norms = (
+                nn.utils.clip_grad_norm_(policy_parameters, max_norm),
+                nn.utils.clip_grad_norm_(critic_parameters, max_norm),
+            )
+            policy_optimizer.step()
+            critic_optimizer.step()
+        facts["grad_norm/policy"], facts["grad_norm/critic"] = norms
 
+    if flat is not None:
+        flat.count = count
     metrics = _means(history)
     if len(rollout):
         metrics["explained_variance"] = explained_variance(

@@ -1,0 +1,147 @@
+"""Writes docs/performance.md and its picture from benchmarks/results/*.json.
+
+python benchmarks/report.py
+"""
+
+import json
+from pathlib import Path
+from typing import Any
+
+from matplotlib.figure import Figure
+
+ROOT = Path(__file__).parents[1]
+RESULTS = ROOT / "benchmarks" / "results"
+PAGE = ROOT / "docs" / "performance.md"
+PICTURE = ROOT / "docs" / "images" / "growth.png"
+
+
+def read(name: str) -> Any:
+    """The results of a benchmark."""
+    return json.loads((RESULTS / f"{name}.json").read_text())
+
+
+def verdict(value: float, target: float, *, at_most: bool = False) -> str:
+    """Whether a target is met."""
+    return "met" if (value <= target if at_most else value >= target) else "**missed**"
+
+
+def rows() -> list[tuple[str, str, str, str]]:
+    """What was measured, its target, the figure, the verdict."""
+    speed, bbrl, growth = read("throughput"), read("beside_bbrl"), read("growth")
+    table = []
+    for case, ours, target in (
+        ("(i) 8 × 32", "ppo-bbrl", 2.4),
+        ("(i) 8 × 32", "ppo-bbrl compiled", 5.0),
+        ("wide 64 × 64", "ppo-bbrl", 2.0),
+        ("wide 64 × 64", "ppo-bbrl compiled", 4.0),
+    ):
+        row = speed[case][ours]
+        low, high = row["ratio_range"]
+        table.append(
+            (
+                f"Training, {case}, {ours}, against SB3",
+                f"≥ {target} ×",
+                (
+                    f"{row['ratio_to_sb3']:.2f} × ({low:.2f} to {high:.2f}), "
+                    f"{row['steps_per_second']:,.0f} steps/s"
+                ),
+                verdict(row["ratio_to_sb3"], target),
+            )
+        )
+    for name, row in bbrl.items():
+        if name == "versions":
+            continue
+        low, high = row["ratio_range"]
+        table.append(
+            (
+                f"Against BBRL as published: {name}",
+                "≥ 6 ×",
+                f"{row['ratio']:.1f} × ({low:.1f} to {high:.1f})",
+                verdict(row["ratio"], 6),
+            )
+        )
+    solve = read("time_to_solve")["summary"]
+    table.append(
+        (
+            "Process start to a greedy mean of 475, against SB3 tuned by RL Zoo (10 seeds each)",
+            "≤ 0.55 ×",
+            (
+                f"{solve['ratio']:.2f} × ({solve['ours']['median_seconds']:.1f} s, "
+                f"{solve['sb3']['median_seconds']:.1f} s)"
+            ),
+            verdict(solve["ratio"], 0.55, at_most=True),
+        )
+    )
+    memory = growth["peak memory, (i), no compiler"]
+    ratio = memory["ppo-bbrl"] / memory["sb3"]
+    table.append(
+        (
+            "Peak memory, (i), no compiler, against SB3",
+            "≤ 1 ×",
+            f"{ratio:.2f} × ({memory['ppo-bbrl']:.0f} MiB, {memory['sb3']:.0f} MiB)",
+            verdict(ratio, 1, at_most=True),
+        )
+    )
+    grown = growth["1000 rollouts"]["growth_mib"]
+    table.append(
+        (
+            "Growth of the memory over 1000 rollouts",
+            "≤ 5 MiB",
+            f"{grown:.1f} MiB",
+            verdict(grown, 5, at_most=True),
+        )
+    )
+    floor = read("floor")
+    table.append(
+        (
+            "One iteration, compiled, wide, against matrix products and environment alone",
+            "≤ 2.5 ×",
+            f"{floor['ratio']:.2f} × ({floor['iteration_ms']:.1f} ms, {floor['floor_ms']:.1f} ms)",
+            verdict(floor["ratio"], 2.5, at_most=True),
+        )
+    )
+    return table
+
+
+def draw() -> None:
+    """Throughput and memory against sizes."""
+    growth = read("growth")
+    figure = Figure(figsize=(9, 3.2), layout="constrained")
+    axes = figure.subplots(1, 3)
+    for axis, key, name, unit in (
+        (axes[0], "n_envs", "steps_per_second", "steps/s"),
+        (axes[1], "n_envs", "peak_mib", "peak memory, MiB"),
+        (axes[2], "width", "steps_per_second", "steps/s"),
+    ):
+        sizes = [int(size) for size in growth[key]]
+        axis.plot(sizes, [row[name] for row in growth[key].values()], "o-", color="#0072B2")
+        axis.set_xscale("log", base=2)
+        if name == "steps_per_second":
+            axis.set_yscale("log")
+        else:
+            axis.set_ylim(bottom=0)
+        axis.set_xticks(sizes, [str(size) for size in sizes])
+        axis.set(xlabel={"n_envs": "environments", "width": "neurons of a layer"}[key])
+        axis.set_title(unit, fontsize=10)
+        axis.grid(alpha=0.3)
+    figure.savefig(PICTURE, dpi=120)
+
+
+def main() -> None:
+    """Write the page and the picture."""
+    draw()
+    versions = ", ".join(
+        f"{name} {version}" for name, version in read("throughput")["versions"].items()
+    )
+    lines = [f"| {' | '.join(row)} |" for row in rows()]
+    text = PAGE.read_text(encoding="utf-8")
+    begin, end = "<!-- table: begin -->", "<!-- table: end -->"
+    head, _, rest = text.partition(begin)
+    _, _, tail = rest.partition(end)
+    table = ["", "| What | Target | Median (range) | |", "|---|---|---|---|", *lines, ""]
+    table += [f"One thread each, {versions}.", ""]
+    PAGE.write_text(head + begin + "\n".join(table) + end + tail, encoding="utf-8")
+
+
+if __name__ == "__main__":
+    main()
