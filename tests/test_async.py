@@ -10,7 +10,12 @@ import subprocess
 import sys
 from pathlib import Path
 
+import numpy as np
 import pytest
+from gymnasium.vector import SyncVectorEnv
+from probe_envs import Chance, LoggedBox
+
+from ppo_bbrl.workers import WorkerVectorEnv, choose_workers, close_workers
 
 TIMEOUT = 60  # seconds until a process counts as one that stays
 
@@ -68,6 +73,53 @@ for workspace in algo.iter_partial_episodes(9):
     raise ZeroDivisionError("in the loop")
 """
 ENDLESS = "algorithm.max_epochs=1000000000"
+
+
+# ------------------------------------------------------------------------- several in a process
+
+
+@pytest.mark.parametrize(
+    ("n_envs", "cores", "expected"),
+    [(8, 2, 2), (8, 1, 1), (8, 16, 8), (8, 3, 4), (3, 2, 3), (7, 2, 7), (10, 4, 5), (1, 2, 1)],
+)
+def test_as_many_processes_as_cores(n_envs, cores, expected):
+    assert choose_workers(n_envs, cores) == expected
+
+
+@pytest.mark.parametrize("n_workers", [1, 2, 3, 6])
+@pytest.mark.parametrize("kind", [Chance, LoggedBox])
+def test_environments_in_groups_are_environments_one_by_one(kind, n_workers):
+    """The same seeds and actions, the same rows, autoreset included."""
+    alone = SyncVectorEnv([kind] * 6, copy=False)
+    groups = WorkerVectorEnv([kind] * 6, n_workers)
+    assert len(groups.processes) == n_workers
+    assert groups.single_observation_space == alone.single_observation_space
+    assert groups.single_action_space == alone.single_action_space
+    seen = [envs.reset(seed=[3, 1, 4, 1, 5, 9])[0] for envs in (alone, groups)]
+    if kind is Chance:  # the other one numbers the states of its process
+        np.testing.assert_array_equal(*seen)
+    actions = np.random.default_rng(0)
+    for _ in range(12):
+        action = actions.integers(0, 2, alone.action_space.shape)
+        action = action.astype(alone.action_space.dtype)
+        steps = [envs.step(action)[:4] for envs in (alone, groups)]
+        names = ("seen", "reward", "terminated", "truncated")
+        for name, one, other in zip(names, *steps, strict=True):
+            assert one.shape == other.shape
+            assert one.dtype == other.dtype
+            if kind is Chance or name != "seen":
+                np.testing.assert_array_equal(one, other)
+    groups.set_attr("mark", list("abcdef"))
+    assert groups.get_attr("mark") == tuple("abcdef")
+    groups.set_attr("mark", 7)
+    assert groups.get_attr("mark") == (7,) * 6
+    alone.close()
+    close_workers(groups, 5.0)
+    close_workers(groups, 5.0)  # twice does no harm
+    assert not any(process.is_alive() for process in groups.processes)
+
+
+# -------------------------------------------------------------------------------- the end
 
 
 def start(*command):

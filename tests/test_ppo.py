@@ -328,7 +328,7 @@ def test_vectorization_changes_nothing(vectorization):
     algo = PPOClip(cfg)
     run(algo)
     workers = multiprocessing.active_children()
-    assert len(workers) == (4 + 4 if vectorization == "async" else 0)
+    assert bool(workers) == (vectorization == "async")
     algo.close()
     assert not multiprocessing.active_children()
     assert not any(worker.is_alive() for worker in workers)

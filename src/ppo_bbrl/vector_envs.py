@@ -8,11 +8,13 @@ from typing import Any
 
 import gymnasium as gym
 import numpy as np
-from gymnasium.vector import AsyncVectorEnv, AutoresetMode, SyncVectorEnv, VectorEnv
+from gymnasium.vector import AutoresetMode, SyncVectorEnv, VectorEnv
 from omegaconf import DictConfig
 
 from ppo_bbrl import envpool_envs
+from ppo_bbrl.compute import available_cores
 from ppo_bbrl.config import ConfigError
+from ppo_bbrl.workers import WorkerVectorEnv, choose_workers
 
 Wrapper = Callable[[gym.Env[Any, Any]], gym.Env[Any, Any]]
 
@@ -168,9 +170,10 @@ def make_vector_env(
         return env
 
     # Observations are copied into the workspace at once, no further copy is needed.
-    vectorize = AsyncVectorEnv if vectorization == "async" else SyncVectorEnv
     try:
-        return vectorize([make_one] * n_envs, copy=False)
+        if vectorization != "async":
+            return SyncVectorEnv([make_one] * n_envs, copy=False)
+        return WorkerVectorEnv([make_one] * n_envs, choose_workers(n_envs, available_cores()))
     except Exception as error:
         raise _cannot_be_made(env_name, env_args, error) from error
 
