@@ -197,8 +197,8 @@ def test_target_kl_stops_at_the_same_minibatch_compiled():
 @pytest.mark.usefixtures("traced")
 def test_a_stop_before_the_first_step_leaves_everything_as_it_was():
     eager, fast, _ = both("Chance", n=1)
-    fast._settings = fast.cfg.algorithm
     fast.cfg.algorithm.target_kl = eager.cfg.algorithm.target_kl = 1e-9
+    fast._settings.target_kl = eager._settings.target_kl = 1e-9
     before = [parameter.clone() for parameter in parameters(fast)]
     moments = copy.deepcopy(fast.policy_optimizer.state_dict()["state"])
     far = next(eager.iter_partial_episodes(17))

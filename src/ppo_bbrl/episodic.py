@@ -191,7 +191,8 @@ class EpisodicAlgo(bbrl_utils.algorithms.EpisodicAlgo):
                     rate = (self.nb_steps - steps) / progress.seconds()
                     progress.show(self.epoch + 1, self._facts(rate))
         finally:
-            self.logger.flush()
+            if "logger" in self.__dict__:  # otherwise there is nothing to write
+                self.logger.flush()
 
     def _facts(self, steps_per_second: float) -> dict[str, str]:
         """What the console shows."""

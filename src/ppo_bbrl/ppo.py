@@ -8,7 +8,7 @@ from typing import Any
 
 import bbrl.agents
 import torch
-from omegaconf import DictConfig
+from omegaconf import DictConfig, OmegaConf
 from torch import Tensor, nn
 
 from ppo_bbrl.agents import (
@@ -79,6 +79,8 @@ class PPOClip(EpisodicAlgo):
     ) -> None:
         super().__init__(cfg, autoreset=True, env_wrappers=env_wrappers)
         self._learn: Callable[..., UpdateReport] | None = None
+        # The loop reads plain attributes: looking up a key of OmegaConf takes ten times as long.
+        self._settings: Any = OmegaConf.to_object(self.cfg.algorithm)
         try:
             self._choose_compute()
             self._make_agents(train_policy, critic_agent)
@@ -138,6 +140,9 @@ class PPOClip(EpisodicAlgo):
 
     def iter_partial_episodes(self, episode_steps: int | None = None) -> Iterator[Workspace]:
         """As in `EpisodicAlgo`, with the threads of the configuration while the loop runs."""
+        settings = OmegaConf.to_object(self.cfg.algorithm)
+        if settings != self._settings:  # changed between two runs
+            self._settings, self._learn = settings, None
         with threads(self.cfg.compute.threads):
             yield from super().iter_partial_episodes(episode_steps)
 
@@ -149,7 +154,7 @@ class PPOClip(EpisodicAlgo):
 
     def record(self, workspace: Workspace) -> Rollout:
         """Complete a collected workspace with what learning needs, and take it out."""
-        settings = self.cfg.algorithm
+        settings = self._settings
         return record(
             workspace,
             self.train_policy,
@@ -161,7 +166,7 @@ class PPOClip(EpisodicAlgo):
     def update(self, rollout: Rollout) -> UpdateReport:
         """Improve policy and critic on a rollout, after copying the weights that acted."""
         self._keep_old_weights()
-        settings = self.cfg.algorithm
+        settings = self._settings
         remaining = 1 - self.epoch / settings.max_epochs
         rate = self._initial_rate * SCHEDULES[settings.learning_rate_schedule](remaining)
         for optimizer in (self.policy_optimizer, self.critic_optimizer):
@@ -194,7 +199,7 @@ class PPOClip(EpisodicAlgo):
 
     def _choose_update(self, rollout: Rollout) -> Callable[..., UpdateReport]:
         """`update`, compiled if the configuration says so and the agents can be compiled."""
-        settings, chosen = self.cfg.algorithm, self.cfg.compute
+        settings, chosen = self._settings, self.cfg.compute
         learners = {
             "policy": self.train_policy,
             "critic": self.critic_agent,
