@@ -1,5 +1,6 @@
 """The command line: what a user types, and what comes back."""
 
+import gc
 import subprocess
 import sys
 from pathlib import Path
@@ -231,3 +232,26 @@ def test_a_video_that_cannot_be_made_costs_no_result(monkeypatch, capsys):
     assert status == 0
     assert "none: no graphics library" in out
     assert "TensorBoard" in out
+
+
+def test_training_starts_without_what_only_its_end_needs():
+    """Start-up counts: what draws, reads tables or writes events comes after the first step."""
+    code = (
+        "import sys\n"
+        "from ppo_bbrl.cli import main\n"
+        "from ppo_bbrl.envs import EnvAgent\n"
+        "late = {'matplotlib', 'pandas', 'scipy', 'IPython', 'tensorboard', 'hydra', 'moviepy'}\n"
+        "def step(*_): print('early:', *sorted(late & set(sys.modules))); raise KeyboardInterrupt\n"
+        "EnvAgent._step = step\n"
+        "main()"
+    )
+    words = ["train", str(CONFIGS / "cartpole.yaml"), "base_dir=run"]
+    done = subprocess.run(
+        [sys.executable, "-c", code, *words], capture_output=True, text=True, check=False
+    )
+    assert "early:\n" in done.stdout, done.stderr + done.stdout
+
+
+def test_starting_leaves_the_garbage_collector_as_it_was(trained):
+    assert trained
+    assert gc.isenabled()
