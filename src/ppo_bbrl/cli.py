@@ -40,7 +40,7 @@ Run = Annotated[
 def _print_keys(wanted: bool) -> None:
     if not wanted:
         return
-    from ppo_bbrl.schema import describe_keys  # noqa: PLC0415
+    from ppo_bbrl.schema import describe_keys
 
     typer.echo(describe_keys())
     raise typer.Exit
@@ -74,8 +74,8 @@ def train(
     # A polite kill (SIGTERM) keeps what an interrupt keeps.
     signal.signal(signal.SIGTERM, signal.default_int_handler)
     with _quick_start():
-        from ppo_bbrl.config import load_config  # noqa: PLC0415
-        from ppo_bbrl.ppo import PPOClip, run  # noqa: PLC0415
+        from ppo_bbrl.config import load_config
+        from ppo_bbrl.ppo import PPOClip, run
 
         algo = PPOClip(load_config(config, overrides or ()))
     start = time.monotonic()
@@ -99,10 +99,10 @@ def evaluate_run(
     """Evaluate the best policy of a run on fresh episodes."""
     with _quick_start():
         saved, policy = _load_best(run)
-    from ppo_bbrl.envs import EnvAgent  # noqa: PLC0415
-    from ppo_bbrl.evaluation import evaluate  # noqa: PLC0415
-    from ppo_bbrl.seeding import Seeds  # noqa: PLC0415
-    from ppo_bbrl.vector_envs import longest_episode  # noqa: PLC0415
+    from ppo_bbrl.envs import EnvAgent
+    from ppo_bbrl.evaluation import evaluate
+    from ppo_bbrl.seeding import Seeds
+    from ppo_bbrl.vector_envs import longest_episode
 
     gym_env = saved.cfg.gym_env
     env = EnvAgent(
@@ -136,9 +136,9 @@ def replay(
     """Write a video of the best policy of a run, or show it in a window."""
     with _quick_start():
         saved, policy = _load_best(run)
-    from ppo_bbrl.replay import record_video, watch  # noqa: PLC0415
-    from ppo_bbrl.seeding import Seeds  # noqa: PLC0415
-    from ppo_bbrl.vector_envs import longest_episode  # noqa: PLC0415
+    from ppo_bbrl.replay import record_video, watch
+    from ppo_bbrl.seeding import Seeds
+    from ppo_bbrl.vector_envs import longest_episode
 
     gym_env = saved.cfg.gym_env
     seeds, limit = Seeds(seed).sequence("replay"), longest_episode(saved.cfg)
@@ -180,7 +180,7 @@ def plot(
     ] = None,
 ) -> None:
     """Draw learning curves of runs in one picture; seeds are grouped, with an interval."""
-    from ppo_bbrl.plots import learning_curve, save_figure  # noqa: PLC0415
+    from ppo_bbrl.plots import learning_curve, save_figure
 
     path = out or Path(os.path.commonpath(runs)) / "curve.png"
     save_figure(learning_curve(runs, metric=metric, by=by), path)
@@ -201,9 +201,9 @@ def profile(
 ) -> None:
     """Show where the time of a run goes, by training for a few seconds. Leaves no files."""
     with _quick_start():
-        from ppo_bbrl.config import load_config  # noqa: PLC0415
-        from ppo_bbrl.ppo import PPOClip  # noqa: PLC0415
-        from ppo_bbrl.profiling import profile as take_profile  # noqa: PLC0415
+        from ppo_bbrl.config import load_config
+        from ppo_bbrl.ppo import PPOClip
+        from ppo_bbrl.profiling import profile as take_profile
 
         quiet = ["save_best=false", "logger.log_dir=null", "logger.verbose=false"]
         algo = PPOClip(load_config(config, [*(overrides or ()), *quiet]))
@@ -229,7 +229,7 @@ def main() -> None:
 
     With the environment variable PPO_BBRL_TRACEBACK set, an unexpected error shows its traceback.
     """
-    from ppo_bbrl.errors import UserError  # noqa: PLC0415
+    from ppo_bbrl.errors import UserError
 
     try:
         status = app(standalone_mode=False)
@@ -267,7 +267,7 @@ def _quick_start() -> Iterator[None]:
     collects = gc.isenabled()
     gc.disable()
     try:
-        import torch  # noqa: PLC0415
+        import torch
 
         # At the sizes of classic control a second thread costs more than it brings.
         torch.set_num_threads(1)
@@ -279,17 +279,17 @@ def _quick_start() -> Iterator[None]:
 
 
 def _load_best(run: Path) -> "tuple[SavedPolicy, KWAgentWrapper]":
-    from ppo_bbrl.checkpoint import load_policy  # noqa: PLC0415
-    from ppo_bbrl.ppo import restore_policy  # noqa: PLC0415
-    from ppo_bbrl.runs import open_folder  # noqa: PLC0415
+    from ppo_bbrl.checkpoint import load_policy
+    from ppo_bbrl.ppo import restore_policy
+    from ppo_bbrl.runs import open_folder
 
     saved = load_policy(open_folder(run).best)
     return saved, restore_policy(saved)
 
 
 def _summarise(algo: "PPOClip", seconds: float) -> None:
-    from ppo_bbrl.notebook import tensorboard_command  # noqa: PLC0415
-    from ppo_bbrl.runs import outputs_dir  # noqa: PLC0415
+    from ppo_bbrl.notebook import tensorboard_command
+    from ppo_bbrl.runs import outputs_dir
 
     if algo.best_policy is None:
         algo.evaluate(force=True)
@@ -321,7 +321,7 @@ def _keep(algo: "PPOClip") -> None:
 
 
 def _curve(algo: "PPOClip") -> Path:
-    from ppo_bbrl.plots import learning_curve, save_figure  # noqa: PLC0415
+    from ppo_bbrl.plots import learning_curve, save_figure
 
     save_figure(learning_curve([algo.base_dir]), algo.folder.curve)
     return algo.folder.curve

@@ -21,7 +21,7 @@ class Progress:
 
     def __init__(self, total: int) -> None:
         self.total = total
-        self._display = _choose_display(total)
+        self._display = _choose_display()
         self._start = self._last = time.monotonic()
 
     def rollouts(self) -> Iterator[int]:
@@ -59,9 +59,9 @@ class _Display(Protocol):
     def close(self) -> None: ...
 
 
-def _choose_display(total: int) -> _Display:
+def _choose_display() -> _Display:
     if sys.stderr.isatty() and sys.stdout.isatty():
-        return _Bar(total)
+        return _Bar()
     if in_notebook():
         return _NotebookLine()
     return _Lines()
@@ -80,17 +80,20 @@ class _Lines:
 class _Bar:
     pause = 0.2
 
-    def __init__(self, total: int) -> None:
-        layout = "{percentage:3.0f} %|{bar:20}| {desc}"
-        self._tqdm: tqdm[int] = tqdm(total=total, bar_format=layout, dynamic_ncols=True)
+    def __init__(self) -> None:
+        self._tqdm: tqdm[int] | None = None
 
     def show(self, done: int, total: int, told: str) -> None:
+        if self._tqdm is None:  # not earlier: what is printed first would stand in its line
+            layout = "{percentage:3.0f} %|{bar:20}| {desc}"
+            self._tqdm = tqdm(total=total, bar_format=layout, dynamic_ncols=True)
         self._tqdm.set_description_str(told, refresh=False)
         self._tqdm.n = done
         self._tqdm.refresh()
 
     def close(self) -> None:
-        self._tqdm.close()
+        if self._tqdm is not None:
+            self._tqdm.close()
 
 
 class _NotebookLine:
