@@ -1,8 +1,11 @@
 """The command line: what a user types, and what comes back."""
 
 import gc
+import os
+import signal
 import subprocess
 import sys
+from contextlib import suppress
 from pathlib import Path
 
 import pytest
@@ -255,3 +258,21 @@ def test_training_starts_without_what_only_its_end_needs():
 def test_starting_leaves_the_garbage_collector_as_it_was(trained):
     assert trained
     assert gc.isenabled()
+
+
+def test_an_interrupt_that_a_library_swallows_comes_again(monkeypatch, capsys):
+    """Otherwise the run would go on as if nobody had pressed Ctrl-C."""
+
+    def deaf(_):
+        with suppress(KeyboardInterrupt):
+            os.kill(os.getpid(), signal.SIGINT)
+            signal.pause()
+        signal.pause()
+
+    monkeypatch.setattr("ppo_bbrl.ppo.run", deaf)
+    before = signal.getsignal(signal.SIGINT)
+    status, out, _ = call(monkeypatch, capsys, "train", CONFIGS / "cartpole.yaml", *SHORT)
+    assert status == 130
+    assert "Interrupted after 0 steps" in out
+    assert signal.getsignal(signal.SIGINT) is before
+    assert signal.getitimer(signal.ITIMER_REAL) == (0.0, 0.0)

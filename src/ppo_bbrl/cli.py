@@ -71,23 +71,54 @@ def train(
     and, with save_best=true, the best policy.
     """
     del keys
-    # A polite kill (SIGTERM) keeps what an interrupt keeps.
-    signal.signal(signal.SIGTERM, signal.default_int_handler)
-    with _quick_start():
-        from ppo_bbrl.config import load_config
-        from ppo_bbrl.ppo import PPOClip, run
+    with _insistent_interrupts() as calm:
+        with _quick_start():
+            from ppo_bbrl.config import load_config
+            from ppo_bbrl.ppo import PPOClip, run
 
-        algo = PPOClip(load_config(config, overrides or ()))
-    start = time.monotonic()
+            algo = PPOClip(load_config(config, overrides or ()))
+        start = time.monotonic()
+        try:
+            run(algo)
+            seconds = time.monotonic() - start
+            _summarise(algo, seconds)
+        except KeyboardInterrupt:
+            calm()
+            _keep(algo)
+            raise
+        finally:
+            calm()
+            algo.close()
+
+
+@contextmanager
+def _insistent_interrupts() -> Iterator[Callable[[], None]]:
+    """Let Ctrl-C, and a polite kill (SIGTERM) likewise, interrupt again every second until heard.
+
+    Some libraries swallow an interrupt that meets them while they are being imported.
+
+    Yields:
+        What ends the insisting, for who has heard.
+    """
+    alarm = getattr(signal, "SIGALRM", None)  # not on Windows
+
+    def calm() -> None:
+        if alarm is not None:
+            signal.setitimer(signal.ITIMER_REAL, 0)
+
+    def interrupt(*_: object) -> None:
+        if alarm is not None:
+            signal.setitimer(signal.ITIMER_REAL, 1.0)
+        raise KeyboardInterrupt
+
+    wanted = [number for number in (signal.SIGINT, signal.SIGTERM, alarm) if number is not None]
+    before = [(number, signal.signal(number, interrupt)) for number in wanted]
     try:
-        run(algo)
-        seconds = time.monotonic() - start
-        _summarise(algo, seconds)
-    except KeyboardInterrupt:
-        _keep(algo)
-        raise
+        yield calm
     finally:
-        algo.close()
+        calm()
+        for number, handler in before:
+            signal.signal(number, handler)
 
 
 @app.command("eval", epilog="Example:  ppo-bbrl eval outputs/CartPole-v1/… --episodes 100")
