@@ -23,7 +23,6 @@ from ppo_bbrl.spaces import (
     action_converter,
     check_supported,
     encoder,
-    event_dims,
     is_image,
     observation_template,
     size,
@@ -61,7 +60,6 @@ def test_observations(space, length, shape, dtype, n_features):
     template = observation_template(space, 2)
     assert template.shape == shape
     assert template.dtype == dtype
-    assert event_dims(space) == len(shape) - 1
     network, n = encoder(space)
     assert n == n_features
     for leading in [(2,), (7, 2), ()]:

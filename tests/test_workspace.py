@@ -14,7 +14,7 @@ from torch import nn
 from ppo_bbrl.agents import Agent, DiscretePolicy, VAgent
 from ppo_bbrl.envs import EnvAgent
 from ppo_bbrl.rollout import collect, record
-from ppo_bbrl.workspace import VARIABLES, TemporalTensor, Workspace, full, one_row
+from ppo_bbrl.workspace import VARIABLES, TemporalTensor, Workspace, one_row
 
 
 def rows(n, *shape, start=0.0):
@@ -41,7 +41,7 @@ def test_what_was_written_is_read():
     assert torch.equal(workspace.get("x", 2), expected[2])
     assert torch.equal(workspace.get_full("x"), expected)
     assert torch.equal(workspace["x"], expected)
-    assert torch.equal(full(workspace, "x"), expected)
+    assert torch.equal(workspace["x"], expected)
     x, done = workspace["x", "env/done"]
     assert torch.equal(x, expected)
     assert done.dtype == torch.bool

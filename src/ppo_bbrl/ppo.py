@@ -221,7 +221,12 @@ class PPOClip(EpisodicAlgo):
                 print(f"The update is not compiled: {error}.")
                 chosen.compile = "never"
         try:
-            flat = FlatWeights(*list(learners.values())[:4])
+            flat = FlatWeights(
+                self.train_policy,
+                self.critic_agent,
+                self.policy_optimizer,
+                self.critic_optimizer,
+            )
         except NotFlatError:
             return partial(update, **learners)
         return partial(update, **learners, flat=flat)

@@ -67,14 +67,6 @@ def size(space: Space[Any]) -> int | tuple[int, ...]:
     return space.shape[0] if len(space.shape) == 1 else tuple(space.shape)
 
 
-def event_dims(state_dim: int | tuple[int, ...] | Space[Any]) -> int:
-    """How many trailing dimensions of a batch belong to one observation."""
-    if isinstance(state_dim, int):
-        return 1
-    shape = state_dim if isinstance(state_dim, tuple) else state_dim.shape
-    return len(shape or ())
-
-
 def encoder(state_dim: int | tuple[int, ...] | Space[Any]) -> tuple[nn.Module, int]:
     """The module that makes features of observations, and the number of features.
 

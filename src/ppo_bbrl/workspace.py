@@ -9,7 +9,7 @@ never changes afterwards: reads are copies. Only `view` shows the storage itself
 """
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from typing import Any, cast
+from typing import Any
 
 import bbrl.workspace
 import torch
@@ -160,8 +160,3 @@ def _with(variables: dict[str, TemporalTensor]) -> Workspace:
     workspace = Workspace()
     workspace.variables = variables
     return workspace
-
-
-def full(workspace: Workspace, name: str) -> Tensor:
-    """`workspace[name]`, typed."""
-    return cast("Tensor", workspace[name])
