@@ -29,7 +29,7 @@ from ppo_bbrl import PPOClip, load_config, run
 CONFIG = Path(__file__).parents[1] / "configs" / "cartpole.yaml"
 RESULTS = Path(__file__).parent / "results" / "async_envs.json"
 MILLISECONDS = 2.0
-ROLLOUTS = 4  # per round
+ROLLOUTS = 12  # per round
 LENGTH = 50  # of an episode
 
 _NUMBERS = np.linspace(-1, 1, 64, dtype=np.float32)

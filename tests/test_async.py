@@ -15,7 +15,8 @@ import pytest
 from gymnasium.vector import SyncVectorEnv
 from probe_envs import Chance, LoggedBox
 
-from ppo_bbrl.workers import WorkerVectorEnv, choose_workers, close_workers
+from ppo_bbrl.compute import core_numbers
+from ppo_bbrl.workers import WorkerVectorEnv, choose_cores, choose_workers, close_workers
 
 TIMEOUT = 60  # seconds until a process counts as one that stays
 
@@ -84,6 +85,24 @@ ENDLESS = "algorithm.max_epochs=1000000000"
 )
 def test_as_many_processes_as_cores(n_envs, cores, expected):
     assert choose_workers(n_envs, cores) == expected
+
+
+def test_a_process_keeps_to_a_core_only_if_there_is_one_for_each():
+    """Kept to a core of a larger machine it would wait for other programs beside idle cores."""
+    assert choose_cores(2, [4, 6]) == [4, 6]
+    assert choose_cores(2, [0, 1, 2]) == [None, None]
+    assert choose_cores(4, [0, 1, 2]) == [None] * 4
+    assert choose_cores(4, []) == [None] * 4
+
+
+@pytest.mark.skipif(not core_numbers(), reason="this system does not say which core runs what")
+def test_processes_stay_on_the_cores_that_are_given():
+    ours = core_numbers()
+    groups = WorkerVectorEnv([Chance] * len(ours), len(ours), ours)
+    cores = [os.sched_getaffinity(process.pid) for process in groups.processes]
+    groups.close()
+    assert cores == [{core} for core in ours]
+    assert core_numbers() == ours
 
 
 @pytest.mark.parametrize("n_workers", [1, 2, 3, 6])

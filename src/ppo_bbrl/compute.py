@@ -29,9 +29,14 @@ def choose_threads(*, batch_size: int, width: int, cores: int) -> int:
     return max(1, min(cores, batch_size * width * width // _WORK_PER_THREAD))
 
 
+def core_numbers() -> list[int]:
+    """The cores that this process may use; empty where the system does not say."""
+    return sorted(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else []
+
+
 def available_cores() -> int:
-    """The cores that this process may use."""
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    """How many cores this process may use."""
+    return len(core_numbers()) or os.cpu_count() or 1
 
 
 @contextmanager

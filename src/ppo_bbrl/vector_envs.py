@@ -12,7 +12,7 @@ from gymnasium.vector import AutoresetMode, SyncVectorEnv, VectorEnv
 from omegaconf import DictConfig
 
 from ppo_bbrl import envpool_envs
-from ppo_bbrl.compute import available_cores
+from ppo_bbrl.compute import available_cores, core_numbers
 from ppo_bbrl.config import ConfigError
 from ppo_bbrl.workers import WorkerVectorEnv, choose_workers
 
@@ -173,7 +173,8 @@ def make_vector_env(
     try:
         if vectorization != "async":
             return SyncVectorEnv([make_one] * n_envs, copy=False)
-        return WorkerVectorEnv([make_one] * n_envs, choose_workers(n_envs, available_cores()))
+        n_workers = choose_workers(n_envs, available_cores())
+        return WorkerVectorEnv([make_one] * n_envs, n_workers, core_numbers())
     except Exception as error:
         raise _cannot_be_made(env_name, env_args, error) from error
 

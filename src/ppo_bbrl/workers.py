@@ -1,5 +1,6 @@
 """Environments in processes: as many processes as cores, all gone when the run ends."""
 
+import os
 import time
 from collections.abc import Callable, Sequence
 from contextlib import suppress
@@ -22,6 +23,15 @@ def choose_workers(n_envs: int, cores: int) -> int:
     return next(n for n in range(min(cores, n_envs), n_envs + 1) if n_envs % n == 0)
 
 
+def choose_cores(n_workers: int, cores: Sequence[int]) -> list[int | None]:
+    """Which core each process keeps to: one each if there are as many cores, else None, any.
+
+    All of them wake at once, many times a second. Left to itself the system often lets two of
+    them share a core for a while, with another one idle: a fifth of the time was lost so.
+    """
+    return list(cores) if n_workers == len(cores) else [None] * n_workers
+
+
 class WorkerVectorEnv(AsyncVectorEnv):  # what it is generic in depends on the version
     """Gymnasium's `AsyncVectorEnv` with several environments in each process, one after the other.
 
@@ -31,17 +41,23 @@ class WorkerVectorEnv(AsyncVectorEnv):  # what it is generic in depends on the v
     Args:
         env_fns: make the environments.
         n_workers: divides their number.
+        cores: those that the processes may run on; empty: as the system decides.
     """
 
-    def __init__(self, env_fns: Sequence[MakeEnv], n_workers: int) -> None:
+    def __init__(
+        self, env_fns: Sequence[MakeEnv], n_workers: int, cores: Sequence[int] = ()
+    ) -> None:
         size = len(env_fns) // n_workers
         self._groups = (n_workers, size)
         # Autoreset happens in the groups.
         super().__init__(
-            [partial(_Group, env_fns[i : i + size]) for i in range(0, len(env_fns), size)],
+            [partial(_Group, group) for group in self._group(env_fns)],
             copy=False,
             autoreset_mode=AutoresetMode.DISABLED,
         )
+        for process, core in zip(self.processes, choose_cores(n_workers, cores), strict=True):
+            if core is not None and process.pid is not None:
+                os.sched_setaffinity(process.pid, {core})
         one = env_fns[0]()
         self.single_observation_space = one.observation_space
         self.single_action_space = one.action_space
