@@ -15,6 +15,7 @@ from omegaconf import OmegaConf
 
 from ppo_bbrl.errors import UserError
 from ppo_bbrl.metrics import METRICS
+from ppo_bbrl.plots.figures import COLOURS
 from ppo_bbrl.runs import open_folder
 
 # matplotlib and pandas are imported where they are used: with them the start takes twice as long.
@@ -28,8 +29,6 @@ Floats = NDArray[np.float64]
 EVALUATION = "reward/mean"
 TRAINING = "episode/return"
 _LABELS = {EVALUATION: "Return of evaluation episodes", TRAINING: "Return of training episodes"}
-# Okabe and Ito's colours, which stay apart for colour-blind readers.
-_COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000")
 _LINES = ("-", "--", ":")
 _SEED = "algorithm.seed"
 _MOST_LINES = 6  # of a legend that has room inside the picture
@@ -116,8 +115,8 @@ def learning_curve(
         _draw_run(axes, found[0], metric)
     else:
         for index, (name, group) in enumerate(groups.items()):
-            colour = _COLOURS[index % len(_COLOURS)]
-            line = _LINES[index // len(_COLOURS) % len(_LINES)]
+            colour = COLOURS[index % len(COLOURS)]
+            line = _LINES[index // len(COLOURS) % len(_LINES)]
             _draw_group(axes, name, group, metric, colour=colour, line=line)
     tasks = sorted({run.config.get("gym_env.env_name", "") for run in found} - {""})
     axes.set_title(", ".join(tasks))
@@ -138,15 +137,6 @@ def learning_curve(
             figure.set_figheight(4.2 + 0.1 * lines)
             figure.legend(loc="outside lower center", ncols=2, frameon=False, **style)
     return figure
-
-
-def save_figure(figure: Figure, path: Path) -> None:
-    """Writes a figure as PNG, whole or not at all."""
-    path = Path(path)
-    path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = path.with_name(path.name + ".tmp")
-    figure.savefig(temporary, format="png")
-    temporary.replace(path)
 
 
 def _read_run(folder: Path) -> _Run:
@@ -231,10 +221,10 @@ def _draw_run(axes: Axes, run: _Run, metric: str) -> None:
             episodes = "training episodes, mean"
             axes.plot(*training, color="0.55", linewidth=0.8, alpha=0.6, label=episodes)
         if np.array_equal(low.steps, steps) and np.array_equal(high.steps, steps):
-            area = axes.fill_between(steps, low.values, high.values, color=_COLOURS[0], alpha=0.2)
+            area = axes.fill_between(steps, low.values, high.values, color=COLOURS[0], alpha=0.2)
             area.set(linewidth=0, label="evaluation episodes, min to max")
     marker = "o" if len(steps) <= 40 else None
-    (line,) = axes.plot(steps, values, color=_COLOURS[0], marker=marker, ms=3.5, label=label)
+    (line,) = axes.plot(steps, values, color=COLOURS[0], marker=marker, ms=3.5, label=label)
     line.set_linewidth(1.8 if len(steps) <= 200 else 1.0)
 
 
