@@ -628,3 +628,74 @@ learning_curve([ppo_clip.base_dir])
 
 # %%
 ppo_clip.visualize_best()
+
+# %% [markdown]
+# ## What have you understood?
+#
+# Decide first, then open the answer.
+
+# %% [markdown]
+# **Question 1.** An action had the probability 0.4 when the data were collected, and now has 0.6.
+# Its advantage is $-1$, and $\epsilon = 0.2$. What does this transition add to the objective, before
+# the mean?
+#
+# - (a) $-1$
+# - (b) $-1.2$
+# - (c) $-1.5$
+# - (d) $0$
+#
+# <details><summary>Answer</summary>
+#
+# **(c)** The ratio is $1.5$. The two products are $-1.5$ and, clipped, $-1.2$, and the objective
+# takes the smaller one. A bad action has become more probable: this is the wrong direction, which
+# is never clipped.
+#
+# </details>
+
+# %% [markdown]
+# **Question 2.** With $\epsilon = 0.2$, which of these transitions no longer moves the policy?
+#
+# - (a) $\hat{A} > 0$ and $r = 0.7$
+# - (b) $\hat{A} > 0$ and $r = 1.3$
+# - (c) $\hat{A} < 0$ and $r = 1.3$
+# - (d) $\hat{A} < 0$ and $r = 0.9$
+#
+# <details><summary>Answer</summary>
+#
+# **(b)** A good action that is already 1.3 times as probable: the clipped product is the smaller
+# one, and it does not depend on $\theta$. In (a) and (c) the policy went the wrong way and may go
+# back; in (d) it is still within the range.
+#
+# </details>
+
+# %% [markdown]
+# **Question 3.** We have just collected, and no step has been taken yet. Which gradient does
+# $L^{CLIP}$ have?
+#
+# - (a) none, because both policies are the same and all ratios are 1
+# - (b) the one of $\hat{\mathbb{E}}_t[\hat{A}_t \log \pi_\theta(a_t \mid s_t)]$, as in A2C
+# - (c) half of that one, because the two products are equal
+#
+# <details><summary>Answer</summary>
+#
+# **(b)** The ratio is 1, but its gradient is that of $\log \pi_\theta$, since
+# $\nabla r = r\, \nabla \log \pi_\theta$. The first step of PPO is a step of A2C; the ratio and the
+# clipping matter from the second one on.
+#
+# </details>
+
+# %% [markdown]
+# **Question 4.** Somebody draws minibatches with replacement, and makes up for it by three epochs
+# instead of one. About what share of the transitions is still never used?
+#
+# - (a) none
+# - (b) 5 %
+# - (c) 12 %
+# - (d) 37 %
+#
+# <details><summary>Answer</summary>
+#
+# **(b)** In each epoch a transition is missed with probability $1/e$, in all three with
+# $1/e^3 \approx 0.05$. In the same time others were used six times and more.
+#
+# </details>
