@@ -121,8 +121,10 @@ class Policy(Agent):
 
     #: noise for the rows of a rollout, `[T, B, …]`, while one is being collected
     noise: Tensor | None = None
+    _noise_array: Array | None = None  # the same
     #: `act` on arrays, while many small rows are to be decided one after the other
     _act_on_arrays: ArrayActor | None = None
+    _action_row: Tensor  # of the shape and type of the actions that it decides
 
     def __init_subclass__(cls, **kwargs: Any) -> None:
         super().__init_subclass__(**kwargs)
@@ -182,9 +184,12 @@ class Policy(Agent):
             and not (predict_proba or compute_entropy)
             and type(workspace) is Workspace
         ):
-            observed = workspace.row_array("env/env_obs", t)
-            array = self._noise_of_row(t, len(observed)).numpy() if stochastic else None
-            workspace.put("action", t, act_on_arrays(observed, array), self._action_row(observed))
+            # Not one operation of torch: after those of an environment each takes some 5 µs.
+            observed, array = workspace.row_array("env/env_obs", t), None
+            if stochastic:
+                noises = self._noise_array
+                array = self.draw_noise(len(observed)).numpy() if noises is None else noises[t]
+            workspace.put("action", t, act_on_arrays(observed, array), self._action_row)
             return
         observation = self.get(("env/env_obs", t))
         if not predict_proba:
@@ -208,10 +213,11 @@ class Policy(Agent):
     def noise_for(self, n_rows: int, n_envs: int) -> Iterator[None]:
         """Draw the noise of a whole rollout at once, for use inside the `with` block."""
         self.noise = self.draw_noise(n_rows, n_envs)
+        self._noise_array = self.noise.numpy()
         try:
             yield
         finally:
-            self.noise = None
+            self.noise = self._noise_array = None
 
     def _noise_of_row(self, t: int, n_envs: int) -> Tensor:
         return self.draw_noise(n_envs) if self.noise is None else self.noise[t]
@@ -221,6 +227,8 @@ class Policy(Agent):
         """Inside the `with` block `forward` acts in NumPy, where that is the faster way."""
         work = n_envs * max((parameter.numel() for parameter in self.parameters()), default=0)
         self._act_on_arrays = self._array_actor() if work <= _MOST_WORK_ON_ARRAYS else None
+        if self._act_on_arrays:
+            self._action_row = self._empty_actions(n_envs)
         try:
             yield
         finally:
@@ -230,8 +238,8 @@ class Policy(Agent):
         """`act` on arrays; None if this policy has none."""
         return None
 
-    def _action_row(self, observed: Array) -> Tensor:
-        """A tensor of the shape and type of the actions for these observations."""
+    def _empty_actions(self, n: int) -> Tensor:
+        """A tensor of the shape and type of n actions."""
         raise NotImplementedError
 
     def _array_network(self, *methods: str) -> Callable[[Array], Array] | None:
@@ -309,8 +317,8 @@ class DiscretePolicy(Policy):
 
         return act
 
-    def _action_row(self, observed: Array) -> Tensor:
-        return torch.empty(len(observed), dtype=torch.int64)
+    def _empty_actions(self, n: int) -> Tensor:
+        return torch.empty(n, dtype=torch.int64)
 
 
 class GaussianPolicy(Policy):
@@ -389,8 +397,8 @@ class GaussianPolicy(Policy):
 
         return act
 
-    def _action_row(self, observed: Array) -> Tensor:
-        return torch.empty(len(observed), *self.action_shape)
+    def _empty_actions(self, n: int) -> Tensor:
+        return torch.empty(n, *self.action_shape)
 
 
 def device_of(agent: nn.Module) -> torch.device:
