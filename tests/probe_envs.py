@@ -1,6 +1,6 @@
-"""Environments whose answers are known in advance, and that tell what was done to them.
+"""Environments that tell what was done to them, besides the package's probe environments.
 
-Importing this module registers them: `ConstantReward-v0` and so on.
+Importing this module registers both: `Logged-v0`, `ConstantReward-v0` and so on.
 """
 
 from dataclasses import dataclass, field
@@ -10,109 +10,7 @@ import gymnasium as gym
 import numpy as np
 from gymnasium.spaces import Box, Dict, Discrete, MultiDiscrete
 
-
-def box(*shape: int, low: float = -np.inf, high: float = np.inf) -> Box:
-    return Box(low, high, shape, np.float32)
-
-
-class Probe(gym.Env[Any, Any]):
-    """One step to an episode. Subclasses say what is seen and what it earns."""
-
-    observation_space: Any = box(1)
-    action_space: Any = Discrete(2)
-    length = 1
-
-    def reset(self, *, seed: int | None = None, options: Any = None) -> tuple[Any, dict[str, Any]]:
-        super().reset(seed=seed)
-        self.t = 0
-        self.seen = self.observe()
-        return self.seen, {}
-
-    def step(self, action: Any) -> tuple[Any, float, bool, bool, dict[str, Any]]:
-        self.t += 1
-        reward = self.reward(action)
-        self.seen = self.observe()
-        return self.seen, reward, self.t >= self.length, False, {}
-
-    def observe(self) -> Any:
-        return np.ones(1, np.float32)
-
-    def reward(self, action: Any) -> float:
-        return 1.0
-
-
-class ConstantReward(Probe):
-    """V = 1."""
-
-
-class RewardByObservation(Probe):
-    """The observation is -1 or 1, and so is the reward: V(o) = o."""
-
-    def observe(self) -> Any:
-        return np.array([self.np_random.choice([-1.0, 1.0])], np.float32)
-
-    def reward(self, action: Any) -> float:
-        return float(self.seen[0])
-
-
-class Discounting(Probe):
-    """Two steps, of which the second earns 1: V(0) = γ, V(1) = 1."""
-
-    length = 2
-
-    def observe(self) -> Any:
-        return np.array([float(self.t)], np.float32)
-
-    def reward(self, action: Any) -> float:
-        return float(self.t == self.length)
-
-
-class ActionDecides(Probe):
-    """Action 1 earns 1, action 0 earns -1: the policy takes action 1, V = 1."""
-
-    def reward(self, action: Any) -> float:
-        return 1.0 if action == 1 else -1.0
-
-
-class ActionAndObservationDecide(Probe):
-    """The observation is -1 or 1; its sign as an action (0 or 1) earns 1, the other -1: V = 1."""
-
-    def observe(self) -> Any:
-        return np.array([self.np_random.choice([-1.0, 1.0])], np.float32)
-
-    def reward(self, action: Any) -> float:
-        return 1.0 if action == (self.seen[0] > 0) else -1.0
-
-
-class ContinuousTarget(Probe):
-    """An action in [-2, 2] costs its squared distance to ½."""
-
-    action_space = box(1, low=-2.0, high=2.0)
-
-    def reward(self, action: Any) -> float:
-        return -float((np.asarray(action).reshape(()) - 0.5) ** 2)
-
-
-class TruncatedOnly(gym.Env[Any, Any]):
-    """Reward 1 at each of `length` steps; then the time is up, which is no terminal state.
-
-    So V = 1 / (1 - γ) everywhere.
-    """
-
-    observation_space = box(1)
-    action_space = Discrete(2)
-
-    def __init__(self, length: int = 8) -> None:
-        self.length = length
-
-    def reset(self, *, seed: int | None = None, options: Any = None) -> tuple[Any, dict[str, Any]]:
-        super().reset(seed=seed)
-        self.t = 0
-        return np.ones(1, np.float32), {}
-
-    def step(self, action: Any) -> tuple[Any, float, bool, bool, dict[str, Any]]:
-        self.t += 1
-        return np.ones(1, np.float32), 1.0, False, self.t >= self.length, {}
+from ppo_bbrl.exercises.probes import Probe, box, register_probes
 
 
 @dataclass
@@ -247,14 +145,8 @@ class DictObservation(Probe):
     observation_space = Dict({"near": box(1), "far": box(1)})
 
 
+register_probes()
 for env in (
-    ConstantReward,
-    RewardByObservation,
-    Discounting,
-    ActionDecides,
-    ActionAndObservationDecide,
-    ContinuousTarget,
-    TruncatedOnly,
     Logged,
     LoggedBox,
     Chance,
