@@ -12,15 +12,14 @@ import torch
 from torch import nn
 
 from ppo_bbrl.exercises import ExerciseError, check_policy_objective
-from ppo_bbrl.exercises.policy_objective import (
-    BATCHES,
+from ppo_bbrl.exercises.policy_objective_cases import BATCHES, Case
+from ppo_bbrl.exercises.policy_objective_mistakes import (
     CLIPS,
     RATIOS,
     REDUCTIONS,
     RIGHT,
     SIGNS,
     SURROGATES,
-    Case,
     formulas,
     value,
 )

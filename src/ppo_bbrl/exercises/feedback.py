@@ -1,15 +1,16 @@
-"""What the checks have in common: their error, and the careful call of a student's function."""
+"""What the checks have in common: their error and its words, the call of a student's function."""
 
 import random
 import textwrap
 import traceback
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from types import CodeType
 from typing import Any
 
 import numpy as np
 import torch
+from torch import Tensor
 
 STUB = "Not implemented yet"
 WIDTH = 96
@@ -90,3 +91,60 @@ def _where(function: Callable[..., Any], error: Exception) -> str:
     if not frames:
         return "The call itself failed, before the first line of the function."
     return f"It happens in line {frames[-1].lineno} of the cell: {frames[-1].line}"
+
+
+def not_right(name: str, wrong: str, look: str, *facts: str) -> ExerciseError:
+    """The error about one mistake of the function `name`.
+
+    Args:
+        name: of the student's function.
+        wrong: what is wrong, without a full stop.
+        look: where to look, without a full stop.
+        facts: lines between the two: what was seen, what was expected.
+    """
+    return all_not_right(name, [(wrong, look)], *facts)
+
+
+def all_not_right(name: str, mistakes: Sequence[tuple[str, str]], *facts: str) -> ExerciseError:
+    """The error about several mistakes at once, each as what is wrong and where to look."""
+    if len(mistakes) == 1:
+        ((wrong, look),) = mistakes
+        lines = [f"{name} is not right yet: {wrong}.", *facts, f"Where to look: {look}."]
+    else:
+        lines = [
+            f"{name} is not right yet. Probably {len(mistakes)} things are wrong:",
+            *(f"- {wrong}." for wrong, _ in mistakes),
+            *facts,
+            "Where to look:",
+            *(f"- {look}." for _, look in mistakes),
+        ]
+    return ExerciseError("\n".join(lines))
+
+
+def describe(thing: Any) -> str:
+    """What a student's function returned, in words: shapes of tensors, types of the rest."""
+    if isinstance(thing, Tensor):
+        return f"a tensor of shape {list(thing.shape)}" if thing.dim() else "a scalar tensor"
+    if thing is None:
+        return "None"
+    if isinstance(thing, tuple | list):
+        return f"{len(thing)} values: {', '.join(describe(item) for item in thing)}"
+    return f"a {type(thing).__name__}"
+
+
+def number(scalar: Tensor) -> str:
+    """A scalar tensor with four digits."""
+    return f"{scalar.item():.4g}"
+
+
+def numbers(tensor: Tensor) -> str:
+    """A tensor's entries with three decimals, in one row."""
+    return "[" + ", ".join(f"{entry:.3f}" for entry in tensor.flatten().tolist()) + "]"
+
+
+def same(one: Tensor, other: Tensor) -> bool:
+    """Whether two tensors hold the same numbers, whatever their shapes, up to rounding."""
+    if one.numel() != other.numel():
+        return False
+    one, other = one.detach().flatten().double(), other.detach().flatten().double()
+    return torch.allclose(one, other, rtol=1e-4, atol=1e-5)

@@ -1,0 +1,167 @@
+"""What the check of the clipped objective runs a student's function on.
+
+A few made-up transitions whose probabilities one can check by hand.
+"""
+
+from collections.abc import Callable, Sequence
+from typing import Any, NamedTuple
+
+import torch
+from torch import Tensor, nn
+from torch.distributions import Categorical
+
+from ppo_bbrl.agents import Policy
+from ppo_bbrl.config import load_config
+from ppo_bbrl.exercises.feedback import ExerciseError, call, not_right
+from ppo_bbrl.workspace import Workspace, one_row
+
+#: (policy, workspace, cfg) → (policy_loss, entropy, policy_advantage)
+PolicyObjective = Callable[[Any, Workspace, Any], tuple[Tensor, Tensor, Tensor]]
+
+NAME = "policy_objective"
+OLD = "old_policy/logprob_predict"
+
+ENTROPY_COEF = 0.01
+CLIP_RANGE_VF = 0.05  # the critic's, to notice who takes the wrong one
+
+
+class Transition(NamedTuple):
+    """One decision: the probabilities of the action that was taken, and its advantage."""
+
+    old: float
+    new: float
+    advantage: float
+
+
+# Ratios within the clip range and on both sides of it, each with both signs of the advantage.
+TRANSITIONS = (
+    Transition(0.5, 0.55, 0.5),
+    Transition(0.5, 0.45, -1.5),
+    Transition(0.4, 0.6, 2.5),
+    Transition(0.6, 0.3, 4.0),
+    Transition(0.4, 0.6, -3.0),
+    Transition(0.6, 0.3, -0.5),
+)
+#: the transitions and the clip range of each call; the mistakes give other values in at least one
+BATCHES = ((TRANSITIONS, 0.2), (TRANSITIONS, 0.4), (TRANSITIONS[:3], 0.2))
+
+
+class TablePolicy(Policy):
+    """A policy over two actions that looks its logits up: state s is the s-th unit vector."""
+
+    def __init__(self, probabilities: Tensor) -> None:
+        super().__init__("policy")
+        self.table = nn.Parameter(probabilities.log())
+        self.has_acted = False
+
+    def dist(self, obs: Tensor) -> Categorical:
+        """π(·|s)."""
+        return Categorical(logits=obs @ self.table)
+
+    def forward(self, t: int, **kwargs: Any) -> None:
+        """As every policy does, and remember whether an action was drawn."""
+        self.has_acted |= not kwargs.get("predict_proba", False)
+        super().forward(t, **kwargs)
+
+
+class Inputs(NamedTuple):
+    """The symbols of the formula, `[N]` each; new and old are log-probabilities."""
+
+    new: Tensor
+    old: Tensor
+    advantage: Tensor
+    entropy: Tensor
+    clip_range: float
+
+
+class Case:
+    """Some transitions as the student's function gets them, fresh for every call.
+
+    Old log-probabilities and advantages are leaves that require grad, so that one sees whether a
+    gradient arrives there.
+    """
+
+    def __init__(self, transitions: Sequence[Transition], clip_range: float) -> None:
+        self.transitions, self.clip_range = transitions, clip_range
+        n = len(transitions)
+        action = torch.arange(n) % 2
+        new = torch.tensor([transition.new for transition in transitions])
+        probabilities = torch.empty(n, 2)
+        probabilities[torch.arange(n), action] = new
+        probabilities[torch.arange(n), 1 - action] = 1 - new
+        self.policy = TablePolicy(probabilities).with_prefix("current_policy/")
+        self.old = torch.tensor([transition.old for transition in transitions]).log()
+        self.old.requires_grad_()
+        self.advantage = torch.tensor([transition.advantage for transition in transitions])
+        self.advantage.requires_grad_()
+        self.observation, self.action = torch.eye(n), action
+        self.workspace = one_row(
+            {
+                "env/env_obs": self.observation,
+                "action": action,
+                "advantage": self.advantage,
+                OLD: self.old,
+            }
+        )
+        self.cfg = load_config(
+            {
+                "gym_env": {"env_name": "CartPole-v1"},
+                "algorithm": {
+                    "clip_range": clip_range,
+                    "clip_range_vf": CLIP_RANGE_VF,
+                    "entropy_coef": ENTROPY_COEF,
+                },
+            }
+        )
+
+    def call(self, function: PolicyObjective) -> Any:
+        """What the student's function returns."""
+        try:
+            result = call(function, self.policy, self.workspace, self.cfg, hint=_hint)
+        except ExerciseError as error:
+            if self.policy.has_acted:
+                raise _resampled() from error
+            raise
+        if self.policy.has_acted:
+            raise _resampled()
+        return result
+
+    def log_prob_and_entropy(self) -> tuple[Tensor, Tensor]:
+        """What is right, `[N]` each; the log-probabilities carry the policy's gradient."""
+        return self.policy.log_prob_and_entropy(self.observation, self.action)
+
+    def inputs(self) -> Inputs:
+        """What formulas are made of."""
+        log_prob, entropy = self.log_prob_and_entropy()
+        return Inputs(
+            log_prob, self.old.detach(), self.advantage.detach(), entropy, self.clip_range
+        )
+
+
+def _hint(error: Exception) -> str:
+    text = str(error)
+    missing = text.partition(" in the workspace")[0] if isinstance(error, KeyError) else ""
+    if "logprob_predict" in missing:
+        return (
+            "run the policy on the workspace with t=0 and predict_proba=True; it then writes "
+            "`logprob_predict` under its own prefix, policy.prefix"
+        )
+    if "entropy" in missing:
+        return (
+            "run the policy with compute_entropy=True; it then writes `entropy` under its own "
+            "prefix, policy.prefix"
+        )
+    if "ConfigAttributeError" in type(error).__name__ or "ConfigKeyError" in type(error).__name__:
+        return "the clip range is cfg.algorithm.clip_range"
+    if isinstance(error, TypeError) and "positional argument" in text:
+        return "the function is called as policy_objective(policy, workspace, cfg)"
+    return ""
+
+
+def _resampled() -> ExerciseError:
+    return not_right(
+        NAME,
+        "the policy drew new actions, so that those of the workspace are lost",
+        "the ratio is about the actions that were taken: run the policy with predict_proba=True, "
+        "which asks for the probability of the action that is there",
+    )
