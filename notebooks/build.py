@@ -3,9 +3,12 @@
     python notebooks/build.py            writes what changed
     python notebooks/build.py --check    writes nothing; exits 1 and names what is out of date
 
+`course.py` makes a graded course from the same sources.
+
 A source is `source/NN_name.py`, a Python file whose cells start with `# %%`. Exercises are marked
 as nbgrader has it: the cell carries `nbgrader={"solution": true, "grade_id": ..., ...}`, and what
-the student shall write stands between `### BEGIN SOLUTION` and `### END SOLUTION`.
+the student shall write stands between `### BEGIN SOLUTION` and `### END SOLUTION`. In the student
+version, the answer is folded away below the check of the exercise.
 """
 
 import argparse
@@ -37,6 +40,8 @@ STUB = "assert False, 'Not implemented yet'"
 DELIMITER = re.compile(
     r"^\s*#*\s*(BEGIN|END) (SOLUTION|HIDDEN TESTS|MARK SCHEME)\s*$", re.IGNORECASE
 )
+
+ANSWER = "The answer, if you are stuck for long"
 
 # The same on every machine, whatever kernel the author used.
 NOTEBOOK_METADATA = {
@@ -97,13 +102,47 @@ def solution_version(source: NotebookNode) -> NotebookNode:
     notebook = copy.deepcopy(source)
     for cell in notebook.cells:
         cell.metadata.pop("nbgrader", None)
-        kept = [line for line in cell.source.split("\n") if not DELIMITER.match(line)]
-        cell.source = "\n".join(kept)
+        cell.source = without_delimiters(cell.source)
     return notebook
 
 
+def without_delimiters(source: str) -> str:
+    """A cell with its regions filled in."""
+    return "\n".join(line for line in source.split("\n") if not DELIMITER.match(line))
+
+
+def with_answers(notebook: NotebookNode, source: NotebookNode) -> NotebookNode:
+    """The student version with a folded answer after each check.
+
+    Args:
+        notebook: the student version.
+        source: the notebook with its solutions, cell by cell the same.
+    """
+    cells: list[NotebookNode] = []
+    answers: list[str] = []
+    for cell, original in zip(notebook.cells, source.cells, strict=True):
+        cells.append(cell)
+        marks = original.metadata.get("nbgrader", {})
+        if cell.cell_type == "code" and marks.get("solution"):
+            answers.append(without_delimiters(original.source).strip("\n"))
+        elif marks.get("grade") and answers:
+            cells.append(answer_cell("\n\n\n".join(answers), of=cell))
+            answers = []
+    notebook.cells = cells
+    return notebook
+
+
+def answer_cell(code: str, *, of: NotebookNode) -> NotebookNode:
+    """Markdown that shows code when it is opened; its id follows from the check's."""
+    # Without the blank lines the fence would be read as HTML.
+    text = f"<details><summary>{ANSWER}</summary>\n\n```python\n{code}\n```\n\n</details>"
+    cell: NotebookNode = nbformat.v4.new_markdown_cell(text)  # type: ignore[no-untyped-call]
+    cell.id = hashlib.sha256(f"answer\n{of.id}".encode()).hexdigest()[:16]
+    return cell
+
+
 def student_version(source: NotebookNode, *, name: str) -> NotebookNode:
-    """The notebook to be filled in, by the steps of `nbgrader generate_assignment`.
+    """The notebook to be filled in, by the steps of `nbgrader generate_assignment`, with answers.
 
     Left out are those that need a course's database or header files; a course runs nbgrader itself.
     """
@@ -125,7 +164,7 @@ def student_version(source: NotebookNode, *, name: str) -> NotebookNode:
         except Exception as error:  # RuntimeError, ValueError or a step's own
             reason = error.__context__ or error  # the general one hides the particular one
             raise BuildError(f"{name}: {reason}") from error
-    return notebook
+    return with_answers(notebook, source)
 
 
 def render(notebook: NotebookNode) -> str:

@@ -83,6 +83,10 @@ def code(path: Path) -> str:
     return "\n".join(cell.source for cell in cells if cell.cell_type == "code")
 
 
+def read(root: Path, version: str) -> list[nbformat.NotebookNode]:
+    return nbformat.read(generated(root, version), as_version=4).cells
+
+
 def run(build: ModuleType, root: Path, *options: str) -> int:
     return build.main(["--root", str(root), *options])
 
@@ -111,13 +115,36 @@ def test_cell_ids_are_unique_and_survive_an_inserted_cell(build, root):
 
 def test_a_stub_replaces_the_solution_and_nothing_of_it_leaks(build, root):
     run(build, root)
+    assert "secret" not in code(generated(root, "student"))
     text = generated(root, "student").read_text(encoding="utf-8")
-    assert "secret" not in text
     assert "SOLUTION" not in text
     assert "169" not in text  # nor do hidden tests
     assert (
         "    if x > 0:\n        assert False, 'Not implemented yet'\n    return math.inf"
     ) in code(generated(root, "student"))
+
+
+def test_the_answer_is_folded_away_below_the_check_and_is_the_solution(build, root):
+    run(build, root)
+    cells = nbformat.read(generated(root, "student"), as_version=4).cells
+    (answer,) = [index for index, cell in enumerate(cells) if "<details>" in cell.source]
+    assert cells[answer].cell_type == "markdown"
+    assert "assert square(2)" in cells[answer - 1].source
+    head, _, rest = cells[answer].source.partition("\n\n```python\n")
+    assert head == "<details><summary>The answer, if you are stuck for long</summary>"
+    answered, _, tail = rest.partition("\n```\n\n")
+    assert tail == "</details>"
+    # The same text as the cell of the solution version.
+    assert answered in [cell.source for cell in read(root, "solution")]
+    assert "<details>" not in generated(root, "solution").read_text(encoding="utf-8")
+
+
+def test_tags_survive(build, root):
+    write_source(root, EXERCISE.replace("# %%\nsquare(3)", '# %% tags=["definitions"]\nsquare(3)'))
+    run(build, root)
+    for version in ("student", "solution"):
+        tags = [cell.metadata.get("tags") for cell in read(root, version)]
+        assert tags.count(["definitions"]) == 2
 
 
 def test_the_solution_version_is_filled_in_without_marks(build, root):
