@@ -21,6 +21,7 @@ from ppo_bbrl.agents import DiscretePolicy, GaussianPolicy, VAgent
 from ppo_bbrl.config import ConfigError
 from ppo_bbrl.spaces import (
     action_converter,
+    as_observation,
     check_supported,
     encoder,
     is_image,
@@ -97,10 +98,51 @@ def test_images_are_scaled_and_other_arrays_are_not():
         assert encoder(space)[0](row).unique().tolist() == [expected]
 
 
-@pytest.mark.parametrize("wrong", [None, "4", 4.0, [4], MultiDiscrete([2, 3])])
+@pytest.mark.parametrize("wrong", [None, "4", 4.0, [4], Text(3)])
 def test_an_agent_needs_a_number_a_shape_or_a_space(wrong):
     with pytest.raises(ValueError, match="must be a number, a shape, a Box or a Discrete"):
         encoder(wrong)
+
+
+def test_several_discrete_observations_become_one_hot_codes_side_by_side():
+    """Codes that overlap would let one value look like another."""
+    space = MultiDiscrete([2, 3], start=[5, 0])
+    row = as_observation(space, np.array([[5, 2], [6, 0]]))
+    assert row.tolist() == [[0, 2], [1, 0]]
+    network, n_features = encoder(space)
+    assert n_features == 5
+    assert network(row).tolist() == [[1, 0, 0, 0, 1], [0, 1, 1, 0, 0]]
+    assert network(row.expand(4, 2, 2)).shape == (4, 2, 5)
+
+
+@pytest.mark.parametrize(
+    ("space", "observed", "expected"),
+    [
+        (Discrete(3, start=-1), [-1, 1], torch.tensor([0, 2])),
+        (MultiBinary(2), [[0, 1], [1, 1]], torch.tensor([[0.0, 1.0], [1.0, 1.0]])),
+        (Box(-1, 1, (1,), np.float64), [[0.5], [0.25]], torch.tensor([[0.5], [0.25]])),
+    ],
+    ids=["Discrete", "MultiBinary", "Box"],
+)
+def test_observations_become_rows_that_nobody_else_writes_in(space, observed, expected):
+    array = np.array(observed, space.dtype)
+    row = as_observation(space, array)
+    array[...] = 0
+    assert row.dtype == expected.dtype
+    assert torch.equal(row, expected)
+
+
+def test_several_discrete_and_binary_actions_reach_the_environment():
+    several = action_converter(MultiDiscrete([2, 3], start=[5, 0]), 1)
+    assert several(torch.tensor([[1, 2]])).tolist() == [[6, 2]]
+    binary = action_converter(MultiBinary(3), 1)
+    sent = binary(torch.tensor([[1.0, 0.0, 1.0]]))
+    assert sent.dtype == np.int8
+    assert sent.tolist() == [[1, 0, 1]]
+    with pytest.raises(ValueError, match=r"takes \[1, 2\] integers"):
+        several(torch.tensor([1]))
+    with pytest.raises(ValueError, match=r"takes \[1, 3\] zeros and ones"):
+        binary(torch.tensor([[1.0]]))
 
 
 # ------------------------------------------------------------------------------------- refused

@@ -137,6 +137,28 @@ class OneHot(nn.Module):
         return torch.nn.functional.one_hot(observation, self.n).float()
 
 
+class MultiOneHot(nn.Module):
+    """Several discrete observations as features: `[..., k]` int64 to `[..., sum(sizes)]` float32.
+
+    Args:
+        sizes: of each of the k observations, how many values it has: 0..n-1.
+    """
+
+    first: Tensor
+
+    def __init__(self, sizes: Sequence[int]) -> None:
+        super().__init__()
+        self.total = sum(sizes)
+        offsets = torch.tensor([0, *sizes[:-1]]).cumsum(0)
+        self.register_buffer("first", offsets, persistent=False)
+
+    def forward(self, observation: Tensor) -> Tensor:
+        """The one-hot codes, one after the other."""
+        leading = observation.shape[: observation.dim() - 1]
+        index = observation.reshape(*leading, len(self.first)) + self.first
+        return torch.zeros(*leading, self.total, device=index.device).scatter_(-1, index, 1.0)
+
+
 class FlatOrOneHot(nn.Module):
     """Features when only their number n is known, as in `VAgent(state_dim, …)`.
 

@@ -1,9 +1,6 @@
 """Replays: one episode of a policy, as a video or in a window."""
 
-import os
-import sys
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -12,20 +9,21 @@ import numpy as np
 import torch
 
 from ppo_bbrl.envs import EnvAgent
-from ppo_bbrl.errors import UserError
 from ppo_bbrl.notebook import in_notebook
 from ppo_bbrl.seeding import action_stream
 from ppo_bbrl.vector_envs import Wrapper
+from ppo_bbrl.video import (
+    DEFAULT_FPS,
+    NoPicturesError,
+    check_frame,
+    has_screen,
+    no_screen,
+    video_file,
+)
 from ppo_bbrl.workspace import Workspace
 
 if TYPE_CHECKING:
     from IPython.display import Video
-
-_DEFAULT_FPS = 30
-
-
-class NoPicturesError(UserError):
-    """The environment cannot be recorded."""
 
 
 @torch.no_grad()
@@ -76,40 +74,12 @@ def record_video(
     Raises:
         NoPicturesError: if the environment renders none.
     """
-    import imageio_ffmpeg  # noqa: PLC0415 - only who records needs it
-
     env = _render_env(env_name, env_args, wrappers, "rgb_array")
-    path.parent.mkdir(parents=True, exist_ok=True)
-    unfinished = path.with_name(f".{path.name}.tmp.mp4")
-    writer = None
+    fps = env.envs.metadata.get("render_fps", DEFAULT_FPS)
     try:
-
-        def write_frame() -> None:
-            nonlocal writer
-            frame = _frame(env)
-            if writer is None:
-                height, width = frame.shape[:2]
-                writer = imageio_ffmpeg.write_frames(
-                    str(unfinished),
-                    (width, height),
-                    fps=env.envs.metadata.get("render_fps", _DEFAULT_FPS),
-                    macro_block_size=2,
-                    output_params=["-movflags", "+faststart"],
-                    ffmpeg_log_level="error",
-                )
-                writer.send(None)
-            writer.send(np.ascontiguousarray(frame))
-
-        with _no_screen():
-            play(policy, env, seeds, max_steps=max_steps, on_row=write_frame)
-        if writer is not None:
-            writer.close()
-            writer = None
-        unfinished.replace(path)
+        with no_screen(), video_file(path, fps) as write_frame:
+            play(policy, env, seeds, max_steps=max_steps, on_row=lambda: write_frame(_frame(env)))
     finally:
-        if writer is not None:
-            writer.close()
-        unfinished.unlink(missing_ok=True)
         env.close()
     return path
 
@@ -124,9 +94,7 @@ def watch(
     max_steps: int = 10_000,
 ) -> float:
     """Run one episode in a window on the screen; returns its return."""
-    if sys.platform == "linux" and not {"DISPLAY", "WAYLAND_DISPLAY", "SDL_VIDEODRIVER"} & {
-        *os.environ
-    }:
+    if not has_screen():
         raise NoPicturesError("there is no display for a window; without --human it is a video")
     env = _render_env(env_name, env_args, wrappers, "human")
     try:
@@ -160,22 +128,6 @@ def _render_env(
     )
 
 
-@contextmanager
-def _no_screen() -> Iterator[None]:
-    """Tell SDL, with which pygame draws, not to look for a screen."""
-    if "SDL_VIDEODRIVER" in os.environ:
-        yield
-        return
-    os.environ["SDL_VIDEODRIVER"] = "dummy"
-    try:
-        yield
-    finally:
-        del os.environ["SDL_VIDEODRIVER"]
-
-
-def _frame(env: EnvAgent) -> np.ndarray[Any, np.dtype[np.uint8]]:
+def _frame(env: EnvAgent) -> Any:
     frames = env.envs.render()
-    frame = None if not frames else frames[0]
-    if not isinstance(frame, np.ndarray) or frame.ndim != 3:  # height, width, RGB
-        raise NoPicturesError(f"{env.env_name} renders no pictures (render_mode rgb_array)")
-    return frame
+    return check_frame(frames[0] if frames else None, env.env_name)

@@ -1,8 +1,9 @@
 """What a Gymnasium space means here: for the workspace, for a network, for the environment.
 
-Discrete observations and actions lie in the workspace as indices 0..n-1, whatever the space's
-`start`; Box actions as the policy sampled them, unclipped, in float32. What the environment
-receives is made from that here: the right type, `start` added, clipped to the bounds.
+Discrete and MultiDiscrete observations and actions lie in the workspace as indices 0..n-1, whatever
+the space's `start`; MultiBinary ones as 0 and 1 in float32; Box actions as the policy sampled them,
+unclipped, in float32. What the environment receives is made from that here: the right type, `start`
+added, clipped to the bounds.
 """
 
 import math
@@ -12,12 +13,12 @@ from typing import Any
 import numpy as np
 import torch
 from gymnasium import Space
-from gymnasium.spaces import Box, Discrete
+from gymnasium.spaces import Box, Discrete, MultiBinary, MultiDiscrete
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from ppo_bbrl.config import ConfigError
-from ppo_bbrl.networks import FlatOrOneHot, Flatten, OneHot
+from ppo_bbrl.networks import FlatOrOneHot, Flatten, MultiOneHot, OneHot
 
 Array = NDArray[Any]
 
@@ -51,12 +52,24 @@ def is_image(space: Space[Any]) -> bool:
 
 def observation_template(space: Space[Any], n_envs: int) -> Tensor:
     """Zeros of the shape and type that one row of observations has in the workspace."""
-    if isinstance(space, Discrete):
-        return torch.zeros(n_envs, dtype=torch.int64)
     assert space.shape is not None
+    if isinstance(space, Discrete | MultiDiscrete):
+        return torch.zeros(n_envs, *space.shape, dtype=torch.int64)
     return torch.zeros(
         n_envs, *space.shape, dtype=torch.uint8 if is_image(space) else torch.float32
     )
+
+
+def as_observation(space: Space[Any], observed: Array) -> Tensor:
+    """What vector environments return, `[B, …]`, as one row of the workspace: always a copy."""
+    row = observation_template(space, len(observed))
+    np.subtract(
+        observed,
+        space.start if isinstance(space, Discrete | MultiDiscrete) else 0,
+        out=row.numpy(),
+        casting="unsafe",  # float64 to float32
+    )
+    return row
 
 
 def size(space: Space[Any]) -> int | tuple[int, ...]:
@@ -79,6 +92,10 @@ def encoder(state_dim: int | tuple[int, ...] | Space[Any]) -> tuple[nn.Module, i
     """
     if isinstance(state_dim, Discrete):
         return OneHot(int(state_dim.n)), int(state_dim.n)
+    if isinstance(state_dim, MultiDiscrete):
+        return MultiOneHot(state_dim.nvec.flatten().tolist()), int(state_dim.nvec.sum())
+    if isinstance(state_dim, MultiBinary):
+        return Flatten(state_dim.shape), math.prod(state_dim.shape)
     if isinstance(state_dim, Box):
         if len(state_dim.shape) == 1 and not is_image(state_dim):
             return nn.Identity(), state_dim.shape[0]
@@ -88,7 +105,10 @@ def encoder(state_dim: int | tuple[int, ...] | Space[Any]) -> tuple[nn.Module, i
         return Flatten(state_dim), math.prod(state_dim)
     if isinstance(state_dim, int):
         return FlatOrOneHot(state_dim), state_dim
-    raise ValueError(f"state_dim = {state_dim!r}: must be a number, a shape, a Box or a Discrete")
+    raise ValueError(
+        f"state_dim = {state_dim!r}: must be a number, a shape, a Box or a Discrete, "
+        "a MultiDiscrete or a MultiBinary"
+    )
 
 
 def action_converter(space: Space[Any], n_envs: int) -> Callable[[Array | Tensor], Array]:
@@ -96,20 +116,31 @@ def action_converter(space: Space[Any], n_envs: int) -> Callable[[Array | Tensor
 
     It raises ValueError for actions of a wrong shape or kind.
     """
-    if isinstance(space, Discrete):
-        shape: tuple[int, ...] = (n_envs,)
-        start = int(space.start)
+    assert space.shape is not None
+    shape = (n_envs, *space.shape)
+    if isinstance(space, Discrete | MultiDiscrete):
+        start = space.start
+        from_zero = not np.any(start)
 
         def discrete(action: Array | Tensor) -> Array:
             array = _array(action)
             if array.shape != shape or array.dtype.kind not in "iu":
                 raise ValueError(_wrong_action(array, shape, "integers"))
-            return array if start == 0 else array + start
+            return array if from_zero else array + start
 
         return discrete
 
+    if isinstance(space, MultiBinary):
+
+        def binary(action: Array | Tensor) -> Array:
+            array = _array(action)
+            if array.shape != shape or array.dtype.kind not in "biuf":
+                raise ValueError(_wrong_action(array, shape, "zeros and ones"))
+            return array.astype(np.int8)
+
+        return binary
+
     assert isinstance(space, Box)
-    shape = (n_envs, *space.shape)
     bounded = bool(np.isfinite(space.low).any() or np.isfinite(space.high).any())
     low, high, dtype = space.low, space.high, space.dtype
 

@@ -134,11 +134,7 @@ def make_vector_env(
         if wrappers:
             raise ConfigError("gym_env.vectorization = envpool: its environments take no wrappers")
         return envpool_envs.EnvPoolVectorEnv(env_name, n_envs, env_args)
-    spec = find_spec(env_name)
-    if spec.entry_point in _UNUSABLE:
-        raise ConfigError(
-            f"gym_env.env_name = {env_name!r} cannot be used: {_UNUSABLE[str(spec.entry_point)]}"
-        )
+    spec = _usable_spec(env_name)
     own = spec.vector_entry_point is not None and not wrappers and not spec.additional_wrappers
     if vectorization == "vector_entry_point" or (vectorization == "auto" and own):
         try:
@@ -153,11 +149,29 @@ def make_vector_env(
             if vectorization == "vector_entry_point":
                 raise _cannot_be_made(env_name, env_args, error) from error
             # auto: it refuses these arguments, or its dependencies do not import
-    if spec.entry_point in _SCALAR_ACTION:
-        wrappers = [ScalarAction, *wrappers]
-    if hold:
-        wrappers = [*wrappers, HoldAfterEnd]
+    make_one = environment_maker(
+        env_name, env_args, [*wrappers, HoldAfterEnd] if hold else wrappers
+    )
+    # Observations are copied into the workspace at once, no further copy is needed.
+    try:
+        if vectorization != "async":
+            return SyncVectorEnv([make_one] * n_envs, copy=False)
+        n_workers = choose_workers(n_envs, available_cores())
+        return WorkerVectorEnv([make_one] * n_envs, n_workers, core_numbers())
+    except Exception as error:
+        raise _cannot_be_made(env_name, env_args, error) from error
 
+
+def environment_maker(
+    env_name: str, env_args: Mapping[str, Any], wrappers: Sequence[Wrapper] = ()
+) -> Callable[[], gym.Env[Any, Any]]:
+    """The function that makes one environment, here or in a worker process.
+
+    Raises:
+        ConfigError: if the environment does not exist or cannot be used.
+    """
+    if _usable_spec(env_name).entry_point in _SCALAR_ACTION:
+        wrappers = [ScalarAction, *wrappers]
     this_process = os.getpid()
 
     def make_one() -> gym.Env[Any, Any]:
@@ -169,14 +183,16 @@ def make_vector_env(
             env = wrapper(env)
         return env
 
-    # Observations are copied into the workspace at once, no further copy is needed.
-    try:
-        if vectorization != "async":
-            return SyncVectorEnv([make_one] * n_envs, copy=False)
-        n_workers = choose_workers(n_envs, available_cores())
-        return WorkerVectorEnv([make_one] * n_envs, n_workers, core_numbers())
-    except Exception as error:
-        raise _cannot_be_made(env_name, env_args, error) from error
+    return make_one
+
+
+def _usable_spec(env_name: str) -> gym.envs.registration.EnvSpec:
+    spec = find_spec(env_name)
+    if spec.entry_point in _UNUSABLE:
+        raise ConfigError(
+            f"gym_env.env_name = {env_name!r} cannot be used: {_UNUSABLE[str(spec.entry_point)]}"
+        )
+    return spec
 
 
 def _cannot_be_made(env_name: str, env_args: Mapping[str, Any], error: Exception) -> ConfigError:
