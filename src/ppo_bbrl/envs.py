@@ -174,16 +174,16 @@ class EnvAgent(GymAgent):
         except Exception as error:
             raise self._failed("a step") from error
         row = self._row
-        ended = row["done"].copy()
+        ended = row["done"].copy() if np.count_nonzero(row["done"]) else None
         if self._first_index:
             observation = observation - self._first_index
-        if self.autoreset:
+        if self.autoreset or ended is None:
             row["env_obs"][...] = observation
             row["terminated"][...], row["truncated"][...] = terminated, truncated
             row["reward"][...] = reward
             row["timestep"] += 1
             row["cumulated_reward"] += row["reward"]
-            if ended.any():  # these rows are the first of an episode
+            if ended is not None:  # these rows are the first of an episode
                 row["reward"][ended] = 0
                 row["timestep"][ended] = 0
                 row["cumulated_reward"][ended] = 0
