@@ -12,7 +12,8 @@ import torch
 from torch import nn
 
 from ppo_bbrl.exercises import ExerciseError, check_policy_objective
-from ppo_bbrl.exercises.policy_objective_cases import BATCHES, Case
+from ppo_bbrl.exercises.feedback import same
+from ppo_bbrl.exercises.policy_objective_cases import BATCHES, Case, drawn_batches
 from ppo_bbrl.exercises.policy_objective_mistakes import (
     CLIPS,
     RATIOS,
@@ -423,3 +424,59 @@ def test_simpler_explanations_come_first():
     counts = [sum(bool(choice.wrong) for choice in formula) for formula in formulas()]
     assert counts[0] == 0
     assert all(one <= other for one, other in pairwise(counts))
+
+
+# ---------------------------------------------------------------------------------- drawn cases
+
+
+@pytest.mark.parametrize("seed", range(40))
+def test_with_a_seed_right_answers_pass_in_silence_and_each_known_mistake_fails(seed, capsys):
+    for right in RIGHT_ANSWERS.values():
+        check_policy_objective(right, seed=seed)
+    assert capsys.readouterr().out == ""
+    inputs = [Case(*batch).inputs() for batch in drawn_batches(seed)]
+    for formula in formulas():
+        if sum(bool(choice.wrong) for choice in formula) == 1:
+            assert any(not same(value(formula, x), value(RIGHT, x)) for x in inputs)
+
+
+@pytest.mark.parametrize("name", WRONG_ANSWERS)
+def test_with_a_seed_a_wrong_answer_gets_a_message_too(name):
+    with pytest.raises(ExerciseError):
+        check_policy_objective(WRONG_ANSWERS[name][0], seed=3)
+
+
+def test_numbers_learned_by_heart_fail_with_a_seed():
+    """A function that knows the visible cases and nothing else."""
+
+    def by_heart(policy, workspace, cfg):
+        loss, entropy, advantage = RIGHT_ANSWERS["min"](policy, workspace, cfg)
+        known = any(
+            torch.equal(advantage.flatten(), Case(*batch).advantage.detach()) for batch in BATCHES
+        )
+        return (loss if known else 0 * loss), entropy, advantage
+
+    check_policy_objective(by_heart)
+    with pytest.raises(ExerciseError, match="policy_objective is not right yet"):
+        check_policy_objective(by_heart, seed=1)
+
+
+def test_batches_drawn_from_a_seed_are_the_same_again_and_of_many_sizes():
+    assert drawn_batches(5) == drawn_batches(5)
+    assert len({len(batch) for seed in range(10) for batch, _ in drawn_batches(seed)}) > 5
+
+
+def test_a_tensor_that_agrees_with_everything_is_refused():
+    """Else it would answer the check's own comparison."""
+
+    class Agreeable(torch.Tensor):
+        @classmethod
+        def __torch_function__(cls, function, types, args=(), kwargs=None):
+            return True
+
+    def agreeable(policy, workspace, cfg):
+        _, entropy, advantage = RIGHT_ANSWERS["min"](policy, workspace, cfg)
+        return torch.zeros(()).as_subclass(Agreeable), entropy, advantage
+
+    with pytest.raises(ExerciseError, match="a class of its own"):
+        check_policy_objective(agreeable)

@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 STUB = "Not implemented yet"
 WIDTH = 96
@@ -58,14 +58,17 @@ def call(function: Callable[..., Any], *args: Any, hint: Callable[[Exception], s
         hint: what to say about an exception besides its own message; may be empty.
 
     Raises:
-        ExerciseError: if the function raises.
+        ExerciseError: if the function raises, or returns a tensor or number of a class that the
+            student made: it could answer to every comparison as it likes.
     """
     name = getattr(function, "__name__", "the function")
     try:
-        return function(*args)
+        result = function(*args)
     except Exception as error:  # a student's code may raise anything
-        if isinstance(error, NotImplementedError) or (
-            isinstance(error, AssertionError) and STUB in str(error)
+        # torch raises NotImplementedError, too, and says for which type.
+        empty = isinstance(error, NotImplementedError) and not str(error)
+        if empty or (
+            isinstance(error, AssertionError | NotImplementedError) and STUB in str(error)
         ):
             message = (
                 f"{name} is not written yet ('{STUB}').\n"
@@ -80,6 +83,26 @@ def call(function: Callable[..., Any], *args: Any, hint: Callable[[Exception], s
             if said:
                 message += f"\nWhere to look: {said}"
         raise ExerciseError(message) from error
+    _check_plain(name, result)
+    return result
+
+
+def _check_plain(name: str, result: Any) -> None:
+    """Raise if there is a tensor or a number of an unusual class in what was returned."""
+    if isinstance(result, tuple | list):
+        for item in result:
+            _check_plain(name, item)
+    elif isinstance(result, dict):
+        _check_plain(name, list(result.values()))
+    else:
+        plain: tuple[type, ...]
+        for plain in ((Tensor, nn.Parameter), (bool, int, float), (np.ndarray,)):
+            if isinstance(result, plain) and type(result) not in (*plain, np.float64):
+                raise not_right(
+                    name,
+                    f"it returns a {type(result).__name__}, a class of its own",
+                    "what is returned: a plain tensor or number is expected",
+                )
 
 
 def _where(function: Callable[..., Any], error: Exception) -> str:

@@ -27,30 +27,32 @@ from ppo_bbrl.exercises.policy_objective_cases import (
     TRANSITIONS,
     Case,
     PolicyObjective,
+    drawn_batches,
 )
 from ppo_bbrl.exercises.policy_objective_mistakes import RIGHT, formulas, value
 
 RESULTS = ("policy_loss", "entropy", "policy_advantage")
 
 
-def check_policy_objective(function: PolicyObjective) -> None:
+def check_policy_objective(function: PolicyObjective, *, seed: int | None = None) -> None:
     """Check a student's `policy_objective(policy, workspace, cfg)`.
 
     It gets a workspace with one row, t = 0, of N transitions: `env/env_obs`, `action`,
     `advantage` and `old_policy/logprob_predict`. It returns `(policy_loss, entropy,
     policy_advantage)`: the clipped objective, to be maximised, a scalar; the other two `[1, N]`.
 
-    Prints one line if everything is right. Needs no network and leaves the global random
-    streams as they were.
+    Prints one line if everything is right, nothing where a seed is given. Needs no network and
+    leaves the global random streams as they were.
 
     Args:
         function: the student's.
+        seed: draw other transitions from it than the few that one can follow by hand; to grade.
 
     Raises:
         ExerciseError: with the likely mistake, what was seen and expected, and where to look.
     """
     with untouched_randomness(), torch.enable_grad():
-        cases = [Case(*batch) for batch in BATCHES]
+        cases = [Case(*batch) for batch in (BATCHES if seed is None else drawn_batches(seed))]
         results = [case.call(function) for case in cases]
         for case, result in zip(cases, results, strict=True):
             _check_shapes(case, result)
@@ -58,7 +60,8 @@ def check_policy_objective(function: PolicyObjective) -> None:
         for case, result in zip(cases, results, strict=True):
             _check_companions(case, result)
             _check_gradients(case, result[0], result[1])
-    print("Well done! Value, clipping on both sides, mean, sign and gradients are all right.")
+    if seed is None:
+        print("Well done! Value, clipping on both sides, mean, sign and gradients are all right.")
 
 
 def _check_shapes(case: Case, result: Any) -> None:

@@ -1,8 +1,10 @@
 """What the check of the clipped objective runs a student's function on.
 
-A few made-up transitions whose probabilities one can check by hand.
+A few made-up transitions whose probabilities one can check by hand, or, to grade with, others that
+are drawn from a seed.
 """
 
+import random
 from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple
 
@@ -42,8 +44,41 @@ TRANSITIONS = (
     Transition(0.4, 0.6, -3.0),
     Transition(0.6, 0.3, -0.5),
 )
-#: the transitions and the clip range of each call; the mistakes give other values in at least one
-BATCHES = ((TRANSITIONS, 0.2), (TRANSITIONS, 0.4), (TRANSITIONS[:3], 0.2))
+#: the transitions and the clip range of a call
+Batch = tuple[Sequence[Transition], float]
+#: the mistakes give other values in at least one
+BATCHES: tuple[Batch, ...] = ((TRANSITIONS, 0.2), (TRANSITIONS, 0.4), (TRANSITIONS[:3], 0.2))
+
+
+def drawn_batches(seed: int) -> tuple[Batch, ...]:
+    """Batches of other sizes, with other numbers and clip ranges; the same for the same seed.
+
+    As in `BATCHES`, there are ratios within the clip range and on both sides of it, each with both
+    signs of the advantage, so that no known mistake goes unseen.
+    """
+    stream = random.Random(seed)
+
+    def transition(low: float, high: float, sign: float) -> Transition:
+        ratio, old = stream.uniform(low, high), stream.uniform(0.25, 0.45)
+        return Transition(old, old * ratio, sign * stream.uniform(0.5, 3.0))
+
+    def batch(clip_range: float, n_more: int) -> Batch:
+        inside, below, above = (
+            (1 - 0.8 * clip_range, 1 + 0.8 * clip_range),
+            (0.3, 0.9 - clip_range),
+            (1.1 + clip_range, 2.0),
+        )
+        kinds = [(*bounds, sign) for bounds in (inside, below, above) for sign in (-1, 1)]
+        kinds.append((*above, 0.15))  # so small that ratio × advantage is not clipped
+        kinds += stream.choices(kinds, k=n_more)
+        stream.shuffle(kinds)
+        return [transition(*kind) for kind in kinds], clip_range
+
+    # None of the clip ranges that people write down by heart: 0.1, 0.2, 0.3.
+    return (
+        batch(stream.uniform(0.12, 0.18), stream.randint(1, 6)),
+        batch(stream.uniform(0.33, 0.42), stream.randint(7, 20)),
+    )
 
 
 class TablePolicy(Policy):
