@@ -46,8 +46,9 @@ def collect(env: EnvAgent, policy: bbrl.agents.Agent, workspace: Workspace, n_ro
             policy(workspace, t=0)
         else:
             workspace.zero_grad()
-            _carry_last_row(workspace, everything=has_memory(policy))
-            if not has_memory(policy):
+            memory = has_memory(policy)
+            _carry_last_row(workspace, everything=memory)
+            if not memory:
                 policy(workspace, t=0)
         for t in range(1, n_rows):
             env(workspace, t=t)

@@ -168,7 +168,10 @@ class TemporalTensor:
     def copy_time(self, from_time: int, to_time: int, n_steps: int) -> None:
         """Copy n_steps rows."""
         for i in range(n_steps):
-            self.set(to_time + i, self.get(from_time + i))
+            if self._array is not None and max(from_time, to_time) + i < self._length:
+                self._array[to_time + i] = self._array[from_time + i]
+            else:
+                self.set(to_time + i, self.get(from_time + i))
 
     def zero_grad(self) -> None:
         """Forget the gradients; back to preallocated storage."""
