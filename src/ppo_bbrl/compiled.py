@@ -90,6 +90,7 @@ class CompiledUpdate:
                 self._flat,
                 settings,
                 self._names,
+                whole=self._batch_size == size,
             ),
             fullgraph=True,
             dynamic=False,
@@ -216,8 +217,13 @@ def _backend(device: torch.device) -> dict[str, Any]:
     return {"options": options}
 
 
-def _make_step(pair: _Pair, flat_weights: FlatWeights, settings: Any, names: list[str]) -> Any:
-    """The minibatch step as a pure function of tensors, which updates the first four in place."""
+def _make_step(
+    pair: _Pair, flat_weights: FlatWeights, settings: Any, names: list[str], *, whole: bool
+) -> Any:
+    """The minibatch step as a pure function of tensors, which updates the first four in place.
+
+    With `whole`, a minibatch is the rollout as it is, and the index is not read.
+    """
     shapes = {name: parameter.shape for name, parameter in pair.named_parameters()}
     sizes = [shape.numel() for shape in shapes.values()]
     n_policy, adam = flat_weights.n_policy, flat_weights.adam
@@ -267,7 +273,7 @@ def _make_step(pair: _Pair, flat_weights: FlatWeights, settings: Any, names: lis
         data: dict[str, Tensor],
     ) -> Tensor:
         rate, clip_range, clip_vf, kl_limit = changing.unbind()
-        batch = {name: tensor[index] for name, tensor in data.items()}
+        batch = data if whole else {name: tensor[index] for name, tensor in data.items()}
         gradient, (_, facts) = torch.func.grad_and_value(total_loss, has_aux=True)(
             flat, batch, mask, clip_range, clip_vf
         )
