@@ -68,7 +68,9 @@ def drawn_batches(seed: int) -> tuple[Batch, ...]:
             (0.3, 0.9 - clip_range),
             (1.1 + clip_range, 2.0),
         )
-        kinds = [(*bounds, sign) for bounds in (inside, below, above) for sign in (-1, 1)]
+        kinds: list[tuple[float, float, float]] = [
+            (*bounds, sign) for bounds in (inside, below, above) for sign in (-1, 1)
+        ]
         kinds.append((*above, 0.15))  # so small that ratio × advantage is not clipped
         kinds += stream.choices(kinds, k=n_more)
         stream.shuffle(kinds)
