@@ -1,6 +1,6 @@
-"""Environment steps per second in training, ppo-bbrl and Stable-Baselines3 in turn.
+"""Environment steps per second in training: ppo-bbrl, Stable-Baselines3 and SBX in turn.
 
-Same hyper-parameters for both, evaluation off, logging on, one thread, steady state (compilation
+Same hyper-parameters for all, evaluation off, logging on, one thread, steady state (compilation
 and first rollouts are over). In each round every contender trains for the same number of
 rollouts, one after the other; what counts is the ratio within a round, as the speed of a machine
 drifts.
@@ -17,7 +17,7 @@ from pathlib import Path
 
 import torch
 from omegaconf import DictConfig
-from peers import sb3_ppo, versions
+from peers import sb3_ppo, sbx_ppo, versions
 
 from ppo_bbrl import PPOClip, load_config, run
 
@@ -50,11 +50,12 @@ def contenders(overrides: list[str], rollouts: int) -> dict[str, tuple[Callable[
     cfg = config()
     steps = rollouts * cfg.algorithm.n_envs * cfg.algorithm.n_steps
     eager, compiled = (PPOClip(config(f"compute.compile={c}")) for c in ("never", "always"))
-    model = sb3_ppo(cfg)
+    sb3, sbx = sb3_ppo(cfg), sbx_ppo(cfg)
     return {
         "ppo-bbrl": (lambda: run(eager), steps),
         "ppo-bbrl compiled": (lambda: run(compiled), steps),
-        "sb3": (lambda: model.learn(steps, reset_num_timesteps=False), steps),
+        "sb3": (lambda: sb3.learn(steps, reset_num_timesteps=False), steps),
+        "sbx": (lambda: sbx.learn(steps, reset_num_timesteps=False), steps),
     }
 
 
