@@ -1,0 +1,216 @@
+"""The check of notebook 02's last exercise: the mended targets of a critic."""
+
+import math
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from ppo_bbrl.advantages import gae, lambda_returns
+from ppo_bbrl.exercises.estimates import Choice, combinations, example, run
+from ppo_bbrl.exercises.feedback import (
+    ExerciseError,
+    all_not_right,
+    describe,
+    not_right,
+    untouched_randomness,
+)
+from ppo_bbrl.exercises.lambda_return import CUTS, TERMINAL
+from ppo_bbrl.exercises.trajectories import Episodes, cases
+
+NAME = "critic_targets"
+
+#: (workspace, discount_factor, gae_lambda) → observations [N], targets [N]
+CriticTargets = Callable[[Any, float, float], tuple[Tensor, Tensor]]
+
+# Which of the T steps are left in.
+ROWS = (
+    Choice(lambda x: ~x.done[:-1]),
+    Choice(
+        lambda x: torch.ones_like(x.valid),
+        "the steps from an episode to the next are still in it",
+        "where row t is `done`, the step to row t+1 is a reset, no transition: leave it out, by "
+        "`done` of the row it starts in, done[:-1]",
+    ),
+    Choice(
+        lambda x: ~x.done[1:],
+        "the rows are chosen by `done` of the row that a step leads to",
+        "the step to leave out *starts* in a row that is done: done[:-1]; the one that leads there "
+        "is a transition like any other",
+    ),
+    Choice(
+        lambda x: ~x.done[:-1] & ~x.done[1:],
+        "the last transition of each episode is missing",
+        "it leads to the row that is done, and it is a transition like any other; the step to "
+        "leave out *starts* in that row",
+    ),
+)
+
+
+def _of_the_reset(x: Episodes) -> Tensor:
+    """The next values of who leaves out the last rows before looking for the next one."""
+    after = torch.cat((x.value[2:], x.value[-1:]))
+    return torch.where(x.done[1:], after, x.value[1:])
+
+
+NEXT_VALUES = (
+    Choice(lambda x: x.value[1:]),
+    Choice(
+        _of_the_reset,
+        "at the end of an episode the next value is that of the row after the reset",
+        "the last row of an episode is needed, for its value: first the targets of all steps, "
+        "then leave out those that are no transitions",
+    ),
+)
+
+RESULTS = (
+    Choice(lambda target, _value: target),
+    Choice(
+        lambda target, value: target - value,
+        "these are advantages, not targets for the critic",
+        "the critic's target is the λ-return, advantage + V(s_t): lambda_returns(…)",
+    ),
+)
+
+PARTS = (TERMINAL, CUTS, ROWS, NEXT_VALUES, RESULTS)
+
+
+def targets(case: Episodes, values: Sequence[Any]) -> dict[int, float]:
+    """Observation → target, as a value of each part gives them."""
+    terminal, cut, rows, next_value, result = values
+    aligned = case.aligned() | {
+        "next_value": next_value(case),
+        "terminated": terminal(case),
+        "done": cut(case),
+    }
+    advantage = gae(**aligned, discount_factor=case.discount_factor, gae_lambda=case.gae_lambda)
+    value = aligned["value"]
+    target = result(lambda_returns(advantage=advantage, value=value), value)
+    kept = rows(case)
+    return dict(zip(_observations(case)[kept].tolist(), target[kept].tolist(), strict=True))
+
+
+def right(case: Episodes) -> dict[int, float]:
+    """Observation → target."""
+    return targets(case, [part[0].value for part in PARTS])
+
+
+def _observations(case: Episodes) -> Tensor:
+    """Those in which the steps start, `[T, B]`; each is another number."""
+    observations: Tensor = case.workspace()["env/env_obs"]  # type: ignore[assignment]
+    return observations[:-1]
+
+
+def _alike(one: dict[int, float], other: dict[int, float]) -> bool:
+    return one.keys() == other.keys() and all(abs(one[key] - other[key]) < 1e-3 for key in one)
+
+
+def _read(result: Any) -> dict[int, float]:
+    """What a student's function returned, as observation → target.
+
+    Raises:
+        ExerciseError: if it is not two tensors [N].
+    """
+    facts = (
+        f"  seen      {describe(result)}",
+        "  expected  2 values: observations and targets, a tensor of shape [N] each",
+    )
+    last_line = "its last line: return observations, targets"
+    if result is None:
+        raise not_right(NAME, "it returns nothing", last_line, *facts)
+    if not isinstance(result, tuple | list) or len(result) != 2:
+        raise not_right(NAME, "it does not return two things", last_line, *facts)
+    observations, target = result
+    if not isinstance(observations, Tensor) or not isinstance(target, Tensor):
+        raise not_right(NAME, "what it returns are no tensors", last_line, *facts)
+    if observations.shape != target.shape or observations.dim() != 1:
+        raise not_right(
+            NAME,
+            "observations and targets are not one row of N numbers each",
+            "x[mask] takes the numbers where a mask is true out of x, in one row; mask both by the "
+            "same mask",
+            *facts,
+        )
+    if observations.is_floating_point() or not target.is_floating_point():
+        raise not_right(NAME, "the two results are exchanged", last_line, *facts)
+    if not target.isfinite().all():
+        raise not_right(NAME, "some targets are inf or NaN", "divisions, and torch.empty", *facts)
+    found = dict(zip(observations.tolist(), target.tolist(), strict=True))
+    if len(found) < len(observations):
+        look = "each transition starts in one row of one environment: one mask [T - 1, B] for all"
+        raise not_right(NAME, "some transitions are there more than once", look, *facts)
+    return found
+
+
+def _compare(episodes: Sequence[Episodes], seen: Sequence[dict[int, float]]) -> None:
+    """Compare targets with the right ones, and wrong ones with those of known mistakes."""
+    for case, found in zip(episodes, seen, strict=True):
+        if not _alike(found, right(case)):
+            raise _error(case, found, _explain(episodes, seen))
+
+
+def _explain(
+    episodes: Sequence[Episodes], seen: Sequence[dict[int, float]]
+) -> list[tuple[str, str]]:
+    for choices in combinations(PARTS):
+        values = [choice.value for choice in choices]
+        if all(
+            _alike(found, targets(case, values)) for case, found in zip(episodes, seen, strict=True)
+        ):
+            return [(choice.wrong, choice.look) for choice in choices if choice.wrong]
+    return []
+
+
+def _error(
+    case: Episodes, found: dict[int, float], mistakes: list[tuple[str, str]]
+) -> ExerciseError:
+    expected = right(case)
+    facts = [f"  {len(found)} transitions seen, {len(expected)} expected."]
+    grids = []
+    for table in (expected, found):
+        entries = [table.get(number, math.nan) for number in _observations(case).flatten().tolist()]
+        grids.append(torch.tensor(entries).reshape(case.valid.shape))
+    if any(key not in found or abs(found[key] - expected[key]) >= 1e-3 for key in expected):
+        facts += example(case, *grids, with_lambda=True)
+    if mistakes:
+        return all_not_right(NAME, mistakes, *facts)
+    return not_right(
+        NAME,
+        "its targets are wrong, in a way that this check does not know",
+        "the targets of all steps come first, as in the function above; then a mask takes out "
+        "those that are no transitions",
+        *facts,
+    )
+
+
+def check_critic_targets(function: CriticTargets, *, seed: int | None = None) -> None:
+    """Check a student's `critic_targets(workspace, discount_factor, gae_lambda)`.
+
+    The workspace has T rows of B environments: `env/env_obs`, `env/reward`, `env/terminated`,
+    `env/truncated`, `env/done` and `critic/v_values`. The function returns the observations in
+    which the N transitions start, and their λ-returns, `[N]` each, in any order.
+
+    Prints one line if everything is right. Needs no network and leaves the global random
+    streams as they were.
+
+    Args:
+        function: the student's.
+        seed: draw other episodes from it, and print nothing.
+
+    Raises:
+        ExerciseError: with the likely mistake, what was seen and expected, and where to look.
+    """
+    with untouched_randomness(), torch.no_grad():
+        episodes = cases(seed)
+        seen = []
+        for case in episodes:
+            arguments = {
+                "workspace": case.workspace(),
+                "discount_factor": case.discount_factor,
+                "gae_lambda": case.gae_lambda,
+            }
+            seen.append(_read(run(function, arguments, name=NAME)))
+        _compare(episodes, seen)
+    if seed is None:
+        print("Well done! Both masks, the next values and the choice of the rows are all right.")
