@@ -487,6 +487,10 @@ def policy_objective(policy, workspace, cfg):
 
 # %% nbgrader={"grade": true, "grade_id": "ppo-clip-policy-objective-check", "locked": true, "points": 3, "schema_version": 3, "solution": false, "task": false}
 check_policy_objective(policy_objective)
+### BEGIN HIDDEN TESTS
+check_policy_objective(policy_objective, seed=1)
+check_policy_objective(policy_objective, seed=2)
+### END HIDDEN TESTS
 
 # %% [markdown]
 # ## Exercise: where the gradient stops
@@ -533,6 +537,10 @@ def is_clipped(ratio, advantage, clip_range):
 
 # %% nbgrader={"grade": true, "grade_id": "ppo-clip-is-clipped-check", "locked": true, "points": 2, "schema_version": 3, "solution": false, "task": false}
 check_is_clipped(is_clipped)
+### BEGIN HIDDEN TESTS
+check_is_clipped(is_clipped, seed=1)
+check_is_clipped(is_clipped, seed=2)
+### END HIDDEN TESTS
 
 # %% [markdown]
 # Implementations often log a *clip fraction*, the share of all ratios outside the range. It counts
