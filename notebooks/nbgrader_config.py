@@ -1,0 +1,50 @@
+"""The configuration of the course, read by every nbgrader command in this folder.
+
+docs/teaching.md of ppo-bbrl tells how to run the course. ppo-bbrl needs to be installed here, with
+the extra `course`.
+"""
+
+from nbgrader.preprocessors import (
+    AssignLatePenalties,
+    CheckCellMetadata,
+    ClearOutput,
+    IgnorePattern,
+    LimitOutput,
+    OverwriteCells,
+    OverwriteKernelspec,
+    SaveAutoGrades,
+)
+
+from ppo_bbrl.grading.preprocessors import GradeApart, RestoreCells
+
+c = get_config()  # noqa: F821 - nbgrader provides it
+
+c.CourseDirectory.course_id = "ppo"
+
+# What a student finds where the solution was.
+c.ClearSolutions.code_stub = {"python": "assert False, 'Not implemented yet'"}
+
+# As nbgrader has it, with RestoreCells in the place of DeduplicateIds: a cell that a student copied
+# does not end the grading of everybody.
+c.Autograde.sanitize_preprocessors = [
+    ClearOutput,
+    RestoreCells,
+    OverwriteKernelspec,
+    OverwriteCells,
+    CheckCellMetadata,
+]
+
+# As nbgrader has it, with GradeApart in the place of Execute: each graded cell runs in a process of
+# its own, with nothing of the student's notebook but what it needs.
+c.Autograde.autograde_preprocessors = [
+    GradeApart,
+    IgnorePattern,
+    LimitOutput,
+    SaveAutoGrades,
+    AssignLatePenalties,
+    CheckCellMetadata,
+]
+
+# For one graded cell with the student's code that it needs.
+c.GradeApart.seconds = 30.0
+c.GradeApart.memory = 2048  # MiB

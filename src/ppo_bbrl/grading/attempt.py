@@ -1,0 +1,165 @@
+"""One graded cell, run: the student's code, the check, and then the check of the check."""
+
+import contextlib
+import io
+import linecache
+import sys
+import traceback
+from collections.abc import Iterable, Mapping
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from types import ModuleType
+from typing import Any
+
+from ppo_bbrl.grading.audit import STUDENT
+from ppo_bbrl.grading.cells import Code
+from ppo_bbrl.grading.tampering import Snapshot
+
+MOST_LINES, LONGEST_LINE = 40, 400  # of what a student is told
+HERE = str(Path(__file__).parent)  # frames of these files tell a student nothing
+
+
+@dataclass(frozen=True)
+class Task:
+    """What the process for one graded cell is asked to do.
+
+    Attributes:
+        code: the student's, in order.
+        check: the graded cell.
+        names: what the check takes from the student's code.
+        controls: wrong solutions, which the check must find wrong.
+    """
+
+    code: tuple[Code, ...]
+    check: Code
+    names: tuple[str, ...]
+    controls: tuple[Code, ...] = ()
+
+    def to_json(self) -> dict[str, Any]:
+        """For another process."""
+        return asdict(self)
+
+    @classmethod
+    def from_json(cls, data: Mapping[str, Any]) -> "Task":
+        """What `to_json` gave."""
+        return cls(
+            code=tuple(Code(**code) for code in data["code"]),
+            check=Code(**data["check"]),
+            names=tuple(data["names"]),
+            controls=tuple(Code(**code) for code in data["controls"]),
+        )
+
+
+@dataclass(frozen=True)
+class Result:
+    """How it went.
+
+    Attributes:
+        outcome: "passed", "failed" or "tampered".
+        error: the name of the exception's class.
+        message: its lines, as a notebook would show them.
+    """
+
+    outcome: str
+    error: str = ""
+    message: tuple[str, ...] = ()
+
+
+def run(task: Task, definitions: Mapping[str, Any], snapshot: Snapshot) -> Result:
+    """Run the student's code, then the check in a namespace of its own.
+
+    Args:
+        task: what to run.
+        definitions: the namespace after the teacher's definitions.
+        snapshot: of what the check relies on, taken before the student's code.
+    """
+    try:
+        student = namespace(definitions)
+        for code in task.code:
+            execute(code, student, prefix=STUDENT)
+        _check(task, definitions, student)
+    except BaseException as error:  # noqa: BLE001 - SystemExit is no pass either
+        return Result("failed", type(error).__name__, tuple(lines_of(error)))
+    # Only whoever passed has anything to gain from a check that does not work.
+    changed = snapshot.changed()
+    if changed is not None:
+        return _tampered(f"{changed} was replaced while your code ran.")
+    for control in task.controls:
+        if _passes(control, task, definitions):
+            return _tampered("after your code ran, it lets wrong answers pass.")
+    return Result("passed")
+
+
+def _check(task: Task, definitions: Mapping[str, Any], student: Mapping[str, Any]) -> None:
+    """Run the graded cell with the teacher's names; of the student's, the exercise's alone.
+
+    So it does not matter what the student's code calls `check_…`.
+    """
+    missing = [name for name in task.names if name not in student]
+    if missing:
+        raise NameError(f"no cell defines {' and '.join(missing)}")
+    graded = namespace(definitions)
+    graded.update({name: student[name] for name in task.names})
+    execute(task.check, graded, prefix="<")
+
+
+def _passes(control: Code, task: Task, definitions: Mapping[str, Any]) -> bool:
+    """Whether a wrong solution gets through the check now."""
+    try:
+        with contextlib.redirect_stdout(io.StringIO()):
+            solution = namespace(definitions)
+            execute(control, solution, prefix="<")
+            _check(task, definitions, solution)
+    except BaseException:  # noqa: BLE001 - as it should be
+        return False
+    return True
+
+
+def _tampered(why: str) -> Result:
+    return Result(
+        "tampered",
+        "CheckDisturbed",
+        (
+            f"The check could not be trusted: {why}",
+            "Where to look: leave the functions of the packages as they are, in all your cells.",
+        ),
+    )
+
+
+def namespace(definitions: Mapping[str, Any]) -> dict[str, Any]:
+    """A notebook's globals, with what the definitions left there; it becomes `__main__`."""
+    module = ModuleType("__main__")
+    module.__dict__.update({k: v for k, v in definitions.items() if not k.startswith("__")})
+    sys.modules["__main__"] = module
+    return module.__dict__
+
+
+def execute(code: Code, globals_: dict[str, Any], *, prefix: str) -> None:
+    """Run some lines as a cell of a notebook; error messages can show them."""
+    filename = f"{prefix}{code.name}>"
+    lines = code.text.splitlines(keepends=True)
+    linecache.cache[filename] = (len(code.text), None, lines, filename)
+    exec(compile(code.text, filename, "exec", dont_inherit=True), globals_)
+
+
+def lines_of(error: BaseException) -> list[str]:
+    """What a notebook shows of an error: its own words, or the traceback through the cells."""
+    try:
+        render = getattr(type(error), "_render_traceback_", None)
+        if render is not None:
+            return _short(str(line) for line in render(error))
+        told = traceback.TracebackException.from_exception(error)
+        own = [frame for frame in told.stack if not frame.filename.startswith(HERE)]
+        told.stack = traceback.StackSummary.from_list(own)
+        lines = "".join(told.format()).splitlines()
+        if isinstance(error, NameError):
+            lines.append("Graded are the solution cells, with what they need of your other cells.")
+        if isinstance(error, MemoryError) or "allocate memory" in str(error):
+            lines.append("Your code wants more memory than there is for it.")
+    except BaseException:  # noqa: BLE001 - the student's error need not be printable
+        return [type(error).__name__]
+    return _short(lines)
+
+
+def _short(lines: Iterable[str]) -> list[str]:
+    return [line[:LONGEST_LINE] for line in list(lines)[-MOST_LINES:]]

@@ -1,0 +1,120 @@
+"""What a student's code may not do while it is graded: start processes, go online, look around.
+
+Python tells an audit hook of such events before they happen, and a hook cannot be taken away.
+This keeps honest mistakes (a file deleted, a server called) and simple tricks away from the machine
+of the teacher. It is no sandbox: against code written by an enemy, grade in a container.
+"""
+
+import os
+import sys
+from collections.abc import Callable
+from types import CodeType, FrameType
+from typing import Any
+
+STUDENT = "<cell "  # what the file names of a student's code begin with
+
+PROCESSES = (
+    "os.exec",
+    "os.fork",
+    "os.forkpty",
+    "os.kill",
+    "os.killpg",
+    "os.posix_spawn",
+    "os.spawn",
+    "os.startfile",
+    "os.system",
+    "pty.spawn",
+    "signal.pthread_kill",
+    "subprocess.Popen",
+)
+NETWORK = ("socket.bind", "socket.connect", "socket.getaddrinfo", "socket.gethostbyname")
+INTERPRETER = (
+    "gc.get_objects",
+    "gc.get_referents",
+    "gc.get_referrers",
+    "sqlite3.connect",
+    "sys._current_frames",
+    "sys.addaudithook",
+    "sys.setprofile",
+    "sys.settrace",
+)
+FOREIGN_CODE = "ctypes."
+FILES = (
+    "os.chmod",
+    "os.chown",
+    "os.link",
+    "os.mkdir",
+    "os.remove",
+    "os.rename",
+    "os.rmdir",
+    "os.symlink",
+    "os.truncate",
+    "os.utime",
+    "shutil.move",
+    "shutil.rmtree",
+)
+#: what leads from an exception or a generator to the frames of the check
+FRAMES = ("tb_frame", "gi_frame", "cr_frame", "ag_frame")
+
+WRITING = os.O_WRONLY | os.O_RDWR | os.O_CREAT | os.O_TRUNC | os.O_APPEND
+
+
+class NotAllowedError(PermissionError):
+    """Something that may not be done while a notebook is graded."""
+
+
+def install(*, scratch: str, hidden: str | None) -> None:
+    """Refuse the events above in this process, for good.
+
+    Args:
+        scratch: the folder in which files may be written.
+        hidden: the folder whose files may not be read: the course, with everybody's work in it.
+    """
+    sys.addaudithook(_hook(os.path.realpath(scratch), hidden and os.path.realpath(hidden)))
+
+
+def _hook(scratch: str, hidden: str | None) -> Callable[[str, tuple[Any, ...]], None]:
+    refused = frozenset((*PROCESSES, *NETWORK, *INTERPRETER))
+    # Kept here, out of reach of whoever replaces them in their modules.
+    realpath, fspath, getframe, error = os.path.realpath, os.fspath, sys._getframe, NotAllowedError
+    separator, string = os.sep, str
+
+    def below(path: Any, folder: str) -> bool:
+        if isinstance(path, int):  # an open file
+            return True
+        text = fspath(path)
+        real = realpath(text.decode() if isinstance(text, bytes) else text)
+        return real == folder or real.startswith(folder + separator)
+
+    def refuse(what: str) -> None:
+        raise error(f"not allowed while the notebook is graded: {what}")
+
+    def hook(event: str, arguments: tuple[Any, ...]) -> None:
+        if event == "open":
+            path, _, flags = arguments
+            if isinstance(path, int) or path is None:
+                return
+            if flags & WRITING and not below(path, scratch) and path != "/dev/null":
+                refuse(f"writing {string(path)}")
+            if hidden is not None and below(path, hidden) and not below(path, scratch):
+                refuse(f"reading {string(path)}")
+        elif event in refused or event.startswith(FOREIGN_CODE):
+            refuse(event)
+        elif event in FILES:
+            if not all(below(path, scratch) for path in arguments[:1]):
+                refuse(event)
+        elif event == "sys._getframe":
+            if _of_student(arguments[0]) or _of_student(arguments[0].f_back):
+                refuse(event)
+        elif event == "object.__getattr__":
+            if arguments[1] in FRAMES and _of_student(getframe(1)):
+                refuse(string(arguments[1]))
+        elif event == "object.__setattr__" and arguments[1] in {"__code__", "__defaults__"}:
+            refuse(f"changing a function's {arguments[1]}")
+
+    return hook
+
+
+def _of_student(frame: FrameType | None) -> bool:
+    code: CodeType | None = frame and frame.f_code
+    return code is not None and code.co_filename.startswith(STUDENT)

@@ -1,0 +1,286 @@
+"""Grades notebooks of one assignment: asks the worker, and says what it found."""
+
+import contextlib
+import hashlib
+import json
+import os
+import select
+import signal
+import subprocess
+import sys
+import tempfile
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from types import TracebackType
+from typing import IO, Any
+
+from nbformat import NotebookNode
+
+from ppo_bbrl.grading.attempt import Task
+from ppo_bbrl.grading.cells import Assignment, Code, Exercise, SourceError
+from ppo_bbrl.grading.controls import mutants
+from ppo_bbrl.grading.limits import Limits
+from ppo_bbrl.grading.needed import needed_code
+
+N_CONTROLS = 3
+MOST_MUTANTS = 40
+PATIENCE = 20.0  # seconds that the worker has besides a graded cell's own
+IMPORTING = 120.0  # seconds for the teacher's definitions
+
+#: What the worker gets of the environment. No tokens of a hub, nothing that changes Python.
+KEPT = ("PATH", "LANG", "LC_ALL", "LD_LIBRARY_PATH", "SYSTEMROOT", "VIRTUAL_ENV", "CONDA_PREFIX")
+# One thread each: a fork takes no others along. TESTING_MODE makes whatever trains short.
+SET = {
+    "MPLBACKEND": "Agg",
+    "MKL_NUM_THREADS": "1",
+    "OMP_NUM_THREADS": "1",
+    "OPENBLAS_NUM_THREADS": "1",
+    "PYGAME_HIDE_SUPPORT_PROMPT": "1",
+    "PYTHONDONTWRITEBYTECODE": "1",
+    "PYTHONHASHSEED": "0",
+    "PYTHONUTF8": "1",
+    "SDL_VIDEODRIVER": "dummy",
+    "TESTING_MODE": "on",
+}
+
+
+@dataclass(frozen=True)
+class Verdict:
+    """What came of one graded cell.
+
+    Attributes:
+        grade_id: of the graded cell.
+        outcome: "passed", "failed" (the check or the code raised), "timed out", "crashed" (the
+            process ended early), or "tampered" (the check was not itself any more).
+        error: the name of what was raised; empty if it passed.
+        message: lines for the student; empty if it passed.
+        output: what was printed.
+    """
+
+    grade_id: str
+    outcome: str
+    error: str = ""
+    message: tuple[str, ...] = ()
+    output: str = ""
+
+    @property
+    def passed(self) -> bool:
+        """Whether the cell gets its points."""
+        return self.outcome == "passed"
+
+
+class WorkerEndedError(Exception):
+    """The worker does not answer any more."""
+
+
+class Grader:
+    """Grades any number of submissions of one assignment; a context manager.
+
+    Args:
+        assignment: what the source notebook says.
+        limits: for each graded cell.
+        hidden: a folder whose files a student's code may not read: the course.
+        cache: a folder to remember the controls of each exercise in; made when it is missing.
+
+    Raises:
+        SourceError: on entering, if the teacher's own notebook cannot be graded with: definitions
+            that raise, or a solution that fails its check.
+    """
+
+    def __init__(
+        self,
+        assignment: Assignment,
+        *,
+        limits: Limits | None = None,
+        hidden: Path | None = None,
+        cache: Path | None = None,
+    ) -> None:
+        self.assignment = assignment
+        self.limits = limits or Limits()
+        self.hidden, self.cache = hidden, cache
+        self.controls: dict[str, tuple[Code, ...]] = {}
+        self._folder: tempfile.TemporaryDirectory[str] | None = None
+        self._process: subprocess.Popen[bytes] | None = None
+
+    def __enter__(self) -> "Grader":
+        self._folder = tempfile.TemporaryDirectory(prefix="grading-", ignore_cleanup_errors=True)
+        try:
+            self._start()
+            self.controls = {
+                exercise.grade_id: self._controls(exercise)
+                for exercise in self.assignment.exercises
+            }
+        except BaseException:
+            self.__exit__(None, None, None)
+            raise
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        self._stop()
+        if self._folder is not None:
+            self._folder.cleanup()
+
+    def grade(self, submission: NotebookNode) -> dict[str, Verdict]:
+        """A verdict for each graded cell of the assignment, by its `grade_id`.
+
+        Whatever is in the notebook, this raises nothing about it.
+        """
+        return {
+            exercise.grade_id: self._verdict(
+                exercise,
+                needed_code(submission, self.assignment, exercise),
+                self.controls[exercise.grade_id],
+            )
+            for exercise in self.assignment.exercises
+        }
+
+    def _verdict(
+        self, exercise: Exercise, code: tuple[Code, ...], controls: tuple[Code, ...]
+    ) -> Verdict:
+        task = Task(code, exercise.check, exercise.names, controls)
+        try:
+            answer = self._ask(
+                {"ask": "grade", "task": task.to_json(), "limits": self.limits.to_json()},
+                seconds=self.limits.seconds + PATIENCE,
+            )
+        except WorkerEndedError:
+            self._stop()
+            self._start()
+            return Verdict(
+                exercise.grade_id,
+                "crashed",
+                "ProcessEnded",
+                ("Your code ended the process that grades it.",),
+            )
+        return Verdict(
+            exercise.grade_id,
+            answer["outcome"],
+            answer["error"],
+            tuple(answer["message"]),
+            answer["output"],
+        )
+
+    # -------------------------------------------------------------------------- the worker
+
+    def _start(self) -> None:
+        assert self._folder is not None
+        environment = {name: os.environ[name] for name in KEPT if name in os.environ} | SET
+        environment |= {"HOME": self._folder.name, "MPLCONFIGDIR": self._folder.name}
+        command = [sys.executable, "-P", "-m", "ppo_bbrl.grading.worker", self._folder.name]
+        if self.hidden is not None:
+            command.append(str(self.hidden.resolve()))
+        self._process = subprocess.Popen(
+            command,
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.DEVNULL,
+            cwd=self._folder.name,
+            env=environment,
+            start_new_session=True,  # Ctrl-C is the teacher's
+        )
+        definitions = [asdict(code) for code in self.assignment.definitions]
+        try:
+            answer = self._ask({"ask": "define", "definitions": definitions}, seconds=IMPORTING)
+        except WorkerEndedError as error:
+            raise SourceError("the definitions of the source end Python, or never end") from error
+        if answer.get("error"):
+            raise SourceError(f"the definitions of the source raise: {answer['error']}")
+
+    def _stop(self) -> None:
+        process, self._process = self._process, None
+        if process is None:
+            return
+        with contextlib.suppress(ProcessLookupError, PermissionError):
+            os.killpg(process.pid, signal.SIGKILL)
+        for stream in (process.stdin, process.stdout):
+            with contextlib.suppress(OSError):
+                if stream is not None:
+                    stream.close()
+        process.wait()
+
+    def _ask(self, request: dict[str, Any], *, seconds: float) -> dict[str, Any]:
+        """Send a line, wait for one."""
+        process = self._process
+        assert process is not None
+        assert process.stdin is not None
+        assert process.stdout is not None
+        try:
+            process.stdin.write(json.dumps(request).encode() + b"\n")
+            process.stdin.flush()
+        except OSError as error:
+            raise WorkerEndedError from error
+        answer: dict[str, Any] = json.loads(_line(process.stdout, seconds))
+        return answer
+
+    # -------------------------------------------------------------------------- the controls
+
+    def _controls(self, exercise: Exercise) -> tuple[Code, ...]:
+        """Wrong solutions that the check finds wrong, where nobody has disturbed it."""
+        known = self._remembered(exercise)
+        if known is None:
+            right = self._verdict(exercise, (exercise.solution,), ())
+            if not right.passed:
+                raise SourceError(
+                    f"the solution of the source fails its own check '{exercise.grade_id}': "
+                    + " ".join(right.message)
+                )
+            known = []
+            for text in mutants(exercise.solution.text)[:MOST_MUTANTS]:
+                if len(known) == N_CONTROLS:
+                    break
+                verdict = self._verdict(exercise, (Code("control", text),), ())
+                # A crash or an endless loop would be so with a disturbed check too.
+                if verdict.outcome == "failed" and verdict.error in (
+                    "ExerciseError",
+                    "AssertionError",
+                ):
+                    known.append(text)
+            self._remember(exercise, known)
+        return tuple(Code("control", text) for text in known)
+
+    def _file(self, exercise: Exercise) -> Path | None:
+        if self.cache is None:
+            return None
+        parts = [code.text for code in self.assignment.definitions]
+        parts += [exercise.check.text, exercise.solution.text]
+        digest = hashlib.sha256("\0".join(parts).encode()).hexdigest()
+        return self.cache / f"{exercise.grade_id}-{digest[:16]}.json"
+
+    def _remembered(self, exercise: Exercise) -> list[str] | None:
+        file = self._file(exercise)
+        if file is None or not file.is_file():
+            return None
+        try:
+            known = json.loads(file.read_text(encoding="utf-8"))
+        except ValueError:
+            return None
+        return known if isinstance(known, list) else None
+
+    def _remember(self, exercise: Exercise, known: list[str]) -> None:
+        file = self._file(exercise)
+        if file is None:
+            return
+        with contextlib.suppress(OSError):  # it only saves time
+            file.parent.mkdir(parents=True, exist_ok=True)
+            new = file.with_name(f"{file.name}.{os.getpid()}")
+            new.write_text(json.dumps(known), encoding="utf-8")
+            new.replace(file)
+
+
+def _line(stream: IO[bytes], seconds: float) -> bytes:
+    """A line of a pipe that has nothing else in it.
+
+    Raises:
+        WorkerEndedError: if there is none in time, or the other end is closed.
+    """
+    if not select.select([stream], [], [], seconds)[0]:
+        raise WorkerEndedError
+    line = stream.readline()
+    if not line.endswith(b"\n"):
+        raise WorkerEndedError
+    return line

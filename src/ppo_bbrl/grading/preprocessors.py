@@ -1,0 +1,132 @@
+"""What a course's `nbgrader_config.py` gives to nbgrader's autograder in place of its own steps."""
+
+import copy
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import nbformat
+from nbformat import NotebookNode
+from nbgrader.preprocessors import ClearHiddenTests, ClearSolutions, NbGraderPreprocessor
+from traitlets import Float, Integer, Unicode
+
+from ppo_bbrl.grading.cells import Assignment, marks_of, read_assignment
+from ppo_bbrl.grading.grader import Grader, Verdict
+from ppo_bbrl.grading.limits import Limits
+
+Resources = dict[str, Any]
+
+
+class _WithSource(NbGraderPreprocessor):  # type: ignore[misc]
+    """A step that looks at the assignment's source notebook."""
+
+    source = Unicode(
+        "source/{assignment_id}/{notebook_id}.ipynb",
+        help="where the source notebook is, from the root of the course",
+    ).tag(config=True)
+
+    def source_notebook(self, resources: Resources) -> NotebookNode:
+        names = resources["nbgrader"]
+        path = self.source.format(assignment_id=names["assignment"], notebook_id=names["notebook"])
+        notebook: NotebookNode = nbformat.read(path, as_version=4)  # type: ignore[no-untyped-call]
+        return notebook
+
+    def release_notebook(self, source: NotebookNode) -> NotebookNode:
+        """The cells as the students get them."""
+        notebook = copy.deepcopy(source)
+        for step in (ClearSolutions, ClearHiddenTests):
+            notebook, _ = step(parent=self.parent, config=self.config).preprocess(notebook, {})
+        return notebook
+
+
+class RestoreCells(_WithSource):
+    """Gives a submission the marks of the source's cells again, each of them once.
+
+    It stands in the place of nbgrader's DeduplicateIds, which leaves empty marks on the copies of a
+    cell; nbgrader then takes the notebook for one of an old version and ends the whole batch.
+
+    - Of several copies of a solution cell, the last one that was changed keeps the marks.
+    - A check cell that was deleted comes back, at the end. Its text is nbgrader's business.
+    - Marks that the source does not know are taken away; broken ones are mended.
+    """
+
+    def preprocess(self, nb: NotebookNode, resources: Resources) -> tuple[NotebookNode, Resources]:
+        """nbgrader's interface."""
+        source = self.source_notebook(resources)
+        release = self.release_notebook(source)
+        marked = {marks["grade_id"]: cell for cell in release.cells if (marks := marks_of(cell))}
+        places: dict[str, list[int]] = {grade_id: [] for grade_id in marked}
+        for place, cell in enumerate(nb.cells):
+            grade_id = marks_of(cell).get("grade_id")
+            cell.metadata.pop("nbgrader", None)
+            # Without these, an added cell could not be told from a locked one.
+            if isinstance(grade_id, str) and grade_id in places:
+                places[grade_id].append(place)
+        for grade_id, found in places.items():
+            original = marked[grade_id]
+            if found:
+                kept = _last_changed(nb, found, original.source)
+                if len(found) > 1:
+                    self.log.warning("Cell '%s' exists %d times", grade_id, len(found))
+                nb.cells[kept].metadata.nbgrader = copy.deepcopy(original.metadata.nbgrader)
+            elif marks_of(original).get("grade"):
+                self.log.warning("Cell '%s' was deleted; it is put back", grade_id)
+                nb.cells.append(copy.deepcopy(original))
+        return nb, resources
+
+
+def _last_changed(notebook: NotebookNode, places: list[int], released: str) -> int:
+    changed = [
+        place
+        for place in places
+        if notebook.cells[place].source.strip() not in ("", released.strip())
+    ]
+    return (changed or places)[-1]
+
+
+class GradeApart(_WithSource):
+    """Grades each graded cell in a fresh process, in place of nbgrader's Execute.
+
+    The student's notebook is not run. The verdicts become outputs of the graded cells, from which
+    nbgrader makes the marks and the feedback.
+    """
+
+    seconds = Float(30.0, help="seconds that a graded cell may take").tag(config=True)
+    memory = Integer(2048, help="MiB of memory that a graded cell may take").tag(config=True)
+    cache = Unicode(".grading", help="a folder that spares repeated work").tag(config=True)
+
+    def preprocess(self, nb: NotebookNode, resources: Resources) -> tuple[NotebookNode, Resources]:
+        """nbgrader's interface."""
+        assignment = self.assignment(resources)
+        limits = Limits(seconds=self.seconds, memory=self.memory)
+        root = Path.cwd()  # nbgrader goes to the root of the course
+        with Grader(assignment, limits=limits, hidden=root, cache=root / self.cache) as grader:
+            verdicts = grader.grade(nb)
+        for exercise, controls in grader.controls.items():
+            if not controls:
+                self.log.warning("No wrong answer is known to fail the check '%s'", exercise)
+        for cell in nb.cells:
+            verdict = verdicts.get(marks_of(cell).get("grade_id", ""))
+            if verdict is not None and marks_of(cell).get("grade"):
+                cell.outputs = list(_outputs(verdict))
+                self.log.info("%s: %s", verdict.grade_id, verdict.outcome)
+        return nb, resources
+
+    def assignment(self, resources: Resources) -> Assignment:
+        """What the source notebook says."""
+        source = self.source_notebook(resources)
+        return read_assignment(source, self.release_notebook(source))
+
+
+def _outputs(verdict: Verdict) -> Iterator[NotebookNode]:
+    """What Jupyter would show. Never a stream named stderr: nbgrader gives no points then."""
+    new: Any = nbformat.v4.new_output
+    if verdict.output:
+        yield new("stream", name="stdout", text=verdict.output)
+    if not verdict.passed:
+        yield new(
+            "error",
+            ename=verdict.error,
+            evalue=verdict.message[0] if verdict.message else "",
+            traceback=list(verdict.message) or [verdict.error],
+        )
