@@ -9,9 +9,11 @@ VENV ?= .venv
 # INDEX_URL: an index to use instead of the usual one (a mirror).
 EXTRA_INDEX_URL ?=
 INDEX_URL ?=
-# ARGS: added to the command of train, test and test-slow:
+# ARGS: added to the command of train, test, test-slow and course:
 #     make train ARGS="algorithm.seed=3"
 ARGS ?=
+# DIR: where `make course` makes a course.
+DIR ?=
 
 BIN := $(VENV)/bin
 # Quiet twice: errors only.
@@ -27,7 +29,7 @@ RUNTIME := $(VENV)/.installed-runtime
 DEV := $(VENV)/.installed-dev
 BENCH := $(VENV)/.installed-bench
 
-.PHONY: help install train test test-slow check format notebooks bench clean
+.PHONY: help install train test test-slow check format notebooks course bench clean
 .DEFAULT_GOAL := help
 
 help: ## list the targets
@@ -57,6 +59,10 @@ format: $(DEV) ## format the code and mend what the linter can mend
 
 notebooks: $(DEV) ## generate the notebooks from notebooks/source
 	$(BIN)/python notebooks/build.py
+
+course: $(DEV) ## make an nbgrader course: make course DIR=<folder>
+	@test -n "$(DIR)" || { echo "say where: make course DIR=<folder>" >&2; exit 1; }
+	@$(BIN)/python notebooks/course.py "$(DIR)" $(ARGS)
 
 bench: $(BENCH) ## compare speed and learning with others; half an hour
 	$(BIN)/python benchmarks/throughput.py
