@@ -1,6 +1,7 @@
 """One graded cell, run: the student's code, the check, and then the check of the check."""
 
 import contextlib
+import functools
 import io
 import linecache
 import sys
@@ -8,7 +9,7 @@ import traceback
 from collections.abc import Iterable, Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from types import ModuleType
+from types import FunctionType, ModuleType
 from typing import Any
 
 from ppo_bbrl.grading.audit import STUDENT
@@ -77,8 +78,10 @@ def run(task: Task, definitions: Mapping[str, Any], snapshot: Snapshot) -> Resul
         student = namespace(definitions)
         for code in task.code:
             execute(code, student, prefix=STUDENT)
-        _check(task, definitions, student)
+        _check(task, definitions, student, snapshot)
     except BaseException as error:  # noqa: BLE001 - SystemExit is no pass either
+        if disturbed := _disturbed(error):
+            return _tampered(f"{disturbed} was replaced while your code ran.")
         return Result("failed", type(error).__name__, tuple(lines_of(error)))
     # Only whoever passed has anything to gain from a check that does not work.
     changed = snapshot.changed()
@@ -90,7 +93,12 @@ def run(task: Task, definitions: Mapping[str, Any], snapshot: Snapshot) -> Resul
     return Result("passed")
 
 
-def _check(task: Task, definitions: Mapping[str, Any], student: Mapping[str, Any]) -> None:
+def _check(
+    task: Task,
+    definitions: Mapping[str, Any],
+    student: Mapping[str, Any],
+    snapshot: Snapshot | None = None,
+) -> None:
     """Run the graded cell with the teacher's names; of the student's, the exercise's alone.
 
     So it does not matter what the student's code calls `check_…`.
@@ -100,7 +108,39 @@ def _check(task: Task, definitions: Mapping[str, Any], student: Mapping[str, Any
         raise NameError(f"no cell defines {' and '.join(missing)}")
     graded = namespace(definitions)
     graded.update({name: student[name] for name in task.names})
+    if snapshot is not None:
+        watched = {
+            name: WatchedFunction(graded[name], snapshot)
+            for name in task.names
+            if isinstance(graded[name], FunctionType)
+        }
+        graded.update(watched)
     execute(task.check, graded, prefix="<")
+
+
+class DisturbedError(Exception):
+    """Something that the check relies on was replaced; the message says what."""
+
+
+class WatchedFunction:
+    """A student's function that is looked after: what it replaces is noticed when it returns.
+
+    So it cannot put back what it took away before the check is through.
+    """
+
+    def __init__(self, function: FunctionType, snapshot: Snapshot) -> None:
+        functools.update_wrapper(self, function)
+        self.__code__ = function.__code__  # checks tell the student's lines by it
+        self._function, self._snapshot = function, snapshot
+
+    def __call__(self, *args: Any, **kwargs: Any) -> Any:
+        """The student's function, then a look around."""
+        try:
+            return self._function(*args, **kwargs)
+        finally:
+            changed = self._snapshot.changed()
+            if changed is not None:
+                raise DisturbedError(changed)
 
 
 def _passes(control: Code, task: Task, definitions: Mapping[str, Any]) -> bool:
@@ -113,6 +153,15 @@ def _passes(control: Code, task: Task, definitions: Mapping[str, Any]) -> bool:
     except BaseException:  # noqa: BLE001 - as it should be
         return False
     return True
+
+
+def _disturbed(error: BaseException | None) -> str | None:
+    """What was replaced, if that is why the check ended; checks wrap a student's errors."""
+    while error is not None:
+        if type(error) is DisturbedError:
+            return str(error)
+        error = error.__cause__
+    return None
 
 
 def _tampered(why: str) -> Result:

@@ -2,14 +2,13 @@
 
 import builtins
 import sys
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from types import FunctionType
 from typing import Any
 
 #: whole packages, by the first part of their modules' names
 PACKAGES = ("bbrl", "ppo_bbrl")
 MODULES = (
-    "builtins",
     "copy",
     "functools",
     "itertools",
@@ -27,60 +26,61 @@ MODULES = (
 )
 PREFIXES = ("torch.distributions",)
 
-_MISSING = object()
-
 
 class Snapshot:
     """The functions and classes of the modules above as they are now, and what they consist of."""
 
     def __init__(self) -> None:
-        self._modules = {
-            name: (module, dict(vars(module)))
-            for name, module in list(sys.modules.items())
-            if _watched(name)
-        }
-        self._classes: dict[type, dict[str, Any]] = {}
+        self._builtins, self._builtins_before = vars(builtins), dict(vars(builtins))
+        #: where something is, under which name, and what it is
+        self._places: list[tuple[str, Mapping[str, Any], str, Any]] = []
+        #: namespaces of modules and classes, with the names that were in them
+        self._namespaces: list[tuple[str, Mapping[str, Any], frozenset[str], type | None]] = []
         self._functions: dict[FunctionType, tuple[Any, ...]] = {}
-        for _, values in self._modules.values():
-            for value in values.values():
-                self._add(value)
+        self._seen: set[type] = set()
+        for name, module in list(sys.modules.items()):
+            if _watched(name):
+                self._add(name, vars(module))
 
-    def _add(self, value: Any) -> None:
-        if isinstance(value, FunctionType):
-            self._functions[value] = _parts(value)
-        elif isinstance(value, type) and value not in self._classes:
-            if not _watched(value.__module__):
-                return
-            self._classes[value] = dict(vars(value))
-            for member in vars(value).values():
-                self._add(getattr(member, "__func__", member))
+    def _add(self, name: str, namespace: Mapping[str, Any], cls: type | None = None) -> None:
+        if cls is not None or name.partition(".")[0] in PACKAGES:
+            self._namespaces.append((name, namespace, frozenset(namespace), cls))
+        for key, value in list(namespace.items()):
+            if callable(value) or isinstance(value, property | staticmethod | classmethod):
+                self._places.append((name, namespace, key, value))
+            function = getattr(value, "__func__", value)
+            if isinstance(function, FunctionType):
+                self._functions[function] = _parts(function)
+            elif isinstance(value, type) and value not in self._seen and _watched(value.__module__):
+                self._seen.add(value)
+                self._add(f"{value.__module__}.{value.__qualname__}", vars(value), value)
 
     def changed(self) -> str | None:
         """The name of something that is not as it was, or None.
 
         What was added counts where it hides something: a function of a module that has the name
-        of a builtin, a method that a class had inherited.
+        of a builtin, a method that a class had inherited. It takes milliseconds.
         """
-        return next(self._changes(), None)
-
-    def _changes(self) -> Iterator[str]:
-        for name, (module, before) in self._modules.items():
-            now = vars(module)
-            for key in _replaced(before, now):
-                yield f"{name}.{key}"
-            if name.partition(".")[0] in PACKAGES:
-                for key in now.keys() - before.keys():
-                    if key in vars(builtins) and not key.startswith("__"):
-                        yield f"{name}.{key}"
-        for cls, members in self._classes.items():
-            methods = vars(cls)
-            added = methods.keys() - members.keys()
-            hiding = [k for k in added if callable(methods[k]) and _inherited(cls, k)]
-            for key in (*_replaced(members, methods), *hiding):
-                yield f"{cls.__module__}.{cls.__qualname__}.{key}"
-        for function, parts in self._functions.items():
-            if any(one is not other for one, other in zip(parts, _parts(function), strict=True)):
-                yield f"{function.__module__}.{function.__qualname__}"
+        # First without the help of any builtin, since the rest trusts them.
+        for key, value in self._builtins_before.items():
+            if key != "_" and self._builtins.get(key) is not value:
+                return f"builtins.{key}"
+        for name, namespace, key, value in self._places:
+            if namespace.get(key) is not value:
+                return f"{name}.{key}"
+        for name, namespace, before, cls in self._namespaces:
+            if len(namespace) != len(before):
+                for key in namespace.keys() - before:
+                    if _hides(key, namespace, cls):
+                        return f"{name}.{key}"
+        for function, (code, defaults, keywords) in self._functions.items():
+            if (
+                function.__code__ is not code
+                or function.__defaults__ is not defaults
+                or function.__kwdefaults__ is not keywords
+            ):
+                return f"{function.__module__}.{function.__qualname__}"
+        return None
 
 
 def _watched(name: str) -> bool:
@@ -91,12 +91,8 @@ def _parts(function: FunctionType) -> tuple[Any, ...]:
     return function.__code__, function.__defaults__, function.__kwdefaults__
 
 
-def _replaced(before: Mapping[str, Any], now: Mapping[str, Any]) -> Iterator[str]:
-    for key, value in before.items():
-        function = callable(value) or isinstance(value, property | staticmethod | classmethod)
-        if function and now.get(key, _MISSING) is not value:
-            yield key
-
-
-def _inherited(cls: type, key: str) -> bool:
-    return any(key in vars(base) for base in cls.__mro__[1:])
+def _hides(key: str, namespace: Mapping[str, Any], cls: type | None) -> bool:
+    """Whether a new name of a module or class takes the place of what was found there before."""
+    if cls is None:
+        return key in vars(builtins) and not key.startswith("__")
+    return callable(namespace[key]) and any(key in vars(base) for base in cls.__mro__[1:])

@@ -25,6 +25,7 @@ from ppo_bbrl.grading.cells import Code
 from ppo_bbrl.grading.tampering import Snapshot
 
 OUTPUT = "printed.txt"
+PACKAGE = "ppo_bbrl.grading"
 
 
 class Reply(NamedTuple):
@@ -100,6 +101,7 @@ class Worker:
             assert self.snapshot is not None
             limits.apply(limit)
             audit.install(scratch=folder, hidden=self.hidden)
+            _forget_grading()
             result = attempt.run(task, self.definitions, self.snapshot)
             with contextlib.suppress(BaseException):
                 flush()
@@ -107,6 +109,15 @@ class Worker:
             write(reply.descriptor, message.encode())
         finally:
             leave(0)
+
+
+def _forget_grading() -> None:
+    """Whoever imports these modules from now on gets others than those at work."""
+    for name in [name for name in sys.modules if name.startswith(PACKAGE)]:
+        del sys.modules[name]
+    package = sys.modules.get("ppo_bbrl")
+    if package is not None:
+        vars(package).pop("grading", None)
 
 
 def _printed(path: Path, most: int) -> str:
