@@ -1,0 +1,32 @@
+"""PPO as a LightningModule: write `forward`, give it environments, let Lightning train it.
+
+Needs the extra `lightning`. Nothing else of the package imports this one.
+"""
+
+try:
+    import lightning as _lightning  # noqa: F401 - to say in one line what is missing
+except ModuleNotFoundError as error:
+    if error.name != "lightning":
+        raise
+    raise ModuleNotFoundError(
+        "ppo_bbrl.lightning needs Lightning: pip install 'ppo-bbrl[lightning]'", name="lightning"
+    ) from None
+
+from ppo_bbrl.lightning.collection import Batch
+from ppo_bbrl.lightning.distributions import MultiCategorical
+from ppo_bbrl.lightning.environments import DummyVecEnv, SubprocVecEnv, make_vec_env
+from ppo_bbrl.lightning.module import PPO
+from ppo_bbrl.lightning.sde import StateDependentNoise, StateDependentNormal
+from ppo_bbrl.spaces import encoder
+
+__all__ = [
+    "PPO",
+    "Batch",
+    "DummyVecEnv",
+    "MultiCategorical",
+    "StateDependentNoise",
+    "StateDependentNormal",
+    "SubprocVecEnv",
+    "encoder",
+    "make_vec_env",
+]

@@ -1,0 +1,110 @@
+"""Whether a model fits its environments: asked once, before training starts."""
+
+from typing import Any
+
+import gymnasium as gym
+import numpy as np
+import torch
+from gymnasium.spaces import Discrete, MultiDiscrete
+from torch import Tensor
+from torch.distributions import Categorical, Distribution
+
+from ppo_bbrl.errors import UserError
+from ppo_bbrl.spaces import action_converter
+
+
+@torch.no_grad()
+def check_forward(answer: Any, action_space: gym.Space[Any], n_envs: int) -> None:
+    """Refuse what `forward` returned if PPO cannot learn from it.
+
+    Args:
+        answer: `forward(observations)` for one row of observations, `[B, …]`.
+        action_space: of one environment.
+        n_envs: B.
+
+    Raises:
+        UserError: saying what was expected, what was seen and, where it is known, the remedy.
+    """
+    if not isinstance(answer, tuple) or len(answer) != 2:
+        raise UserError(f"forward(x) must return (distribution, value), not {_told(answer)}")
+    dist, value = answer
+    if not isinstance(dist, Distribution):
+        raise UserError(
+            "forward(x) must return (distribution, value), the first a torch Distribution, not "
+            f"{_told(dist)}"
+        )
+    if not isinstance(value, Tensor) or value.shape != (n_envs,):
+        column = isinstance(value, Tensor) and value.shape == (n_envs, 1)
+        raise UserError(
+            f"forward(x) must return values of shape [{n_envs}], not {_told(value)}"
+            + ("; value.squeeze(-1) takes the last dimension away" if column else "")
+        )
+    named = f"forward(x) returned a {type(dist).__name__}"
+    space = " ".join(str(action_space).split())
+    assert action_space.shape is not None
+    event = tuple(action_space.shape)
+    if tuple(dist.batch_shape) == (n_envs, *event) and event:
+        raise UserError(
+            f"{named} with one log-probability for each component of an action; "
+            f"torch.distributions.Independent(dist, {len(event)}) makes them one action of {space}"
+        )
+    shapes = (tuple(dist.batch_shape), tuple(dist.event_shape))
+    if shapes != ((n_envs,), event):
+        raise UserError(
+            f"{named} of batch shape {list(shapes[0])} and event shape {list(shapes[1])}; the "
+            f"action space {space} and {n_envs} environments need [{n_envs}] and {list(event)}"
+        )
+    _check_number_of_actions(dist, action_space, named)
+    action = dist.sample()
+    try:
+        action_converter(action_space, n_envs)(action.cpu())
+    except ValueError as error:
+        raise UserError(f"{named}, which does not fit the action space {space}: {error}") from error
+    log_prob = dist.log_prob(action)
+    if log_prob.shape != (n_envs,):
+        raise UserError(f"{named} whose log_prob is {_told(log_prob)}; must be of shape [{n_envs}]")
+
+
+def check_predict(answer: Any, action_space: gym.Space[Any]) -> Any:
+    """What `predict` returned for one observation, `[1, …]`, as a NumPy array.
+
+    Raises:
+        UserError: if it does not fit the action space.
+    """
+    action = answer.cpu().numpy() if isinstance(answer, Tensor) else np.asarray(answer)
+    try:
+        action_converter(action_space, 1)(action)
+    except ValueError as error:
+        space = " ".join(str(action_space).split())
+        raise UserError(f"predict(x) does not fit the action space {space}: {error}") from error
+    return action
+
+
+def _check_number_of_actions(dist: Distribution, space: gym.Space[Any], named: str) -> None:
+    if isinstance(space, Discrete):
+        wanted = [int(space.n)]
+    elif isinstance(space, MultiDiscrete):
+        wanted = space.nvec.flatten().tolist()
+    else:
+        return
+    base = getattr(dist, "base_dist", dist)
+    if isinstance(base, Categorical):
+        found = [base.logits.shape[-1]] * len(wanted)
+    else:
+        found = list(getattr(dist, "sizes", wanted))
+    if found != wanted:
+        raise UserError(
+            f"{named} over {_listed(found)} actions; the action space has {_listed(wanted)}"
+        )
+
+
+def _listed(numbers: list[int]) -> str:
+    return " × ".join(map(str, numbers))
+
+
+def _told(value: Any) -> str:
+    if isinstance(value, Tensor):
+        return f"a tensor of shape {list(value.shape)}"
+    if isinstance(value, tuple):
+        return f"a tuple of {len(value)}"
+    return f"a {type(value).__name__}"

@@ -1,0 +1,172 @@
+"""Environments as Lightning's users give them: a name, an environment, a vector environment."""
+
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+import gymnasium as gym
+from gymnasium.spaces import Box, Discrete, MultiBinary, MultiDiscrete
+from gymnasium.vector import AsyncVectorEnv, AutoresetMode, SyncVectorEnv, VectorEnv
+
+from ppo_bbrl.errors import UserError
+from ppo_bbrl.vector_envs import environment_maker
+from ppo_bbrl.workers import close_workers
+
+Env = gym.Env[Any, Any]
+MakeEnv = Callable[[], Env]
+
+CLOSE_SECONDS = 5.0  # that environments in other processes have to close by themselves
+
+
+class DummyVecEnv(SyncVectorEnv):  # what it is generic in depends on the version
+    """Environments in this process, one after the other.
+
+    Args:
+        env_fns: make the environments.
+    """
+
+    def __init__(self, env_fns: Sequence[MakeEnv]) -> None:
+        super().__init__(env_fns, copy=False, autoreset_mode=AutoresetMode.NEXT_STEP)
+
+
+class SubprocVecEnv(AsyncVectorEnv):
+    """Environments in processes of their own: Gymnasium's `AsyncVectorEnv`.
+
+    Args:
+        env_fns: make the environments.
+    """
+
+    def __init__(self, env_fns: Sequence[MakeEnv]) -> None:
+        super().__init__(env_fns, copy=False, autoreset_mode=AutoresetMode.NEXT_STEP)
+
+    def close_extras(self, timeout: float | None = None, terminate: bool = False) -> None:
+        """End the processes, even if one of them hangs or is dead."""
+        close_workers(self, 0.0 if terminate else CLOSE_SECONDS if timeout is None else timeout)
+
+
+def make_vec_env(
+    env_id: str | Callable[..., Env],
+    n_envs: int = 1,
+    *,
+    vec_env_cls: Callable[[Sequence[MakeEnv]], VectorEnv[Any, Any, Any]] = DummyVecEnv,
+    env_kwargs: Mapping[str, Any] | None = None,
+    wrapper_class: Callable[[Env], Env] | None = None,
+) -> VectorEnv[Any, Any, Any]:
+    """Several environments of one kind as a vector environment.
+
+    Args:
+        env_id: a registered name, or what makes an environment (a class, a function).
+        n_envs: how many.
+        vec_env_cls: DummyVecEnv, SubprocVecEnv, or another class that takes a list of functions,
+            such as Gymnasium's AsyncVectorEnv.
+        env_kwargs: keyword arguments of each environment.
+        wrapper_class: applied to each environment.
+
+    Raises:
+        UserError: if the environment does not exist or cannot be made.
+    """
+    if n_envs < 1:
+        raise UserError(f"n_envs = {n_envs!r}: must be an integer ≥ 1")
+    kwargs, wrappers = dict(env_kwargs or {}), [wrapper_class] if wrapper_class else []
+    if isinstance(env_id, str):
+        make_one = named_environment("env_id", env_id, kwargs, wrappers)
+    else:
+        make_class = env_id
+
+        def make_one() -> Env:
+            env = make_class(**kwargs)
+            return wrapper_class(env) if wrapper_class else env
+
+    try:
+        return vec_env_cls([make_one] * n_envs)
+    except Exception as error:
+        raise UserError(f"env_id = {env_id!r} cannot be made: {_reason(error)}") from error
+
+
+def named_environment(
+    argument: str,
+    name: str,
+    kwargs: Mapping[str, Any] | None = None,
+    wrappers: Sequence[Callable[[Env], Env]] = (),
+) -> MakeEnv:
+    """What makes an environment of a registered name.
+
+    Raises:
+        UserError: naming the argument, if there is none of that name.
+    """
+    try:
+        return environment_maker(name, kwargs or {}, wrappers)
+    except UserError as error:
+        raise UserError(f"{argument} = {name!r}: {_reason(error.__cause__ or error)}") from error
+
+
+def training_environment(env: Any) -> VectorEnv[Any, Any, Any]:
+    """The argument `env` as a vector environment with next-step autoreset.
+
+    Raises:
+        UserError: if it is none, or if PPO cannot handle it.
+    """
+    if isinstance(env, str):
+        env = DummyVecEnv([named_environment("env", env)])
+    elif isinstance(env, gym.Env):
+        only = env
+        env = DummyVecEnv([lambda: only])
+    if not isinstance(env, VectorEnv):
+        raise UserError(
+            f"env = {env!r}: must be an environment, a vector environment or a registered name"
+        )
+    mode = env.metadata.get("autoreset_mode")
+    if mode != AutoresetMode.NEXT_STEP:
+        raise UserError(
+            f"env resets its environments by {mode or 'a mode that it does not name'}; supported "
+            "is AutoresetMode.NEXT_STEP, where the last observation of an episode has its own row"
+        )
+    check_spaces(env.single_observation_space, env.single_action_space)
+    return env
+
+
+def evaluation_environment(env: Any) -> Env | None:
+    """The argument `eval_env` as a single environment.
+
+    Raises:
+        UserError: if it is none, or vectorised.
+    """
+    if env is None:
+        return None
+    if isinstance(env, str):
+        return named_environment("eval_env", env)()
+    if isinstance(env, VectorEnv):
+        raise UserError(
+            f"eval_env = {env!r} is vectorised: must be a single environment, a registered name, "
+            "or None when a trained model is loaded"
+        )
+    if not isinstance(env, gym.Env):
+        raise UserError(f"eval_env = {env!r}: must be an environment, a registered name or None")
+    return env
+
+
+def check_spaces(observation_space: gym.Space[Any], action_space: gym.Space[Any]) -> None:
+    """Refuse spaces that PPO cannot handle.
+
+    Raises:
+        UserError: naming the space and what is supported.
+    """
+    supported = Box | Discrete | MultiDiscrete | MultiBinary
+    for role, space in (("observation", observation_space), ("action", action_space)):
+        if not isinstance(space, supported):
+            raise UserError(
+                f"env: its {role} space {_one_line(space)} is not supported; supported are Box, "
+                "Discrete, MultiDiscrete and MultiBinary"
+            )
+        if isinstance(space, Box) and role == "action" and space.dtype.kind != "f":
+            raise UserError(
+                f"env: its action space {_one_line(space)} holds {space.dtype}; supported are Box "
+                "of floats, Discrete, MultiDiscrete and MultiBinary"
+            )
+
+
+def _one_line(space: gym.Space[Any]) -> str:
+    return " ".join(str(space).split())
+
+
+def _reason(error: BaseException) -> str:
+    return _one_line(error) or type(error).__name__  # type: ignore[arg-type]

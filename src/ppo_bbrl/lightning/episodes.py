@@ -1,0 +1,109 @@
+"""Whole episodes of a model on the evaluation environment, seen or unseen."""
+
+import warnings
+from collections.abc import Callable
+from contextlib import ExitStack, closing
+from pathlib import Path
+from typing import Any
+
+import gymnasium as gym
+import numpy as np
+import torch
+from torch import Tensor
+
+from ppo_bbrl.errors import UserError
+from ppo_bbrl.lightning.environments import Env
+from ppo_bbrl.seeding import action_stream, env_seeds
+from ppo_bbrl.spaces import action_converter, as_observation
+from ppo_bbrl.vector_envs import DEFAULT_TIME_LIMIT
+from ppo_bbrl.video import DEFAULT_FPS, check_frame, has_screen, no_screen, video_file
+
+Predict = Callable[[Tensor], Any]  # observations [1, …] to actions [1, …]
+
+
+@torch.no_grad()
+def play_episodes(
+    predict: Predict,
+    env: Env,
+    n_episodes: int,
+    seeds: np.random.SeedSequence,
+    *,
+    show: Callable[[], Any] = lambda: None,
+) -> tuple[list[float], list[int]]:
+    """Returns and lengths of episodes, each on a seed of its own.
+
+    Touches no random stream but its own. An episode is ended after 10,000 steps, with a warning.
+
+    Args:
+        predict: chooses the actions.
+        env: one environment.
+        n_episodes: how many.
+        seeds: of the environment and of a stochastic `predict`.
+        show: called after each reset and each step.
+    """
+    returns, lengths, unfinished = [], [], 0
+    to_env = action_converter(env.action_space, 1)
+    with action_stream(seeds).active():
+        for seed in env_seeds(seeds, n_episodes):
+            observed, _ = env.reset(seed=seed)
+            show()
+            total, length, ended = 0.0, 0, False
+            while not ended and length < DEFAULT_TIME_LIMIT:
+                observation = as_observation(env.observation_space, np.asarray(observed)[None])
+                action = predict(observation)
+                action = action.cpu().numpy() if isinstance(action, Tensor) else np.asarray(action)
+                observed, reward, terminated, truncated, _ = env.step(to_env(action)[0])
+                show()
+                total, length = total + float(reward), length + 1
+                ended = bool(terminated or truncated)
+            unfinished += not ended
+            returns.append(total)
+            lengths.append(length)
+    if unfinished:
+        warnings.warn(
+            f"evaluation: {unfinished} of {n_episodes} episodes were still running after "
+            f"{DEFAULT_TIME_LIMIT} steps and were ended",
+            stacklevel=3,
+        )
+    return returns, lengths
+
+
+def watch_episodes(
+    predict: Predict, env: Env, n_episodes: int, seeds: np.random.SeedSequence, path: Path
+) -> tuple[list[float], list[int], Path | None]:
+    """The same in a window; where there is no screen, as a video in `path`.
+
+    Returns:
+        Returns, lengths, and the path of the video if there is one.
+
+    Raises:
+        UserError: if the environment cannot be shown.
+    """
+    mode = env.render_mode or ("human" if has_screen() else "rgb_array")
+    with ExitStack() as opened:
+        if env.render_mode is None:
+            env = opened.enter_context(closing(_made_visible(env, mode)))
+        if mode == "human":
+            return *play_episodes(predict, env, n_episodes, seeds, show=env.render), None
+        opened.enter_context(no_screen())
+        fps = env.metadata.get("render_fps", DEFAULT_FPS)
+        write = opened.enter_context(video_file(path, fps))
+        name = env.spec.id if env.spec else str(env)
+        played = play_episodes(
+            predict, env, n_episodes, seeds, show=lambda: write(check_frame(env.render(), name))
+        )
+    return *played, path
+
+
+def _made_visible(env: Env, mode: str) -> Env:
+    """An environment like this one that renders: `gym.make` fixed this one's mode."""
+    if env.spec is None:
+        raise UserError(
+            f"eval_env = {env!r} shows nothing and was not made by gym.make, so that no other can "
+            "be made like it: make it with render_mode='rgb_array'"
+        )
+    try:
+        return gym.make(env.spec, render_mode=mode)
+    except Exception as error:
+        reason = " ".join(str(error).split()) or type(error).__name__
+        raise UserError(f"eval_env = {env.spec.id} cannot be shown: {reason}") from error

@@ -1,0 +1,243 @@
+"""One training of a model: its streams, environments and processes, and what is noted."""
+
+from collections import defaultdict
+from typing import TYPE_CHECKING, Any, cast
+
+import numpy as np
+import torch
+from torch import Tensor
+from torch.distributions import Distribution
+
+from ppo_bbrl.advantages import normalise
+from ppo_bbrl.errors import UserError
+from ppo_bbrl.lightning.arguments import clip_value
+from ppo_bbrl.lightning.batches import RolloutLoader
+from ppo_bbrl.lightning.checks import check_forward, check_predict
+from ppo_bbrl.lightning.collection import Batch, Collector, Transitions
+from ppo_bbrl.lightning.processes import Processes
+from ppo_bbrl.lightning.sde import StateDependentNoise
+from ppo_bbrl.losses import clipped_surrogate, explained_variance
+from ppo_bbrl.seeding import Seeds
+from ppo_bbrl.update import KL_TOLERANCE
+
+if TYPE_CHECKING:
+    from ppo_bbrl.lightning.module import PPO
+
+SCHEDULED = ("clip_range", "clip_range_vf")  # may be functions of the remaining progress
+
+
+class Run:
+    """What a model needs while a Trainer trains it.
+
+    Args:
+        model: attached to the Trainer.
+
+    Raises:
+        UserError: if something would go wrong later.
+    """
+
+    def __init__(self, model: "PPO") -> None:
+        self.model, self.trainer = model, model.trainer
+        self.processes = Processes(model.global_rank, self.trainer.world_size)
+        # Other processes, and a training that is resumed, have streams of their own.
+        own = np.random.SeedSequence(
+            model.entropy, spawn_key=(model.global_rank, self.trainer.current_epoch)
+        )
+        self.seeds = Seeds(int(own.generate_state(1, np.uint64)[0] >> np.uint64(1)))
+        self.collector = Collector(model.env)
+        #: by which the mean loss of this process is to be multiplied
+        self.weight = 1.0
+        self._rollouts: list[dict[str, float]] = []
+        self._sums: dict[str, Tensor | float] = defaultdict(float)
+        self._count = 0
+        self._check_settings()
+        self._check_model(self.collector.start(self.seeds.sequence("train_env")))
+
+    def loader(self) -> RolloutLoader:
+        """The rollouts of one epoch of the Trainer."""
+        model = self.model
+        return RolloutLoader(
+            num_rollouts=model.num_rollouts,
+            epochs_per_rollout=model.epochs_per_rollout,
+            batch_size=model.batch_size,
+            n_rows=model.buffer_length * model.env.num_envs,
+            collect=self._collect,
+            processes=self.processes,
+            device=model.device,
+            generator=self.seeds.minibatches,
+            too_far=self._too_far,
+            on_batch=self._weigh,
+            on_end=self._end_epoch,
+        )
+
+    # ------------------------------------------------------------------------------ before it
+
+    def _check_settings(self) -> None:
+        model, trainer = self.model, self.trainer
+        if trainer.accumulate_grad_batches != 1:
+            raise UserError(
+                f"accumulate_grad_batches = {trainer.accumulate_grad_batches}: must be 1, since "
+                "gradients would be kept from one rollout to the next; choose a larger batch_size"
+            )
+        if model.eval_env is None and model.num_eval_episodes:
+            raise UserError(
+                "eval_env = None: training evaluates the model after each epoch; give one, or set "
+                "num_eval_episodes=0"
+            )
+        functions = [name for name in SCHEDULED if callable(getattr(model, name))]
+        missing = [name for name in model.functions_not_saved if name not in functions]
+        if missing:
+            raise UserError(
+                f"{' and '.join(missing)}: a function in the model that was saved, and functions "
+                "are not saved; give it to the model again"
+            )
+        if functions and self._remaining(0) is None:
+            raise UserError(
+                f"{' and '.join(functions)}: a function of the remaining progress needs an end of "
+                "training: Trainer(max_epochs=…) or Trainer(max_steps=…)"
+            )
+        has_noise = any(isinstance(module, StateDependentNoise) for module in model.modules())
+        if model.use_sde and not has_noise and not model.resets_its_own_noise():
+            raise UserError(
+                "use_sde = True: the model has no StateDependentNoise and no reset_noise(n_envs) "
+                "of its own"
+            )
+
+    def _check_model(self, observation: Tensor) -> None:
+        model = self.model
+        with self.seeds.actions.active(), model.in_eval_mode(), torch.no_grad():
+            if model.use_sde:
+                model.reset_noise(model.env.num_envs)
+            check_forward(self.act(observation), model.action_space, model.env.num_envs)
+            check_predict(model.predict(model.for_network(observation[:1])), model.action_space)
+
+    # ------------------------------------------------------------------------------ during it
+
+    @torch.no_grad()
+    def act(self, observation: Tensor) -> tuple[Distribution, Tensor]:
+        """`forward`, with the precision of the Trainer."""
+        with self.trainer.precision_plugin.train_step_context():
+            answer = self.model(self.model.for_network(observation))
+        return cast("tuple[Distribution, Tensor]", answer)
+
+    def normalised_advantages(self, batch: Batch) -> Tensor:
+        """Normalised over the minibatch of all processes, `[M]`."""
+        if not batch.counts:
+            return normalise(batch.advantages)
+        rank, counts = self.processes.rank, batch.counts
+        joined = normalise(self.processes.join(batch.advantages[: counts[rank]], counts))
+        start = sum(counts[:rank])
+        mine = joined[start : start + counts[rank]]
+        return mine if len(mine) else torch.zeros_like(batch.advantages)
+
+    def note(self, facts: dict[str, Tensor], batch: Batch) -> None:
+        """Note means over the valid transitions of a minibatch, for the log of the epoch.
+
+        Lightning's own averaging costs as much time as everything else in a step.
+        """
+        count = self._count_of(batch)
+        self._count += count
+        if count:
+            for name, value in facts.items():
+                self._sums[name] = self._sums[name] + value.detach() * count
+
+    def epoch_facts(self) -> dict[str, float]:
+        """What was noted since this was called last, over all processes: means."""
+        facts = {}
+        rollouts, self._rollouts = self._rollouts, []
+        for name in dict.fromkeys(name for each in rollouts for name in each):
+            facts[name] = float(np.mean([each[name] for each in rollouts if name in each]))
+        names = sorted(self._sums)
+        sums = torch.tensor([*(float(self._sums[name]) for name in names), self._count])
+        *totals, count = self.processes.total(sums.to(self.model.device)).tolist()
+        self._sums.clear()
+        self._count = 0
+        if count:
+            facts |= {name: total / count for name, total in zip(names, totals, strict=True)}
+        return facts
+
+    def _collect(self, index: int) -> Transitions:
+        model = self.model
+        remaining = self._remaining(index)
+        model.progress_remaining = 1.0 if remaining is None else remaining
+        with self.seeds.actions.active(), model.in_eval_mode():
+            rollout = self.collector.collect(
+                self.act,
+                model.buffer_length,
+                gamma=model.gamma,
+                gae_lambda=model.gae_lambda,
+                before_step=self._before_step,
+            )
+        self._describe(rollout)
+        return rollout
+
+    def _before_step(self, t: int) -> None:
+        model = self.model
+        freq = model.sde_sample_freq
+        if model.use_sde and (t == 0 or (freq > 0 and t % freq == 0)):
+            model.reset_noise(model.env.num_envs)
+
+    def _describe(self, rollout: Transitions) -> None:
+        model, device = self.model, self.model.device
+        counts = self.processes.all_counts(len(rollout), device)
+        value, target = (
+            self.processes.join(tensor.to(device), counts)
+            for tensor in (rollout.valid.old_values, rollout.valid.returns)
+        )
+        facts = {
+            "clip_range": clip_value("clip_range", model.clip_range, model.progress_remaining),
+            "stopped_early": 0.0,
+        }
+        if sum(counts):
+            facts["explained_variance"] = float(explained_variance(value=value, target=target))
+        ended = rollout.episode_returns
+        sums = torch.tensor([sum(ended), float(len(ended))], device=device)
+        total, number = self.processes.total(sums).tolist()
+        if number:
+            facts["episode_return"] = total / number
+        self._rollouts.append(facts)
+        if model.verbose > 1:
+            told = ", ".join(f"{name} {fact:.4g}" for name, fact in facts.items())
+            model.print(f"rollout: {sum(counts)} transitions, {number:.0f} ends, {told}")
+
+    def _remaining(self, index: int) -> float | None:
+        """The remaining progress as rollout `index` of this epoch begins; None without an end."""
+        trainer, num_rollouts, shares = self.trainer, self.model.num_rollouts, []
+        if trainer.max_epochs is not None and trainer.max_epochs > 0:
+            done = trainer.current_epoch * num_rollouts + index
+            shares.append(done / (trainer.max_epochs * num_rollouts))
+        if trainer.max_steps > 0:
+            shares.append(trainer.global_step / trainer.max_steps)
+        return max(0.0, 1.0 - max(shares)) if shares else None
+
+    @torch.no_grad()
+    def _too_far(self, batch: Batch) -> bool:
+        """Whether the policy is too far from the one that acted; every process answers the same."""
+        if self.model.target_kl is None:
+            return False
+        moved: Any = self.trainer.strategy.batch_to_device(batch)
+        log_prob = self.act(moved.observations)[0].log_prob(moved.actions)
+        _, facts = clipped_surrogate(
+            log_prob=log_prob,
+            old_log_prob=moved.old_log_probs,
+            advantage=moved.advantages,
+            clip_range=1.0,
+        )
+        kl, count = facts["approx_kl"], self._count_of(batch)
+        total, number = self.processes.total(torch.stack((kl * count, torch.full_like(kl, count))))
+        stop = bool(total / number > KL_TOLERANCE * self.model.target_kl)
+        self._rollouts[-1]["stopped_early"] = float(stop)
+        return stop
+
+    def _count_of(self, batch: Batch) -> int:
+        return batch.counts[self.processes.rank] if batch.counts else len(batch.advantages)
+
+    def _weigh(self, batch: Batch) -> None:
+        total = sum(batch.counts)
+        size = self.processes.size
+        self.weight = size * batch.counts[self.processes.rank] / total if batch.counts else 1.0
+
+    def _end_epoch(self) -> None:
+        # Lightning learns that a minibatch is the last one from the length, which is an upper
+        # bound. Schedulers of the learning rate, and resuming, depend on it.
+        self.trainer.fit_loop.epoch_loop.batch_progress.is_last_batch = True

@@ -1,0 +1,78 @@
+"""Generalised state-dependent exploration (gSDE): noise that is a function of the state.
+
+Source: Raffin, Kober and Stulp, "Smooth Exploration for Robotic Reinforcement Learning" (2021).
+"""
+
+import torch
+from torch import Tensor, nn
+from torch.distributions import Independent, Normal
+
+_LEAST_VARIANCE = 1e-6  # where all features are 0
+
+
+class StateDependentNormal(Independent):  # type: ignore[type-arg] # not generic at run time
+    r"""The policy of gSDE: a diagonal Gaussian whose deviation depends on the features of a state.
+
+    .. math::
+        a &= \mu(s) + \epsilon^\top \phi(s), \quad \epsilon_{ij} \sim \mathcal{N}(0, \sigma_{ij}) \\
+        \pi(a_j|s) &= \mathcal{N}\big(\mu_j(s), \textstyle\sum_i \sigma_{ij}^2 \phi_i(s)^2\big)
+
+    `sample()` uses the matrices ε that it was given, so that between two draws of ε the action is a
+    smooth function of the state. Density and entropy are those of the Gaussian.
+
+    Args:
+        mean: μ(s), `[N, A]`.
+        features: φ(s), `[N, F]`; treated as constants, as the paper does for PPO.
+        std: σ, `[F, A]`.
+        noise: ε, `[N, F, A]`, a matrix for each row; None samples each row independently.
+    """
+
+    def __init__(
+        self, mean: Tensor, features: Tensor, std: Tensor, noise: Tensor | None = None
+    ) -> None:
+        features = features.detach()
+        variance = features.square() @ std.square() + _LEAST_VARIANCE
+        super().__init__(Normal(mean, variance.sqrt()), 1)
+        self._perturbation = (
+            None if noise is None else torch.einsum("nf,nfa->na", features, noise).detach()
+        )
+
+    def sample(self, sample_shape: torch.Size | list[int] | tuple[int, ...] = ()) -> Tensor:
+        """μ(s) + ε^T φ(s), `[N, A]`; independent samples if there is no ε or a shape is asked."""
+        if self._perturbation is None or len(sample_shape):
+            return super().sample(torch.Size(sample_shape))
+        return self.mean.detach() + self._perturbation
+
+
+class StateDependentNoise(nn.Module):
+    """Makes the distributions of gSDE: holds σ, a parameter, and the matrices ε.
+
+    `PPO(use_sde=True)` draws new matrices, one for each environment, at the beginning of each
+    rollout and every `sde_sample_freq` steps. They are no part of a checkpoint.
+
+    Args:
+        n_features: F, the length of φ(s).
+        n_actions: A, the length of an action.
+        log_std_init: log σ at the start. The deviation of an action is about σ·‖φ(s)‖.
+    """
+
+    def __init__(self, n_features: int, n_actions: int, log_std_init: float = -2.0) -> None:
+        super().__init__()
+        self.log_std = nn.Parameter(torch.full((n_features, n_actions), float(log_std_init)))
+        # No buffer: DDP would give every process the noise of the first one.
+        self._noise: Tensor | None = None
+
+    @torch.no_grad()
+    def reset_noise(self, n_envs: int) -> None:
+        """Draw new matrices, `[n_envs, F, A]`, from torch's global generator."""
+        self._noise = torch.randn(n_envs, *self.log_std.shape).to(self.log_std) * self.log_std.exp()
+
+    def forward(self, features: Tensor, mean: Tensor) -> StateDependentNormal:
+        """π(·|s) for `features` `[N, F]` and `mean` `[N, A]`.
+
+        It samples with the matrices only if there is one for each row, as when PPO acts; the rows
+        of a minibatch have none.
+        """
+        noise = self._noise
+        matching = noise is not None and len(noise) == len(features)
+        return StateDependentNormal(mean, features, self.log_std.exp(), noise if matching else None)
