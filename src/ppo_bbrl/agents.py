@@ -75,8 +75,25 @@ class KWAgentWrapper(bbrl.agents.KWAgentWrapper):
         self.wrapped(self.workspace, t=t, **{**kwargs, **self.kwargs})
 
 
-class VAgent(Agent):
-    """The critic: writes `{prefix}v_values`, `[B]`, an estimate of V(s).
+class Critic(Agent):
+    """What critics have in common: they write `{prefix}v_values`, `[B]`, an estimate of V(s).
+
+    A subclass needs `value` alone.
+    """
+
+    def value(self, obs: Tensor) -> Tensor:
+        """V(s): `[..., *observation]` to `[...]`."""
+        raise NotImplementedError(f"{type(self).__name__} must define value(obs)")
+
+    def forward(self, t: int, **kwargs: Any) -> None:
+        """Write the value of row t."""
+        del kwargs
+        observation = self.get(("env/env_obs", t)).to(device_of(self))
+        self.set((f"{self.prefix}v_values", t), self.value(observation))
+
+
+class VAgent(Critic):
+    """The package's critic, a network of its own.
 
     Args:
         state_dim: number of features, shape of an observation, or the observation space.
@@ -103,12 +120,6 @@ class VAgent(Agent):
     def value(self, obs: Tensor) -> Tensor:
         """V(s): `[..., *observation]` to `[...]`."""
         return cast("Tensor", self.model(self.encoder(obs))).squeeze(-1)
-
-    def forward(self, t: int, **kwargs: Any) -> None:
-        """Write the value of row t."""
-        del kwargs
-        observation = self.get(("env/env_obs", t)).to(device_of(self))
-        self.set((f"{self.prefix}v_values", t), self.value(observation))
 
 
 class Policy(Agent):
@@ -417,9 +428,9 @@ def judges_tensors(policy: nn.Module) -> TypeGuard[Policy]:
     return isinstance(policy, Policy) and type(policy).forward is Policy.forward
 
 
-def estimates_tensors(critic: nn.Module) -> TypeGuard[VAgent]:
+def estimates_tensors(critic: nn.Module) -> TypeGuard[Critic]:
     """Whether `estimate` needs no workspace for this critic, but observations alone."""
-    return isinstance(critic, VAgent) and type(critic).forward is VAgent.forward
+    return isinstance(critic, Critic) and type(critic).forward is Critic.forward
 
 
 def judge(policy: bbrl.agents.Agent, variables: Mapping[str, Tensor]) -> tuple[Tensor, Tensor]:
@@ -445,6 +456,19 @@ def estimate(critic: bbrl.agents.Agent, variables: Mapping[str, Tensor]) -> Tens
     workspace = one_row(variables)
     critic(workspace, t=0)
     return workspace.get(f"{critic.prefix}v_values", 0)
+
+
+@contextmanager
+def evaluation_mode(*agents: nn.Module) -> Iterator[None]:
+    """Inside the `with` block dropout and the like are off; then each module is as it was."""
+    modes = {module: module.training for agent in agents for module in agent.modules()}
+    for agent in agents:
+        agent.eval()
+    try:
+        yield
+    finally:
+        for module, training in modes.items():
+            module.training = training
 
 
 AnyAgent = TypeVar("AnyAgent", bound=nn.Module)

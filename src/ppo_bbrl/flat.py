@@ -30,16 +30,18 @@ class FlatWeights:
 
     Args:
         policy: its parameters come first.
-        critic: its parameters come second.
+        critic: its parameters come second; those that it shares with the policy count as the
+            policy's.
         policy_optimizer: Adam or AdamW.
-        critic_optimizer: the same, with the same settings.
+        critic_optimizer: the same, with the same settings; the policy's own where the two share
+            parameters. Then their gradients are clipped together.
 
     Raises:
         NotFlatError: if that cannot be; nothing has been changed then.
 
     Attributes:
         weights, gradient, moment1, moment2: `[P]`.
-        n_policy: how many of the P numbers are the policy's.
+        parts: what is clipped apart, by name: policy and critic, or both together as "shared".
         adam: the constants of the optimisers.
     """
 
@@ -56,18 +58,21 @@ class FlatWeights:
                     raise NotFlatError(
                         f"{type(agent).__name__} has parameters that are fixed or not float32"
                     )
-        if {id(p) for p in policy.parameters()} & {id(p) for p in critic.parameters()}:
-            raise NotFlatError("policy and critic share parameters")
+        policys = list(policy.parameters())
+        known = set(policys)
+        critics = [parameter for parameter in critic.parameters() if parameter not in known]
+        together = policy_optimizer is critic_optimizer
+        if len(critics) < len(list(critic.parameters())) and not together:
+            raise NotFlatError("policy and critic share parameters, but not their optimiser")
         self.adam = _adam(policy_optimizer)
         if self.adam != _adam(critic_optimizer):
             raise NotFlatError("the two optimisers have different settings")
         self._optimizers = (policy_optimizer, critic_optimizer)
-        self.parameters = [*policy.parameters(), *critic.parameters()]
+        self.parameters = [*policys, *critics]
         self._states = [
-            *(policy_optimizer.state[p] for p in policy.parameters()),
-            *(critic_optimizer.state[p] for p in critic.parameters()),
+            *(policy_optimizer.state[parameter] for parameter in policys),
+            *(critic_optimizer.state[parameter] for parameter in critics),
         ]
-        self.n_policy = sum(parameter.numel() for parameter in policy.parameters())
         self.weights = torch.cat([parameter.detach().flatten() for parameter in self.parameters])
         self.gradient, self.moment1, self.moment2 = torch.zeros(
             3, len(self.weights), device=self.weights.device
@@ -85,7 +90,13 @@ class FlatWeights:
                 state[name] = view
             state.setdefault("step", torch.zeros((), device=parameter.device))
             start = part.stop
-        self._parts = self.gradient[: self.n_policy], self.gradient[self.n_policy :]
+        n_policy = sum(parameter.numel() for parameter in policys)
+        self.parts = (
+            {"shared": slice(0, start)}
+            if together
+            else {"policy": slice(0, n_policy), "critic": slice(n_policy, start)}
+        )
+        self._parts = [self.gradient[part] for part in self.parts.values()]
 
     @property
     def rate(self) -> float:
@@ -109,13 +120,13 @@ class FlatWeights:
         for parameter, gradient in zip(self.parameters, self._gradients, strict=True):
             parameter.grad = gradient
 
-    def clip_gradients(self, max_norm: float) -> tuple[Tensor, Tensor]:
-        """Clip the gradient of each agent to a norm; returns both norms from before."""
-        policy_norm, critic_norm = (torch.linalg.vector_norm(part) for part in self._parts)
+    def clip_gradients(self, max_norm: float) -> list[Tensor]:
+        """Clip the gradient of each of `parts` to a norm; returns the norms from before."""
+        norms = [torch.linalg.vector_norm(part) for part in self._parts]
         if max_norm < torch.inf:
-            for part, norm in zip(self._parts, (policy_norm, critic_norm), strict=True):
+            for part, norm in zip(self._parts, norms, strict=True):
                 part.mul_((max_norm / (norm + 1e-6)).clamp_(max=1.0))
-        return policy_norm, critic_norm
+        return norms
 
     def step(self, count: float, rate: float) -> None:
         """Step number `count` of Adam, in place.

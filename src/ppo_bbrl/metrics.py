@@ -40,6 +40,7 @@ _TABLE = (
     ("explained_variance", "Share of the variance of the returns that the critic predicts.", "≤ 1"),
     ("grad_norm/policy", "Norm of the policy's gradient, before clipping.", "norm"),
     ("grad_norm/critic", "Norm of the critic's gradient, before clipping.", "norm"),
+    ("grad_norm/shared", "Norm of the joint gradient of a shared trunk, before clipping.", "norm"),
     ("learning_rate", "Learning rate of the optimiser in this update.", "rate"),
     ("clip_range", "Clip range of the probability ratio in this update.", "ratio"),
     ("steps_per_second", "Environment steps per second, updates included.", "steps/s"),

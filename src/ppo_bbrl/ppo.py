@@ -1,7 +1,7 @@
 """PPO-clip: collect, advantages, update, evaluate."""
 
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import AbstractContextManager
+from contextlib import contextmanager, nullcontext
 from functools import partial
 from time import perf_counter
 from typing import Any
@@ -18,6 +18,7 @@ from ppo_bbrl.agents import (
     Policy,
     VAgent,
     copy_agent,
+    evaluation_mode,
     has_memory,
 )
 from ppo_bbrl.checkpoint import SavedPolicy, restore
@@ -36,6 +37,7 @@ from ppo_bbrl.flat import FlatWeights, NotFlatError
 from ppo_bbrl.optimizers import setup_optimizer
 from ppo_bbrl.rollout import Rollout, record
 from ppo_bbrl.schedules import SCHEDULES
+from ppo_bbrl.shared_trunk import check_fits, share_weights
 from ppo_bbrl.spaces import size
 from ppo_bbrl.update import UpdateReport, update
 from ppo_bbrl.vector_envs import Wrapper
@@ -54,7 +56,8 @@ class PPOClip(EpisodicAlgo):
         train_policy: an agent of your own in place of the package's. It acts, and with
             `predict_proba=True, compute_entropy=True` writes `{prefix}logprob_predict` and
             `{prefix}entropy`.
-        critic_agent: an agent of your own that writes `{prefix}v_values`.
+        critic_agent: an agent of your own that writes `{prefix}v_values`. It may share weights
+            with the policy: `shared_agents(model)` makes both of one model.
         env_wrappers: applied to each environment in this order.
 
     Raises:
@@ -64,7 +67,7 @@ class PPOClip(EpisodicAlgo):
         train_policy, critic_agent: what learns.
         eval_policy: the greedy version of train_policy.
         old_policy, old_critic_agent: the weights that collected the last rollout.
-        policy_optimizer, critic_optimizer: one each.
+        policy_optimizer, critic_optimizer: one each; one for both where they share weights.
     """
 
     _seeds_globally = False
@@ -98,24 +101,41 @@ class PPOClip(EpisodicAlgo):
             critic = (
                 build_critic(self.cfg, self.train_env) if critic_agent is None else critic_agent
             )
-        for agent in (policy, critic):
+        for argument, agent in (("train_policy", policy), ("critic_agent", critic)):
+            if not isinstance(agent, bbrl.agents.Agent):
+                raise ConfigError(
+                    f"{argument} is a {type(agent).__name__}, which is no BBRL agent; "
+                    "shared_agents(model) makes two of a model with a policy and a value head"
+                )
             if has_memory(agent):
                 raise ConfigError(f"{type(agent).__name__} has memory, which PPOClip cannot train")
             agent.to(self.cfg.compute.device)
+            check_fits(
+                agent,
+                self.train_env.env_name,
+                self.train_env.observation_space,
+                self.train_env.action_space,
+            )
+        # Agents of your own may have dropout and the like; the package's have none.
+        given = ((train_policy, policy), (critic_agent, critic))
+        self._own_agents = [agent for own, agent in given if own is not None]
         self.train_policy = policy.with_prefix(policy.prefix or "current_policy/")
         self.critic_agent = critic.with_prefix(critic.prefix or "critic/")
         self.eval_policy = KWAgentWrapper(
             self.train_policy, stochastic=False, predict_proba=False, compute_entropy=False
         )
-        self.old_policy = copy_agent(self.train_policy).with_prefix("old_policy/")
-        self.old_critic_agent = copy_agent(self.critic_agent).with_prefix("old_critic/")
-        self._now_and_old = [
-            *_pairs(self.train_policy, self.old_policy),
-            *_pairs(self.critic_agent, self.old_critic_agent),
-        ]
+        both = nn.ModuleList((self.train_policy, self.critic_agent))  # has each weight once
+        old: Any = copy_agent(both)
+        self.old_policy = old[0].with_prefix("old_policy/")
+        self.old_critic_agent = old[1].with_prefix("old_critic/")
+        self._now_and_old = list(_pairs(both, old))
         try:
-            self.policy_optimizer = setup_optimizer(self.cfg.optimizer, self.train_policy)
-            self.critic_optimizer = setup_optimizer(self.cfg.optimizer, self.critic_agent)
+            if share_weights(self.train_policy, self.critic_agent):
+                joint = setup_optimizer(self.cfg.optimizer, both)
+                self.policy_optimizer = self.critic_optimizer = joint
+            else:
+                self.policy_optimizer = setup_optimizer(self.cfg.optimizer, self.train_policy)
+                self.critic_optimizer = setup_optimizer(self.cfg.optimizer, self.critic_agent)
         except ValueError as error:
             raise ConfigError(str(error)) from error
         self._initial_rate = self.policy_optimizer.param_groups[0]["lr"]
@@ -149,19 +169,23 @@ class PPOClip(EpisodicAlgo):
     def _load_config(self, cfg: DictConfig | dict[str, Any]) -> DictConfig:
         return load_config(cfg)
 
-    def _collecting(self) -> AbstractContextManager[Any]:
-        return torch.no_grad()  # the loss judges every action again
+    @contextmanager
+    def _collecting(self) -> Iterator[None]:
+        # Without gradient, as the loss judges every action again.
+        with torch.no_grad(), evaluation_mode(*self._own_agents):
+            yield
 
     def record(self, workspace: Workspace) -> Rollout:
         """Complete a collected workspace with what learning needs, and take it out."""
         settings = self._settings
-        return record(
-            workspace,
-            self.train_policy,
-            self.critic_agent,
-            discount_factor=settings.discount_factor,
-            gae_lambda=settings.gae,
-        )
+        with evaluation_mode(*self._own_agents):
+            return record(
+                workspace,
+                self.train_policy,
+                self.critic_agent,
+                discount_factor=settings.discount_factor,
+                gae_lambda=settings.gae,
+            )
 
     def update(self, rollout: Rollout) -> UpdateReport:
         """Improve policy and critic on a rollout, after copying the weights that acted."""
@@ -175,7 +199,8 @@ class PPOClip(EpisodicAlgo):
         clip_factor = SCHEDULES[settings.clip_range_schedule](remaining)
         if self._learn is None:
             self._learn = self._choose_update(rollout)
-        report = self._learn(rollout, clip_factor=clip_factor, generator=self.seeds.minibatches)
+        with self.seeds.learning.active() if self._own_agents else nullcontext():
+            report = self._learn(rollout, clip_factor=clip_factor, generator=self.seeds.minibatches)
         self._check_finite(report)
         report.metrics["clip_range"] = torch.tensor(settings.clip_range * clip_factor)
         report.metrics["learning_rate"] = torch.tensor(

@@ -16,13 +16,12 @@ from ppo_bbrl.advantages import gae, lambda_returns
 from ppo_bbrl.agents import (
     Policy,
     device_of,
-    estimate,
     estimates_tensors,
     has_memory,
-    judge,
     judges_tensors,
 )
 from ppo_bbrl.envs import EnvAgent
+from ppo_bbrl.shared_trunk import assessor
 from ppo_bbrl.workspace import Workspace
 
 
@@ -134,8 +133,9 @@ def record(
     device = device_of(policy)
     as_one_row = {name: tensor.flatten(0, 1).to(device) for name, tensor in rows.items()}
     done = rows["env/done"]
-    log_prob = judge(policy, as_one_row)[0].reshape(done.shape).to(done.device)
-    value = estimate(critic, as_one_row).reshape(done.shape).to(done.device)
+    log_prob, _, value = assessor(policy, critic)(as_one_row)
+    log_prob = log_prob.reshape(done.shape).to(done.device)
+    value = value.reshape(done.shape).to(done.device)
     advantage = gae(
         reward=rows["env/reward"][1:],
         value=value[:-1],

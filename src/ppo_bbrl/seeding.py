@@ -11,7 +11,7 @@ from contextlib import contextmanager
 import numpy as np
 import torch
 
-_STREAMS = ("weights", "actions", "minibatches", "train_env", "evaluation", "replay")
+_STREAMS = ("weights", "actions", "minibatches", "train_env", "evaluation", "replay", "learning")
 
 
 class RandomStream:
@@ -43,6 +43,7 @@ class Seeds:
         self.seed = seed
         self.weights = RandomStream(_to_int(self.sequence("weights")))
         self.actions = RandomStream(_to_int(self.sequence("actions")))
+        self.learning = RandomStream(_to_int(self.sequence("learning")))
         self.minibatches = torch.Generator().manual_seed(_to_int(self.sequence("minibatches")))
 
     def sequence(self, stream: str, index: int = 0) -> np.random.SeedSequence:

@@ -8,10 +8,10 @@ import torch
 from torch import Tensor, nn
 
 from ppo_bbrl.advantages import normalise
-from ppo_bbrl.agents import estimate, judge
 from ppo_bbrl.flat import FlatWeights
 from ppo_bbrl.losses import clipped_surrogate, entropy_loss, explained_variance, value_loss
 from ppo_bbrl.rollout import Rollout
+from ppo_bbrl.shared_trunk import assessor
 
 KL_TOLERANCE = 1.5  # × target_kl, as in Stable-Baselines3 and Spinning Up
 
@@ -45,14 +45,15 @@ def update(
 ) -> UpdateReport:
     """Improve policy and critic on a rollout.
 
-    Both networks learn in each minibatch; their gradients are clipped apart.
+    Both networks learn in each minibatch. Their gradients are clipped apart, or as one where both
+    have the same optimiser, because they share weights.
 
     Args:
         rollout: the transitions; log-probabilities and values are those of the weights that acted.
         policy: writes log-probability and entropy when asked; updated in place.
         critic: writes values; updated in place.
         policy_optimizer: of the policy.
-        critic_optimizer: of the critic.
+        critic_optimizer: of the critic; the policy's own where both share weights.
         settings: the `algorithm` section of the configuration.
         clip_factor: of both clip ranges, from their schedule.
         generator: draws the minibatches.
@@ -67,16 +68,18 @@ def update(
     device = rollout.log_prob.device
     weights = tuple(torch.tensor(weight, device=device) for weight in loss_weights(settings))
     count, rate = (flat.count, flat.rate) if flat is not None else (0.0, 0.0)
-    policy_parameters, critic_parameters = list(policy.parameters()), list(critic.parameters())
+    assess = assessor(policy, critic)
+    learners = _learners(policy, critic, policy_optimizer, critic_optimizer)
+    names = [f"grad_norm/{name}" for name in learners]
     history: list[Mapping[str, Tensor]] = []
     stopped_early = False
 
     for minibatch in _epochs(rollout, settings.opt_epochs, settings.batch_size, generator):
-        log_prob, entropy = judge(policy, minibatch.variables)
+        log_prob, entropy, value = assess(minibatch.variables)
         losses, facts = minibatch_losses(
             log_prob=log_prob,
             entropy=entropy,
-            value=estimate(critic, minibatch.variables),
+            value=value,
             old_log_prob=minibatch.log_prob,
             old_value=minibatch.value,
             advantage=minibatch.advantage,
@@ -98,16 +101,17 @@ def update(
             count += 1
             flat.step(count, rate)
         else:
-            for parameter in (*policy_parameters, *critic_parameters):
-                parameter.grad = None
+            for parameters, _ in learners.values():
+                for parameter in parameters:
+                    parameter.grad = None
             torch.autograd.backward(losses, weights)
-            norms = (
-                nn.utils.clip_grad_norm_(policy_parameters, max_norm),
-                nn.utils.clip_grad_norm_(critic_parameters, max_norm),
-            )
-            policy_optimizer.step()
-            critic_optimizer.step()
-        facts["grad_norm/policy"], facts["grad_norm/critic"] = norms
+            norms = [
+                nn.utils.clip_grad_norm_(parameters, max_norm)
+                for parameters, _ in learners.values()
+            ]
+            for _, optimizer in learners.values():
+                optimizer.step()
+        facts.update(zip(names, norms, strict=True))
 
     if flat is not None:
         flat.count = count
@@ -117,6 +121,22 @@ def update(
             value=rollout.value, target=rollout.target
         )
     return UpdateReport(metrics, len(history) - stopped_early, stopped_early)
+
+
+def _learners(
+    policy: nn.Module,
+    critic: nn.Module,
+    policy_optimizer: torch.optim.Optimizer,
+    critic_optimizer: torch.optim.Optimizer,
+) -> dict[str, tuple[list[nn.Parameter], torch.optim.Optimizer]]:
+    """What is clipped and stepped apart, by the names that `FlatWeights.parts` has."""
+    if policy_optimizer is critic_optimizer:
+        both = nn.ModuleList((policy, critic))  # has each parameter once
+        return {"shared": (list(both.parameters()), policy_optimizer)}
+    return {
+        "policy": (list(policy.parameters()), policy_optimizer),
+        "critic": (list(critic.parameters()), critic_optimizer),
+    }
 
 
 def loss_weights(settings: Any) -> tuple[float, float, float]:
