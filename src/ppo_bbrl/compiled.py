@@ -12,10 +12,11 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from ppo_bbrl.agents import Policy, VAgent, estimates_tensors, judges_tensors
+from ppo_bbrl.agents import Critic, Policy, estimates_tensors, judges_tensors
 from ppo_bbrl.flat import FlatWeights, NotFlatError
 from ppo_bbrl.losses import explained_variance
 from ppo_bbrl.rollout import Rollout
+from ppo_bbrl.shared_trunk import have_one_model
 from ppo_bbrl.update import KL_TOLERANCE, UpdateReport, loss_weights, minibatch_losses
 
 
@@ -26,12 +27,14 @@ class CannotCompileError(RuntimeError):
 class _Pair(nn.Module):
     """Policy and critic as one function of observations and actions."""
 
-    def __init__(self, policy: Policy, critic: VAgent) -> None:
+    def __init__(self, policy: Policy, critic: Critic) -> None:
         super().__init__()
         self.policy, self.critic = policy, critic
 
     def forward(self, obs: Tensor, action: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         """log π(a|s), entropy and V(s), `[N]` each."""
+        if have_one_model(self.policy, self.critic):
+            return self.policy.assess(obs, action)
         log_prob, entropy = self.policy.log_prob_and_entropy(obs, action)
         return log_prob, entropy, self.critic.value(obs)
 
@@ -226,7 +229,7 @@ def _make_step(
     """
     shapes = {name: parameter.shape for name, parameter in pair.named_parameters()}
     sizes = [shape.numel() for shape in shapes.values()]
-    n_policy, adam = flat_weights.n_policy, flat_weights.adam
+    parts, adam = flat_weights.parts, flat_weights.adam
     weights = loss_weights(settings)
     clips_values, max_norm = settings.clip_range_vf > 0, settings.max_grad_norm
     critic_coef, normalize_advantage = settings.critic_coef, settings.normalize_advantage
@@ -277,9 +280,11 @@ def _make_step(
         gradient, (_, facts) = torch.func.grad_and_value(total_loss, has_aux=True)(
             flat, batch, mask, clip_range, clip_vf
         )
-        policy_gradient, facts["grad_norm/policy"] = clip(gradient[:n_policy])
-        critic_gradient, facts["grad_norm/critic"] = clip(gradient[n_policy:])
-        gradient = torch.cat((policy_gradient, critic_gradient))
+        clipped = []
+        for name, part in parts.items():
+            one, facts[f"grad_norm/{name}"] = clip(gradient[part])
+            clipped.append(one)
+        gradient = torch.cat(clipped)
 
         # Adam (Kingma and Ba, 2015), with decoupled weight decay (Loshchilov and Hutter, 2019).
         steps, decayed = count + 1, flat

@@ -1,0 +1,218 @@
+"""Policy and critic on a shared trunk: two agents that are the two heads of one model.
+
+`PPOClip` sees that such agents share their weights: one optimiser, one joint loss, one limit of
+the gradient's norm (detail 13 of the 37). The model is run once in a minibatch.
+"""
+
+import copy
+from collections.abc import Callable, Mapping
+from typing import Any, Self, TypeGuard
+
+import bbrl.agents
+import gymnasium as gym
+import torch
+from gymnasium import Space
+from gymnasium.spaces import Discrete
+from torch import Tensor, nn
+from torch.distributions import Distribution
+
+from ppo_bbrl.agents import (
+    Critic,
+    Policy,
+    device_of,
+    estimate,
+    estimates_tensors,
+    evaluation_mode,
+    judge,
+    judges_tensors,
+)
+from ppo_bbrl.config import ConfigError
+from ppo_bbrl.hub import as_one_event
+from ppo_bbrl.spaces import action_converter, observation_template
+
+# A number of observations that is hardly the size of anything else, so that a mix-up is seen.
+_N_CHECKED = 7
+_ENVIRONMENTS = (gym.Env, gym.vector.VectorEnv)
+
+
+class _Head:
+    """What the two agents have in common: the model, and how it is copied."""
+
+    model: nn.Module
+
+    def dist_and_value(self, obs: Tensor) -> tuple[Distribution, Tensor]:
+        """π(·|s) and V(s), `[N]`, from observations `[N, …]`, by one run of the model."""
+        run = getattr(self.model, "dist_and_value", self.model)
+        dist, value = run(obs)
+        return as_one_event(dist, value.dim()), value
+
+    def __deepcopy__(self, memo: dict[int, Any]) -> Self:
+        # A LightningModule has its environments and its trainer with it. They are no part of the
+        # policy, may be processes, and cannot be copied.
+        for module in self.model.modules():
+            for name, attribute in vars(module).items():
+                if name in ("_trainer", "_fabric") or isinstance(attribute, _ENVIRONMENTS):
+                    memo[id(attribute)] = attribute
+        copied = type(self).__new__(type(self))
+        memo[id(self)] = copied
+        copied.__dict__.update(copy.deepcopy(self.__dict__, memo))
+        return copied
+
+
+class SharedPolicy(_Head, Policy):
+    """The policy head of a model; `shared_agents` makes it."""
+
+    def __init__(self, model: nn.Module, name: str = "policy") -> None:
+        super().__init__(name)
+        self.model = model
+
+    def dist(self, obs: Tensor) -> Distribution:
+        """π(·|s): `[N, …]` to a distribution with batch shape `[N]`."""
+        return self.dist_and_value(obs)[0]
+
+    def log_prob_and_entropy(self, obs: Tensor, action: Tensor) -> tuple[Tensor, Tensor]:
+        """log π(a|s) and the entropy of π(·|s), `[N]` each."""
+        return _judge(self.dist(obs), action)
+
+    def assess(self, obs: Tensor, action: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        """log π(a|s), the entropy of π(·|s) and V(s), `[N]` each, by one run of the model."""
+        dist, value = self.dist_and_value(obs)
+        return *_judge(dist, action), value
+
+
+class SharedCritic(_Head, Critic):
+    """The value head of a model; `shared_agents` makes it."""
+
+    def __init__(self, model: nn.Module, name: str = "critic") -> None:
+        super().__init__(name)
+        self.model = model
+
+    def value(self, obs: Tensor) -> Tensor:
+        """V(s): `[N, …]` to `[N]`."""
+        return self.dist_and_value(obs)[1]
+
+
+def shared_agents(model: nn.Module) -> tuple[SharedPolicy, SharedCritic]:
+    """The policy and the critic that are the two heads of one model.
+
+    `PPOClip(cfg, train_policy=policy, critic_agent=critic)` trains them together. They act in
+    evaluation mode (no dropout) and learn in the mode that the model is in.
+
+    Args:
+        model: any module whose `forward(x)` gives (distribution, value) for observations
+            `[N, …]`: a torch distribution with batch shape `[N]`, and a tensor `[N]`. Or one with
+            a method `dist_and_value` that does, as PPO2 has.
+
+    Raises:
+        ConfigError: if the model is no module, or has neither of the two.
+    """
+    name = type(model).__name__
+    if not isinstance(model, nn.Module):
+        raise ConfigError(f"a shared trunk must be an nn.Module, not a {name}")
+    if type(model).forward is nn.Module.forward and not hasattr(model, "dist_and_value"):
+        raise ConfigError(f"{name} has no forward; it must give (distribution, value)")
+    return SharedPolicy(model), SharedCritic(model)
+
+
+def have_one_model(policy: nn.Module, critic: nn.Module) -> TypeGuard[SharedPolicy]:
+    """Whether two agents are the two heads of one model, as `shared_agents` made them."""
+    return (
+        isinstance(policy, SharedPolicy)
+        and isinstance(critic, SharedCritic)
+        and policy.model is critic.model
+        and judges_tensors(policy)
+        and estimates_tensors(critic)
+        # A subclass that changes what one head says is asked head by head.
+        and type(policy).dist is SharedPolicy.dist
+        and type(policy).log_prob_and_entropy is SharedPolicy.log_prob_and_entropy
+        and type(critic).value is SharedCritic.value
+    )
+
+
+def assessor(
+    policy: bbrl.agents.Agent, critic: bbrl.agents.Agent
+) -> Callable[[Mapping[str, Tensor]], tuple[Tensor, Tensor, Tensor]]:
+    """The function from variables `[N, …]` to log π(a|s), entropy and V(s), `[N]` each."""
+    if have_one_model(policy, critic):
+        return lambda variables: policy.assess(variables["env/env_obs"], variables["action"])
+    return lambda variables: (*judge(policy, variables), estimate(critic, variables))
+
+
+def share_weights(one: nn.Module, other: nn.Module) -> bool:
+    """Whether two agents have a parameter in common."""
+    return not set(one.parameters()).isdisjoint(other.parameters())
+
+
+@torch.no_grad()
+def check_fits(
+    agent: nn.Module, env_name: str, observation_space: Space[Any], action_space: Space[Any]
+) -> None:
+    """Try the model of one of `shared_agents` on blank observations; no random stream is touched.
+
+    Raises:
+        ConfigError: if it fails, or does not give a distribution of actions and values `[N]`.
+    """
+    if not isinstance(agent, SharedPolicy | SharedCritic):
+        return
+    told = f"{type(agent.model).__name__} on {env_name}: "
+    obs = observation_template(observation_space, _N_CHECKED).to(device_of(agent))
+    with evaluation_mode(agent), torch.random.fork_rng():
+        run = getattr(agent.model, "dist_and_value", agent.model)
+        try:
+            answer = run(obs)
+        except Exception as error:
+            reason = " ".join(str(error).split())[:200]
+            raise ConfigError(
+                f"{told}fails on observations {list(obs.shape)} {obs.dtype}: {reason}"
+            ) from error
+        problem = _problem(answer, action_space)
+    if problem:
+        raise ConfigError(told + problem)
+
+
+def _problem(answer: Any, action_space: Space[Any]) -> str:
+    """What is wrong with the answer of a model to `_N_CHECKED` observations; empty: nothing."""
+    if not isinstance(answer, tuple) or len(answer) != 2:
+        return f"must give (distribution, value), not {_told(answer)}"
+    dist, value = answer
+    if not isinstance(dist, Distribution):
+        return f"must give (distribution, value), the first a Distribution, not {_told(dist)}"
+    n = _N_CHECKED
+    if not isinstance(value, Tensor) or value.shape != (n,):
+        column = isinstance(value, Tensor) and value.shape == (n, 1)
+        remedy = "; value.squeeze(-1) takes the last dimension away" if column else ""
+        return f"must give values of shape [{n}], not {_told(value)}{remedy}"
+    named, space = type(dist).__name__, " ".join(str(action_space).split())
+    dist = as_one_event(dist, 1)
+    try:
+        action, greedy = dist.sample(), dist.mode
+        log_prob = dist.log_prob(action)
+        for taken in (action, greedy):
+            action_converter(action_space, n)(taken.cpu())
+    except (ValueError, NotImplementedError) as error:
+        reason = str(error) or "it has no sample, no mode or no log_prob"
+        return f"its {named} does not fit the action space {space}: {reason}"
+    if log_prob.shape != (n,):
+        return f"the log_prob of its {named} is {_told(log_prob)}; must be of shape [{n}]"
+    if isinstance(action_space, Discrete):
+        most = getattr(dist.support, "upper_bound", action_space.n - 1)
+        if int(most) != action_space.n - 1:
+            return f"its {named} is over {int(most) + 1} actions, the action space is {space}"
+    return ""
+
+
+def _judge(dist: Distribution, action: Tensor) -> tuple[Tensor, Tensor]:
+    """log π(a|s) and entropy; where there is no formula for it, its estimate -log π(a|s)."""
+    log_prob = dist.log_prob(action)
+    try:
+        return log_prob, dist.entropy()
+    except NotImplementedError:
+        return log_prob, -log_prob
+
+
+def _told(value: Any) -> str:
+    if isinstance(value, Tensor):
+        return f"a tensor of shape {list(value.shape)}"
+    if isinstance(value, tuple):
+        return f"a tuple of {len(value)}"
+    return f"a {type(value).__name__}"
