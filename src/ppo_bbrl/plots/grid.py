@@ -127,7 +127,7 @@ def _new_axes(n_rows: int, n_envs: int, written: NDArray[Any] | None) -> Axes:
 
     longest = 3 if written is None else max((len(text) for text in written.flat), default=3)
     width = min(n_envs * max(0.45, 0.12 * longest), 14.0)
-    height = min(n_rows * 0.36, 12.0)
+    height = min(n_rows * 0.36, 8.0 if written is None else 12.0)
     size = (max(width + 0.8, 3.4), height + 1.2)
     return Figure(figsize=size, dpi=110, layout="constrained").add_subplot()
 

@@ -1,0 +1,8 @@
+# %% end of the step
+def transition_mask(done):
+    return ~done[1:]
+
+
+# %% upside down
+def transition_mask(done):
+    return done[:-1]
