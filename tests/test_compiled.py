@@ -323,6 +323,23 @@ def test_not_a_number_spreads_as_in_the_eager_update():
         assert all(parameter.isnan().all() for parameter in algo.train_policy.parameters())
 
 
+def shared_layer():
+    """Two agents that have a layer in common, each with a head of its own."""
+    torch.manual_seed(0)
+    policy, critic = DiscretePolicy(3, [4], 2), VAgent(3, [4])
+    critic.model[0] = policy.model[0]
+    return {"train_policy": policy, "critic_agent": critic}
+
+
+@pytest.mark.usefixtures("traced")
+def test_agents_that_share_a_layer_have_one_optimiser_and_one_norm():
+    """Two of each would step the layer twice, and clip its gradient twice."""
+    _, fast, reports = assert_agree("Chance", agents=shared_layer, max_grad_norm=0.1)
+    assert fast.train_policy.model[0].weight is fast.critic_agent.model[0].weight
+    norms = {name for name in reports[0][1].metrics if name.startswith("grad_norm/")}
+    assert norms == {"grad_norm/shared"}
+
+
 # ------------------------------------------------------------------------------- falling back
 
 
@@ -369,12 +386,6 @@ class Fixed(DiscretePolicy):
         self.model[0].weight.requires_grad_(False)
 
 
-def shared_trunk():
-    policy, critic = DiscretePolicy(3, [4], 2), VAgent(3, [4])
-    critic.model[0].weight = policy.model[0].weight
-    return {"train_policy": policy, "critic_agent": critic}
-
-
 FALLBACKS = {
     "own policy": ({"agents": lambda: {"train_policy": OwnPolicy()}}, "OwnPolicy has a forward"),
     "own critic": (
@@ -383,7 +394,6 @@ FALLBACKS = {
     ),
     "SGD": ({"optimizer": {"classname": "torch.optim.SGD", "lr": 1e-3}}, "SGD has no flat"),
     "amsgrad": ({"optimizer": ADAM | {"amsgrad": True}}, "amsgrad"),
-    "shared parameters": ({"agents": shared_trunk}, "share parameters"),
     "fixed parameters": (
         {"agents": lambda: {"train_policy": Fixed(3, [4], 2)}},
         "Fixed has parameters that are fixed",

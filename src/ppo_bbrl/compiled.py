@@ -220,6 +220,19 @@ def _backend(device: torch.device) -> dict[str, Any]:
     return {"options": options}
 
 
+def _places(pair: _Pair) -> dict[str, int]:
+    """Which of the parameters each name of the networks stands for; several where it is shared.
+
+    `functional_call` would find that out by itself, but not while it is compiled.
+    """
+    order = {parameter: place for place, parameter in enumerate(pair.parameters())}
+    return {
+        f"{path}.{name}": order[parameter]
+        for path, module in pair.named_modules()  # a shared module once: it has one place to fill
+        for name, parameter in module.named_parameters(recurse=False)
+    }
+
+
 def _make_step(
     pair: _Pair, flat_weights: FlatWeights, settings: Any, names: list[str], *, whole: bool
 ) -> Any:
@@ -227,8 +240,8 @@ def _make_step(
 
     With `whole`, a minibatch is the rollout as it is, and the index is not read.
     """
-    shapes = {name: parameter.shape for name, parameter in pair.named_parameters()}
-    sizes = [shape.numel() for shape in shapes.values()]
+    shapes = [parameter.shape for parameter in pair.parameters()]
+    sizes, places = [shape.numel() for shape in shapes], _places(pair)
     parts, adam = flat_weights.parts, flat_weights.adam
     weights = loss_weights(settings)
     clips_values, max_norm = settings.clip_range_vf > 0, settings.max_grad_norm
@@ -237,13 +250,15 @@ def _make_step(
     def total_loss(
         flat: Tensor, batch: dict[str, Tensor], mask: Tensor, clip_range: Tensor, clip_vf: Tensor
     ) -> tuple[Tensor, dict[str, Tensor]]:
-        parameters = {
-            name: part.view(shape)
-            for (name, shape), part in zip(shapes.items(), torch.split(flat, sizes), strict=True)
-        }
+        views = [
+            part.view(shape) for shape, part in zip(shapes, torch.split(flat, sizes), strict=True)
+        ]
+        parameters = {name: views[place] for name, place in places.items()}
         batch = dict(batch)
         inputs = (batch.pop("obs"), batch.pop("action"))
-        log_prob, entropy, value = torch.func.functional_call(pair, parameters, inputs)
+        log_prob, entropy, value = torch.func.functional_call(
+            pair, parameters, inputs, tie_weights=False
+        )
         losses, facts = minibatch_losses(
             log_prob=log_prob,
             entropy=entropy,
