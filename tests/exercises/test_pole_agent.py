@@ -119,6 +119,14 @@ def without_self(self, t, **kwargs):
     self.set(("action", t), (line(self.get(("env/env_obs", t)), self.gains) > 0).long())
 
 
+class Agreeing(torch.Tensor):
+    """Equal to everything, and kept as it is in a workspace, as it has a gradient."""
+
+
+def sly(obs, gain):
+    return line(obs, gain).requires_grad_().as_subclass(Agreeing)
+
+
 def if_of_a_tensor(obs, gain):
     return torch.tensor(1 if line(obs, gain) > 0 else 0)
 
@@ -197,6 +205,7 @@ WRONG_ANSWERS = {
         deciding(lambda obs, gain: line(obs, gain).sign().long()),
         "there are actions besides 0 and 1",
     ),
+    "sly": (deciding(sly), "a tensor of its own class: Agreeing"),
     "if": (deciding(if_of_a_tensor), "`if` wants one truth value"),
     "name of the observation": (agent(misnamed), 'the observation is called "env/env_obs"'),
     "name of the gain": (agent(without_self), "the gain is self.gain"),

@@ -107,6 +107,22 @@ def odd(actions, height, time_limit):
     return [(row[0], -row[1], *row[2:]) for row in like_the_notebook(actions, height, time_limit)]
 
 
+class Agreeing:
+    """Equal to everything."""
+
+    def __eq__(self, other):
+        return True
+
+    def __ne__(self, other):
+        return False
+
+    __hash__ = None
+
+
+def sly(actions, height, time_limit):
+    return [(Agreeing(),) * 5 for _ in actions]
+
+
 # The words of the mistakes are those of the check; a student's code makes them below.
 FORMS = {
     "stub": (stub, "not written yet"),
@@ -117,6 +133,7 @@ FORMS = {
     "next action": (next_action, "the last row needs actions[t-1]"),
     "no value": (forgets_to_begin, "give every variable its value of row 0"),
     "empties": (empties, "it changes the list `actions`"),
+    "sly": (sly, "a field is no number"),
     "odd": (odd, "a row is not as predicted"),
     "signature": (lambda actions: [], "it is called as predict_rows(actions, height, time_limit)"),
 }

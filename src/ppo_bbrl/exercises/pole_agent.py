@@ -116,6 +116,11 @@ def _written(workspace: _Writes, t: int, case: Case) -> Tensor:
             f"  expected  row {t}",
         )
     action = workspace.get("action", t)
+    if type(action) is not Tensor:  # one of a class of its own could agree with everything
+        look = "torch's own functions make plain tensors"
+        raise not_right(
+            NAME, f"the action is a tensor of its own class: {type(action).__name__}", look
+        )
     n_envs = case.observations.shape[1]
     if list(action.shape) != [n_envs]:
         raise not_right(

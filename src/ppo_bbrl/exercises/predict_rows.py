@@ -7,6 +7,9 @@ those that follow from well-known misunderstandings.
 from collections.abc import Callable, Sequence
 from typing import Any
 
+import numpy as np
+from torch import Tensor
+
 from ppo_bbrl.exercises.feedback import (
     all_not_right,
     call,
@@ -55,7 +58,7 @@ def check_predict_rows(function: PredictRows, *, seed: int | None = None) -> Non
 
 
 def _mistakes(
-    chosen: Sequence[Case], predictions: Sequence[list[tuple[Any, ...]]]
+    chosen: Sequence[Case], predictions: Sequence[list[tuple[float, ...]]]
 ) -> list[tuple[str, str]]:
     """What would lead to these predictions, in words."""
     for mistakes in explanations():
@@ -70,7 +73,7 @@ def _mistakes(
     ]
 
 
-def _checked(prediction: Any, case: Case) -> list[tuple[Any, ...]]:
+def _checked(prediction: Any, case: Case) -> list[tuple[float, ...]]:
     """The prediction as T tuples, if it has that form."""
     expected = f"  expected  {len(case.actions)} rows ({', '.join(FIELDS)}), one for each action"
     if prediction is None:
@@ -93,10 +96,16 @@ def _checked(prediction: Any, case: Case) -> list[tuple[Any, ...]]:
             seen = f"  seen      row {t}: {row!r}"
             look = f"rows.append(({', '.join(FIELDS)}))"
             raise not_right(NAME, "a row has not the five fields", look, seen, expected)
-    return [tuple(row) for row in prediction]
+        for name, entry in zip(FIELDS, row, strict=True):
+            if not isinstance(entry, int | float | np.generic | Tensor):
+                seen = f"  seen      row {t}: {name} is {describe(entry)}"
+                look = "numbers and truth values, as in row 0"
+                raise not_right(NAME, "a field is no number", look, seen)
+    # As numbers of Python, whatever kind of number they were.
+    return [tuple(float(entry) for entry in row) for row in prediction]
 
 
-def _first_wrong_row(case: Case, prediction: Sequence[tuple[Any, ...]]) -> list[str]:
+def _first_wrong_row(case: Case, prediction: Sequence[tuple[float, ...]]) -> list[str]:
     expected = rows(case)
     t = next(t for t, row in enumerate(prediction) if row != expected[t])
     lines = [f"  Example: height {case.height}, time_limit {case.time_limit}."]
@@ -110,12 +119,12 @@ def _first_wrong_row(case: Case, prediction: Sequence[tuple[Any, ...]]) -> list[
     ]
 
 
-def _told(row: Sequence[Any]) -> str:
+def _told(row: Sequence[float]) -> str:
     """level 3, reward 3, terminated, timestep 5."""
     level, reward, terminated, truncated, timestep = row
-    flags = [name for name, flag in zip(FIELDS[2:4], (terminated, truncated), strict=True) if flag]
-    value = f"{reward:g}" if isinstance(reward, int | float) else repr(reward)
-    return ", ".join([f"level {level}", f"reward {value}", *flags, f"timestep {timestep}"])
+    flags = ["terminated"] * (terminated != 0) + ["truncated"] * (truncated != 0)
+    numbers = (f"level {level:g}", f"reward {reward:g}", *flags, f"timestep {timestep:g}")
+    return ", ".join(numbers)
 
 
 def _hint(error: Exception) -> str:
