@@ -58,7 +58,7 @@ def check_predict_rows(function: PredictRows, *, seed: int | None = None) -> Non
 
 
 def _mistakes(
-    chosen: Sequence[Case], predictions: Sequence[list[tuple[float, ...]]]
+    chosen: Sequence[Case], predictions: Sequence[list[tuple[Any, ...]]]
 ) -> list[tuple[str, str]]:
     """What would lead to these predictions, in words."""
     for mistakes in explanations():
@@ -73,7 +73,7 @@ def _mistakes(
     ]
 
 
-def _checked(prediction: Any, case: Case) -> list[tuple[float, ...]]:
+def _checked(prediction: Any, case: Case) -> list[tuple[Any, ...]]:
     """The prediction as T tuples, if it has that form."""
     expected = f"  expected  {len(case.actions)} rows ({', '.join(FIELDS)}), one for each action"
     if prediction is None:
@@ -105,7 +105,7 @@ def _checked(prediction: Any, case: Case) -> list[tuple[float, ...]]:
     return [tuple(float(entry) for entry in row) for row in prediction]
 
 
-def _first_wrong_row(case: Case, prediction: Sequence[tuple[float, ...]]) -> list[str]:
+def _first_wrong_row(case: Case, prediction: Sequence[tuple[Any, ...]]) -> list[str]:
     expected = rows(case)
     t = next(t for t, row in enumerate(prediction) if row != expected[t])
     lines = [f"  Example: height {case.height}, time_limit {case.time_limit}."]
