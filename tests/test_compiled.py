@@ -417,8 +417,9 @@ def test_what_cannot_be_compiled_is_learned_eagerly_after_one_line(case, capsys)
         algo.close()
         results.append([parameter.detach() for parameter in parameters(algo)])
         assert algo.cfg.compute.compile == "never"
-    told = [line for line in capsys.readouterr().out.splitlines() if "not compiled" in line]
-    (line,) = told
+    told = capsys.readouterr().out.splitlines()
+    assert not any("Compiling" in line for line in told)  # it had not begun
+    (line,) = [line for line in told if "not compiled" in line]
     assert reason in line
     assert len(line) < 300
     for one, other in zip(*results, strict=True):

@@ -50,6 +50,7 @@ class CompiledUpdate:
         settings: the `algorithm` section of the configuration.
         example: a rollout, for shapes and types.
         size: transitions of a rollout, autoreset steps included: none is larger.
+        announcement: printed when all is checked, before the seconds that compiling takes.
 
     Raises:
         CannotCompileError: if there is no compiled update for these agents or optimisers.
@@ -65,6 +66,7 @@ class CompiledUpdate:
         settings: Any,
         example: Rollout,
         size: int,
+        announcement: str = "",
     ) -> None:
         for agent, fits in ((policy, judges_tensors(policy)), (critic, estimates_tensors(critic))):
             if not fits:
@@ -99,6 +101,8 @@ class CompiledUpdate:
             dynamic=False,
             **_backend(device),
         )
+        if announcement:
+            print(announcement)
         self._compile(device)
 
     def __call__(

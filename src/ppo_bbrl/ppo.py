@@ -238,10 +238,10 @@ class PPOClip(EpisodicAlgo):
             from ppo_bbrl.compiled import CannotCompileError, CompiledUpdate  # noqa: PLC0415
 
             why = f": {self._why_compile}" if self._why_compile else ""
-            print(f"Compiling the update{why}. This takes some ten seconds.")
+            begins = f"Compiling the update{why}. This takes some ten seconds."
             size = settings.n_envs * settings.n_steps
             try:
-                return CompiledUpdate(**learners, example=rollout, size=size)
+                return CompiledUpdate(**learners, example=rollout, size=size, announcement=begins)
             except CannotCompileError as error:
                 print(f"The update is not compiled: {error}.")
                 chosen.compile = "never"
