@@ -1,0 +1,174 @@
+"""The check of notebook 04's exercise on a bootstrap interval of a difference."""
+
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import numpy as np
+
+from ppo_bbrl.exercises.difference_interval_mistakes import (
+    MISTAKES,
+    STATISTICS,
+    TOGETHER,
+    Case,
+    Floats,
+    Interval,
+    agree,
+    cases,
+    differences,
+    right,
+)
+from ppo_bbrl.exercises.feedback import (
+    ExerciseError,
+    call,
+    describe,
+    not_right,
+    untouched_randomness,
+)
+
+Statistic = Callable[[Floats], float]
+#: (first [S], second [S'], statistic, level, rng) → low, high
+DifferenceInterval = Callable[
+    [Floats, Floats, Statistic, float, np.random.Generator], tuple[float, float]
+]
+
+NAME = "difference_interval"
+
+
+def check_difference_interval(function: DifferenceInterval, *, seed: int | None = None) -> None:
+    """Check a student's `difference_interval(first, second, statistic, level, rng)`.
+
+    It returns the two ends of the percentile bootstrap interval of
+    statistic(first) - statistic(second), each resampled from its own scores, `[S]` and `[S']`.
+
+    Prints one line if everything is right, nothing where a seed is given. Needs no network and
+    leaves the global random streams as they were.
+
+    Args:
+        function: the student's.
+        seed: draw other scores from it; to grade.
+
+    Raises:
+        ExerciseError: with the likely mistake, what was seen and expected, and where to look.
+    """
+    first = 0 if seed is None else seed
+    with untouched_randomness():
+        asked = cases(seed)
+        seen = [_call(function, case, first) for case in asked]
+        again = _call(function, asked[0], first)
+        other = _call(function, asked[0], first + 1)
+    expected = [right(case, np.random.default_rng(first)) for case in asked]
+    for case, one, truth in zip(asked, seen, expected, strict=True):
+        if not agree(one, truth):
+            raise _explain(case, one, truth, asked, seen, seed=first)
+    if again != seen[0]:
+        raise not_right(
+            NAME,
+            "two generators with the same seed give different intervals",
+            "draw from rng, the fifth argument: rng.choice(…), not np.random.choice(…)",
+        )
+    if other == seen[0]:
+        raise not_right(
+            NAME,
+            "another generator gives exactly the same interval",
+            "draw from rng, the fifth argument, and seed nothing yourself",
+        )
+    if seed is None:
+        print("Well done! Each variant is resampled from its own scores, as often as it has them.")
+
+
+def _call(function: DifferenceInterval, case: Case, seed: int) -> tuple[float, float]:
+    """The student's interval: low, high."""
+
+    def statistic(scores: Floats) -> float:
+        if np.ndim(scores) != 1 or not len(scores):
+            raise ValueError(
+                f"the statistic takes a row of scores, [S], not an array of {np.shape(scores)}"
+            )
+        return float(STATISTICS[case.statistic](np.asarray(scores, float)))
+
+    given = case.first.copy(), case.second.copy()
+    rng = np.random.default_rng(seed)
+    result: Any = call(function, *given, statistic, case.level, rng, hint=_hint)
+    if not np.array_equal(given[0], case.first) or not np.array_equal(given[1], case.second):
+        raise not_right(
+            NAME,
+            "it changes the scores that it was given",
+            "rng.choice makes new arrays; rng.shuffle and -= do not",
+        )
+    facts = (f"  seen      {describe(result)}", "  expected  2 values: low, high")
+    if result is None:
+        raise not_right(NAME, "it returns nothing", "the last line: return low, high", *facts)
+    try:
+        low, high = (float(end) for end in result)
+    except (TypeError, ValueError):
+        raise not_right(
+            NAME, "it does not return two numbers", "the last line: return low, high", *facts
+        ) from None
+    return low, high
+
+
+def _explain(
+    case: Case,
+    one: tuple[float, float],
+    truth: Interval,
+    asked: Sequence[Case],
+    seen: Sequence[tuple[float, float]],
+    *,
+    seed: int,
+) -> ExerciseError:
+    """The error about the first wrong interval, `one`."""
+    facts = [
+        *case.tell(),
+        f"  seen      [{one[0]:.1f}, {one[1]:.1f}]",
+        f"  expected  about [{truth.low:.1f}, {truth.high:.1f}]",
+    ]
+    if not np.isfinite(one).all():
+        return not_right(NAME, "its ends are no numbers", "means of nothing", *facts)
+    if one[0] == one[1]:
+        return not_right(
+            NAME,
+            "the interval has no width: every resample is the sample itself",
+            "draw with replacement: rng.choice does, rng.permutation and replace=False do not",
+            *facts,
+        )
+    if agree(one[::-1], truth):
+        return not_right(NAME, "its ends are exchanged", "the lower end comes first", *facts)
+    rng = np.random.default_rng(seed)
+    tail = 0.5 * (1 - case.level)
+    ends = np.percentile(differences(case, rng), [tail, 1 - tail])
+    if all(abs(end - at) <= truth.deviation for end, at in zip(one, ends, strict=True)):
+        return not_right(
+            NAME,
+            "both ends are at the lower end of the differences",
+            "np.percentile counts from 0 to 100; np.quantile counts from 0 to 1",
+            *facts,
+        )
+    for guess in MISTAKES:
+        if all(
+            agree(of_student, guess.formula(c, rng))
+            for c, of_student in zip(asked, seen, strict=True)
+        ):
+            return not_right(NAME, guess.wrong, guess.look, *facts)
+    same_size = [(c, s) for c, s in zip(asked, seen, strict=True) if len(c.first) == len(c.second)]
+    if all(agree(s, TOGETHER.formula(c, rng)) for c, s in same_size):
+        return not_right(NAME, TOGETHER.wrong, TOGETHER.look, *facts)
+    return not_right(
+        NAME,
+        "the interval is another one, in a way that this check does not know",
+        "for 2000 rounds: resample first, resample second, keep the difference of their "
+        "statistics; then the percentiles of the differences",
+        *facts,
+    )
+
+
+def _hint(error: Exception) -> str:
+    text = str(error)
+    if isinstance(error, TypeError) and "positional argument" in text:
+        return f"the function is called as {NAME}(first, second, statistic, level, rng)"
+    if isinstance(error, IndexError) and "out of bounds" in text:
+        return "the two variants need not have the same number of scores: draw for each anew"
+    if "takes a row of scores" in text:
+        return "call it for one resample at a time"
+    if "Percentiles must be in the range" in text:
+        return "100 × (1 − level) / 2 and 100 minus this"
+    return ""

@@ -1,0 +1,222 @@
+"""Scores to compare by a bootstrap, and what known mistakes make of the interval.
+
+A bootstrap is random. An interval need not be equal to any number: it is compared with the one of
+many resamples, up to a quarter of the bootstrap's standard deviation.
+"""
+
+from collections.abc import Callable, Sequence
+from typing import NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+Floats = NDArray[np.float64]
+
+RESAMPLES = 4000  # of the check's own bootstraps; the notebook asks for 2000
+TOLERANCE = 0.25  # × the bootstrap's standard deviation; 2000 resamples err by 0.06
+
+
+class Case(NamedTuple):
+    """Scores of two variants, what is compared, and how sure the interval should be."""
+
+    first: Floats
+    second: Floats
+    statistic: str
+    level: float
+
+    def tell(self) -> list[str]:
+        """The example in a message."""
+        return [
+            (
+                f"  Example: {len(self.first)} scores around {self.first.mean():.0f}, "
+                f"{len(self.second)} around {self.second.mean():.0f}; the statistic is the "
+                f"{self.statistic}, the level {self.level:g}."
+            )
+        ]
+
+
+class Interval(NamedTuple):
+    """Its two ends, and the standard deviation of the differences that it is made of."""
+
+    low: float
+    high: float
+    deviation: float
+
+
+class Guess(NamedTuple):
+    """A way to make the interval; wrong ones say what is wrong, and where to look."""
+
+    formula: Callable[[Case, np.random.Generator], Interval]
+    wrong: str
+    look: str
+
+
+# Along the last axis, so that the check can do all its resamples at once.
+STATISTICS: dict[str, Callable[[Floats], Floats]] = {
+    "mean": lambda scores: scores.mean(-1),
+    "mean of the upper half": lambda scores: np.sort(scores)[..., scores.shape[-1] // 2 :].mean(-1),
+}
+
+
+def cases(seed: int | None) -> list[Case]:
+    """Two pairs of variants: of different sizes; and of one size, the scores of a seed alike.
+
+    Args:
+        seed: draws the numbers; without, they are always the same.
+    """
+    source = np.random.default_rng(2024 if seed is None else seed)
+    levels = (0.8, 0.95) if seed is None else (source.uniform(0.7, 0.85), source.uniform(0.9, 0.97))
+    sizes = (12, 7) if seed is None else (int(source.integers(11, 15)), int(source.integers(6, 9)))
+    uneven = Case(
+        40 * _pattern(sizes[0], source) + 300,
+        60 * _pattern(sizes[1], source) + 250,
+        "mean of the upper half",
+        round(levels[0], 3),
+    )
+    shared = 50 * _pattern(10, source)  # good and bad seeds, the same for both variants
+    paired = Case(
+        shared + 220 + source.normal(0, 5, 10),
+        shared + 180 + source.normal(0, 5, 10),
+        "mean",
+        round(levels[1], 3),
+    )
+    return [uneven, paired]
+
+
+def _pattern(size: int, source: np.random.Generator) -> Floats:
+    """Scores of mean about 0 and deviation about 1, in a random order."""
+    even = np.linspace(-1.6, 1.6, size)
+    return source.permutation(even + source.uniform(-0.1, 0.1, size))
+
+
+def _drawn(scores: Floats, rng: np.random.Generator, size: int | None = None) -> Floats:
+    """Resamples of the scores, `[RESAMPLES, size]`."""
+    return rng.choice(scores, (RESAMPLES, size or len(scores)))
+
+
+def _interval(differences: Floats, case: Case, tail: float | None = None) -> Interval:
+    tail = 50 * (1 - case.level) if tail is None else tail
+    low, high = np.percentile(differences, [tail, 100 - tail])
+    return Interval(float(low), float(high), float(differences.std()))
+
+
+def right(case: Case, rng: np.random.Generator) -> Interval:
+    """The percentile bootstrap of the difference, each variant resampled on its own."""
+    return _interval(differences(case, rng), case)
+
+
+def differences(case: Case, rng: np.random.Generator) -> Floats:
+    statistic = STATISTICS[case.statistic]
+    return statistic(_drawn(case.first, rng)) - statistic(_drawn(case.second, rng))
+
+
+def _of_one(case: Case, rng: np.random.Generator, *, first: bool) -> Interval:
+    """Only one of the two is resampled."""
+    statistic = STATISTICS[case.statistic]
+    if first:
+        return _interval(statistic(_drawn(case.first, rng)) - statistic(case.second), case)
+    return _interval(statistic(case.first) - statistic(_drawn(case.second, rng)), case)
+
+
+def _pooled(case: Case, rng: np.random.Generator) -> Interval:
+    statistic, pool = STATISTICS[case.statistic], np.concatenate((case.first, case.second))
+    return _interval(
+        statistic(_drawn(pool, rng, len(case.first)))
+        - statistic(_drawn(pool, rng, len(case.second))),
+        case,
+    )
+
+
+def _together(case: Case, rng: np.random.Generator) -> Interval:
+    """The same seeds of both variants."""
+    statistic = STATISTICS[case.statistic]
+    index = rng.integers(min(len(case.first), len(case.second)), size=(RESAMPLES, len(case.first)))
+    return _interval(statistic(case.first[index]) - statistic(case.second[index]), case)
+
+
+def _swapped(case: Case) -> Case:
+    return case._replace(first=case.second, second=case.first)
+
+
+def _single_scores(case: Case, rng: np.random.Generator) -> Interval:
+    return _interval(_drawn(case.first, rng, 1)[:, 0] - _drawn(case.second, rng, 1)[:, 0], case)
+
+
+def _many(case: Case, rng: np.random.Generator) -> Interval:
+    """Resamples as large as there are resamples."""
+    interval = right(case, rng)
+    statistic, size = STATISTICS[case.statistic], 2000
+    centre = float(statistic(case.first) - statistic(case.second))
+    few = np.sqrt(np.mean([len(case.first), len(case.second)]) / size)
+    low, high = (centre + few * (end - centre) for end in interval[:2])
+    return Interval(low, high, interval.deviation)
+
+
+MISTAKES = (
+    Guess(
+        lambda c, rng: right(_swapped(c), rng),
+        "the sign is turned: it is the second minus the first",
+        "statistic(first) − statistic(second)",
+    ),
+    Guess(
+        lambda c, rng: _interval(differences(c, rng), c, 100 * (1 - c.level)),
+        "it is too narrow: as much is left out at each end as may be left out in all",
+        "with a level of 0.95, 2.5 % are left out at each end: 100 × (1 − level) / 2",
+    ),
+    Guess(
+        lambda c, rng: _interval(differences(c, rng), c, 2.5),
+        "it is always an interval of 95 %, whatever the level",
+        "the fourth argument, level",
+    ),
+    Guess(
+        lambda c, rng: right(c._replace(statistic="mean"), rng),
+        "it compares means; the statistic that was given plays no part",
+        "the third argument is a function: statistic(scores)",
+    ),
+    Guess(
+        lambda c, rng: _of_one(c, rng, first=True),
+        "only the first variant is resampled: chance in the second counts for nothing",
+        "resample both, in each round of the loop",
+    ),
+    Guess(
+        lambda c, rng: _of_one(c, rng, first=False),
+        "only the second variant is resampled: chance in the first counts for nothing",
+        "resample both, in each round of the loop",
+    ),
+    Guess(
+        _pooled,
+        "the scores of both variants are thrown together before they are drawn, so that the "
+        "difference is around 0",
+        "each variant is resampled from its own scores: this is what stratified means",
+    ),
+    Guess(
+        lambda c, rng: _interval(STATISTICS[c.statistic](_drawn(c.first, rng)), c),
+        "it is the interval of the first variant, not of the difference",
+        "statistic(first) − statistic(second)",
+    ),
+    Guess(
+        _single_scores,
+        "it compares single scores, one drawn from each variant",
+        "each resample has as many scores as the variant has, and the statistic makes one number "
+        "of them",
+    ),
+    Guess(
+        _many,
+        "it is far too narrow: resamples are larger than the samples, as if there were more seeds",
+        "each resample has as many scores as the variant has: rng.choice(first, len(first))",
+    ),
+)
+
+TOGETHER = Guess(
+    _together,
+    "both variants are resampled by the same indices, as if a seed were luck for both",
+    "draw for each variant anew; with different seeds there are no pairs",
+)
+
+
+def agree(seen: Sequence[float], truth: Interval) -> bool:
+    """Whether an interval is the other one, up to what chance makes of 2000 resamples."""
+    return all(
+        abs(end - of_truth) <= TOLERANCE * truth.deviation
+        for end, of_truth in zip(seen, truth[:2], strict=True)
+    )

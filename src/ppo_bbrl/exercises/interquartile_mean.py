@@ -1,0 +1,176 @@
+"""The check of notebook 04's exercise on the interquartile mean."""
+
+import math
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ppo_bbrl.exercises.feedback import call, not_right, untouched_randomness
+from ppo_bbrl.exercises.guesses import Guess, as_number, explain
+
+Floats = NDArray[np.float64]
+#: scores [S] → their interquartile mean
+InterquartileMean = Callable[[Floats], float]
+
+NAME = "interquartile_mean"
+
+# Not in order, with an outlier; 8 and 6 scores, so that a quarter is whole and is not.
+CASES: Sequence[Sequence[float]] = (
+    (30, 500, 210, 190, 9, 220, 200, 260),
+    (100, 20, 480, 120, 110, 90),
+    (140, 150, 10, 170, 480, 160, 155),
+)
+
+
+def middle(scores: Floats) -> Floats:
+    """The scores in order, without the lowest and the highest quarter (rounded down)."""
+    quarter = scores.shape[-1] // 4
+    ordered: Floats = np.sort(scores, axis=-1)
+    return ordered[..., quarter : scores.shape[-1] - quarter]
+
+
+def right(scores: Floats) -> float:
+    """The mean of the middle half."""
+    return float(middle(scores).mean())
+
+
+def drawn(seed: int) -> list[Floats]:
+    """Scores with outliers, drawn from a seed."""
+    source = np.random.default_rng(seed)
+    cases = []
+    for size in (8, int(source.integers(9, 12)), int(source.integers(5, 8)), 14):
+        scores = source.uniform(150, 250, size)
+        scores[0], scores[1], scores[-1] = source.uniform(450, 500), 400, source.uniform(5, 20)
+        cases.append(source.permutation(scores))
+    return cases
+
+
+def _quarter(scores: Floats) -> int:
+    return len(scores) // 4
+
+
+_HALF = "sort the scores, leave out len(scores) // 4 of them at each end, take the mean of the rest"
+
+MISTAKES = (
+    Guess(
+        lambda s: s.mean(),
+        "it is the mean of all scores: a single lucky or failed run moves it",
+        _HALF,
+    ),
+    Guess(
+        lambda s: float(np.median(s)),
+        "it is the median, which looks at one or two scores alone",
+        _HALF,
+    ),
+    Guess(
+        lambda s: s[_quarter(s) : len(s) - _quarter(s)].mean(),
+        "the scores are not sorted before their ends are cut off",
+        "np.sort gives them in order",
+    ),
+    Guess(
+        lambda s: np.sort(s)[_quarter(s) :].mean(),
+        "only the lowest scores are left out",
+        "len(scores) // 4 of them are left out at each end",
+    ),
+    Guess(
+        lambda s: np.sort(s)[: len(s) - _quarter(s)].mean(),
+        "only the highest scores are left out",
+        "len(scores) // 4 of them are left out at each end",
+    ),
+    Guess(
+        lambda s: float(np.subtract(*np.percentile(s, [75, 25]))),
+        "it is the interquartile range, how wide the middle half is",
+        "we want the mean of the middle half",
+    ),
+    Guess(
+        lambda s: np.percentile(s, [25, 75]).mean(),
+        "it is the middle of the two quartiles",
+        "the mean of all scores that lie between them",
+    ),
+    Guess(
+        lambda s: np.sort(s)[math.ceil(len(s) / 4) : len(s) - math.ceil(len(s) / 4)].mean(),
+        "a quarter is rounded up, so that more than half of the scores may be lost",
+        "len(scores) // 4 rounds down",
+    ),
+    Guess(
+        lambda s: s[(s >= np.percentile(s, 25)) & (s <= np.percentile(s, 75))].mean(),
+        "left out is what lies outside of the quartiles, which np.percentile interpolates: more "
+        "than a quarter at each end where the number of scores is no multiple of 4",
+        _HALF,
+    ),
+    Guess(
+        lambda s: middle(s).sum() / len(s),
+        "the sum of the middle half is divided by the number of all scores",
+        "the mean of what is left: .mean()",
+    ),
+    Guess(
+        lambda s: middle(s).sum(),
+        "it is the sum of the middle half",
+        "the mean of what is left: .mean()",
+    ),
+    Guess(
+        lambda s: np.sort(s)[_quarter(s) : -_quarter(s) - 1].mean(),
+        "one score too many is left out at the upper end",
+        "a slice ends before its second number: [quarter : len(scores) - quarter]",
+    ),
+)
+
+
+def check_interquartile_mean(function: InterquartileMean, *, seed: int | None = None) -> None:
+    """Check a student's `interquartile_mean(scores)`.
+
+    It gets an array `[S]` of at least four scores, and returns the mean of those that are left
+    when S // 4 are taken away at each end.
+
+    Prints one line if everything is right, nothing where a seed is given. Needs no network and
+    leaves the global random streams as they were.
+
+    Args:
+        function: the student's.
+        seed: draw other scores from it than those that one can follow by hand; to grade.
+
+    Raises:
+        ExerciseError: with the likely mistake, what was seen and expected, and where to look.
+    """
+    cases = [np.array(case, float) for case in CASES] if seed is None else drawn(seed)
+    seen = []
+    with untouched_randomness():
+        for case in cases:
+            given = case.copy()
+            result: Any = call(function, given, hint=_hint)
+            if not np.array_equal(given, case):
+                raise not_right(
+                    NAME,
+                    "it changes the scores that it was given: afterwards nobody knows whose is "
+                    "which",
+                    "scores.sort() sorts in place, np.sort(scores) makes a new array",
+                )
+            seen.append(as_number(NAME, result, "the interquartile mean"))
+    error = explain(NAME, MISTAKES, cases, seen, right=right, tell=_tell)
+    if error is not None:
+        raise error
+    if seed is None:
+        print("Well done! One failed run or one lucky run no longer decides.")
+
+
+def _tell(scores: Floats) -> list[str]:
+    def row(some: Floats) -> str:
+        return ", ".join(f"{score:.4g}" for score in some)
+
+    return [
+        f"  Example: the scores are {row(scores)};",
+        f"  the middle half is      {row(middle(scores))}.",
+    ]
+
+
+def _hint(error: Exception) -> str:
+    text = str(error)
+    if isinstance(error, TypeError) and "positional argument" in text:
+        return f"the function is called as {NAME}(scores)"
+    if isinstance(error, TypeError) and ("slice indices" in text or "integer" in text):
+        return "len(scores) / 4 is no integer; // divides without a remainder"
+    if isinstance(error, AttributeError) and "ndarray" in text:
+        return "scores is a NumPy array: np.sort(scores), scores.mean()"
+    return ""

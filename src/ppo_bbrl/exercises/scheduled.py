@@ -1,0 +1,133 @@
+"""The check of notebook 04's exercise on a linear schedule."""
+
+import random
+from collections.abc import Callable
+from typing import Any, NamedTuple
+
+from ppo_bbrl.exercises.feedback import call, untouched_randomness
+from ppo_bbrl.exercises.guesses import Guess, as_number, explain
+from ppo_bbrl.schedules import linear
+
+#: (initial, update, n_updates) → the value in this update
+Scheduled = Callable[[float, int, int], float]
+
+NAME = "scheduled"
+
+
+class Case(NamedTuple):
+    """One call."""
+
+    initial: float
+    update: int
+    n_updates: int
+
+    def tell(self) -> list[str]:
+        """The example in a message."""
+        return [f"  Example: {NAME}({self.initial:g}, {self.update}, {self.n_updates})"]
+
+
+CASES = (
+    Case(0.003, 0, 4),
+    Case(0.003, 1, 4),
+    Case(0.003, 3, 4),
+    Case(0.2, 5, 10),
+)
+
+
+def drawn(seed: int) -> list[Case]:
+    """The first, some middle and the last update of runs drawn from a seed."""
+    source = random.Random(seed)
+    cases = []
+    for initial in (source.uniform(1e-4, 1e-2), source.uniform(0.1, 0.4)):
+        n = source.randint(5, 40)
+        cases += [Case(initial, k, n) for k in (0, source.randint(1, n - 2), n - 1)]
+    return cases
+
+
+def right(case: Case) -> float:
+    """From the initial value in update 0 down in a straight line that would reach 0 in update n."""
+    return case.initial * linear(1 - case.update / case.n_updates)
+
+
+MISTAKES = (
+    Guess(
+        lambda c: c.initial * (1 - (c.update + 1) / c.n_updates),
+        "it is one update ahead: the first already has less than the initial value, the last has 0",
+        "updates are counted from 0: in update 0 nothing of the run is over yet",
+    ),
+    Guess(
+        lambda c: c.initial * (1 - c.update / (c.n_updates - 1)),
+        "the last update has the value 0, and so learns nothing",
+        "the line reaches 0 after the last update, in update n_updates: divide by n_updates",
+    ),
+    Guess(
+        lambda c: c.initial * c.update / c.n_updates,
+        "it grows from 0 instead of falling",
+        "multiply by what is left of the run, 1 − update / n_updates",
+    ),
+    Guess(
+        lambda c: c.initial * (c.update + 1) / c.n_updates,
+        "it grows to the initial value instead of falling from it",
+        "multiply by what is left of the run, 1 − update / n_updates",
+    ),
+    Guess(
+        lambda c: 1 - c.update / c.n_updates,
+        "it is the factor alone, the initial value plays no part",
+        "multiply it by initial",
+    ),
+    Guess(
+        lambda c: c.initial * (1 - c.update // c.n_updates),
+        "it never falls: // divides without a remainder, and so gives 0 during the whole run",
+        "divide by /",
+    ),
+    Guess(
+        lambda c: c.initial,
+        "it is always the initial value",
+        "update and n_updates say how much of the run is left",
+    ),
+    Guess(
+        lambda c: c.initial - c.update / c.n_updates,
+        "the part of the run that is over is subtracted from the initial value",
+        "it is a factor: initial × (1 − update / n_updates); mind the brackets",
+    ),
+    Guess(
+        lambda c: c.initial * (1 - c.update) / c.n_updates,
+        "brackets: 1 − update is divided as a whole",
+        "division before subtraction: 1 − update / n_updates",
+    ),
+)
+
+
+def check_scheduled(function: Scheduled, *, seed: int | None = None) -> None:
+    """Check a student's `scheduled(initial, update, n_updates)`.
+
+    It returns the value in an update, counted from 0, of a line that falls from `initial` and
+    would reach 0 in update n_updates, which is no more part of the run.
+
+    Prints one line if everything is right, nothing where a seed is given. Needs no network and
+    leaves the global random streams as they were.
+
+    Args:
+        function: the student's.
+        seed: draw other runs from it than those that one can follow by hand; to grade.
+
+    Raises:
+        ExerciseError: with the likely mistake, what was seen and expected, and where to look.
+    """
+    cases = list(CASES) if seed is None else drawn(seed)
+    with untouched_randomness():
+        seen = [as_number(NAME, call(function, *case, hint=_hint), "the value") for case in cases]
+    error = explain(NAME, MISTAKES, cases, seen, right=right, tell=Case.tell)
+    if error is not None:
+        raise error
+    if seed is None:
+        print("Well done! The first update has the whole value, and the last one still learns.")
+
+
+def _hint(error: Exception) -> str:
+    text: Any = str(error)
+    if isinstance(error, TypeError) and "positional argument" in text:
+        return f"the function is called as {NAME}(initial, update, n_updates)"
+    if isinstance(error, ZeroDivisionError):
+        return "updates are counted from 0, and there is at least one: divide by n_updates"
+    return ""
