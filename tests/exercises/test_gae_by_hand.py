@@ -115,6 +115,15 @@ def one_more_delta(reward, value, next_value, terminated, done, discount_factor,
     return advantage
 
 
+def from_a_value(reward, value, next_value, terminated, done, discount_factor, gae_lambda):
+    delta = reward + discount_factor * next_value * ~terminated - value
+    following, rows = next_value[-1], []
+    for t in reversed(range(len(delta))):
+        following = delta[t] + discount_factor * gae_lambda * ~done[t] * following
+        rows.append(following)
+    return torch.stack(rows[::-1])
+
+
 def by_later_done(reward, value, next_value, terminated, done, discount_factor, gae_lambda):
     later = torch.cat((done[1:], torch.zeros_like(done[:1])))
     return by_loop(reward, value, next_value, terminated, later, discount_factor, gae_lambda)
@@ -138,6 +147,7 @@ WRONG = {
         "the trace leaks into the next episode wherever one ends"
     ),
     with_masks(lambda te, d: nothing(d), lambda te, d: d): "the value of a terminal state is added",
+    from_a_value: "the loop begins with the last next value",
     by_later_done: "the trace is cut one step too early",
     loop(delta, lambda y, m: m, back): "fades by λ, not by γλ",
     loop(delta, lambda y, m: y, back): "fades by γ, not by γλ",

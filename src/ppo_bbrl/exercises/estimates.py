@@ -186,7 +186,7 @@ def as_estimate(name: str, result: Any, case: Episodes) -> Tensor:
     shape = list(case.valid.shape)
     facts = (f"  seen      {describe(result)}", f"  expected  a tensor of shape {shape}")
     if result is None:
-        raise not_right(name, "it returns nothing", "its last line: return …", *facts)
+        raise not_right(name, "it returns nothing", "its last line begins with return", *facts)
     if isinstance(result, tuple | list):
         look = "rows that were computed one by one are put together by torch.stack(rows)"
         raise not_right(name, "it does not return one tensor", look, *facts)

@@ -64,17 +64,19 @@ DELTAS = (
 DECAYS = (
     Choice(lambda g, lam: g * lam),
     Choice(
-        lambda _g, lam: lam, "from row to row the trace fades by λ, not by γλ", "both stand there"
+        lambda _g, lam: lam,
+        "from row to row the trace fades by λ, not by γλ",
+        "the factor of the following advantage is discount_factor * gae_lambda",
     ),
     Choice(
         lambda g, _lam: g,
         "from row to row the trace fades by γ, not by γλ: λ plays no part",
-        "λ says how far ahead we trust the rewards more than the critic",
+        "the factor of the following advantage is discount_factor * gae_lambda",
     ),
     Choice(
         lambda _g, _lam: 1.0,
         "the trace does not fade: the TD errors are added up",
-        "it fades by γλ from row to row",
+        "the factor of the following advantage is discount_factor * gae_lambda",
     ),
     Choice(
         lambda _g, _lam: 0.0,
@@ -89,23 +91,33 @@ DECAYS = (
 )
 
 
-def _forward(first: Tensor, factor: Tensor) -> Tensor:
+def _forward(first: Tensor, factor: Tensor, _x: Episodes) -> Tensor:
     rows = list(first.unbind(0))
     for t in range(1, len(rows)):
         rows[t] = rows[t] + factor[t] * rows[t - 1]
     return torch.stack(rows)
 
 
-def _of_the_row_before(first: Tensor, factor: Tensor) -> Tensor:
+def _of_the_row_before(first: Tensor, factor: Tensor, _x: Episodes) -> Tensor:
     rows = list(first.unbind(0))
     for t in range(1, len(rows)):
         rows[t] = rows[t] + factor[t - 1] * rows[t - 1]
     return torch.stack(rows)
 
 
-# (δ, decay with its cuts) → A
+def _from_a_value(first: Tensor, factor: Tensor, x: Episodes) -> Tensor:
+    return backward(torch.cat((first[:-1], first[-1:] + factor[-1:] * x.value[-1:])), factor)
+
+
+# (δ, decay with its cuts, episodes) → A
 LOOPS = (
-    Choice(backward),
+    Choice(lambda first, factor, _x: backward(first, factor)),
+    Choice(
+        _from_a_value,
+        "the loop begins with the last next value, as for λ-returns",
+        "after the last transition no advantage is known: `following` is 0 before the loop; the "
+        "next value is in the TD error already",
+    ),
     Choice(
         _forward,
         "the loop runs forwards: each row sums up what was before it",
@@ -119,12 +131,12 @@ LOOPS = (
         "reversed(range(T))",
     ),
     Choice(
-        lambda first, factor: backward(first, factor).flip(0),
+        lambda first, factor, _x: backward(first, factor).flip(0),
         "the rows come in the reverse order",
         "what a loop from the last row collects begins with it: turn it round at the end",
     ),
     Choice(
-        lambda first, factor: first + factor * torch.cat((first[1:], 0 * first[:1])),
+        lambda first, factor, _x: first + factor * torch.cat((first[1:], 0 * first[:1])),
         "the trace is one step long: the following TD error is added, not the following advantage",
         "A_t is made of A_{t+1}, which has its own followers in it already",
     ),
@@ -152,7 +164,7 @@ def formula(case: Episodes, values: Sequence[Any]) -> Tensor:
     bootstrap = case.value[1:].masked_fill(terminal(case), 0.0)
     first = delta(case.reward[1:], case.discount_factor, case.value[:-1], bootstrap)
     factor = torch.full_like(first, decay(case.discount_factor, case.gae_lambda))
-    advantage: Tensor = result(loop(first, factor.masked_fill(cut(case), 0.0)), case)
+    advantage: Tensor = result(loop(first, factor.masked_fill(cut(case), 0.0), case), case)
     return advantage
 
 
