@@ -138,8 +138,8 @@ workspace["action"]
 #
 # In [CartPole](https://gymnasium.farama.org/environments/classic_control/cart_pole/) a pole stands on
 # a cart, and the cart is pushed to the left (action 0) or to the right (action 1). The observation
-# has four numbers: position and velocity of the cart, angle and angular velocity of the pole. Both
-# angles are positive to the right.
+# has four numbers: position and velocity of the cart, angle and angular velocity of the pole. All
+# four are positive to the right.
 #
 # No learning is needed to balance it. Push to the side to which the pole is *about to* lean:
 #
