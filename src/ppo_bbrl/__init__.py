@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from ppo_bbrl.notebook import setup_tensorboard
     from ppo_bbrl.optimizers import copy_parameters, setup_optimizer
     from ppo_bbrl.ppo import PPOClip, run
+    from ppo_bbrl.shared_trunk import shared_agents
     from ppo_bbrl.workspace import Workspace
 
 __version__ = "0.1.0"
@@ -40,6 +41,7 @@ _HOME = {
     "run": "ppo_bbrl.ppo",
     "setup_optimizer": "ppo_bbrl.optimizers",
     "setup_tensorboard": "ppo_bbrl.notebook",
+    "shared_agents": "ppo_bbrl.shared_trunk",
 }
 
 __all__ = [
@@ -62,6 +64,7 @@ __all__ = [
     "run",
     "setup_optimizer",
     "setup_tensorboard",
+    "shared_agents",
 ]
 
 
