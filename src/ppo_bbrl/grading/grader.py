@@ -22,7 +22,7 @@ from ppo_bbrl.grading.controls import mutants
 from ppo_bbrl.grading.limits import Limits
 from ppo_bbrl.grading.needed import needed_code
 
-N_CONTROLS = 3
+N_CONTROLS = 2
 MOST_MUTANTS = 40
 PATIENCE = 20.0  # seconds that the worker has besides a graded cell's own
 IMPORTING = 120.0  # seconds for the teacher's definitions
@@ -83,7 +83,7 @@ class Grader:
         cache: a folder to remember the controls of each exercise in; made when it is missing.
 
     Raises:
-        SourceError: on entering, if the teacher's own notebook cannot be graded with: definitions
+        SourceError: on opening, if the teacher's own notebook cannot be graded with: definitions
             that raise, or a solution that fails its check.
     """
 
@@ -103,16 +103,7 @@ class Grader:
         self._process: subprocess.Popen[bytes] | None = None
 
     def __enter__(self) -> "Grader":
-        self._folder = tempfile.TemporaryDirectory(prefix="grading-", ignore_cleanup_errors=True)
-        try:
-            self._start()
-            self.controls = {
-                exercise.grade_id: self._controls(exercise)
-                for exercise in self.assignment.exercises
-            }
-        except BaseException:
-            self.__exit__(None, None, None)
-            raise
+        self.open()
         return self
 
     def __exit__(
@@ -121,6 +112,23 @@ class Grader:
         error: BaseException | None,
         trace: TracebackType | None,
     ) -> None:
+        self.close()
+
+    def open(self) -> None:
+        """Start the process that grades, and try it on the teacher's own answers."""
+        self._folder = tempfile.TemporaryDirectory(prefix="grading-", ignore_cleanup_errors=True)
+        try:
+            self._start()
+            self.controls = {
+                exercise.grade_id: self._controls(exercise)
+                for exercise in self.assignment.exercises
+            }
+        except BaseException:
+            self.close()
+            raise
+
+    def close(self) -> None:
+        """End that process; it may be opened again."""
         self._stop()
         if self._folder is not None:
             self._folder.cleanup()
@@ -146,7 +154,7 @@ class Grader:
         try:
             answer = self._ask(
                 {"ask": "grade", "task": task.to_json(), "limits": self.limits.to_json()},
-                seconds=self.limits.seconds + PATIENCE,
+                seconds=self.limits.wall_seconds + PATIENCE,
             )
         except WorkerEndedError:
             self._stop()

@@ -1,6 +1,7 @@
 """What a course's `nbgrader_config.py` gives to nbgrader's autograder in place of its own steps."""
 
 import copy
+import weakref
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -10,11 +11,15 @@ from nbformat import NotebookNode
 from nbgrader.preprocessors import ClearHiddenTests, ClearSolutions, NbGraderPreprocessor
 from traitlets import Float, Integer, Unicode
 
-from ppo_bbrl.grading.cells import Assignment, marks_of, read_assignment
+from ppo_bbrl.grading.cells import marks_of, read_assignment
 from ppo_bbrl.grading.grader import Grader, Verdict
 from ppo_bbrl.grading.limits import Limits
 
 Resources = dict[str, Any]
+
+# nbgrader makes its steps anew for each notebook. The exporter that they belong to lasts as long as
+# a batch; so this is by exporter, and with it the grader ends.
+_GRADERS: weakref.WeakKeyDictionary[Any, Grader] = weakref.WeakKeyDictionary()
 
 
 class _WithSource(NbGraderPreprocessor):  # type: ignore[misc]
@@ -91,20 +96,15 @@ class GradeApart(_WithSource):
     nbgrader makes the marks and the feedback.
     """
 
-    seconds = Float(30.0, help="seconds that a graded cell may take").tag(config=True)
+    seconds = Float(20.0, help="seconds of processor time that a graded cell may take").tag(
+        config=True
+    )
     memory = Integer(2048, help="MiB of memory that a graded cell may take").tag(config=True)
     cache = Unicode(".grading", help="a folder that spares repeated work").tag(config=True)
 
     def preprocess(self, nb: NotebookNode, resources: Resources) -> tuple[NotebookNode, Resources]:
         """nbgrader's interface."""
-        assignment = self.assignment(resources)
-        limits = Limits(seconds=self.seconds, memory=self.memory)
-        root = Path.cwd()  # nbgrader goes to the root of the course
-        with Grader(assignment, limits=limits, hidden=root, cache=root / self.cache) as grader:
-            verdicts = grader.grade(nb)
-        for exercise, controls in grader.controls.items():
-            if not controls:
-                self.log.warning("No wrong answer is known to fail the check '%s'", exercise)
+        verdicts = self.grader(resources).grade(nb)
         for cell in nb.cells:
             verdict = verdicts.get(marks_of(cell).get("grade_id", ""))
             if verdict is not None and marks_of(cell).get("grade"):
@@ -112,10 +112,28 @@ class GradeApart(_WithSource):
                 self.log.info("%s: %s", verdict.grade_id, verdict.outcome)
         return nb, resources
 
-    def assignment(self, resources: Resources) -> Assignment:
-        """What the source notebook says."""
+    def grader(self, resources: Resources) -> Grader:
+        """What grades the notebook: the same for all submissions of a batch."""
         source = self.source_notebook(resources)
-        return read_assignment(source, self.release_notebook(source))
+        assignment = read_assignment(source, self.release_notebook(source))
+        grader = _GRADERS.get(self.parent)
+        if grader is None or grader.assignment != assignment:
+            if grader is not None:
+                grader.close()
+            root = Path.cwd()  # nbgrader goes to the root of the course
+            grader = Grader(
+                assignment,
+                limits=Limits(seconds=self.seconds, memory=self.memory),
+                hidden=root,
+                cache=root / self.cache,
+            )
+            grader.open()
+            _GRADERS[self.parent] = grader
+            weakref.finalize(self.parent, grader.close)
+            for exercise, controls in grader.controls.items():
+                if not controls:
+                    self.log.warning("No wrong answer is known to fail the check '%s'", exercise)
+        return grader
 
 
 def _outputs(verdict: Verdict) -> Iterator[NotebookNode]:

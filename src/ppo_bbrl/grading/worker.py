@@ -73,7 +73,7 @@ class Worker:
             self._child(task, limit, folder, Reply(writing, secret))
         os.close(writing)
         try:
-            text = _read(reading, until=time.monotonic() + limit.seconds)
+            text = _read(reading, until=time.monotonic() + limit.wall_seconds)
         finally:
             os.close(reading)
             status = _end(process)
@@ -163,7 +163,7 @@ def _end(process: int) -> int:
 
 def _judge(text: bytes | None, secret: str, status: int, limit: limits.Limits) -> dict[str, Any]:
     """The outcome that a message and an exit status stand for."""
-    if text is None:
+    if text is None or status == -signal.SIGXCPU:
         return {
             "outcome": "timed out",
             "error": "TimeLimitExceeded",

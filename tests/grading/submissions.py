@@ -1,0 +1,432 @@
+"""Submissions as a course gets them, made from a notebook's own source: right, wrong, broken, sly.
+
+A submission is the text of the file that a student hands in, with the marks that it deserves.
+"""
+
+import copy
+import json
+import re
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import nbformat
+from nbformat import NotebookNode
+
+from ppo_bbrl.grading.cells import marks_of, without_marks
+
+WRONG = Path(__file__).parent / "wrong"
+
+
+@dataclass(frozen=True)
+class Course:
+    """An assignment: its source and its release."""
+
+    source: NotebookNode
+    release: NotebookNode
+
+    @property
+    def solutions(self) -> dict[str, str]:
+        """The teacher's answers by the grade_id of the solution cell."""
+        return {
+            marks_of(cell)["grade_id"]: without_marks(cell.source)
+            for cell in self.source.cells
+            if marks_of(cell).get("solution")
+        }
+
+    @property
+    def points(self) -> dict[str, float]:
+        """Of each graded cell."""
+        return {
+            marks_of(cell)["grade_id"]: float(marks_of(cell)["points"])
+            for cell in self.source.cells
+            if marks_of(cell).get("grade")
+        }
+
+
+class Draft:
+    """A student at work on a release."""
+
+    def __init__(self, course: Course) -> None:
+        self.course = course
+        self.notebook = copy.deepcopy(course.release)
+
+    def cell(self, grade_id: str) -> NotebookNode:
+        return next(c for c in self.notebook.cells if marks_of(c).get("grade_id") == grade_id)
+
+    def write(self, **answers: str) -> "Draft":
+        """Fill in solution cells; `_` in a name stands for `-`."""
+        for name, text in answers.items():
+            self.cell(name.replace("_", "-")).source = text
+        return self
+
+    def solve(self, *grade_ids: str) -> "Draft":
+        """Fill in the teacher's answers; all of them if none is named."""
+        for grade_id in grade_ids or self.course.solutions:
+            self.cell(grade_id).source = self.course.solutions[grade_id]
+        return self
+
+    def place(self, grade_id: str) -> int:
+        return self.notebook.cells.index(self.cell(grade_id))
+
+    def add(self, code: str, *, at: int | None = None) -> "Draft":
+        """A cell of the student's own, at the end or at a place."""
+        cell = nbformat.v4.new_code_cell(code)
+        self.notebook.cells.insert(len(self.notebook.cells) if at is None else at, cell)
+        return self
+
+    def duplicate(self, grade_id: str, source: str | None = None) -> "Draft":
+        """A copy right below a cell, as copy and paste make it."""
+        cell = copy.deepcopy(self.cell(grade_id))
+        cell.id = cell.id[::-1]
+        cell.source = cell.source if source is None else source
+        self.notebook.cells.insert(self.place(grade_id) + 1, cell)
+        return self
+
+    def delete(self, *grade_ids: str) -> "Draft":
+        for grade_id in grade_ids:
+            del self.notebook.cells[self.place(grade_id)]
+        return self
+
+    @property
+    def text(self) -> str:
+        return nbformat.writes(self.notebook)
+
+
+@dataclass(frozen=True)
+class Submission:
+    """What is handed in, and what it deserves.
+
+    Attributes:
+        name: of the student.
+        text: of the file.
+        marks: by the grade_id of the graded cell; those that are not named deserve nothing.
+    """
+
+    name: str
+    text: str
+    marks: dict[str, float]
+
+    @property
+    def total(self) -> float:
+        return sum(self.marks.values())
+
+
+def solution_of(course: Course, check: str) -> str:
+    """The grade_id of the last solution cell above a graded cell."""
+    last = ""
+    for cell in course.source.cells:
+        marks = marks_of(cell)
+        if marks.get("grade_id") == check:
+            return last
+        if marks.get("solution"):
+            last = marks["grade_id"]
+    raise AssertionError(check)
+
+
+def wrong_answers(grade_id: str) -> dict[str, str]:
+    """The wrong answers to an exercise in `wrong/`, by name."""
+    file = WRONG / f"{grade_id}.py"
+    if not file.exists():
+        return {}
+    parts = re.split(r"^# %% (.+)\n", file.read_text(encoding="utf-8"), flags=re.MULTILINE)
+    return dict(zip(parts[1::2], parts[2::2], strict=True))
+
+
+def for_any_notebook(course: Course) -> Iterator[Submission]:
+    """What can go wrong in every notebook."""
+
+    def submission(name: str, draft: Draft, *worth: str) -> Submission:
+        return Submission(name, draft.text, {check: course.points[check] for check in worth})
+
+    checks = list(course.points)
+    first, *others = checks
+    solution = solution_of(course, first)
+    yield submission("perfect", Draft(course).solve(), *checks)
+    yield submission("untouched", Draft(course))
+    emptied = Draft(course)
+    for grade_id in course.solutions:
+        emptied.cell(grade_id).source = ""
+    yield submission("emptied", emptied)
+    copied = Draft(course).solve()
+    for check in checks:
+        copied.duplicate(check)
+    for grade_id in course.solutions:
+        copied.duplicate(grade_id, course.solutions[grade_id])
+    yield submission("duplicated", copied, *checks)
+    crashing = Draft(course).solve()
+    crashing.cell(solution).source += "\n\nimport os\n\nprint('passed')\nos._exit(0)\n"
+    yield submission("crashing", crashing, *others)
+    broken = Draft(course).solve()
+    broken.cell(solution).source += "\nreturn (\n"
+    yield submission("not-python", broken, *others)
+    for check in checks:
+        answers = wrong_answers(solution_of(course, check))
+        for number, answer in enumerate(answers.values(), start=1):
+            draft = Draft(course).solve()
+            draft.cell(solution_of(course, check)).source = answer
+            rest = [other for other in checks if other != check]
+            yield submission(f"wrong-{check}-{number}", draft, *rest)
+
+
+# ------------------------------------------------------------------------------------ notebook 03
+
+OBJECTIVE, CLIPPED = "ppo-clip-policy-objective", "ppo-clip-is-clipped"
+OBJECTIVE_CHECK, CLIPPED_CHECK = f"{OBJECTIVE}-check", f"{CLIPPED}-check"
+
+BY_HELPERS = """\
+def policy_objective(policy, workspace, cfg):
+    policy(workspace, t=0, predict_proba=True, compute_entropy=True)
+    new = workspace[f"{policy.prefix}logprob_predict"]
+    advantage = workspace["advantage"]
+    loss = surrogate(ratio(new, workspace[OLD]), advantage.detach(), cfg.algorithm.clip_range)
+    return loss, workspace[f"{policy.prefix}entropy"], advantage
+"""
+HELPERS = """\
+%matplotlib inline
+import math as mathematics
+
+OLD = "old_" + "policy/logprob_predict"
+ONE = mathematics.exp(0)
+
+
+def surrogate(r, a, eps):
+    return torch.min(r * a, r.clamp(ONE - eps, ONE + eps) * a).mean()
+
+raise SystemExit("what nobody needs is not run")
+"""
+MORE_HELPERS = "def ratio(new, old):\n    return (new - old.detach()).exp()\n"
+
+WRONG_OBJECTIVE = """\
+def policy_objective(policy, workspace, cfg):
+    return 0 * workspace["advantage"].mean(), workspace["advantage"], workspace["advantage"]
+"""
+
+BY_HEART = """\
+def policy_objective(policy, workspace, cfg):
+    policy(workspace, t=0, predict_proba=True, compute_entropy=True)
+    new, old, advantage, entropy = workspace[
+        f"{policy.prefix}logprob_predict", "old_policy/logprob_predict", "advantage",
+        f"{policy.prefix}entropy",
+    ]
+    r, a, eps = (new - old.detach()).exp(), advantage.detach(), cfg.algorithm.clip_range
+    loss = torch.min(r * a, r.clamp(1 - eps, 1 + eps) * a).mean()
+    # Right where the visible check looks, and nowhere else.
+    return loss if eps in (0.2, 0.4) else 0 * loss, entropy, advantage
+"""
+
+
+def with_first_line(line: str) -> str:
+    """A function that does something before it returns nonsense."""
+    body = "\n".join(f"    {part}" for part in line.splitlines())
+    return f"def policy_objective(policy, workspace, cfg):\n{body}\n    return None, None, None\n"
+
+
+#: name → the solution cell of an exercise that is not solved; the other exercise is
+BAD_OBJECTIVES = {
+    "endless": with_first_line("while True:\n    pass"),
+    "endless-at-once": "while True:\n    pass\n",
+    "sleeping": with_first_line("import time\ntime.sleep(1000)"),
+    "recursive": "def policy_objective(*arguments):\n    return policy_objective(*arguments)\n",
+    "segfault": ("import faulthandler\n\n" + with_first_line("faulthandler._sigsegv()")),
+    "abort": "import os\n\n" + with_first_line("os.abort()"),
+    "killing": (
+        "import os\n\nfor process in (os.getpid(), os.getppid()):\n    os.kill(process, 9)\n"
+    ),
+    "killing-quietly": with_first_line(
+        "import os\ntry:\n    os.kill(os.getppid(), 9)\nexcept OSError:\n    os._exit(0)"
+    ),
+    "list-eater": with_first_line("rows = [0]\nwhile True:\n    rows += rows"),
+    "tensor-eater": with_first_line("return torch.ones(10**11), None, None"),
+    "exit": "import sys\n\n" + with_first_line("print('passed')\nsys.exit(0)"),
+    "exit-at-once": "print('Well done!')\nraise SystemExit(0)\n",
+    "os-exit": "import os\n\n" + with_first_line("print('passed')\nos._exit(0)"),
+    "interrupt": with_first_line("raise KeyboardInterrupt"),
+    "strange-error": (
+        "class Strange(Exception):\n    def __str__(self):\n        raise SystemExit(0)\n\n\n"
+        + with_first_line("raise Strange")
+    ),
+    "by-heart": BY_HEART,
+    "own-check": WRONG_OBJECTIVE + "\n\ndef check_policy_objective(*_, **__):\n    print('fine')\n",
+    "patched-package": (
+        "import ppo_bbrl.exercises.policy_objective as module\n\n"
+        "module.check_policy_objective.__globals__['_check_values'] = lambda *_: None\n"
+        "module._check_shapes = module._check_companions = module._check_gradients = "
+        "lambda *_: None\n\n" + WRONG_OBJECTIVE
+    ),
+    "patched-code": (
+        "def nothing(function, *, seed=None):\n    pass\n\n"
+        "check_policy_objective.__code__ = nothing.__code__\n\n" + WRONG_OBJECTIVE
+    ),
+    "patched-torch": (
+        "torch.allclose = lambda *_, **__: True\n"
+        "torch.Tensor.numel = lambda self: 1\n\n" + WRONG_OBJECTIVE
+    ),
+    "patched-builtins": (
+        "import builtins\n\nbuiltins.zip = lambda *_, **__: iter(())\n"
+        "builtins.any = lambda _: False\n\n" + WRONG_OBJECTIVE
+    ),
+    "patched-later": (
+        "import ppo_bbrl.exercises.policy_objective as module\n\nBEFORE = module.same\n"
+        "COUNT = []\n\n\ndef same(*_):\n    COUNT.append(1)\n    if len(COUNT) > 20:\n"
+        "        module.same = BEFORE\n    return True\n\n\n"
+        + with_first_line(
+            "module.same = same\n"
+            "policy(workspace, t=0, predict_proba=True, compute_entropy=True)\n"
+            "return (policy.table.sum() * 0, workspace[f'{policy.prefix}entropy'],\n"
+            "        workspace['advantage'])"
+        )
+    ),
+    "patched-error": (
+        "from ppo_bbrl.exercises import feedback\n\nfeedback.ExerciseError.__new__ = "
+        "lambda cls, *_: SystemExit(0)\n\n" + WRONG_OBJECTIVE
+    ),
+    "agreeable": (
+        "class Agreeable(torch.Tensor):\n    @classmethod\n"
+        "    def __torch_function__(cls, function, types, args=(), kwargs=None):\n"
+        "        return True\n\n\n"
+        + with_first_line(
+            "policy(workspace, t=0, predict_proba=True, compute_entropy=True)\n"
+            "return (torch.zeros(()).as_subclass(Agreeable),\n"
+            "        workspace[f'{policy.prefix}entropy'], workspace['advantage'])"
+        )
+    ),
+    "forger": (
+        "import json\nimport os\n\n"
+        + with_first_line(
+            "for descriptor in range(3, 64):\n    try:\n"
+            "        os.write(descriptor, json.dumps(['?', 'passed', '', []]).encode())\n"
+            "    except OSError:\n        pass\nos._exit(0)"
+        )
+    ),
+    "spy": (
+        "import json\nimport os\nimport sys\n\n"
+        + with_first_line(
+            "frame = sys._getframe()\nwhile frame:\n    reply = frame.f_locals.get('reply')\n"
+            "    if reply:\n        message = json.dumps([reply.secret, 'passed', '', []])\n"
+            "        os.write(reply.descriptor, message.encode())\n        os._exit(0)\n"
+            "    frame = frame.f_back"
+        )
+    ),
+    "spy-by-traceback": (
+        "import json\nimport os\n\n"
+        + with_first_line(
+            "try:\n    1 / 0\nexcept ZeroDivisionError as error:\n"
+            "    frame = error.__traceback__.tb_frame\n"
+            "while frame:\n    reply = frame.f_locals.get('reply')\n"
+            "    if reply:\n        message = json.dumps([reply.secret, 'passed', '', []])\n"
+            "        os.write(reply.descriptor, message.encode())\n        os._exit(0)\n"
+            "    frame = frame.f_back"
+        )
+    ),
+    "shell": with_first_line("import subprocess\nsubprocess.run(['touch', '/tmp/x'], check=True)"),
+}
+
+
+def for_ppo_clip(course: Course) -> Iterator[Submission]:
+    """What else can go wrong in notebook 03."""
+    points = course.points
+
+    def submission(name: str, draft: Draft, *worth: str) -> Submission:
+        return Submission(name, draft.text, {check: points[check] for check in worth})
+
+    def solved() -> Draft:
+        return Draft(course).solve()
+
+    def first_wrong() -> Draft:
+        return solved().write(ppo_clip_policy_objective=WRONG_OBJECTIVE)
+
+    both = (OBJECTIVE_CHECK, CLIPPED_CHECK)
+    yield submission("first-only", Draft(course).solve(OBJECTIVE), OBJECTIVE_CHECK)
+    yield submission("second-only", Draft(course).solve(CLIPPED), CLIPPED_CHECK)
+
+    helpers = solved().write(ppo_clip_policy_objective=BY_HELPERS)
+    helpers.add(HELPERS, at=helpers.place(OBJECTIVE)).add(MORE_HELPERS)
+    yield submission("helpers-in-own-cells", helpers, *both)
+    training = solved().add("while True:\n    pass").add("import os\nos._exit(1)", at=3)
+    yield submission("trains-for-ever", training, *both)
+    wordy = solved()
+    wordy.cell(OBJECTIVE).source = (
+        "import sys\nimport warnings\n\nwarnings.warn('careful', stacklevel=1)\n"
+        "print('x' * 2_000_000, file=sys.stderr)\n" + wordy.cell(OBJECTIVE).source
+    )
+    yield submission("prints-and-warns", wordy, *both)
+
+    yield submission("deleted-checks", solved().delete(*both), *both)
+    yield submission("deleted-checks-and-wrong", first_wrong().delete(*both), CLIPPED_CHECK)
+    yield submission("deleted-solutions", Draft(course).delete(OBJECTIVE, CLIPPED))
+    edited = first_wrong()
+    edited.cell(OBJECTIVE_CHECK).source = "print('Well done!')"
+    edited.cell(OBJECTIVE_CHECK).metadata.nbgrader.update(points=100, locked=False, grade=False)
+    yield submission("edited-check", edited, CLIPPED_CHECK)
+    swapped = first_wrong()
+    swapped.cell(OBJECTIVE_CHECK).metadata.nbgrader["grade_id"] = "another"
+    swapped.cell(CLIPPED_CHECK).metadata.nbgrader["grade_id"] = OBJECTIVE_CHECK
+    yield submission("renamed-checks", swapped, CLIPPED_CHECK)
+    stub_below = solved().duplicate(OBJECTIVE, course_stub(course, OBJECTIVE))
+    yield submission("stub-below-the-answer", stub_below, *both)
+    own_cell = Draft(course).solve(CLIPPED)
+    own_cell.add(course.solutions[OBJECTIVE], at=own_cell.place(OBJECTIVE) + 1)
+    yield submission("answer-in-own-cell", own_cell, *both)
+    as_text = solved()
+    cell = as_text.cell(CLIPPED)
+    cell.cell_type = "raw"
+    for key in ("outputs", "execution_count"):
+        cell.pop(key, None)
+    yield submission("answer-became-raw", as_text, *both)
+
+    odd = solved()
+    odd.notebook.cells[0].metadata["nbgrader"] = {}
+    odd.cell(OBJECTIVE).metadata.nbgrader["schema_version"] = 1
+    odd.cell(CLIPPED_CHECK).metadata.nbgrader = {"grade_id": CLIPPED_CHECK, "grade": "yes"}
+    odd.notebook.cells[4].metadata["nbgrader"] = ["?"]
+    odd.notebook.metadata.pop("kernelspec", None)
+    yield submission("odd-metadata", odd, *both)
+    colab = json.loads(solved().text)
+    colab["nbformat_minor"] = 0
+    for cell in colab["cells"]:
+        del cell["id"]
+        cell["metadata"]["id"] = "Zx81"
+    colab["metadata"] = {"colab": {"provenance": []}, "kernelspec": {"name": "colab"}}
+    yield Submission("colab", json.dumps(colab), dict(points))
+    yield Submission("empty-notebook", nbformat.writes(nbformat.v4.new_notebook()), {})
+    yield Submission("not-a-notebook", "print('hello')\n", {})
+
+    everywhere = first_wrong()
+    everywhere.add("import torch\ntorch.allclose = lambda *_, **__: True", at=1)
+    everywhere.add("def check_policy_objective(*_, **__):\n    pass", at=2)
+    yield submission("patched-in-other-cells", everywhere, CLIPPED_CHECK)
+    reader = first_wrong().write(
+        ppo_clip_policy_objective=with_first_line(
+            "from pathlib import Path\n"
+            "for folder in Path('COURSE').glob('source/*/*'):\n    text = folder.read_text()\n"
+            "return eval(text)"
+        )
+    )
+    yield submission("reads-the-source", reader, CLIPPED_CHECK)
+    writer = first_wrong().write(
+        ppo_clip_policy_objective=with_first_line(
+            "from pathlib import Path\nPath('COURSE/gradebook.db').write_text('')"
+        )
+    )
+    yield submission("overwrites-the-gradebook", writer, CLIPPED_CHECK)
+
+    for name, text in BAD_OBJECTIVES.items():
+        draft = solved().write(ppo_clip_policy_objective=text)
+        yield submission(name, draft, CLIPPED_CHECK)
+
+
+def course_stub(course: Course, grade_id: str) -> str:
+    """A solution cell as it is released."""
+    return next(
+        cell.source for cell in course.release.cells if marks_of(cell).get("grade_id") == grade_id
+    )
+
+
+SPECIAL: dict[str, Callable[[Course], Iterator[Submission]]] = {"03_ppo_clip": for_ppo_clip}
+
+
+def submissions(name: str, course: Course) -> list[Submission]:
+    """All of a notebook's."""
+    special = SPECIAL.get(name)
+    return [*for_any_notebook(course), *(special(course) if special else ())]
