@@ -28,12 +28,13 @@ PYTEST = $(BIN)/python -m pytest --numprocesses auto --maxprocesses 2
 RUNTIME := $(VENV)/.installed-runtime
 DEV := $(VENV)/.installed-dev
 BENCH := $(VENV)/.installed-bench
+BROWSER := $(VENV)/.installed-browser
 
-.PHONY: help install train test test-slow check format notebooks course bench clean
+.PHONY: help install train test test-slow test-browser check format notebooks course bench clean
 .DEFAULT_GOAL := help
 
 help: ## list the targets
-	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-10s  %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-12s  %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
 install: $(RUNTIME) ## make the virtual environment and install the package with its dependencies
 
@@ -45,6 +46,9 @@ test: check ## run the checks, then the tests
 
 test-slow: $(DEV) ## run the tests that take minutes
 	$(PYTEST) -m slow $(ARGS)
+
+test-browser: $(BROWSER) ## run notebook 03 in JupyterLab in the system's Chromium; screenshots in outputs/
+	$(BIN)/python -m pytest -m browser tests/browser $(ARGS)
 
 check: $(DEV) ## lint, format, types, imports, notebooks up to date
 	$(BIN)/ruff check
@@ -97,6 +101,11 @@ $(RUNTIME): pyproject.toml constraints.txt
 $(DEV): $(RUNTIME)
 	@echo "Installing what the checks and tests need."
 	@$(PIP_INSTALL) --no-build-isolation --editable '.[dev]'
+	@touch $@
+
+$(BROWSER): $(RUNTIME)
+	@echo "Installing what the tests in a browser need."
+	@$(PIP_INSTALL) --no-build-isolation --editable '.[browser]'
 	@touch $@
 
 $(BENCH): $(RUNTIME)
