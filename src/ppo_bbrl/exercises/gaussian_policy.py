@@ -133,6 +133,12 @@ def _check_acting(subject: Subject, case: Case) -> None:
     workspace = Writes(case.observations)
     subject.forward(workspace, stochastic=True)
     action = read(workspace, case, "action", list(case.actions[ROW].shape), "it acts")
+    if same(action, subject.mean(case.observations[ROW])):
+        raise not_right(
+            NAME,
+            "with stochastic=True it takes the mean",
+            "the mean is for stochastic=False; here an action is sampled",
+        )
     if action.requires_grad:
         raise not_right(
             NAME,
@@ -142,12 +148,6 @@ def _check_acting(subject: Subject, case: Case) -> None:
         )
     again = Writes(case.observations)
     subject.forward(again, stochastic=True)
-    if same(action, subject.mean(case.observations[ROW])):
-        raise not_right(
-            NAME,
-            "with stochastic=True it takes the mean",
-            "the mean is for stochastic=False; here an action is sampled",
-        )
     if same(action, again.get("action", ROW)):
         raise not_right(
             NAME,

@@ -220,7 +220,7 @@ def compare(
     wrong = [i for i in range(len(chosen)) if not same(results[i], rights[i])]
     if not wrong:
         return
-    facts = example(chosen[wrong[0]], rights[wrong[0]], results[wrong[0]])
+    facts = example(chosen[wrong[0]], rights[wrong[0]].detach(), results[wrong[0]].detach())
     mistakes = explain(chosen, results, parts, formula)
     if mistakes:
         raise all_not_right(name, mistakes, *facts)
