@@ -100,90 +100,85 @@ TESTING_MODE = os.environ.get("TESTING_MODE", "").lower() in ("on", "1")
 #
 # ## Configuration
 #
-# A configuration says what is run. It may hold whatever else you need; this is the least that
-# there must be:
-#
-# ```python
-# params = {
-#     # The folder of the run, below outputs/. ${...} refers to another key,
-#     # ${current_time:} is the moment at which the run starts
-#     "base_dir": "${gym_env.env_name}/myalgo_${current_time:}",
-#
-#     # The Gymnasium environment
-#     "gym_env": {
-#         "env_name": "CartPoleContinuous-v1",
-#     },
-#
-#     "algorithm": {
-#         # Where every random number of the run comes from:
-#         # the same seed gives the same run
-#         "seed": 1023,
-#
-#         # Environments that we train on, side by side
-#         "n_envs": 8,
-#
-#         # At least so many steps between two evaluations
-#         "eval_interval": 500,
-#
-#         # Environments, and thus episodes, of one evaluation
-#         "nb_evals": 10,
-#
-#         # How many times we collect data and learn from it
-#         "max_epochs": 40000,
-#
-#         # How long we collect each time, in each environment
-#         "n_steps": 100,
-#     },
-# }
-#
-# # Makes the configuration: now cfg.algorithm.nb_evals is 10
-# cfg = OmegaConf.create(params)
-# ```
+# A configuration says what is run. Besides what the package needs it may hold whatever else you
+# like: `OmegaConf.create(params)` makes it, and then `cfg.algorithm.n_envs` is 8. In each epoch we
+# collect `n_envs` × `n_steps` = 256 transitions and learn from them. 300 epochs, about 76,000 steps,
+# are enough for CartPole and take about 20 seconds. To go on for much longer, and see whether the
+# policy stays good, set `max_epochs` to 5,000.
+
+# %% tags=["definitions"]
+params = {
+    # The folder of the run, below outputs/. ${...} refers to another key, and
+    # ${current_time:} is the moment at which the run starts
+    "base_dir": "${gym_env.env_name}/ppo-clip-S${algorithm.seed}_${current_time:}",
+    "save_best": False,
+    "logger": {
+        "classname": "bbrl.utils.logger.TFLogger",
+        "cache_size": 10000,
+        "every_n_seconds": 10,
+        "verbose": False,
+    },
+    "gym_env": {
+        "env_name": "CartPole-v1",
+    },
+    "algorithm": {
+        # Where every random number of the run comes from: the same seed, the same run
+        "seed": 12,
+        # How many times we collect and learn
+        "max_epochs": 300 if not TESTING_MODE else 20,
+        # Environments side by side, and transitions that we collect in each of them
+        "n_envs": 8,
+        "n_steps": 32,
+        # At least so many steps between two evaluations, each of so many episodes
+        "eval_interval": 2000,
+        "nb_evals": 10,
+        # The advantages: γ, and λ of generalised advantage estimation
+        "discount_factor": 0.98,
+        "gae": 0.8,
+        "normalize_advantage": False,
+        # The updates; clip_range_vf = 0 means that the critic is not clipped
+        "opt_epochs": 10,
+        "batch_size": 256,
+        "clip_range": 0.2,
+        "clip_range_vf": 0,
+        "entropy_coef": 2e-7,
+        "policy_coef": 1,
+        "critic_coef": 1.0,
+        "max_grad_norm": 0.5,
+        "architecture": {
+            "actor_hidden_size": [64, 64],
+            "critic_hidden_size": [64, 64],
+        },
+    },
+    "optimizer": {
+        "classname": "torch.optim.AdamW",
+        "lr": 1e-3,
+        "eps": 1e-5,
+    },
+}
 
 # %% [markdown]
 # ## The algorithm around the loop
 #
-# `EpisodicAlgo` holds everything that an algorithm on episodes needs around its loop. A subclass
-# adds two policies: `train_policy`, which acts while we collect data, and `eval_policy`, which acts
-# while we evaluate. Both are BBRL agents that read the observation from the workspace and write
-# `action` into it.
+# `EpisodicAlgo` holds what an algorithm on episodes needs around its loop. A subclass adds
+# `train_policy`, which acts while we collect, and `eval_policy`, which acts while we evaluate. Both
+# are BBRL agents: they read the observation from the workspace and write `action` into it. Of an
+# `algo` we use
 #
-# ```python
-# class MyAlgo(EpisodicAlgo):
-#     def __init__(self, cfg):
-#         super().__init__(cfg)
-#         self.train_policy = MyPolicyAgent(...)
-#         self.eval_policy = MyEvalAgent(...)
-#
-# algo = MyAlgo(cfg)
-# ```
-#
-# You then have
-#
-# - `algo.cfg`, the configuration;
-# - `algo.nb_steps`, the number of environment steps so far;
-# - `algo.logger`: `algo.logger.add_log("critic_loss", critic_loss, algo.nb_steps)` sends a number
-#   to TensorBoard;
-# - `algo.evaluate()`, which evaluates `eval_policy` when it is time to, and keeps a copy of it if
-#   it was the best so far (by its mean return);
-# - `algo.visualize_best()`, which plays one episode with the best policy and shows the video;
-# - `algo.iter_partial_episodes()`, which collects data. With `n_envs` environments, each workspace
-#   has `n_steps` rows of each of them:
-#
-# ```python
-# for workspace in algo.iter_partial_episodes():
-#     # workspace["env/env_obs"], workspace["action"], workspace["env/reward"], ...
-#     # are tensors [n_steps, n_envs, ...]
-#     ...
-# ```
+# - `algo.cfg`, the configuration, and `algo.nb_steps`, the environment steps so far;
+# - `algo.logger.add_log("critic_loss", critic_loss, algo.nb_steps)`: a number for TensorBoard;
+# - `algo.evaluate()`, which evaluates `eval_policy` when it is time to, and keeps a copy of the best
+#   one so far (by its mean return); `algo.visualize_best()` shows a video of it;
+# - `iter_partial_episodes(algo, n_rows)`: in `for workspace in …`, each workspace holds tensors
+#   `[n_rows, n_envs, …]` under names such as `env/env_obs`, `action` and `env/reward`.
 
 # %% [markdown]
 # # The agents of PPO
 #
 # ## The critic
 #
-# Like A2C, PPO learns a value function $V(s)$ beside the policy. The agent `VAgent` reads an
-# observation and writes its value.
+# PPO learns a value function $V(s)$ beside the policy, as other actor-critic algorithms do. The
+# agent `VAgent` reads an observation and writes its value.
 
 
 # %% tags=["definitions"]
@@ -202,8 +197,8 @@ class VAgent(Agent):
 # %% [markdown]
 # ## The policy
 #
-# You know `DiscretePolicy` from A2C. PPO asks one thing more of it: the probability of an action
-# that *was* taken, under the policy as it is *now*. With `predict_proba=True` the policy takes no
+# `DiscretePolicy` draws one of a few actions. PPO asks one thing more of it: the probability of an
+# action that *was* taken, under the policy as it is *now*. With `predict_proba=True` the policy takes no
 # action; it reads the one in the workspace and writes its log-probability.
 #
 # Both come from `log_softmax`. Taking the `softmax` first and the logarithm afterwards is the same
@@ -288,56 +283,6 @@ class PPOClip(EpisodicAlgo):
 
 
 # %% [markdown]
-# # Parameters
-#
-# These are the values of our run. `max_epochs` is the number of times that we collect `n_envs` × `n_steps` = 256 transitions: 300 of
-# them, about 76,000 steps, are enough for CartPole and take about 20 seconds. To go on for much
-# longer, and see whether the policy stays good, set it to 5,000.
-
-# %% tags=["definitions"]
-params = {
-    "base_dir": "${gym_env.env_name}/ppo-clip-S${algorithm.seed}_${current_time:}",
-    "save_best": False,
-    "logger": {
-        "classname": "bbrl.utils.logger.TFLogger",
-        "cache_size": 10000,
-        "every_n_seconds": 10,
-        "verbose": False,
-    },
-    "algorithm": {
-        "seed": 12,
-        "max_grad_norm": 0.5,
-        "n_envs": 8,
-        "n_steps": 32,
-        "eval_interval": 2000,
-        "nb_evals": 10,
-        "gae": 0.8,
-        "discount_factor": 0.98,
-        "normalize_advantage": False,
-        "max_epochs": 300 if not TESTING_MODE else 20,
-        "opt_epochs": 10,
-        "batch_size": 256,
-        "clip_range": 0.2,
-        "clip_range_vf": 0,
-        "entropy_coef": 2e-7,
-        "policy_coef": 1,
-        "critic_coef": 1.0,
-        "architecture": {
-            "actor_hidden_size": [64, 64],
-            "critic_hidden_size": [64, 64],
-        },
-    },
-    "gym_env": {
-        "env_name": "CartPole-v1",
-    },
-    "optimizer": {
-        "classname": "torch.optim.AdamW",
-        "lr": 1e-3,
-        "eps": 1e-5,
-    },
-}
-
-# %% [markdown]
 # ## What a workspace looks like
 #
 # Row $t$ of a workspace holds the observation $s_t$, the action $a_t$ taken in it, and the reward
@@ -366,7 +311,7 @@ workspace_grid(workspace.subtime(10, 24), "env/timestep", title="time in the epi
 # $$
 #
 # which is 1 where nothing has changed, and takes away the incentive to go further than
-# $1 \pm \epsilon$:
+# $1 \pm \epsilon$ ([equation 7 of the paper](https://arxiv.org/pdf/1707.06347.pdf)):
 #
 # $$
 # L^{CLIP}(\theta) = \hat{\mathbb{E}}_t\left[\min\left(r_t(\theta) \hat{A}_t,\ \operatorname{clip}\left(r_t(\theta), 1-\epsilon, 1+\epsilon\right) \hat{A}_t\right)\right]
@@ -770,8 +715,8 @@ plt.show()
 # # Was it luck?
 #
 # One run proves little: weights, actions and environments are random, and another seed gives
-# another curve. We run the same with two more seeds, which takes about as long twice, and draw the
-# mean of all three with a 95 % interval of the mean. With three seeds the interval is wide; a paper
+# another curve. We run the same with two more seeds, in twice the time, and draw the mean of all
+# three with a 95 % interval of the mean. With three seeds the interval is wide; a paper
 # should show ten or more.
 
 # %%
@@ -853,14 +798,14 @@ ppo_clip.visualize_best()
 # $L^{CLIP}$ have?
 #
 # - (a) none, because both policies are the same and all ratios are 1
-# - (b) the one of $\hat{\mathbb{E}}_t[\hat{A}_t \log \pi_\theta(a_t \mid s_t)]$, as in A2C
+# - (b) the plain policy gradient, that of $\hat{\mathbb{E}}_t[\hat{A}_t \log \pi_\theta(a_t \mid s_t)]$
 # - (c) half of that one, because the two products are equal
 #
 # <details><summary>Answer</summary>
 #
 # **(b)** The ratio is 1, but its gradient is that of $\log \pi_\theta$, since
-# $\nabla r = r\, \nabla \log \pi_\theta$. The first step of PPO is a step of A2C; the ratio and the
-# clipping matter from the second one on.
+# $\nabla r = r\, \nabla \log \pi_\theta$. So far PPO is an ordinary actor-critic (A2C); the
+# ratio and the clipping matter from the second step on.
 #
 # </details>
 
