@@ -10,8 +10,8 @@
 #
 # - [High-Dimensional Continuous Control Using Generalized Advantage Estimation](https://arxiv.org/pdf/1506.02438.pdf)
 #   (Schulman et al., 2016) is where GAE comes from;
-# - [Time Limits in Reinforcement Learning](https://arxiv.org/pdf/1712.00378.pdf) (Pardo et al.,
-#   2018) is about episodes whose time is up;
+# - [Time Limits in Reinforcement Learning](https://arxiv.org/pdf/1712.00378.pdf)
+#   (Pardo et al., 2018) is about episodes whose time is up;
 # - chapters 3, 6 and 12 of the book *Reinforcement Learning: An Introduction* (Sutton and Barto,
 #   second edition, 2018) have values, TD errors and λ-returns.
 
@@ -23,7 +23,7 @@
 # - compute TD errors, λ-returns and advantages from the rows of a workspace;
 # - say what λ trades for what, and read it from a picture;
 # - tell a *terminated* episode from a *truncated* one, and say which estimate needs which flag;
-# - recognise three usual mistakes by the error that they leave in the critic.
+# - recognise four usual mistakes by the error that they leave in the critic.
 #
 # | Exercise | Difficulty | Minutes |
 # |---|---|---|
@@ -591,7 +591,8 @@ off = (values.mean(0) - true_value[1:]).abs().max()
 print(f"{len(SEEDS)} seeds, one as bad as the other: up to {off:.1f} off.")
 
 # %% [markdown]
-# The longer a walk could go on, the less the critic thinks of it, and more data would not help.
+# The further a cell is from the hole, the more of its value the critic misses; the last cells it even
+# thinks worse than those before. More data would not help.
 
 # %% [markdown]
 # ## Exercise: mend the critic's targets
@@ -720,15 +721,15 @@ for k, (name, targets_of) in enumerate(functions.items(), start=1):
 # %%
 figure, (left, right) = plt.subplots(1, 2, figsize=(9.5, 4), layout="constrained")
 left.axhline(0, color="0.7", lw=0.8)
-for (name, history), marker in zip(histories.items(), "osv^D", strict=True):
+for (name, history), style in zip(histories.items(), ("o-", "s-", "v-", "^--", "D-"), strict=True):
     error = (history - true_value)[..., 1:]  # [seeds, pieces, cells]
     final = error[:, N_PIECES // 2 :].mean(1)
     distance = error.square().mean(-1).sqrt()
-    (line,) = left.plot(cells, final.mean(0), marker=marker, ms=5, label=name)
+    (line,) = left.plot(cells, final.mean(0), style, ms=5, label=name)
     left.fill_between(
         cells, *bootstrap_interval(final.double().numpy()), color=line.get_color(), alpha=0.3, lw=0
     )
-    right.plot(range(1, N_PIECES + 1), distance.mean(0), color=line.get_color())
+    right.plot(range(1, N_PIECES + 1), distance.mean(0), style[1:], color=line.get_color())
     right.fill_between(
         range(1, N_PIECES + 1),
         *bootstrap_interval(distance.double().numpy()),
