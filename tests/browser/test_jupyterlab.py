@@ -49,7 +49,7 @@ def session(browser, lab, screenshot):
     screenshot(page, "1-opened")
 
     def run_until_it_stops(name):
-        notebook.run_all(seconds=180)
+        notebook.run_all(seconds=300)
         stopped = notebook.stopped_at()
         assert stopped is not None, "an exercise is missing, and all cells ran"
         seen.stops.append((stopped, notebook.output(stopped)))
@@ -79,7 +79,7 @@ def session(browser, lab, screenshot):
                 notebook.cell(training).scroll_into_view_if_needed()
                 screenshot(page, "5-progress")
 
-    notebook.run_all(seconds=400, while_running=watch)
+    notebook.run_all(seconds=1200, while_running=watch)
     yield seen
     page.close()
 
