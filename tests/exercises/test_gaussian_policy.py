@@ -186,6 +186,11 @@ class SameSeed(ByDistribution):
         return super().choose(dist, stochastic)
 
 
+class GreedyByDefault(ByDistribution):
+    def forward(self, t, *, stochastic=False, **kwargs):
+        super().forward(t, stochastic=stochastic, **kwargs)
+
+
 class EntropyOnlyWhenJudging(ByDistribution):
     def forward(self, t, *, predict_proba=False, compute_entropy=False, **kwargs):
         super().forward(
@@ -256,6 +261,7 @@ WRONG = {
     renamed("entropy", lambda _: "entropy"): "`entropy` without its prefix",
     renamed("action", lambda a: f"{a.prefix}action"): "`current_policy/action`",
     with_writing(lambda _, name, t, value: [(name, t + 1, value)]): "written into the wrong row",
+    GreedyByDefault: "when it is not told whether to sample",
     EntropyOnlyWhenJudging: "(compute_entropy=True, predict_proba=False)",
     NoParameter: "self.log_std is no nn.Parameter",
     WithoutArguments: "raises TypeError",

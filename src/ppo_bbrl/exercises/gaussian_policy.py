@@ -147,7 +147,13 @@ def _check_acting(subject: Subject, case: Case) -> None:
             "(dist.rsample() is not), and so is x.detach()",
         )
     again = Writes(case.observations)
-    subject.forward(again, stochastic=True)
+    subject.forward(again)
+    if same(again.get("action", ROW), subject.mean(case.observations[ROW])):
+        raise not_right(
+            NAME,
+            "when it is not told whether to sample, it takes the mean",
+            "keep the first line of forward as it was given, with stochastic=True",
+        )
     if same(action, again.get("action", ROW)):
         raise not_right(
             NAME,

@@ -1,0 +1,125 @@
+"""What notebook 05 says about its own results, at full length."""
+
+import json
+from pathlib import Path
+
+import nbformat
+import pytest
+from nbclient import NotebookClient
+
+SOLUTION = Path(__file__).parents[1] / "notebooks" / "solution" / "05_continuous_actions.ipynb"
+
+pytestmark = pytest.mark.slow
+
+MORE = """
+import json
+
+curves = [read_metrics(folder)["reward/mean"].dropna().tolist() for folder in runs]
+stds = {
+    name: (read_metrics(algo.base_dir)["entropy_loss"].dropna() - constant).map(math.exp).tolist()
+    for name, algo in (("sample", ppo_clip), ("clipped", clipping))
+}
+
+
+def state(angle, velocity):
+    return torch.tensor([math.cos(angle), math.sin(angle), velocity])
+
+
+def torque(angle, velocity):
+    return ppo_clip.train_policy.dist(state(angle, velocity)).mean.item()
+
+
+def value(angle, velocity):
+    return ppo_clip.critic_agent.value(state(angle, velocity)).item()
+
+
+def clipped_share(policy):
+    return (torques_of(policy).abs() > 2).float().mean().item()
+
+
+print(json.dumps({
+    "steps": ppo_clip.nb_steps,
+    "curves": curves,
+    "again": report.returns.mean().item(),
+    "best": ppo_clip.best_reward,
+    "clipping": read_metrics(clipping.base_dir)["reward/mean"].dropna().tolist(),
+    "stds": stds,
+    "clipped": [clipped_share(policy) for policy in policies.values()],
+    "torque": {
+        "right of the top": torque(0.5, 0.0),
+        "left of the top": torque(-0.5, 0.0),
+        "hanging, swings to +": torque(3.0, 3.0),
+        "hanging, swings to -": torque(-3.0, -3.0),
+    },
+    "value": {"top": value(0, 0.0), "on its way": value(-0.7, 2.5), "hanging": value(3.1, 0.0)},
+    "video": abs(math.pi - abs(START)) < 1,
+}))
+"""
+START = """
+from ppo_bbrl.envs import EnvAgent
+from ppo_bbrl.workspace import Workspace
+
+env, rows = EnvAgent("Pendulum-v1", 1, autoreset=False), Workspace()
+env.seed(ppo_clip.seeds.sequence("replay"))
+env(rows, t=0)
+cosine, sine, _ = rows.get("env/env_obs", 0)[0].tolist()
+START = math.atan2(sine, cosine)
+"""
+
+
+@pytest.fixture(scope="module")
+def results(tmp_path_factory):
+    """The solution, run, with a last cell that tells its results."""
+    folder = tmp_path_factory.mktemp("run")
+    content = nbformat.read(SOLUTION, as_version=4)
+    content.cells.append(nbformat.v4.new_code_cell(START + MORE))
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("IPYTHONDIR", str(folder / "ipython"))
+        patch.delenv("TESTING_MODE", raising=False)
+        resources = {"metadata": {"path": str(folder)}}
+        NotebookClient(content, timeout=600, kernel_name="python3", resources=resources).execute()
+    return json.loads(content.cells[-1].outputs[0].text)
+
+
+def test_every_seed_learns_to_swing_up(results):
+    assert 50_000 < results["steps"] < 52_000
+    for curve in results["curves"]:
+        assert curve[0] < -900
+        assert max(curve) > -250
+        assert sum(curve[-5:]) / 5 > -350
+
+
+def test_the_best_evaluation_flatters(results):
+    assert -300 < results["again"] < results["best"]
+
+
+def test_the_deviation_falls_and_further_where_the_clipped_actions_are_kept(results):
+    stds = results["stds"]
+    assert stds["sample"][0] == pytest.approx(1, abs=0.05)
+    assert 0.3 < stds["sample"][-1] < 0.65
+    assert stds["clipped"][-1] < 0.8 * stds["sample"][-1]
+
+
+def test_the_return_hardly_suffers_from_it(results):
+    assert max(results["clipping"]) > -300
+
+
+def test_more_torques_are_clipped_afterwards(results):
+    before, afterwards = results["clipped"]
+    assert 0.02 < before < 0.08
+    assert afterwards > before + 0.01
+
+
+def test_the_map_says_what_is_written_below_it(results):
+    torque = results["torque"]
+    assert torque["right of the top"] < -1
+    assert torque["left of the top"] > 1
+    assert torque["hanging, swings to +"] > 0.5
+    assert torque["hanging, swings to -"] < -0.5
+    value = results["value"]
+    assert value["hanging"] < value["on its way"] - 20
+    assert value["top"] > -10
+
+
+def test_the_video_begins_with_the_rod_hanging(results):
+    assert results["video"]
