@@ -1,5 +1,6 @@
 """Models and environments for the tests of ppo_bbrl.lightning."""
 
+import copy
 from typing import Any
 
 import gymnasium as gym
@@ -63,8 +64,9 @@ class Model(PPO):
 class Steps(gym.Env[Any, Any]):
     """Episodes of 1 to 5 steps, half of them truncated; counts, and refuses actions of no use."""
 
-    def __init__(self, observation_space: Any = SPACES["Box"], action_space: Any = Discrete(2)):
-        self.observation_space, self.action_space = observation_space, action_space
+    def __init__(self, observation_space: Any = SPACES["Box"], action_space: Any = None):
+        self.observation_space = copy.deepcopy(observation_space)  # it has a random generator
+        self.action_space = Discrete(2) if action_space is None else action_space
 
     def reset(self, *, seed=None, options=None):
         super().reset(seed=seed)

@@ -62,7 +62,7 @@ def clip_value(name: str, value: float | Schedule | None, progress_remaining: fl
 
     Args:
         name: of the argument.
-        value: a number, a function of the remaining progress, or None.
+        value: a number, a function of the remaining progress, or, for clip_range_vf, None.
         progress_remaining: from 1 (start) to 0 (end).
 
     Returns:
@@ -71,7 +71,7 @@ def clip_value(name: str, value: float | Schedule | None, progress_remaining: fl
     Raises:
         UserError: if it is not a number > 0.
     """
-    if value is None:
+    if value is None and name == "clip_range_vf":
         return 0.0
     now: Any = value(progress_remaining) if callable(value) else value
     if isinstance(now, bool) or not isinstance(now, Real) or not 0 < float(now) < math.inf:

@@ -238,6 +238,8 @@ class Run:
         self.weight = size * batch.counts[self.processes.rank] / total if batch.counts else 1.0
 
     def _end_epoch(self) -> None:
-        # Lightning learns that a minibatch is the last one from the length, which is an upper
-        # bound. Schedulers of the learning rate, and resuming, depend on it.
-        self.trainer.fit_loop.epoch_loop.batch_progress.is_last_batch = True
+        # Lightning learns from the length, which is an upper bound, that a minibatch is the last
+        # one. When it was not told so, what it does then is still to be done.
+        loop = self.trainer.fit_loop.epoch_loop
+        loop.batch_progress.is_last_batch = True
+        loop.update_lr_schedulers("epoch", update_plateau_schedulers=False)

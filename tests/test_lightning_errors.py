@@ -1,0 +1,299 @@
+"""PPO for Lightning: bad input is one clear error before training starts."""
+
+import subprocess
+import sys
+
+import gymnasium as gym
+import numpy as np
+import pytest
+import torch
+from gymnasium.vector import AutoresetMode
+from lightning_models import SPACES, Model, Steps, trainer
+from torch.distributions import Bernoulli, Categorical, Independent, Normal
+
+from ppo_bbrl.errors import UserError
+from ppo_bbrl.lightning import PPO, MultiCategorical, make_vec_env
+
+
+def error_of(function):
+    """The text of the error, one line of it."""
+    with pytest.raises(UserError) as caught:
+        function()
+    text = str(caught.value)
+    assert "\n" not in text
+    return text
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "allowed"),
+    [
+        ("buffer_length", 0, "an integer ≥ 1"),
+        ("num_rollouts", 1.5, "an integer ≥ 1"),
+        ("batch_size", True, "an integer ≥ 1"),
+        ("epochs_per_rollout", "3", "an integer ≥ 1"),
+        ("num_eval_episodes", -1, "an integer ≥ 0"),
+        ("gamma", 1.1, r"a number in \[0, 1\]"),
+        ("gae_lambda", float("nan"), r"a number in \[0, 1\]"),
+        ("clip_range", 0, "a number > 0, or a function"),
+        ("clip_range", None, "a number > 0, or a function"),
+        ("clip_range", lambda _: -1.0, "at a remaining progress of 1: must be a number > 0"),
+        ("clip_range_vf", -0.1, "a number > 0, or a function.*, or None"),
+        ("target_kl", 0, "a number > 0, or None"),
+        ("value_coef", -1, "a number ≥ 0"),
+        ("entropy_coef", float("inf"), "a number"),
+        ("sde_sample_freq", 0, r"an integer ≥ 1, or -1 \(once a rollout\)"),
+        ("verbose", 3, "0, 1 or 2"),
+        ("seed", -1, "an integer in"),
+    ],
+)
+def test_an_impossible_argument_is_named(name, value, allowed):
+    with pytest.raises(UserError, match=rf"^{name} = .*{allowed}"):
+        Model(env=Steps(), eval_env=None, **{name: value})
+
+
+def test_numbers_of_numpy_are_numbers():
+    Model(
+        env=Steps(), eval_env=None, batch_size=np.int64(3), gamma=np.float32(0.5), seed=np.int8(1)
+    )
+
+
+class TupleSpace(Steps):
+    def __init__(self):
+        super().__init__()
+        self.action_space = gym.spaces.Tuple([gym.spaces.Discrete(2)])
+
+
+class IntegerBox(Steps):
+    def __init__(self):
+        super().__init__()
+        self.action_space = gym.spaces.Box(0, 3, (2,), np.int64)
+
+
+@pytest.mark.parametrize(
+    ("env", "eval_env", "expected"),
+    [
+        ("NoSuchEnv-v1", None, "env = 'NoSuchEnv-v1': .*doesn't exist"),
+        ("CartPole-v1", "NoSuchEnv-v1", "eval_env = 'NoSuchEnv-v1': .*doesn't exist"),
+        (None, None, "env = None: must be an environment"),
+        (Steps, None, "env = <class .*: must be an environment"),
+        ("CartPole-v1", 3, "eval_env = 3: must be an environment"),
+        ("CartPole-v1", make_vec_env("CartPole-v1", 2), "eval_env = .* is vectorised"),
+        ("CartPole-v1", make_vec_env("CartPole-v1", 1), "eval_env = .* is vectorised"),
+        ("CartPole-v1", "Acrobot-v1", "eval_env: its observation_space is .* that of env"),
+        ("MountainCar-v0", "MountainCarContinuous-v0", "eval_env: its action_space is"),
+        (
+            gym.vector.SyncVectorEnv([Steps], autoreset_mode=AutoresetMode.SAME_STEP),
+            None,
+            "AutoresetMode.SAME_STEP; supported is AutoresetMode.NEXT_STEP",
+        ),
+        (TupleSpace(), None, "its action space Tuple.* is not supported; supported are Box"),
+        (IntegerBox(), None, "its action space .* holds int64"),
+    ],
+)
+def test_an_environment_of_no_use_is_named(env, eval_env, expected):
+    with pytest.raises(UserError, match=expected):
+        Model(env=env, eval_env=eval_env)
+
+
+@pytest.mark.parametrize("n_envs", [0, -1])
+def test_vector_environments_have_environments(n_envs):
+    assert "n_envs" in error_of(lambda: make_vec_env("CartPole-v1", n_envs))
+
+
+def test_an_environment_that_cannot_be_made_is_named():
+    text = error_of(lambda: make_vec_env("CartPole-v1", 1, env_kwargs={"colour": "red"}))
+    assert "env_id = 'CartPole-v1' cannot be made" in text
+    assert "colour" in text
+
+
+def answering(answer, action_space):
+    """A model whose forward returns what it is told."""
+
+    class Answering(Model):
+        def forward(self, x):
+            return answer(super().forward(x))
+
+    return Answering(
+        env=make_vec_env(Steps, 2, env_kwargs={"action_space": action_space}),
+        eval_env=None,
+        num_eval_episodes=0,
+        buffer_length=4,
+    )
+
+
+zeros = torch.zeros
+discrete, box, several, binary = (
+    SPACES[name] for name in ("Discrete", "Box", "MultiDiscrete", "MultiBinary")
+)
+
+
+@pytest.mark.parametrize(
+    ("answer", "space", "expected"),
+    [
+        (lambda real: real[0], discrete, r"must return \(distribution, value\), not a Categ"),
+        (lambda real: (real[1], real[0]), discrete, "the first a torch Distribution"),
+        (
+            lambda real: (real[0], real[1][:, None]),
+            discrete,
+            r"values of shape \[2\], not a tensor of shape \[2, 1\]; value.squeeze\(-1\)",
+        ),
+        (lambda real: (real[0], real[1].mean()), discrete, r"of shape \[2\], not a tensor of"),
+        (
+            lambda real: (Categorical(logits=zeros(2, 4)), real[1]),
+            discrete,
+            "returned a Categorical over 4 actions; the action space has 3",
+        ),
+        (
+            lambda real: (Normal(zeros(2), 1.0), real[1]),
+            discrete,
+            "a Normal, which does not fit the action space .* takes .2. integers",
+        ),
+        (
+            lambda real: (Normal(zeros(2, 2), 1.0), real[1]),
+            box,
+            r"one log-probability for each component.*Independent\(dist, 1\)",
+        ),
+        (
+            lambda real: (Categorical(logits=zeros(2, 2)), real[1]),
+            box,
+            r"event shape \[\]; the action space .* need \[2\] and \[2\]",
+        ),
+        (
+            lambda real: (Independent(Normal(zeros(2, 3), 1.0), 1), real[1]),
+            box,
+            r"event shape \[3\]",
+        ),
+        (
+            lambda real: (MultiCategorical(zeros(2, 5), [3, 2]), real[1]),
+            several,
+            "over 3 × 2 actions; the action space has 2 × 3",
+        ),
+        (
+            lambda real: (Bernoulli(logits=zeros(2, 3)), real[1]),
+            binary,
+            r"Independent\(dist, 1\)",
+        ),
+    ],
+)
+def test_a_forward_that_does_not_fit_is_refused(answer, space, expected):
+    made = answering(answer, space)
+    steps = []
+    made.env.step = lambda _: steps.append(1)
+    with pytest.raises(UserError, match=expected):
+        trainer().fit(made)
+    assert not steps
+
+
+def test_a_missing_forward_is_named():
+    class Without(PPO):
+        def __init__(self, **kwargs):
+            super().__init__(**kwargs)
+            self.weight = torch.nn.Parameter(zeros(1))
+
+        def configure_optimizers(self):
+            return torch.optim.Adam(self.parameters())
+
+    made = Without(env=Steps(), eval_env=Steps())
+    assert "Without must define forward(x)" in error_of(lambda: trainer().fit(made))
+
+
+def test_a_predict_that_does_not_fit_is_refused():
+    class Wrong(Model):
+        def predict(self, x, deterministic=True):
+            return super().predict(x, deterministic)[:, None]
+
+    made = Wrong(env=Steps(), eval_env=Steps())
+    text = error_of(lambda: trainer().fit(made))
+    assert "predict(x) does not fit the action space Discrete(2)" in text
+
+
+@pytest.mark.parametrize(
+    ("settings", "trained", "expected"),
+    [
+        ({}, {"accumulate_grad_batches": 2}, "accumulate_grad_batches = 2: must be 1"),
+        ({"eval_env": None}, {}, "eval_env = None: training evaluates"),
+        ({"clip_range": lambda p: p}, {"max_epochs": -1}, "clip_range: a function of the remain"),
+    ],
+)
+def test_what_would_go_wrong_later_is_refused_at_once(settings, trained, expected):
+    made = Model(**({"env": Steps(), "eval_env": Steps()} | settings))
+    with pytest.raises(UserError, match=expected):
+        trainer(**trained).fit(made)
+
+
+def test_gsde_needs_a_box_and_noise():
+    text = error_of(lambda: Model(env="CartPole-v1", eval_env=None, use_sde=True))
+    assert "use_sde = True: gSDE is for Box action spaces" in text
+
+    class Silent(Model):
+        def __init__(self, **kwargs):
+            super().__init__(**kwargs)
+            self.noise = torch.nn.Identity()
+
+    made = Silent(env="Pendulum-v1", eval_env="Pendulum-v1", use_sde=True)
+    assert "no StateDependentNoise and no reset_noise" in error_of(lambda: trainer().fit(made))
+
+
+def test_evaluation_without_an_environment_or_pictures_says_so():
+    made = Model(env=Steps(), eval_env=None)
+    assert "eval_env = None" in error_of(lambda: made.evaluate(1))
+    made = Model(env=Steps(), eval_env=Steps())
+    assert "make it with render_mode='rgb_array'" in error_of(lambda: made.evaluate(1, render=True))
+
+
+def test_a_function_that_was_not_saved_has_to_be_given_again():
+    def half(progress):
+        return 0.5 * progress
+
+    made = Model(env=Steps(), eval_env=None, num_eval_episodes=0, buffer_length=8, clip_range=half)
+    run = trainer(enable_checkpointing=True)
+    run.fit(made)
+    path = run.checkpoint_callback.best_model_path
+    loaded = Model.load_from_checkpoint(path, env=Steps(), eval_env=None)
+    assert "clip_range: a function in the model that was saved" in error_of(
+        lambda: trainer().fit(loaded)
+    )
+    trainer().fit(Model.load_from_checkpoint(path, env=Steps(), eval_env=None, clip_range=half))
+
+
+BLOCKED = """
+import sys
+asked = []
+class Missing:
+    def find_spec(self, name, path=None, target=None):
+        if name.split(".")[0] in {"lightning", "pytorch_lightning"}:
+            asked.append(name)
+            raise ModuleNotFoundError(f"No module named {name!r}", name=name)
+sys.meta_path.insert(0, Missing())
+"""
+
+
+def run_python(code):
+    return subprocess.run(
+        [sys.executable, "-c", BLOCKED + code],
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+
+
+def test_without_lightning_one_line_says_what_to_install():
+    result = run_python("import ppo_bbrl.lightning")
+    *_, line = result.stderr.strip().splitlines()
+    assert line == (
+        "ModuleNotFoundError: ppo_bbrl.lightning needs Lightning: pip install 'ppo-bbrl[lightning]'"
+    )
+    assert "During handling" not in result.stderr
+
+
+def test_the_rest_of_the_package_neither_needs_nor_imports_lightning():
+    """Not even if it is there: it takes seconds to import."""
+    result = run_python("""
+import importlib, pkgutil
+import ppo_bbrl
+for module in pkgutil.iter_modules(ppo_bbrl.__path__, "ppo_bbrl."):
+    if module.name not in {"ppo_bbrl.lightning", "ppo_bbrl.__main__"}:
+        importlib.import_module(module.name)
+assert not asked, asked
+""")
+    assert result.returncode == 0, result.stderr
