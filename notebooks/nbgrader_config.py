@@ -27,8 +27,8 @@ c.ClearSolutions.code_stub = {"python": "assert False, 'Not implemented yet'"}
 # As nbgrader has it, with RestoreCells in the place of DeduplicateIds: a cell that a student copied
 # does not end the grading of everybody.
 c.Autograde.sanitize_preprocessors = [
-    ClearOutput,
     RestoreCells,
+    ClearOutput,
     OverwriteKernelspec,
     OverwriteCells,
     CheckCellMetadata,

@@ -78,8 +78,8 @@ def drawn_batches(seed: int) -> tuple[Batch, ...]:
 
     # None of the clip ranges that people write down by heart: 0.1, 0.2, 0.3.
     return (
-        batch(stream.uniform(0.12, 0.18), stream.randint(1, 6)),
-        batch(stream.uniform(0.33, 0.42), stream.randint(7, 20)),
+        batch(round(stream.uniform(0.12, 0.18), 3), stream.randint(1, 6)),
+        batch(round(stream.uniform(0.33, 0.42), 3), stream.randint(7, 20)),
     )
 
 

@@ -8,7 +8,6 @@ import sys
 import traceback
 from collections.abc import Iterable, Mapping
 from dataclasses import asdict, dataclass
-from pathlib import Path
 from types import FunctionType, ModuleType
 from typing import Any
 
@@ -17,7 +16,6 @@ from ppo_bbrl.grading.cells import Code
 from ppo_bbrl.grading.tampering import Snapshot
 
 MOST_LINES, LONGEST_LINE = 40, 400  # of what a student is told
-HERE = str(Path(__file__).parent)  # frames of these files tell a student nothing
 
 
 @dataclass(frozen=True)
@@ -197,9 +195,7 @@ def lines_of(error: BaseException) -> list[str]:
         render = getattr(type(error), "_render_traceback_", None)
         if render is not None:
             return _short(str(line) for line in render(error))
-        told = traceback.TracebackException.from_exception(error)
-        own = [frame for frame in told.stack if not frame.filename.startswith(HERE)]
-        told.stack = traceback.StackSummary.from_list(own)
+        told = _of_cells(traceback.TracebackException.from_exception(error))
         lines = "".join(told.format()).splitlines()
         if isinstance(error, NameError):
             lines.append("Graded are the solution cells, with what they need of your other cells.")
@@ -208,6 +204,16 @@ def lines_of(error: BaseException) -> list[str]:
     except BaseException:  # noqa: BLE001 - the student's error need not be printable
         return [type(error).__name__]
     return _short(lines)
+
+
+def _of_cells(told: traceback.TracebackException) -> traceback.TracebackException:
+    """The lines of the notebook alone; those of packages tell a student little."""
+    own = [frame for frame in told.stack if frame.filename.startswith("<")]
+    told.stack = traceback.StackSummary.from_list(own)
+    for other in (told.__cause__, told.__context__):
+        if other is not None:
+            _of_cells(other)
+    return told
 
 
 def _short(lines: Iterable[str]) -> list[str]:

@@ -89,26 +89,38 @@ def _hook(scratch: str, hidden: str | None) -> Callable[[str, tuple[Any, ...]], 
     def refuse(what: str) -> None:
         raise error(f"not allowed while the notebook is graded: {what}")
 
+    def open_file(path: Any, flags: int) -> None:
+        if isinstance(path, int) or path is None or below(path, scratch):
+            return
+        if flags & WRITING and path != os.devnull:
+            refuse(f"writing {string(path)}")
+        if hidden is not None and below(path, hidden):
+            refuse(f"reading {string(path)}")
+
+    looking = False  # the hook's own looking at frames is an event too
+
+    def look_at_frames(event: str, arguments: tuple[Any, ...]) -> None:
+        nonlocal looking
+        if event == "sys._getframe":
+            if not looking and (_of_student(arguments[0]) or _of_student(arguments[0].f_back)):
+                refuse(event)
+        elif arguments[1] in FRAMES:
+            looking = True
+            frame = getframe(2)
+            looking = False
+            if _of_student(frame):
+                refuse(string(arguments[1]))
+
     def hook(event: str, arguments: tuple[Any, ...]) -> None:
         if event == "open":
-            path, _, flags = arguments
-            if isinstance(path, int) or path is None:
-                return
-            if flags & WRITING and not below(path, scratch) and path != "/dev/null":
-                refuse(f"writing {string(path)}")
-            if hidden is not None and below(path, hidden) and not below(path, scratch):
-                refuse(f"reading {string(path)}")
+            open_file(arguments[0], arguments[2])
         elif event in refused or event.startswith(FOREIGN_CODE):
             refuse(event)
         elif event in FILES:
-            if not all(below(path, scratch) for path in arguments[:1]):
+            if not below(arguments[0], scratch):
                 refuse(event)
-        elif event == "sys._getframe":
-            if _of_student(arguments[0]) or _of_student(arguments[0].f_back):
-                refuse(event)
-        elif event == "object.__getattr__":
-            if arguments[1] in FRAMES and _of_student(getframe(1)):
-                refuse(string(arguments[1]))
+        elif event in {"sys._getframe", "object.__getattr__"}:
+            look_at_frames(event, arguments)
         elif event == "object.__setattr__" and arguments[1] in {"__code__", "__defaults__"}:
             refuse(f"changing a function's {arguments[1]}")
 

@@ -121,7 +121,7 @@ def _released(release: NotebookNode) -> Iterable[str]:
 
 def marks_of(cell: NotebookNode) -> dict[str, Any]:
     """nbgrader's metadata of a cell, empty if there is none."""
-    marks = cell.metadata.get("nbgrader", {})
+    marks = cell.get("metadata", {}).get("nbgrader", {})
     return marks if isinstance(marks, dict) else {}
 
 

@@ -45,7 +45,7 @@ class _WithSource(NbGraderPreprocessor):  # type: ignore[misc]
 
 
 class RestoreCells(_WithSource):
-    """Gives a submission the marks of the source's cells again, each of them once.
+    """Gives a submission a sound form, and the marks of the source's cells, each of them once.
 
     It stands in the place of nbgrader's DeduplicateIds, which leaves empty marks on the copies of a
     cell; nbgrader then takes the notebook for one of an old version and ends the whole batch.
@@ -53,6 +53,8 @@ class RestoreCells(_WithSource):
     - Of several copies of a solution cell, the last one that was changed keeps the marks.
     - A check cell that was deleted comes back, at the end. Its text is nbgrader's business.
     - Marks that the source does not know are taken away; broken ones are mended.
+    - What else editors write into a notebook is left out: it need not be as nbformat has it, and
+      would then stop nbgrader.
     """
 
     def preprocess(self, nb: NotebookNode, resources: Resources) -> tuple[NotebookNode, Resources]:
@@ -63,10 +65,9 @@ class RestoreCells(_WithSource):
         places: dict[str, list[int]] = {grade_id: [] for grade_id in marked}
         for place, cell in enumerate(nb.cells):
             grade_id = marks_of(cell).get("grade_id")
-            cell.metadata.pop("nbgrader", None)
-            # Without these, an added cell could not be told from a locked one.
             if isinstance(grade_id, str) and grade_id in places:
                 places[grade_id].append(place)
+        nb = _sound(nb, source)
         for grade_id, found in places.items():
             original = marked[grade_id]
             if found:
@@ -78,6 +79,19 @@ class RestoreCells(_WithSource):
                 self.log.warning("Cell '%s' was deleted; it is put back", grade_id)
                 nb.cells.append(copy.deepcopy(original))
         return nb, resources
+
+
+def _sound(notebook: NotebookNode, source: NotebookNode) -> NotebookNode:
+    """The sources of a notebook's cells, without outputs and metadata."""
+    new: Any = nbformat.v4
+    kinds = {"code": new.new_code_cell, "markdown": new.new_markdown_cell}
+    cells = []
+    for number, cell in enumerate(notebook.cells):
+        text = cell.get("source", "")
+        make = kinds.get(cell.get("cell_type"), new.new_raw_cell)
+        cells.append(make(text if isinstance(text, str) else "", id=f"submitted-{number}"))
+    sound: NotebookNode = new.new_notebook(cells=cells, metadata=copy.deepcopy(source.metadata))
+    return sound
 
 
 def _last_changed(notebook: NotebookNode, places: list[int], released: str) -> int:
