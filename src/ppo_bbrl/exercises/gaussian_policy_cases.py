@@ -193,6 +193,8 @@ def read(workspace: Writes, case: Case, name: str, shape: list[int], told: str) 
     if not rows:
         names = [f"`{written}`" for written in dict.fromkeys(n for n, _ in workspace.written)]
         look = 'self.set((name, t), …) writes; with self.prefix, as in f"{self.prefix}entropy"'
+        if name == "action":
+            look = 'self.set(("action", t), …), without a prefix: the environment reads this name'
         bare = name.removeprefix(case.prefix)
         if name != bare and f"`{bare}`" in names:
             raise not_right(NAME, f"it writes `{bare}` without its prefix", look)

@@ -15,7 +15,7 @@ def check_judging(subject: Subject, case: Case) -> None:
         raise not_right(
             NAME,
             "with predict_proba=True it takes new actions",
-            "it reads the action in row t and leaves it: if predict_proba … else …",
+            "it reads the action in row t and leaves it: acting belongs into the `else`",
         )
     name = f"{case.prefix}logprob_predict"
     n = len(case.actions[ROW])

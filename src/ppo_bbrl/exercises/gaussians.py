@@ -182,7 +182,7 @@ def one_number_each(name: str, result: Any, case: Gaussians, total: str) -> Tens
         )
     elif not shape:
         wrong = "it returns a single number for all actions together"
-        look = f"there is {total} for each of the N actions, before any mean over them"
+        look = "nothing is summed over the N actions; x.expand(N) repeats a single number"
     elif shape == [n, 1]:
         wrong = "it keeps the dimension of the components, with size 1"
         look = "no keepdim: [N, 1] and [N] together would make [N, N]"
