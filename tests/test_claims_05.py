@@ -89,8 +89,9 @@ def test_every_seed_learns_to_swing_up(results):
         assert sum(curve[-5:]) / 5 > -350
 
 
-def test_the_best_evaluation_flatters(results):
-    assert -300 < results["again"] < results["best"]
+def test_the_best_policy_is_about_as_good_on_new_episodes(results):
+    assert results["best"] > -250
+    assert results["again"] > -280
 
 
 def test_the_deviation_falls_and_further_where_the_clipped_actions_are_kept(results):

@@ -369,6 +369,9 @@ def gaussian_entropy(mean, log_std):
     ### END SOLUTION
 
 
+# %% [markdown]
+# The check moves the mean as well: the entropy must stay where it is.
+
 # %% nbgrader={"grade": true, "grade_id": "continuous-entropy-check", "locked": true, "points": 1, "schema_version": 3, "solution": false, "task": false}
 check_gaussian_entropy(gaussian_entropy)
 ### BEGIN HIDDEN TESTS
@@ -508,7 +511,7 @@ params = {
     "base_dir": "${gym_env.env_name}/gaussian-S${algorithm.seed}_${current_time:}",
     "gym_env": {"env_name": "Pendulum-v1"},
     "algorithm": {
-        "seed": 1,
+        "seed": 3,  # with it, the video begins with the rod hanging
         "n_envs": 4,
         "n_steps": 512 if not TESTING_MODE else 128,
         "max_epochs": 25 if not TESTING_MODE else 3,
@@ -544,14 +547,15 @@ setup_tensorboard("./outputs/tblogs")
 # and of the best one.
 
 # %%
-ppo_clip = make_ppo(seed=1)
+ppo_clip = make_ppo(seed=3)
 run(ppo_clip)
 print(f"Best evaluation: {ppo_clip.best_reward:.0f}")
 
 # %% [markdown]
-# The best of 25 evaluations flatters: it was the luckiest, too, as much depends on where the 20
-# pendulums start. For a fair number we let this policy play 100 new episodes. (In ours, $-166$
-# became $-199$. Another machine rounds otherwise, and gets other numbers.)
+# The best of 25 evaluations may flatter: it may just have been lucky, as much depends on where the
+# 20 pendulums start. For a fair number we let this policy play 100 new episodes. (We saw $-194$, then
+# $-188$; but with seed 1 it was $-166$, then $-199$. Another machine rounds otherwise, and gets other
+# numbers.)
 
 # %%
 report = ppo_clip.evaluate_policy(ppo_clip.best_policy, n_episodes=100)
@@ -598,7 +602,7 @@ def torques_of(policy):
 
 
 figure, panels = plt.subplots(1, 2, figsize=(8, 3), layout="constrained")
-policies = {"before learning": make_ppo(seed=1).train_policy, "afterwards": ppo_clip.train_policy}
+policies = {"before learning": make_ppo(seed=3).train_policy, "afterwards": ppo_clip.train_policy}
 for axes, (name, policy) in zip(panels, policies.items(), strict=True):
     kept = torques_of(policy)
     beyond = (kept.abs() > 2).float().mean()
@@ -610,8 +614,8 @@ panels[0].set_ylabel("number of actions")
 plt.show()
 
 # %% [markdown]
-# It wants more than the motor can do in many states: one in ten torques is clipped, though the
-# noise has become smaller. That is no fault. Asking for 3 where 2 is the most makes sure of 2,
+# In many states it now wants more than the motor can do: more torques are clipped than before, though
+# the noise has become smaller. That is no fault. Asking for 3 where 2 is the most makes sure of 2,
 # whatever the noise is.
 
 # %% [markdown]
@@ -628,7 +632,7 @@ class KeepsClipped(GaussianPolicy):
         super().set(place, value.clamp(-2, 2) if name == "action" else value)
 
 
-clipping = make_ppo(seed=1, policy_class=KeepsClipped)
+clipping = make_ppo(seed=3, policy_class=KeepsClipped)
 run(clipping)
 
 figure, panels = plt.subplots(1, 2, figsize=(8, 3), layout="constrained")
@@ -648,9 +652,10 @@ panels[0].legend(frameon=False)
 plt.show()
 
 # %% [markdown]
-# It does: $\sigma$ ends much lower. The return hardly suffers, as Pendulum needs little exploration
-# by then: with another seed, the one or the other is ahead. So this bug is one of those that no
-# learning curve shows; on a harder task a policy that stops exploring too early stays where it is.
+# It does: with each of three seeds that we tried, $\sigma$ ended lower. The best evaluation was once
+# about the same, and twice worse by about 60. Beside the way up from $-1200$ that is little: who sees
+# the orange curve alone would not think of a bug. On a task that needs to be explored for longer, a
+# policy that stops too early stays where it is.
 
 # %% [markdown]
 # # Was it luck?
@@ -660,7 +665,7 @@ plt.show()
 
 # %%
 runs = [ppo_clip.base_dir]
-for seed in (2, 3):
+for seed in (1, 2):
     other = make_ppo(seed)
     run(other)
     runs.append(other.base_dir)
