@@ -221,6 +221,16 @@ def test_what_would_go_wrong_later_is_refused_at_once(settings, trained, expecte
         trainer(**trained).fit(made)
 
 
+def test_evaluations_do_not_share_the_environment_of_training():
+    """They would end its episodes unseen."""
+    env = gym.make("CartPole-v1")
+    made = Model(env=env, eval_env=env)
+    assert made.evaluate(1)[1][0] > 0  # a loaded model may
+    assert "eval_env is the environment that is learned from" in error_of(
+        lambda: trainer().fit(made)
+    )
+
+
 def test_gsde_needs_a_box_and_noise():
     text = error_of(lambda: Model(env="CartPole-v1", eval_env=None, use_sde=True))
     assert "use_sde = True: gSDE is for Box action spaces" in text

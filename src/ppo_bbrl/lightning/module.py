@@ -133,7 +133,7 @@ class PPO(pl.LightningModule):
         if seed is not None:
             torch.manual_seed(seed)
         #: what all random streams derive from
-        self.entropy = int(torch.randint(2**62, ())) if seed is None else int(seed)
+        self.seed_entropy = int(torch.randint(2**62, ())) if seed is None else int(seed)
         #: arguments that were functions in the checkpoint which this model was loaded from
         self.functions_not_saved: list[str] = []
         self._run: Run | None = None
@@ -213,7 +213,7 @@ class PPO(pl.LightningModule):
         n_episodes = self.num_eval_episodes if num_eval_episodes is None else num_eval_episodes
         check_arguments(num_eval_episodes=n_episodes)
         self._n_evaluations += 1
-        streams = Seeds(self.entropy) if self._run is None else self._run.seeds
+        streams = Seeds(self.seed_entropy) if self._run is None else self._run.seeds
         seeds = streams.sequence("evaluation", self._n_evaluations)
 
         def predict(observation: Tensor) -> Any:

@@ -41,7 +41,7 @@ class Run:
         self.processes = Processes(model.global_rank, self.trainer.world_size)
         # Other processes, and a training that is resumed, have streams of their own.
         own = np.random.SeedSequence(
-            model.entropy, spawn_key=(model.global_rank, self.trainer.current_epoch)
+            model.seed_entropy, spawn_key=(model.global_rank, self.trainer.current_epoch)
         )
         self.seeds = Seeds(int(own.generate_state(1, np.uint64)[0] >> np.uint64(1)))
         self.collector = Collector(model.env)
@@ -83,6 +83,11 @@ class Run:
             raise UserError(
                 "eval_env = None: training evaluates the model after each epoch; give one, or set "
                 "num_eval_episodes=0"
+            )
+        if any(one is model.eval_env for one in getattr(model.env, "envs", ())):
+            raise UserError(
+                "eval_env is the environment that is learned from: an evaluation would end its "
+                "episode; make another one"
             )
         functions = [name for name in SCHEDULED if callable(getattr(model, name))]
         missing = [name for name in model.functions_not_saved if name not in functions]
