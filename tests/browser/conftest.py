@@ -1,6 +1,7 @@
 """A browser, JupyterLab and TensorBoard, as a student has them in front of them.
 
-`make test-browser` runs the tests of this folder. They use the Chromium of the system; where there
+`make test-browser` runs the tests of this folder, in minutes; with TESTING_MODE=on, in which the
+notebook learns for a second only, in less. They use the Chromium of the system; where there
 is none they are skipped. Screenshots are written to outputs/screenshots.
 """
 
@@ -38,6 +39,18 @@ def browser():
 
 
 @pytest.fixture(scope="session")
+def new_page(browser):
+    """Open another page. Its limits only notice what hangs: a busy machine is slow."""
+
+    def open_page():
+        page = browser.new_page(viewport={"width": 1280, "height": 1000})
+        page.set_default_timeout(180_000)
+        return page
+
+    return open_page
+
+
+@pytest.fixture(scope="session")
 def screenshot():
     """Write what a page shows to a file of this name."""
     SCREENSHOTS.mkdir(parents=True, exist_ok=True)
@@ -68,7 +81,6 @@ def lab(tmp_path_factory):
         "JUPYTERLAB_WORKSPACES_DIR": str(home / "workspaces"),
         "IPYTHONDIR": str(home / "ipython"),
     }
-    environment.pop("TESTING_MODE", None)
     command = [sys.executable, "-m", "jupyterlab", "--no-browser", "--ip=127.0.0.1", "--port=0"]
     command += [f"--IdentityProvider.token={token}", f"--ServerApp.root_dir={folder}"]
     if os.geteuid() == 0:
@@ -82,10 +94,11 @@ def lab(tmp_path_factory):
             (running,) = wait_for(
                 lambda: list((home / "runtime").glob("jpserver-*.json")),
                 f"JupyterLab ({log})",
-                seconds=60,
+                seconds=180,
                 process=process,
             )
-            address = wait_for(lambda: address_of(running), "its address", seconds=10)
-            yield f"{address}lab/tree/{{}}?token={token}", folder
+            address = wait_for(lambda: address_of(running), "its address", seconds=30)
+            # A workspace for each notebook, or the tabs of the one before would open with it.
+            yield f"{address}lab/workspaces/{{0}}/tree/{{0}}.ipynb?token={token}", folder
         finally:
             stop(process)

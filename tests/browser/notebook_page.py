@@ -16,11 +16,10 @@ class NotebookPage:
 
     def __init__(self, page, content):
         self.page, self.content = page, content
-        page.wait_for_selector(".jp-Notebook .jp-Cell", timeout=120_000)
+        page.wait_for_selector(".jp-Notebook .jp-Cell")
         page.wait_for_function(
             "count => document.querySelectorAll('.jp-Notebook .jp-Cell').length === count",
             arg=len(content.cells),
-            timeout=120_000,
         )
         page.wait_for_selector('.jp-Notebook-ExecutionIndicator[data-status="idle"]')
 

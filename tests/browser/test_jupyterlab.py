@@ -1,6 +1,7 @@
 """Notebook 03 in JupyterLab, as a student goes through it; TensorBoard on what the run wrote."""
 
 import io
+import os
 import re
 import shlex
 import subprocess
@@ -16,7 +17,7 @@ pytestmark = pytest.mark.browser
 
 NAME = "03_ppo_clip"
 STUDENT = sorted(path.stem for path in (ROOT / "notebooks" / "student").glob("*.ipynb"))
-SIZE = {"width": 1280, "height": 1000}
+SHORT = os.environ.get("TESTING_MODE", "").lower() in ("on", "1")
 
 
 def solution_of(function):
@@ -39,11 +40,11 @@ class Session:
 
 
 @pytest.fixture(scope="module")
-def session(browser, lab, screenshot):
+def session(new_page, lab, screenshot):
     """The exercise filled in wrongly, then rightly; the second one; then all cells run."""
     address, folder = lab
-    page = browser.new_page(viewport=SIZE)
-    page.goto(address.format(f"{NAME}.ipynb"))
+    page = new_page()
+    page.goto(address.format(NAME))
     notebook = NotebookPage(page, nbformat.read(folder / f"{NAME}.ipynb", as_version=4))
     seen = Session(notebook)
     screenshot(page, "1-opened")
@@ -133,8 +134,7 @@ def test_pictures_are_seen(session, screenshot):
         picture.scroll_into_view_if_needed()
         width = picture.evaluate("image => image.complete && image.naturalWidth")
         assert width > 100
-        box = picture.bounding_box()
-        assert box["width"] < SIZE["width"]
+        assert picture.bounding_box()["width"] < page.viewport_size["width"]
         screenshot(page, f"6-picture-{number:02}")
 
 
@@ -151,8 +151,11 @@ def test_the_video_plays(session, screenshot):
     page.wait_for_timeout(1500)
     second = video.evaluate("video => video.currentTime")
     screenshot(page, "7-video")
-    assert second > first  # it is an episode of 500 steps, 10 s: it does not begin anew yet
-    assert video.evaluate("video => video.duration") > 5
+    if SHORT:
+        assert second != first  # it begins anew every second
+    else:
+        assert second > first
+        assert video.evaluate("video => video.duration") > 5  # the pole stays up
     assert video.evaluate("video => video.videoWidth") > 100
     assert video.evaluate("video => video.error") is None
 
@@ -177,7 +180,7 @@ def look_at_curves(page, tags):
         card = page.locator("scalar-card", has=page.locator(f'[title="{tag}"]'))
         card.wait_for()
         card.scroll_into_view_if_needed()
-        wait_for(lambda card=card: coloured(card.screenshot()) > 200, tag, seconds=60)
+        wait_for(lambda card=card: coloured(card.screenshot()) > 200, tag, seconds=180)
 
 
 def coloured(picture):
@@ -187,12 +190,14 @@ def coloured(picture):
     return sum(max(pixel) - min(pixel) > 40 for pixel in chart.getdata())
 
 
-def test_tensorboard_shows_the_curves_of_the_run(session, browser, lab, screenshot, tmp_path):
+def test_tensorboard_shows_the_curves_of_the_run(session, new_page, lab, screenshot, tmp_path):
     """The command is the one that the notebook tells."""
     _, folder = lab
     told = session.notebook.output(session.notebook.number("setup_tensorboard("))
     command = shlex.split(told.partition("start TensorBoard:")[2])
     assert command[-2] == "--logdir"
+    if SHORT:  # what tests write lies elsewhere
+        command[-1] = command[-1].replace("/outputs/", "/outputs-testing/")
     log = tmp_path / "tensorboard.log"
     with log.open("w") as output:
         process = subprocess.Popen(
@@ -202,12 +207,12 @@ def test_tensorboard_shows_the_curves_of_the_run(session, browser, lab, screensh
             (address,) = wait_for(
                 lambda: re.findall(r"http://\S+", log.read_text()),
                 "TensorBoard",
-                seconds=90,
+                seconds=180,
                 process=process,
             )
-            page = browser.new_page(viewport=SIZE)
+            page = new_page()
             page.goto(address)
-            page.locator("scalar-card").first.wait_for(timeout=90_000)
+            page.locator("scalar-card").first.wait_for()
             look_at_curves(page, ["reward/mean", "clipped"])
             screenshot(page, "9-tensorboard")
             page.close()
@@ -216,13 +221,13 @@ def test_tensorboard_shows_the_curves_of_the_run(session, browser, lab, screensh
 
 
 @pytest.mark.parametrize("name", STUDENT)
-def test_formulas_are_set_and_no_text_is_left_raw(name, browser, lab):
+def test_formulas_are_set_and_no_text_is_left_raw(name, new_page, lab):
     """MathJax itself has read every formula of the notebook."""
     address, folder = lab
-    page = browser.new_page(viewport=SIZE)
-    page.goto(address.format(f"{name}.ipynb"))
+    page = new_page()
+    page.goto(address.format(name))
     NotebookPage(page, nbformat.read(folder / f"{name}.ipynb", as_version=4))
-    page.wait_for_selector("mjx-container", state="attached", timeout=60_000)
+    page.wait_for_selector("mjx-container", state="attached")
     page.wait_for_timeout(2000)
     errors = page.locator("mjx-merror, [data-mjx-error]").all_text_contents()
     assert errors == []
