@@ -323,104 +323,107 @@ BAD_OBJECTIVES = {
 }
 
 
+BOTH = (OBJECTIVE_CHECK, CLIPPED_CHECK)
+
+
 def for_ppo_clip(course: Course) -> Iterator[Submission]:
     """What else can go wrong in notebook 03."""
-    points = course.points
+    for part in (ways_to_answer, check_cells, broken_files, other_cells):
+        for name, draft, worth in part(course):
+            text = draft.text if isinstance(draft, Draft) else draft
+            yield Submission(name, text, {check: course.points[check] for check in worth})
+    for name, answer in BAD_OBJECTIVES.items():
+        draft = Draft(course).solve().write(ppo_clip_policy_objective=answer)
+        yield Submission(name, draft.text, {CLIPPED_CHECK: course.points[CLIPPED_CHECK]})
 
-    def submission(name: str, draft: Draft, *worth: str) -> Submission:
-        return Submission(name, draft.text, {check: points[check] for check in worth})
 
-    def solved() -> Draft:
-        return Draft(course).solve()
+#: name, what is handed in, the checks that it passes
+Case = tuple[str, Draft | str, tuple[str, ...]]
 
-    def first_wrong() -> Draft:
-        return solved().write(ppo_clip_policy_objective=WRONG_OBJECTIVE)
 
-    both = (OBJECTIVE_CHECK, CLIPPED_CHECK)
-    yield submission("first-only", Draft(course).solve(OBJECTIVE), OBJECTIVE_CHECK)
-    yield submission("second-only", Draft(course).solve(CLIPPED), CLIPPED_CHECK)
+def wrong_draft(course: Course) -> Draft:
+    return Draft(course).solve().write(ppo_clip_policy_objective=WRONG_OBJECTIVE)
 
-    helpers = solved().write(ppo_clip_policy_objective=BY_HELPERS)
+
+def ways_to_answer(course: Course) -> Iterator[Case]:
+    yield "first-only", Draft(course).solve(OBJECTIVE), (OBJECTIVE_CHECK,)
+    yield "second-only", Draft(course).solve(CLIPPED), (CLIPPED_CHECK,)
+
+    helpers = Draft(course).solve().write(ppo_clip_policy_objective=BY_HELPERS)
     helpers.add(HELPERS, at=helpers.place(OBJECTIVE)).add(MORE_HELPERS)
-    yield submission("helpers-in-own-cells", helpers, *both)
-    training = solved().add("while True:\n    pass").add("import os\nos._exit(1)", at=3)
-    yield submission("trains-for-ever", training, *both)
-    wordy = solved()
+    yield "helpers-in-own-cells", helpers, BOTH
+    own_cell = Draft(course).solve(CLIPPED)
+    own_cell.add(course.solutions[OBJECTIVE], at=own_cell.place(OBJECTIVE) + 1)
+    yield "answer-in-own-cell", own_cell, BOTH
+    stub = Draft(course).cell(OBJECTIVE).source
+    yield "stub-below-the-answer", Draft(course).solve().duplicate(OBJECTIVE, stub), BOTH
+
+    training = (
+        Draft(course).solve().add("while True:\n    pass").add("import os\nos._exit(1)", at=3)
+    )
+    yield "trains-for-ever", training, BOTH
+    wordy = Draft(course).solve()
     wordy.cell(OBJECTIVE).source = (
         "import sys\nimport warnings\n\nwarnings.warn('careful', stacklevel=1)\n"
         "print('x' * 2_000_000, file=sys.stderr)\n" + wordy.cell(OBJECTIVE).source
     )
-    yield submission("prints-and-warns", wordy, *both)
+    yield "prints-and-warns", wordy, BOTH
 
-    yield submission("deleted-checks", solved().delete(*both), *both)
-    yield submission("deleted-checks-and-wrong", first_wrong().delete(*both), CLIPPED_CHECK)
-    yield submission("deleted-solutions", Draft(course).delete(OBJECTIVE, CLIPPED))
-    edited = first_wrong()
+
+def check_cells(course: Course) -> Iterator[Case]:
+    yield "deleted-checks", Draft(course).solve().delete(*BOTH), BOTH
+    yield "deleted-checks-and-wrong", wrong_draft(course).delete(*BOTH), (CLIPPED_CHECK,)
+    yield "deleted-solutions", Draft(course).delete(OBJECTIVE, CLIPPED), ()
+    edited = wrong_draft(course)
     edited.cell(OBJECTIVE_CHECK).source = "print('Well done!')"
     edited.cell(OBJECTIVE_CHECK).metadata.nbgrader.update(points=100, locked=False, grade=False)
-    yield submission("edited-check", edited, CLIPPED_CHECK)
-    swapped = first_wrong()
-    swapped.cell(OBJECTIVE_CHECK).metadata.nbgrader["grade_id"] = "another"
-    swapped.cell(CLIPPED_CHECK).metadata.nbgrader["grade_id"] = OBJECTIVE_CHECK
-    yield submission("renamed-checks", swapped, CLIPPED_CHECK)
-    stub_below = solved().duplicate(OBJECTIVE, course_stub(course, OBJECTIVE))
-    yield submission("stub-below-the-answer", stub_below, *both)
-    own_cell = Draft(course).solve(CLIPPED)
-    own_cell.add(course.solutions[OBJECTIVE], at=own_cell.place(OBJECTIVE) + 1)
-    yield submission("answer-in-own-cell", own_cell, *both)
-    as_text = solved()
+    yield "edited-check", edited, (CLIPPED_CHECK,)
+    renamed = wrong_draft(course)
+    renamed.cell(OBJECTIVE_CHECK).metadata.nbgrader["grade_id"] = "another"
+    renamed.cell(CLIPPED_CHECK).metadata.nbgrader["grade_id"] = OBJECTIVE_CHECK
+    yield "renamed-checks", renamed, (CLIPPED_CHECK,)
+
+
+def broken_files(course: Course) -> Iterator[Case]:
+    as_text = Draft(course).solve()
     cell = as_text.cell(CLIPPED)
     cell.cell_type = "raw"
-    for key in ("outputs", "execution_count"):
-        cell.pop(key, None)
-    yield submission("answer-became-raw", as_text, *both)
+    del cell["outputs"], cell["execution_count"]
+    yield "answer-became-raw", as_text, BOTH
 
-    odd = solved()
+    odd = Draft(course).solve()
     odd.notebook.cells[0].metadata["nbgrader"] = {}
     odd.cell(OBJECTIVE).metadata.nbgrader["schema_version"] = 1
     odd.cell(CLIPPED_CHECK).metadata.nbgrader = {"grade_id": CLIPPED_CHECK, "grade": "yes"}
     odd.notebook.cells[4].metadata["nbgrader"] = ["?"]
     odd.notebook.metadata.pop("kernelspec", None)
-    yield submission("odd-metadata", odd, *both)
-    colab = json.loads(solved().text)
+    yield "odd-metadata", odd, BOTH
+    colab = json.loads(Draft(course).solve().text)
     colab["nbformat_minor"] = 0
     for cell in colab["cells"]:
         del cell["id"]
         cell["metadata"]["id"] = "Zx81"
     colab["metadata"] = {"colab": {"provenance": []}, "kernelspec": {"name": "colab"}}
-    yield Submission("colab", json.dumps(colab), dict(points))
-    yield Submission("empty-notebook", nbformat.writes(nbformat.v4.new_notebook()), {})
-    yield Submission("not-a-notebook", "print('hello')\n", {})
+    yield "colab", json.dumps(colab), BOTH
+    yield "empty-notebook", nbformat.writes(nbformat.v4.new_notebook()), ()
+    yield "not-a-notebook", "print('hello')\n", ()
 
-    everywhere = first_wrong()
-    everywhere.add("import torch\ntorch.allclose = lambda *_, **__: True", at=1)
-    everywhere.add("def check_policy_objective(*_, **__):\n    pass", at=2)
-    yield submission("patched-in-other-cells", everywhere, CLIPPED_CHECK)
-    reader = first_wrong().write(
-        ppo_clip_policy_objective=with_first_line(
-            "from pathlib import Path\n"
-            "for folder in Path('COURSE').glob('source/*/*'):\n    text = folder.read_text()\n"
-            "return eval(text)"
-        )
+
+def other_cells(course: Course) -> Iterator[Case]:
+    patched = wrong_draft(course)
+    patched.add("import torch\ntorch.allclose = lambda *_, **__: True", at=1)
+    patched.add("def check_policy_objective(*_, **__):\n    pass", at=2)
+    yield "patched-in-other-cells", patched, (CLIPPED_CHECK,)
+    reader = with_first_line(
+        "from pathlib import Path\n"
+        "for path in Path('COURSE').glob('source/*/*'):\n    text = path.read_text()\n"
+        "return eval(text)"
     )
-    yield submission("reads-the-source", reader, CLIPPED_CHECK)
-    writer = first_wrong().write(
-        ppo_clip_policy_objective=with_first_line(
-            "from pathlib import Path\nPath('COURSE/gradebook.db').write_text('')"
-        )
-    )
-    yield submission("overwrites-the-gradebook", writer, CLIPPED_CHECK)
-
-    for name, text in BAD_OBJECTIVES.items():
-        draft = solved().write(ppo_clip_policy_objective=text)
-        yield submission(name, draft, CLIPPED_CHECK)
-
-
-def course_stub(course: Course, grade_id: str) -> str:
-    """A solution cell as it is released."""
-    return next(
-        cell.source for cell in course.release.cells if marks_of(cell).get("grade_id") == grade_id
-    )
+    draft = wrong_draft(course).write(ppo_clip_policy_objective=reader)
+    yield "reads-the-source", draft, (CLIPPED_CHECK,)
+    writer = with_first_line("from pathlib import Path\nPath('COURSE/gradebook.db').write_text('')")
+    draft = wrong_draft(course).write(ppo_clip_policy_objective=writer)
+    yield "overwrites-the-gradebook", draft, (CLIPPED_CHECK,)
 
 
 SPECIAL: dict[str, Callable[[Course], Iterator[Submission]]] = {"03_ppo_clip": for_ppo_clip}

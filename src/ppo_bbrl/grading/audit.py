@@ -56,6 +56,8 @@ FILES = (
 #: what leads from an exception or a generator to the frames of the check
 FRAMES = ("tb_frame", "gi_frame", "cr_frame", "ag_frame")
 
+HANDING_OUT_FRAMES = ("inspect", "traceback")
+
 WRITING = os.O_WRONLY | os.O_RDWR | os.O_CREAT | os.O_TRUNC | os.O_APPEND
 
 
@@ -101,15 +103,15 @@ def _hook(scratch: str, hidden: str | None) -> Callable[[str, tuple[Any, ...]], 
 
     def look_at_frames(event: str, arguments: tuple[Any, ...]) -> None:
         nonlocal looking
-        if event == "sys._getframe":
-            if not looking and (_of_student(arguments[0]) or _of_student(arguments[0].f_back)):
-                refuse(event)
-        elif arguments[1] in FRAMES:
-            looking = True
-            frame = getframe(2)
-            looking = False
-            if _of_student(frame):
-                refuse(string(arguments[1]))
+        if looking or (event != "sys._getframe" and arguments[1] not in FRAMES):
+            return
+        looking = True
+        frame = getframe(2)
+        looking = False
+        if _of_student(frame) or (
+            frame.f_globals.get("__name__") in HANDING_OUT_FRAMES and _asked_by_student(frame)
+        ):
+            refuse("looking at the frames of the interpreter")
 
     def hook(event: str, arguments: tuple[Any, ...]) -> None:
         if event == "open":
@@ -121,10 +123,20 @@ def _hook(scratch: str, hidden: str | None) -> Callable[[str, tuple[Any, ...]], 
                 refuse(event)
         elif event in {"sys._getframe", "object.__getattr__"}:
             look_at_frames(event, arguments)
-        elif event == "object.__setattr__" and arguments[1] in {"__code__", "__defaults__"}:
-            refuse(f"changing a function's {arguments[1]}")
+        elif event == "object.__setattr__" and arguments[1] == "__code__":
+            refuse("changing the code of a function")
 
     return hook
+
+
+def _asked_by_student(frame: FrameType) -> bool:
+    """Whether the student's code is a few calls away; the frames are then for it."""
+    asking: FrameType | None = frame
+    for _ in range(3):
+        asking = asking and asking.f_back
+        if _of_student(asking):
+            return True
+    return False
 
 
 def _of_student(frame: FrameType | None) -> bool:

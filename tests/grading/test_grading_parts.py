@@ -1,0 +1,345 @@
+"""The parts of grading: which lines run, wrong answers as controls, what is noticed or refused."""
+
+import builtins
+import importlib
+import json
+import math
+import subprocess
+import sys
+import types
+from textwrap import dedent
+
+import nbformat
+import pytest
+import torch
+
+from ppo_bbrl.grading.cells import Assignment, Code, Exercise, SourceError, python, read_assignment
+from ppo_bbrl.grading.controls import mutants
+from ppo_bbrl.grading.grader import Grader
+from ppo_bbrl.grading.limits import Limits
+from ppo_bbrl.grading.needed import needed_code
+from ppo_bbrl.grading.tampering import Snapshot
+
+SOLUTION = "def square(x):\n    return x * x"
+CHECK = "assert square(3) == 9\nassert square(0.5) == 0.25"
+
+
+def code(source: str, **marks: object) -> nbformat.NotebookNode:
+    cell = nbformat.v4.new_code_cell(dedent(source).strip("\n"))
+    if marks:
+        cell.metadata["nbgrader"] = marks
+    return cell
+
+
+def solution_cell(source: str = SOLUTION) -> nbformat.NotebookNode:
+    return code(source, grade_id="square", solution=True, grade=False)
+
+
+def check_cell(source: str = CHECK) -> nbformat.NotebookNode:
+    return code(source, grade_id="square-check", solution=False, grade=True, points=2)
+
+
+def notebook(*cells: nbformat.NotebookNode) -> nbformat.NotebookNode:
+    return nbformat.v4.new_notebook(cells=list(cells))
+
+
+def definitions_cell(source: str) -> nbformat.NotebookNode:
+    cell = code(source)
+    cell.metadata["tags"] = ["definitions"]
+    return cell
+
+
+IMPORTS = definitions_cell("import math")
+STUB = solution_cell("def square(x):\n    assert False, 'Not implemented yet'")
+
+
+def assignment(*cells: nbformat.NotebookNode) -> Assignment:
+    return read_assignment(
+        notebook(*(cells or (IMPORTS, solution_cell(), check_cell()))),
+        notebook(IMPORTS, STUB, check_cell()),
+    )
+
+
+def chosen(*cells: nbformat.NotebookNode) -> str:
+    """The lines of a submission that grading runs."""
+    given = assignment()
+    pieces = needed_code(notebook(*cells), given, given.exercises[0])
+    return "\n".join(line for piece in pieces for line in piece.text.splitlines() if line)
+
+
+# ------------------------------------------------------------------------------- which lines run
+
+
+def test_the_solution_runs_whole_and_nothing_else():
+    lines = chosen(code("x = train()"), solution_cell("print(1)\n" + SOLUTION), check_cell())
+    assert lines == "print(1)\n" + SOLUTION
+
+
+def test_a_helper_runs_with_what_it_needs_in_turn():
+    lines = chosen(
+        code("import cmath\nTWO = 2\nunused = train()\ntrain()"),
+        code("@cached\ndef power(x):\n    local = 1\n    return x**TWO"),
+        code("local = train()"),
+        solution_cell("def square(x):\n    return power(x)"),
+        check_cell(),
+        code("def cached(function):\n    return function"),
+    )
+    assert "train" not in lines
+    assert "cmath" not in lines
+    for part in ("TWO = 2", "@cached", "def power", "def cached", "return power(x)"):
+        assert part in lines
+
+
+def test_what_fills_a_table_belongs_to_it():
+    lines = chosen(
+        code("TABLE = {}\nTABLE[2] = 4\nOTHER[2] = 4\nfor i in range(3):\n    TABLE[i] = i * i"),
+        solution_cell("def square(x):\n    return TABLE[x]"),
+    )
+    assert "TABLE[2] = 4" in lines
+    assert "OTHER" not in lines
+
+
+def test_below_the_check_counts_what_is_nowhere_above():
+    lines = chosen(
+        code("ONE = 1"),
+        solution_cell("def square(x):\n    return ONE * TWO * x"),
+        check_cell(),
+        code("ONE = 3\nTWO = 2\ndef square(x):\n    return 'an experiment'"),
+    )
+    assert "ONE = 1" in lines
+    assert "TWO = 2" in lines
+    assert "ONE = 3" not in lines
+    assert "experiment" not in lines
+
+
+def test_untouched_cells_and_text_are_passed_over():
+    text = nbformat.v4.new_markdown_cell("def square(x): return 0")
+    stub = code(STUB.source)
+    assert chosen(IMPORTS, stub, text, solution_cell(), code("def square(:")) == SOLUTION
+
+
+def test_lines_keep_their_numbers():
+    given = assignment()
+    cells = notebook(code("a = 1\n\n\nTWO = 2"), solution_cell("def square(x):\n    return TWO"))
+    helper, _ = needed_code(cells, given, given.exercises[0])
+    assert helper.text.splitlines().index("TWO = 2") == 3
+
+
+def test_magic_lines_are_left_out():
+    assert python("%%time\nx = 1\n  %matplotlib inline\n!ls\ny = x % 2\nz = (x\n% 2)") == (
+        "\nx = 1\n  pass\npass\ny = x % 2\nz = (x\npass"
+    )
+
+
+# ---------------------------------------------------------------------------------- the source
+
+
+def test_a_check_that_checks_nothing_is_a_mistake_of_the_source():
+    with pytest.raises(SourceError, match="square-check"):
+        assignment(IMPORTS, solution_cell(), check_cell("assert True"))
+
+
+def test_an_exercise_has_the_solutions_that_its_check_uses():
+    both = assignment(
+        solution_cell("def cube(x):\n    return x**3"),
+        code("def square(x):\n    return x * x", grade_id="b", solution=True, grade=False),
+        check_cell(),
+    )
+    (exercise,) = both.exercises
+    assert (exercise.names, exercise.solution_ids) == (("square",), ("b",))
+
+
+@pytest.mark.parametrize(
+    ("cells", "message"),
+    [
+        ((definitions_cell("1 / 0"), solution_cell(), check_cell()), "definitions.*division"),
+        ((IMPORTS, solution_cell("def square(x):\n    return x"), check_cell()), "its own check"),
+    ],
+)
+def test_a_source_that_fails_is_told_when_grading_begins(cells, message):
+    with pytest.raises(SourceError, match=message), Grader(assignment(*cells)):
+        pass
+
+
+def test_verdicts_of_a_small_assignment(tmp_path):
+    """Two cells of the same submission do not see each other, nor the grader's environment."""
+    second = code("def two():\n    return 2", grade_id="two", solution=True, grade=False)
+    check = code("assert two() == 2", grade_id="two-check", solution=False, grade=True, points=1)
+    given = assignment(IMPORTS, solution_cell(), check_cell(), second, check)
+    with Grader(given, limits=Limits(seconds=5), cache=tmp_path) as grader:
+        assert all(grader.controls.values())
+        answers = solution_cell("import os\nos.seen = 1\n" + SOLUTION)
+        other = code(
+            "import os\ndef two():\n    assert not hasattr(os, 'seen')\n"
+            "    return 2 if 'SECRET' not in os.environ else 3",
+            grade_id="two",
+            solution=True,
+        )
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setenv("SECRET", "token")
+            verdicts = grader.grade(notebook(answers, other))
+        assert {name: verdict.outcome for name, verdict in verdicts.items()} == {
+            "square-check": "passed",
+            "two-check": "passed",
+        }
+    assert len(list(tmp_path.iterdir())) == 2  # the controls, remembered
+    assert grader._process is None
+
+
+# -------------------------------------------------------------------------------- wrong answers
+
+
+def test_mutants_differ_from_the_answer_and_each_other_in_one_place():
+    texts = mutants("def f(a, b):\n    return min(a + 1, b) if a < b else np.mean(b)")
+    assert len(texts) == len(set(texts)) > 4
+    assert any("a - 1" in text for text in texts)
+    assert any("a + 2" in text for text in texts)
+    assert any("a >= b" in text for text in texts)
+    assert any("np.sum" in text for text in texts)
+    assert texts == mutants("def f(a, b):\n    return min(a + 1, b) if a < b else np.mean(b)")
+
+
+# --------------------------------------------------------------------------------- what is noticed
+
+
+@pytest.mark.parametrize(
+    ("target", "name"),
+    [
+        (builtins, "zip"),
+        (math, "exp"),
+        (torch, "allclose"),
+        (torch.Tensor, "numel"),
+        ("ppo_bbrl.advantages", "gae"),
+        ("ppo_bbrl.exercises.policy_objective", "same"),
+    ],
+)
+def test_what_is_replaced_is_noticed_and_named(target, name, monkeypatch):
+    target = importlib.import_module(target) if isinstance(target, str) else target
+    snapshot = Snapshot()
+    assert snapshot.changed() is None
+    with monkeypatch.context() as patch:
+        patch.setattr(target, name, lambda *_: True)
+        found = snapshot.changed()
+    assert found is not None
+    assert found.endswith(f".{name}")
+    assert snapshot.changed() is None
+
+
+def test_what_hides_a_builtin_or_an_inherited_method_is_noticed(monkeypatch):
+    module = importlib.import_module("ppo_bbrl.exercises.policy_objective")
+    snapshot = Snapshot()
+    with monkeypatch.context() as patch:
+        patch.setattr(module, "zip", lambda *_, **__: iter(()), raising=False)
+        assert snapshot.changed() == "ppo_bbrl.exercises.policy_objective.zip"
+    feedback = importlib.import_module("ppo_bbrl.exercises.feedback")
+    with monkeypatch.context() as patch:
+        patch.setattr(feedback.ExerciseError, "__new__", lambda *_: SystemExit(0))
+        assert snapshot.changed() == "ppo_bbrl.exercises.feedback.ExerciseError.__new__"
+
+
+def test_other_code_of_a_function_is_noticed():
+    module = importlib.import_module("ppo_bbrl.exercises.feedback")
+    before = module.same.__code__
+    snapshot = Snapshot()
+    try:
+        module.same.__code__ = (lambda *_: True).__code__
+        assert snapshot.changed() == "ppo_bbrl.exercises.feedback.same"
+    finally:
+        module.same.__code__ = before
+
+
+def test_what_is_harmless_is_not_noticed(monkeypatch):
+    importlib.import_module("torch._dynamo")  # as the worker does
+    snapshot = Snapshot()
+    monkeypatch.setattr(torch, "a_student_was_here", 1, raising=False)
+    monkeypatch.setitem(sys.modules, "helpers", types.ModuleType("helpers"))
+    optimizer = torch.optim.Adam([torch.zeros(1, requires_grad=True)])  # wraps its own step
+    optimizer.step()
+    torch.distributions.Normal(0.0, 1.0).log_prob(torch.zeros(()))
+    assert snapshot.changed() is None
+
+
+# ---------------------------------------------------------------------------------- what is refused
+
+REFUSED = {
+    "a process": "import subprocess; subprocess.run(['true'])",
+    "a shell": "import os; os.system('true')",
+    "a fork": "import os; os.fork()",
+    "a signal": "import os; os.kill(os.getppid(), 0)",
+    "the network": "import socket; socket.create_connection(('127.0.0.1', 9))",
+    "writing": "open('../outside.txt', 'w')",
+    "deleting": "import os; os.remove('../outside.txt')",
+    "reading the course": "open('../course/notes.txt')",
+    "objects": "import gc; gc.get_objects()",
+    "memory": "import ctypes; ctypes.string_at(0)",
+    "tracing": "import sys; sys.settrace(print)",
+    "frames": "import sys; sys._getframe()",
+    "frames of the caller": "import inspect; inspect.currentframe()",
+    "frames of an error": "try:\n    1 / 0\nexcept Exception as e:\n    e.__traceback__.tb_frame",
+    "the stack": "import traceback; next(traceback.walk_stack(None))",
+}
+ALLOWED = {
+    "writing here": "open('mine.txt', 'w').write('x'); import os; os.remove('mine.txt')",
+    "reading": "import this",
+    "a named tuple": "import collections; collections.namedtuple('A', 'b')",
+    "a traceback": "import traceback as t\ntry:\n    1 / 0\nexcept Exception:\n    t.print_exc()",
+    "warnings": "import warnings; warnings.warn('careful')",
+    "a data class": "import dataclasses\n@dataclasses.dataclass\nclass A:\n    b: int = 0",
+    "logging": "import logging; logging.getLogger('a').warning('b')",
+}
+PROGRAM = """\
+import json, os, sys
+from ppo_bbrl.grading import audit
+
+for name, code in json.loads(sys.argv[1]).items():
+    sys.stdout.flush()
+    if os.fork():
+        os.wait()
+        continue
+    audit.install(scratch=".", hidden="../course")
+    try:
+        exec(compile(code, "<cell solution>", "exec"), {})
+    except audit.NotAllowedError:
+        print("refused:", name)
+    else:
+        print("allowed:", name)
+    sys.stdout.flush()
+    os._exit(0)
+"""
+
+
+@pytest.fixture(scope="module")
+def told(tmp_path_factory):
+    """What became of each of the attempts above, in a process of its own; and where."""
+    folder = tmp_path_factory.mktemp("audit")
+    for name in ("here", "course"):
+        (folder / name).mkdir()
+    for file in ("outside.txt", "course/notes.txt"):
+        (folder / file).write_text("notes", encoding="utf-8")
+    done = subprocess.run(
+        [sys.executable, "-c", PROGRAM, json.dumps({**REFUSED, **ALLOWED})],
+        cwd=folder / "here",
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    return done.stdout.splitlines(), folder
+
+
+@pytest.mark.parametrize("name", REFUSED)
+def test_what_a_students_code_may_not_do(name, told):
+    lines, folder = told
+    assert f"refused: {name}" in lines
+    assert (folder / "outside.txt").read_text(encoding="utf-8") == "notes"
+
+
+@pytest.mark.parametrize("name", ALLOWED)
+def test_what_a_students_code_may_do(name, told):
+    assert f"allowed: {name}" in told[0]
+
+
+def test_an_exercise_is_a_value():
+    """Two readings of a source are equal, so that a batch keeps its grader."""
+    assert assignment() == assignment()
+    assert isinstance(assignment().exercises[0], Exercise)
+    assert assignment().definitions == (Code("definitions 1", "import math"),)
