@@ -514,7 +514,7 @@ params = {
         "seed": 3,  # with it, the video begins with the rod hanging
         "n_envs": 4,
         "n_steps": 512 if not TESTING_MODE else 128,
-        "max_epochs": 25 if not TESTING_MODE else 3,
+        "max_epochs": 25 if not TESTING_MODE else 2,
         "eval_interval": 2000 if not TESTING_MODE else 500,
         "nb_evals": 20,
         "discount_factor": 0.9,  # the swing-up pays off within a second
