@@ -38,7 +38,10 @@ HOSTS = {
     "www.youtube.com",
 }
 #: Pages without https.
-HTTP = {"http://pages.isir.upmc.fr/~sigaud/teach/ps/10_ppo.pdf"}
+HTTP = {
+    "http://joschu.net/blog/kl-approx.html",
+    "http://pages.isir.upmc.fr/~sigaud/teach/ps/10_ppo.pdf",
+}
 #: Addresses that differ in a letter or two, and are both meant.
 TWINS: set[frozenset[str]] = set()
 

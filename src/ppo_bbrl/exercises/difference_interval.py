@@ -155,7 +155,7 @@ def _explain(
     return not_right(
         NAME,
         "the interval is another one, in a way that this check does not know",
-        "for 2000 rounds: resample first, resample second, keep the difference of their "
+        "for 1000 rounds: resample first, resample second, keep the difference of their "
         "statistics; then the percentiles of the differences",
         *facts,
     )

@@ -4,6 +4,7 @@ from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
+from torch import Tensor
 
 from ppo_bbrl.exercises.feedback import ExerciseError, describe, not_right
 
@@ -31,7 +32,7 @@ def as_number(name: str, result: Any, what: str) -> float:
     if result is None:
         raise not_right(name, "it returns nothing", "the last line: return …", *facts)
     try:
-        size = np.size(result.detach() if hasattr(result, "detach") else result)
+        size = result.numel() if isinstance(result, Tensor) else np.size(result)
         number = float(result) if size == 1 else None
     except (TypeError, ValueError):
         number = None

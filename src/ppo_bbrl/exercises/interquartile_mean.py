@@ -16,11 +16,12 @@ InterquartileMean = Callable[[Floats], float]
 
 NAME = "interquartile_mean"
 
-# Not in order, with an outlier; 8 and 6 scores, so that a quarter is whole and is not.
+# Not in order, with an outlier; a quarter of them is whole, or is not.
 CASES: Sequence[Sequence[float]] = (
-    (30, 500, 210, 190, 9, 220, 200, 260),
-    (100, 20, 480, 120, 110, 90),
-    (140, 150, 10, 170, 480, 160, 155),
+    (30, 500, 230, 190, 9, 220, 150, 310),
+    (100, 20, 480, 150, 110, 90),
+    (140, 230, 10, 190, 480, 160, 155),
+    (300, 420, 20, 310, 500, 290, 400, 15, 330),
 )
 
 
@@ -40,7 +41,7 @@ def drawn(seed: int) -> list[Floats]:
     """Scores with outliers, drawn from a seed."""
     source = np.random.default_rng(seed)
     cases = []
-    for size in (8, int(source.integers(9, 12)), int(source.integers(5, 8)), 14):
+    for size in (8, 9, int(source.integers(6, 8)), int(source.integers(10, 16))):
         scores = source.uniform(150, 250, size)
         scores[0], scores[1], scores[-1] = source.uniform(450, 500), 400, source.uniform(5, 20)
         cases.append(source.permutation(scores))

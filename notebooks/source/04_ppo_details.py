@@ -1,0 +1,829 @@
+# %% [markdown]
+# # The details of PPO, and whether they matter
+#
+# The formula of PPO fits into one line. The programs that made it known have dozens of details
+# besides, and [some of the gain is theirs](https://arxiv.org/abs/2005.12729). In this notebook we
+# write some of them, turn each off, and ask the numbers whether it mattered.
+#
+# - [37 implementation details of PPO](https://iclr-blog-track.github.io/2022/03/25/ppo-implementation-details/)
+#   lists them, with the place in the original code;
+# - [What matters in on-policy reinforcement learning?](https://arxiv.org/abs/2006.05990) tried them
+#   in 250,000 runs;
+# - [Deep reinforcement learning at the edge of the statistical precipice](https://arxiv.org/abs/2108.13264)
+#   says how to judge from few runs.
+
+# %% [markdown]
+# # Goals
+#
+# After this notebook you can
+#
+# - cut a rollout into minibatches that use each transition once;
+# - estimate how far a policy has moved, and stop an update in time;
+# - say what value clipping, normalised advantages, schedules and orthogonal weights are for;
+# - compare two ways to train by interquartile means and bootstrap intervals;
+# - tell "it made a difference" from "it is too close to tell", and mean it.
+#
+# | Exercise | Difficulty | Minutes |
+# |---|---|---|
+# | Minibatches | ●○○ | 10 |
+# | When to stop | ●●○ | 15 |
+# | A linear schedule | ●○○ | 5 |
+# | The interquartile mean | ●○○ | 10 |
+# | An interval for a difference | ●●○ | 20 |
+# | What have you understood? (five questions) | ●○○ | 10 |
+#
+# With reading and waiting it takes about 100 minutes. You should know the objective and the loop of
+# PPO (notebook 03).
+
+# %% [markdown]
+# # Setting up
+#
+# The next cell makes sure that the package `ppo_bbrl` is there. If it is, nothing is installed and
+# the network is not used. If it is not, as on Colab, it is installed with its dependencies from
+# `PPO_BBRL`.
+
+# %%
+import importlib.util
+import subprocess
+import sys
+
+# Where to install ppo_bbrl from when it is missing: a Git address ("git+https://…") or the address
+# of a wheel ("https://….whl", "file:///….whl"). Whoever hands out this notebook fills it in.
+PPO_BBRL = ""
+
+if importlib.util.find_spec("ppo_bbrl") is None:
+    if not PPO_BBRL:
+        raise ModuleNotFoundError("ppo_bbrl is missing: say in PPO_BBRL where to install it from")
+    if importlib.util.find_spec("easypip") is None:
+        subprocess.run([sys.executable, "-m", "pip", "install", "--quiet", "easypip"], check=True)
+    from easypip import easyinstall
+
+    easyinstall(f"ppo-bbrl @ {PPO_BBRL}")
+    importlib.invalidate_caches()
+
+# %% tags=["definitions"]
+# %matplotlib inline
+import os
+
+import matplotlib.pyplot as plt
+import numpy as np
+import torch
+from omegaconf import OmegaConf
+from torch import nn
+
+from ppo_bbrl import PPOClip, build_ortho_mlp, iter_partial_episodes, setup_tensorboard
+from ppo_bbrl.ablation import (
+    PPOWithReplacement,
+    PPOWithTorchInitialisation,
+    Variant,
+    train_variants,
+)
+from ppo_bbrl.advantages import normalise
+from ppo_bbrl.exercises import (
+    check_difference_interval,
+    check_interquartile_mean,
+    check_minibatch_indices,
+    check_scheduled,
+    check_should_stop,
+)
+from ppo_bbrl.losses import clipped_surrogate, value_loss
+from ppo_bbrl.plots import bootstrap_interval, read_metrics
+
+# The networks below are so small that several threads would mostly wait for each other.
+torch.set_num_threads(1)
+
+# With the environment variable TESTING_MODE=on the notebook learns for a second only. It is meant
+# for automatic tests, which want to know whether every cell runs.
+TESTING_MODE = os.environ.get("TESTING_MODE", "").lower() in ("on", "1")
+
+# %% [markdown]
+# # Six details
+#
+# ## Minibatches
+#
+# An *epoch* goes through the collected transitions in minibatches. In notebook 03 we saw why they
+# are shuffled and cut, not drawn with replacement: otherwise an epoch misses more than a third.
+#
+# One thing was left open there: 50 transitions, cut into minibatches of 16, leave a rest of 2. It
+# gets an optimiser step of its own, as large as that of the others, from 2 transitions. Where
+# episodes end, rollouts have such odd numbers all the time, as the steps between two episodes are
+# left out. So we cut into *nearly equal* parts: 13 + 13 + 12 + 12.
+
+# %% [markdown]
+# ## Exercise: minibatches
+#
+# *Difficulty: ●○○ · about 10 minutes*
+#
+# Write `minibatch_indices`. It gets
+#
+# - `n_transitions`, how many transitions there are;
+# - `batch_size`, how many a minibatch may have at most;
+# - `generator`, a `torch.Generator`, where all chance comes from.
+#
+# It returns a list (or tuple) of tensors of indices, $[M]$ each. Every index from 0 to
+# `n_transitions` $- 1$ is in exactly one of them. There are as few minibatches as possible, and
+# their sizes differ by one at most. Each call gives another order, as the generator goes on.
+#
+# Useful functions:
+#
+# - [torch.randperm](https://pytorch.org/docs/stable/generated/torch.randperm.html) shuffles the
+#   indices; it takes `generator=generator`;
+# - [torch.tensor_split](https://pytorch.org/docs/stable/generated/torch.tensor_split.html) cuts a
+#   tensor into a *number* of nearly equal parts, and
+#   [torch.split](https://pytorch.org/docs/stable/generated/torch.split.html) into parts of a *size*.
+#
+# <details>
+# <summary>A hint</summary>
+#
+# How many minibatches must there be? `n_transitions / batch_size`, rounded up: `math.ceil`, or
+# `-(-a // b)` for two integers.
+#
+# </details>
+
+
+# %% nbgrader={"grade": false, "grade_id": "ppo-details-minibatch-indices", "locked": false, "schema_version": 3, "solution": true, "task": false}
+def minibatch_indices(n_transitions, batch_size, generator):
+    """
+    The indices of the minibatches of one epoch: a list of tensors [M]
+    """
+    ### BEGIN SOLUTION
+    n_minibatches = -(-n_transitions // batch_size)  # rounded up
+    shuffled = torch.randperm(n_transitions, generator=generator)
+    return shuffled.tensor_split(n_minibatches)
+    ### END SOLUTION
+
+
+# %% [markdown]
+# The check asks for sizes that divide and sizes that do not, and looks at where the order comes
+# from.
+
+# %% nbgrader={"grade": true, "grade_id": "ppo-details-minibatch-indices-check", "locked": true, "points": 1, "schema_version": 3, "solution": false, "task": false}
+check_minibatch_indices(minibatch_indices)
+### BEGIN HIDDEN TESTS
+check_minibatch_indices(minibatch_indices, seed=1)
+check_minibatch_indices(minibatch_indices, seed=2)
+### END HIDDEN TESTS
+
+# %% [markdown]
+# ## Normalised advantages
+#
+# How large is an advantage? It depends on the rewards, on $\gamma$, and on how much has been
+# learned. In each minibatch we bring the advantages to mean 0 and standard deviation 1 (detail 7 of
+# the 37):
+#
+# $$
+# \hat{A}_i \leftarrow \frac{\hat{A}_i - \operatorname{mean}(\hat{A})}{\operatorname{std}(\hat{A}) + 10^{-8}}
+# $$
+#
+# So "good" means: better than the others in this minibatch. What would become of a rest of one or
+# two transitions?
+
+# %%
+for minibatch in ([5.0, 9.0, 2.0, 4.0], [5.0, 5.1], [5.0]):
+    normalised = normalise(torch.tensor(minibatch))
+    print(minibatch, "→", [round(number, 2) for number in normalised.tolist()])
+
+# %% [markdown]
+# Of two transitions, one is always $+0.71$ and the other $-0.71$, however close they were; a single
+# one says nothing. One more reason for minibatches of equal size.
+#
+# ## Value clipping
+#
+# The critic, too, may be kept close to its old self (detail 9). Its error is the larger of two,
+#
+# $$
+# L^V = \max\left(\left(V_\theta - G\right)^2,\ \left(V_{\text{old}} + \operatorname{clip}\left(V_\theta - V_{\text{old}}, -\epsilon, \epsilon\right) - G\right)^2\right),
+# $$
+#
+# with $G$ the λ-return. Below, the old value is 0, the target is 3, and $\epsilon$ is 0.2. Where the
+# line is flat, nothing is learned.
+
+# %%
+values = torch.linspace(-1, 4, 251)
+figure, axes = plt.subplots(figsize=(6, 3), layout="constrained")
+for epsilon, style, name in ((0, ":", "without clipping"), (0.2, "-", "with ε = 0.2")):
+    losses = [
+        value_loss(
+            value=value,
+            old_value=torch.tensor(0.0),
+            target=torch.tensor(3.0),
+            clip_range_vf=epsilon,
+        )[0]
+        for value in values
+    ]
+    axes.plot(values, losses, style, color="#0072B2" if epsilon else "0.4", linewidth=2, label=name)
+axes.axvspan(-0.2, 0.2, color="0.93")
+axes.plot(0, 9, "o", color="#D55E00", label="before the first step")
+axes.set(xlabel="value $V_\\theta$ of one state", ylabel="error of the critic")
+axes.legend(frameon=False)
+axes.spines[["top", "right"]].set_visible(False)
+plt.show()
+
+# %% [markdown]
+# In one update, a value moves by about 0.2 towards its target, and no further. This $\epsilon$ is in
+# units of the return! The original programs scaled their rewards so that returns were about 1. On
+# CartPole, returns go up to $1/(1 - \gamma) = 100$. What do you expect?
+
+# %% [markdown]
+# ## Stopping in time
+#
+# Clipping takes away the incentive to move the policy further, but it does not hold it: momentum and
+# what other transitions say move it on. So we measure how far it has gone, by the Kullback–Leibler
+# divergence from the old policy to the new one, and end the update when that is too much.
+#
+# We have no sum over all actions here, only the actions that were taken. With
+# $r = \pi_\theta(a \mid s) / \pi_{\theta_{\text{old}}}(a \mid s)$, there are two estimates (John Schulman,
+# [Approximating KL divergence](http://joschu.net/blog/kl-approx.html), 2020):
+#
+# $$
+# k_1 = \hat{\mathbb{E}}\left[-\log r\right], \qquad k_3 = \hat{\mathbb{E}}\left[(r - 1) - \log r\right]
+# $$
+#
+# Both are right on average, as the mean of $r - 1$ is 0 under the old policy. But no term of $k_3$
+# is ever negative, since $\log r \le r - 1$, and so it varies less. We let both estimate a divergence
+# that we know, each from minibatches of 64 actions.
+
+# %%
+old, new = torch.tensor([0.5, 0.5]), torch.tensor([0.6, 0.4])
+exact = (old * (old / new).log()).sum()
+generator = torch.Generator().manual_seed(0)
+actions = torch.multinomial(old, 5000 * 64, replacement=True, generator=generator).view(5000, 64)
+ratio = (new / old)[actions]
+estimates = {"$k_1$": -ratio.log().mean(1), "$k_3$": (ratio - 1 - ratio.log()).mean(1)}
+
+figure, axes = plt.subplots(figsize=(6, 3), layout="constrained")
+for (name, estimate), color in zip(estimates.items(), ("0.6", "#0072B2"), strict=True):
+    axes.hist(estimate, bins=60, range=(-0.06, 0.1), color=color, alpha=0.8, label=name)
+axes.axvline(exact, color="#D55E00", label="exact")
+axes.set(xlabel="estimate from 64 actions (nats)", ylabel="minibatches")
+axes.legend(frameon=False)
+axes.spines[["top", "right"]].set_visible(False)
+plt.show()
+
+# %% [markdown]
+# ## Exercise: when to stop
+#
+# *Difficulty: ●●○ · about 15 minutes*
+#
+# Write `should_stop`. It gets
+#
+# - `log_prob`, the log-probabilities of the $N$ actions under the policy as it is now, $[N]$;
+# - `old_log_prob`, those under the policy that took them, $[N]$;
+# - `target_kl`, a number, or `None`.
+#
+# It returns two things:
+#
+# - `stop`, whether the estimate is larger than $1.5\,\times$ `target_kl`. The factor is there because
+#   the estimate is noisy. With `None` nothing is ever stopped;
+# - `kl`, the estimate $k_3$, a number without gradient.
+#
+# Useful: [torch.exp](https://pytorch.org/docs/stable/generated/torch.exp.html);
+# [`.detach()`](https://pytorch.org/docs/stable/generated/torch.Tensor.detach.html) cuts a tensor off
+# from the gradient, and
+# [`.item()`](https://pytorch.org/docs/stable/generated/torch.Tensor.item.html) makes a number of a
+# scalar tensor.
+#
+# <details>
+# <summary>A hint</summary>
+#
+# The logarithm of the ratio is `log_prob - old_log_prob`, and the ratio is its exponential. The mean
+# comes last.
+#
+# </details>
+#
+# <details>
+# <summary>A second hint</summary>
+#
+# `target_kl is not None and kl > 1.5 * target_kl` does not look at the second comparison where the
+# first is false.
+#
+# </details>
+
+
+# %% nbgrader={"grade": false, "grade_id": "ppo-details-should-stop", "locked": false, "schema_version": 3, "solution": true, "task": false}
+def should_stop(log_prob, old_log_prob, target_kl):
+    """
+    Whether the policy has moved too far, and the estimate k3 of how far
+    """
+    ### BEGIN SOLUTION
+    log_ratio = (log_prob - old_log_prob).detach()
+    ratio = torch.exp(log_ratio)
+    kl = ((ratio - 1) - log_ratio).mean().item()
+    stop = target_kl is not None and kl > 1.5 * target_kl
+    return stop, kl
+    ### END SOLUTION
+
+
+# %% [markdown]
+# The check knows what $k_1$, the ratio turned round, and other usual slips would give.
+
+# %% nbgrader={"grade": true, "grade_id": "ppo-details-should-stop-check", "locked": true, "points": 2, "schema_version": 3, "solution": false, "task": false}
+check_should_stop(should_stop)
+### BEGIN HIDDEN TESTS
+check_should_stop(should_stop, seed=1)
+check_should_stop(should_stop, seed=2)
+### END HIDDEN TESTS
+
+# %% [markdown]
+# ## Schedules
+#
+# At the beginning large steps are welcome; at the end they throw away what was learned. Most programs
+# let the learning rate fall in a straight line over the run (detail 4), some the clip range, too.
+#
+# ## Exercise: a linear schedule
+#
+# *Difficulty: ●○○ · about 5 minutes*
+#
+# Write `scheduled`. It gets
+#
+# - `initial`, the value at the beginning;
+# - `update`, the number of the update, counted from 0;
+# - `n_updates`, how many updates the run has.
+#
+# It returns the value in this update, a number. Update 0 has the whole `initial`. The line reaches 0
+# in update `n_updates`, which is the first that is *not* part of the run; so the last one still
+# learns a little.
+#
+# <details>
+# <summary>A hint</summary>
+#
+# What share of the run is over when update number `update` begins? And what share is left?
+#
+# </details>
+
+
+# %% nbgrader={"grade": false, "grade_id": "ppo-details-scheduled", "locked": false, "schema_version": 3, "solution": true, "task": false}
+def scheduled(initial, update, n_updates):
+    """
+    The value in an update: from initial down to 0 in a straight line
+    """
+    ### BEGIN SOLUTION
+    remaining = 1 - update / n_updates
+    return initial * remaining
+    ### END SOLUTION
+
+
+# %% [markdown]
+# The check looks at the first update, at the last one, and between.
+
+# %% nbgrader={"grade": true, "grade_id": "ppo-details-scheduled-check", "locked": true, "points": 1, "schema_version": 3, "solution": false, "task": false}
+check_scheduled(scheduled)
+### BEGIN HIDDEN TESTS
+check_scheduled(scheduled, seed=1)
+check_scheduled(scheduled, seed=2)
+### END HIDDEN TESTS
+
+# %% [markdown]
+# ## Initialisation
+#
+# An orthogonal matrix turns vectors without stretching any direction more than another
+# ([Saxe et al., 2014](https://arxiv.org/abs/1312.6120)). PPO's programs start every layer with one
+# (detail 2); torch itself takes small uniform numbers. How much does a layer of 64 × 64 stretch each
+# of 64 directions? Those are its singular values.
+
+# %%
+torch.manual_seed(0)
+layers = {
+    "orthogonal, times √2": build_ortho_mlp([64, 64]),
+    "torch's own": nn.Sequential(nn.Linear(64, 64)),
+}
+figure, axes = plt.subplots(figsize=(6, 3), layout="constrained")
+for (name, network), color in zip(layers.items(), ("#0072B2", "0.4"), strict=True):
+    stretch = torch.linalg.svdvals(network[0].weight.detach())
+    axes.plot(stretch, color=color, linewidth=2, label=name)
+axes.set(xlabel="direction", ylabel="stretched by", ylim=(0, None))
+axes.legend(frameon=False)
+axes.spines[["top", "right"]].set_visible(False)
+plt.show()
+
+# %% [markdown]
+# # All of them in one loop
+#
+# This is the learning of notebook 03 with your functions in it. `ppo_clip.record` makes a rollout of
+# the collected workspace: its valid transitions, with their log-probabilities, values, advantages and
+# λ-returns (`target`), $[N]$ each.
+
+# %% tags=["definitions"]
+params = {
+    "base_dir": "${gym_env.env_name}/ppo-details-S${algorithm.seed}_${current_time:}",
+    "gym_env": {"env_name": "CartPole-v1"},
+    "algorithm": {
+        "seed": 1,
+        "n_envs": 8,
+        "n_steps": 32,
+        "max_epochs": 60 if not TESTING_MODE else 4,
+        "eval_interval": 2000,
+        "nb_evals": 10,
+        "discount_factor": 0.99,
+        "gae": 0.9,
+        "clip_range": 0.2,
+        # How often we learn from a rollout
+        "opt_epochs": 10,
+        "batch_size": 64,
+        # The details
+        "normalize_advantage": True,
+        "clip_range_vf": 0.2,
+        "target_kl": 0.02,
+        "learning_rate_schedule": "linear",
+        "architecture": {"activation": "tanh"},
+    },
+    "optimizer": {"classname": "torch.optim.AdamW", "lr": 1e-2, "eps": 1e-5},
+}
+
+
+# %% tags=["definitions"]
+def learn(ppo_clip, rollout, update, generator):
+    """Learn from a rollout; returns the last estimate of the divergence, and the steps taken"""
+    settings = ppo_clip.cfg.algorithm
+    policy, critic = ppo_clip.train_policy, ppo_clip.critic_agent
+    optimizers = ppo_clip.policy_optimizer, ppo_clip.critic_optimizer
+
+    rate = scheduled(ppo_clip.cfg.optimizer.lr, update, settings.max_epochs)
+    for optimizer in optimizers:
+        optimizer.param_groups[0]["lr"] = rate
+
+    steps = 0
+    for _ in range(settings.opt_epochs):
+        for index in minibatch_indices(len(rollout), settings.batch_size, generator):
+            batch = rollout.select(index)
+            observation, action = batch.variables["env/env_obs"], batch.variables["action"]
+            log_prob = policy.dist(observation).log_prob(action)
+            stop, kl = should_stop(log_prob, batch.log_prob, settings.target_kl)
+            if stop:
+                return kl, steps
+
+            policy_loss, _ = clipped_surrogate(
+                log_prob=log_prob,
+                old_log_prob=batch.log_prob,
+                advantage=normalise(batch.advantage),
+                clip_range=settings.clip_range,
+            )
+            critic_loss, _ = value_loss(
+                value=critic.value(observation),
+                old_value=batch.value,
+                target=batch.target,
+                clip_range_vf=settings.clip_range_vf,
+            )
+            # Policy and critic share no weights: each loss has a gradient for one of them
+            for optimizer in optimizers:
+                optimizer.zero_grad()
+            (policy_loss + critic_loss).backward()
+            for agent in (policy, critic):
+                nn.utils.clip_grad_norm_(agent.parameters(), settings.max_grad_norm)
+            for optimizer in optimizers:
+                optimizer.step()
+            steps += 1
+    return kl, steps
+
+
+# %%
+setup_tensorboard("./outputs/tblogs")
+
+# %%
+ppo_clip = PPOClip(OmegaConf.create(params))
+generator = torch.Generator().manual_seed(ppo_clip.cfg.algorithm.seed)
+n_rows = ppo_clip.cfg.algorithm.n_steps + 1
+for update, workspace in enumerate(iter_partial_episodes(ppo_clip, n_rows)):
+    rollout = ppo_clip.record(workspace)
+    kl, steps = learn(ppo_clip, rollout, update, generator)
+    ppo_clip.logger.add_log("approx_kl", kl, ppo_clip.nb_steps)
+    ppo_clip.logger.add_log("optimiser_steps", steps, ppo_clip.nb_steps)
+    ppo_clip.evaluate()
+print(f"Best evaluation: {ppo_clip.best_reward:.1f}")
+
+# %% [markdown]
+# The numbers of TensorBoard, drawn here. A full update takes 40 steps: 10 epochs of 4 minibatches.
+# Where it took fewer, your `should_stop` has stopped it.
+
+# %%
+metrics = read_metrics(ppo_clip.base_dir)
+titles = {
+    "reward/mean": "return of the evaluations",
+    "approx_kl": "divergence (nats)",
+    "optimiser_steps": "optimiser steps of an update",
+}
+figure, panels = plt.subplots(1, 3, figsize=(9, 2.6), layout="constrained")
+for axes, (name, title) in zip(panels, titles.items(), strict=True):
+    curve = metrics[["steps", name]].dropna()
+    axes.plot(curve["steps"] / 1000, curve[name], color="#0072B2", linewidth=1)
+    axes.set_title(title, fontsize="medium")
+    axes.set_xlabel("environment steps (thousands)")
+    axes.set_ylim(bottom=0)
+    axes.spines[["top", "right"]].set_visible(False)
+panels[1].axhline(1.5 * ppo_clip.cfg.algorithm.target_kl, color="#D55E00", linestyle=":")
+plt.show()
+
+# %%
+ppo_clip.visualize_best()
+
+# %% [markdown]
+# # Did it matter?
+#
+# One run with all details proves nothing about any of them. We train with all six, and then six
+# times with one of them turned off, each with several seeds. Everything that we could later be
+# tempted to choose is chosen *before* we look:
+#
+# - **The score** of a run is the mean return of the episodes while it learned, over the whole run:
+#   the area under its learning curve. The best evaluation would not do: nearly every variant reaches
+#   500 at some time, by luck if not otherwise.
+# - **The seeds** are 0, 1, 2, … for every variant. None is left out, however bad its run.
+# - **The comparison** is by interquartile means, with a bootstrap interval of their difference.
+# - **The verdict**: a detail made a difference if the interval does not contain 0. Otherwise it is
+#   too close to tell, which is *not* the same as "it makes no difference".
+
+# %% [markdown]
+# ## Exercise: the interquartile mean
+#
+# *Difficulty: ●○○ · about 10 minutes*
+#
+# A single run that never learned pulls the mean down, and the median looks at one or two runs only.
+# The interquartile mean is the mean of the middle half: it drops the lowest and the highest quarter
+# of the scores, each rounded down to whole scores.
+#
+# Write `interquartile_mean`. It gets `scores`, a NumPy array $[S]$ with a score for each seed, and
+# returns a number. Leave `scores` as it is.
+#
+# Useful: [np.sort](https://numpy.org/doc/stable/reference/generated/numpy.sort.html) makes a sorted
+# copy; `//` divides and rounds down.
+#
+# <details>
+# <summary>A hint</summary>
+#
+# Of 6 scores, `6 // 4` $= 1$ is dropped at each end, and 4 are left. A slice
+# `[quarter : len(scores) - quarter]` does it.
+#
+# </details>
+
+
+# %% nbgrader={"grade": false, "grade_id": "ppo-details-interquartile-mean", "locked": false, "schema_version": 3, "solution": true, "task": false}
+def interquartile_mean(scores):
+    """
+    The mean of the middle half of the scores
+    """
+    ### BEGIN SOLUTION
+    quarter = len(scores) // 4
+    middle = np.sort(scores)[quarter : len(scores) - quarter]
+    return middle.mean()
+    ### END SOLUTION
+
+
+# %% [markdown]
+# The check has scores with failures and lucky runs among them, in no order.
+
+# %% nbgrader={"grade": true, "grade_id": "ppo-details-interquartile-mean-check", "locked": true, "points": 1, "schema_version": 3, "solution": false, "task": false}
+check_interquartile_mean(interquartile_mean)
+### BEGIN HIDDEN TESTS
+check_interquartile_mean(interquartile_mean, seed=1)
+check_interquartile_mean(interquartile_mean, seed=2)
+### END HIDDEN TESTS
+
+# %% [markdown]
+# ## Exercise: an interval for a difference
+#
+# *Difficulty: ●●○ · about 20 minutes*
+#
+# With other seeds, the two interquartile means would be others, and so would their difference. By how
+# much? We cannot afford thousands of runs, but we can ask what we have: the *bootstrap* draws as many
+# scores as there are, with replacement, computes the difference again, and does so 1000 times. The
+# middle 95 % of these differences are the interval. It is *stratified*: each variant is drawn from its
+# own scores.
+#
+# Write `difference_interval`. It gets
+#
+# - `first` and `second`, arrays $[S]$ and $[S']$ of scores, perhaps not equally many;
+# - `statistic`, a function of an array of scores, such as your `interquartile_mean`;
+# - `level`, such as 0.95: the share of the differences that is within the interval;
+# - `rng`, a [NumPy generator](https://numpy.org/doc/stable/reference/random/generator.html), where all
+#   chance comes from;
+# - `n_resamples`, how often to draw.
+#
+# It returns two numbers, `low` and `high`, of `statistic(first) - statistic(second)`. Outside of them
+# there is the same share at each end.
+#
+# Useful: `rng.choice(scores, size)` draws with replacement;
+# [np.percentile](https://numpy.org/doc/stable/reference/generated/numpy.percentile.html) counts from 0
+# to 100.
+#
+# <details>
+# <summary>A hint</summary>
+#
+# A loop of `n_resamples` rounds. In each, draw `len(first)` scores from `first` and `len(second)`
+# from `second`, and append the difference of their statistics to a list.
+#
+# </details>
+#
+# <details>
+# <summary>A second hint</summary>
+#
+# With a level of 0.95, 5 % are outside, 2.5 % at each end: the percentiles 2.5 and 97.5.
+#
+# </details>
+
+
+# %% nbgrader={"grade": false, "grade_id": "ppo-details-difference-interval", "locked": false, "schema_version": 3, "solution": true, "task": false}
+def difference_interval(first, second, statistic, level, rng, n_resamples=1000):
+    """
+    The bootstrap interval of statistic(first) - statistic(second): low, high
+    """
+    ### BEGIN SOLUTION
+    differences = []
+    for _ in range(n_resamples):
+        one = rng.choice(first, len(first))
+        other = rng.choice(second, len(second))
+        differences.append(statistic(one) - statistic(other))
+    tail = 100 * (1 - level) / 2
+    low, high = np.percentile(differences, [tail, 100 - tail])
+    return low, high
+    ### END SOLUTION
+
+
+# %% [markdown]
+# A bootstrap is random, so the check allows for that. It cannot be fooled by luck, though.
+
+# %% nbgrader={"grade": true, "grade_id": "ppo-details-difference-interval-check", "locked": true, "points": 2, "schema_version": 3, "solution": false, "task": false}
+check_difference_interval(difference_interval)
+### BEGIN HIDDEN TESTS
+check_difference_interval(difference_interval, seed=1)
+check_difference_interval(difference_interval, seed=2)
+### END HIDDEN TESTS
+
+# %% [markdown]
+# ## The runs
+#
+# The functions of a notebook cannot be sent to another process, so here the package's own do the
+# same work, each run in a process of its own, two at a time. A variant is what it changes: keys of
+# the configuration, or a subclass of `PPOClip`.
+
+# %%
+BASELINE = "everything on"
+variants = {
+    BASELINE: Variant(),
+    "minibatches with replacement": Variant(algorithm=PPOWithReplacement),
+    "advantages as they are": Variant(("algorithm.normalize_advantage=false",)),
+    "no value clipping": Variant(("algorithm.clip_range_vf=0",)),
+    "no stopping": Variant(("algorithm.target_kl=null",)),
+    "constant learning rate": Variant(("algorithm.learning_rate_schedule=constant",)),
+    "torch's initialisation": Variant(algorithm=PPOWithTorchInitialisation),
+}
+seeds = range(6 if not TESTING_MODE else 2)
+curves = train_variants(params, variants, seeds, processes=2)
+
+# %% [markdown]
+# `curves[name]` is an array $[S, U]$: for each seed and update, the mean return of the episodes that
+# ended (or of the last that did). We draw each variant in blue over the baseline in grey: the mean,
+# with a 95 % interval of the mean.
+
+# %%
+figure, panels = plt.subplots(2, 3, figsize=(9, 5), sharex=True, sharey=True, layout="constrained")
+for axes, name in zip(panels.flat, [name for name in variants if name != BASELINE], strict=True):
+    for which, color in ((BASELINE, "0.5"), (name, "#0072B2")):
+        rows = np.nan_to_num(curves[which])  # 0 before the first episode has ended
+        steps = np.arange(1, rows.shape[1] + 1) * 8 * 32 / 1000  # 8 environments × 32 steps
+        axes.fill_between(steps, *bootstrap_interval(rows), color=color, alpha=0.25, linewidth=0)
+        axes.plot(steps, rows.mean(0), color=color, linewidth=1.5)
+    axes.set_title(name, fontsize="medium")
+    axes.spines[["top", "right"]].set_visible(False)
+for axes in panels[1]:
+    axes.set_xlabel("environment steps (thousands)")
+for axes in panels[:, 0]:
+    axes.set_ylabel("return")
+plt.show()
+
+# %% [markdown]
+# ## The verdict
+#
+# We ask six questions at once. If no detail mattered at all, and each interval missed the truth with
+# 5 %, at least one of six would do so with $1 - 0.95^6 \approx 26\,\%$: a "discovery" in one paper of
+# four. So each gets a sixth of the 5 % (the correction of Bonferroni): intervals of 99.2 %.
+
+# %%
+scores = {name: np.nanmean(rows, axis=1) for name, rows in curves.items()}
+rng = np.random.default_rng(0)
+compared = [name for name in variants if name != BASELINE]
+level = 1 - 0.05 / len(compared)
+
+intervals, verdicts = {}, {}
+for name in compared:
+    low, high = difference_interval(
+        scores[name], scores[BASELINE], interquartile_mean, level, rng, n_resamples=2000
+    )
+    intervals[name] = low, high
+    verdicts[name] = "too close to tell"
+    if low > 0:
+        verdicts[name] = "made a difference: better without the detail"
+    if high < 0:
+        verdicts[name] = "made a difference: worse without the detail"
+    print(f"{name:30} [{low:6.1f}, {high:6.1f}]  {verdicts[name]}")
+
+# %%
+figure, (left, right) = plt.subplots(1, 2, figsize=(10, 3.6), layout="constrained", sharey=True)
+for row, name in enumerate(variants):
+    left.plot(scores[name], [row] * len(scores[name]), ".", color="0.6")
+    left.plot(interquartile_mean(scores[name]), row, "D", color="#0072B2")
+    if name in intervals:
+        low, high = intervals[name]
+        color = "0.6" if verdicts[name] == "too close to tell" else "#D55E00"
+        right.plot([low, high], [row, row], color=color, linewidth=4, solid_capstyle="butt")
+        middle = interquartile_mean(scores[name]) - interquartile_mean(scores[BASELINE])
+        right.plot(middle, row, "D", color="black", markersize=5)
+right.axvline(0, color="black", linewidth=1)
+left.set(
+    yticks=range(len(variants)),
+    yticklabels=list(variants),
+    xlabel="score of each seed, and their interquartile mean",
+)
+left.invert_yaxis()
+right.set(xlabel=f"difference from “{BASELINE}”, {level:.1%} intervals")
+for axes in (left, right):
+    axes.spines[["top", "right"]].set_visible(False)
+plt.show()
+
+# %% [markdown]
+# A grey interval contains 0: with so few seeds, this detail is too close to tell. It does not say
+# that the detail is useless, only that this experiment could not see it.
+
+# %% [markdown]
+# ## What have you understood?
+#
+# Decide first, then open the answer.
+
+# %% [markdown]
+# **Question 1.** A rollout has 258 valid transitions, and a minibatch may have 128. What does
+# `minibatch_indices` give?
+#
+# - (a) two minibatches of 129
+# - (b) three minibatches of 86
+# - (c) 128, 128 and 2
+# - (d) two of 128, and two transitions are left out
+#
+# <details><summary>Answer</summary>
+#
+# **(b)** Two would have to be larger than 128. Of three equal ones, each has 86 transitions, and no
+# rest of two gets a step of its own.
+#
+# </details>
+
+# %% [markdown]
+# **Question 2.** An action had the probability 0.5 and now has 0.6; it is the only one in the
+# minibatch. What are $k_1$ and $k_3$?
+#
+# - (a) $-0.18$ and $0.02$
+# - (b) $0.18$ and $0.02$
+# - (c) $-0.18$ and $0.38$
+# - (d) $0.18$ and $0.18$
+#
+# <details><summary>Answer</summary>
+#
+# **(a)** The ratio is 1.2 and its logarithm 0.18. So $k_1 = -0.18$, a negative divergence, which
+# cannot be; $k_3 = 0.2 - 0.18 = 0.02$.
+#
+# </details>
+
+# %% [markdown]
+# **Question 3.** The critic says 0, the targets are about 60, and `clip_range_vf` is 0.2. About how
+# many rollouts does it take, at least, until the critic says 60?
+#
+# - (a) 1
+# - (b) 60
+# - (c) 300
+#
+# <details><summary>Answer</summary>
+#
+# **(c)** As soon as a value is 0.2 away from the old one, in the right direction, its error has no
+# gradient any more. (In truth it overshoots a little, because momentum and other states move it on.)
+#
+# </details>
+
+# %% [markdown]
+# **Question 4.** Two variants are the same algorithm. We compare them 20 times, with new seeds each
+# time, by intervals that miss the truth with 5 %. How probable is it that at least one of the 20
+# comparisons "makes a difference"?
+#
+# - (a) 5 %
+# - (b) 36 %
+# - (c) 64 %
+# - (d) 100 %
+#
+# <details><summary>Answer</summary>
+#
+# **(c)** $1 - 0.95^{20} \approx 0.64$. Who tries twenty things and reports the one that worked has
+# most likely found nothing.
+#
+# </details>
+
+# %% [markdown]
+# **Question 5.** Scores vary with a standard deviation of 40 in both variants. With 6 seeds each, the
+# interval of the difference is too wide for us. About how many seeds does it take to make it half as
+# wide?
+#
+# - (a) 9
+# - (b) 12
+# - (c) 24
+# - (d) 36
+#
+# <details><summary>Answer</summary>
+#
+# **(c)** The width falls with the square root of the number of seeds: four times as many. This is why
+# "too close to tell" is such a frequent verdict, and often an honest one.
+#
+# </details>

@@ -1,0 +1,222 @@
+"""The check of `difference_interval`: right answers pass, each mistake gets its own message."""
+
+# ruff: noqa: ARG001, ARG005 - a student's function has the notebook's arguments, used or not
+
+import numpy as np
+import pytest
+from details_testing import (
+    assert_passes_with_one_line,
+    assert_told_apart,
+    complaint,
+    notebooks_own,
+    stub,
+)
+
+from ppo_bbrl.exercises import ExerciseError, check_difference_interval
+
+N = 1000
+SEEDS = range(30)
+
+
+def ends(differences, level):
+    tail = 50 * (1 - level)
+    return np.percentile(differences, [tail, 100 - tail])
+
+
+def by_choice(first, second, statistic, level, rng):
+    differences = [
+        statistic(rng.choice(first, len(first))) - statistic(rng.choice(second, len(second)))
+        for _ in range(N)
+    ]
+    low, high = ends(differences, level)
+    return low, high
+
+
+def by_indices(first, second, statistic, level, rng):
+    differences = np.empty(N)
+    for i in range(N):
+        one = first[rng.integers(len(first), size=len(first))]
+        other = second[rng.integers(len(second), size=len(second))]
+        differences[i] = statistic(one) - statistic(other)
+    tail = (1 - level) / 2
+    return float(np.quantile(differences, tail)), float(np.quantile(differences, 1 - tail))
+
+
+def by_rows(first, second, statistic, level, rng):
+    ones = rng.choice(first, (N, len(first)))
+    others = rng.choice(second, (N, len(second)))
+    differences = sorted(
+        statistic(one) - statistic(other) for one, other in zip(ones, others, strict=True)
+    )
+    cut = round(N * (1 - level) / 2)
+    return [differences[cut], differences[-1 - cut]]
+
+
+RIGHT_ANSWERS = {"choice": by_choice, "indices": by_indices, "rows": by_rows}
+
+
+@pytest.mark.parametrize("name", RIGHT_ANSWERS)
+def test_a_right_answer_passes_with_one_line(name, capsys):
+    assert_passes_with_one_line(check_difference_interval, RIGHT_ANSWERS[name], capsys)
+
+
+@pytest.mark.parametrize("seed", SEEDS)
+def test_a_right_answer_passes_with_every_seed(seed, capsys):
+    check_difference_interval(by_choice, seed=seed)
+    assert capsys.readouterr().out == ""
+
+
+def test_the_notebooks_own_solution_passes(capsys):
+    assert_passes_with_one_line(
+        check_difference_interval, notebooks_own("difference_interval"), capsys
+    )
+
+
+def looping(one_round, percentiles=ends):
+    """A wrong function: what it keeps of a round, and how it ends."""
+
+    def function(first, second, statistic, level, rng):
+        kept = [one_round(first, second, statistic, rng) for _ in range(N)]
+        low, high = percentiles(kept, level)
+        return low, high
+
+    return function
+
+
+def a_round(first, second, statistic, rng):
+    return statistic(rng.choice(first, len(first))) - statistic(rng.choice(second, len(second)))
+
+
+def pooled(first, second, statistic, rng):
+    pool = np.concatenate((first, second))
+    return statistic(rng.choice(pool, len(first))) - statistic(rng.choice(pool, len(second)))
+
+
+def together(first, second, statistic, rng):
+    index = rng.integers(min(len(first), len(second)), size=len(first))
+    return statistic(first[index]) - statistic(second[index])
+
+
+def same_indices(first, second, statistic, rng):
+    index = rng.integers(len(first), size=len(first))
+    return statistic(first[index]) - statistic(second[index])
+
+
+def shuffled_in_place(first, second, statistic, level, rng):
+    rng.shuffle(first)
+    return by_choice(first, second, statistic, level, rng)
+
+
+def at_once(first, second, statistic, level, rng):
+    return statistic(rng.choice(first, (N, len(first)))), 0
+
+
+def global_stream(first, second, statistic, level, rng):
+    return by_choice(first, second, statistic, level, np.random.default_rng())
+
+
+def seeded(first, second, statistic, level, rng):
+    return by_choice(first, second, statistic, level, np.random.default_rng(0))
+
+
+WRONG_ANSWERS = {
+    "sign": (looping(lambda f, s, t, r: -a_round(f, s, t, r)), "the sign is turned"),
+    "tail": (
+        looping(a_round, lambda d, level: np.percentile(d, [100 * (1 - level), 100 * level])),
+        "as much is left out at each end",
+    ),
+    "level": (
+        looping(a_round, lambda d, level: np.percentile(d, [2.5, 97.5])),
+        "always an interval of 95 %",
+    ),
+    "mean": (
+        looping(lambda f, s, t, r: a_round(f, s, np.mean, r)),
+        "it compares means",
+    ),
+    "first only": (
+        looping(lambda f, s, t, r: t(r.choice(f, len(f))) - t(s)),
+        "only the first variant is resampled",
+    ),
+    "second only": (
+        looping(lambda f, s, t, r: t(f) - t(r.choice(s, len(s)))),
+        "only the second variant is resampled",
+    ),
+    "pooled": (looping(pooled), "thrown together"),
+    "of the first": (looping(lambda f, s, t, r: t(r.choice(f, len(f)))), "of the first variant"),
+    "single scores": (
+        looping(lambda f, s, t, r: r.choice(f) - r.choice(s)),
+        "it compares single scores",
+    ),
+    "too large": (
+        looping(lambda f, s, t, r: t(r.choice(f, N)) - t(r.choice(s, N))),
+        "resamples are larger than the samples",
+    ),
+    "together": (looping(together), "by the same indices"),
+    "same indices": (looping(same_indices), "the two variants need not have the same number"),
+    "no replacement": (
+        looping(lambda f, s, t, r: t(r.permutation(f)) - t(r.permutation(s))),
+        "the interval has no width",
+    ),
+    "quantile": (
+        looping(a_round, lambda d, level: np.percentile(d, [(1 - level) / 2, (1 + level) / 2])),
+        "both ends are at the lower end",
+    ),
+    "ends exchanged": (
+        looping(a_round, lambda d, level: ends(d, level)[::-1]),
+        "its ends are exchanged",
+    ),
+    "range": (
+        looping(a_round, lambda d, level: (min(d), max(d))),
+        "does not know",
+    ),
+    "at once": (at_once, "call it for one resample at a time"),
+    "percentiles": (
+        looping(a_round, lambda d, level: np.percentile(d, [-1, 101])),
+        "100 minus this",
+    ),
+    "own generator": (global_stream, "two generators with the same seed"),
+    "seeded": (seeded, "another generator gives exactly the same"),
+    "changes": (shuffled_in_place, "it changes the scores"),
+    "nan": (lambda *a: (np.nan, np.nan), "its ends are no numbers"),
+    "one number": (lambda *a: 3.0, "it does not return two numbers"),
+    "nothing": (lambda *a: None, "it returns nothing"),
+    "signature": (lambda f, s: None, "is called as difference_interval(first, second, statistic"),
+    "stub": (stub, "is not written yet"),
+}
+
+
+@pytest.mark.parametrize("name", WRONG_ANSWERS)
+def test_a_wrong_answer_is_told_what_is_wrong_and_nothing_else(name):
+    assert_told_apart(check_difference_interval, WRONG_ANSWERS, name)
+
+
+@pytest.mark.parametrize("name", WRONG_ANSWERS)
+def test_with_a_seed_wrong_answers_fail(name):
+    for seed in (1, 2):
+        with pytest.raises(ExerciseError):
+            check_difference_interval(WRONG_ANSWERS[name][0], seed=seed)
+
+
+def test_numbers_learned_by_heart_fail_with_a_seed():
+    """A function that knows the visible cases and nothing else."""
+    from ppo_bbrl.exercises.difference_interval_mistakes import cases
+
+    known = {tuple(case.first) for case in cases(None)}
+
+    def by_heart(first, second, statistic, level, rng):
+        if tuple(first) in known:
+            return by_choice(first, second, statistic, level, rng)
+        return 0.0, 1.0
+
+    check_difference_interval(by_heart)
+    complaint(check_difference_interval, by_heart, seed=1)
+
+
+def test_the_global_random_streams_stay_as_they_were():
+    def drawing(*args):
+        np.random.rand()  # noqa: NPY002 - the global stream
+        return by_choice(*args)
+
+    before = np.random.get_state()[1].copy()  # noqa: NPY002
+    check_difference_interval(drawing)
+    assert np.array_equal(np.random.get_state()[1], before)  # noqa: NPY002
