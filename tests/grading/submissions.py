@@ -112,10 +112,10 @@ class Submission:
         return sum(self.marks.values())
 
 
-def solution_of(course: Course, check: str) -> str:
+def solution_of(source: NotebookNode, check: str) -> str:
     """The grade_id of the last solution cell above a graded cell."""
     last = ""
-    for cell in course.source.cells:
+    for cell in source.cells:
         marks = marks_of(cell)
         if marks.get("grade_id") == check:
             return last
@@ -141,7 +141,7 @@ def for_any_notebook(course: Course) -> Iterator[Submission]:
 
     checks = list(course.points)
     first, *others = checks
-    solution = solution_of(course, first)
+    solution = solution_of(course.source, first)
     yield submission("perfect", Draft(course).solve(), *checks)
     yield submission("untouched", Draft(course))
     emptied = Draft(course)
@@ -161,10 +161,10 @@ def for_any_notebook(course: Course) -> Iterator[Submission]:
     broken.cell(solution).source += "\nreturn (\n"
     yield submission("not-python", broken, *others)
     for check in checks:
-        answers = wrong_answers(solution_of(course, check))
+        answers = wrong_answers(solution_of(course.source, check))
         for number, answer in enumerate(answers.values(), start=1):
             draft = Draft(course).solve()
-            draft.cell(solution_of(course, check)).source = answer
+            draft.cell(solution_of(course.source, check)).source = answer
             rest = [other for other in checks if other != check]
             yield submission(f"wrong-{check}-{number}", draft, *rest)
 

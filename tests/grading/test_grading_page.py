@@ -1,0 +1,97 @@
+"""The exercise that docs/teaching.md adds, added as it says: check, test, cells, wrong answer."""
+
+import re
+import sys
+import types
+from pathlib import Path
+
+import pytest
+from submissions import Course, Draft, wrong_answers
+
+from ppo_bbrl.exercises import ExerciseError
+from ppo_bbrl.grading.cells import read_assignment
+from ppo_bbrl.grading.grader import Grader
+from ppo_bbrl.grading.limits import Limits
+
+ROOT = Path(__file__).parents[2]
+PAGE = (ROOT / "docs" / "teaching.md").read_text(encoding="utf-8")
+CHECK, TEST, CELLS, WRONG = re.findall(r"^```python\n(.*?)^```", PAGE, re.DOTALL | re.MULTILINE)
+SOLUTION, GRADED = "returns-discounted", "returns-discounted-check"
+
+
+@pytest.fixture
+def check() -> types.ModuleType:
+    module = types.ModuleType("discounted_return")
+    exec(compile(CHECK, "discounted_return.py", "exec"), module.__dict__)
+    return module
+
+
+def test_the_test_of_the_page_passes(tmp_path):
+    """In a file of its own, with the imports that every such file has."""
+    (tmp_path / "discounted_return.py").write_text(CHECK, encoding="utf-8")
+    imports = (
+        "import pytest\nfrom ppo_bbrl.exercises import ExerciseError\n"
+        "from discounted_return import MISTAKES, check_discounted_return, right\n\n\n"
+    )
+    file = tmp_path / "test_discounted_return.py"
+    file.write_text(imports + TEST, encoding="utf-8")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.syspath_prepend(tmp_path)
+        status = pytest.main(["-q", "-p", "no:cacheprovider", "-p", "no:xdist", str(file)])
+        sys.modules.pop("discounted_return", None)
+    assert status == 0
+
+
+def test_the_check_prints_one_line_and_names_mistakes(check, capsys):
+    check.check_discounted_return(check.right)
+    assert capsys.readouterr().out.startswith("Well done!")
+    with pytest.raises(ExerciseError, match="written yet"):
+        check.check_discounted_return(lambda *_: (_ for _ in ()).throw(NotImplementedError))
+
+
+def test_the_cells_of_the_page_are_released_and_graded(tmp_path, monkeypatch):
+    monkeypatch.syspath_prepend(ROOT / "notebooks")
+    import build
+
+    # The check is not in the package: here, it stands in the cell that would import it.
+    line = "from ppo_bbrl.exercises.discounted_return import check_discounted_return\n"
+    assert line in CELLS
+    path = tmp_path / "11_returns.py"
+    path.write_text(CELLS.replace(line, CHECK), encoding="utf-8")
+    source = build.read_source(path)
+    with_answer = build.student_version(source, name=path.name)
+    assert build.ANSWER in with_answer.cells[-1].source
+    assert "total = reward" in with_answer.cells[-1].source
+    with_answer.cells.pop()
+    course = Course(source, with_answer)
+
+    (tmp_path / "wrong").mkdir()
+    (tmp_path / "wrong" / f"{SOLUTION}.py").write_text(WRONG, encoding="utf-8")
+    monkeypatch.setattr("submissions.WRONG", tmp_path / "wrong")
+    (wrong,) = wrong_answers(SOLUTION).values()
+
+    assignment = read_assignment(course.source, course.release)
+    with Grader(assignment, limits=Limits(seconds=5)) as grader:
+        assert len(grader.controls[GRADED]) == 2
+
+        def verdict(draft: Draft) -> tuple[str, str]:
+            found = grader.grade(draft.notebook)[GRADED]
+            return found.outcome, " ".join(found.message)
+
+        assert verdict(Draft(course).solve()) == ("passed", "")
+        assert "not written yet" in verdict(Draft(course))[1]
+        outcome, message = verdict(Draft(course).write(returns_discounted=wrong))
+        assert outcome == "failed"
+        assert "the rewards are discounted from the end" in message
+
+
+def test_the_page_names_every_notebook_there_is():
+    for path in (ROOT / "notebooks" / "source").glob("*.py"):
+        assert f"`{path.stem}`" in PAGE, path.stem
+
+
+def test_the_page_tells_the_limits_that_are_set():
+    config = (ROOT / "notebooks" / "nbgrader_config.py").read_text(encoding="utf-8")
+    assert "c.GradeApart.seconds = 20.0" in config
+    assert "c.GradeApart.memory = 2048" in config
+    assert "20 seconds of processor time and 2 GiB" in PAGE
