@@ -1,0 +1,92 @@
+"""What notebook 04 says about its own results, at full length."""
+
+import re
+from pathlib import Path
+
+import nbformat
+import pytest
+from nbclient import NotebookClient
+
+SOLUTION = Path(__file__).parents[1] / "notebooks" / "solution" / "04_ppo_details.ipynb"
+
+pytestmark = pytest.mark.slow
+
+# With other numbers than the cells show, to be asked in the notebook's own kernel.
+MORE = """
+for name, result in scores.items():
+    print("score of", name, "=", interquartile_mean(result))
+print("steps of the updates =", *metrics["optimiser_steps"].dropna().tolist())
+print("largest return =", metrics["reward/mean"].max())
+for name, estimate in estimates.items():
+    print("deviation of", name, "=", float(estimate.std()), "least", float(estimate.min()))
+"""
+
+
+@pytest.fixture(scope="module")
+def text(tmp_path_factory):
+    """What the solution prints, run as a reader runs it, and a little more."""
+    folder = tmp_path_factory.mktemp("run")
+    content = nbformat.read(SOLUTION, as_version=4)
+    content.cells.append(nbformat.v4.new_code_cell(MORE))
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("IPYTHONDIR", str(folder / "ipython"))
+        patch.delenv("TESTING_MODE", raising=False)
+        resources = {"metadata": {"path": str(folder)}}
+        NotebookClient(content, timeout=1800, kernel_name="python3", resources=resources).execute()
+    return "".join(
+        output.text
+        for cell in content.cells
+        if cell.cell_type == "code"
+        for output in cell.outputs
+        if output.output_type == "stream" and output.name == "stdout"
+    )
+
+
+def numbers(text, line):
+    found = re.search(rf"^{re.escape(line)} = (.*)$", text, re.MULTILINE)
+    assert found, f"no line {line!r}"
+    return [float(number) for number in re.findall(r"-?\d+\.?\d*(?:e-\d+)?", found[1])]
+
+
+def verdicts(text):
+    """The lines of the verdict: name → (low, high, verdict)."""
+    lines = re.findall(r"^(.+?) +\[ *(-?[\d.]+), +(-?[\d.]+)\]  (.+)$", text, re.MULTILINE)
+    return {name: (float(low), float(high), verdict) for name, low, high, verdict in lines}
+
+
+def test_six_details_are_judged_and_each_verdict_says_what_its_interval_says(text):
+    found = verdicts(text)
+    assert len(found) == 6
+    for low, high, verdict in found.values():
+        if low > 0:
+            assert verdict == "made a difference: better without the detail"
+        elif high < 0:
+            assert verdict == "made a difference: worse without the detail"
+        else:
+            assert verdict == "too close to tell"
+
+
+@pytest.mark.parametrize("name", ["advantages as they are", "constant learning rate"])
+def test_what_made_a_difference_does_so_again(text, name):
+    """The two that the notebook names. They were far from 0; of the others it says nothing."""
+    low, high, verdict = verdicts(text)[name]
+    assert verdict == "made a difference: worse without the detail"
+    (score,) = numbers(text, f"score of {name}")
+    (baseline,) = numbers(text, "score of everything on")
+    assert score < baseline
+    assert low <= score - baseline <= high
+
+
+def test_the_loop_with_the_students_functions_learns_and_is_stopped_at_times(text):
+    (best,) = numbers(text, "largest return")
+    assert best >= 400
+    steps = numbers(text, "steps of the updates")
+    assert min(steps) < 40
+    assert 40 in steps
+
+
+def test_the_estimate_k3_varies_less_than_k1_and_is_never_negative(text):
+    k1, least_k1 = numbers(text, "deviation of $k_1$")
+    k3, least_k3 = numbers(text, "deviation of $k_3$")
+    assert k3 < k1 / 2
+    assert least_k1 < 0 <= least_k3
