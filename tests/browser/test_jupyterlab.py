@@ -120,7 +120,7 @@ def test_the_progress_of_the_run_is_seen_while_it_goes_on(session):
     assert len(set(percents)) >= 4
     assert percents == sorted(percents)
     assert percents[0] < 50
-    assert re.search(r"█+░+ \d+ %  steps [\d,]+  steps/s [\d,]+", session.progress[0])
+    assert re.search(r"[█░]{20} \d+ %  steps [\d,]+  steps/s [\d,]+", session.progress[0])
 
 
 def test_pictures_are_seen(session, screenshot):
