@@ -122,8 +122,8 @@ def have_one_model(policy: nn.Module, critic: nn.Module) -> TypeGuard[SharedPoli
         and policy.model is critic.model
         and judges_tensors(policy)
         and estimates_tensors(critic)
-        # A subclass that changes what one head says is asked head by head.
-        and type(policy).dist is SharedPolicy.dist
+        # A subclass that changes what one head says is asked head by head. (One that overrides
+        # `dist` gets Policy's own log_prob_and_entropy back.)
         and type(policy).log_prob_and_entropy is SharedPolicy.log_prob_and_entropy
         and type(critic).value is SharedCritic.value
     )
