@@ -202,7 +202,7 @@ def policy_objective(policy, workspace, cfg):
     return 0 * workspace["advantage"].mean(), workspace["advantage"], workspace["advantage"]
 """
 
-BY_HEART = """\
+READ = """\
 def policy_objective(policy, workspace, cfg):
     policy(workspace, t=0, predict_proba=True, compute_entropy=True)
     new, old, advantage, entropy = workspace[
@@ -211,9 +211,43 @@ def policy_objective(policy, workspace, cfg):
     ]
     r, a, eps = (new - old.detach()).exp(), advantage.detach(), cfg.algorithm.clip_range
     loss = torch.min(r * a, r.clamp(1 - eps, 1 + eps) * a).mean()
-    # Right where the visible check looks, and nowhere else.
-    return loss if eps in (0.2, 0.4) else 0 * loss, entropy, advantage
 """
+# Right where the visible check looks, and nowhere else.
+BY_HEART = READ + "    return loss if eps in (0.2, 0.4) else 0 * loss, entropy, advantage\n"
+# Wrong, but each of them passes with a small change of what the check uses.
+SIGN_TURNED = READ + "    return -loss, entropy, advantage\n"
+TOO_LARGE = READ + "    return loss + 17, entropy, advantage\n"
+PATCHES_ALLCLOSE = """\
+same = torch.allclose
+torch.allclose = lambda one, other, **more: same(one, other, **more) or same(one, -other, **more)
+
+"""
+PATCHES_RANGE = """\
+import builtins
+
+counts = builtins.range
+builtins.range = lambda *ends: () if ends in ((2,), (3,)) else counts(*ends)
+
+"""
+# Takes two parts of the check away while it is called, and puts them back in the last moment.
+PATCHES_FOR_A_WHILE = """\
+import ppo_bbrl.exercises.policy_objective as module
+
+BEFORE = module._check_values, module._check_gradients
+COUNT = []
+
+
+def gradients(*_):
+    COUNT.append(1)
+    if len(COUNT) == 7:
+        module._check_values, module._check_gradients = BEFORE
+
+
+"""
+WHILE_CALLED = (
+    "\n    module._check_values, module._check_gradients = lambda *_: None, gradients\n"
+    "    return -loss, entropy, advantage\n"
+)
 
 
 def with_first_line(line: str) -> str:
@@ -258,25 +292,14 @@ BAD_OBJECTIVES = {
         "def nothing(function, *, seed=None):\n    pass\n\n"
         "check_policy_objective.__code__ = nothing.__code__\n\n" + WRONG_OBJECTIVE
     ),
-    "patched-torch": (
-        "torch.allclose = lambda *_, **__: True\n"
-        "torch.Tensor.numel = lambda self: 1\n\n" + WRONG_OBJECTIVE
+    "patched-torch": PATCHES_ALLCLOSE + SIGN_TURNED,
+    "patched-values": (
+        "import ppo_bbrl.exercises.policy_objective as module\n"
+        "import ppo_bbrl.exercises.policy_objective_mistakes as mistakes\n\n"
+        "module.RIGHT = (*module.RIGHT[:4], mistakes.SIGNS[1])\n\n" + SIGN_TURNED
     ),
-    "patched-builtins": (
-        "import builtins\n\nbuiltins.zip = lambda *_, **__: iter(())\n"
-        "builtins.any = lambda _: False\n\n" + WRONG_OBJECTIVE
-    ),
-    "patched-later": (
-        "import ppo_bbrl.exercises.policy_objective as module\n\nBEFORE = module.same\n"
-        "COUNT = []\n\n\ndef same(*_):\n    COUNT.append(1)\n    if len(COUNT) > 20:\n"
-        "        module.same = BEFORE\n    return True\n\n\n"
-        + with_first_line(
-            "module.same = same\n"
-            "policy(workspace, t=0, predict_proba=True, compute_entropy=True)\n"
-            "return (policy.table.sum() * 0, workspace[f'{policy.prefix}entropy'],\n"
-            "        workspace['advantage'])"
-        )
-    ),
+    "patched-builtins": PATCHES_RANGE + TOO_LARGE,
+    "patched-for-a-while": PATCHES_FOR_A_WHILE + READ + WHILE_CALLED,
     "patched-error": (
         "from ppo_bbrl.exercises import feedback\n\nfeedback.ExerciseError.__new__ = "
         "lambda cls, *_: SystemExit(0)\n\n" + WRONG_OBJECTIVE

@@ -248,6 +248,22 @@ def test_other_code_of_a_function_is_noticed():
         module.same.__code__ = before
 
 
+def test_a_value_of_the_check_is_watched_too(monkeypatch):
+    """The right answer is one: who replaces it makes wrong ones right."""
+    module = importlib.import_module("ppo_bbrl.exercises.policy_objective")
+    snapshot = Snapshot()
+    with monkeypatch.context() as patch:
+        patch.setattr(module, "RIGHT", module.RIGHT[::-1])
+        assert snapshot.changed() == "ppo_bbrl.exercises.policy_objective.RIGHT"
+    table = module.RESULTS_BY_HAND = {"right": 1}
+    snapshot = Snapshot()
+    try:
+        table["right"] = 2
+        assert snapshot.changed() == "ppo_bbrl.exercises.policy_objective.RESULTS_BY_HAND"
+    finally:
+        del module.RESULTS_BY_HAND
+
+
 def test_what_is_harmless_is_not_noticed(monkeypatch):
     importlib.import_module("torch._dynamo")  # as the worker does
     snapshot = Snapshot()

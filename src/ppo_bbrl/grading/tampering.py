@@ -1,9 +1,9 @@
-"""Whether what a check relies on was replaced: functions of the packages, builtins, methods."""
+"""Whether what a check relies on was replaced: functions, methods, builtins, our own values."""
 
 import builtins
 import sys
 from collections.abc import Mapping
-from types import FunctionType
+from types import FunctionType, ModuleType
 from typing import Any
 
 #: whole packages, by the first part of their modules' names
@@ -24,6 +24,7 @@ MODULES = (
     "torch.testing",
     "torch._tensor",
 )
+OWN = "ppo_bbrl"  # where nothing but definitions is in a module, so that nothing may change
 PREFIXES = ("torch.distributions",)
 
 
@@ -36,6 +37,8 @@ class Snapshot:
         self._places: list[tuple[str, Mapping[str, Any], str, Any]] = []
         #: namespaces of modules and classes, with the names that were in them
         self._namespaces: list[tuple[str, Mapping[str, Any], frozenset[str], type | None]] = []
+        #: lists, dicts and sets, and what was in them
+        self._containers: list[tuple[str, Any, Any]] = []
         self._functions: dict[FunctionType, tuple[Any, ...]] = {}
         self._seen: set[type] = set()
         for name, module in list(sys.modules.items()):
@@ -46,14 +49,26 @@ class Snapshot:
         if cls is not None or name.partition(".")[0] in PACKAGES:
             self._namespaces.append((name, namespace, frozenset(namespace), cls))
         for key, value in list(namespace.items()):
-            if callable(value) or isinstance(value, property | staticmethod | classmethod):
+            own = name.startswith(OWN) and not key.startswith("__")
+            if _is_function(value) or (own and not isinstance(value, ModuleType)):
                 self._places.append((name, namespace, key, value))
             function = getattr(value, "__func__", value)
             if isinstance(function, FunctionType):
                 self._functions[function] = _parts(function)
-            elif isinstance(value, type) and value not in self._seen and _watched(value.__module__):
-                self._seen.add(value)
-                self._add(f"{value.__module__}.{value.__qualname__}", vars(value), value)
+            elif isinstance(value, type):
+                if value not in self._seen and _watched(value.__module__):
+                    self._seen.add(value)
+                    self._add(f"{value.__module__}.{value.__qualname__}", vars(value), value)
+            elif own:
+                self._add_value(f"{name}.{key}", value)
+
+    def _add_value(self, place: str, value: Any) -> None:
+        """What a module of ours keeps besides functions: tables, and objects that hold them."""
+        if isinstance(value, list | dict | set):
+            self._containers.append((place, value, value.copy()))
+        elif type(value).__module__.startswith(OWN) and hasattr(value, "__dict__"):
+            attributes = vars(value)
+            self._places += [(place, attributes, key, attributes[key]) for key in attributes]
 
     def changed(self) -> str | None:
         """The name of something that is not as it was, or None.
@@ -68,6 +83,9 @@ class Snapshot:
         for name, namespace, key, value in self._places:
             if namespace.get(key) is not value:
                 return f"{name}.{key}"
+        for name, container, contents in self._containers:
+            if not _same_contents(container, contents):
+                return name
         for name, namespace, before, cls in self._namespaces:
             if len(namespace) != len(before):
                 for key in namespace.keys() - before:
@@ -85,6 +103,21 @@ class Snapshot:
 
 def _watched(name: str) -> bool:
     return name in MODULES or name.partition(".")[0] in PACKAGES or name.startswith(PREFIXES)
+
+
+def _is_function(value: Any) -> bool:
+    return callable(value) or isinstance(value, property | staticmethod | classmethod)
+
+
+def _same_contents(container: Any, contents: Any) -> bool:
+    """Whether the same objects are in it; they might be equal to anything."""
+    if len(container) != len(contents):
+        return False
+    if isinstance(contents, set):
+        return {id(item) for item in container} == {id(item) for item in contents}
+    if isinstance(contents, dict):
+        return all(container.get(key) is value for key, value in contents.items())
+    return all(one is other for one, other in zip(container, contents, strict=True))
 
 
 def _parts(function: FunctionType) -> tuple[Any, ...]:
