@@ -46,5 +46,5 @@ c.Autograde.autograde_preprocessors = [
 ]
 
 # For one graded cell with the student's code that it needs.
-c.GradeApart.seconds = 20.0  # of processor time; at most four times as many by the clock
+c.GradeApart.seconds = 20.0  # of processor time; by the clock, four times as many and a minute
 c.GradeApart.memory = 2048  # MiB

@@ -25,7 +25,7 @@ from ppo_bbrl.grading.needed import needed_code
 N_CONTROLS = 2
 MOST_MUTANTS = 40
 PATIENCE = 20.0  # seconds that the worker has besides a graded cell's own
-IMPORTING = 120.0  # seconds for the teacher's definitions
+IMPORTING = 300.0  # seconds for the teacher's definitions
 
 #: What the worker gets of the environment. No tokens of a hub, nothing that changes Python.
 KEPT = ("PATH", "LANG", "LC_ALL", "LD_LIBRARY_PATH", "SYSTEMROOT", "VIRTUAL_ENV", "CONDA_PREFIX")
