@@ -1,0 +1,202 @@
+"""The check of notebook 08's first exercise: acting by the PPO2 model, as its card poses it."""
+
+from collections.abc import Callable
+from typing import Any, NamedTuple
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from ppo_bbrl.exercises.feedback import call, describe, not_right, same, untouched_randomness
+from ppo_bbrl.hub import PPO2
+
+NAME = "eval_fn"
+PARTS = ("value", "action", "neg_log_prob")
+
+#: (model, observations [B, D] of NumPy) → value [B], action [B], negative log-likelihood [B]
+EvalFn = Callable[[PPO2, np.ndarray], tuple[Tensor, Tensor, Tensor]]
+
+
+class Case(NamedTuple):
+    """A model with dropout, in training mode, and observations `[B, D]` of doubles."""
+
+    model: PPO2
+    obs: np.ndarray
+
+
+def cases(seed: int | None) -> list[Case]:
+    """Models and observations; the sizes, too, are drawn where a seed is given."""
+    source = torch.Generator().manual_seed(0 if seed is None else seed)
+
+    def between(low: int, high: int) -> int:
+        return int(torch.randint(low, high, (), generator=source))
+
+    sizes = [(4, 2, 64)]
+    if seed is not None:
+        sizes = [(between(3, 6), between(2, 5), between(60, 90)) for _ in range(2)]
+    chosen = []
+    for input_dim, n_actions, n_obs in sizes:
+        model = PPO2(input_dim, 16, n_actions, dropout=0.5)
+        with torch.no_grad():
+            for parameter in model.parameters():
+                parameter.copy_(0.5 * torch.randn(parameter.shape, generator=source))
+        obs = torch.randn(n_obs, input_dim, generator=source, dtype=torch.float64).numpy()
+        chosen.append(Case(model, obs))
+    return chosen
+
+
+def check_eval_fn(function: EvalFn, *, seed: int | None = None) -> None:
+    """Check a student's `eval_fn(model, obs)`.
+
+    It gets a PPO2 model and observations of NumPy, `[B, D]`. It returns three tensors `[B]`
+    without gradient: the values, the actions that it draws, their negative log-likelihoods.
+
+    Prints one line if everything is right, nothing where a seed is given. Needs no network and
+    leaves the global random streams as they were.
+
+    Args:
+        function: the student's.
+        seed: draw another model and other observations from it; to grade.
+
+    Raises:
+        ExerciseError: with the likely mistake, what was seen and expected, and where to look.
+    """
+    with untouched_randomness(), torch.enable_grad():
+        torch.manual_seed(1 if seed is None else seed)
+        for case in cases(seed):
+            _check(function, case)
+    if seed is None:
+        print("Well done! It acts without dropout and without gradients, and knows how likely.")
+
+
+def _check(function: EvalFn, case: Case) -> None:
+    model, obs = case.model.train(), case.obs.copy()
+    before = {name: tensor.clone() for name, tensor in model.state_dict().items()}
+    result: Any = call(function, model, obs, hint=_hint)
+    _check_untouched(case, obs, before)
+    value, action, neg_log_prob = _read(result, len(obs))
+    with torch.no_grad():
+        dist, right_value = model.eval().dist_and_value(torch.tensor(case.obs).float())
+        right_nll = -dist.log_prob(action)
+    if not same(value, right_value):
+        raise _value_error(value, right_value, right_nll)
+    if torch.equal(action, dist.mode):
+        raise not_right(
+            NAME,
+            "it always takes the most probable action",
+            "model(obs) draws an action; without chance nothing is explored",
+        )
+    if not same(neg_log_prob, right_nll):
+        raise _likelihood_error(neg_log_prob, right_nll, dist.entropy())
+    for name, tensor in zip(PARTS, (value, action, neg_log_prob), strict=True):
+        if tensor.requires_grad:
+            raise not_right(
+                NAME,
+                f"{name} carries a gradient",
+                "run the model in `with torch.no_grad():`, or with torch.set_grad_enabled(False)",
+            )
+
+
+def _check_untouched(case: Case, obs: np.ndarray, before: dict[str, Tensor]) -> None:
+    if not np.array_equal(obs, case.obs):
+        raise not_right(
+            NAME,
+            "it writes into the observations, which the caller still needs",
+            "torch.from_numpy shares memory with the array; torch.tensor makes a copy",
+        )
+    after = case.model.state_dict()
+    if any(not torch.equal(tensor, after[name]) for name, tensor in before.items()):
+        raise not_right(NAME, "it changes the model's weights", "acting is not learning")
+
+
+def _read(result: Any, n: int) -> tuple[Tensor, Tensor, Tensor]:
+    """The three tensors `[B]` that a student's function returned.
+
+    Raises:
+        ExerciseError: if it returned something else.
+    """
+    facts = (
+        f"  seen      {describe(result)}",
+        f"  expected  3 values: {', '.join(PARTS)}, each a tensor of shape [{n}]",
+    )
+    last_line = f"the last line: return {', '.join(PARTS)}"
+    if result is None:
+        raise not_right(NAME, "it returns nothing", last_line, *facts)
+    if isinstance(result, tuple | list) and len(result) == 4:
+        look = f"the model gives the entropy, too, which nobody needs for acting; {last_line}"
+        raise not_right(NAME, "it returns four things", look, *facts)
+    if not isinstance(result, tuple | list) or len(result) != 3:
+        raise not_right(NAME, "it does not return three things", last_line, *facts)
+    for name, tensor in zip(PARTS, result, strict=True):
+        if not isinstance(tensor, Tensor):
+            look = "leave out .numpy(), .item() and .tolist(): train_fn wants tensors"
+            raise not_right(NAME, f"{name} is no tensor", look, *facts)
+        if list(tensor.shape) != [n]:
+            look = "what the model gives has the right shape already"
+            raise not_right(NAME, f"{name} has the wrong shape", look, *facts)
+    kinds = [tensor.is_floating_point() for tensor in result]
+    if kinds != [True, False, True]:
+        look = f"the model's order is value, action, neg_log_prob, entropy; {last_line}"
+        raise not_right(NAME, "the three are not in this order", look, *facts)
+    value, action, neg_log_prob = result
+    return value, action, neg_log_prob
+
+
+def _value_error(seen: Tensor, right: Tensor, neg_log_prob: Tensor) -> Exception:
+    """The error about wrong values, `[B]`."""
+    facts = (
+        f"  seen      {_some(seen)}",
+        f"  expected  {_some(right)}",
+    )
+    if same(seen, neg_log_prob):
+        look = "the model's order is value, action, neg_log_prob, entropy"
+        return not_right(NAME, "what comes first is no value", look, *facts)
+    return not_right(
+        NAME,
+        "the values are not those of the whole network: neurons were dropped",
+        "model.eval() before the model is run switches dropout off; it comes in training mode here",
+        *facts,
+    )
+
+
+def _likelihood_error(seen: Tensor, right: Tensor, entropy: Tensor) -> Exception:
+    """The error about wrong negative log-likelihoods, `[B]`."""
+    facts = (
+        f"  seen      {_some(seen)}",
+        f"  expected  {_some(right)}",
+    )
+    if same(seen, -right):
+        wrong = "it returns log-likelihoods, without the minus"
+        look = "the model gives the negative ones already: leave them as they are"
+    elif same(seen, (-right).exp()):
+        wrong = "it returns probabilities, not negative log-likelihoods"
+        look = "leave what the model gives as it is"
+    elif same(seen, entropy):
+        wrong = "it returns the entropy in the place of neg_log_prob"
+        look = "the model's order is value, action, neg_log_prob, entropy"
+    else:
+        wrong = "neg_log_prob does not belong to the action that is returned"
+        look = (
+            "each call model(obs) draws other actions: run the model once, and return what this "
+            "one call gives"
+        )
+    return not_right(NAME, wrong, look, *facts)
+
+
+def _some(tensor: Tensor) -> str:
+    return ", ".join(f"{entry:.3f}" for entry in tensor[:4].tolist()) + " …"
+
+
+def _hint(error: Exception) -> str:
+    text = str(error)
+    if isinstance(error, AttributeError) and "numpy.ndarray" in text:
+        return "the model wants a tensor: torch.tensor(obs)"
+    if "same dtype" in text:
+        return (
+            "the weights are single precision, the observations double: torch.tensor(obs).float()"
+        )
+    if "positional argument" in text:
+        return f"the function is called as {NAME}(model, obs)"
+    if "unpack" in text:
+        return "the model gives four things: value, action, neg_log_prob, entropy"
+    return ""

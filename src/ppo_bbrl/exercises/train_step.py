@@ -1,0 +1,241 @@
+"""One optimiser step of PPO2 on a minibatch: the right one, and those of known mistakes."""
+
+import copy
+from collections.abc import Callable
+from types import SimpleNamespace
+from typing import Any, NamedTuple
+
+import torch
+from torch import Tensor, nn
+
+from ppo_bbrl.hub import PPO2
+
+RATE = 1.0  # of plain gradient descent, which shows the gradient itself
+
+
+class Batch(NamedTuple):
+    """What a student's function gets besides model and optimiser: `[N, D]`, then `[N]` each."""
+
+    args: SimpleNamespace
+    obs: Tensor
+    returns: Tensor
+    old_actions: Tensor
+    old_values: Tensor
+    old_neg_log_probs: Tensor
+
+
+class Case(NamedTuple):
+    """A model whose gradients are left from before, and a minibatch."""
+
+    model: PPO2
+    batch: Batch
+    seed: int
+
+
+class Step(NamedTuple):
+    """How a step is made; what is set here is right."""
+
+    advantages: Callable[[Tensor, Tensor, Tensor], Tensor] = lambda returns, old, _new: _normalised(
+        returns - old
+    )
+    fresh_actions: bool = False
+    cleared: bool = True
+    loss: Callable[[tuple[Tensor, ...]], Tensor] = lambda losses: losses[0]
+    clip: Callable[[PPO2, float], Any] = lambda model, norm: nn.utils.clip_grad_norm_(
+        model.parameters(), norm
+    )
+    clipped_first: bool = False
+    stepped_first: bool = False
+    old_coefficients: bool = False  # ent_coef and vf_coef exchanged
+    exchanged: bool = False  # returns and old values
+
+
+class Mistake(NamedTuple):
+    """A wrong step, and the words for it."""
+
+    step: Step
+    wrong: str
+    look: str
+
+
+def _normalised(advantages: Tensor) -> Tensor:
+    return (advantages - advantages.mean()) / (advantages.std() + 1e-8)
+
+
+def _each(model: PPO2, norm: float) -> None:
+    for parameter in model.parameters():
+        nn.utils.clip_grad_norm_(parameter, norm)
+
+
+def _parts(model: PPO2, norm: float) -> None:
+    for part in (model.latent, model.policy_head, model.value_head):
+        nn.utils.clip_grad_norm_(part.parameters(), norm)
+
+
+def take(case: Case, step: Step) -> tuple[Tensor, list[float]]:
+    """The change of all weights, flat, and the five losses."""
+    model = copy.deepcopy(case.model).train()
+    for copied, parameter in zip(model.parameters(), case.model.parameters(), strict=True):
+        copied.grad = None if parameter.grad is None else parameter.grad.clone()
+    optimizer = torch.optim.SGD(model.parameters(), lr=RATE)
+    args, obs, returns, actions, old_values, old_nll = case.batch
+    before = flat(model)
+    torch.manual_seed(case.seed)
+    if step.stepped_first:
+        optimizer.step()
+    if step.cleared:
+        optimizer.zero_grad()
+    value, _, nll, entropy = model(obs, action=None if step.fresh_actions else actions)
+    advantages = step.advantages(returns, old_values, value)
+    if step.exchanged:
+        returns, old_values = old_values, returns
+    coefficients = [args.ent_coef, args.vf_coef]
+    if step.old_coefficients:
+        coefficients.reverse()
+    losses = model.loss(
+        returns,
+        value,
+        nll,
+        entropy,
+        advantages,
+        old_values,
+        old_nll,
+        args.clip_range,
+        *coefficients,
+    )
+    step.loss(losses).backward()  # type: ignore[no-untyped-call]
+    if not step.clipped_first:
+        step.clip(model, args.max_grad_norm)
+    if not step.stepped_first:
+        optimizer.step()
+    return flat(model) - before, [loss.item() for loss in losses]
+
+
+def flat(model: nn.Module) -> Tensor:
+    """All weights of a model in one row."""
+    return torch.cat([parameter.detach().flatten() for parameter in model.parameters()])
+
+
+RIGHT = (
+    Step(),
+    # The deviation with N in the place of N - 1.
+    Step(
+        advantages=lambda returns, old, _new: (
+            (returns - old - (returns - old).mean()) / ((returns - old).std(correction=0) + 1e-8)
+        )
+    ),
+)
+
+_ORDER = "the order is zero_grad, backward, clip_grad_norm_, step"
+
+MISTAKES = (
+    Mistake(
+        Step(clip=lambda *_: None),
+        "the gradient is not clipped when the optimiser makes its step",
+        "torch.nn.utils.clip_grad_norm_(model.parameters(), args.max_grad_norm) between "
+        "backward() and step()",
+    ),
+    Mistake(
+        Step(clip=_each),
+        "each weight is clipped apart",
+        "one norm of all gradients together: clip_grad_norm_(model.parameters(), …) once",
+    ),
+    Mistake(
+        Step(clip=_parts),
+        "trunk and heads are clipped apart",
+        "one norm of all gradients together: clip_grad_norm_(model.parameters(), …) once",
+    ),
+    Mistake(
+        Step(clip=lambda model, norm: nn.utils.clip_grad_norm_(model.latent.parameters(), norm)),
+        "only the trunk's gradient is clipped",
+        "all weights have one norm: model.parameters()",
+    ),
+    Mistake(
+        Step(clip=lambda model, norm: nn.utils.clip_grad_value_(model.parameters(), norm)),
+        "each number of the gradient is clipped, which changes its direction",
+        "clip_grad_norm_ shortens the gradient as a whole, clip_grad_value_ does not",
+    ),
+    Mistake(
+        Step(clip=lambda model, _: nn.utils.clip_grad_norm_(model.parameters(), 0.5)),
+        "the gradient is clipped to 0.5, whatever args says",
+        "args.max_grad_norm",
+    ),
+    Mistake(
+        Step(cleared=False),
+        "the gradients of the last minibatch are still there",
+        "backward() adds to them: model.zero_grad() before it",
+    ),
+    Mistake(
+        Step(stepped_first=True),
+        "the optimiser makes its step before this minibatch's gradient is there",
+        _ORDER,
+    ),
+    Mistake(
+        Step(loss=lambda losses: -losses[0]),
+        "the loss is maximised",
+        "the total of model.loss is to be minimised: loss.backward(), without a minus",
+    ),
+    Mistake(
+        Step(loss=lambda losses: losses[1]),
+        "only the policy learns",
+        "model.loss gives the total loss first: its backward() reaches policy, value and trunk",
+    ),
+    Mistake(
+        Step(loss=lambda losses: losses[2]),
+        "only the value learns",
+        "model.loss gives the total loss first: its backward() reaches policy, value and trunk",
+    ),
+    Mistake(
+        Step(loss=lambda losses: losses[1] + losses[2]),
+        "the losses are added without their coefficients",
+        "model.loss gives the total loss first, with the coefficients in it",
+    ),
+    Mistake(
+        Step(advantages=lambda returns, old, _new: returns - old),
+        "the advantages are not normalised",
+        "(advantages - advantages.mean()) / (advantages.std() + 1e-8)",
+    ),
+    Mistake(
+        Step(advantages=lambda returns, old, _new: returns - old - (returns - old).mean()),
+        "the advantages have mean 0, but are not divided by their deviation",
+        "(advantages - advantages.mean()) / (advantages.std() + 1e-8)",
+    ),
+    Mistake(
+        Step(
+            advantages=lambda returns, old, _new: (returns - old) / ((returns - old).std() + 1e-8)
+        ),
+        "the mean of the advantages is not subtracted",
+        "(advantages - advantages.mean()) / (advantages.std() + 1e-8)",
+    ),
+    Mistake(
+        Step(advantages=lambda returns, old, _new: _normalised(old - returns)),
+        "the advantages have the wrong sign",
+        "returns - old_values: better than expected is positive",
+    ),
+    Mistake(
+        Step(advantages=lambda returns, _old, _new: _normalised(returns)),
+        "the returns take the place of the advantages",
+        "advantages = returns - old_values",
+    ),
+    Mistake(
+        Step(advantages=lambda returns, _old, new: _normalised(returns - new.detach())),
+        "the advantages are computed with the new values",
+        "returns - old_values, those of the policy that acted: they stay the same in all epochs",
+    ),
+    Mistake(
+        Step(fresh_actions=True),
+        "the model draws new actions, and is judged on those",
+        "model(obs, action=old_actions) judges the actions that were taken",
+    ),
+    Mistake(
+        Step(old_coefficients=True),
+        "ent_coef and vf_coef are exchanged",
+        "the last arguments of model.loss: clip_range, ent_coef, vf_coef",
+    ),
+    Mistake(
+        Step(exchanged=True),
+        "returns and old_values are exchanged in model.loss",
+        "its order: returns, value_f, neg_log_probs, entropy, advantages, old_values, "
+        "old_neg_log_probs, then the three numbers",
+    ),
+)

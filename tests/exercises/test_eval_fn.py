@@ -1,0 +1,133 @@
+"""The check of `eval_fn`: right answers pass, each mistake gets its own message."""
+
+# ruff: noqa: ARG001, ARG005 - a student's function has the notebook's arguments, used or not
+
+import numpy as np
+import torch
+from estimates_testing import check_the_check
+
+from ppo_bbrl.exercises import check_eval_fn
+
+# ------------------------------------------------------------------------------- right answers
+
+
+def as_in_the_card(model, obs):
+    model.eval()
+    with torch.set_grad_enabled(False):
+        value_f, action, neg_log_prob, _ = model(torch.tensor(obs).float())
+        return value_f, action, neg_log_prob
+
+
+@torch.no_grad()
+def by_decorator(model, obs):
+    model.train(False)
+    return model(torch.as_tensor(obs, dtype=torch.float32))[:3]
+
+
+def by_distribution(model, obs):
+    model.eval()
+    dist, value = model.dist_and_value(torch.from_numpy(obs.astype(np.float32)))
+    action = dist.sample()
+    return [value.detach(), action, -dist.log_prob(action).detach()]
+
+
+def by_two_calls(model, obs):
+    """The second call judges the actions of the first one."""
+    obs = torch.Tensor(obs)
+    with torch.inference_mode():
+        _, action, _, _ = model.eval()(obs)
+        value, _, neg_log_prob, _ = model(obs, action=action)
+    return value, action, neg_log_prob
+
+
+RIGHT = [as_in_the_card, by_decorator, by_distribution, by_two_calls]
+
+# ------------------------------------------------------------------------------- wrong answers
+
+
+def stub(model, obs):
+    assert False, "Not implemented yet"  # noqa: B011, PT015 - the stub of the notebooks
+
+
+def then(change):
+    """A right answer, with something done to the three tensors."""
+    return lambda model, obs: change(*as_in_the_card(model, obs))
+
+
+@torch.no_grad()
+def with_dropout(model, obs):
+    return model(torch.tensor(obs).float())[:3]
+
+
+def with_gradient(model, obs):
+    return model.eval()(torch.tensor(obs).float())[:3]
+
+
+@torch.no_grad()
+def from_two_calls(model, obs):
+    model.eval()
+    obs = torch.tensor(obs).float()
+    return model(obs)[0], model(obs)[1], model(obs)[2]
+
+
+@torch.no_grad()
+def greedy(model, obs):
+    model.eval()
+    dist, value = model.dist_and_value(torch.tensor(obs).float())
+    return value, dist.mode, -dist.log_prob(dist.mode)
+
+
+@torch.no_grad()
+def with_entropy(model, obs):
+    return model.eval()(torch.tensor(obs).float())
+
+
+@torch.no_grad()
+def entropy_last(model, obs):
+    value, action, _, entropy = with_entropy(model, obs)
+    return value, action, entropy
+
+
+def learns(model, obs):
+    answer = as_in_the_card(model, obs)
+    model.value_head.bias.data += 1
+    return answer
+
+
+def in_place(model, obs):
+    answer = as_in_the_card(model, obs)
+    obs -= 1
+    return answer
+
+
+WRONG = {
+    with_dropout: "neurons were dropped",
+    with_gradient: "value carries a gradient",
+    from_two_calls: "does not belong to the action",
+    greedy: "it always takes the most probable action",
+    with_entropy: "it returns four things",
+    entropy_last: "the entropy in the place of neg_log_prob",
+    then(lambda v, a, n: (v, a, -n)): "log-likelihoods, without the minus",
+    then(lambda v, a, n: (v, a, (-n).exp())): "it returns probabilities",
+    then(lambda v, a, n: (a, v, n)): "the three are not in this order",
+    then(lambda v, a, n: (n, a, v)): "what comes first is no value",
+    then(lambda v, a, n: (v, a.numpy(), n)): "action is no tensor",
+    then(lambda v, a, n: (v[:, None], a, n)): "value has the wrong shape",
+    then(lambda v, a, n: (v, a)): "it does not return three things",
+    then(lambda *_: None): "it returns nothing",
+    learns: "it changes the model's weights",
+    in_place: "it writes into the observations",
+    lambda model, obs: model(torch.tensor(obs)): "torch.tensor(obs).float()",
+    lambda model, obs: model(obs): "the model wants a tensor",
+    lambda obs: None: "is called as eval_fn(model, obs)",
+    stub: "is not written yet",
+}
+
+(
+    test_right_answers_pass,
+    test_wrong_answers_are_told_apart,
+    test_drawn_cases_accept_and_refuse_the_same,
+    _,
+    test_streams_stay,
+    test_a_table_of_the_visible_numbers_fails,
+) = check_the_check(check_eval_fn, None, RIGHT, WRONG)
