@@ -185,7 +185,7 @@ def distance(one, other):
 def page(address):
     """What an address shows, however it is written."""
     parts = urlsplit(address.casefold())
-    path = re.sub(r"(/index\.html|/|\.pdf)$", "", parts.path).replace("/pdf/", "/abs/")
+    path = re.sub(r"(/index\.html|/|\.pdf)$", "", parts.path)
     return (parts.hostname or "").removeprefix("www."), path, parts.query, parts.fragment
 
 
