@@ -175,6 +175,25 @@ def test_a_shortened_epoch_is_a_whole_one_for_lightning():
     assert again.global_step == run.global_step + len(resumed.batches)
 
 
+def test_a_plateau_is_looked_for_after_a_shortened_epoch_too():
+    class Scheduled(Watched):
+        def configure_optimizers(self):
+            optimizer = torch.optim.Adam(self.parameters(), lr=0.03)
+            scheduler = torch.optim.lr_scheduler.ReduceLROnPlateau(
+                optimizer, mode="max", factor=0.5, patience=0
+            )
+            return {
+                "optimizer": optimizer,
+                "lr_scheduler": {"scheduler": scheduler, "monitor": "stopped_early"},
+            }
+
+    made = model(Scheduled, target_kl=1e-6)
+    run = trainer(max_epochs=3)
+    run.fit(made)
+    assert float(run.callback_metrics["stopped_early"]) == 1
+    assert run.optimizers[0].param_groups[0]["lr"] == pytest.approx(0.03 * 0.5**2)
+
+
 @pytest.mark.filterwarnings("ignore:Checkpoint directory .* is not empty")
 def test_training_resumes_from_a_checkpoint():
     made = model(num_eval_episodes=1)

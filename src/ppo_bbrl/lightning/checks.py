@@ -10,6 +10,7 @@ from torch import Tensor
 from torch.distributions import Categorical, Distribution
 
 from ppo_bbrl.errors import UserError
+from ppo_bbrl.lightning.environments import one_line
 from ppo_bbrl.spaces import action_converter
 
 
@@ -40,7 +41,7 @@ def check_forward(answer: Any, action_space: gym.Space[Any], n_envs: int) -> Non
             + ("; value.squeeze(-1) takes the last dimension away" if column else "")
         )
     named = f"forward(x) returned a {type(dist).__name__}"
-    space = " ".join(str(action_space).split())
+    space = one_line(action_space)
     assert action_space.shape is not None
     event = tuple(action_space.shape)
     if tuple(dist.batch_shape) == (n_envs, *event) and event:
@@ -75,7 +76,7 @@ def check_predict(answer: Any, action_space: gym.Space[Any]) -> Any:
     try:
         action_converter(action_space, 1)(action)
     except ValueError as error:
-        space = " ".join(str(action_space).split())
+        space = one_line(action_space)
         raise UserError(f"predict(x) does not fit the action space {space}: {error}") from error
     return action
 

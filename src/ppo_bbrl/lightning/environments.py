@@ -154,19 +154,20 @@ def check_spaces(observation_space: gym.Space[Any], action_space: gym.Space[Any]
     for role, space in (("observation", observation_space), ("action", action_space)):
         if not isinstance(space, supported):
             raise UserError(
-                f"env: its {role} space {_one_line(space)} is not supported; supported are Box, "
+                f"env: its {role} space {one_line(space)} is not supported; supported are Box, "
                 "Discrete, MultiDiscrete and MultiBinary"
             )
         if isinstance(space, Box) and role == "action" and space.dtype.kind != "f":
             raise UserError(
-                f"env: its action space {_one_line(space)} holds {space.dtype}; supported are Box "
+                f"env: its action space {one_line(space)} holds {space.dtype}; supported are Box "
                 "of floats, Discrete, MultiDiscrete and MultiBinary"
             )
 
 
-def _one_line(space: gym.Space[Any]) -> str:
-    return " ".join(str(space).split())
+def one_line(value: Any) -> str:
+    """Its text without line breaks."""
+    return " ".join(str(value).split())
 
 
 def _reason(error: BaseException) -> str:
-    return _one_line(error) or type(error).__name__  # type: ignore[arg-type]
+    return one_line(error) or type(error).__name__

@@ -21,7 +21,11 @@ from ppo_bbrl.errors import UserError
 from ppo_bbrl.lightning.arguments import check_arguments, clip_value
 from ppo_bbrl.lightning.collection import Batch
 from ppo_bbrl.lightning.distributions import entropy_of
-from ppo_bbrl.lightning.environments import evaluation_environment, training_environment
+from ppo_bbrl.lightning.environments import (
+    evaluation_environment,
+    one_line,
+    training_environment,
+)
 from ppo_bbrl.lightning.episodes import play_episodes, watch_episodes
 from ppo_bbrl.lightning.processes import Processes
 from ppo_bbrl.lightning.run import SCHEDULED, Run
@@ -314,14 +318,17 @@ class PPO(pl.LightningModule):
     def _check_spaces(self) -> None:
         if self.use_sde and not isinstance(self.action_space, Box):
             raise UserError(
-                f"use_sde = True: gSDE is for Box action spaces; this one is {self.action_space}"
+                "use_sde = True: gSDE is for Box action spaces; this one is "
+                f"{one_line(self.action_space)}"
             )
         if self.eval_env is None:
             return
         for name in ("observation_space", "action_space"):
             mine, other = getattr(self, name), getattr(self.eval_env, name)
             if mine != other:
-                raise UserError(f"eval_env: its {name} is {other}, that of env {mine}")
+                raise UserError(
+                    f"eval_env: its {name} is {one_line(other)}, that of env {one_line(mine)}"
+                )
 
     def _evaluate_together(self, processes: Processes) -> dict[str, float]:
         """The evaluation, its episodes shared out among the processes."""
@@ -340,4 +347,5 @@ class PPO(pl.LightningModule):
 
     def _video_path(self) -> Path:
         log_dir = None if self._trainer is None else self._trainer.log_dir
-        return Path(log_dir or ".") / "video" / f"evaluation-{self._n_evaluations}.mp4"
+        process = f"-process-{self.global_rank}" if self.global_rank else ""
+        return Path(log_dir or ".") / "video" / f"evaluation-{self._n_evaluations}{process}.mp4"
