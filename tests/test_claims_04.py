@@ -11,10 +11,10 @@ SOLUTION = Path(__file__).parents[1] / "notebooks" / "solution" / "04_ppo_detail
 
 pytestmark = pytest.mark.slow
 
-# With other numbers than the cells show, to be asked in the notebook's own kernel.
+# More numbers than the cells show.
 MORE = """
-for name, result in scores.items():
-    print("score of", name, "=", interquartile_mean(result))
+for name, result in fresh_scores.items():
+    print("fresh score of", name, "=", interquartile_mean(result))
 print("steps of the updates =", *metrics["optimiser_steps"].dropna().tolist())
 print("largest return =", metrics["reward/mean"].max())
 for name, estimate in estimates.items():
@@ -49,32 +49,49 @@ def numbers(text, line):
 
 
 def verdicts(text):
-    """The lines of the verdict: name → (low, high, verdict)."""
+    """The lines of a verdict: name → (low, high, verdict)."""
     lines = re.findall(r"^(.+?) +\[ *(-?[\d.]+), +(-?[\d.]+)\]  (.+)$", text, re.MULTILINE)
     return {name: (float(low), float(high), verdict) for name, low, high, verdict in lines}
 
 
-def test_six_details_are_judged_and_each_verdict_says_what_its_interval_says(text):
-    found = verdicts(text)
-    assert len(found) == 6
-    for low, high, verdict in found.values():
-        if low > 0:
-            assert verdict == "made a difference: better without the detail"
-        elif high < 0:
-            assert verdict == "made a difference: worse without the detail"
-        else:
-            assert verdict == "too close to tell"
+@pytest.fixture(scope="module")
+def judged(text):
+    """The verdicts of the first experiment, and of the one with fresh seeds."""
+    first, fresh = text.split("With fresh seeds:\n")
+    return verdicts(first), verdicts(fresh)
 
 
-@pytest.mark.parametrize("name", ["advantages as they are", "constant learning rate"])
-def test_what_made_a_difference_does_so_again(text, name):
-    """The two that the notebook names. They were far from 0; of the others it says nothing."""
-    low, high, verdict = verdicts(text)[name]
+def test_each_verdict_says_what_its_interval_says(judged):
+    assert [len(found) for found in judged] == [6, 2]
+    for found in judged:
+        for low, high, verdict in found.values():
+            if low > 0:
+                assert verdict == "made a difference: better without the detail"
+            elif high < 0:
+                assert verdict == "made a difference: worse without the detail"
+            else:
+                assert verdict == "too close to tell"
+
+
+def test_normalised_advantages_made_a_difference_with_fresh_seeds(text, judged):
+    low, high, verdict = judged[1]["advantages as they are"]
     assert verdict == "made a difference: worse without the detail"
-    (score,) = numbers(text, f"score of {name}")
-    (baseline,) = numbers(text, "score of everything on")
-    assert score < baseline
-    assert low <= score - baseline <= high
+    (without,) = numbers(text, "fresh score of advantages as they are")
+    (baseline,) = numbers(text, "fresh score of everything on")
+    assert low <= without - baseline <= high
+
+
+def test_with_replacement_the_loss_is_far_smaller_than_without_normalised_advantages(text):
+    """What the notebook calls too close to tell must at least be closer than what it does not."""
+    scores = [
+        numbers(text, f"fresh score of {name}")[0]
+        for name in (
+            "everything on",
+            "minibatches with replacement",
+            "advantages as they are",
+        )
+    ]
+    assert abs(scores[0] - scores[1]) < scores[0] - scores[2]
 
 
 def test_the_loop_with_the_students_functions_learns_and_is_stopped_at_times(text):
