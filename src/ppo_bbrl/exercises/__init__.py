@@ -1,7 +1,7 @@
 """Checks that notebooks call on a student's functions; each says what is likely to be wrong."""
 
-from ppo_bbrl.exercises.coverage import check_coverage
 from ppo_bbrl.exercises.actor_critic import check_actor_critic
+from ppo_bbrl.exercises.coverage import check_coverage
 from ppo_bbrl.exercises.critic_targets import check_critic_targets
 from ppo_bbrl.exercises.culprits import check_culprits
 from ppo_bbrl.exercises.difference_interval import check_difference_interval
@@ -34,8 +34,8 @@ from ppo_bbrl.exercises.value_error import check_value_error
 
 __all__ = [
     "ExerciseError",
-    "check_coverage",
     "check_actor_critic",
+    "check_coverage",
     "check_critic_targets",
     "check_culprits",
     "check_difference_interval",

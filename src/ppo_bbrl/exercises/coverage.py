@@ -58,8 +58,8 @@ def drawn(seed: int) -> list[Epoch]:
         if kind in ("within", "between"):
             indices[-1] = indices[0]
             indices[size] = indices[2]
-        if kind == "dropped":
-            indices = indices[:-size]
+        if kind == "dropped":  # the largest and the smallest index are among those that are missed
+            indices = source.sample(range(1, n - 1), n - size)
         cases.append(Epoch(cut(indices, size), n))
     return cases
 

@@ -88,11 +88,6 @@ MISTAKES = (
         _FURTHEST,
     ),
     Guess(
-        lambda c: abs(float(c.ratio().max()) - 1),
-        "the largest ratio is not always the one that is furthest from 1",
-        _FURTHEST,
-    ),
-    Guess(
         lambda c: float((1 / c.ratio() - 1).abs().max()),
         "the ratio is upside down: old over new",
         _RATIO,

@@ -1,0 +1,103 @@
+"""The check of `culprits`: it says how many are right, and gives one hint."""
+
+import re
+
+import pytest
+from bug_hunt_testing import SOURCE, notebooks_own
+from details_testing import assert_passes_with_one_line, complaint, stub
+
+from ppo_bbrl.exercises import check_culprits
+from ppo_bbrl.exercises.culprits import EVIDENCE
+from ppo_bbrl.exercises.suspects import CHARGES, CULPRITS
+
+
+def answer(**other):
+    return lambda: {**CULPRITS, **other}
+
+
+def swapped(one, other):
+    return answer(**{one: CULPRITS[other], other: CULPRITS[one]})
+
+
+def by_items():
+    return dict(zip("GFEDCBA", [CULPRITS[name] for name in "GFEDCBA"], strict=True))
+
+
+def step_by_step():
+    result = {}
+    for name in CULPRITS:
+        result[name] = "".join(CULPRITS[name])
+    return result
+
+
+@pytest.mark.parametrize("function", [answer(), by_items, step_by_step])
+def test_a_right_answer_passes_with_one_line(function, capsys):
+    assert_passes_with_one_line(check_culprits, function, capsys)
+    check_culprits(function, seed=1)
+    assert capsys.readouterr().out == ""
+
+
+def test_the_notebooks_own_solution_passes(capsys):
+    assert_passes_with_one_line(check_culprits, notebooks_own("culprits"), capsys)
+
+
+@pytest.mark.parametrize("one", CULPRITS)
+@pytest.mark.parametrize("other", CULPRITS)
+def test_a_wrong_answer_is_counted_and_nothing_is_given_away(one, other):
+    """Protects: the message says nothing about the others, and the truth about nobody."""
+    if one == other:
+        return
+    message = complaint(check_culprits, swapped(one, other))
+    assert "5 of 7 are right" in message
+    hinted = set(re.findall(r"\b[A-G]\b", message))
+    assert len(hinted) == 1
+    (name,) = hinted
+    assert name in {one, other}
+    assert not any(charge in message for charge in CHARGES if charge != answered(one, other, name))
+
+
+def answered(one, other, name):
+    return swapped(one, other)()[name]
+
+
+def test_all_wrong():
+    names = list(CULPRITS)
+    turned = dict(zip(names, [CULPRITS[n] for n in (*names[1:], names[0])], strict=True))
+    assert "0 of 7 are right" in complaint(check_culprits, lambda: turned)
+
+
+@pytest.mark.parametrize(
+    ("function", "said"),
+    [
+        (lambda: None, "it returns nothing"),
+        (lambda: list(CULPRITS.values()), "it does not return a dict"),
+        (answer(H="innocent"), "there is no suspect 'H'"),
+        (lambda: {"A": "innocent"}, "nothing is said about B, C, D, E, F, G"),
+        (answer(B="wrong acton"), "did you mean 'wrong action'"),
+        (answer(B="the butler"), "there is no charge 'the butler'"),
+        (answer(B=["innocent"]), "there is no charge ['innocent']"),
+        (answer(B="innocent"), "'innocent' is said of B and D"),
+        (lambda who: CULPRITS[who], "is called as culprits(), without arguments"),
+        (lambda: {"A": innocent}, "are texts, in quotes"),  # noqa: F821 - as students write
+        (stub, "is not written yet"),
+    ],
+)
+def test_an_answer_that_is_none(function, said):
+    message = complaint(check_culprits, function)
+    assert said in message
+    assert "of 7" not in message
+    complaint(check_culprits, function, seed=1)
+
+
+def test_there_is_evidence_of_everything():
+    assert set(EVIDENCE) == set(CHARGES) == set(CULPRITS.values())
+    assert len(CHARGES) == len(CULPRITS)
+
+
+def test_the_notebook_does_not_say_it_before_it_is_asked():
+    """Protects: no cell before the verdict says who has done what."""
+    text = SOURCE.read_text(encoding="utf-8")
+    before = text[: text.index("bug-hunt-culprits")]
+    for name, charge in CULPRITS.items():
+        near = rf"\b{name}\b[^|\n]{{0,30}}{re.escape(charge)}"
+        assert not re.search(near, before)
