@@ -1,0 +1,99 @@
+"""What notebook 08 says about its own results, at full length."""
+
+import json
+import statistics
+from pathlib import Path
+
+import nbformat
+import pytest
+from nbclient import NotebookClient
+
+SOLUTION = Path(__file__).parents[1] / "notebooks" / "solution" / "08_shared_trunk_ppo2.ipynb"
+
+pytestmark = pytest.mark.slow
+
+MORE = """
+import json
+
+from ppo_bbrl.plots import read_metrics
+
+print(json.dumps({
+    "untrained": [value_norms[0].item(), value_norms[-1].item(), left[0].item(), left[-1].item()],
+    "history": history,
+    "curves": {
+        way: [
+            read_metrics(trained[way, seed].base_dir)["reward/mean"].dropna().tolist()
+            for seed in (1, 2, 3)
+        ]
+        for way in WAYS
+    },
+    "one model": load_ppo2().__class__.__name__,
+    "best": max(shared, key=lambda algo: algo.best_reward).best_reward,
+}))
+"""
+
+
+@pytest.fixture(scope="module")
+def results(tmp_path_factory):
+    """The solution, run, with a last cell that tells its results."""
+    folder = tmp_path_factory.mktemp("run")
+    content = nbformat.read(SOLUTION, as_version=4)
+    content.cells.append(nbformat.v4.new_code_cell(MORE))
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("IPYTHONDIR", str(folder / "ipython"))
+        patch.delenv("TESTING_MODE", raising=False)
+        resources = {"metadata": {"path": str(folder)}}
+        NotebookClient(content, timeout=900, kernel_name="python3", resources=resources).execute()
+    return json.loads(content.cells[-1].outputs[0].text)
+
+
+def mean(numbers):
+    numbers = list(numbers)
+    return sum(numbers) / len(numbers)
+
+
+def test_the_model_is_that_of_the_hub(results):
+    assert results["one model"] == "PPO2"
+
+
+def test_a_large_coefficient_leaves_little_of_the_policys_gradient(results):
+    small, large, left_small, left_large = results["untrained"]
+    assert large == pytest.approx(10_000 * small, rel=1e-3)
+    assert left_large < 0.02 * left_small
+
+
+def test_the_critics_gradient_is_longer_by_a_factor_of_ten(results):
+    history = results["history"]
+    factors = [v / p for v, p in zip(history["value"], history["policy"], strict=True)]
+    assert mean(factor > 1 for factor in factors) > 0.95
+    assert statistics.median(factors) > 10
+    assert mean(value > 0.5 for value in history["value"]) > 0.95
+
+
+def test_the_model_learns_by_the_functions_of_the_exercises(results):
+    ends = results["history"]["ends"]
+    assert mean(ends[-6:]) < 0.4 * mean(ends[:6])
+
+
+def test_the_cosine_goes_up_and_down_around_0(results):
+    cosines = results["history"]["cosine"]
+    assert min(cosines) < 0 < max(cosines)
+    assert abs(mean(cosines)) < 0.3
+
+
+def test_a_hundred_times_the_coefficient_learns_later(results):
+    """The first quarter of the evaluations, over the three seeds."""
+    early = {
+        way: mean(mean(curve[: len(curve) // 4]) for curve in curves)
+        for way, curves in results["curves"].items()
+    }
+    assert early["shared, critic × 100"] < early["shared"]
+
+
+def test_separate_networks_do_better_than_a_shared_trunk(results):
+    whole = {way: mean(map(mean, curves)) for way, curves in results["curves"].items()}
+    assert whole["separate"] > whole["shared"] > whole["shared, critic × 100"]
+
+
+def test_the_video_shows_a_policy_that_has_learned(results):
+    assert results["best"] > 300
