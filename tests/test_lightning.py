@@ -1,9 +1,11 @@
 """PPO as a LightningModule: what it learns from, and that every argument does what it says."""
 
 import inspect
+import subprocess
 from pathlib import Path
 
 import gymnasium as gym
+import imageio_ffmpeg
 import lightning as pl
 import numpy as np
 import pytest
@@ -484,13 +486,10 @@ def test_predict_is_asked_for_what_evaluate_was_asked():
 
 
 def frames(path):
-    import imageio_ffmpeg
-
-    reader = imageio_ffmpeg.read_frames(str(path))
-    size = next(reader)["size"]
-    number = sum(1 for _ in reader)
-    reader.close()
-    return size, number
+    """How many frames of 600 × 400 pixels the video has."""
+    decode = [imageio_ffmpeg.get_ffmpeg_exe(), "-i", str(path), "-f", "rawvideo"]
+    done = subprocess.run([*decode, "-pix_fmt", "rgb24", "-"], capture_output=True, check=True)
+    return len(done.stdout) / (600 * 400 * 3)
 
 
 def test_render_gives_a_video_where_there_is_no_screen(monkeypatch, capsys):
@@ -499,7 +498,7 @@ def test_render_gives_a_video_where_there_is_no_screen(monkeypatch, capsys):
     made = Model(env="CartPole-v1", eval_env=gym.make("CartPole-v1"), seed=0)
     _, lengths = made.evaluate(num_eval_episodes=2, render=True)
     (path,) = Path("video").glob("*.mp4")
-    assert frames(path) == ((600, 400), sum(lengths) + 2)
+    assert frames(path) == sum(lengths) + 2
     assert str(path) in capsys.readouterr().out
 
 
