@@ -555,9 +555,9 @@ print(
 print(f"mean cosine: {np.mean(history['cosine']):.2f}")
 
 # %% [markdown]
-# With the coefficient 0.5 the critic's gradient is the longer one throughout, by a factor of ten and
-# more, and far above the limit: what is left of the policy's is some percent of it. The cosine goes
-# up and down around 0. The two losses neither fight all the time, nor do they help each other; they
+# With the coefficient 0.5 the critic's gradient is the longer one, mostly by a factor of ten and
+# more, and far above the limit: of the policy's gradient some percent are left. The cosine goes up
+# and down around 0. The two losses neither fight all the time, nor do they help each other; they
 # share the place, and each is noise to the other. It learns all the same, thanks to Adam.
 
 # %% [markdown]

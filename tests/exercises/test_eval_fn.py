@@ -111,6 +111,7 @@ WRONG = {
     then(lambda v, a, n: (v, a, (-n).exp())): "it returns probabilities",
     then(lambda v, a, n: (a, v, n)): "the three are not in this order",
     then(lambda v, a, n: (n, a, v)): "what comes first is no value",
+    then(lambda v, a, n: (2 * v, a, n)): "the values are not those of the model",
     then(lambda v, a, n: (v, a.numpy(), n)): "action is no tensor",
     then(lambda v, a, n: (v[:, None], a, n)): "value has the wrong shape",
     then(lambda v, a, n: (v, a)): "it does not return three things",

@@ -72,14 +72,21 @@ def check_eval_fn(function: EvalFn, *, seed: int | None = None) -> None:
 def _check(function: EvalFn, case: Case) -> None:
     model, obs = case.model.train(), case.obs.copy()
     before = {name: tensor.clone() for name, tensor in model.state_dict().items()}
-    result: Any = call(function, model, obs, hint=_hint)
+    dropping: list[bool] = []
+    hook = model.latent.register_forward_pre_hook(
+        lambda module, _: dropping.append(module.training)
+    )
+    try:
+        result: Any = call(function, model, obs, hint=_hint)
+    finally:
+        hook.remove()
     _check_untouched(case, obs, before)
     value, action, neg_log_prob = _read(result, len(obs))
     with torch.no_grad():
         dist, right_value = model.eval().dist_and_value(torch.tensor(case.obs).float())
         right_nll = -dist.log_prob(action)
     if not same(value, right_value):
-        raise _value_error(value, right_value, right_nll)
+        raise _value_error(value, right_value, right_nll, dropped=any(dropping))
     if torch.equal(action, dist.mode):
         raise not_right(
             NAME,
@@ -142,7 +149,7 @@ def _read(result: Any, n: int) -> tuple[Tensor, Tensor, Tensor]:
     return value, action, neg_log_prob
 
 
-def _value_error(seen: Tensor, right: Tensor, neg_log_prob: Tensor) -> Exception:
+def _value_error(seen: Tensor, right: Tensor, neg_log_prob: Tensor, *, dropped: bool) -> Exception:
     """The error about wrong values, `[B]`."""
     facts = (
         f"  seen      {_some(seen)}",
@@ -151,6 +158,9 @@ def _value_error(seen: Tensor, right: Tensor, neg_log_prob: Tensor) -> Exception
     if same(seen, neg_log_prob):
         look = "the model's order is value, action, neg_log_prob, entropy"
         return not_right(NAME, "what comes first is no value", look, *facts)
+    if not dropped:
+        look = "leave what the model gives as it is"
+        return not_right(NAME, "the values are not those of the model", look, *facts)
     return not_right(
         NAME,
         "the values are not those of the whole network: neurons were dropped",
