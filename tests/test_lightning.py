@@ -403,6 +403,16 @@ def test_every_kind_of_environment_is_taken(kind):
     made.env.close()
 
 
+def test_environments_in_processes_train_the_same_model():
+    """Their observations lie in shared memory, which the next step overwrites."""
+    trained = []
+    for cls in (DummyVecEnv, SubprocVecEnv):
+        env = make_vec_env("CartPole-v1", 3, vec_env_cls=cls)
+        trained.append(weights(fitted(env=env, eval_env=None, max_epochs=2)))
+        env.close()
+    assert torch.equal(*trained)
+
+
 def test_the_spaces_are_those_of_one_environment():
     made = model(Model, env=make_vec_env("CartPole-v1", n_envs=8), eval_env="CartPole-v1")
     assert made.observation_space.shape == (4,)
