@@ -121,7 +121,7 @@ TESTING_MODE = os.environ.get("TESTING_MODE", "").lower() in ("on", "1")
 # - `generator`, a `torch.Generator`, where all chance comes from.
 #
 # It returns a list (or tuple) of tensors of indices, $[M]$ each. Every index from 0 to
-# `n_transitions` $- 1$ is in exactly one of them. There are as few minibatches as possible, and
+# `n_transitions - 1` is in exactly one of them. There are as few minibatches as possible, and
 # their sizes differ by one at most. Each call gives another order, as the generator goes on.
 #
 # Useful functions:
@@ -793,7 +793,8 @@ draw(fresh_scores, fresh_judged, fresh_level)
 #   second, as we saw it, does not confirm it. Perhaps they are a little worse. If we had published the
 #   first, we would have published more than we knew.
 # - **Value clipping, stopping, the schedule, the initialisation: too close to tell.** This is not
-#   "useless". They may matter on other tasks, or too little for six seeds.
+#   "useless". They may matter on other tasks, or too little for six seeds. We expected value clipping
+#   to do harm here; if it does, six seeds do not show it.
 #
 # Seen that way, honest statistics cost us a discovery, and gave us another one.
 
