@@ -1,6 +1,7 @@
 """The notebooks, run as a reader runs them: in a kernel, from top to bottom, without a keyboard."""
 
 import base64
+import importlib.util
 from pathlib import Path
 
 import nbformat
@@ -9,7 +10,14 @@ from nbclient import NotebookClient
 from nbclient.exceptions import CellExecutionError
 
 NOTEBOOKS = Path(__file__).parents[1] / "notebooks"
-NAMES = sorted(path.stem for path in (NOTEBOOKS / "source").glob("*.py"))
+LIGHTNING = "09_lightning"
+NEEDS_LIGHTNING = pytest.mark.skipif(
+    importlib.util.find_spec("lightning") is None, reason="the extra `lightning` is not installed"
+)
+NAMES = [
+    pytest.param(path.stem, marks=NEEDS_LIGHTNING) if path.stem == LIGHTNING else path.stem
+    for path in sorted((NOTEBOOKS / "source").glob("*.py"))
+]
 PPO = "03_ppo_clip"
 # What draws them, in this order: a word of each cell.
 PICTURES = [
@@ -170,19 +178,28 @@ def setup_cell(request, monkeypatch):
     monkeypatch.setattr("easypip.easyinstall", installed.append)
     monkeypatch.setattr("subprocess.run", lambda command, **_: installed.append(command[-1]))
     monkeypatch.setattr("importlib.util.find_spec", lambda _: None)
-    return source, installed
+    return source, installed, request.param
 
 
 def test_without_the_package_the_setup_cell_says_where_to_name_it(setup_cell):
-    source, installed = setup_cell
+    source, installed, _ = setup_cell
     with pytest.raises(ModuleNotFoundError, match="say in PPO_BBRL where to install it from"):
         exec(source, {})
     assert installed == []
 
 
 def test_without_the_package_the_setup_cell_installs_what_is_named(setup_cell):
-    source, installed = setup_cell
+    source, installed, name = setup_cell
     address = "git+https://example.org/course.git"
     assert 'PPO_BBRL = ""' in source
     exec(source.replace('PPO_BBRL = ""', f'PPO_BBRL = "{address}"'), {})
-    assert installed == ["easypip", f"ppo-bbrl @ {address}"]
+    package = "ppo-bbrl[lightning]" if name == LIGHTNING else "ppo-bbrl"
+    assert installed == ["easypip", f"{package} @ {address}"]
+
+
+def test_without_lightning_the_setup_cell_of_its_notebook_says_so_in_a_line(monkeypatch):
+    cells = nbformat.read(NOTEBOOKS / "student" / f"{LIGHTNING}.ipynb", 4).cells
+    source = next(cell.source for cell in cells if cell.cell_type == "code")
+    monkeypatch.setattr("importlib.util.find_spec", lambda name: None if "lightning" in name else 1)
+    with pytest.raises(ModuleNotFoundError, match=r"pip install 'ppo-bbrl\[lightning\]'$"):
+        exec(source, {})

@@ -53,7 +53,7 @@ def call_method(
     return call(_Named(method, getattr(model, method), code), *args, hint=hint)
 
 
-def made(model_class: type[Any], name: str, **kwargs: Any) -> Any:
+def made(model_class: Any, name: str, **kwargs: Any) -> Any:
     """An object of a student's class.
 
     Raises:
@@ -66,7 +66,7 @@ def made(model_class: type[Any], name: str, **kwargs: Any) -> Any:
             f"the first line of the cell: class {name}(PPO):",
             f"  seen      {describe(model_class)}",
         )
-    code = getattr(model_class.__init__, "__code__", None)
+    code = getattr(vars(model_class).get("__init__"), "__code__", None)
     return call(_Named(name, lambda: model_class(**kwargs), code), hint=_hint)
 
 

@@ -68,7 +68,7 @@ def _case(
     up = torch.tensor([(k + k // 2) % 2 == 0 for k in range(n)])
     size = (1.2 + shift) * clip_range
     ratio = torch.where(up, 1 + size, 1 - size)
-    dist = Categorical(logits=logits)
+    dist: Any = Categorical(logits=logits)  # its methods carry no types
     value = 2 * torch.randn(n, generator=source)
     samples = Samples(
         log_prob=dist.log_prob(actions),
@@ -139,7 +139,7 @@ def _run(model_class: type[Any], case: Case) -> tuple[Tensor, Any]:
     return _read(result), model
 
 
-def _model(model_class: type[Any], case: Case) -> Any:
+def _model(model_class: Any, case: Case) -> Any:
     """A model of the student's class, with a policy and values of our own."""
     if isinstance(model_class, type) and METHOD not in vars(model_class):
         raise not_right(
@@ -221,7 +221,7 @@ def _check_gradients(case: Case, result: Tensor, model: Any) -> None:
     found = torch.autograd.grad(result, learned, allow_unused=True, materialize_grads=True)
     logits = case.logits.clone().requires_grad_()
     value = case.samples.value.clone().requires_grad_()
-    dist = Categorical(logits=logits)
+    dist: Any = Categorical(logits=logits)
     current = case.samples._replace(
         log_prob=dist.log_prob(case.actions), value=value, entropy=dist.entropy()
     )

@@ -216,12 +216,13 @@ _MISTAKES: tuple[tuple[dict[str, Any], str, str], ...] = (
     ),
 )
 
+
+def _guess(parts: dict[str, Any], correction: int, wrong: str, look: str) -> Guess:
+    return Guess(lambda samples: loss(samples, correction=correction, **parts), wrong, look)
+
+
 # The deviation may divide by M - 1 or by M: a mistake is one with either.
 GUESSES = tuple(
-    Guess(
-        lambda s, parts=parts, correction=correction: loss(s, correction=correction, **parts),
-        wrong,
-        look,
-    )
+    _guess(parts, correction, wrong, look)
     for (parts, wrong, look), correction in product(_MISTAKES, (1, 0))
 )

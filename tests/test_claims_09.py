@@ -1,0 +1,103 @@
+"""What notebook 09 says about its own results; at full length in the slow tests."""
+
+import re
+from pathlib import Path
+
+import nbformat
+import pytest
+from nbclient import NotebookClient
+
+pytest.importorskip("lightning", reason="the extra `lightning` is not installed")
+
+SOLUTION = Path(__file__).parents[1] / "notebooks" / "solution" / "09_lightning.ipynb"
+
+# What the cells only draw, asked in the notebook's own kernel.
+MORE = """
+for name, loader in (("without", WithoutLength), ("with", WithLength)):
+    events = watch(loader)
+    print("rollouts", name, "a length =", [steps for kind, _, steps in events if kind == "collect"])
+    print("steps", name, "a length =", [rollout for kind, rollout, _ in events if kind == "step"])
+print("best in the table =", metrics["eval_return"].max())
+print("most explained =", metrics["explained_variance"].max())
+print("stopped =", metrics["stopped_early"].max())
+print("training return at first =", metrics["episode_return"].dropna().iloc[0])
+print("training return at best =", metrics["episode_return"].max())
+saved = torch.load(best.best_model_path, weights_only=True)
+kept = [name for name in saved["hyper_parameters"] if name in ("env", "eval_env")]
+print("environments in the checkpoint =", len(kept))
+"""
+
+
+def run(folder, **environment):
+    """The outputs of the solution, run as a reader runs it, and what `MORE` prints."""
+    content = nbformat.read(SOLUTION, as_version=4)
+    content.cells.append(nbformat.v4.new_code_cell(MORE))
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("IPYTHONDIR", str(folder / "ipython"))
+        patch.delenv("TESTING_MODE", raising=False)
+        for name, value in environment.items():
+            patch.setenv(name, value)
+        resources = {"metadata": {"path": str(folder)}}
+        NotebookClient(content, timeout=1800, kernel_name="python3", resources=resources).execute()
+    return [output for cell in content.cells for output in cell.get("outputs", ())]
+
+
+def written(outputs, stream="stdout"):
+    return "".join(o.text for o in outputs if o.output_type == "stream" and o.name == stream)
+
+
+def shown(outputs, mime):
+    return [o.data[mime] for o in outputs if mime in o.get("data", {})]
+
+
+@pytest.fixture(scope="module")
+def short(tmp_path_factory):
+    return run(tmp_path_factory.mktemp("short"), TESTING_MODE="on")
+
+
+@pytest.fixture(scope="module")
+def text(tmp_path_factory):
+    return written(run(tmp_path_factory.mktemp("full")))
+
+
+def numbers(text, line):
+    found = re.search(rf"^{re.escape(line)} = (.*)$", text, re.MULTILINE)
+    assert found, f"no line {line!r}"
+    return [float(number) for number in re.findall(r"-?\d+\.?\d*(?:e-\d+)?", found[1])]
+
+
+def test_the_short_run_shows_three_pictures_and_a_video_and_warns_of_nothing(short):
+    assert len(shown(short, "image/png")) == 3
+    assert "data:video/mp4;base64," in shown(short, "text/html")[-1]
+    assert written(short).count("Well done!") == 3
+    assert "Warning" not in written(short, "stderr")
+
+
+def test_lightning_reads_ahead_without_a_length_and_not_with_one(short):
+    text = written(short)
+    assert numbers(text, "rollouts without a length") == [0, 3, 7]
+    assert numbers(text, "steps without a length") == [1] * 4 + [2] * 4 + [3] * 4
+    assert numbers(text, "rollouts with a length") == [0, 4, 7]
+    assert numbers(text, "steps with a length") == [1] * 4 + [2] * 3 + [3] * 4
+
+
+def test_no_environment_is_in_the_checkpoint(short):
+    assert numbers(written(short), "environments in the checkpoint") == [0]
+
+
+@pytest.mark.slow
+def test_it_learns_and_the_best_model_is_kept(text):
+    (best,) = numbers(text, "best evaluation")
+    assert best >= 400
+    assert numbers(text, "best in the table") == [pytest.approx(best, abs=0.1)]
+    others = re.search(r"^mean return of 20 other episodes = ([\d.]+)$", text, re.MULTILINE)
+    assert float(others[1]) >= 300
+    (first,), (most,) = (numbers(text, f"training return at {when}") for when in ("first", "best"))
+    assert first < 60
+    assert most > 150
+
+
+@pytest.mark.slow
+def test_the_critic_explains_the_returns_and_target_kl_stops_some_rollouts(text):
+    assert numbers(text, "most explained")[0] > 0.8
+    assert 0 < numbers(text, "stopped")[0] <= 1
