@@ -63,8 +63,10 @@ class SeeingPolicy(DiscretePolicy):
 
     def features(self, obs: Tensor) -> Tensor:
         """What its last layer reads: `[..., *observation]` to `[..., HIDDEN]`."""
+        features: Tensor = self.encoder(obs)
         *body, _ = self.model.children()
-        features: Tensor = nn.Sequential(*body)(self.encoder(obs))
+        for layer in body:
+            features = layer(features)
         return features
 
     def seen(self, obs: Tensor) -> Tensor:
@@ -187,7 +189,7 @@ class SmallPPO:
             self.policy = self.parts.policy(n_inputs, [HIDDEN], n_actions, activation="tanh")
             self.critic = self.parts.critic(self.policy)
         self.optimizers = [
-            torch.optim.Adam(network.parameters(), self.settings.lr)
+            torch.optim.Adam(network.parameters(), self.settings.lr, fused=True)
             for network in (self.policy, self.critic)
         ]
         self.workspace = Workspace()

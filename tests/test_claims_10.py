@@ -1,0 +1,185 @@
+"""What notebook 10 says about the suspects: at full length, and over seeds that are not its own."""
+
+import json
+from pathlib import Path
+
+import nbformat
+import numpy as np
+import pytest
+import torch
+from nbclient import NotebookClient
+
+from ppo_bbrl.exercises.suspects import CULPRITS, suspect
+from ppo_bbrl.exercises.value_error import true_value
+
+SOLUTION = Path(__file__).parents[1] / "notebooks" / "solution" / "10_bug_hunt.ipynb"
+
+pytestmark = pytest.mark.slow
+
+MORE = """
+import json
+
+def last(metric):
+    return {name: table(its_runs, metric)[:, -5:].mean() for name, its_runs in runs.items()}
+
+ratios = {
+    name: [[ratio_error(*pair) for pair in run.first_minibatches] for run in its_runs]
+    for name, its_runs in runs.items()
+}
+print(json.dumps({
+    "return": {name: table(its_runs, "return").tolist() for name, its_runs in runs.items()},
+    "entropy": last("entropy"),
+    "kl": last("kl"),
+    "explained_variance": last("explained_variance"),
+    "ratio": ratios,
+    "probes": {name: dict(zip(PROBES, row)) for name, row in zip(SUSPECTS, found.tolist())},
+    "mended": table(mended, "return").tolist(),
+    "mended_ratio": largest,
+}))
+"""
+
+
+@pytest.fixture(scope="module")
+def results(tmp_path_factory):
+    """The solution, run, with a last cell that tells its results by the names of the charges."""
+    folder = tmp_path_factory.mktemp("run")
+    content = nbformat.read(SOLUTION, as_version=4)
+    content.cells.append(nbformat.v4.new_code_cell(MORE))
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("IPYTHONDIR", str(folder / "ipython"))
+        patch.delenv("TESTING_MODE", raising=False)
+        resources = {"metadata": {"path": str(folder)}}
+        NotebookClient(content, timeout=1200, kernel_name="python3", resources=resources).execute()
+    told = json.loads(content.cells[-1].outputs[0].text)
+    return {
+        what: {CULPRITS[name]: fact for name, fact in facts.items()}
+        if isinstance(facts, dict)
+        else facts
+        for what, facts in told.items()
+    }
+
+
+FIVE = (
+    "leak across truncation",
+    "stale observation",
+    "drawn with replacement",
+    "critic moves the actor",
+    "innocent",
+)
+
+
+def test_the_curves_convict_two_and_acquit_nobody(results):
+    final = {charge: np.array(curves)[:, -1] for charge, curves in results["return"].items()}
+    assert final["sign of the loss"].max() < 12
+    assert final["wrong action"].min() > 15
+    assert final["wrong action"].max() < 35
+    for charge in FIVE:
+        assert final[charge].mean() > 150, charge
+        assert final[charge].min() > 90, charge
+
+
+def test_the_metrics_show_the_two_and_a_good_critic_of_the_worst(results):
+    entropy, explained = results["entropy"], results["explained_variance"]
+    assert entropy["sign of the loss"] < 0.15
+    assert entropy["wrong action"] > 0.68
+    assert all(0.3 < entropy[charge] < 0.68 for charge in FIVE)
+    assert max(explained, key=explained.get) == "sign of the loss"
+    assert explained["sign of the loss"] > 0.8
+    others = [results["kl"][charge] for charge in FIVE]
+    assert min(others) / 3 < results["kl"]["wrong action"] < 3 * max(others)
+
+
+def test_the_ratio_convicts_one_in_every_update_but_hardly_in_the_first(results):
+    for charge, errors in results["ratio"].items():
+        if charge == "wrong action":
+            assert np.max(errors, 0)[0] < 0.05
+            assert np.max(errors, 0)[1:].min() > 0.1
+        else:
+            assert np.max(errors) < 1e-5, charge
+
+
+def test_the_map_of_the_probes(results):
+    probes = results["probes"]
+    for charge, found in probes.items():
+        assert abs(found["ConstantReward"]) < 0.05
+        if charge not in {"stale observation", "wrong action"}:
+            assert abs(found["Discounting"]) < 0.06
+        if charge not in {"leak across truncation", "wrong action"}:
+            assert abs(found["TruncatedOnly"]) < 0.45
+        if charge not in {"sign of the loss", "wrong action"}:
+            assert found["ActionDecides"] > 0.95
+        if charge not in {"sign of the loss", "wrong action", "stale observation"}:
+            assert found["ActionAndObservationDecide"] > 0.95
+    assert probes["sign of the loss"]["ActionDecides"] == -1
+    assert -0.8 < probes["wrong action"]["ActionDecides"] < 0.8
+    assert -1.4 < probes["leak across truncation"]["TruncatedOnly"] < -0.7
+    assert abs(probes["stale observation"]["ActionAndObservationDecide"]) < 0.5
+    assert probes["stale observation"]["Discounting"] > 0.05
+
+
+def test_the_mended_one_is_the_innocent_one(results):
+    """The same program with the same seeds: not only about as good."""
+    assert results["mended"] == results["return"]["innocent"]
+    assert results["mended_ratio"] < 1e-5
+
+
+# ------------------------------------------------------------------------------- over other seeds
+
+SEEDS = range(20, 28)
+PROBE = {"n_steps": 32, "batch_size": 256, "lr": 5e-3, "discount_factor": 0.9}
+
+
+@pytest.fixture(autouse=True)
+def _one_thread():
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(threads)
+
+
+def runs_of(charge, env_name, n_updates, **settings):
+    name = next(name for name, its_charge in CULPRITS.items() if its_charge == charge)
+    return [suspect(name, env_name, seed, **settings).train(n_updates) for seed in SEEDS]
+
+
+def returns_on(charge, probe):
+    return [run.history[-1]["return"] for run in runs_of(charge, f"{probe}-v0", 20, **PROBE)]
+
+
+def errors_on(charge, probe, observation):
+    with torch.no_grad():
+        values = [
+            float(run.critic.value(torch.tensor(observation)))
+            for run in runs_of(charge, f"{probe}-v0", 20, **PROBE)
+        ]
+    return np.array(values) - true_value(probe, 0.9)
+
+
+def test_the_turned_sign_finds_the_worst_action_with_every_seed():
+    assert returns_on("sign of the loss", "ActionDecides") == [-1] * len(SEEDS)
+    assert returns_on("innocent", "ActionDecides") == [1] * len(SEEDS)
+
+
+def test_the_wrong_action_shows_in_the_ratio_with_every_seed():
+    for run in runs_of("wrong action", "CartPole-v1", 6):
+        log_prob, old_log_prob = run.first_minibatches[-1]
+        assert (log_prob - old_log_prob).exp().sub(1).abs().max() > 0.05
+
+
+def test_who_sees_what_was_is_a_coin_with_every_seed():
+    stale = returns_on("stale observation", "ActionAndObservationDecide")
+    assert max(stale) < 0.7
+    assert abs(np.mean(stale)) < 0.25
+    assert returns_on("stale observation", "ActionDecides") == [1] * len(SEEDS)
+    assert min(returns_on("innocent", "ActionAndObservationDecide")) > 0.95
+
+
+def test_the_leak_costs_a_tenth_of_the_value_with_every_seed():
+    leak, right = (
+        errors_on(charge, "TruncatedOnly", [1.0])
+        for charge in ("leak across truncation", "innocent")
+    )
+    assert leak.max() < -0.4
+    assert -1.3 < leak.mean() < -0.8
+    assert abs(right.mean()) < 0.3
+    assert leak.max() < right.min()
