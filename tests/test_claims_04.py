@@ -96,7 +96,7 @@ def test_with_replacement_the_loss_is_far_smaller_than_without_normalised_advant
 
 def test_the_loop_with_the_students_functions_learns_and_is_stopped_at_times(text):
     (best,) = numbers(text, "largest return")
-    assert best >= 400
+    assert best >= 200  # a policy that acts at random gets about 20
     steps = numbers(text, "steps of the updates")
     assert min(steps) < 40
     assert 40 in steps
