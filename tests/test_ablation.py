@@ -65,8 +65,9 @@ def test_torchs_initialisation_is_neither_orthogonal_nor_zero():
     assert torch.equal(first, next(iter(again.critic_agent.parameters())))
 
 
-def test_curves_are_those_of_the_runs_one_row_for_each_seed():
-    """Protects the order of the seeds, whichever process is ready first."""
+def test_curves_are_those_of_the_runs_one_row_for_each_seed(tmp_path, monkeypatch):
+    """Protects the order of the seeds, whichever process is ready first; no run leaves a file."""
+    monkeypatch.chdir(tmp_path)
     curves = train_variants(
         CONFIG,
         {
@@ -76,6 +77,7 @@ def test_curves_are_those_of_the_runs_one_row_for_each_seed():
         },
         [5, 3],
     )
+    assert list(tmp_path.iterdir()) == []
     assert list(curves) == ["as it is", "longer", "with replacement"]
     assert {rows.shape for rows in curves.values()} == {(2, 3)}
     for row, seed in enumerate((5, 3)):

@@ -20,6 +20,7 @@ from torch import nn
 
 from ppo_bbrl.config import load_config
 from ppo_bbrl.errors import UserError
+from ppo_bbrl.metrics import Logger
 from ppo_bbrl.ppo import PPOClip
 from ppo_bbrl.progress import Progress
 from ppo_bbrl.rollout import Rollout
@@ -135,6 +136,7 @@ def _train(algorithm: type[PPOClip], cfg: DictConfig) -> Floats:
     torch.set_num_threads(1)
     with redirect_stdout(io.StringIO()), redirect_stderr(io.StringIO()):
         algo = algorithm(cfg)
+        algo.logger = Logger(None, None)  # its own would make the folder of a run
         try:
             return np.array(list(_returns(algo)))
         finally:
