@@ -2,7 +2,7 @@
 
 import random
 from collections.abc import Iterator, Sequence
-from itertools import combinations
+from itertools import combinations, pairwise
 from typing import NamedTuple
 
 
@@ -138,7 +138,7 @@ def rows(case: Case, mistakes: Sequence[str] = ()) -> list[Row]:
         further = rows(case._replace(actions=[*case.actions, 0]), others)
         return [
             row._replace(reward=following.reward)
-            for row, following in zip(further[:-1], further[1:], strict=True)
+            for row, following in pairwise(further)
         ]
     made = [START]
     for t in range(1, len(case.actions)):
