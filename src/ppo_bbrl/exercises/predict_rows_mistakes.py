@@ -136,10 +136,7 @@ def rows(case: Case, mistakes: Sequence[str] = ()) -> list[Row]:
     if "reward beside its action" in mistakes:
         others = [name for name in mistakes if name != "reward beside its action"]
         further = rows(case._replace(actions=[*case.actions, 0]), others)
-        return [
-            row._replace(reward=following.reward)
-            for row, following in pairwise(further)
-        ]
+        return [row._replace(reward=following.reward) for row, following in pairwise(further)]
     made = [START]
     for t in range(1, len(case.actions)):
         row, action = made[-1], case.actions[t if "action of the same row" in mistakes else t - 1]
