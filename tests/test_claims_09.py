@@ -18,7 +18,7 @@ for name, loader in (("without", WithoutLength), ("with", WithLength)):
     print("rollouts", name, "a length =", [steps for kind, _, steps in events if kind == "collect"])
     print("steps", name, "a length =", [rollout for kind, rollout, _ in events if kind == "step"])
 print("best in the table =", metrics["eval_return"].max())
-print("most explained =", metrics["explained_variance"].max())
+print("explained =", metrics["explained_variance"].dropna().tolist())
 print("stopped =", metrics["stopped_early"].max())
 print("training return at first =", metrics["episode_return"].dropna().iloc[0])
 print("training return at best =", metrics["episode_return"].max())
@@ -88,16 +88,19 @@ def test_no_environment_is_in_the_checkpoint(short):
 @pytest.mark.slow
 def test_it_learns_and_the_best_model_is_kept(text):
     (best,) = numbers(text, "best evaluation")
-    assert best >= 400
+    assert best >= 475
     assert numbers(text, "best in the table") == [pytest.approx(best, abs=0.1)]
     others = re.search(r"^mean return of 20 other episodes = ([\d.]+)$", text, re.MULTILINE)
-    assert float(others[1]) >= 300
+    assert float(others[1]) >= 400
     (first,), (most,) = (numbers(text, f"training return at {when}") for when in ("first", "best"))
     assert first < 60
-    assert most > 150
+    assert most > 400
 
 
 @pytest.mark.slow
-def test_the_critic_explains_the_returns_and_target_kl_stops_some_rollouts(text):
-    assert numbers(text, "most explained")[0] > 0.8
+def test_the_explained_variance_rises_and_falls_and_target_kl_stops_some_rollouts(text):
+    explained = numbers(text, "explained")
+    assert explained[0] < 0.2
+    assert max(explained) > 0.6
+    assert explained[-1] < max(explained) - 0.2
     assert 0 < numbers(text, "stopped")[0] <= 1
