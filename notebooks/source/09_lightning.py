@@ -351,7 +351,7 @@ def draw_events(events, title):
         axes.annotate(number, (place, name), color="w", ha="center", va="center", fontsize=8)
         if name == "collect":
             axes.axvline(place, color="0.85", zorder=0)
-            after = f"with the weights after {steps_done} steps"
+            after = f"after {steps_done} steps"
             axes.annotate(after, (place + 0.4, name), va="center", fontsize=8, color="0.3")
     axes.set(
         title=title,
@@ -419,8 +419,9 @@ draw_events(watch(WithoutLength), "A loader without a length")
 # <details>
 # <summary>Another hint</summary>
 #
-# `break` leaves the innermost loop alone, but two loops have to be left. A second generator, for the
-# epochs over *one* rollout, can simply `return`; `yield from` passes on what it yields.
+# `break` leaves the innermost loop alone, but two loops have to be left. Remember in a variable that it
+# is over, and ask it before each epoch. Or write a second generator for the epochs over *one* rollout,
+# which can simply `return`; `yield from` passes on what it yields.
 #
 # </details>
 
@@ -431,16 +432,16 @@ def minibatch_stream(collect, split, too_far, num_rollouts, epochs_per_rollout):
     Minibatches for a Trainer, each rollout collected after the last step on the one before
     """
     ### BEGIN SOLUTION
-
-    def epochs_over(rollout):
-        for _ in range(epochs_per_rollout):
-            for batch in split(rollout):
-                if too_far(batch):
-                    return
-                yield batch
-
     for _ in range(num_rollouts):
-        yield from epochs_over(collect())
+        rollout, stopped = collect(), False
+        for _ in range(epochs_per_rollout):
+            if stopped:
+                break
+            for batch in split(rollout):
+                stopped = too_far(batch)
+                if stopped:
+                    break
+                yield batch
     ### END SOLUTION
 
 
