@@ -11,6 +11,7 @@ from nbclient import NotebookClient
 
 from ppo_bbrl.exercises.suspects import CULPRITS, suspect
 from ppo_bbrl.exercises.value_error import true_value
+from ppo_bbrl.plots import bootstrap_interval
 
 SOLUTION = Path(__file__).parents[1] / "notebooks" / "solution" / "10_bug_hunt.ipynb"
 
@@ -183,3 +184,30 @@ def test_the_leak_costs_a_tenth_of_the_value_with_every_seed():
     assert -1.3 < leak.mean() < -0.8
     assert abs(right.mean()) < 0.3
     assert leak.max() < right.min()
+
+
+def test_what_the_bugs_cost_on_cartpole_with_twelve_other_seeds(monkeypatch):
+    """The table of the notebook, up to what another machine's rounding may change."""
+    monkeypatch.setattr(f"{__name__}.SEEDS", range(4, 16))
+
+    def means(charge):
+        runs = runs_of(charge, "CartPole-v1", 30)
+        return np.array([np.mean([update["return"] for update in run.history]) for run in runs])
+
+    innocent = means("innocent")
+
+    def cost(charge):
+        difference = means(charge) - innocent
+        return difference.mean(), *bootstrap_interval(difference[:, None])[:, 0]
+
+    assert 140 < innocent.mean() < 220
+    mean, low, high = cost("drawn with replacement")
+    assert low < 0 < high
+    assert abs(mean) < 30
+    mean, low, high = cost("leak across truncation")
+    assert abs(mean) < 15
+    mean, low, high = cost("stale observation")
+    assert -50 < mean < 0
+    mean, low, high = cost("critic moves the actor")
+    assert -70 < mean < -20
+    assert high < 0

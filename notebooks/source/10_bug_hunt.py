@@ -1,0 +1,945 @@
+# %% [markdown]
+# # The bug hunt
+#
+# A PPO with a bug does not crash. It trains, its curve goes up or it does not, and nobody can tell
+# whether the algorithm is weak, the task hard, the seed unlucky or a line wrong. This notebook is a
+# detective story: seven programs are under suspicion, and we find out what each of them has done,
+# from the outside.
+#
+# When you want to know more:
+#
+# - [37 implementation details of
+#   PPO](https://iclr-blog-track.github.io/2022/03/25/ppo-implementation-details/) has a part on
+#   debugging, and shows what healthy numbers look like;
+# - [Deep Reinforcement Learning that Matters](https://arxiv.org/abs/1709.06560)
+#   (Henderson et al., 2018) is on what a few seeds prove, and what they do not.
+
+# %% [markdown]
+# # Goals
+#
+# After this notebook you can
+#
+# - read curves and the usual metrics as evidence, and say what they cannot tell;
+# - choose a probe, an environment on which a single bug is visible and the right answer is known;
+# - write small instruments that look into a training program without disturbing it;
+# - argue from evidence to a bug, and mend one.
+#
+# | Exercise | Difficulty | Minutes |
+# |---|---|---|
+# | First instrument: the ratio before the first step | ●○○ | 10 |
+# | Second instrument: the error of a critic | ●●○ | 15 |
+# | Third instrument: coverage | ●○○ | 10 |
+# | Fourth instrument: which weights a loss moves | ●●○ | 20 |
+# | The verdict | ●●○ | 20 |
+# | Mend it | ●●● | 20 |
+# | What have you understood? (five questions) | ●○○ | 10 |
+#
+# With reading it takes about two and a half hours. You should know the loop of PPO (notebook 03), and
+# terminated from truncated (notebook 02).
+
+# %% [markdown]
+# # Setting up
+#
+# The next cell makes sure that the package `ppo_bbrl` is there. If it is, nothing is installed and
+# the network is not used. If it is not, as on Colab, it is installed with its dependencies from
+# `PPO_BBRL`.
+
+# %%
+import importlib.util
+import subprocess
+import sys
+
+# Where to install ppo_bbrl from when it is missing: a Git address ("git+https://…") or the address
+# of a wheel ("https://….whl", "file:///….whl"). Whoever hands out this notebook fills it in.
+PPO_BBRL = ""
+
+if importlib.util.find_spec("ppo_bbrl") is None:
+    if not PPO_BBRL:
+        raise ModuleNotFoundError("ppo_bbrl is missing: say in PPO_BBRL where to install it from")
+    if importlib.util.find_spec("easypip") is None:
+        subprocess.run([sys.executable, "-m", "pip", "install", "--quiet", "easypip"], check=True)
+    from easypip import easyinstall
+
+    easyinstall(f"ppo-bbrl @ {PPO_BBRL}")
+    importlib.invalidate_caches()
+
+# %% tags=["definitions"]
+# %matplotlib inline
+import os
+from pathlib import Path
+
+import matplotlib.pyplot as plt
+import numpy as np
+import torch
+from torch.utils.tensorboard import SummaryWriter
+
+from ppo_bbrl import KWAgentWrapper, setup_tensorboard
+from ppo_bbrl.exercises import (
+    check_coverage,
+    check_culprits,
+    check_gradients_into,
+    check_mended_transitions,
+    check_ratio_error,
+    check_value_error,
+)
+from ppo_bbrl.exercises.suspects import SUSPECTS, suspect
+from ppo_bbrl.plots import bootstrap_interval
+from ppo_bbrl.progress import Progress
+from ppo_bbrl.replay import record_video, show
+
+# The networks below are so small that several threads would mostly wait for each other.
+torch.set_num_threads(1)
+
+# With the environment variable TESTING_MODE=on the experiments are short. It is meant for
+# automatic tests, which want to know whether every cell runs.
+TESTING_MODE = os.environ.get("TESTING_MODE", "").lower() in ("on", "1")
+
+# %% [markdown]
+# # The case
+#
+# Seven programs, A to G, are the same small PPO: an actor with 64 hidden neurons, and a critic that
+# reads the actor's hidden layer (its *features*) and spares itself the work of finding its own. One
+# of the seven is innocent. In each of the others one thing is wrong:
+#
+# | Charge | What is wrong |
+# |---|---|
+# | `"sign of the loss"` | the optimiser minimises what PPO maximises |
+# | `"wrong action"` | a transition is judged with the action of another transition |
+# | `"leak across truncation"` | GAE goes on into the next episode where the time was up |
+# | `"stale observation"` | the agent sees, and learns from, the observation of one row before |
+# | `"drawn with replacement"` | a minibatch is drawn anew each time: some transitions come twice, some never |
+# | `"critic moves the actor"` | the gradient of the critic's loss goes through the features into the actor |
+# | `"innocent"` | nothing |
+#
+# None of them raises an exception, and none makes a NaN. We do not read their source: in your own
+# project you have read it three times already.
+
+# %% [markdown]
+# This is how a suspect is questioned. `train` collects and learns; `history` has the usual metrics
+# of each update. There is more to look at, and we come to it when we need it.
+
+# %%
+someone = suspect("D", "CartPole-v1", seed=0)
+someone.train(n_updates=2)
+for update in someone.history:
+    print({name: round(number, 3) for name, number in update.items()})
+
+# %% [markdown]
+# # At the scene: learning curves
+#
+# First the learning curve, what everybody looks at. All suspects train on CartPole, with a few seeds
+# each: 30 updates with 1024 steps each. It takes about a minute.
+
+# %%
+N_UPDATES = 3 if TESTING_MODE else 30
+SEEDS = range(2 if TESTING_MODE else 4)
+
+runs = {name: [suspect(name, "CartPole-v1", seed) for seed in SEEDS] for name in SUSPECTS}
+progress = Progress(len(SUSPECTS))
+for done, (name, its_runs) in enumerate(runs.items(), start=1):
+    for run in its_runs:
+        run.train(N_UPDATES)
+    last = np.mean([run.history[-1]["return"] for run in its_runs])
+    progress.show(done, {"suspect": name, "return at the end": f"{last:.0f}"})
+
+
+# %% tags=["definitions"]
+def table(its_runs, metric):
+    """A metric of each run after each update, [runs, updates]"""
+    return np.array([[update[metric] for update in run.history] for run in its_runs])
+
+
+def draw(axes, its_runs, metric, colour="#0072B2"):
+    """The mean over the runs, with a 95 % interval of the mean; the runs as thin lines"""
+    values = table(its_runs, metric)
+    updates = np.arange(1, values.shape[1] + 1)
+    axes.plot(updates, values.T, color=colour, lw=0.5, alpha=0.4)
+    axes.fill_between(updates, *bootstrap_interval(values), color=colour, alpha=0.2, lw=0)
+    axes.plot(updates, values.mean(0), color=colour, lw=1.8)
+    axes.spines[["top", "right"]].set_visible(False)
+
+
+# %%
+RANDOM = 22  # what a coin gets on CartPole
+figure, panels = plt.subplots(
+    2, 4, figsize=(10, 4.6), sharex=True, sharey=True, layout="constrained"
+)
+panels.flat[-1].set_axis_off()
+for axes, (name, its_runs) in zip(panels.flat, runs.items(), strict=False):
+    draw(axes, its_runs, "return")
+    axes.axhline(RANDOM, color="0.4", lw=1, ls=":")
+    axes.set_title(name, fontweight="bold")
+figure.supxlabel("updates")
+figure.supylabel("return (last 20 training episodes)")
+panels.flat[-1].text(
+    0, 0.6, f"dotted: a coin, {RANDOM}\nthick: mean of the seeds\nshaded: its 95 % interval"
+)
+plt.show()
+
+# %% [markdown]
+# What do you see? Take a minute before you read on.
+#
+# - One suspect ends at about 9, *below* a coin. To be that bad one has to learn. Remember its letter.
+# - One stays where the coin is: it learns nothing at all.
+# - **Five learn CartPole.** Some are slower than others, but the intervals overlap, and no curve
+#   looks sick. At most one of the five is innocent.
+#
+# So the curve convicts those that fail, and acquits nobody. A bug that costs half of the speed looks
+# like a weak algorithm, and a bug that costs nothing *here* looks like nothing.
+
+# %% [markdown]
+# # The usual metrics
+#
+# Next, what everybody logs. *Entropy*: $\log 2 \approx 0.69$ is a coin, 0 is certainty. *KL*: how far
+# an update moves the policy. *Explained variance*: how much of the variation of the returns the
+# critic explains, 1 is perfect, 0 is a constant. *Clipped*: the share of transitions whose ratio has
+# left the clip range.
+
+# %%
+METRICS = {
+    "entropy": "entropy (nats)",
+    "kl": "KL(old ‖ new)",
+    "explained_variance": "explained variance",
+    "clipped": "clipped share",
+}
+COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000")
+
+figure, panels = plt.subplots(2, 2, figsize=(9, 5.2), sharex=True, layout="constrained")
+for axes, (metric, title) in zip(panels.flat, METRICS.items(), strict=True):
+    for (name, its_runs), colour in zip(runs.items(), COLOURS, strict=True):
+        mean = table(its_runs, metric).mean(0)
+        axes.plot(range(1, len(mean) + 1), mean, color=colour, lw=1.4, label=name)
+    axes.set_title(title, fontsize="medium")
+    axes.spines[["top", "right"]].set_visible(False)
+panels[0, 0].set_ylim(0, 0.75)
+panels[1, 0].set_ylim(-1, 1.05)
+figure.supxlabel("updates")
+figure.legend(
+    *panels[0, 0].get_legend_handles_labels(), loc="outside right center", title="suspect"
+)
+plt.show()
+
+# %% [markdown]
+# - The suspect below the coin has become *certain*: its entropy falls while its return falls, too. It
+#   does the worst thing that it knows, on purpose. And it has the best critic of all: to fall over
+#   at once is easy to predict. A good metric can belong to a hopeless policy.
+# - The one that stays a coin keeps the entropy of a coin. But its KL and its clipped share are like
+#   those of the others: each update moves it, and all of them together lead nowhere.
+# - The other five look healthy. No line tells us who of them is.
+#
+# So we need instruments that look at one thing each, and for which we know what they must show
+# *before* we look.
+#
+# If you like TensorBoard better: the next cell writes the same numbers for it.
+
+# %%
+for name, its_runs in runs.items():
+    for seed, run in zip(SEEDS, its_runs, strict=True):
+        with SummaryWriter(f"./outputs/tblogs/bug_hunt/{name}-S{seed}") as writer:
+            for update in run.history:
+                for metric in ("return", *METRICS):
+                    writer.add_scalar(metric, update[metric], update["steps"])
+setup_tensorboard("./outputs/tblogs/bug_hunt")
+
+# %% [markdown]
+# # The first instrument: the ratio
+#
+# In the first minibatch of an update no step has been taken yet. The policy that learns is still the
+# one that acted, and so for each transition
+#
+# $$
+# r_t(\theta) = \exp\left(\log \pi_\theta(a_t \mid s_t) - \log \pi_{\theta_{old}}(a_t \mid
+# s_t)\right) = 1
+# $$
+#
+# (equation 7 of [the paper on PPO](https://arxiv.org/abs/1707.06347)), up to rounding. Whatever the
+# task, the seed and the settings are: no luck is involved. If the ratio is not 1, then the
+# observation, the action or the weights are not those of the time when the action was taken.
+#
+# Of each update, a suspect keeps `(log_prob, old_log_prob)` of its first minibatch in the list
+# `first_minibatches`.
+
+# %% [markdown]
+# ## Exercise: the ratio before the first step
+#
+# *Difficulty: ●○○ · about 10 minutes*
+#
+# Write `ratio_error`. It gets `log_prob` and `old_log_prob`, $[N]$ each: the log-probabilities of
+# the $N$ actions of a minibatch, under the policy that learns and under the one that acted. It
+# returns a number, the largest distance of a ratio from 1:
+#
+# $$
+# \max_t \left| r_t(\theta) - 1 \right|.
+# $$
+#
+# The largest, because a single wrong transition is a bug, and because the distances above and below 1
+# cancel in a mean.
+#
+# Useful: [exp](https://pytorch.org/docs/stable/generated/torch.exp.html),
+# [abs](https://pytorch.org/docs/stable/generated/torch.abs.html) and
+# [max](https://pytorch.org/docs/stable/generated/torch.max.html), which tensors have as methods.
+#
+# <details>
+# <summary>A hint</summary>
+#
+# One line: difference, `.exp()`, minus 1, `.abs()`, `.max()`. With `.item()` it becomes a plain
+# number.
+#
+# </details>
+
+
+# %% nbgrader={"grade": false, "grade_id": "bug-hunt-ratio-error", "locked": false, "schema_version": 3, "solution": true, "task": false}
+def ratio_error(log_prob, old_log_prob):
+    """
+    The largest distance of a ratio from 1, a number; log_prob and old_log_prob are [N]
+    """
+    ### BEGIN SOLUTION
+    ratio = (log_prob - old_log_prob).exp()
+    return (ratio - 1).abs().max().item()
+    ### END SOLUTION
+
+
+# %% [markdown]
+# The check tries ratios that are far away on either side of 1.
+
+# %% nbgrader={"grade": true, "grade_id": "bug-hunt-ratio-error-check", "locked": true, "points": 1, "schema_version": 3, "solution": false, "task": false}
+check_ratio_error(ratio_error)
+### BEGIN HIDDEN TESTS
+check_ratio_error(ratio_error, seed=1)
+check_ratio_error(ratio_error, seed=2)
+### END HIDDEN TESTS
+
+# %% [markdown]
+# Now the suspects, with the runs from above. The axis is logarithmic, and what is below $10^{-7}$ is
+# drawn there.
+
+# %%
+figure, axes = plt.subplots(figsize=(7, 3.2), layout="constrained")
+for (name, its_runs), colour in zip(runs.items(), COLOURS, strict=True):
+    errors = np.array([[ratio_error(*pair) for pair in run.first_minibatches] for run in its_runs])
+    # a little apart, so that equal curves can be seen
+    shown = errors.max(0).clip(1e-7) * 1.25 ** SUSPECTS.index(name)
+    axes.semilogy(range(1, N_UPDATES + 1), shown, ".-", color=colour, lw=1, ms=4, label=name)
+    print(f"{name}: {errors[:, 0].max():.1e} in the first update, {errors.max():.1e} in all")
+axes.set(xlabel="update", ylabel="largest |ratio − 1|")
+axes.legend(ncols=2, frameon=False)
+axes.spines[["top", "right"]].set_visible(False)
+plt.show()
+
+# %% [markdown]
+# One suspect, in every update, and no doubt is possible. Look at its first update, though: the
+# error is a hundred times smaller than later. A fresh policy is nearly a coin, whose
+# log-probabilities are all alike, whatever is mixed up. **Test with a policy that has learned
+# something**, or with random weights that are large.
+#
+# The other six are acquitted of one thing: their actions and observations are those that they acted
+# with. This does not say that they acted on the *right* observation. An error that is made when
+# acting and again when learning cancels in the ratio.
+
+# %% [markdown]
+# # The second instrument: probes
+#
+# A probe is an environment so simple that the right answer is known, and in which one thing alone can
+# go wrong. The idea has long been handed down among practitioners. Five of them:
+#
+# | Probe | What is seen | Reward | Episode | If it fails, look at |
+# |---|---|---|---|---|
+# | `ConstantReward` | always 1 | 1 | one step, terminated | the critic's loss |
+# | `Discounting` | the step, 0 or 1 | 0, then 1 | two steps, terminated | $\gamma$, rows that are off by one |
+# | `TruncatedOnly` | always 1 | 1 | 8 steps, **truncated** | the ends of episodes |
+# | `ActionDecides` | always 1 | action 1: 1, action 0: −1 | one step, terminated | the policy's loss |
+# | `ActionAndObservationDecide` | −1 or 1, by chance | 1 for the action of the same sign, else −1 | one step, terminated | what the agent sees |
+#
+# On the last two a healthy policy gets a return of 1. On the first three actions have no effect,
+# and it is the critic that is tried: what must it say in the first state of an episode?
+
+# %% [markdown]
+# ## Exercise: the error of a critic
+#
+# *Difficulty: ●●○ · about 15 minutes*
+#
+# First with a pencil: what is $V$ in the first state of an episode, on the first three probes, with
+# the discount factor $\gamma$? Then write `value_error`. It gets
+#
+# - `probe`, a text: `"ConstantReward"`, `"Discounting"` or `"TruncatedOnly"`;
+# - `values`, $[N]$: what critics have said about the first state of this probe, one for each run;
+# - `discount_factor`, $\gamma < 1$.
+#
+# It returns a number: the mean of `values` minus the true value. So it is positive where the critics
+# say too much.
+#
+# <details>
+# <summary>A hint</summary>
+#
+# $V(s) = r + \gamma V(s')$, where $V(s') = 0$ if $s'$ is terminal. For `Discounting` begin with its
+# second step. `TruncatedOnly` has no terminal state: $s'$ looks like $s$, and has the same value.
+#
+# </details>
+#
+# <details>
+# <summary>Another hint</summary>
+#
+# A time limit is where *we* stop watching (notebook 02). Without it the rewards of `TruncatedOnly`
+# go on for ever: solve $V = 1 + \gamma V$.
+#
+# </details>
+
+
+# %% nbgrader={"grade": false, "grade_id": "bug-hunt-value-error", "locked": false, "schema_version": 3, "solution": true, "task": false}
+def value_error(probe, values, discount_factor):
+    """
+    Mean of the values, [N], minus the true value of the first state of the probe: a number
+    """
+    ### BEGIN SOLUTION
+    true_values = {
+        "ConstantReward": 1,
+        "Discounting": discount_factor,
+        "TruncatedOnly": 1 / (1 - discount_factor),
+    }
+    return values.mean().item() - true_values[probe]
+    ### END SOLUTION
+
+
+# %% [markdown]
+# The check tries each probe, with too much and with too little.
+
+# %% nbgrader={"grade": true, "grade_id": "bug-hunt-value-error-check", "locked": true, "points": 2, "schema_version": 3, "solution": false, "task": false}
+check_value_error(value_error)
+### BEGIN HIDDEN TESTS
+check_value_error(value_error, seed=1)
+check_value_error(value_error, seed=2)
+### END HIDDEN TESTS
+
+# %% [markdown]
+# Each suspect on each probe, with two seeds and $\gamma = 0.9$. Each run takes less than a second.
+
+# %%
+GAMMA = 0.9
+SETTINGS = {"n_steps": 32, "batch_size": 256, "lr": 5e-3, "discount_factor": GAMMA}
+FIRST_STATE = {"ConstantReward": [1.0], "Discounting": [0.0], "TruncatedOnly": [1.0]}
+OF_THE_POLICY = ("ActionDecides", "ActionAndObservationDecide")
+PROBES = (*FIRST_STATE, *OF_THE_POLICY)
+PROBE_UPDATES = 1 if TESTING_MODE else 20
+PROBE_SEEDS = range(1 if TESTING_MODE else 2)
+
+found = np.zeros((len(SUSPECTS), len(PROBES)))
+progress = Progress(len(SUSPECTS))
+for row, name in enumerate(SUSPECTS):
+    for column, probe in enumerate(PROBES):
+        its_runs = [
+            suspect(name, f"{probe}-v0", seed, **SETTINGS).train(PROBE_UPDATES)
+            for seed in PROBE_SEEDS
+        ]
+        if probe in FIRST_STATE:
+            with torch.no_grad():
+                first = torch.tensor(FIRST_STATE[probe])
+                values = torch.stack([run.critic.value(first) for run in its_runs])
+            found[row, column] = value_error(probe, values, GAMMA)
+        else:
+            found[row, column] = np.mean([run.history[-1]["return"] for run in its_runs])
+    progress.show(row + 1, {"suspect": name})
+
+# %%
+# The darker, the further from what is right, in units of the true value
+right = np.array([0, 0, 0, 1, 1])
+scale = np.array([1, GAMMA, 1 / (1 - GAMMA), 2, 2])
+figure, axes = plt.subplots(figsize=(8, 3.6), layout="constrained")
+off = np.abs(found - right) / scale
+axes.imshow(off, cmap="Oranges", vmin=0, vmax=0.3, aspect="auto")
+for (row, column), number in np.ndenumerate(found):
+    colour = "white" if off[row, column] > 0.2 else "black"
+    axes.text(column, row, f"{number:+.2f}", ha="center", va="center", color=colour)
+labels = [f"{probe}\nerror of the critic" for probe in FIRST_STATE]
+labels += [probe.replace("AndObs", "And\nObs") + "\nreturn" for probe in OF_THE_POLICY]
+axes.set_xticks(range(len(PROBES)), labels, fontsize="small")
+axes.set_yticks(range(len(SUSPECTS)), SUSPECTS, fontweight="bold")
+axes.xaxis.tick_top()
+axes.tick_params(length=0)
+plt.show()
+
+# %% [markdown]
+# Read the map by its columns. An error of some hundredths is noise, as these runs are short; for
+# `TruncatedOnly`, where the value is 10, some tenths.
+#
+# - On `ActionDecides` two fail. One of them gets the *worst* return that there is.
+# - On `TruncatedOnly` one critic is off by a tenth of the value, and this suspect is fine everywhere
+#   else. On CartPole nobody could see it: few episodes are truncated before the policy is good.
+# - Somebody solves `ActionDecides`, and is a coin on `ActionAndObservationDecide`. These two probes
+#   differ in one thing alone. (The same suspect also thinks that both steps of `Discounting` are
+#   worth the same. Why?)
+#
+# The whole map took less time than the learning curves, and each column has a reason.
+
+# %% [markdown]
+# # The third instrument: coverage
+#
+# Each epoch should use each transition once. A suspect keeps the minibatches of its last epoch, as
+# tensors of indices, in `last_epoch`; there are `n_transitions` to choose from.
+#
+# ## Exercise: coverage
+#
+# *Difficulty: ●○○ · about 10 minutes*
+#
+# Write `coverage`. It gets
+#
+# - `minibatches`, a list of tensors of indices, $[M]$ each, where $M$ may differ;
+# - `n_transitions`: the indices are from 0 to `n_transitions` $- 1$.
+#
+# It returns a number between 0 and 1: the share of the transitions that is used at least once.
+#
+# Useful: [torch.cat](https://pytorch.org/docs/stable/generated/torch.cat.html) and
+# [unique](https://pytorch.org/docs/stable/generated/torch.unique.html).
+#
+# <details>
+# <summary>A hint</summary>
+#
+# How many *different* indices are there in all minibatches together? Python's `set` does not
+# help with tensors: it takes any two of them as different, whatever is in them.
+#
+# </details>
+
+
+# %% nbgrader={"grade": false, "grade_id": "bug-hunt-coverage", "locked": false, "schema_version": 3, "solution": true, "task": false}
+def coverage(minibatches, n_transitions):
+    """
+    Which share of the transitions an epoch uses, a number between 0 and 1
+    """
+    ### BEGIN SOLUTION
+    return len(torch.cat(minibatches).unique()) / n_transitions
+    ### END SOLUTION
+
+
+# %% [markdown]
+# The check tries epochs that repeat, that drop a rest, and a good one.
+
+# %% nbgrader={"grade": true, "grade_id": "bug-hunt-coverage-check", "locked": true, "points": 1, "schema_version": 3, "solution": false, "task": false}
+check_coverage(coverage)
+### BEGIN HIDDEN TESTS
+check_coverage(coverage, seed=1)
+check_coverage(coverage, seed=2)
+### END HIDDEN TESTS
+
+# %%
+for name, its_runs in runs.items():
+    shares = [coverage(run.last_epoch, run.n_transitions) for run in its_runs]
+    print(f"{name}: an epoch uses {min(shares):.1%} to {max(shares):.1%} of the transitions")
+
+# %% [markdown]
+# One of those with a perfect record pays for a thousand steps and looks at about $1 - 1/e \approx
+# 63\,\%$ of them in an epoch (notebook 03). No curve, no metric and no probe has shown it. Over
+# four epochs nearly all are seen, and the batches are still unbiased: this is a bug that hardly
+# hurts. It is one all the same, and on a harder task or with fewer epochs the bill comes.
+
+# %% [markdown]
+# # The fourth instrument: gradients
+#
+# The critic of our suspects reads the actor's features, and must not change them: somebody has to
+# write `.detach()`. Whoever forgets it gets no message. The two losses are added, `backward()`
+# follows every path that is there, and the actor's body learns to please the critic. The critic's
+# loss is in squared returns, the actor's of order 1: who do you think wins?
+#
+# `losses()` of a suspect gives the losses of its last rollout, with their graph: `losses().policy`
+# and `losses().value`. Its networks are `policy` and `critic`.
+
+# %% [markdown]
+# ## Exercise: which weights a loss moves
+#
+# *Difficulty: ●●○ · about 20 minutes*
+#
+# Write `gradients_into`. It gets
+#
+# - `loss`, a scalar tensor with its graph;
+# - `module`, a network (`nn.Module`).
+#
+# It returns a list of names, as in `module.named_parameters()`: those of the parameters for which
+# `loss` has a gradient that is not zero. A loss that does not reach the network gives an empty list.
+#
+# An instrument must not disturb what it measures. Afterwards `.grad` of all parameters is what it
+# was before, whatever that was, and the training can still call `loss.backward()`.
+#
+# Useful: [torch.autograd.grad](https://pytorch.org/docs/stable/generated/torch.autograd.grad.html)
+# returns gradients, and writes nowhere.
+#
+# <details>
+# <summary>A hint</summary>
+#
+# `torch.autograd.grad(loss, parameters, …)` wants a list of parameters and returns a tuple of
+# gradients. Two of its arguments matter: `allow_unused=True` (a parameter without a path gets
+# `None` instead of an exception) and `retain_graph=True` (the graph stays for the training).
+#
+# </details>
+#
+# <details>
+# <summary>Another hint</summary>
+#
+# `names, parameters = zip(*module.named_parameters())` makes two tuples of the pairs. And
+# `gradient.any()` is true if one entry is not 0; ask first whether the gradient is `None`.
+#
+# </details>
+
+
+# %% nbgrader={"grade": false, "grade_id": "bug-hunt-gradients-into", "locked": false, "schema_version": 3, "solution": true, "task": false}
+def gradients_into(loss, module):
+    """
+    The names of the parameters of the module for which the loss has a gradient other than 0
+    """
+    ### BEGIN SOLUTION
+    names, parameters = zip(*module.named_parameters(), strict=True)
+    gradients = torch.autograd.grad(loss, parameters, retain_graph=True, allow_unused=True)
+    return [
+        name
+        for name, gradient in zip(names, gradients, strict=True)
+        if gradient is not None and gradient.any()
+    ]
+    ### END SOLUTION
+
+
+# %% [markdown]
+# The check tries losses that reach all, a part or nothing of a network, and looks at what is left
+# behind.
+
+# %% nbgrader={"grade": true, "grade_id": "bug-hunt-gradients-into-check", "locked": true, "points": 2, "schema_version": 3, "solution": false, "task": false}
+check_gradients_into(gradients_into)
+### BEGIN HIDDEN TESTS
+check_gradients_into(gradients_into, seed=1)
+check_gradients_into(gradients_into, seed=2)
+### END HIDDEN TESTS
+
+# %%
+for name, its_runs in runs.items():
+    run = its_runs[0]
+    losses = run.losses()
+    print(
+        f"{name}: the policy's loss moves {len(gradients_into(losses.policy, run.policy))} tensors of "
+        f"the actor and {len(gradients_into(losses.policy, run.critic))} of the critic; the critic's "
+        f"loss {len(gradients_into(losses.value, run.policy))} and "
+        f"{len(gradients_into(losses.value, run.critic))}"
+    )
+
+# %% [markdown]
+# # The verdict
+#
+# Go through your notes: the curves, the metrics, the ratio, the map of the probes, the coverage,
+# the gradients. Who is left when each charge has its suspect?
+#
+# ## Exercise: name the culprits
+#
+# *Difficulty: ●●○ · about 20 minutes*
+#
+# Write `culprits`. It takes nothing, and returns a dict with seven entries: from each suspect,
+# `"A"` to `"G"`, to its charge. The charges are the texts in the first column of the table at the
+# top, and each belongs to one suspect:
+#
+# `"sign of the loss"`, `"wrong action"`, `"leak across truncation"`, `"stale observation"`,
+# `"drawn with replacement"`, `"critic moves the actor"`, `"innocent"`.
+#
+# The check says how many are right, and gives a hint for one that is not. A detective needs
+# it once at most.
+#
+# <details>
+# <summary>A hint</summary>
+#
+# Begin with the instruments whose answer is yes or no, whatever the seed: ratio, coverage, gradients.
+# Then the map of the probes, for those that are left. The curve comes last.
+#
+# </details>
+
+
+# %% nbgrader={"grade": false, "grade_id": "bug-hunt-culprits", "locked": false, "schema_version": 3, "solution": true, "task": false}
+def culprits():
+    """
+    From each suspect, "A" to "G", to its charge: a dict
+    """
+    ### BEGIN SOLUTION
+    return {
+        "A": "drawn with replacement",
+        "B": "wrong action",
+        "C": "critic moves the actor",
+        "D": "innocent",
+        "E": "stale observation",
+        "F": "leak across truncation",
+        "G": "sign of the loss",
+    }
+    ### END SOLUTION
+
+
+# %% [markdown]
+# And the judge says:
+
+# %% nbgrader={"grade": true, "grade_id": "bug-hunt-culprits-check", "locked": true, "points": 2, "schema_version": 3, "solution": false, "task": false}
+check_culprits(culprits)
+### BEGIN HIDDEN TESTS
+check_culprits(culprits, seed=1)
+check_culprits(culprits, seed=2)
+### END HIDDEN TESTS
+
+# %% [markdown]
+# # What did it cost?
+#
+# Now that we know who is who, back to the scene. How much return did each bug cost on CartPole, as
+# a mean over the whole training, compared with the innocent? With a 95 % interval of the
+# difference, seed by seed.
+
+# %%
+charges = culprits()
+innocent = next(name for name, charge in charges.items() if charge == "innocent")
+healthy = table(runs[innocent], "return").mean(1)
+figure, axes = plt.subplots(figsize=(7, 2.8), layout="constrained")
+for row, (name, charge) in enumerate(charges.items()):
+    if name == innocent:
+        continue
+    cost = table(runs[name], "return").mean(1) - healthy
+    low, high = bootstrap_interval(cost[:, None])[:, 0]
+    axes.plot([low, high], [row, row], color="#D55E00", lw=3, alpha=0.5)
+    axes.plot(cost.mean(), row, "o", color="#D55E00")
+    print(f"{name}, {charge}: {cost.mean():+.0f} (95 % interval {low:+.0f} to {high:+.0f})")
+axes.axvline(0, color="0.4", lw=1)
+axes.set_yticks(range(len(charges)), [f"{charge}, {name}" for name, charge in charges.items()])
+axes.set(xlabel="return, compared with the innocent (mean over the training)")
+axes.invert_yaxis()
+axes.spines[["top", "right"]].set_visible(False)
+plt.show()
+
+# %% [markdown]
+# Two bugs are a catastrophe. And one seems to *help*: when we wrote this, the whole interval of
+# "drawn with replacement" was on the good side of 0. Do you believe it?
+#
+# Four seeds are few, and a bootstrap of four numbers gives an interval that is too narrow. Besides,
+# we have compared six suspects, and look at the one that stands out (notebook 04). So we have run
+# five of them with twelve *other* seeds, 4 to 15:
+#
+# | Charge | Compared with the innocent, 12 other seeds | 95 % interval |
+# |---|---|---|
+# | drawn with replacement | −9 | −27 to +8 |
+# | leak across truncation | +3 | −1 to +9 |
+# | stale observation | −19 | −34 to −4 |
+# | critic moves the actor | −42 | −59 to −28 |
+#
+# The innocent has 179 in the mean. So the miracle is gone, and we see what was hidden by the noise.
+
+# %% [markdown]
+# - **Drawn with replacement** wastes data, and does not mislead. What it costs is less than twelve
+#   seeds can show.
+# - **The leak** needs truncations. On CartPole they come at step 500, when all is learned. With a
+#   short time limit the critic is wrong all the time, as on the probe.
+# - **The stale observation** costs a tenth. In CartPole a row is 0.02 seconds, and what was true a
+#   moment ago is nearly true. On the probe, where nothing lasts, the agent is blind.
+# - **The critic in the actor** costs a quarter: large enough to lose a comparison of algorithms, and
+#   small enough to be taken for a weak algorithm.
+#
+# A benchmark tells how much a bug matters *there*. It does not tell whether there is one.
+
+# %% [markdown]
+# # The mending
+#
+# One culprit is to be mended, the one with the **wrong action**. Here is the function that turns
+# its rollout into transitions. `rows` is a dict of tensors $[T + 1, B, …]$, one row more than
+# transitions; it returns a dict of $[N, …]$. We found no error of shape, no warning. Do you see it?
+
+
+# %%
+def found_transitions(rows):
+    """The valid transitions of a rollout side by side, [N, ...]"""
+    starts = ~rows["done"][:-1]  # [T, B]: where a transition starts
+    transitions = {
+        name: rows[name][:-1][starts]
+        for name in ("obs", "log_prob", "value", "advantage", "target")
+    }
+    transitions["action"] = rows["action"][:-1].T[starts.T]
+    return transitions
+
+
+# %% [markdown]
+# ## Exercise: mend it
+#
+# *Difficulty: ●●● · about 20 minutes*
+#
+# Write `mended_transitions`, which is right. It gets `rows`, a dict of tensors $[T + 1, B, …]$ with
+# `obs`, `action`, `log_prob`, `value`, `advantage`, `target` and `done` (bool). It returns a new
+# dict of the first six, $[N, …]$:
+#
+# - entry $i$ of all six belongs to the same transition;
+# - each valid transition comes once, in any order. A step that starts in a `done` row is none, and
+#   in the last row none starts.
+#
+# Before you write: take $T = 2$, $B = 2$, no ends, and the actions $\begin{pmatrix} a & b \\ c & d
+# \end{pmatrix}$. In which order does `found_transitions` return them, and in which order the
+# observations?
+#
+# <details>
+# <summary>A hint</summary>
+#
+# `x[mask]` walks through the mask row by row. Row by row of the transposed is column by column of
+# the original: all rows of environment 0, then all of environment 1.
+#
+# </details>
+#
+# <details>
+# <summary>Another hint</summary>
+#
+# All six can be treated alike: one line for all of them, and no exception for the actions.
+#
+# </details>
+
+
+# %% nbgrader={"grade": false, "grade_id": "bug-hunt-mend", "locked": false, "schema_version": 3, "solution": true, "task": false}
+def mended_transitions(rows):
+    """
+    The valid transitions of a rollout side by side, [N, ...], entry i of each the same transition
+    """
+    ### BEGIN SOLUTION
+    starts = ~rows["done"][:-1]
+    return {
+        name: rows[name][:-1][starts]
+        for name in ("obs", "action", "log_prob", "value", "advantage", "target")
+    }
+    ### END SOLUTION
+
+
+# %% [markdown]
+# The check uses rollouts in which every entry says where it comes from.
+
+# %% nbgrader={"grade": true, "grade_id": "bug-hunt-mend-check", "locked": true, "points": 3, "schema_version": 3, "solution": false, "task": false}
+check_mended_transitions(mended_transitions)
+### BEGIN HIDDEN TESTS
+check_mended_transitions(mended_transitions, seed=1)
+check_mended_transitions(mended_transitions, seed=2)
+### END HIDDEN TESTS
+
+# %% [markdown]
+# A mended program is tried like a suspect: the instrument that found it must now be silent, and
+# then the curve. We put your function in the place of the old one.
+
+# %%
+guilty = next(name for name, charge in charges.items() if charge == "wrong action")
+mended = [suspect(guilty, "CartPole-v1", seed, mended=mended_transitions) for seed in SEEDS]
+progress = Progress(len(mended))
+for done, run in enumerate(mended, start=1):
+    run.train(N_UPDATES)
+    progress.show(done, {"return at the end": f"{run.history[-1]['return']:.0f}"})
+
+largest = max(ratio_error(*pair) for run in mended for pair in run.first_minibatches)
+print(f"The largest |ratio - 1| before the first step of an update: {largest:.1e}")
+
+figure, axes = plt.subplots(figsize=(6, 3), layout="constrained")
+draw(axes, runs[guilty], "return", colour="#D55E00")
+draw(axes, mended, "return")
+axes.text(N_UPDATES, 40, f"{guilty}, as it was found", color="#D55E00", ha="right")
+axes.set_title(f"{guilty}, mended", color="#0072B2")
+axes.set(xlabel="updates", ylabel="return (last 20 episodes)")
+plt.show()
+
+# %% [markdown]
+# And one episode of the best of them, with its most likely actions:
+
+# %%
+best = max(mended, key=lambda run: run.history[-1]["return"])
+video = record_video(
+    KWAgentWrapper(best.policy, stochastic=False),
+    "CartPole-v1",
+    Path("./outputs/bug_hunt.mp4"),
+    seeds=np.random.SeedSequence(0),
+)
+show(video)
+
+# %% [markdown]
+# # What a detective takes home
+#
+# | Before each run | What it must show | Finds |
+# |---|---|---|
+# | ratio before the first step | 1, at a policy that has learned something | wrong action, wrong weights, wrong observation when learning |
+# | probes of a second each | the known value, the known return | sign, time, ends of episodes, what is seen |
+# | coverage of an epoch | 1 | sampling |
+# | gradients of each loss | its own network, nothing else | forgotten `detach()` |
+# | curve over seeds | more than a coin gets | what is left, and only if it hurts here |
+#
+# Write them as tests of your project: the tests of this package have them all.
+
+# %% [markdown]
+# ## What have you understood?
+#
+# Decide first, then open the answer.
+
+# %% [markdown]
+# **Question 1.** A program learns nothing: its return stays at that of a coin, and the ratio is 1
+# in the first minibatch of each update. On `ActionDecides` its return becomes $-1$. What do you
+# look at first?
+#
+# - (a) the sign of the policy's loss
+# - (b) the order of the actions
+# - (c) the minibatches
+# - (d) the time limits
+#
+# <details><summary>Answer</summary>
+#
+# **(a)** It finds the worst action reliably, so that the gradient is good and its direction wrong.
+# Mixed-up actions would give a ratio other than 1, and a return around 0.
+#
+# </details>
+
+# %% [markdown]
+# **Question 2.** Two actions, and a policy that has just been initialised gives them the
+# probabilities 0.502 and 0.498. All actions of the minibatch are mixed up. What does `ratio_error`
+# show in the first update?
+#
+# - (a) exactly 0
+# - (b) about 0.008
+# - (c) about 0.5
+# - (d) about 1
+#
+# <details><summary>Answer</summary>
+#
+# **(b)** A wrong action changes the ratio to 0.502 / 0.498 or to its inverse, which is nearly 1. So
+# we test with a policy that has opinions.
+#
+# </details>
+
+# %% [markdown]
+# **Question 3.** GAE takes every time limit for a terminal state (not one of our charges), and the
+# critic also sees the time. The true value of `TruncatedOnly` is 10, with $\gamma = 0.9$ and
+# episodes of 8 steps. What does the critic learn about their start?
+#
+# - (a) 10
+# - (b) about 9
+# - (c) about 5.7
+# - (d) 8
+#
+# <details><summary>Answer</summary>
+#
+# **(c)** $1 + \gamma + \dots + \gamma^7 = (1 - \gamma^8) / (1 - \gamma) \approx 5.7$. The bug of
+# our suspect is milder: it stops nothing, but lets another episode leak in.
+#
+# </details>
+
+# %% [markdown]
+# **Question 4.** A suspect draws 1000 indices of 1000 transitions with replacement, in each of 4
+# epochs. Which share of the transitions is never used in the update?
+#
+# - (a) 37 %
+# - (b) 9 %
+# - (c) 2 %
+# - (d) 0 %
+#
+# <details><summary>Answer</summary>
+#
+# **(c)** In one epoch a transition is missed with probability $1/e$, in all four with $1/e^4
+# \approx 0.018$. This is why the bug hardly hurts here.
+#
+# </details>
+
+# %% [markdown]
+# **Question 5.** An agent acts on the observation of the row before, and learns from the same. Which
+# instrument shows it?
+#
+# - (a) the ratio before the first step
+# - (b) the coverage of an epoch
+# - (c) `ActionDecides`
+# - (d) `ActionAndObservationDecide`
+#
+# <details><summary>Answer</summary>
+#
+# **(d)** The ratio is 1, since the same wrong observation is used twice. In `ActionDecides` all
+# observations are alike. Only where the right action depends on what is seen *now*, the agent is
+# lost.
+#
+# </details>
