@@ -11,6 +11,7 @@ from test_cli import CONFIGS, call
 
 from ppo_bbrl import PPOClip, rollout
 from ppo_bbrl.profiling import EVALUATION, OTHER, SECTIONS, Profile, profile
+from ppo_bbrl.shared_trunk import assessor
 
 
 @pytest.fixture
@@ -48,7 +49,8 @@ def test_nothing_of_a_profile_stays(taken):
     for owner in (algo.train_env, algo.train_policy):
         assert "forward" not in vars(owner)
     assert not {"update", "log", "evaluate", "_progress"} & set(vars(algo))
-    for name in ("judge", "estimate", "gae", "lambda_returns"):
+    assert rollout.assessor is assessor
+    for name in ("gae", "lambda_returns"):
         function = getattr(rollout, name)
         assert inspect.unwrap(function) is function, name
     assert not list(Path().iterdir()), "no file either"

@@ -19,6 +19,7 @@ from ppo_bbrl import rollout
 from ppo_bbrl.compute import threads
 from ppo_bbrl.ppo import PPOClip, run
 from ppo_bbrl.runs import RunFolder
+from ppo_bbrl.shared_trunk import assessor
 
 ENVIRONMENT = "environment"
 POLICY = "policy (acting)"
@@ -127,8 +128,7 @@ def profile(algo: PPOClip, rollouts: int | None = None, *, at_least: float = 5.0
 
             time(algo.train_env, "forward", ENVIRONMENT)
             time(algo.train_policy, "forward", POLICY)
-            time(rollout, "judge", VALUES)
-            time(rollout, "estimate", VALUES)
+            patch(rollout, "assessor", lambda *agents: clock.around(VALUES, assessor(*agents)))
             time(rollout, "gae", ADVANTAGES)
             time(rollout, "lambda_returns", ADVANTAGES)
             time(algo, "update", UPDATE)
