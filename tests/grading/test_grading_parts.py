@@ -292,6 +292,7 @@ REFUSED = {
     "frames": "import sys; sys._getframe()",
     "frames of the caller": "import inspect; inspect.currentframe()",
     "frames of an error": "try:\n    1 / 0\nexcept Exception as e:\n    e.__traceback__.tb_frame",
+    "the inspected stack": "import inspect; inspect.stack()",
     "the stack": "import traceback; next(traceback.walk_stack(None))",
 }
 ALLOWED = {
@@ -301,6 +302,7 @@ ALLOWED = {
     "a traceback": "import traceback as t\ntry:\n    1 / 0\nexcept Exception:\n    t.print_exc()",
     "warnings": "import warnings; warnings.warn('careful')",
     "a data class": "import dataclasses\n@dataclasses.dataclass\nclass A:\n    b: int = 0",
+    "a library that looks": "from helping_library import caller; caller()",  # as Lightning does
     "logging": "import logging; logging.getLogger('a').warning('b')",
 }
 PROGRAM = """\
@@ -330,6 +332,8 @@ def told(tmp_path_factory):
     folder = tmp_path_factory.mktemp("audit")
     for name in ("here", "course"):
         (folder / name).mkdir()
+    library = "import inspect\ndef caller():\n    return inspect.currentframe() is not None\n"
+    (folder / "here" / "helping_library.py").write_text(library, encoding="utf-8")
     for file in ("outside.txt", "course/notes.txt"):
         (folder / file).write_text("notes", encoding="utf-8")
     done = subprocess.run(
