@@ -173,8 +173,6 @@ class ActorCritic(PPO):
         n_inputs, n_actions = self.observation_space.shape[0], int(self.action_space.n)
         self.actor = nn.Sequential(nn.Linear(n_inputs, 64), nn.Tanh(), nn.Linear(64, n_actions))
         self.critic = nn.Sequential(nn.Linear(n_inputs, 64), nn.Tanh(), nn.Linear(64, 1))
-        # The arguments, into each checkpoint
-        self.save_hyperparameters()
 
     def forward(self, x):
         """The policy, a Categorical, and the values [N], of observations [N, D]"""
@@ -278,12 +276,17 @@ check_training_step(ClippedPPO, seed=2)
 
 # %% [markdown]
 # Now both together. A class may have two parents: `training_step` comes from the one, `forward` from
-# the other. And we tell Lightning to log the loss, as a mean over each epoch. `self.log` writes into
+# the other. We tell Lightning two things more: `save_hyperparameters` puts the arguments of the model
+# into each checkpoint, and `self.log` writes a number, here the mean of the loss over each epoch, into
 # whatever loggers the Trainer has.
 
 
 # %%
 class Model(ClippedPPO, ActorCritic):
+    def __init__(self, **kwargs):
+        super().__init__(**kwargs)
+        self.save_hyperparameters()
+
     def training_step(self, batch, batch_idx):
         loss = super().training_step(batch, batch_idx)
         self.log("loss", loss, on_step=False, on_epoch=True)

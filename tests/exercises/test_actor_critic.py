@@ -24,7 +24,6 @@ class Given(PPO):
         n_inputs, n_actions = self.observation_space.shape[0], int(self.action_space.n)
         self.actor = nn.Sequential(nn.Linear(n_inputs, 8), nn.Tanh(), nn.Linear(8, n_actions))
         self.critic = nn.Sequential(nn.Linear(n_inputs, 8), nn.Tanh(), nn.Linear(8, 1))
-        self.save_hyperparameters()
 
 
 def with_methods(forward=None, configure_optimizers=None):

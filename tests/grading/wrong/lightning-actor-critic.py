@@ -6,7 +6,6 @@ class ActorCritic(PPO):
         n_inputs, n_actions = self.observation_space.shape[0], int(self.action_space.n)
         self.actor = nn.Sequential(nn.Linear(n_inputs, 64), nn.Tanh(), nn.Linear(64, n_actions))
         self.critic = nn.Sequential(nn.Linear(n_inputs, 64), nn.Tanh(), nn.Linear(64, 1))
-        self.save_hyperparameters()
 
     def forward(self, x):
         return Categorical(logits=self.actor(x)), self.critic(x)
@@ -23,7 +22,6 @@ class ActorCritic(PPO):
         n_inputs, n_actions = self.observation_space.shape[0], int(self.action_space.n)
         self.actor = nn.Sequential(nn.Linear(n_inputs, 64), nn.Tanh(), nn.Linear(64, n_actions))
         self.critic = nn.Sequential(nn.Linear(n_inputs, 64), nn.Tanh(), nn.Linear(64, 1))
-        self.save_hyperparameters()
 
     def forward(self, x):
         return Categorical(logits=self.actor(x)), self.critic(x).flatten()
