@@ -734,7 +734,7 @@ plt.show()
 #
 # One culprit is to be mended, the one with the **wrong action**. Here is the function that turns
 # its rollout into transitions. `rows` is a dict of tensors $[T + 1, B, …]$, one row more than
-# transitions; it returns a dict of $[N, …]$. We found no error of shape, no warning. Do you see it?
+# transitions; it returns a dict of $[N, …]$. There is no error of shape, and no warning. Do you see it?
 
 
 # %%
