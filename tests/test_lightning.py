@@ -16,6 +16,8 @@ from lightning_models import SPACES, Model, Steps, trainer
 from torch import nn
 from torch.distributions import Categorical
 
+from ppo_bbrl import PPOClip, load_config, shared_agents
+from ppo_bbrl import run as run_algorithm
 from ppo_bbrl.lightning import PPO, Batch, DummyVecEnv, SubprocVecEnv, make_vec_env
 from ppo_bbrl.lightning.collection import Collector
 
@@ -386,12 +388,19 @@ def test_without_a_seed_lightnings_own_seed_repeats_a_training():
 # -------------------------------------------------------------------------------- environments
 
 
-@pytest.mark.parametrize("kind", ["name", "environment", "vector", "processes", "gymnasium"])
+@pytest.mark.parametrize(
+    "kind",
+    ["name", "environment", "vector", "wrapped", "vectorised", "processes", "gymnasium"],
+)
 def test_every_kind_of_environment_is_taken(kind):
     env = {
         "name": lambda: "CartPole-v1",
         "environment": lambda: gym.make("CartPole-v1"),
         "vector": lambda: gym.make_vec("CartPole-v1", 2, vectorization_mode="sync"),
+        "wrapped": lambda: gym.wrappers.vector.RecordEpisodeStatistics(
+            gym.make_vec("CartPole-v1", 2, vectorization_mode="sync")
+        ),
+        "vectorised": lambda: gym.make_vec("CartPole-v1", 2),  # CartPole's own: one seed for all
         "processes": lambda: make_vec_env("CartPole-v1", 2, vec_env_cls=SubprocVecEnv),
         "gymnasium": lambda: make_vec_env("CartPole-v1", 2, vec_env_cls=gym.vector.AsyncVectorEnv),
     }[kind]()
@@ -401,6 +410,16 @@ def test_every_kind_of_environment_is_taken(kind):
     assert made.env.num_envs == n_envs
     assert sum(len(batch.returns) for batch in made.batches) == 3 * 8 * n_envs
     made.env.close()
+
+
+def test_environments_with_one_seed_for_all_are_seeded():
+    """Gymnasium's own CartPole for many: a list of seeds is refused."""
+    first = [
+        fitted(env=gym.make_vec("CartPole-v1", 2), eval_env=None, seed=seed).batches[0]
+        for seed in (1, 1, 2)
+    ]
+    rows = [sorted(batch.observations.tolist()) for batch in first]
+    assert rows[0] == rows[1] != rows[2]
 
 
 def test_environments_in_processes_train_the_same_model():
@@ -641,6 +660,31 @@ def test_double_precision_and_few_batches_and_fast_dev_run():
     assert len(made.batches) == 1
 
 
+def test_half_precision_is_of_the_network_alone():
+    """Sums of 300 rewards would be rounded to the next 2."""
+    made = model(target_kl=0.1, clip_range_vf=0.2, num_rollouts=2)
+    trainer(precision="bf16-mixed").fit(made)
+    batch = made.batches[0]
+    assert batch.advantages.dtype == batch.returns.dtype == torch.float32
+    assert made.ratios[0] == 0
+
+
+def test_a_lightning_model_learns_inside_bbrl():
+    """Its environments, in processes of their own, are not copied with it."""
+    env = make_vec_env("CartPole-v1", 2, vec_env_cls=SubprocVecEnv)
+    made = model(Model, env=env, eval_env="CartPole-v1", lr=1.0)
+    before = weights(made)
+    policy, critic = shared_agents(made)
+    path = Path(__file__).parents[1] / "configs" / "cartpole_shared.yaml"
+    cfg = load_config(path, ["algorithm.max_epochs=2", "algorithm.seed=1"])
+    algo = PPOClip(cfg, train_policy=policy, critic_agent=critic)
+    run_algorithm(algo)
+    algo.close()
+    assert not torch.equal(before, weights(made))
+    assert made.evaluate(1)[0][0] > 0
+    env.close()
+
+
 # --------------------------------------------------------------------------------- checkpoints
 
 
@@ -680,3 +724,20 @@ def test_environments_given_by_name_or_by_argument_are_left_out_too(env):
 
     made = Explicit(env or gym.make("CartPole-v1"), width=5, gamma=0.9, gae_lambda=0.8)
     assert dict(made.hparams) == {"width": 5, "gae_lambda": 0.8, "lr": 1e-3}
+
+
+def test_hyperparameters_may_be_saved_before_the_rest_is_made():
+    """As Lightning lets it be; a function would need pickle."""
+
+    class Early(Model):
+        def __init__(self, width=3, **kwargs):
+            self.save_hyperparameters()
+            super().__init__(**kwargs)
+
+    made = model(Early, clip_range=lambda _: 0.2, width=5)
+    run = trainer(enable_checkpointing=True)
+    run.fit(made)
+    path = run.checkpoint_callback.best_model_path
+    saved = torch.load(path, weights_only=True)["hyper_parameters"]
+    assert saved["width"] == 5
+    assert not {"env", "eval_env", "clip_range"} & set(saved)

@@ -95,7 +95,7 @@ def test_an_environment_of_no_use_is_named(env, eval_env, expected):
         Model(env=env, eval_env=eval_env)
 
 
-@pytest.mark.parametrize("n_envs", [0, -1])
+@pytest.mark.parametrize("n_envs", [0, -1, 2.0, "4"])
 def test_vector_environments_have_environments(n_envs):
     assert "n_envs" in error_of(lambda: make_vec_env("CartPole-v1", n_envs))
 
@@ -195,6 +195,23 @@ def test_a_missing_forward_is_named():
 
     made = Without(env=Steps(), eval_env=Steps())
     assert "Without must define forward(x)" in error_of(lambda: trainer().fit(made))
+
+
+@pytest.mark.parametrize("method", ["forward", "predict"])
+def test_layers_for_other_observations_are_refused(method):
+    """Torch says which matrices cannot be multiplied, but not where they come from."""
+
+    class Narrow(Model):
+        def forward(self, x):
+            return super().forward(x[:, :3] if method == "forward" else x)
+
+        def predict(self, x, deterministic=True):
+            return super().predict(x[:, :3], deterministic)
+
+    made = Narrow(env=make_vec_env("CartPole-v1", 2), eval_env=None, num_eval_episodes=0)
+    n = 2 if method == "forward" else 1
+    text = error_of(lambda: trainer().fit(made))
+    assert f"{method}(x) fails on observations [{n}, 4] of torch.float32: mat1" in text
 
 
 def test_a_predict_that_does_not_fit_is_refused():

@@ -1,5 +1,6 @@
 """Whether a model fits its environments: asked once, before training starts."""
 
+from collections.abc import Callable
 from typing import Any
 
 import gymnasium as gym
@@ -12,6 +13,29 @@ from torch.distributions import Categorical, Distribution
 from ppo_bbrl.errors import UserError
 from ppo_bbrl.lightning.environments import one_line
 from ppo_bbrl.spaces import action_converter
+
+
+def answer_of(name: str, function: Callable[[Tensor], Any], observation: Tensor) -> Any:
+    """What a function of the model returns for observations, `[N, …]`.
+
+    Args:
+        name: of the function.
+        function: of the model.
+        observation: `[N, …]`.
+
+    Raises:
+        UserError: if it fails, as where a layer is made for another number of features.
+    """
+    try:
+        return function(observation)
+    except UserError:
+        raise
+    except Exception as error:
+        reason = one_line(error)[:200] or type(error).__name__
+        raise UserError(
+            f"{name}(x) fails on observations {list(observation.shape)} of {observation.dtype}: "
+            f"{reason}"
+        ) from error
 
 
 @torch.no_grad()

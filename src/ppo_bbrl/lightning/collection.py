@@ -5,7 +5,7 @@ from dataclasses import dataclass, field
 from typing import Any, NamedTuple, cast
 
 import torch
-from gymnasium.vector import VectorEnv
+from gymnasium.vector import AsyncVectorEnv, SyncVectorEnv, VectorEnv
 from torch import Tensor
 from torch.distributions import Distribution
 
@@ -92,7 +92,10 @@ class Collector:
             seeds: a `numpy.random.SeedSequence`.
         """
         n_envs = self.env.num_envs
-        observed, _ = self.env.reset(seed=cast("Any", env_seeds(seeds, n_envs)))
+        one_by_one = isinstance(self.env.unwrapped, SyncVectorEnv | AsyncVectorEnv)
+        # One seed for each environment; for all of them where they are vectorised otherwise.
+        numbers = cast("Any", env_seeds(seeds, n_envs if one_by_one else 1))
+        observed, _ = self.env.reset(seed=numbers if one_by_one else numbers[0])
         self._observation = as_observation(self.env.single_observation_space, observed)
         self._done = torch.zeros(n_envs, dtype=torch.bool)
         self._return = torch.zeros(n_envs, dtype=torch.float64)
@@ -148,6 +151,8 @@ class Collector:
         self._observation, self._done = observations[-1].clone(), done[-1].clone()
         values.append(forward(observations[-1])[1].cpu())
         value = torch.stack(values)
+        # In half precision a return of 300 would be rounded to the next 2.
+        value = value.to(torch.promote_types(value.dtype, torch.float32))
         if not bool(torch.isfinite(reward).all()):
             raise UserError("env: its rewards are not all numbers")
         advantage = gae(

@@ -1,6 +1,7 @@
 """Environments as Lightning's users give them: a name, an environment, a vector environment."""
 
 from collections.abc import Callable, Mapping, Sequence
+from numbers import Integral
 from typing import Any
 
 import gymnasium as gym
@@ -64,7 +65,8 @@ def make_vec_env(
     Raises:
         UserError: if the environment does not exist or cannot be made.
     """
-    if n_envs < 1:
+    count: Any = n_envs
+    if not isinstance(count, Integral) or count < 1:
         raise UserError(f"n_envs = {n_envs!r}: must be an integer ≥ 1")
     kwargs, wrappers = dict(env_kwargs or {}), [wrapper_class] if wrapper_class else []
     if isinstance(env_id, str):

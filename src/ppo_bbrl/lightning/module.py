@@ -249,7 +249,8 @@ class PPO(pl.LightningModule):
         """Lightning's, without environments and functions: a checkpoint holds plain values."""
         current = inspect.currentframe()
         frame = frame or (current and current.f_back)
-        functions = [name for name in SCHEDULED if callable(getattr(self, name))]
+        # They are not there yet if a subclass calls this before super().__init__().
+        functions = [name for name in SCHEDULED if callable(getattr(self, name, None))]
         mine = [ignore] if isinstance(ignore, str) else list(ignore or ())
         super().save_hyperparameters(
             *args,
@@ -262,6 +263,8 @@ class PPO(pl.LightningModule):
         """Note which functions are missing in the hyper-parameters."""
         functions = [name for name in SCHEDULED if callable(getattr(self, name))]
         checkpoint[_CHECKPOINT_KEY] = {"functions": functions}
+        for name in functions:
+            checkpoint.get(self.CHECKPOINT_HYPER_PARAMS_KEY, {}).pop(name, None)
 
     def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         """See which functions have to be given again before training goes on."""

@@ -12,7 +12,7 @@ from ppo_bbrl.advantages import normalise
 from ppo_bbrl.errors import UserError
 from ppo_bbrl.lightning.arguments import clip_value
 from ppo_bbrl.lightning.batches import RolloutLoader
-from ppo_bbrl.lightning.checks import check_forward, check_predict
+from ppo_bbrl.lightning.checks import answer_of, check_forward, check_predict
 from ppo_bbrl.lightning.collection import Batch, Collector, Transitions
 from ppo_bbrl.lightning.processes import Processes
 from ppo_bbrl.lightning.sde import StateDependentNoise
@@ -113,8 +113,10 @@ class Run:
         with self.seeds.actions.active(), model.in_eval_mode(), torch.no_grad():
             if model.use_sde:
                 model.reset_noise(model.env.num_envs)
-            check_forward(self.act(observation), model.action_space, model.env.num_envs)
-            check_predict(model.predict(model.for_network(observation[:1])), model.action_space)
+            answer = answer_of("forward", self.act, observation)
+            check_forward(answer, model.action_space, model.env.num_envs)
+            answer = answer_of("predict", model.predict, model.for_network(observation[:1]))
+            check_predict(answer, model.action_space)
 
     # ------------------------------------------------------------------------------ during it
 
