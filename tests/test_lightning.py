@@ -499,6 +499,17 @@ def test_evaluate_returns_returns_and_lengths():
     assert len(made.evaluate()[0]) == 2
 
 
+@pytest.mark.parametrize("action", SPACES)
+def test_predict_can_be_called_by_anyone(action):
+    """As after loading a model: nobody has switched gradients off."""
+    env = Steps(action_space=SPACES[action])
+    made = model(Model, env=env, eval_env=None)
+    for deterministic in (True, False):
+        actions = made.predict(torch.zeros(5, 2), deterministic)
+        assert isinstance(actions, np.ndarray)
+        assert actions.shape == (5, *env.action_space.shape)
+
+
 def test_predict_is_asked_for_what_evaluate_was_asked():
     asked = []
 
@@ -529,6 +540,12 @@ def test_render_gives_a_video_where_there_is_no_screen(monkeypatch, capsys):
     (path,) = Path("video").glob("*.mp4")
     assert frames(path) == sum(lengths) + 2
     assert str(path) in capsys.readouterr().out
+
+
+def test_no_episodes_are_no_video():
+    made = Model(env="CartPole-v1", eval_env="CartPole-v1")
+    assert made.evaluate(0, render=True) == ([], [])
+    assert not Path("video").exists()
 
 
 def test_an_environment_that_renders_is_recorded_itself():

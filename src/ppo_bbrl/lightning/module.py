@@ -149,6 +149,7 @@ class PPO(pl.LightningModule):
         """The policy's distribution and the value, `[N]`, of observations, `[N, …]`."""
         raise UserError(f"{type(self).__name__} must define forward(x) -> (distribution, value)")
 
+    @torch.no_grad()
     def predict(self, x: Tensor, deterministic: bool = True) -> Any:
         """Actions, `[N, …]`, for observations, `[N, …]`: the most likely ones, or sampled."""
         dist, _ = self(x)
@@ -224,7 +225,7 @@ class PPO(pl.LightningModule):
             return self.predict(self.for_network(observation), deterministic=deterministic)
 
         with self.in_eval_mode():
-            if not render:
+            if not render or n_episodes == 0:
                 return play_episodes(predict, self.eval_env, n_episodes, seeds)
             returns, lengths, video = watch_episodes(
                 predict, self.eval_env, n_episodes, seeds, self._video_path()
