@@ -239,7 +239,7 @@ def _check_rollouts(case: Case, events: list[tuple[str, Any]], facts: tuple[str,
     steps = {batch.rollout for name, batch in events if name == "step"}
     if collected == case.n_rollouts:
         return
-    if collected == case.n_epochs and case.n_epochs != case.n_rollouts:
+    if case.stop is None and collected == case.n_epochs:
         wrong, look = "rollouts and epochs are exchanged", "the outer loop: range(num_rollouts)"
     elif collected > case.n_rollouts:
         wrong = "each epoch collects a rollout of its own"
