@@ -71,7 +71,6 @@ from pathlib import Path
 import matplotlib.pyplot as plt
 import numpy as np
 import torch
-from torch.utils.tensorboard import SummaryWriter
 
 from ppo_bbrl import KWAgentWrapper, setup_tensorboard
 from ppo_bbrl.exercises import (
@@ -233,6 +232,8 @@ plt.show()
 # If you like TensorBoard better: the next cell writes the same numbers for it.
 
 # %%
+from torch.utils.tensorboard import SummaryWriter
+
 for name, its_runs in runs.items():
     for seed, run in zip(SEEDS, its_runs, strict=True):
         with SummaryWriter(f"./outputs/tblogs/bug_hunt/{name}-S{seed}") as writer:
