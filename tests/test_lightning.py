@@ -376,6 +376,24 @@ def test_a_seed_repeats_a_training_and_evaluations_do_not_change_it():
     assert not torch.equal(run[0], weights(fitted(max_epochs=2, seed=4)))
 
 
+def test_num_rollouts_only_sets_how_often_the_model_is_evaluated():
+    """Four rollouts, in one epoch of the Trainer or in four; schedules included."""
+    run = [
+        weights(
+            fitted(
+                num_rollouts=n,
+                max_epochs=4 // n,
+                clip_range=lambda progress: 0.2 * progress,
+                num_eval_episodes=1,
+                lr=0.03,
+            )
+        )
+        for n in (1, 2, 4)
+    ]
+    assert torch.equal(run[0], run[1])
+    assert torch.equal(run[0], run[2])
+
+
 def test_without_a_seed_lightnings_own_seed_repeats_a_training():
     run = []
     for _ in range(2):
