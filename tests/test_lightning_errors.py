@@ -12,7 +12,7 @@ from lightning_models import SPACES, Model, Steps, trainer
 from torch.distributions import Bernoulli, Categorical, Independent, Normal
 
 from ppo_bbrl.errors import UserError
-from ppo_bbrl.lightning import PPO, MultiCategorical, make_vec_env
+from ppo_bbrl.lightning import PPO, MultiCategorical, SubprocVecEnv, make_vec_env
 
 
 def error_of(function):
@@ -246,6 +246,19 @@ def test_evaluations_do_not_share_the_environment_of_training():
     assert "eval_env is the environment that is learned from" in error_of(
         lambda: trainer().fit(made)
     )
+
+
+def test_forked_trainings_do_not_share_environments_in_processes(monkeypatch):
+    """As strategy='ddp_fork' and notebooks have it: each would get answers meant for others."""
+    env = make_vec_env("CartPole-v1", 2, vec_env_cls=SubprocVecEnv)
+    made = Model(env=env, eval_env=None, num_eval_episodes=0)
+    with monkeypatch.context() as patched:
+        patched.setattr(made, "made_by", made.made_by + 1)
+        assert "env: its processes would serve" in error_of(lambda: trainer().fit(made))
+    env.close()
+    made = Model(env=Steps(), eval_env=None, num_eval_episodes=0, buffer_length=8)
+    made.made_by += 1
+    trainer().fit(made)
 
 
 def test_gsde_needs_a_box_and_noise():

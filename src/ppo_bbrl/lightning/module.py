@@ -1,6 +1,7 @@
 """PPO as a LightningModule: subclass it, write `forward`, and let the Trainer do the rest."""
 
 import inspect
+import os
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -140,6 +141,8 @@ class PPO(pl.LightningModule):
         self.seed_entropy = int(torch.randint(2**62, ())) if seed is None else int(seed)
         #: arguments that were functions in the checkpoint which this model was loaded from
         self.functions_not_saved: list[str] = []
+        #: the process that made the model; other processes may have copies of it
+        self.made_by = os.getpid()
         self._run: Run | None = None
         self._n_evaluations = 0
 

@@ -1,10 +1,12 @@
 """One training of a model: its streams, environments and processes, and what is noted."""
 
+import os
 from collections import defaultdict
 from typing import TYPE_CHECKING, Any, cast
 
 import numpy as np
 import torch
+from gymnasium.vector import AsyncVectorEnv
 from torch import Tensor
 from torch.distributions import Distribution
 
@@ -83,6 +85,11 @@ class Run:
             raise UserError(
                 "eval_env = None: training evaluates the model after each epoch; give one, or set "
                 "num_eval_episodes=0"
+            )
+        if isinstance(model.env.unwrapped, AsyncVectorEnv) and model.made_by != os.getpid():
+            raise UserError(
+                "env: its processes would serve several trainings at once, since this one was "
+                "forked; use strategy='ddp', or environments in the process itself (DummyVecEnv)"
             )
         if any(one is model.eval_env for one in getattr(model.env, "envs", ())):
             raise UserError(
