@@ -148,11 +148,8 @@ def returns_on(charge, probe):
 
 
 def errors_on(charge, probe, observation):
-    with torch.no_grad():
-        values = [
-            float(run.critic.value(torch.tensor(observation)))
-            for run in runs_of(charge, f"{probe}-v0", 20, **PROBE)
-        ]
+    runs = runs_of(charge, f"{probe}-v0", 20, **PROBE)
+    values = [run.critic.value(torch.tensor(observation)).item() for run in runs]
     return np.array(values) - true_value(probe, 0.9)
 
 
@@ -180,10 +177,11 @@ def test_the_leak_costs_a_tenth_of_the_value_with_every_seed():
         errors_on(charge, "TruncatedOnly", [1.0])
         for charge in ("leak across truncation", "innocent")
     )
-    assert leak.max() < -0.4
+    assert leak.max() < -0.6
     assert -1.3 < leak.mean() < -0.8
+    # A single short run may be off by some tenths: the notebook takes the mean of two.
+    assert abs(np.median(right)) < 0.2
     assert abs(right.mean()) < 0.3
-    assert leak.max() < right.min()
 
 
 def test_what_the_bugs_cost_on_cartpole_with_twelve_other_seeds(monkeypatch):
