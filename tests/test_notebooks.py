@@ -96,6 +96,16 @@ def test_the_solution_runs_from_top_to_bottom(solution):
     assert "Well done!" in notebook.text("stdout")
 
 
+@pytest.mark.parametrize("name", [name for name in NAMES if name != PPO])
+def test_every_solution_runs_from_top_to_bottom(name, tmp_path):
+    """As 03 above: no keyboard, no screen, no network; experiments shortened by TESTING_MODE."""
+    notebook = Notebook("solution", name, tmp_path).run()
+    counts = [cell.execution_count for cell in notebook.cells]
+    assert counts == list(range(1, len(counts) + 1))
+    assert notebook.cells[0].outputs == []  # nothing was installed
+    assert len(notebook.outputs("image/png")) >= 2
+
+
 def test_the_solution_warns_of_nothing(solution):
     notebook, _ = solution
     warnings = [line for line in notebook.text("stderr").splitlines() if "Warning" in line]
