@@ -4,6 +4,10 @@ docs/teaching.md of ppo-bbrl tells how to run the course. ppo-bbrl needs to be i
 the extra `course`.
 """
 
+import os
+import sys
+from pathlib import Path
+
 from nbgrader.preprocessors import (
     AssignLatePenalties,
     CheckCellMetadata,
@@ -18,6 +22,9 @@ from nbgrader.preprocessors import (
 from ppo_bbrl.grading.preprocessors import GradeApart, RestoreCells
 
 c = get_config()  # noqa: F821 - nbgrader provides it
+
+# nbgrader starts `alembic`, which lies beside it, where no virtual environment is active too.
+os.environ["PATH"] = os.pathsep.join((str(Path(sys.executable).parent), os.environ["PATH"]))
 
 c.CourseDirectory.course_id = "ppo"
 
