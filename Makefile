@@ -68,7 +68,7 @@ course: $(DEV) ## make an nbgrader course: make course DIR=<folder>
 	@test -n "$(DIR)" || { echo "say where: make course DIR=<folder>" >&2; exit 1; }
 	@$(BIN)/python notebooks/course.py "$(DIR)" $(ARGS)
 
-bench: $(BENCH) ## compare speed and learning with others; half an hour
+bench: $(BENCH) ## compare speed and learning with others; an hour
 	$(BIN)/python benchmarks/throughput.py
 	$(BIN)/python benchmarks/beside_bbrl.py
 	$(BIN)/python benchmarks/time_to_solve.py
@@ -77,6 +77,8 @@ bench: $(BENCH) ## compare speed and learning with others; half an hour
 	$(BIN)/python benchmarks/async_envs.py
 	$(BIN)/python benchmarks/learning_cartpole.py
 	$(BIN)/python benchmarks/learning_pendulum.py
+	$(BIN)/python benchmarks/shared_trunk.py
+	$(BIN)/python benchmarks/learning_lightning.py
 	$(BIN)/python benchmarks/report.py
 
 clean: ## remove $(VENV) and caches; outputs/ stays
@@ -110,5 +112,5 @@ $(BROWSER): $(RUNTIME)
 
 $(BENCH): $(RUNTIME)
 	@echo "Installing what the benchmarks compare with."
-	@$(PIP_INSTALL) --no-build-isolation --editable '.[bench]'
+	@$(PIP_INSTALL) --no-build-isolation --editable '.[bench,lightning]'
 	@touch $@
