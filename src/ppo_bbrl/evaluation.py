@@ -10,7 +10,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from ppo_bbrl.agents import Policy
+from ppo_bbrl.agents import Policy, evaluation_mode
 from ppo_bbrl.envs import EnvAgent
 from ppo_bbrl.errors import UserError
 from ppo_bbrl.seeding import action_stream
@@ -68,24 +68,19 @@ def evaluate(
         EvaluationError: if a return is not a number.
     """
     workspace = Workspace(capacity=min(max_steps + 1, 512))
-    modes = {module: module.training for module in policy.modules()}
-    policy.eval()
-    try:
-        with ExitStack() as prepared:
-            prepared.enter_context(action_stream(seeds).active())
-            for module in policy.modules():
-                if isinstance(module, Policy):
-                    prepared.enter_context(module.on_arrays(env.num_envs))
-            env.seed(seeds)
-            env(workspace, t=0)
-            for t in range(max_steps):
-                policy(workspace, t=t)
-                env(workspace, t=t + 1)
-                if env.all_done():
-                    break
-    finally:
-        for module, training in modes.items():
-            module.training = training
+    with ExitStack() as prepared:
+        prepared.enter_context(evaluation_mode(policy))
+        prepared.enter_context(action_stream(seeds).active())
+        for module in policy.modules():
+            if isinstance(module, Policy):
+                prepared.enter_context(module.on_arrays(env.num_envs))
+        env.seed(seeds)
+        env(workspace, t=0)
+        for t in range(max_steps):
+            policy(workspace, t=t)
+            env(workspace, t=t + 1)
+            if env.all_done():
+                break
     last = workspace.variables["env/done"].time_size() - 1
     report = EvalReport(
         returns=workspace.get("env/cumulated_reward", last),
