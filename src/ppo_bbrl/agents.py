@@ -458,19 +458,6 @@ def estimate(critic: bbrl.agents.Agent, variables: Mapping[str, Tensor]) -> Tens
     return workspace.get(f"{critic.prefix}v_values", 0)
 
 
-@contextmanager
-def evaluation_mode(*agents: nn.Module) -> Iterator[None]:
-    """Inside the `with` block dropout and the like are off; then each module is as it was."""
-    modes = {module: module.training for agent in agents for module in agent.modules()}
-    for agent in agents:
-        agent.eval()
-    try:
-        yield
-    finally:
-        for module, training in modes.items():
-            module.training = training
-
-
 AnyAgent = TypeVar("AnyAgent", bound=nn.Module)
 
 

@@ -10,9 +10,10 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from ppo_bbrl.agents import Policy, evaluation_mode
+from ppo_bbrl.agents import Policy
 from ppo_bbrl.envs import EnvAgent
 from ppo_bbrl.errors import UserError
+from ppo_bbrl.networks import evaluation_mode
 from ppo_bbrl.seeding import action_stream
 from ppo_bbrl.workspace import Workspace
 

@@ -1,7 +1,8 @@
-"""Networks: multilayer perceptrons with orthogonal initialisation, and what comes before them."""
+"""Networks: multilayer perceptrons with orthogonal initialisation, what comes before, their mode."""
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from itertools import pairwise
 from typing import Any, cast
 
@@ -103,6 +104,19 @@ def build_ortho_mlp(
     if isinstance(activation, str):
         return MLP(layers, activation)
     return nn.Sequential(*layers)
+
+
+@contextmanager
+def evaluation_mode(*networks: nn.Module) -> Iterator[None]:
+    """Inside the `with` block dropout and the like are off; then each module is as it was."""
+    modes = {module: module.training for network in networks for module in network.modules()}
+    for network in networks:
+        network.eval()
+    try:
+        yield
+    finally:
+        for module, training in modes.items():
+            module.training = training
 
 
 class Flatten(nn.Module):

@@ -18,7 +18,6 @@ from ppo_bbrl.agents import (
     Policy,
     VAgent,
     copy_agent,
-    evaluation_mode,
     has_memory,
 )
 from ppo_bbrl.checkpoint import SavedPolicy, restore
@@ -34,6 +33,7 @@ from ppo_bbrl.envs import EnvAgent
 from ppo_bbrl.episodic import EpisodicAlgo, iter_partial_episodes
 from ppo_bbrl.errors import UserError
 from ppo_bbrl.flat import FlatWeights, NotFlatError
+from ppo_bbrl.networks import evaluation_mode
 from ppo_bbrl.optimizers import setup_optimizer
 from ppo_bbrl.rollout import Rollout, record
 from ppo_bbrl.schedules import SCHEDULES

@@ -22,12 +22,12 @@ from ppo_bbrl.agents import (
     device_of,
     estimate,
     estimates_tensors,
-    evaluation_mode,
     judge,
     judges_tensors,
 )
 from ppo_bbrl.config import ConfigError
 from ppo_bbrl.hub import as_one_event
+from ppo_bbrl.networks import evaluation_mode
 from ppo_bbrl.spaces import action_converter, observation_template
 
 # A number of observations that is hardly the size of anything else, so that a mix-up is seen.

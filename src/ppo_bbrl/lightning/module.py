@@ -2,8 +2,7 @@
 
 import inspect
 import os
-from collections.abc import Iterable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from types import FrameType
 from typing import Any, cast
@@ -32,6 +31,7 @@ from ppo_bbrl.lightning.processes import Processes
 from ppo_bbrl.lightning.run import SCHEDULED, Run
 from ppo_bbrl.lightning.sde import StateDependentNoise
 from ppo_bbrl.losses import clipped_surrogate, entropy_loss, value_loss
+from ppo_bbrl.networks import evaluation_mode
 from ppo_bbrl.replay import show
 from ppo_bbrl.schedules import Schedule
 from ppo_bbrl.seeding import Seeds
@@ -227,7 +227,7 @@ class PPO(pl.LightningModule):
         def predict(observation: Tensor) -> Any:
             return self.predict(self.for_network(observation), deterministic=deterministic)
 
-        with self.in_eval_mode():
+        with evaluation_mode(self):
             if not render or n_episodes == 0:
                 return play_episodes(predict, self.eval_env, n_episodes, seeds)
             returns, lengths, video = watch_episodes(
@@ -306,17 +306,6 @@ class PPO(pl.LightningModule):
         """Observations where the weights are, floats in their precision."""
         dtype = cast("torch.dtype", self.dtype) if observation.dtype == torch.float32 else None
         return observation.to(self.device, dtype)
-
-    @contextmanager
-    def in_eval_mode(self) -> Iterator[None]:
-        """Every module in evaluation mode inside the `with` block, then as it was."""
-        modes = {module: module.training for module in self.modules()}
-        self.eval()
-        try:
-            yield
-        finally:
-            for module, training in modes.items():
-                module.training = training
 
     def resets_its_own_noise(self) -> bool:
         """Whether a subclass has a `reset_noise` of its own."""

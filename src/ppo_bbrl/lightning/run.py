@@ -19,6 +19,7 @@ from ppo_bbrl.lightning.collection import Batch, Collector, Transitions
 from ppo_bbrl.lightning.processes import Processes
 from ppo_bbrl.lightning.sde import StateDependentNoise
 from ppo_bbrl.losses import clipped_surrogate, explained_variance
+from ppo_bbrl.networks import evaluation_mode
 from ppo_bbrl.seeding import Seeds
 from ppo_bbrl.update import KL_TOLERANCE
 
@@ -117,7 +118,7 @@ class Run:
 
     def _check_model(self, observation: Tensor) -> None:
         model = self.model
-        with self.seeds.actions.active(), model.in_eval_mode(), torch.no_grad():
+        with self.seeds.actions.active(), evaluation_mode(model), torch.no_grad():
             if model.use_sde:
                 model.reset_noise(model.env.num_envs)
             answer = answer_of("forward", self.act, observation)
@@ -174,7 +175,7 @@ class Run:
         model = self.model
         remaining = self._remaining(index)
         model.progress_remaining = 1.0 if remaining is None else remaining
-        with self.seeds.actions.active(), model.in_eval_mode():
+        with self.seeds.actions.active(), evaluation_mode(model):
             rollout = self.collector.collect(
                 self.act,
                 model.buffer_length,
