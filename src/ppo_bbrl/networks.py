@@ -1,4 +1,4 @@
-"""Networks: multilayer perceptrons with orthogonal initialisation, what comes before, their mode."""
+"""Networks: multilayer perceptrons, what comes before them, and the mode they are run in."""
 
 import math
 from collections.abc import Callable, Iterator, Sequence
