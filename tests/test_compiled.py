@@ -19,6 +19,7 @@ from torch import nn
 from ppo_bbrl import PPOClip, compiled, run
 from ppo_bbrl.agents import DiscretePolicy, VAgent
 from ppo_bbrl.compiled import CompiledUpdate
+from ppo_bbrl.flat import FlatWeights
 
 ADAMW = {"classname": "torch.optim.AdamW", "lr": 1e-2, "eps": 1e-5, "weight_decay": 0.1}
 ADAM = {"classname": "torch.optim.Adam", "lr": 3e-3, "weight_decay": 0.05, "betas": [0.8, 0.99]}
@@ -465,3 +466,47 @@ def test_compiling_without_a_compiler_falls_back():
     assert done.returncode == 0, done.stderr
     (line,) = [line for line in done.stdout.splitlines() if "not compiled" in line]
     assert "C++ compiler" in line or "compile" in line
+
+
+# --------------------------------------------------------------------------------- accelerators
+
+
+@pytest.mark.parametrize("whole", [True, False])
+def test_a_step_never_asks_an_accelerator_for_a_number(whole, monkeypatch):
+    """Meta tensors have no numbers: whatever would wait for a GPU's answer raises on them.
+
+    Nor do they mix with those of the CPU: what a step makes must lie where its inputs do.
+    """
+    monkeypatch.setattr(torch.compiler, "is_compiling", lambda: True)
+    policy, critic = DiscretePolicy(4, [8], 2).to("meta"), VAgent(4, [8]).to("meta")
+    flat = FlatWeights(
+        policy, critic, *(torch.optim.AdamW(agent.parameters()) for agent in (policy, critic))
+    )
+    settings = algorithm("Chance", "never", max_grad_norm=0.5)._settings
+    names = []
+    step = compiled._make_step(compiled._Pair(policy, critic), flat, settings, names, whole=whole)
+    n = 6
+
+    def meta(*shape, dtype=torch.float32):
+        return torch.empty(shape, dtype=dtype, device="meta")
+
+    facts = step(
+        flat=flat.weights,
+        moment1=flat.moment1,
+        moment2=flat.moment2,
+        count=meta(),
+        changing=meta(4),
+        index=meta(n, dtype=torch.int64),
+        mask=meta(n),
+        data={
+            "obs": meta(n, 4),
+            "action": meta(n, dtype=torch.int64),
+            **{name: meta(n) for name in ("old_log_prob", "old_value", "advantage", "target")},
+        },
+    )
+    assert facts.is_meta
+    assert facts.shape == (len(names),)
+
+
+def test_on_a_gpu_the_step_is_captured_as_a_graph():
+    assert compiled._backend(torch.device("cuda")) == {"mode": "reduce-overhead"}
