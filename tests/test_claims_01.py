@@ -1,13 +1,9 @@
 """What notebook 01 says about its own results, at full length."""
 
 import re
-from pathlib import Path
 
-import nbformat
 import pytest
-from nbclient import NotebookClient
-
-SOLUTION = Path(__file__).parents[1] / "notebooks" / "solution" / "01_workspace.ipynb"
+from notebook_run import full_length
 
 pytestmark = pytest.mark.slow
 
@@ -15,15 +11,7 @@ pytestmark = pytest.mark.slow
 @pytest.fixture(scope="module")
 def notebook(tmp_path_factory):
     """The solution, run, with a last cell that tells more of the experiment's results."""
-    folder = tmp_path_factory.mktemp("run")
-    content = nbformat.read(SOLUTION, as_version=4)
-    content.cells.append(nbformat.v4.new_code_cell(MORE))
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setenv("IPYTHONDIR", str(folder / "ipython"))
-        patch.delenv("TESTING_MODE", raising=False)
-        resources = {"metadata": {"path": str(folder)}}
-        NotebookClient(content, timeout=600, kernel_name="python3", resources=resources).execute()
-    return content
+    return full_length("01_workspace", tmp_path_factory.mktemp("run"), more=MORE)
 
 
 MORE = """
@@ -40,13 +28,7 @@ print("moved", float(moved[mask].abs().max()), float(moved[~mask].abs().min()))
 
 @pytest.fixture(scope="module")
 def text(notebook):
-    return "".join(
-        output.text
-        for cell in notebook.cells
-        if cell.cell_type == "code"
-        for output in cell.outputs
-        if output.output_type == "stream" and output.name == "stdout"
-    )
+    return notebook.text()
 
 
 def numbers(text, line):
@@ -85,7 +67,7 @@ def test_steps_that_are_no_transition_change_the_mean_reward_and_move_further(te
 
 def test_the_rows_of_the_table_are_those_of_the_pencil(notebook):
     """The actions of the exercise's table are those of the picture after it."""
-    cells = [cell.source for cell in notebook.cells]
+    cells = [cell.source for cell in notebook.content.cells]
     (table,) = [cell for cell in cells if "| action | 1 | 0" in cell]
     told = [int(x) for x in re.findall(r"\d", re.search(r"\| action \|(.*)\|", table)[1])]
     (code,) = [cell for cell in cells if cell.startswith("actions = [")]

@@ -1,14 +1,9 @@
 """What notebook 03 says about its own results, at full length."""
 
-import json
 import math
-from pathlib import Path
 
-import nbformat
 import pytest
-from nbclient import NotebookClient
-
-SOLUTION = Path(__file__).parents[1] / "notebooks" / "solution" / "03_ppo_clip.ipynb"
+from notebook_run import full_length
 
 pytestmark = pytest.mark.slow
 
@@ -37,15 +32,7 @@ print(json.dumps({
 @pytest.fixture(scope="module")
 def results(tmp_path_factory):
     """The solution, run, with a last cell that tells its results."""
-    folder = tmp_path_factory.mktemp("run")
-    content = nbformat.read(SOLUTION, as_version=4)
-    content.cells.append(nbformat.v4.new_code_cell(MORE))
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setenv("IPYTHONDIR", str(folder / "ipython"))
-        patch.delenv("TESTING_MODE", raising=False)
-        resources = {"metadata": {"path": str(folder)}}
-        NotebookClient(content, timeout=900, kernel_name="python3", resources=resources).execute()
-    return json.loads(content.cells[-1].outputs[0].text)
+    return full_length("03_ppo_clip", tmp_path_factory.mktemp("run"), more=MORE).told()
 
 
 def test_every_seed_reaches_the_most_that_is_possible_from_about_20(results):

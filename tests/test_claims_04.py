@@ -1,13 +1,9 @@
 """What notebook 04 says about its own results, at full length."""
 
 import re
-from pathlib import Path
 
-import nbformat
 import pytest
-from nbclient import NotebookClient
-
-SOLUTION = Path(__file__).parents[1] / "notebooks" / "solution" / "04_ppo_details.ipynb"
+from notebook_run import full_length
 
 pytestmark = pytest.mark.slow
 
@@ -25,21 +21,7 @@ for name, estimate in estimates.items():
 @pytest.fixture(scope="module")
 def text(tmp_path_factory):
     """What the solution prints, run as a reader runs it, and a little more."""
-    folder = tmp_path_factory.mktemp("run")
-    content = nbformat.read(SOLUTION, as_version=4)
-    content.cells.append(nbformat.v4.new_code_cell(MORE))
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setenv("IPYTHONDIR", str(folder / "ipython"))
-        patch.delenv("TESTING_MODE", raising=False)
-        resources = {"metadata": {"path": str(folder)}}
-        NotebookClient(content, timeout=1800, kernel_name="python3", resources=resources).execute()
-    return "".join(
-        output.text
-        for cell in content.cells
-        if cell.cell_type == "code"
-        for output in cell.outputs
-        if output.output_type == "stream" and output.name == "stdout"
-    )
+    return full_length("04_ppo_details", tmp_path_factory.mktemp("run"), more=MORE).text()
 
 
 def numbers(text, line):

@@ -1,13 +1,7 @@
 """What notebook 05 says about its own results, at full length."""
 
-import json
-from pathlib import Path
-
-import nbformat
 import pytest
-from nbclient import NotebookClient
-
-SOLUTION = Path(__file__).parents[1] / "notebooks" / "solution" / "05_continuous_actions.ipynb"
+from notebook_run import full_length
 
 pytestmark = pytest.mark.slow
 
@@ -71,14 +65,7 @@ START = math.atan2(sine, cosine)
 def results(tmp_path_factory):
     """The solution, run, with a last cell that tells its results."""
     folder = tmp_path_factory.mktemp("run")
-    content = nbformat.read(SOLUTION, as_version=4)
-    content.cells.append(nbformat.v4.new_code_cell(START + MORE))
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setenv("IPYTHONDIR", str(folder / "ipython"))
-        patch.delenv("TESTING_MODE", raising=False)
-        resources = {"metadata": {"path": str(folder)}}
-        NotebookClient(content, timeout=600, kernel_name="python3", resources=resources).execute()
-    return json.loads(content.cells[-1].outputs[0].text)
+    return full_length("05_continuous_actions", folder, more=START + MORE).told()
 
 
 def test_every_seed_learns_to_swing_up(results):

@@ -1,14 +1,9 @@
 """What notebook 08 says about its own results, at full length."""
 
-import json
 import statistics
-from pathlib import Path
 
-import nbformat
 import pytest
-from nbclient import NotebookClient
-
-SOLUTION = Path(__file__).parents[1] / "notebooks" / "solution" / "08_shared_trunk_ppo2.ipynb"
+from notebook_run import full_length
 
 pytestmark = pytest.mark.slow
 
@@ -36,15 +31,7 @@ print(json.dumps({
 @pytest.fixture(scope="module")
 def results(tmp_path_factory):
     """The solution, run, with a last cell that tells its results."""
-    folder = tmp_path_factory.mktemp("run")
-    content = nbformat.read(SOLUTION, as_version=4)
-    content.cells.append(nbformat.v4.new_code_cell(MORE))
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setenv("IPYTHONDIR", str(folder / "ipython"))
-        patch.delenv("TESTING_MODE", raising=False)
-        resources = {"metadata": {"path": str(folder)}}
-        NotebookClient(content, timeout=900, kernel_name="python3", resources=resources).execute()
-    return json.loads(content.cells[-1].outputs[0].text)
+    return full_length("08_shared_trunk_ppo2", tmp_path_factory.mktemp("run"), more=MORE).told()
 
 
 def mean(numbers):

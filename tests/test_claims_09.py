@@ -1,15 +1,13 @@
 """What notebook 09 says about its own results; at full length in the slow tests."""
 
 import re
-from pathlib import Path
 
-import nbformat
 import pytest
-from nbclient import NotebookClient
+from notebook_run import NotebookRun, full_length
 
 pytest.importorskip("lightning", reason="the extra `lightning` is not installed")
 
-SOLUTION = Path(__file__).parents[1] / "notebooks" / "solution" / "09_lightning.ipynb"
+NAME = "09_lightning"
 
 # What the cells only draw, asked in the notebook's own kernel.
 MORE = """
@@ -28,36 +26,18 @@ print("environments in the checkpoint =", len(kept))
 """
 
 
-def run(folder, **environment):
-    """The outputs of the solution, run as a reader runs it, and what `MORE` prints."""
-    content = nbformat.read(SOLUTION, as_version=4)
-    content.cells.append(nbformat.v4.new_code_cell(MORE))
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setenv("IPYTHONDIR", str(folder / "ipython"))
-        patch.delenv("TESTING_MODE", raising=False)
-        for name, value in environment.items():
-            patch.setenv(name, value)
-        resources = {"metadata": {"path": str(folder)}}
-        NotebookClient(content, timeout=1800, kernel_name="python3", resources=resources).execute()
-    return [output for cell in content.cells for output in cell.get("outputs", ())]
-
-
-def written(outputs, stream="stdout"):
-    return "".join(o.text for o in outputs if o.output_type == "stream" and o.name == stream)
-
-
-def shown(outputs, mime):
-    return [o.data[mime] for o in outputs if mime in o.get("data", {})]
-
-
 @pytest.fixture(scope="module")
 def short(tmp_path_factory):
-    return run(tmp_path_factory.mktemp("short"), TESTING_MODE="on")
+    folder = tmp_path_factory.mktemp("short")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("IPYTHONDIR", str(folder / "ipython"))
+        patch.setenv("TESTING_MODE", "on")
+        return NotebookRun("solution", NAME, folder, more=MORE).run()
 
 
 @pytest.fixture(scope="module")
 def text(tmp_path_factory):
-    return written(run(tmp_path_factory.mktemp("full")))
+    return full_length(NAME, tmp_path_factory.mktemp("full"), more=MORE).text()
 
 
 def numbers(text, line):
@@ -67,14 +47,14 @@ def numbers(text, line):
 
 
 def test_the_short_run_shows_three_pictures_and_a_video_and_warns_of_nothing(short):
-    assert len(shown(short, "image/png")) == 3
-    assert "data:video/mp4;base64," in shown(short, "text/html")[-1]
-    assert written(short).count("Well done!") == 3
-    assert "Warning" not in written(short, "stderr")
+    assert len(short.outputs("image/png")) == 3
+    assert "data:video/mp4;base64," in short.outputs("text/html")[-1]
+    assert short.text().count("Well done!") == 3
+    assert "Warning" not in short.text("stderr")
 
 
 def test_lightning_reads_ahead_without_a_length_and_not_with_one(short):
-    text = written(short)
+    text = short.text()
     assert numbers(text, "rollouts without a length") == [0, 3, 7]
     assert numbers(text, "steps without a length") == [1] * 4 + [2] * 4 + [3] * 4
     assert numbers(text, "rollouts with a length") == [0, 4, 7]
@@ -82,7 +62,7 @@ def test_lightning_reads_ahead_without_a_length_and_not_with_one(short):
 
 
 def test_no_environment_is_in_the_checkpoint(short):
-    assert numbers(written(short), "environments in the checkpoint") == [0]
+    assert numbers(short.text(), "environments in the checkpoint") == [0]
 
 
 @pytest.mark.slow

@@ -1,19 +1,13 @@
 """What notebook 10 says about the suspects: at full length, and over seeds that are not its own."""
 
-import json
-from pathlib import Path
-
-import nbformat
 import numpy as np
 import pytest
 import torch
-from nbclient import NotebookClient
+from notebook_run import full_length
 
 from ppo_bbrl.exercises.suspects import CULPRITS, suspect
 from ppo_bbrl.exercises.value_error import true_value
 from ppo_bbrl.plots import bootstrap_interval
-
-SOLUTION = Path(__file__).parents[1] / "notebooks" / "solution" / "10_bug_hunt.ipynb"
 
 pytestmark = pytest.mark.slow
 
@@ -43,15 +37,7 @@ print(json.dumps({
 @pytest.fixture(scope="module")
 def results(tmp_path_factory):
     """The solution, run, with a last cell that tells its results by the names of the charges."""
-    folder = tmp_path_factory.mktemp("run")
-    content = nbformat.read(SOLUTION, as_version=4)
-    content.cells.append(nbformat.v4.new_code_cell(MORE))
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setenv("IPYTHONDIR", str(folder / "ipython"))
-        patch.delenv("TESTING_MODE", raising=False)
-        resources = {"metadata": {"path": str(folder)}}
-        NotebookClient(content, timeout=1200, kernel_name="python3", resources=resources).execute()
-    told = json.loads(content.cells[-1].outputs[0].text)
+    told = full_length("10_bug_hunt", tmp_path_factory.mktemp("run"), more=MORE).told()
     return {
         what: {CULPRITS[name]: fact for name, fact in facts.items()}
         if isinstance(facts, dict)

@@ -2,14 +2,12 @@
 
 import base64
 import importlib.util
-from pathlib import Path
 
 import nbformat
 import pytest
-from nbclient import NotebookClient
 from nbclient.exceptions import CellExecutionError
+from notebook_run import NOTEBOOKS, NotebookRun
 
-NOTEBOOKS = Path(__file__).parents[1] / "notebooks"
 LIGHTNING = "09_lightning"
 NEEDS_LIGHTNING = pytest.mark.skipif(
     importlib.util.find_spec("lightning") is None, reason="the extra `lightning` is not installed"
@@ -31,43 +29,6 @@ PICTURES = [
 ]
 
 
-class Notebook:
-    """A notebook, run in a folder of its own. nbclient has no keyboard: input() would raise."""
-
-    def __init__(self, version, name, folder):
-        self.content = nbformat.read(NOTEBOOKS / version / f"{name}.ipynb", as_version=4)
-        self.client = NotebookClient(
-            self.content,
-            timeout=300,
-            kernel_name="python3",
-            resources={"metadata": {"path": str(folder)}},
-        )
-
-    def run(self):
-        self.client.execute()
-        return self
-
-    @property
-    def cells(self):
-        return [cell for cell in self.content.cells if cell.cell_type == "code"]
-
-    def outputs(self, mime):
-        return [
-            output.data[mime]
-            for cell in self.cells
-            for output in cell.outputs
-            if mime in output.get("data", {})
-        ]
-
-    def text(self, stream):
-        return "".join(
-            output.text
-            for cell in self.cells
-            for output in cell.outputs
-            if output.output_type == "stream" and output.name == stream
-        )
-
-
 @pytest.fixture(scope="module", autouse=True)
 def _short_and_alone(tmp_path_factory):
     """Short runs; nothing of the user's Jupyter, and no network that one could install from."""
@@ -85,7 +46,7 @@ def _short_and_alone(tmp_path_factory):
 def solution(tmp_path_factory):
     """The solution of notebook 03, run; and the folder that it ran in."""
     folder = tmp_path_factory.mktemp("solution")
-    return Notebook("solution", PPO, folder).run(), folder
+    return NotebookRun("solution", PPO, folder).run(), folder
 
 
 def test_the_solution_runs_from_top_to_bottom(solution):
@@ -99,7 +60,7 @@ def test_the_solution_runs_from_top_to_bottom(solution):
 @pytest.mark.parametrize("name", [name for name in NAMES if name != PPO])
 def test_every_solution_runs_from_top_to_bottom(name, tmp_path):
     """As 03 above: no keyboard, no screen, no network; experiments shortened by TESTING_MODE."""
-    notebook = Notebook("solution", name, tmp_path).run()
+    notebook = NotebookRun("solution", name, tmp_path).run()
     counts = [cell.execution_count for cell in notebook.cells]
     assert counts == list(range(1, len(counts) + 1))
     assert notebook.cells[0].outputs == []  # nothing was installed
@@ -159,7 +120,7 @@ def test_drawing_with_replacement_misses_a_share_of_1_over_e(solution):
 
 @pytest.mark.parametrize("name", NAMES)
 def test_the_student_version_stops_at_the_first_exercise(name, tmp_path):
-    notebook = Notebook("student", name, tmp_path)
+    notebook = NotebookRun("student", name, tmp_path)
     with pytest.raises(CellExecutionError) as caught:
         notebook.run()
     assert "Not implemented yet" in str(caught.value)
