@@ -2,8 +2,9 @@
 # # The workspace and its agents
 #
 # All our programs have the same shape. There is a table, the *workspace*, and there are *agents*
-# that sit around it: the environment, the policy, the critic. Each of them reads what it needs from
-# the table, and writes what it has to say into it. Nothing else passes between them.
+# that sit around it: the environment; the *policy*, which chooses actions; the *critic*, which says
+# how good a state is. Each of them reads what it needs from the table, and writes what it has to say
+# into it. Nothing else passes between them.
 #
 # This is the design of [BBRL](https://github.com/osigaud/bbrl). Once you can read such a table, an
 # algorithm like PPO is a few operations on its columns. And most of the silent bugs in the field are
@@ -103,7 +104,8 @@ workspace["temperature"]
 # # Agents
 #
 # An agent is a class with a method `forward(t)`. It is called for one row, reads variables with
-# `self.get((name, t))`, and writes with `self.set((name, t), value)`. What it returns is ignored.
+# `self.get((name, t))`, and writes with `self.set((name, t), value)`. Mind the double brackets: an
+# agent gives name and row as one pair, other than the workspace above. What it returns is ignored.
 #
 # This one acts as planned, whatever happens. `**kwargs` takes arguments that are meant for others:
 # all agents are called with the same ones.
@@ -218,9 +220,10 @@ for name in workspace.variables:
 
 # %% [markdown]
 # Each variable has one writer: the environment writes all of `env/…`, your agent writes `action`. The
-# next picture shows the table. Time runs downwards, and each column is an environment. Episodes are
-# grey and white in turn, and the colours mark the rows in which one ends. (We come to the hatching
-# below.)
+# `timestep` counts the steps of an episode, and `cumulated_reward` adds up its rewards; the three that
+# say how it ends come below. The next picture shows the table. Time runs downwards, and each column is
+# an environment. Episodes are grey and white in turn, and the colours mark the rows in which one ends.
+# (We come to the hatching below, too.)
 
 # %%
 workspace_grid(workspace)
@@ -255,6 +258,11 @@ print(f"largest angle: {largest:.3f} rad (an episode ends at 0.209)")
 # To see it in numbers we take an environment in which nothing is random: a staircase. Action 1 climbs
 # to the next level and earns as much as the level that is reached; action 0 stays and earns nothing.
 # The episode is *terminated* at the top, and *truncated* when its time is up.
+#
+# Its two methods are those that Gymnasium asks of
+# [every environment](https://gymnasium.farama.org/api/env/): `reset` returns an observation and a
+# dictionary for further information, which is empty here; `step` returns observation, reward,
+# terminated, truncated and such a dictionary.
 
 
 # %% tags=["definitions"]
@@ -293,7 +301,8 @@ TemporalAgent(Agents(EnvAgent("Stairs-v0", n_envs=2), plan))(workspace, t=0, n_s
 
 figure, axes = plt.subplots(1, 3, figsize=(9, 3), layout="constrained")
 for name, panel in zip(("env/env_obs", "action", "env/reward"), axes, strict=True):
-    workspace_grid(workspace, workspace[name].reshape(4, 2), title=name, axes=panel)
+    numbers = workspace[name].reshape(4, 2)  # an observation is [4, 2, 1]: one number each
+    workspace_grid(workspace, numbers, title=name, axes=panel)
 plt.show()
 
 # %% [markdown]
@@ -398,8 +407,8 @@ plt.show()
 # the first observation of the next one. No action led from one to the other, and the reward below was
 # not earned. So these two rows are *no transition*, though they stand one below the other.
 #
-# Who takes them for one teaches the critic that after the end of an episode comes a fresh start, and
-# the policy that its action there had a consequence. Nothing crashes; it just learns worse.
+# If you treat them as one, you teach the critic that a fresh start comes after the end of an episode,
+# and the policy that its action there had a consequence. Nothing crashes; it just learns worse.
 #
 # A workspace with $T$ rows has $T-1$ steps from a row to the next, in each environment. We need a
 # *mask* that says which of these steps are transitions.
@@ -413,8 +422,8 @@ plt.show()
 # the last row of an episode. It returns a bool tensor `[T-1, B]`: entry $[t, b]$ is True if the step
 # from row $t$ to row $t+1$ of environment $b$ is a transition.
 #
-# Useful: `x[:-1]` leaves out the last row of a tensor, `x[1:]` the first one; `~x` turns every entry
-# of a bool tensor round.
+# Useful: `x[:-1]` leaves out the last row of a tensor, `x[1:]` the first one; `~x` makes True of every
+# False in a bool tensor, and False of every True.
 #
 # <details>
 # <summary>A hint</summary>
@@ -489,17 +498,19 @@ print("observations:", transitions["env/env_obs"].shape)
 
 # %%
 params = {
+    # The folder of this run, below outputs/: ${…} puts in another key, or the time.
     "base_dir": "${gym_env.env_name}/pole-agent_${current_time:}",
     "gym_env": {"env_name": "CartPole-v1"},
     "algorithm": {
         "seed": 3,
         "n_envs": 3,
-        "n_steps": 8,
-        "max_epochs": 2,
-        "eval_interval": 1000,
-        "nb_evals": 20,
+        "n_steps": 8,  # transitions of a workspace, in each environment
+        "max_epochs": 2,  # so many workspaces
+        "eval_interval": 1000,  # steps from one evaluation to the next
+        "nb_evals": 20,  # episodes of an evaluation
     },
 }
+# With autoreset a new episode begins where one has ended, as above.
 algo = EpisodicAlgo(OmegaConf.create(params), autoreset=True)
 algo.train_policy = PoleAgent(gain=0.5)
 

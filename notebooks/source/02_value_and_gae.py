@@ -94,9 +94,9 @@ TESTING_MODE = os.environ.get("TESTING_MODE", "").lower() in ("on", "1")
 #
 # Our environment is a corridor of eight cells. At its left end, in cell 0, is a hole; at its right
 # end, behind cell 8, is a wall. The walker goes one cell to the left or to the right, and earns 1
-# with each step.
+# with each step. At the wall, a step to the right leaves it in cell 8.
 #
-# - Who falls into the hole is gone for good: the episode is **terminated**.
+# - A walker that falls into the hole is gone for good: the episode is **terminated**.
 # - After 20 steps we stop watching: the episode is **truncated**. The walker would have gone on.
 #
 # An episode begins in one of the cells 1 to 4, and our policy tosses a coin.
@@ -134,7 +134,7 @@ workspace_grid(walk(n_rows=25, n_envs=8, seed=6), "env/env_obs", title="cell of 
 # V^\pi(s) = \mathbb{E}\left[r_{t+1} + \gamma r_{t+2} + \gamma^2 r_{t+3} + \dots \mid s_t = s\right]
 # $$
 #
-# The time limit is none of its business. It is ours, not the world's; the walker sees no clock, and
+# The time limit plays no part in it. It is ours, not the world's; the walker sees no clock, and
 # the same cell is worth the same at every moment. So the values of the corridor solve the
 # *Bellman equation* $V = r + \gamma P V$, where $P$ holds the probabilities to get from cell to
 # cell, and $V = (I - \gamma P)^{-1} r$ (Sutton and Barto, 2018, section 4.1). `corridor_values`
@@ -248,9 +248,9 @@ def mean_by_cell(numbers):
 critics = {"the true values": true_value, "12 everywhere": torch.full((9,), 12.0)}
 figure, panels = plt.subplots(1, 2, figsize=(8, 3), sharey=True, layout="constrained")
 for axes, (name, value) in zip(panels, critics.items(), strict=True):
-    walks.set_full("critic/v_values", value[cell])
+    walks.set_full("critic/v_values", value[cell])  # all rows at once: a critic that is a table
     mean, error = mean_by_cell(td_error(walks, GAMMA))
-    missing = (true_value - value)[1:]
+    missing = (true_value - value)[1:]  # true value − what the critic says
     axes.axhline(0, color="0.7", lw=0.8, zorder=0)
     axes.plot(cells, missing, "_", ms=14, color="0.3", label="what the critic lacks")
     axes.errorbar(cells, mean, [2 * e for e in error], fmt="o", capsize=3, label="mean TD error")
@@ -265,9 +265,10 @@ print(f"{truncated.sum() / done.sum():.0%} of the episodes were truncated.")
 # On the left there is nothing to be learned, and the TD errors say so in every cell, although many
 # episodes were cut off by the time limit: a rest that we do not see is worth $V(s_{t+1})$.
 #
-# On the right, only cell 1 has heard of the hole. The other cells compare 12 with
-# $1 + \gamma \cdot 12 = 12.4$, and know nothing of the truth (the grey marks). From update to
-# update the news would travel on, one cell at a time. To learn faster we must look further ahead.
+# On the right, only the TD error of cell 1 depends on the hole. The other cells compare 12 with
+# $1 + \gamma \cdot 12 = 12.4$, and that tells nothing about the truth (the grey marks). What cell 1
+# has learned would reach cell 2 with the next update, and so on, one cell at a time. To learn faster
+# we must look further ahead.
 
 # %% [markdown]
 # # From one step to many
@@ -285,8 +286,10 @@ print(f"{truncated.sum() / done.sum():.0%} of the episodes were truncated.")
 # G_t^\lambda = (1 - \lambda) \sum_{n=1}^{\infty} \lambda^{n-1} G_t^{(n)}
 # $$
 #
-# (Sutton and Barto, 2018, equation 12.2). With $\lambda = 0$ the one-step return is left alone, with
-# $\lambda = 1$ the sum of all rewards.
+# (Sutton and Barto, 2018, equation 12.2). Where an episode ends after $N$ steps, all returns from
+# $G_t^{(N)}$ on are the same, and together they have the weight that is left, $\lambda^{N-1}$
+# (equation 12.3). So $\lambda = 0$ leaves the one-step return alone, and $\lambda = 1$ the sum of all
+# rewards.
 
 # %%
 figure, axes = plt.subplots(figsize=(6, 2.6), layout="constrained")
@@ -304,7 +307,18 @@ plt.show()
 # G_t^\lambda = r_{t+1} + \gamma \left[(1 - \lambda) V(s_{t+1}) + \lambda G_{t+1}^\lambda\right].
 # $$
 #
-# So we begin with the last row and go back. Two things may stop us, and again they differ:
+# <details>
+# <summary>Why?</summary>
+#
+# Each $G_t^{(n)}$ begins with $r_{t+1}$, and the weights add up to 1: that is the first term. What
+# follows it is $\gamma V(s_{t+1})$ for $n = 1$, with the weight $1 - \lambda$. For $n > 1$ it is
+# $\gamma G_{t+1}^{(n-1)}$ with the weight $(1 - \lambda) \lambda^{n-1}$: $\gamma \lambda$ times the sum
+# that defines $G_{t+1}^\lambda$.
+#
+# </details>
+#
+# So we begin with the last row and go back. At the end of an episode, and of what we have seen,
+# something else stands for the bracket:
 #
 # | the step from $t$ to $t+1$ | what stands for the bracket |
 # |---|---|
@@ -417,11 +431,12 @@ plt.show()
 print(f"The error of a single estimate is least at λ = {lambdas[torch.stack(total).argmin()]}.")
 
 # %% [markdown]
-# With $\lambda = 0$ the estimate is steady and says what the critic says; with $\lambda = 1$ it is
-# right on average, and different every time. In between lies the best of both. The better the
-# critic becomes, the less bias there is to fight, and the smaller λ may be; and as learning averages
-# over many transitions, which takes away deviation and not bias, PPO does well with more than the
-# least error of a single estimate: 0.95 is usual.
+# With $\lambda = 0$ the estimate is steadiest, and it leans on what the critic says; with
+# $\lambda = 1$ it is right on average, and it varies most. In between, the error of a single estimate
+# is least. The better the critic becomes, the less bias there is, and the smaller λ may be.
+#
+# Learning averages over many transitions. This takes away deviation, and no bias. So PPO does well
+# with a larger λ than that of the least error of a single estimate: 0.95 is usual.
 
 # %% [markdown]
 # # Advantages
@@ -453,7 +468,7 @@ print(f"The error of a single estimate is least at λ = {lambdas[torch.stack(tot
 # Number $t$ of `terminated` and `done` is about the step from row $t$ to row $t+1$: it is what the
 # formulas call $\text{terminated}_{t+1}$ and $\text{done}_{t+1}$.
 #
-# Useful: a mask is turned round by `~done`, and `~done * x` is 0 where `done` is true.
+# Useful: `~done` is true where `done` is false, and `~done * x` is 0 where `done` is true.
 #
 # <details>
 # <summary>A hint</summary>
@@ -489,10 +504,11 @@ check_gae_by_hand(gae_by_hand, seed=2)
 ### END HIDDEN TESTS
 
 # %% [markdown]
-# Here are the advantages of some steps, with the true values for a critic and a shorter time limit.
-# The number in a row belongs to the step that starts there (nan: there is none). Steps to the right
-# are good, steps to the left are bad, and those into the hole are the worst. Each number also holds
-# some of what came later, up to the end of its episode and not beyond.
+# Here are some steps, with the true values for a critic and a shorter time limit: on the left the cells,
+# on the right the advantages. The number in a row belongs to the step that starts there (nan: there is
+# none). A step into the hole has an advantage of −4.5: one earns 1, and loses a cell that is worth 5.5.
+# The steps that led there can be worse: each number also holds some of what came later, faded, up to
+# the end of its episode and not beyond.
 
 # %%
 some = walk(n_rows=16, n_envs=8, seed=3, time_limit=10)
@@ -500,9 +516,11 @@ cell, reward, terminated, done = some["env/env_obs", "env/reward", "env/terminat
 value = true_value[cell]
 masks = terminated[1:], done[1:]
 advantage = gae_by_hand(reward[1:], value[:-1], value[1:], *masks, GAMMA, gae_lambda=0.8)
-workspace_grid(
-    some, advantage.where(~done[:-1], torch.nan), form="{:.1f}", title="advantage of the step"
-)
+figure, (left, right) = plt.subplots(1, 2, figsize=(9, 6), layout="constrained")
+workspace_grid(some, "env/env_obs", title="cell of the walker", axes=left)
+of_transitions = advantage.where(~done[:-1], torch.nan)
+workspace_grid(some, of_transitions, form="{:.1f}", title="advantage of the step", axes=right)
+plt.show()
 
 # %% [markdown]
 # You have written the same thing twice, by the way: the λ-return is the advantage plus the value.
@@ -534,7 +552,7 @@ def learn(targets_of, walks):
     """A critic's values after each piece of the walks, [N_PIECES, 9]"""
     value, history = torch.zeros(9), []
     for start in range(0, N_PIECES * N_STEPS, N_STEPS):
-        piece = walks.subtime(start, start + N_STEPS + 1)
+        piece = walks.subtime(start, start + N_STEPS + 1)  # these rows of it
         piece.set_full("critic/v_values", value[piece["env/env_obs"]])
         cell, target = targets_of(piece, GAMMA, LAMBDA)
         error = target - value[cell]
@@ -607,7 +625,8 @@ print(f"{len(SEEDS)} seeds, one as bad as the other: up to {off:.1f} off.")
 # - `discount_factor` and `gae_lambda`.
 #
 # It returns two tensors: the observations in which the $N$ transitions start, and their targets
-# (λ-returns), $[N]$ each, in any order.
+# (λ-returns), $[N]$ each, in any order. `gae` goes back through the rows of each environment, so it
+# wants whole columns, $[T - 1, B]$: do not call `get_transitions()` before it.
 #
 # <details>
 # <summary>A hint</summary>

@@ -77,6 +77,30 @@ def by_transitions(workspace, discount_factor, gae_lambda):
     return transitions.get("env/env_obs", 0), transitions.get("target", 0)
 
 
+def flags_of_the_row(workspace, discount_factor, gae_lambda):
+    """`done` is cut as the values are, [:-1]."""
+    done = workspace["env/done"]
+    return answer(ended=lambda _te, _d: done[:-1])(workspace, discount_factor, gae_lambda)
+
+
+def of_the_row_after(workspace, discount_factor, gae_lambda):
+    observation, done = workspace["env/env_obs", "env/done"]
+    _, target = right_answer(workspace, discount_factor, gae_lambda)
+    return observation[1:][~done[:-1]], target
+
+
+def by_the_transitions_alone(workspace, discount_factor, gae_lambda):
+    """get_transitions() first, and `gae` on what it puts side by side."""
+    t = workspace.get_transitions()
+    advantage = gae(
+        reward=t.get("env/reward", 1), value=t.get("critic/v_values", 0),
+        next_value=t.get("critic/v_values", 1), terminated=t.get("env/terminated", 1),
+        done=t.get("env/done", 1), discount_factor=discount_factor, gae_lambda=gae_lambda,
+    )  # fmt: skip
+    value = t.get("critic/v_values", 0)
+    return t.get("env/env_obs", 0), lambda_returns(advantage=advantage, value=value)
+
+
 RIGHT = [right_answer, by_environment, by_transitions]
 
 
@@ -110,6 +134,9 @@ WRONG = {
     answer(rows=lambda d: ~d[1:] & ~d[:-1]): "the last transition of each episode is missing",
     answer(next_value=of_the_reset): "the next value is that of the row after the reset",
     answer(result=lambda target, value: target - value): "these are advantages, not targets",
+    flags_of_the_row: "the mask `done` given to `gae` is one row off",
+    of_the_row_after: "beside each stands the observation of the row after",
+    by_the_transitions_alone: "were put one behind the other before `gae`",
     changed(twice): "some transitions are there more than once",
     changed(lambda o, t: (t, o)): "the two results are exchanged",
     changed(lambda o, t: t): "it does not return two things",

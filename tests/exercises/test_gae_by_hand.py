@@ -129,6 +129,14 @@ def by_later_done(reward, value, next_value, terminated, done, discount_factor, 
     return by_loop(reward, value, next_value, terminated, later, discount_factor, gae_lambda)
 
 
+def without_the_last(reward, value, next_value, terminated, done, discount_factor, gae_lambda):
+    delta = reward + discount_factor * next_value * ~terminated - value
+    advantage = torch.zeros_like(delta)
+    for t in reversed(range(len(delta) - 1)):
+        advantage[t] = delta[t] + discount_factor * gae_lambda * ~done[t] * advantage[t + 1]
+    return advantage
+
+
 def writes(reward, value, next_value, terminated, done, discount_factor, gae_lambda):
     reward += discount_factor * next_value * ~terminated - value
     return reward
@@ -164,6 +172,8 @@ WRONG = {
     ),
     collected: "the rows come in the reverse order",
     one_more_delta: "the trace is one step long",
+    with_masks(lambda te, d: te, lambda te, d: ~d): "the mask `done` is turned round",
+    without_the_last: "the advantage of the last row is 0",
     writes: "it writes into its argument reward",
     lambda *_: None: "it returns nothing",
     lambda *args: 1 - args[4]: "~mask, not by 1 - mask",

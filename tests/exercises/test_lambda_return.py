@@ -97,6 +97,16 @@ def writes(reward, next_value, terminated, done, discount_factor, gae_lambda):
     return by_where(reward, next_value, terminated, done, discount_factor, gae_lambda)
 
 
+def last_row_beforehand(reward, next_value, terminated, done, discount_factor, gae_lambda):
+    returns = torch.zeros_like(reward)
+    returns[-1] = reward[-1] + discount_factor * next_value[-1]
+    for t in reversed(range(len(reward) - 1)):
+        following = torch.where(done[t], next_value[t], returns[t + 1])
+        after = (1 - gae_lambda) * next_value[t] + gae_lambda * following
+        returns[t] = reward[t] + discount_factor * after * ~terminated[t]
+    return returns
+
+
 def beyond(reward, next_value, terminated, done, discount_factor, gae_lambda):
     return reward[len(reward)]
 
@@ -138,6 +148,12 @@ WRONG = {
     loop(lambda r, v, g, te, d, y, m: y * (r + (1 - te) * ((1 - m) * v + m * cut(v, g, d)))): (
         "the reward is discounted, too"
     ),
+    loop(
+        lambda r, v, g, te, d, y, m: r + y * (1 - te) * ((1 - m) * v + m * cut(v, g, 1 - d))
+    ): "the mask `done` is turned round",
+    last_row_beforehand: "in the last row the value of a terminal state is added",
+    lambda *args: by_where(*args).flip(0): "the rows come in the reverse order",
+    lambda *args: by_where(*args) if args[3][0] else 0: "decide for all of them at once",
     writes: "it writes into its argument next_value",
     beyond: "a loop begins with it, and goes back",
     lambda *_: None: "it returns nothing",
@@ -154,6 +170,12 @@ WRONG = {
     test_streams_stay,
     test_a_table_of_the_visible_numbers_fails,
 ) = check_the_check(check_lambda_return, EXERCISE, RIGHT, WRONG)
+
+
+def test_the_table_holds_the_arguments_and_no_more():
+    table = complaint(check_lambda_return, lambda *args: by_where(*args) + 17)
+    assert "    next value" in table
+    assert "    value" not in table
 
 
 def test_two_mistakes_are_told_together():

@@ -115,6 +115,10 @@ def misnamed(self, t, **kwargs):
     self.get(("env_obs", t))
 
 
+def single_brackets(self, t, **kwargs):
+    self.get("env/env_obs", t)
+
+
 def without_self(self, t, **kwargs):
     self.set(("action", t), (line(self.get(("env/env_obs", t)), self.gains) > 0).long())
 
@@ -133,6 +137,7 @@ def if_of_a_tensor(obs, gain):
 
 WRONG_ANSWERS = {
     "stub": (agent(stub), "not written yet"),
+    "single brackets": (agent(single_brackets), "one pair, with brackets of its own"),
     "returns": (agent(returns), "it writes nothing into the workspace"),
     "other name": (agent(other_name), "it writes `actions`, not `action`"),
     "next row": (agent(next_row), "the action is written into the wrong row"),

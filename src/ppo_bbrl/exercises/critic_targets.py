@@ -16,7 +16,8 @@ from ppo_bbrl.exercises.feedback import (
     not_right,
     untouched_randomness,
 )
-from ppo_bbrl.exercises.lambda_return import CUTS, TERMINAL
+from ppo_bbrl.exercises.lambda_return import CUTS as CUTS_OF_RETURNS
+from ppo_bbrl.exercises.lambda_return import TERMINAL
 from ppo_bbrl.exercises.trajectories import Episodes, cases
 
 NAME = "critic_targets"
@@ -54,6 +55,25 @@ def _of_the_reset(x: Episodes) -> Tensor:
     return torch.where(x.done[1:], after, x.value[1:])
 
 
+CUTS = (
+    *CUTS_OF_RETURNS,
+    Choice(
+        lambda x: x.done[:-1],
+        "the mask `done` given to `gae` is one row off",
+        "whether the step from row t to row t+1 ended the episode stands in row t+1: the arguments "
+        "are terminated[1:] and done[1:]",
+    ),
+)
+
+OBSERVATIONS = (
+    Choice(lambda observations: observations[:-1]),
+    Choice(
+        lambda observations: observations[1:],
+        "the targets are right, but beside each stands the observation of the row after",
+        "a target belongs to the row in which its step *starts*: observation[:-1]",
+    ),
+)
+
 NEXT_VALUES = (
     Choice(lambda x: x.value[1:]),
     Choice(
@@ -73,12 +93,12 @@ RESULTS = (
     ),
 )
 
-PARTS = (TERMINAL, CUTS, ROWS, NEXT_VALUES, RESULTS)
+PARTS = (TERMINAL, CUTS, ROWS, NEXT_VALUES, OBSERVATIONS, RESULTS)
 
 
 def targets(case: Episodes, values: Sequence[Any]) -> dict[int, float]:
     """Observation → target, as a value of each part gives them."""
-    terminal, cut, rows, next_value, result = values
+    terminal, cut, rows, next_value, of_rows, result = values
     aligned = case.aligned() | {
         "next_value": next_value(case),
         "terminated": terminal(case),
@@ -88,7 +108,8 @@ def targets(case: Episodes, values: Sequence[Any]) -> dict[int, float]:
     value = aligned["value"]
     target = result(lambda_returns(advantage=advantage, value=value), value)
     kept = rows(case)
-    return dict(zip(_observations(case)[kept].tolist(), target[kept].tolist(), strict=True))
+    observations = of_rows(_observations(case))[kept]
+    return dict(zip(observations.tolist(), target[kept].tolist(), strict=True))
 
 
 def right(case: Episodes) -> dict[int, float]:
@@ -97,9 +118,9 @@ def right(case: Episodes) -> dict[int, float]:
 
 
 def _observations(case: Episodes) -> Tensor:
-    """Those in which the steps start, `[T, B]`; each is another number."""
+    """Those of all rows, `[T + 1, B]`; each is another number."""
     observations: Tensor = case.workspace()["env/env_obs"]  # type: ignore[assignment]
-    return observations[:-1]
+    return observations
 
 
 def _alike(one: dict[int, float], other: dict[int, float]) -> bool:
@@ -159,7 +180,37 @@ def _explain(
             _alike(found, targets(case, values)) for case, found in zip(episodes, seen, strict=True)
         ):
             return [(choice.wrong, choice.look) for choice in choices if choice.wrong]
+    if all(
+        _alike(found, _one_behind_the_other(case))
+        for case, found in zip(episodes, seen, strict=True)
+    ):
+        return [(_IN_ONE_ROW, _LATER)]
     return []
+
+
+_IN_ONE_ROW = "the transitions of all environments were put one behind the other before `gae`"
+_LATER = (
+    "`gae` goes back through the rows of each environment: it wants [T - 1, B]. First the targets "
+    "of all steps, then a mask, or get_transitions(), takes out those that are no transitions"
+)
+
+
+def _one_behind_the_other(case: Episodes) -> dict[int, float]:
+    """Observation → target, where `gae` runs over what get_transitions() gives, `[N]`."""
+    transitions = case.workspace().get_transitions()
+    value = transitions.get("critic/v_values", 0)
+    advantage = gae(
+        reward=transitions.get("env/reward", 1),
+        value=value,
+        next_value=transitions.get("critic/v_values", 1),
+        terminated=transitions.get("env/terminated", 1),
+        done=transitions.get("env/done", 1),
+        discount_factor=case.discount_factor,
+        gae_lambda=case.gae_lambda,
+    )
+    target = lambda_returns(advantage=advantage, value=value)
+    starts = transitions.get("env/env_obs", 0)
+    return dict(zip(starts.tolist(), target.tolist(), strict=True))
 
 
 def _error(
@@ -167,9 +218,9 @@ def _error(
 ) -> ExerciseError:
     expected = right(case)
     facts = [f"  {len(found)} transitions seen, {len(expected)} expected."]
-    grids = []
+    grids, starts = [], _observations(case)[:-1]
     for table in (expected, found):
-        entries = [table.get(number, math.nan) for number in _observations(case).flatten().tolist()]
+        entries = [table.get(number, math.nan) for number in starts.flatten().tolist()]
         grids.append(torch.tensor(entries).reshape(case.valid.shape))
     if any(key not in found or abs(found[key] - expected[key]) >= 1e-3 for key in expected):
         facts += example(case, *grids, with_lambda=True)

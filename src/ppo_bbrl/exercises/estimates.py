@@ -80,7 +80,14 @@ class Exercise(NamedTuple):
             expected = self.right(case)
             if agree(case, expected, result):
                 continue
-            facts = example(case, expected, result, with_lambda=self.with_lambda)
+            arguments = self.arguments(case)
+            facts = example(
+                case,
+                expected,
+                result,
+                with_lambda=self.with_lambda,
+                with_value="value" in arguments or "workspace" in arguments,
+            )
             mistakes = self.explain(episodes, results)
             if mistakes:
                 raise all_not_right(self.name, mistakes, *facts)
@@ -210,7 +217,9 @@ def as_estimate(name: str, result: Any, case: Episodes) -> Tensor:
     return result
 
 
-def example(case: Episodes, expected: Tensor, seen: Tensor, *, with_lambda: bool) -> list[str]:
+def example(
+    case: Episodes, expected: Tensor, seen: Tensor, *, with_lambda: bool, with_value: bool = True
+) -> list[str]:
     """The first environment with a wrong number, as a table; all `[T, B]`."""
     wrong = (~_close(expected, seen) & case.valid).any(0)
     b = int(wrong.nonzero()[0])
@@ -221,7 +230,8 @@ def example(case: Episodes, expected: Tensor, seen: Tensor, *, with_lambda: bool
         ("value", case.value[:-1, b]),
         ("next value", case.value[1:, b]),
     ):
-        table[label] = [f"{entry:g}" for entry in column.tolist()]
+        if label != "value" or with_value:
+            table[label] = [f"{entry:g}" for entry in column.tolist()]
     for label, mask in (("terminated", case.terminated), ("done", case.done)):
         table[label] = ["yes" if flag else "no" for flag in mask[1:, b].tolist()]
     for label, column in (("expected", expected[:, b]), ("seen", seen[:, b])):

@@ -36,6 +36,11 @@ CUTS = (
         CUTS_OF_RETURNS[2].value, "the trace leaks into the next episode wherever one ends", _LEAK
     ),
     Choice(
+        lambda x: ~x.done[1:],
+        "the mask `done` is turned round: the trace goes on where an episode ends, only there",
+        "~done is true where the episode goes on",
+    ),
+    Choice(
         _later,
         "the trace is cut one step too early",
         "A_t keeps nothing of A_{t+1} where done[t] is set, not where done[t+1] is",
@@ -117,6 +122,11 @@ LOOPS = (
         "the loop begins with the last next value, as for λ-returns",
         "after the last transition no advantage is known: `following` is 0 before the loop; the "
         "next value is in the TD error already",
+    ),
+    Choice(
+        lambda first, factor, _x: backward(torch.cat((first[:-1], 0 * first[-1:])), factor),
+        "the advantage of the last row is 0",
+        "the last transition has a TD error, too: let the loop begin with row T - 1",
     ),
     Choice(
         _forward,

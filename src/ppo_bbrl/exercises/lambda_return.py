@@ -25,7 +25,13 @@ TERMINAL = (
     Choice(
         lambda x: torch.zeros_like(x.done[1:]),
         "the value of a terminal state is added",
-        "nothing comes after a terminal state: where `terminated` is set, V(s_{t+1}) counts as 0",
+        "nothing comes after a terminal state: where `terminated` is set, V(s_{t+1}) counts as 0; "
+        "in a workspace it is set in row t+1",
+    ),
+    Choice(
+        lambda x: torch.cat((x.terminated[1:-1], torch.zeros_like(x.done[:1]))),
+        "in the last row the value of a terminal state is added",
+        "the last transition may end its episode, too: it needs the mask `terminated` as all do",
     ),
 )
 
@@ -42,6 +48,11 @@ CUTS = (
         lambda x: torch.zeros_like(x.done[1:]),
         "the return of the next episode leaks in wherever an episode ends",
         "the following return belongs to the same episode unless `done` is set",
+    ),
+    Choice(
+        lambda x: ~x.done[1:] | x.terminated[1:],
+        "the mask `done` is turned round: what follows counts where an episode ends, only there",
+        "torch.where(mask, x, y) has x where the mask is true; ~done is true where it goes on",
     ),
 )
 
@@ -123,10 +134,19 @@ DISCOUNTS = (
     ),
 )
 
+RESULTS = (
+    Choice(lambda returns: returns),
+    Choice(
+        lambda returns: returns.flip(0),
+        "the rows come in the reverse order",
+        "what a loop from the last row collects begins with it: turn it round at the end",
+    ),
+)
+
 
 def formula(case: Episodes, values: Sequence[Any]) -> Tensor:
     """The λ-returns that a value of each part gives, `[T, B]`."""
-    terminal, cut, weights, ends, discount = values
+    terminal, cut, weights, ends, discount, result = values
     full_at_cut, full_in_last_row = ends
     of_reward, of_value, of_following = discount(case.discount_factor)
     bootstrap = case.value[1:].masked_fill(terminal(case), 0.0)
@@ -137,7 +157,8 @@ def formula(case: Episodes, values: Sequence[Any]) -> Tensor:
     value_weight[nothing_follows] = 1.0 if full_at_cut else weights.value(case.gae_lambda)
     first = of_reward * case.reward[1:] + of_value * value_weight * bootstrap
     factor = torch.full_like(first, of_following * weights.following(case.gae_lambda))
-    return backward(first, factor.masked_fill(nothing_follows, 0.0))
+    returns: Tensor = result(backward(first, factor.masked_fill(nothing_follows, 0.0)))
+    return returns
 
 
 def right(case: Episodes) -> Tensor:
@@ -157,7 +178,7 @@ EXERCISE = Exercise(
     name="lambda_return",
     arguments=_arguments,
     right=right,
-    parts=(TERMINAL, CUTS, WEIGHTS, ENDS, DISCOUNTS),
+    parts=(TERMINAL, CUTS, WEIGHTS, ENDS, DISCOUNTS, RESULTS),
     formula=formula,
     praise="Weights, discounting, both masks and the last row are all right.",
 )

@@ -28,8 +28,8 @@ MASKS = (
     Choice(
         lambda x: torch.ones_like(x.terminated[1:]),
         "the value of a terminal state is added",
-        "nothing comes after a terminal state: where `terminated` is set in row t+1, the next "
-        "value counts as 0",
+        "nothing comes after a terminal state: where `terminated` is set in row t+1 (not in "
+        "row t), the next value counts as 0",
     ),
     Choice(
         lambda x: ~x.done[1:],
@@ -39,7 +39,8 @@ MASKS = (
     ),
     Choice(
         lambda x: ~x.truncated[1:],
-        "the next value is left out where the episode was truncated",
+        "the next value is masked by `truncated`: it counts in a terminal state, and where the "
+        "episode was only cut off it does not",
         "it is the other flag: `terminated` says that nothing comes after",
     ),
     Choice(
