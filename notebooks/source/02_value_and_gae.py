@@ -128,7 +128,8 @@ workspace_grid(walk(n_rows=25, n_envs=8, seed=6), "env/env_obs", title="cell of 
 # # The value
 #
 # The value of a state is the discounted sum of the rewards to come, on average over what the
-# policy and the environment may do:
+# policy $\pi$ and the environment may do. *Discounted* means that a reward counts less with each step
+# that it is away, by the factor $\gamma < 1$:
 #
 # $$
 # V^\pi(s) = \mathbb{E}\left[r_{t+1} + \gamma r_{t+2} + \gamma^2 r_{t+3} + \dots \mid s_t = s\right]
@@ -457,6 +458,9 @@ print(f"The error of a single estimate is least at λ = {lambdas[torch.stack(tot
 # \hat{A}_t &= \delta_t + \gamma\lambda \left(1 - \text{done}_{t+1}\right) \hat{A}_{t+1}
 # \end{aligned}
 # $$
+#
+# What a row hands on to the row before it, $\gamma\lambda \hat{A}_{t+1}$, is called the *trace*: `done`
+# cuts it.
 
 # %% [markdown]
 # ## Exercise: GAE
@@ -828,8 +832,8 @@ plt.show()
 # </details>
 
 # %% [markdown]
-# **Question 4.** Somebody forgets the mask `terminated` in the targets: the value of the hole is
-# bootstrapped from. What will our table, which begins with 0 in each cell, learn?
+# **Question 4.** Somebody forgets the mask `terminated` in the targets: what the critic says of the
+# hole is added. What will our table, which begins with 0 in each cell, learn?
 #
 # - (a) too high values, near the hole most
 # - (b) the true values

@@ -96,15 +96,15 @@ torch.set_num_threads(1)
 TESTING_MODE = os.environ.get("TESTING_MODE", "").lower() in ("on", "1")
 
 # %% [markdown]
-# # Learning environment
+# # The frame
 #
 # ## Configuration
 #
 # A configuration says what is run. Besides what the package needs it may hold whatever else you
-# like: `OmegaConf.create(params)` makes it, and then `cfg.algorithm.n_envs` is 8. In each epoch we
-# collect `n_envs` × `n_steps` = 256 transitions and learn from them. 300 epochs, about 76,000 steps,
-# are enough for CartPole and take about 20 seconds. To go on for much longer, and see whether the
-# policy stays good, set `max_epochs` to 5,000.
+# like: `OmegaConf.create(params)` makes it, and then `cfg.algorithm.n_envs` is 8. In each *iteration*
+# we collect `n_envs` × `n_steps` = 256 transitions and learn from them. 300 iterations, about 76,000
+# steps, are enough for CartPole; on two idle cores they take some 20 seconds. To go on for much longer,
+# and see whether the policy stays good, set `max_epochs`, the number of iterations, to 5,000.
 
 # %% tags=["definitions"]
 params = {
@@ -124,7 +124,7 @@ params = {
     "algorithm": {
         # Where every random number of the run comes from: the same seed, the same run
         "seed": 12,
-        # How many times we collect and learn
+        # Iterations: how many times we collect and learn
         "max_epochs": 300 if not TESTING_MODE else 20,
         # Environments side by side, and transitions that we collect in each of them
         "n_envs": 8,
@@ -135,15 +135,21 @@ params = {
         # The advantages: γ, and λ of generalised advantage estimation
         "discount_factor": 0.98,
         "gae": 0.8,
+        # Whether to shift and scale the advantages to mean 0 and deviation 1 (notebook 04)
         "normalize_advantage": False,
-        # The updates; clip_range_vf = 0 means that the critic is not clipped
+        # The updates: how often an iteration goes through its transitions, and how many of
+        # them take part in a step: here all at once
         "opt_epochs": 10,
         "batch_size": 256,
+        # ε of the clipped objective; the same for the critic, where 0 means not at all
         "clip_range": 0.2,
         "clip_range_vf": 0,
+        # The weights of the losses. The entropy is how undecided the policy is: log 2 for a
+        # coin, 0 for one that knows what it will do. Its bonus is all but switched off here
         "entropy_coef": 2e-7,
         "policy_coef": 1,
         "critic_coef": 1.0,
+        # A longer gradient is shortened to this length
         "max_grad_norm": 0.5,
         "architecture": {
             "actor_hidden_size": [64, 64],
@@ -178,14 +184,16 @@ params = {
 # ## The critic
 #
 # PPO learns a value function $V(s)$ beside the policy, as other actor-critic algorithms do. The
-# agent `VAgent` reads an observation and writes its value.
+# agent `VAgent` reads an observation and writes its value. `build_ortho_mlp` makes a network of such
+# layer sizes, initialised as is usual for PPO. `self.prefix` comes before what the agent writes:
+# `critic/v_values`.
 
 
 # %% tags=["definitions"]
 class VAgent(Agent):
     def __init__(self, state_dim, hidden_layers, name="critic"):
         super().__init__(name)
-        self.is_q_function = False
+        self.is_q_function = False  # as BBRL asks: it judges states, not actions
         self.model = build_ortho_mlp([state_dim, *hidden_layers, 1], activation=nn.ReLU())
 
     def forward(self, t, **kwargs):
@@ -212,6 +220,7 @@ class DiscretePolicy(Agent):
         self.model = build_ortho_mlp([state_dim, *hidden_size, n_actions], activation=nn.ReLU())
 
     def dist(self, obs):
+        """π(·|s), for the maps at the end of this notebook"""
         return torch.distributions.Categorical(logits=self.model(obs))
 
     def forward(
@@ -254,7 +263,8 @@ class DiscretePolicy(Agent):
 # the last data. What the two policies write must not collide in the workspace, hence the prefixes:
 # the log-probabilities are `current_policy/logprob_predict` and `old_policy/logprob_predict`.
 #
-# We evaluate the greedy policy, which takes the most probable action (`stochastic=False`).
+# We evaluate the greedy policy, which takes the most probable action: `KWAgentWrapper` calls the same
+# policy, always with `stochastic=False`. `setup_optimizer` makes the optimiser of the configuration.
 
 
 # %% tags=["definitions"]
@@ -291,8 +301,9 @@ class PPOClip(EpisodicAlgo):
 # decided, so they are not a transition.
 #
 # We collect a few rows with a policy that has learned nothing, and draw them: a column for each
-# environment, time downwards. The numbers are the time in the running episode. Find the row of an
-# episode's end, and the hatched step after it.
+# environment, time downwards. The numbers are the time in the running episode. We leave out the first
+# ten rows, so that row 0 of the picture is row 10 of the workspace. Find the row of an episode's end,
+# and the hatched step after it.
 
 # %%
 small = OmegaConf.merge(params, {"algorithm": {"n_envs": 6}})
@@ -302,6 +313,18 @@ workspace_grid(workspace.subtime(10, 24), "env/timestep", title="time in the epi
 # %% [markdown]
 # # The objective
 #
+# Let $\theta$ be the weights of the policy, and $\pi_\theta(a \mid s)$ the probability that it gives to
+# an action. How does an advantage make it better? The simplest way is the *policy gradient*: climb
+#
+# $$
+# \hat{\mathbb{E}}_t\left[\hat{A}_t \log \pi_\theta(a_t \mid s_t)\right],
+# $$
+#
+# where $\hat{\mathbb{E}}_t$ is the mean over the collected transitions. Actions that were better than
+# expected ($\hat{A}_t > 0$) become more probable, the others less. This is the actor-critic algorithm
+# A2C. It is right for a single step: the mean is one over actions of the *present* policy.
+
+# %% [markdown]
 # We want to learn from the same data several times. After the first step, however, the policy is
 # no longer the one that collected them, and the more it moves away, the less the data tell about
 # it. PPO measures this for each action by the ratio of its probabilities,
@@ -310,8 +333,9 @@ workspace_grid(workspace.subtime(10, 24), "env/timestep", title="time in the epi
 # r_t(\theta) = \frac{\pi_\theta\left(a_t \mid s_t\right)}{\pi_{\theta_{\text{old}}}\left(a_t \mid s_t\right)},
 # $$
 #
-# which is 1 where nothing has changed, and takes away the incentive to go further than
-# $1 \pm \epsilon$ ([equation 7 of the paper](https://arxiv.org/pdf/1707.06347.pdf)):
+# which is 1 where nothing has changed. (The paper writes $r_t(\theta)$; it is no reward.) With it
+# comes an objective that takes away the incentive to go further than $1 \pm \epsilon$
+# ([equation 7 of the paper](https://arxiv.org/pdf/1707.06347.pdf)):
 #
 # $$
 # L^{CLIP}(\theta) = \hat{\mathbb{E}}_t\left[\min\left(r_t(\theta) \hat{A}_t,\ \operatorname{clip}\left(r_t(\theta), 1-\epsilon, 1+\epsilon\right) \hat{A}_t\right)\right]
@@ -494,9 +518,10 @@ check_is_clipped(is_clipped, seed=2)
 # %% [markdown]
 # # Minibatches
 #
-# In an *epoch* we go through the collected transitions in minibatches. Each transition should be
-# used, and used once: this is one of the 37 details. A quicker way that one meets is to draw each
-# minibatch at random from all transitions, *with* replacement. How much does an epoch then miss?
+# In an *epoch* we go through the collected transitions in minibatches; an iteration has `opt_epochs`
+# of them. Each transition should be used, and used once, in each: this is one of the 37 details. A
+# quicker way that one meets is to draw each minibatch at random from all transitions, *with*
+# replacement. How much does an epoch then miss?
 
 # %%
 n_transitions, n_epochs = 256, 1000
@@ -518,7 +543,8 @@ print(f"Drawn with replacement, {shares[0]:.1%} of the transitions are not seen 
 
 # %% [markdown]
 # It is about $1/e$: more than a third of the data that we paid for. So we shuffle the transitions
-# and cut them into minibatches instead.
+# and cut them into minibatches instead. (With the configuration above, one minibatch holds them all;
+# try a `batch_size` of 64.)
 
 
 # %% tags=["definitions"]
@@ -624,9 +650,8 @@ def run(ppo_clip: PPOClip):
                 )
                 loss_policy = -cfg.algorithm.policy_coef * policy_loss
 
-                # The entropy bonus keeps the policy exploring. It is not part of the
-                # clipped objective, where the clipping alone limits each step: with
-                # entropy_coef=0 there is none
+                # A bonus on the entropy can keep the policy exploring. It is no part of the
+                # clipped objective; entropy_coef=0 switches it off
                 assert len(entropy) == 1, f"{entropy.shape}"
                 entropy_loss = entropy[0].mean()
                 loss_entropy = -cfg.algorithm.entropy_coef * entropy_loss
@@ -689,9 +714,11 @@ print(f"Best evaluation: {ppo_clip.best_reward:.1f}")
 
 # %% [markdown]
 # The same numbers are in the folder of the run, `ppo_clip.base_dir`, so that we can draw them where
-# there is no TensorBoard, too. The entropy starts at $\log 2 \approx 0.69$, that of a coin, and falls
-# while the policy makes up its mind. And the clipping is at work: of the transitions of an update,
-# some percent are stopped.
+# there is no TensorBoard, too. The entropy starts at $\log 2 \approx 0.69$, that of a coin, and falls,
+# with ups and downs, while the policy makes up its mind. Once all episodes reach 500, every advantage
+# is close to 0: there is little left to learn, and the entropy drifts. The clipping is at work: of the
+# transitions of an update, some percent are stopped. A peak in the critic's loss at the end, with many
+# clipped transitions, is a single episode that failed when the critic expected the best.
 
 # %%
 metrics = read_metrics(ppo_clip.base_dir)
@@ -743,7 +770,11 @@ policy_map(ppo_clip.best_policy, "CartPole-v1")
 # %% [markdown]
 # Where the pole leans to the right, or is about to, the cart is pushed to the right, under the pole.
 # Now the critic: how much reward it expects from there on, discounted. With $\gamma = 0.98$ the most
-# is $1/(1 - \gamma) = 50$; beyond about 12 degrees the episode is over.
+# is $1/(1 - \gamma) = 50$; beyond 0.21 rad, 12 degrees, the episode is over.
+#
+# Look at the corners: a pole that leans far to one side and falls there is lost, and the true value
+# about 1. The critic says far too much. A policy that has become good does not visit such states any
+# more, and a critic is right only where the data are.
 
 # %%
 critic_map(ppo_clip.critic_agent, "CartPole-v1")
@@ -803,9 +834,10 @@ ppo_clip.visualize_best()
 #
 # <details><summary>Answer</summary>
 #
-# **(b)** The ratio is 1, but its gradient is that of $\log \pi_\theta$, since
-# $\nabla r = r\, \nabla \log \pi_\theta$. So far PPO is an ordinary actor-critic (A2C); the
-# ratio and the clipping matter from the second step on.
+# **(b)** The ratio is 1, but its gradient is not 0: $r = \exp(\log \pi_\theta - \log
+# \pi_{\theta_{\text{old}}})$, so that $\nabla r = r\, \nabla \log \pi_\theta$, which is
+# $\nabla \log \pi_\theta$ here. So far PPO is A2C; the ratio and the clipping matter from the second
+# step on.
 #
 # </details>
 

@@ -102,6 +102,11 @@ WRONG_ANSWERS = {
         "the sides are swapped",
     ),
     "inverted": (lambda r, a, eps: ~by_masks(r, a, eps), "the mask is inverted"),
+    "inside": (lambda r, a, eps: (r - 1).abs() < eps, "every ratio within the clip range"),
+    "upper end of the product": (
+        lambda r, a, eps: r * a > (1 + eps) * a,
+        "the product is compared with the upper end of the range alone",
+    ),
     "good only": (lambda r, a, eps: (a > 0) & (r > 1 + eps), "bad actions (negative advantage)"),
     "bad only": (lambda r, a, eps: (a < 0) & (r < 1 - eps), "good actions (positive advantage)"),
     "upper end": (lambda r, a, eps: r > 1 + eps, "only the upper end"),

@@ -198,6 +198,37 @@ def half_detached(r, a, eps):
     return torch.min(r * a, r.detach().clamp(1 - eps, 1 + eps) * a).mean()
 
 
+def the_wrong_one_detached(policy, workspace, cfg):
+    new, old, advantage, entropy = read(policy, workspace, detach=False)
+    loss = clipped((new.detach() - old).exp(), advantage.detach(), cfg.algorithm.clip_range)
+    return loss, entropy, advantage
+
+
+def from_what_the_policy_returns(policy, workspace, cfg):
+    new = policy(workspace, t=0, predict_proba=True, compute_entropy=True)
+    return (new - workspace["old_policy/logprob_predict"]).exp().mean(), None, None
+
+
+def goes_backward(policy, workspace, cfg):
+    loss, entropy, advantage = RIGHT_ANSWERS["min"](policy, workspace, cfg)
+    loss.backward(retain_graph=True)
+    return loss, entropy, advantage
+
+
+def makes_a_step(policy, workspace, cfg):
+    result = RIGHT_ANSWERS["min"](policy, workspace, cfg)
+    with torch.no_grad():
+        for parameter in policy.parameters():
+            parameter.add_(0.01)
+    return result
+
+
+def writes_into_the_workspace(policy, workspace, cfg):
+    result = RIGHT_ANSWERS["min"](policy, workspace, cfg)
+    workspace.set("advantage", 0, 2 * workspace.get("advantage", 0))
+    return result
+
+
 def judged_twice(policy, workspace, cfg):
     """Takes the current policy's probability for the old one, too."""
     new, _, advantage, entropy = read(policy, workspace)
@@ -240,6 +271,14 @@ WRONG_ANSWERS = {
     "old / old": (with_log_probs(lambda new, old: (old - old).exp()), ALWAYS_ONE),
     "new / new": (judged_twice, ALWAYS_ONE),
     "gradient through the old policy": (old_is_attached, OLD_GRADIENT),
+    "the wrong one detached": (
+        the_wrong_one_detached,
+        OLD_GRADIENT + ", and none reaches the current policy",
+    ),
+    "the policy's return value": (from_what_the_policy_returns, "an agent returns nothing"),
+    "backward": (goes_backward, "it calls backward()"),
+    "a step": (makes_a_step, "it changes the weights of the policy"),
+    "writes": (writes_into_the_workspace, 'it changes workspace["advantage"]'),
     "advantages not detached": (advantage_is_attached, ADVANTAGE_GRADIENT),
     "neither detached": (
         answer(clipped, detach=False),

@@ -120,7 +120,14 @@ def other_sizes(workspace, discount_factor):
     return reward + discount_factor * value[1:] - value[:-1]
 
 
+def overwrites(workspace, discount_factor):
+    result = by_masked_fill(workspace, discount_factor)
+    workspace.set_full("env/reward", 0 * workspace["env/reward"])
+    return result
+
+
 WRONG = {
+    overwrites: 'it writes into workspace["env/reward"]',
     without_mask: "the value of a terminal state is added",
     masked_by_done: "where its time was up, too",
     mask_turned_round: "the mask is turned round",

@@ -19,6 +19,7 @@ from ppo_bbrl.exercises.feedback import (
     untouched_randomness,
 )
 from ppo_bbrl.exercises.trajectories import Episodes, cases
+from ppo_bbrl.workspace import Workspace
 
 MOST_MISTAKES = 2  # with more, a match would be chance
 
@@ -152,6 +153,11 @@ def run(function: Callable[..., Any], arguments: Mapping[str, Any], *, name: str
         ExerciseError: if it raises, or writes into one of its arguments.
     """
     before = {key: a.clone() for key, a in arguments.items() if isinstance(a, Tensor)}
+    tables = {
+        key: {name: table.get_full(name).clone() for name in table.variables}
+        for key, table in arguments.items()
+        if isinstance(table, Workspace)
+    }
 
     def hint(error: Exception) -> str:
         return _hint(error, f"{name}({', '.join(arguments)})")
@@ -165,6 +171,15 @@ def run(function: Callable[..., Any], arguments: Mapping[str, Any], *, name: str
                 f"an assignment like {key}[…] = …; work on a copy, {key}.clone(), or use "
                 "masked_fill or torch.where, which make a new tensor",
             )
+    for key, variables in tables.items():
+        for variable, tensor in variables.items():
+            if not torch.equal(arguments[key].get_full(variable), tensor):
+                raise not_right(
+                    name,
+                    f'it writes into {key}["{variable}"], which others still need',
+                    "what is computed from a variable goes into a new tensor, and not back under "
+                    "its name",
+                )
     return result
 
 

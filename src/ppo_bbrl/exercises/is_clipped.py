@@ -59,6 +59,17 @@ MISTAKES = (
         "True is for the flat parts of the picture",
     ),
     Guess(
+        lambda r, _a, eps: (r - 1).abs() < eps,
+        "marked is every ratio within the clip range",
+        "within the range the objective has a slope; the flat parts lie outside, one for each sign",
+    ),
+    Guess(
+        lambda r, a, eps: r * a > (1 + eps) * a,
+        "the product is compared with the upper end of the range alone; for a negative advantage "
+        "that turns the comparison round",
+        "good actions are stopped above 1 + clip_range, bad ones below 1 − clip_range",
+    ),
+    Guess(
         lambda r, a, eps: (a > 0) & (r > 1 + eps),
         "bad actions (negative advantage) are never marked",
         "they are stopped below 1 − clip_range",

@@ -215,9 +215,10 @@ def _check_gradients(case: Case, loss: Tensor, entropy: Tensor) -> None:
     if leaks:
         names = " and through ".join(name for name, _ in leaks)
         variables = " and ".join(f'workspace["{variable}"]' for _, variable in leaks)
+        none = ", and none reaches the current policy" if table is None or not table.any() else ""
         raise not_right(
             NAME,
-            f"its value is right, but a gradient flows back through {names}",
+            f"its value is right, but a gradient flows back through {names}{none}",
             f"they are constants of the objective: .detach() what you read from {variables}",
             "  seen      a gradient there",
             "  expected  a gradient in the current policy alone",

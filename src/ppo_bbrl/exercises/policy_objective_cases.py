@@ -132,14 +132,14 @@ class Case:
         self.advantage = torch.tensor([transition.advantage for transition in transitions])
         self.advantage.requires_grad_()
         self.observation, self.action = torch.eye(n), action
-        self.workspace = one_row(
-            {
-                "env/env_obs": self.observation,
-                "action": action,
-                "advantage": self.advantage,
-                OLD: self.old,
-            }
-        )
+        self._weights = self.policy.table.detach().clone()
+        self._given = {
+            "env/env_obs": self.observation,
+            "action": action,
+            "advantage": self.advantage,
+            OLD: self.old,
+        }
+        self.workspace = one_row(self._given)
         self.cfg = load_config(
             {
                 "gym_env": {"env_name": "CartPole-v1"},
@@ -161,7 +161,31 @@ class Case:
             raise
         if self.policy.has_acted:
             raise _resampled()
+        self._check_untouched()
         return result
+
+    def _check_untouched(self) -> None:
+        """What belongs to others is as it was: the policy's weights, what the workspace held."""
+        table = self.policy.table
+        if table.grad is not None:
+            raise not_right(
+                NAME,
+                "it calls backward()",
+                "the function says what the objective is; the loop below takes the gradient",
+            )
+        if not torch.equal(table.detach(), self._weights):
+            raise not_right(
+                NAME,
+                "it changes the weights of the policy",
+                "the function says what the objective is; the loop below makes the step",
+            )
+        for name, tensor in self._given.items():
+            if not torch.equal(self.workspace.get(name, 0), tensor):
+                raise not_right(
+                    NAME,
+                    f'it changes workspace["{name}"], which the next epochs still need',
+                    "what is computed from it goes into a new tensor, and not back under this name",
+                )
 
     def log_prob_and_entropy(self) -> tuple[Tensor, Tensor]:
         """What is right, `[N]` each; the log-probabilities carry the policy's gradient."""
@@ -188,6 +212,8 @@ def _hint(error: Exception) -> str:
             "run the policy with compute_entropy=True; it then writes `entropy` under its own "
             "prefix, policy.prefix"
         )
+    if isinstance(error, TypeError | AttributeError) and "NoneType" in text:
+        return "an agent returns nothing: what it has written is read from the workspace"
     if "ConfigAttributeError" in type(error).__name__ or "ConfigKeyError" in type(error).__name__:
         return "the clip range is cfg.algorithm.clip_range"
     if isinstance(error, TypeError) and "positional argument" in text:
