@@ -101,7 +101,12 @@ def by_the_transitions_alone(workspace, discount_factor, gae_lambda):
     return t.get("env/env_obs", 0), lambda_returns(advantage=advantage, value=value)
 
 
-RIGHT = [right_answer, by_environment, by_transitions]
+def as_floats(workspace, discount_factor, gae_lambda):
+    observations, target = right_answer(workspace, discount_factor, gae_lambda)
+    return observations.float(), target.double()
+
+
+RIGHT = [right_answer, by_environment, by_transitions, as_floats]
 
 
 def of_the_reset(value, done):

@@ -115,6 +115,10 @@ def misnamed(self, t, **kwargs):
     self.get(("env_obs", t))
 
 
+def squeezed(self, t, **kwargs):
+    self.set(("action", t), (line(self.get(("env/env_obs", t)), self.gain) > 0).long().squeeze())
+
+
 def single_brackets(self, t, **kwargs):
     self.get("env/env_obs", t)
 
@@ -137,6 +141,7 @@ def if_of_a_tensor(obs, gain):
 
 WRONG_ANSWERS = {
     "stub": (agent(stub), "not written yet"),
+    "squeeze": (agent(squeezed), "squeeze() without a number"),
     "single brackets": (agent(single_brackets), "one pair, with brackets of its own"),
     "returns": (agent(returns), "it writes nothing into the workspace"),
     "other name": (agent(other_name), "it writes `actions`, not `action`"),

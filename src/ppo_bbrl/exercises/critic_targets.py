@@ -153,15 +153,22 @@ def _read(result: Any) -> dict[int, float]:
             "same mask",
             *facts,
         )
-    if observations.is_floating_point() or not target.is_floating_point():
+    if not target.is_floating_point() or not _are_cells(observations):
         raise not_right(NAME, "the two results are exchanged", last_line, *facts)
     if not target.isfinite().all():
         raise not_right(NAME, "some targets are inf or NaN", "divisions, and torch.empty", *facts)
-    found = dict(zip(observations.tolist(), target.tolist(), strict=True))
+    found = dict(zip(observations.long().tolist(), target.tolist(), strict=True))
     if len(found) < len(observations):
         look = "each transition starts in one row of one environment: one mask [T - 1, B] for all"
         raise not_right(NAME, "some transitions are there more than once", look, *facts)
     return found
+
+
+def _are_cells(observations: Tensor) -> bool:
+    """Whether these are numbers of rows: whole ones, whatever their type."""
+    return not observations.is_floating_point() or bool(
+        (observations == observations.round()).all()
+    )
 
 
 def _compare(episodes: Sequence[Episodes], seen: Sequence[dict[int, float]]) -> None:

@@ -122,6 +122,14 @@ def _written(workspace: _Writes, t: int, case: Case) -> Tensor:
             NAME, f"the action is a tensor of its own class: {type(action).__name__}", look
         )
     n_envs = case.observations.shape[1]
+    if n_envs == 1 and not action.dim():
+        raise not_right(
+            NAME,
+            "with a single environment its action has lost the dimension B",
+            "squeeze() takes out every dimension of size 1, B = 1 as well; squeeze(-1) the last",
+            "  seen      []",
+            "  expected  [1], which is [B]",
+        )
     if list(action.shape) != [n_envs]:
         raise not_right(
             NAME,

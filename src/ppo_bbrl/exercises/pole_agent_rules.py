@@ -124,7 +124,7 @@ def rules() -> Iterator[Rule]:
 
 
 def cases(seed: int | None) -> list[Case]:
-    """Two workspaces on which every single mistake leads to other actions."""
+    """Two workspaces on which every single mistake leads to other actions, and one with B = 1."""
     generator = torch.Generator().manual_seed(0 if seed is None else seed)
     while True:
         drawn: list[Case] = []
@@ -134,7 +134,7 @@ def cases(seed: int | None) -> list[Case]:
             gain = float(torch.rand((), generator=generator)) + (0.25 if drawn else 1.5)
             drawn.append(Case((100 * observations).round() / 100, round(gain, 2)))
         if all(_is_clear(case) for case in drawn) and _mistakes_differ(drawn):
-            return drawn
+            return [*drawn, drawn[0]._replace(observations=drawn[0].observations[:, :1])]
 
 
 def _is_clear(case: Case) -> bool:

@@ -79,6 +79,8 @@ def _checked(prediction: Any, case: Case) -> list[tuple[Any, ...]]:
     if prediction is None:
         look = "the last line: return rows"
         raise not_right(NAME, "it returns nothing", look, "  seen      None", expected)
+    if isinstance(prediction, np.ndarray | Tensor) and prediction.ndim == 2:
+        prediction = prediction.tolist()
     if not isinstance(prediction, list | tuple):
         seen = f"  seen      {describe(prediction)}"
         raise not_right(NAME, "it returns no list of rows", "the last line", seen, expected)

@@ -81,6 +81,17 @@ MISTAKES = (
         "it counts the steps of the running episode: 0 in the first row of each",
     ),
     Mistake(
+        "timestep begins with 1",
+        "the first row of a new episode has timestep 1",
+        "no step has been made in it yet: its timestep is 0, as in row 0",
+    ),
+    Mistake(
+        "flags exchanged",
+        "terminated and truncated are exchanged",
+        "a row is (level, reward, terminated, truncated, timestep): reaching the top terminates, "
+        "running out of time truncates",
+    ),
+    Mistake(
         "limit counts rows",
         "the time limit is compared with the row, not with the timestep of the episode",
         "truncated: `time_limit` steps since this episode began",
@@ -147,6 +158,8 @@ def rows(case: Case, mistakes: Sequence[str] = ()) -> list[Row]:
         else:
             following = _step(row, action, t, case, mistakes)
         made.append(following)
+    if "flags exchanged" in mistakes:
+        return [row._replace(terminated=row.truncated, truncated=row.terminated) for row in made]
     return made
 
 
@@ -163,6 +176,8 @@ def _first(row: Row, mistakes: Sequence[str]) -> Row:
         first = first._replace(reward=row.reward)
     if "timestep goes on" in mistakes:
         first = first._replace(timestep=row.timestep + 1)
+    if "timestep begins with 1" in mistakes:
+        first = first._replace(timestep=1)
     return first
 
 
