@@ -141,7 +141,7 @@ def if_of_a_tensor(obs, gain):
 
 WRONG_ANSWERS = {
     "stub": (agent(stub), "not written yet"),
-    "squeeze": (agent(squeezed), "squeeze() without a number"),
+    "squeeze": (agent(squeezed), "has lost the dimension B"),
     "single brackets": (agent(single_brackets), "one pair, with brackets of its own"),
     "returns": (agent(returns), "it writes nothing into the workspace"),
     "other name": (agent(other_name), "it writes `actions`, not `action`"),
