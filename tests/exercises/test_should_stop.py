@@ -4,6 +4,7 @@
 
 import math
 
+import numpy as np
 import pytest
 import torch
 from details_testing import (
@@ -17,7 +18,7 @@ from details_testing import (
 )
 
 from ppo_bbrl.exercises import check_should_stop
-from ppo_bbrl.exercises.should_stop import CASES, right
+from ppo_bbrl.exercises.should_stop_mistakes import CASES, right
 
 
 def by_item(log_prob, old_log_prob, target_kl):
@@ -43,7 +44,22 @@ def by_loop(log_prob, old_log_prob, target_kl):
     return bool(target_kl) and kl > 1.5 * target_kl, kl
 
 
-@pytest.mark.parametrize("function", [by_item, by_no_grad, by_loop])
+def by_numpy(log_prob, old_log_prob, target_kl):
+    """Its comparison is a NumPy truth value."""
+    log_ratio = (log_prob.detach() - old_log_prob).numpy().astype(np.float64)
+    kl = (np.expm1(log_ratio) - log_ratio).mean()
+    return (False if target_kl is None else kl > 1.5 * target_kl), kl
+
+
+def by_array(log_prob, old_log_prob, target_kl):
+    _, kl = by_numpy(log_prob, old_log_prob, None)
+    return np.array(kl > 1.5 * (np.inf if target_kl is None else target_kl)), np.float32(kl)
+
+
+RIGHT = [by_item, by_no_grad, by_loop, by_numpy, by_array]
+
+
+@pytest.mark.parametrize("function", RIGHT)
 def test_a_right_answer_passes_with_one_line(function, capsys):
     assert_passes_with_one_line(check_should_stop, function, capsys)
     for seed in range(5):
@@ -95,6 +111,21 @@ def with_gradient(log_prob, old_log_prob, target_kl):
     return bool(target_kl is not None and kl > 1.5 * target_kl), kl
 
 
+def weighted(log_prob, old_log_prob, target_kl):
+    d = (old_log_prob - log_prob).detach()
+    kl = (old_log_prob.exp() * d).sum().item()
+    return target_kl is not None and kl > 1.5 * target_kl, kl
+
+
+def no_estimate(value):
+    def function(log_prob, old_log_prob, target_kl):
+        if target_kl is None:
+            return False, value
+        return by_item(log_prob, old_log_prob, target_kl)
+
+    return function
+
+
 def vector(log_prob, old_log_prob, target_kl):
     d = (log_prob - old_log_prob).detach()
     return False, d.exp() - 1 - d
@@ -118,6 +149,17 @@ WRONG_ANSWERS = {
     "no 1": (with_estimate(lambda d: (d.exp() - d).mean()), "the 1 is missing"),
     "absolute": (with_estimate(lambda d: d.abs().mean()), "the mean of |log r|"),
     "logarithms": (of_logarithms, "the ratio is that of the logarithms"),
+    "mean first": (
+        with_estimate(lambda d: d.mean().exp() - 1 - d.mean()),
+        "the mean is taken too early: of log r",
+    ),
+    "mean of the ratio first": (
+        with_estimate(lambda d: d.exp().mean() - 1 - d.exp().mean().log()),
+        "the mean is taken too early: of r",
+    ),
+    "median": (with_estimate(lambda d: (d.exp() - 1 - d).median()), "it is the median"),
+    "factor inside": (with_estimate(lambda d: 1.5 * k3(d)), "the estimate has the factor 1.5"),
+    "weighted": (weighted, "weighted with the probabilities"),
     "unknown": (with_estimate(lambda d: d.exp().std()), "does not know"),
     "target itself": (
         with_estimate(k3, lambda kl, target: target is not None and kl > target),
@@ -127,15 +169,32 @@ WRONG_ANSWERS = {
         with_estimate(k3, lambda kl, target: target is not None and kl < 1.5 * target),
         "it stops where the policies are close",
     ),
-    "never": (with_estimate(k3, lambda kl, target: False), "whatever the target is"),
+    "never": (with_estimate(k3, lambda kl, target: False), "answers False whatever"),
     "other place": (
         with_estimate(k3, lambda kl, target: target is not None and kl > 5 * target),
-        "whatever the target is",
+        "between 3.1 × and 20 × target_kl",
     ),
     "half": (
         with_estimate(k3, lambda kl, target: target is not None and kl > target / 8),
-        "whatever the target is",
+        "between 0.05 × and 0.45 × target_kl",
     ),
+    "1.3": (
+        with_estimate(k3, lambda kl, target: target is not None and kl > 1.3 * target),
+        "between 1.1 × and 1.46 × target_kl",
+    ),
+    "2": (
+        with_estimate(k3, lambda kl, target: target is not None and kl > 2 * target),
+        "between 1.9 × and 2.1 × target_kl",
+    ),
+    "3": (
+        with_estimate(k3, lambda kl, target: target is not None and kl > 3 * target),
+        "between 2.9 × and 3.1 × target_kl",
+    ),
+    "always": (
+        with_estimate(k3, lambda kl, target: target is not None),
+        "answers True whatever",
+    ),
+    "0 without a target": (no_estimate(0.0), "it does not give the estimate"),
     "None stops": (
         with_estimate(k3, lambda kl, target: target is None or kl > 1.5 * target),
         "although target_kl is None",
@@ -164,6 +223,18 @@ def test_the_message_has_the_example_in_probabilities():
     message = complaint(check_should_stop, WRONG_ANSWERS["k1"][0])
     assert "[0.600, 0.300, 0.500]" in message
     assert "[0.500, 0.400, 0.500]" in message
+
+
+def test_no_estimate_at_all_without_a_target_is_told_alike():
+    assert "it does not give the estimate" in complaint(check_should_stop, no_estimate(None))
+
+
+@pytest.mark.parametrize("factor", [1.48, 1.49, 1.51, 1.52])
+def test_a_factor_that_rounding_could_give_is_not_told_to_be_another(factor):
+    """The questions are close to 1.5, but not so close that a right answer could miss them."""
+    check_should_stop(
+        with_estimate(k3, lambda kl, target: target is not None and kl > factor * target)
+    )
 
 
 def test_with_a_seed_right_answers_pass_and_wrong_ones_fail(capsys):

@@ -1,155 +1,36 @@
 """The check of notebook 04's exercise on the KL divergence, and on when it stops an update."""
 
-import random
 from collections.abc import Callable
-from typing import Any, NamedTuple
+from typing import Any
 
+import numpy as np
 import torch
 from torch import Tensor
 
 from ppo_bbrl.exercises.feedback import (
+    ExerciseError,
     call,
     describe,
     not_right,
-    numbers,
     untouched_randomness,
 )
-from ppo_bbrl.exercises.guesses import Guess, as_number, explain
-from ppo_bbrl.losses import clipped_surrogate
+from ppo_bbrl.exercises.guesses import agree, as_number, explain
+from ppo_bbrl.exercises.should_stop_mistakes import (
+    CASES,
+    MISTAKES,
+    TOLERANCE,
+    Case,
+    drawn,
+    right,
+)
 
 #: (log_prob, old_log_prob, target_kl) → (whether to stop, the estimate of the KL divergence)
 ShouldStop = Callable[[Tensor, Tensor, float | None], tuple[bool, float]]
 
 NAME = "should_stop"
-TOLERANCE = 1.5
-
-
-class Case(NamedTuple):
-    """Log-probabilities of the same actions under two policies, `[N]` each, as lists."""
-
-    log_prob: list[float]
-    old_log_prob: list[float]
-
-    @property
-    def tensors(self) -> tuple[Tensor, Tensor]:
-        """Both as tensors, `[N]`, in double precision."""
-        return torch.tensor(self.log_prob).double(), torch.tensor(self.old_log_prob).double()
-
-    def tell(self) -> list[str]:
-        """The example in a message."""
-        new, old = self.tensors
-        return [
-            "  Example: the actions now have the probabilities",
-            f"    {numbers(new.exp()[:6])}{' …' if len(new) > 6 else ''}",
-            "  and had, when the data were collected,",
-            f"    {numbers(old.exp()[:6])}{' …' if len(old) > 6 else ''}",
-        ]
-
-
-def _case(new: list[float], old: list[float]) -> Case:
-    return Case(torch.tensor(new).log().tolist(), torch.tensor(old).log().tolist())
-
-
-CASES = (
-    _case([0.6, 0.3, 0.5], [0.5, 0.4, 0.5]),
-    _case([0.9, 0.2], [0.4, 0.7]),
-)
-
-
-def drawn(seed: int) -> list[Case]:
-    """Pairs of policies drawn from a seed: far enough apart that no two estimates agree."""
-    source = random.Random(seed)
-    cases = []
-    for size in (source.randint(3, 9), source.randint(10, 20)):
-        old = [source.uniform(0.3, 0.7) for _ in range(size)]
-        new = [p * source.uniform(1.2, 1.4) if i % 3 else p * 0.5 for i, p in enumerate(old)]
-        cases.append(_case(new, old))
-    return cases
-
-
-def right(case: Case) -> float:
-    """The estimate k3 of KL(old ‖ new)."""
-    log_prob, old_log_prob = case.tensors
-    _, facts = clipped_surrogate(
-        log_prob=log_prob,
-        old_log_prob=old_log_prob,
-        advantage=torch.zeros_like(log_prob),
-        clip_range=0.2,
-    )
-    return float(facts["approx_kl"])
-
-
-def _of(formula: Callable[[Tensor], Tensor]) -> Callable[[Case], float]:
-    """A number of the logarithms of the ratios, `[N]`."""
-
-    def value(case: Case) -> float:
-        log_prob, old_log_prob = case.tensors
-        return float(formula(log_prob - old_log_prob))
-
-    return value
-
-
-_FORMULA = "the estimate is the mean of (r − 1) − log r, with r = exp(log_prob − old_log_prob)"
-
-MISTAKES = (
-    Guess(
-        _of(lambda d: (-d).mean()),
-        "it is the plain estimate, the mean of −log r, which can be negative",
-        "add r − 1, whose mean is 0 under the old policy: " + _FORMULA,
-    ),
-    Guess(
-        _of(lambda d: d.mean()),
-        "it is the mean of log r, which can be negative",
-        _FORMULA,
-    ),
-    Guess(
-        _of(lambda d: 0.5 * d.square().mean()),
-        "it is the estimate k2, half of the mean squared logarithm, which is biased",
-        _FORMULA,
-    ),
-    Guess(
-        _of(lambda d: (-d).expm1().mean() + d.mean()),
-        "the ratio is turned round: old over new",
-        "r = exp(log_prob − old_log_prob): what is new comes first",
-    ),
-    Guess(
-        _of(lambda d: (d - d.expm1()).mean()),
-        "the sign is turned: the estimate is never positive",
-        "(r − 1) − log r, not log r − (r − 1)",
-    ),
-    Guess(
-        _of(lambda d: (d.expm1() - d).sum()),
-        "it is the sum over the transitions",
-        "a larger minibatch would stop earlier: take the mean",
-    ),
-    Guess(
-        _of(lambda d: (d.expm1() - d).max()),
-        "it is the largest term alone",
-        "take the mean over the transitions",
-    ),
-    Guess(
-        _of(lambda d: d.expm1().mean()),
-        "− log r is missing: it is the mean of r − 1",
-        _FORMULA,
-    ),
-    Guess(
-        _of(lambda d: (d.exp() - d).mean()),
-        "the 1 is missing: equal policies would have a divergence of 1",
-        "(r − 1) − log r is 0 where r = 1",
-    ),
-    Guess(
-        _of(lambda d: d.abs().mean()),
-        "it is the mean of |log r|, which is no estimate of the divergence",
-        _FORMULA,
-    ),
-    Guess(
-        lambda c: float(
-            (c.tensors[0] / c.tensors[1] - 1 - (c.tensors[0] / c.tensors[1]).log()).mean()
-        ),
-        "the ratio is that of the logarithms",
-        "both arguments are logarithms: r = exp(log_prob − old_log_prob)",
-    ),
-)
+# Where it is asked: the estimate as a multiple of the target, close to the tolerance on both sides
+# and on both sides of what else one may compare with.
+MULTIPLES = (0.05, 0.45, 0.8, 1.1, 1.46, 1.54, 1.9, 2.1, 2.9, 3.1, 20.0)
 
 
 def check_should_stop(function: ShouldStop, *, seed: int | None = None) -> None:
@@ -176,7 +57,10 @@ def check_should_stop(function: ShouldStop, *, seed: int | None = None) -> None:
         )
         if error is not None:
             raise error
-        _check_stop(function, cases[0])
+        for case in cases:
+            _check_stop(function, case)
+        for case in cases:
+            _check_no_target(function, case)
     if seed is None:
         print("Well done! The estimate is never negative, and it stops where it should.")
 
@@ -200,7 +84,7 @@ def _call(function: ShouldStop, case: Case, target_kl: float | None) -> tuple[bo
             NAME, "it does not return two values", "the last line: return stop, kl", *facts
         )
     stop, kl = result
-    if isinstance(kl, bool) and not isinstance(stop, bool):
+    if _is_truth(kl) and not _is_truth(stop):
         raise not_right(NAME, "the two values are exchanged", "return stop, kl", *facts)
     if isinstance(kl, Tensor) and kl.requires_grad:
         raise not_right(
@@ -208,11 +92,10 @@ def _call(function: ShouldStop, case: Case, target_kl: float | None) -> tuple[bo
             "the estimate carries a gradient",
             "nobody learns from it: .item() makes a number of it, .detach() a constant",
         )
+    if kl is None and target_kl is None:
+        raise _no_estimate("None")
     number = as_number(NAME, kl, "the estimate")
-    is_truth = isinstance(stop, bool) or (
-        isinstance(stop, Tensor) and stop.dtype == torch.bool and stop.numel() == 1
-    )
-    if not is_truth:
+    if not _is_truth(stop):
         raise not_right(
             NAME,
             "whether to stop is no truth value",
@@ -223,47 +106,89 @@ def _call(function: ShouldStop, case: Case, target_kl: float | None) -> tuple[bo
     return bool(stop), number
 
 
+def _is_truth(value: Any) -> bool:
+    """Whether it is a single truth value: Python's, NumPy's or torch's."""
+    if isinstance(value, Tensor):
+        return value.dtype == torch.bool and value.numel() == 1
+    if isinstance(value, np.ndarray):
+        return value.dtype == np.bool_ and value.size == 1
+    return isinstance(value, bool | np.bool_)
+
+
 def _check_stop(function: ShouldStop, case: Case) -> None:
     """Raise unless it stops above 1.5 × the target and nowhere else."""
     kl = right(case)
-    # The target as a part of the estimate: far below, within the tolerance, far above.
-    answers = {part: _call(function, case, kl / part)[0] for part in (4.0, 1.25, 0.25)}
-    expected = {part: part > TOLERANCE for part in answers}
-    if answers != expected:
-        wrong = next(part for part in answers if answers[part] != expected[part])
-        facts = (
-            f"  Example: the estimate is {kl:.4f}, target_kl is {kl / wrong:.4f}.",
-            f"  seen      {answers[wrong]}",
-            f"  expected  {expected[wrong]}",
+    answers = [_call(function, case, kl / multiple)[0] for multiple in MULTIPLES]
+    expected = [multiple > TOLERANCE for multiple in MULTIPLES]
+    if answers == expected:
+        return
+    pairs = list(zip(MULTIPLES, answers, expected, strict=True))
+    # The clearest example: farthest from the tolerance.
+    multiple, seen, wanted = max(
+        (pair for pair in pairs if pair[1] != pair[2]),
+        key=lambda pair: abs(np.log(pair[0] / TOLERANCE)),
+    )
+    facts = (
+        f"  Example: the estimate is {kl:.4f}, target_kl is {kl / multiple:.4f}.",
+        f"  seen      {seen}",
+        f"  expected  {wanted}",
+    )
+    look = "stop = kl > 1.5 * target_kl"
+    if not any(seen == wanted for _, seen, wanted in pairs):
+        raise not_right(
+            NAME,
+            "it stops where the policies are close, and goes on where they are far apart",
+            "the direction of the comparison",
+            *facts,
         )
-        if answers == {part: part > 1 for part in answers}:
+    if len(set(answers)) == 1:
+        raise not_right(
+            NAME,
+            f"it answers {answers[0]} whatever the target is",
+            "compare the estimate with 1.5 × target_kl, the third argument",
+            *facts,
+        )
+    if answers == sorted(answers):
+        above = answers.index(True)
+        low, high = MULTIPLES[above - 1], MULTIPLES[above]
+        if low < 1 < high:
             raise not_right(
                 NAME,
                 "it stops as soon as the target itself is exceeded",
                 "the estimate is noisy; we stop above 1.5 × target_kl",
                 *facts,
             )
-        if answers == {part: not expected[part] for part in answers}:
-            raise not_right(
-                NAME,
-                "it stops where the policies are close, and goes on where they are far apart",
-                "the direction of the comparison",
-                *facts,
-            )
-        if len(set(answers.values())) == 1:
-            raise not_right(
-                NAME,
-                f"it answers {next(iter(answers.values()))} whatever the target is",
-                "compare the estimate with 1.5 × target_kl, the third argument",
-                *facts,
-            )
-        raise not_right(NAME, "it stops at another place", "kl > 1.5 * target_kl", *facts)
-    if _call(function, case, None)[0]:
+        raise not_right(
+            NAME,
+            f"the factor is not 1.5: it begins to stop somewhere between {low:g} × and "
+            f"{high:g} × target_kl",
+            look,
+            *facts,
+        )
+    raise not_right(NAME, "it stops at another place", look, *facts)
+
+
+def _check_no_target(function: ShouldStop, case: Case) -> None:
+    """Raise unless without a target it goes on, and gives its estimate."""
+    stop, kl = _call(function, case, None)
+    if stop:
         raise not_right(
             NAME,
             "it stops although target_kl is None",
             "without a target nothing is stopped; the estimate is returned all the same",
         )
+    if not agree(kl, right(case)):
+        raise _no_estimate(f"{kl:.5g}", f"{right(case):.5g}")
+
+
+def _no_estimate(seen: str, expected: str = "the same estimate as with a target") -> ExerciseError:
+    return not_right(
+        NAME,
+        "where target_kl is None, it does not give the estimate",
+        "compute kl first, whatever target_kl is, and ask for None in the line of stop alone",
+        f"  seen      {seen}",
+        f"  expected  {expected}",
+    )
 
 
 def _hint(error: Exception) -> str:
