@@ -48,6 +48,9 @@ def test_the_notebooks_own_solution_passes(capsys):
 
 WRONG_ANSWERS = {
     "ahead": (lambda i, u, n: i * (1 - (u + 1) / n), "it is one update ahead"),
+    "behind": (lambda i, u, n: i * (n - u + 1) / n, "it is one update behind"),
+    "too late": (lambda i, u, n: i * (1 - u / (n + 1)), "one update too late"),
+    "squared": (lambda i, u, n: i * (1 - u / n) ** 2, "is squared"),
     "last is 0": (lambda i, u, n: i * (1 - u / (n - 1)), "the last update has the value 0"),
     "linspace": (lambda i, u, n: np.linspace(i, 0, n)[u], "the last update has the value 0"),
     "grows": (lambda i, u, n: i * u / n, "it grows from 0"),

@@ -56,6 +56,21 @@ MISTAKES = (
         "updates are counted from 0: in update 0 nothing of the run is over yet",
     ),
     Guess(
+        lambda c: c.initial * (1 - (c.update - 1) / c.n_updates),
+        "it is one update behind: the first has more than the initial value",
+        "updates are counted from 0: n_updates − update of them are left, this one among them",
+    ),
+    Guess(
+        lambda c: c.initial * (1 - c.update / (c.n_updates + 1)),
+        "the line reaches 0 one update too late",
+        "it reaches 0 in update n_updates: divide by n_updates",
+    ),
+    Guess(
+        lambda c: c.initial * (1 - c.update / c.n_updates) ** 2,
+        "what is left of the run is squared: no straight line",
+        "initial × (1 − update / n_updates)",
+    ),
+    Guess(
         lambda c: c.initial * (1 - c.update / (c.n_updates - 1)),
         "the last update has the value 0, and so learns nothing",
         "the line reaches 0 after the last update, in update n_updates: divide by n_updates",
