@@ -2,6 +2,7 @@
 
 # ruff: noqa: ARG001, ARG005 - a student's function has the notebook's arguments, used or not
 
+import numpy as np
 import pytest
 import torch
 from estimates_testing import SEEDS, check_the_check, complaint
@@ -11,7 +12,7 @@ from ppo_bbrl.advantages import normalise
 from ppo_bbrl.exercises import check_train_fn
 from ppo_bbrl.exercises.feedback import same
 from ppo_bbrl.exercises.train_fn import cases
-from ppo_bbrl.exercises.train_step import MISTAKES, RIGHT, take
+from ppo_bbrl.exercises.train_step import MISTAKES, RIGHT, Descent, take
 
 # ------------------------------------------------------------------------------- right answers
 
@@ -85,7 +86,15 @@ def by_hand(model, optimizer, args, obs, returns, old_actions, old_values, old_n
     return tuple(loss.detach() for loss in losses)
 
 
-RIGHT_ANSWERS = [as_in_the_card, by_optimizer, by_hand]
+def as_one_array(*arguments):
+    return np.array(as_in_the_card(*arguments))
+
+
+def as_one_tensor(*arguments):
+    return torch.stack(by_optimizer(*arguments)).detach()
+
+
+RIGHT_ANSWERS = [as_in_the_card, by_optimizer, by_hand, as_one_array, as_one_tensor]
 
 # ------------------------------------------------------------------------------- wrong answers
 
@@ -102,7 +111,9 @@ def variant(
     loss=lambda losses: losses[0].backward(),
     clip=lambda model, norm: clip_grad_norm_(model.parameters(), norm),
     clip_before=False,
-    step=True,
+    step=lambda optimizer: optimizer.step(),
+    order=lambda samples: samples,
+    clear_late=False,
     result=lambda losses: losses,
 ):
     """An answer that differs from the right one in what is said."""
@@ -115,14 +126,15 @@ def variant(
         value_f, _, nll, entropy = model(obs, action=None if act_again else old_actions)
         samples = (returns, value_f, nll, entropy, advantages(returns, old_values))
         constants = (args.clip_range, args.ent_coef, args.vf_coef)
-        losses = model.loss(*samples, old_values, old_nll, *constants)
+        losses = model.loss(*order([*samples, old_values, old_nll]), *constants)
         if clip_before:
             clip(model, args.max_grad_norm)
         loss(losses)
         if not clip_before:
             clip(model, args.max_grad_norm)
-        if step:
-            optimizer.step()
+        if clear_late:
+            optimizer.zero_grad()
+        step(optimizer)
         return result(losses)
 
     return answer
@@ -147,6 +159,19 @@ def clipped_after_the_step(model, optimizer, args, *samples):
 def twice(losses):
     losses[1].backward()
     losses[2].backward()
+
+
+def exchange(i, j):
+    def order(samples):
+        samples[i], samples[j] = samples[j], samples[i]
+        return samples
+
+    return order
+
+
+def step_twice(optimizer):
+    optimizer.step()
+    optimizer.step()
 
 
 def in_place(returns, old_values):
@@ -181,7 +206,13 @@ WRONG = {
     variant(advantages=in_place): "it writes into its argument returns",
     variant(act_again=True): "the model draws new actions",
     variant(train=False): "the model learns in evaluation mode",
-    variant(step=False): "no step was made",
+    variant(step=lambda optimizer: None): "no step was made",
+    variant(step=step_twice): "the optimiser makes 2 steps",
+    variant(clear_late=True): "along a gradient of zeros",
+    variant(loss=lambda losses: sum(losses).backward()): "all five losses are added up",
+    variant(order=exchange(3, 4)): "entropy and advantages are exchanged",
+    variant(order=exchange(0, 1)): "value_f is not at its place",
+    variant(order=exchange(0, 5)): "returns and old_values are exchanged",
     variant(result=lambda losses: None): "it returns nothing",
     variant(result=lambda losses: losses[0]): "it does not return five losses",
     variant(result=lambda losses: losses[::-1]): "the losses are not those of this minibatch",
@@ -217,3 +248,29 @@ def test_no_two_mistakes_change_the_weights_in_the_same_way():
         for i, one in enumerate(changes):
             for j, other in enumerate(changes[i + 1 :], i + 1):
                 assert not all(map(same, one, other)), (seed, i, j)
+
+
+def test_the_optimiser_of_the_check_is_plain_gradient_descent():
+    """What students call on it does what torch's own SGD does."""
+    weights = [torch.tensor([1.0, -2.0], requires_grad=True) for _ in range(2)]
+    optimizers = [Descent([weights[0]], lr=0.1), torch.optim.SGD([weights[1]], lr=0.1)]
+    for weight, optimizer in zip(weights, optimizers, strict=True):
+        for set_to_none in (True, False):
+            optimizer.zero_grad(set_to_none=set_to_none)
+            weight.square().sum().backward()
+            optimizer.step()
+        optimizer.zero_grad(set_to_none=False)
+        assert torch.equal(weight.grad, torch.zeros(2))
+        optimizer.zero_grad()
+        assert weight.grad is None
+
+        def closure(weight=weight):
+            loss = weight.square().sum()
+            loss.backward()
+            return loss
+
+        assert optimizer.step(closure).requires_grad
+        optimizer.param_groups[0]["lr"] = 1.0
+        optimizer.step()
+    assert isinstance(optimizers[0], torch.optim.Optimizer)
+    assert torch.equal(*weights)

@@ -5,12 +5,20 @@ from collections.abc import Callable, Sequence
 from types import SimpleNamespace
 from typing import Any
 
+import numpy as np
 import torch
 from torch import Tensor
 
-from ppo_bbrl.exercises.feedback import call, describe, not_right, same, untouched_randomness
+from ppo_bbrl.exercises.feedback import (
+    ExerciseError,
+    call,
+    describe,
+    not_right,
+    same,
+    untouched_randomness,
+)
 from ppo_bbrl.exercises.guesses import agree, as_number
-from ppo_bbrl.exercises.train_step import MISTAKES, RATE, RIGHT, Batch, Case, flat, take
+from ppo_bbrl.exercises.train_step import MISTAKES, RATE, RIGHT, Batch, Case, Descent, flat, take
 from ppo_bbrl.hub import PPO2
 
 NAME = "train_fn"
@@ -99,7 +107,7 @@ def _run(function: TrainFn, case: Case) -> tuple[Tensor, Any]:
     for copied, parameter in zip(model.parameters(), case.model.parameters(), strict=True):
         if parameter.grad is not None:
             copied.grad = parameter.grad.clone()
-    optimizer = torch.optim.SGD(model.parameters(), lr=RATE)
+    optimizer = Descent(model.parameters(), lr=RATE)
     batch = Batch(case.batch.args, *(tensor.clone() for tensor in case.batch[1:]))
     modes: list[bool] = []
     hook = model.latent.register_forward_pre_hook(lambda module, _: modes.append(module.training))
@@ -123,17 +131,35 @@ def _run(function: TrainFn, case: Case) -> tuple[Tensor, Any]:
             "the model learns in evaluation mode, where dropout is switched off",
             "model.train() before the model is run: collecting has left it in evaluation mode",
         )
-    return flat(model) - flat(case.model), result
+    change = flat(model) - flat(case.model)
+    if optimizer.n_steps > 1:
+        raise not_right(
+            NAME,
+            f"the optimiser makes {optimizer.n_steps} steps",
+            "one minibatch, one step: the loop around the function calls it again",
+        )
+    if not change.any():
+        raise _no_step(optimizer.n_steps)
+    return change, result
+
+
+def _no_step(n_steps: int) -> ExerciseError:
+    """The error about weights that are what they were."""
+    if n_steps:
+        return not_right(
+            NAME,
+            "the optimiser makes a step, but along a gradient of zeros",
+            "zero_grad() belongs before backward(): after it, it clears what the step needs",
+        )
+    return not_right(
+        NAME,
+        "the weights are what they were: no step was made",
+        "the end of the function: loss.backward(), clip_grad_norm_, then optimizer.step()",
+    )
 
 
 def _compare(chosen: Sequence[Case], changes: Sequence[Tensor]) -> None:
     """Compare the changes of the weights with those of the right step, and of known mistakes."""
-    if not any(change.any() for change in changes):
-        raise not_right(
-            NAME,
-            "the weights are what they were: no step was made",
-            "the end of the function: loss.backward(), clip_grad_norm_, then optimizer.step()",
-        )
     for step in RIGHT:
         if all(map(same, changes, (take(case, step)[0] for case in chosen))):
             return
@@ -144,7 +170,8 @@ def _compare(chosen: Sequence[Case], changes: Sequence[Tensor]) -> None:
     facts = (
         f"  An example with max_grad_norm = {max_norm:g}, gradient descent with the rate {RATE:g}:",
         f"  seen      the weights change by {changes[wrong].norm():.4g} (the norm)",
-        f"  expected  by {rights[wrong].norm():.4g}; the cosine between the two is {cosine:.3f}",
+        f"  expected  by {rights[wrong].norm():.4g}",
+        f"  The cosine between the two changes is {cosine:.3f}; 1 is the same direction.",
     )
     for mistake in MISTAKES:
         if all(map(same, changes, (take(case, mistake.step)[0] for case in chosen))):
@@ -152,8 +179,9 @@ def _compare(chosen: Sequence[Case], changes: Sequence[Tensor]) -> None:
     raise not_right(
         NAME,
         "the weights change in another way, which this check does not know",
-        "one after the other: advantages, model(obs, action=…), model.loss(…), zero_grad, "
-        "backward, clip_grad_norm_, step",
+        "one after the other: advantages, model(obs, action=…), the ten arguments of model.loss "
+        "in the order of joint_loss, zero_grad, backward of the first loss alone, "
+        "clip_grad_norm_, step",
         *facts,
     )
 
@@ -167,6 +195,8 @@ def _check_losses(case: Case, result: Any) -> None:
     look = "the end: return what model.loss gave, all five"
     if result is None:
         raise not_right(NAME, "the step is right, but it returns nothing", look, *facts)
+    if isinstance(result, Tensor | np.ndarray) and result.ndim == 1:
+        result = list(result)  # one tensor of all five
     if not isinstance(result, tuple | list) or len(result) != len(LOSSES):
         raise not_right(NAME, "the step is right, but it does not return five losses", look, *facts)
     truths = [take(case, step)[1] for step in RIGHT]

@@ -1,7 +1,7 @@
 """One optimiser step of PPO2 on a minibatch: the right one, and those of known mistakes."""
 
 import copy
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from types import SimpleNamespace
 from typing import Any, NamedTuple
 
@@ -11,6 +11,15 @@ from torch import Tensor, nn
 from ppo_bbrl.hub import PPO2
 
 RATE = 1.0  # of plain gradient descent, which shows the gradient itself
+SAMPLES = (
+    "returns",
+    "value_f",
+    "neg_log_probs",
+    "entropy",
+    "advantages",
+    "old_values",
+    "old_neg_log_probs",
+)
 
 
 class Batch(NamedTuple):
@@ -22,6 +31,46 @@ class Batch(NamedTuple):
     old_actions: Tensor
     old_values: Tensor
     old_neg_log_probs: Tensor
+
+
+class Descent(torch.optim.Optimizer):
+    """Plain gradient descent that counts its steps.
+
+    What torch's own optimisers inherit imports the compiler when it is first called, which takes
+    longer than the whole check.
+    """
+
+    def __init__(self, parameters: Iterable[Tensor], lr: float) -> None:
+        super().__init__(parameters, {"lr": lr})
+        self.n_steps = 0
+
+    def add_param_group(self, param_group: dict[str, Any]) -> None:
+        """Add parameters, as lists, with the rate that is set for all."""
+        group = {**self.defaults, **param_group}
+        self.param_groups.append({**group, "params": list(group["params"])})
+
+    def zero_grad(self, set_to_none: bool = True) -> None:
+        """Clear the gradients."""
+        for parameter in self._parameters():
+            if set_to_none or parameter.grad is None:
+                parameter.grad = None
+            else:
+                parameter.grad.zero_()
+
+    @torch.no_grad()
+    def step(self, closure: Callable[[], Any] | None = None) -> Any:
+        """A step along the gradients that are there; what the closure returns."""
+        with torch.enable_grad():
+            loss = closure() if closure else None
+        self.n_steps += 1
+        for group in self.param_groups:
+            for parameter in group["params"]:
+                if parameter.grad is not None:
+                    parameter.sub_(group["lr"] * parameter.grad)
+        return loss
+
+    def _parameters(self) -> list[Tensor]:
+        return [parameter for group in self.param_groups for parameter in group["params"]]
 
 
 class Case(NamedTuple):
@@ -47,7 +96,7 @@ class Step(NamedTuple):
     clipped_first: bool = False
     stepped_first: bool = False
     old_coefficients: bool = False  # ent_coef and vf_coef exchanged
-    exchanged: bool = False  # returns and old values
+    exchanged: tuple[str, str] | None = None  # two of SAMPLES
 
 
 class Mistake(NamedTuple):
@@ -77,7 +126,7 @@ def take(case: Case, step: Step) -> tuple[Tensor, list[float]]:
     model = copy.deepcopy(case.model).train()
     for copied, parameter in zip(model.parameters(), case.model.parameters(), strict=True):
         copied.grad = None if parameter.grad is None else parameter.grad.clone()
-    optimizer = torch.optim.SGD(model.parameters(), lr=RATE)
+    optimizer = Descent(model.parameters(), lr=RATE)
     args, obs, returns, actions, old_values, old_nll = case.batch
     before = flat(model)
     torch.manual_seed(case.seed)
@@ -87,21 +136,21 @@ def take(case: Case, step: Step) -> tuple[Tensor, list[float]]:
         optimizer.zero_grad()
     value, _, nll, entropy = model(obs, action=None if step.fresh_actions else actions)
     advantages = step.advantages(returns, old_values, value)
+    given = dict(
+        zip(
+            SAMPLES,
+            (returns, value, nll, entropy, advantages, old_values, old_nll),
+            strict=True,
+        )
+    )
     if step.exchanged:
-        returns, old_values = old_values, returns
+        one, other = step.exchanged
+        given[one], given[other] = given[other], given[one]
     coefficients = [args.ent_coef, args.vf_coef]
     if step.old_coefficients:
         coefficients.reverse()
     losses = model.loss(
-        returns,
-        value,
-        nll,
-        entropy,
-        advantages,
-        old_values,
-        old_nll,
-        args.clip_range,
-        *coefficients,
+        **given, clip_range=args.clip_range, ent_coef=coefficients[0], vf_coef=coefficients[1]
     )
     step.loss(losses).backward()  # type: ignore[no-untyped-call]
     if not step.clipped_first:
@@ -125,6 +174,20 @@ RIGHT = (
         )
     ),
 )
+
+_ARGUMENTS = (
+    "its order: returns, value_f, neg_log_probs, entropy, advantages, old_values, "
+    "old_neg_log_probs, then the three numbers"
+)
+
+
+def _exchange(one: str, other: str) -> Mistake:
+    return Mistake(
+        Step(exchanged=(one, other)),
+        f"{one} and {other} are exchanged in model.loss",
+        _ARGUMENTS,
+    )
+
 
 _ORDER = "the order is zero_grad, backward, clip_grad_norm_, step"
 
@@ -233,9 +296,19 @@ MISTAKES = (
         "the last arguments of model.loss: clip_range, ent_coef, vf_coef",
     ),
     Mistake(
-        Step(exchanged=True),
-        "returns and old_values are exchanged in model.loss",
-        "its order: returns, value_f, neg_log_probs, entropy, advantages, old_values, "
-        "old_neg_log_probs, then the three numbers",
+        Step(loss=lambda losses: torch.stack(losses).sum()),
+        "all five losses are added up",
+        "the first of the five is the total already: losses[0].backward()",
     ),
+    _exchange("returns", "old_values"),
+    Mistake(
+        Step(exchanged=("returns", "value_f")),
+        "value_f is not at its place in model.loss: the critic does not learn",
+        _ARGUMENTS,
+    ),
+    _exchange("neg_log_probs", "old_neg_log_probs"),
+    _exchange("neg_log_probs", "entropy"),
+    _exchange("entropy", "advantages"),
+    _exchange("value_f", "neg_log_probs"),
+    _exchange("advantages", "returns"),
 )
