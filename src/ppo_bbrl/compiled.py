@@ -14,6 +14,7 @@ from torch import Tensor, nn
 
 from ppo_bbrl.agents import Critic, Policy, estimates_tensors, judges_tensors
 from ppo_bbrl.flat import FlatWeights, NotFlatError
+from ppo_bbrl.interrupts import heard_interrupts
 from ppo_bbrl.losses import explained_variance
 from ppo_bbrl.rollout import Rollout
 from ppo_bbrl.shared_trunk import have_one_model
@@ -167,16 +168,17 @@ class CompiledUpdate:
     def _compile(self, device: torch.device) -> None:
         """Compile now, by a step that changes nothing: its limit of the KL is below every KL."""
         try:
-            self._step(
-                flat=self._flat.weights,
-                moment1=self._flat.moment1,
-                moment2=self._flat.moment2,
-                count=self._count,
-                changing=torch.tensor([0.0, 1.0, 1.0, -torch.inf], device=device),
-                index=self._index,
-                mask=torch.ones_like(self._mask),
-                data=self._data,
-            )
+            with heard_interrupts():
+                self._step(
+                    flat=self._flat.weights,
+                    moment1=self._flat.moment1,
+                    moment2=self._flat.moment2,
+                    count=self._count,
+                    changing=torch.tensor([0.0, 1.0, 1.0, -torch.inf], device=device),
+                    index=self._index,
+                    mask=torch.ones_like(self._mask),
+                    data=self._data,
+                )
         except Exception as error:  # whatever stops the compiler, training goes on
             reason = " ".join(str(error).split())[:200] or type(error).__name__
             raise CannotCompileError(f"torch.compile failed: {reason}") from error
