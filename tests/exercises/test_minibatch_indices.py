@@ -44,7 +44,26 @@ def by_numpy(n, batch_size, generator):
     return [torch.from_numpy(part) for part in np.array_split(order, -(-n // batch_size))]
 
 
-@pytest.mark.parametrize("function", [by_tensor_split, by_chunks_of_equal_size, by_yield, by_numpy])
+def by_short_integers(n, batch_size, generator):
+    return [part.int() for part in by_tensor_split(n, batch_size, generator)]
+
+
+def by_a_seed_that_is_drawn(n, batch_size, generator):
+    rng = np.random.default_rng(int(torch.randint(2**31, (), generator=generator)))
+    return [torch.as_tensor(x) for x in np.array_split(rng.permutation(n), -(-n // batch_size))]
+
+
+RIGHT = [
+    by_tensor_split,
+    by_chunks_of_equal_size,
+    by_yield,
+    by_numpy,
+    by_short_integers,
+    by_a_seed_that_is_drawn,
+]
+
+
+@pytest.mark.parametrize("function", RIGHT)
 def test_a_right_answer_passes_with_one_line(function, capsys):
     assert_passes_with_one_line(check_minibatch_indices, function, capsys)
     for seed in range(5):
@@ -73,6 +92,43 @@ def neighbours(n, b, generator):
     return [parts[k] for k in torch.randperm(len(parts), generator=generator)]
 
 
+def strided(n, b, generator):
+    count = -(-n // b)
+    return [torch.arange(k, n, count) for k in torch.randperm(count, generator=generator).tolist()]
+
+
+def rolled(n, b, generator):
+    start = int(torch.randint(1, n, (), generator=generator))
+    return torch.arange(n).roll(start).tensor_split(-(-n // b))
+
+
+def turned(n, b, generator):
+    order = torch.arange(n).roll(int(torch.randint(1, n, (), generator=generator)))
+    return order.flip(0).tensor_split(-(-n // b))
+
+
+def own_generator(n, b, generator):
+    mine = torch.Generator().manual_seed(generator.initial_seed())
+    return torch.randperm(n, generator=mine).tensor_split(-(-n // b))
+
+
+def own_seed_of_all(n, b, generator):
+    torch.manual_seed(generator.initial_seed())
+    return torch.randperm(n).tensor_split(-(-n // b))
+
+
+def shuffled_once():
+    kept = {}
+
+    def function(n, b, generator):
+        key = n, generator.initial_seed()
+        if key not in kept:
+            kept[key] = torch.randperm(n, generator=generator)
+        return kept[key].tensor_split(-(-n // b))
+
+    return function
+
+
 WRONG_ANSWERS = {
     "replacement": (replacement, "used more than once"),
     "each anew": (anew, "used more than once"),
@@ -94,6 +150,16 @@ WRONG_ANSWERS = {
         "not shuffled",
     ),
     "neighbours": (neighbours, "the same neighbours"),
+    "strided": (strided, "only the order of the minibatches is random"),
+    "rolled": (rolled, "the order is turned or reversed"),
+    "turned": (turned, "the order is turned or reversed"),
+    "own generator": (own_generator, "it does not draw from the generator itself"),
+    "own seed": (own_seed_of_all, "it does not draw from the generator itself"),
+    "shuffled once": (shuffled_once(), "it was shuffled once and kept"),
+    "chunk": (
+        lambda n, b, generator: torch.randperm(n, generator=generator).chunk(-(-n // b)),
+        "the last minibatch is smaller",
+    ),
     "global": (
         lambda n, b, generator: torch.randperm(n).tensor_split(-(-n // b)),
         "two generators with the same seed",
@@ -127,6 +193,14 @@ WRONG_ANSWERS = {
         "a minibatch is empty",
     ),
     "nothing": (lambda n, b, generator: None, "it returns nothing"),
+    "a scalar": (
+        lambda n, b, generator: torch.randperm(n, generator=generator).sum(),
+        "it does not return minibatches",
+    ),
+    "bytes": (
+        lambda n, b, generator: [x.to(torch.uint8) for x in by_tensor_split(n, b, generator)],
+        "the indices are no integers",
+    ),
     "a number": (lambda n, b, generator: 3, "it does not return minibatches"),
     "signature": (lambda n, b: None, "is called as minibatch_indices(n_transitions, batch_size"),
     "stub": (stub, "is not written yet"),
@@ -136,6 +210,26 @@ WRONG_ANSWERS = {
 @pytest.mark.parametrize("name", WRONG_ANSWERS)
 def test_a_wrong_answer_is_told_what_is_wrong_and_nothing_else(name):
     assert_told_apart(check_minibatch_indices, WRONG_ANSWERS, name)
+
+
+@pytest.mark.parametrize("seed", range(30))
+def test_right_answers_pass_whatever_the_seed(seed):
+    """The bounds on who meets whom are wide enough."""
+    check_minibatch_indices(by_a_seed_that_is_drawn, seed=1000 + seed)
+
+
+def test_indices_in_lists_are_told_in_a_few_words():
+    message = complaint(check_minibatch_indices, WRONG_ANSWERS["lists"][0])
+    assert "seen      a list of 16 numbers" in message
+
+
+def test_many_epochs_print_what_the_student_prints_but_once_each(capsys):
+    def printing(n, b, generator):
+        print("here")
+        return by_tensor_split(n, b, generator)
+
+    check_minibatch_indices(printing)
+    assert capsys.readouterr().out.count("here") < 20
 
 
 def test_an_error_within_a_generator_is_told_with_its_line():

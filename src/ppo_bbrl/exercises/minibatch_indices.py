@@ -1,7 +1,9 @@
 """The check of notebook 04's first exercise: minibatches that use each transition once."""
 
+import io
 import random
 from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import redirect_stdout
 from typing import Any, NamedTuple
 
 import torch
@@ -16,6 +18,11 @@ NAME = "minibatch_indices"
 
 # One that divides, one with a small rest, one with a large rest, one where all fit into one.
 CASES = ((64, 16), (50, 16), (31, 16), (20, 32))
+
+# Epochs of a small rollout. In each, two given transitions share a minibatch with 3 chances in 11:
+# that two of the 66 pairs never do, in 120 epochs, happens to a right answer once in 10^15 times.
+SMALL = (12, 4)
+EPOCHS = 120
 
 
 class Question(NamedTuple):
@@ -41,7 +48,9 @@ def drawn(seed: int) -> list[Question]:
     return [
         Question(count * size, size),
         Question(count * size + source.randint(1, 3), size),
-        Question(count * size - source.randint(1, 3), size),
+        Question(
+            count * size - source.randint(2, 3), size
+        ),  # torch.chunk leaves too few for the last
         Question(source.randint(15, 30), 32),
     ]
 
@@ -80,15 +89,16 @@ def check_minibatch_indices(function: MinibatchIndices, *, seed: int | None = No
     first = 0 if seed is None else 10 * seed
     with untouched_randomness():
         for case in cases:
-            _check_partition(case, _call(function, case, first))
-        _check_chance(function, cases[0], first)
+            generator = torch.Generator().manual_seed(first)
+            _check_partition(case, _ask(function, case, generator))
+        _check_chance(function, cases[0], first + 2)  # none that it has seen before
+        _check_company(function, first)
     if seed is None:
         print("Well done! Each transition is used once, in minibatches of nearly the same size.")
 
 
-def _call(function: MinibatchIndices, case: Question, seed: int) -> list[Tensor]:
+def _ask(function: MinibatchIndices, case: Question, generator: torch.Generator) -> list[Tensor]:
     """The student's minibatches, `[M]` each, if they are index tensors."""
-    generator = torch.Generator().manual_seed(seed)
     result: Any = call(_Listed(function), case.n, case.batch_size, generator, hint=_hint)
     facts = (f"  seen      {_brief(result)}", "  expected  a list of tensors of indices")
     if result is None:
@@ -100,7 +110,9 @@ def _call(function: MinibatchIndices, case: Question, seed: int) -> list[Tensor]
             "cut the shuffled indices into minibatches: tensor_split",
             *facts,
         )
-    if not isinstance(result, list | tuple | Tensor):
+    if not isinstance(result, list | tuple | Tensor) or (
+        isinstance(result, Tensor) and not result.dim()
+    ):
         raise not_right(NAME, "it does not return minibatches", "the last line", *facts)
     batches = list(result)
     for batch in batches:
@@ -109,10 +121,10 @@ def _call(function: MinibatchIndices, case: Question, seed: int) -> list[Tensor]
                 NAME,
                 "a minibatch is no tensor of indices",
                 "torch.randperm gives a tensor, and its tensor_split gives tensors",
-                f"  seen      {describe(batch)}",
+                f"  seen      {_brief(batch)}",
                 "  expected  a tensor of shape [M]",
             )
-        if batch.dtype != torch.int64:
+        if batch.dtype not in (torch.int64, torch.int32):  # others do not index a tensor
             raise not_right(
                 NAME,
                 "the indices are no integers",
@@ -121,7 +133,7 @@ def _call(function: MinibatchIndices, case: Question, seed: int) -> list[Tensor]
                 f"  seen      a tensor of {batch.dtype}",
                 "  expected  a tensor of torch.int64",
             )
-    return batches
+    return [batch.long() for batch in batches]
 
 
 def _check_partition(case: Question, batches: Sequence[Tensor]) -> None:
@@ -151,13 +163,13 @@ def _check_partition(case: Question, batches: Sequence[Tensor]) -> None:
         raise not_right(
             NAME,
             f"{int((times == 0).sum())} transitions are never used: the rest is dropped",
-            f"{case.n} is not always a multiple of batch_size; round the number of minibatches up",
+            "n_transitions is not always a multiple of batch_size; round the number of minibatches "
+            "up",
             *facts,
         )
-    expected = (
-        f"  expected  {case.needed} of "
-        f"{_sizes([len(x) for x in torch.arange(case.n).tensor_split(case.needed)])}"
-    )
+    everything = torch.arange(case.n)
+    wanted = [len(part) for part in everything.tensor_split(case.needed)]
+    expected = f"  expected  {case.needed} of {_sizes(wanted)}"
     if max(sizes) > case.batch_size:
         raise not_right(
             NAME,
@@ -176,6 +188,15 @@ def _check_partition(case: Question, batches: Sequence[Tensor]) -> None:
             *facts,
             expected,
         )
+    if max(sizes) - min(sizes) > 1 and sizes == [len(x) for x in everything.chunk(case.needed)]:
+        raise not_right(
+            NAME,
+            "the last minibatch is smaller by more than one than the others",
+            "torch.chunk rounds the size up and leaves what is left; tensor_split makes the sizes "
+            "nearly equal",
+            *facts,
+            expected,
+        )
     if max(sizes) - min(sizes) > 1:
         raise not_right(
             NAME,
@@ -190,10 +211,16 @@ def _check_partition(case: Question, batches: Sequence[Tensor]) -> None:
 def _check_chance(function: MinibatchIndices, case: Question, seed: int) -> None:
     """Raise unless the order is random, and comes from the generator alone."""
 
-    def order(of: int) -> list[int]:
-        return torch.cat(_call(function, case, of)).tolist()
+    def order(of: torch.Generator) -> list[int]:
+        return torch.cat(_ask(function, case, of)).tolist()
 
-    one, again, other = order(seed), order(seed), order(seed + 1)
+    generator = torch.Generator().manual_seed(seed)
+    fresh = generator.get_state()
+    one = order(generator)
+    drawn_from = not torch.equal(generator.get_state(), fresh)
+    next_epoch = order(generator)
+    again = order(torch.Generator().manual_seed(seed))
+    other = order(torch.Generator().manual_seed(seed + 1))
     facts = (str(case), f"  seen      {', '.join(map(str, one[:8]))}, …")
     if sorted(one) == one:
         raise not_right(NAME, "the indices are not shuffled", "torch.randperm", *facts)
@@ -211,14 +238,55 @@ def _check_chance(function: MinibatchIndices, case: Question, seed: int) -> None
             "draw from the generator of the third argument, and do not seed it",
             *facts,
         )
-    size = case.batch_size
-    blocks = [one[i : i + size] for i in range(0, len(one), size)]
-    if all(sorted(block) == list(range(min(block), min(block) + len(block))) for block in blocks):
+    if one == next_epoch:
+        wrong = (
+            "the second call with the same generator gives the order of the first again: it was "
+            "shuffled once and kept"
+        )
+        look = "shuffle in each call: an epoch should not repeat the minibatches of the last one"
+        if not drawn_from:
+            wrong = (
+                "it does not draw from the generator itself: one of its own, made of the same "
+                "seed, starts anew in each call, and every epoch is the same"
+            )
+            look = "hand the third argument on: torch.randperm(…, generator=generator)"
+        raise not_right(NAME, wrong, look, *facts)
+
+
+def _check_company(function: MinibatchIndices, seed: int) -> None:
+    """Raise if, in many epochs, two transitions are always in one minibatch, or never."""
+    case = Question(*SMALL)
+    generator = torch.Generator().manual_seed(seed)
+    together = torch.zeros(case.n, case.n)
+    last: list[list[int]] = []
+    with redirect_stdout(io.StringIO()):  # what a student prints was printed before
+        for _ in range(EPOCHS):
+            batches = _ask(function, case, generator)
+            _check_partition(case, batches)
+            for batch in batches:
+                together[batch[:, None], batch] += 1
+            last = [batch.tolist() for batch in batches]
+    pair = ~torch.eye(case.n, dtype=torch.bool)
+    facts = (str(case), f"  seen      {last}")
+    look = "shuffle all indices first (torch.randperm), then cut"
+    if (together[pair] == EPOCHS).any():
+        blocks = all(max(part) - min(part) == len(part) - 1 for part in last)
         raise not_right(
             NAME,
             "only the order within or between the minibatches is random; the same neighbours are "
-            "always together",
-            "shuffle first, then cut",
+            "always together"
+            if blocks
+            else "only the order of the minibatches is random; which transitions share one, such "
+            "as every third, never changes",
+            look,
+            *facts,
+        )
+    if (together[pair] == 0).any():
+        raise not_right(
+            NAME,
+            "the order is turned or reversed, and no more: what is far apart never meets in a "
+            "minibatch",
+            look,
             *facts,
         )
 
@@ -228,6 +296,8 @@ def _sizes(sizes: Sequence[int]) -> str:
 
 
 def _brief(result: Any) -> str:
+    if isinstance(result, list | tuple) and result and isinstance(result[0], int | float):
+        return f"a {type(result).__name__} of {len(result)} numbers"
     if isinstance(result, list | tuple) and len(result) > 3:
         return f"{len(result)} values: {describe(result[0])}, …"
     return describe(result)
