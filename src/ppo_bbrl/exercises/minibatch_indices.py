@@ -48,9 +48,7 @@ def drawn(seed: int) -> list[Question]:
     return [
         Question(count * size, size),
         Question(count * size + source.randint(1, 3), size),
-        Question(
-            count * size - source.randint(2, 3), size
-        ),  # torch.chunk leaves too few for the last
+        Question(count * size - 2, size),  # torch.chunk leaves two less for the last
         Question(source.randint(15, 30), 32),
     ]
 
