@@ -62,6 +62,11 @@ WRONG_ANSWERS = {
     "of the mean": (lambda n, o: ((n - o).exp().mean() - 1).abs(), "it is the mean of the ratios"),
     "signed mean": (lambda n, o: ((n - o).exp() - 1).mean(), "it is the mean of ratio - 1"),
     "one side": (lambda n, o: ((n - o).exp() - 1).max(), "ratios below 1 are not counted"),
+    "other side": (lambda n, o: 1 - (n - o).exp().min(), "ratios above 1 are not counted"),
+    "all but the last": (
+        lambda n, o: ((n - o).exp() - 1).abs()[:-1].max(),
+        "the last transition is left out",
+    ),
     "largest": (lambda n, o: abs((n - o).exp().max() - 1), "ratios below 1 are not counted"),
     "upside down": (lambda n, o: ((o - n).exp() - 1).abs().max(), "upside down"),
     "logarithms": (lambda n, o: (n - o).abs().max(), "it compares the logarithms"),

@@ -7,8 +7,8 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor
 
-from ppo_bbrl.exercises.feedback import call, not_right, untouched_randomness
-from ppo_bbrl.exercises.guesses import Guess, as_number, explain
+from ppo_bbrl.exercises.by_cases import check_by_cases
+from ppo_bbrl.exercises.guesses import Guess
 
 #: (minibatches, n_transitions) → a share
 Coverage = Callable[[Sequence[Tensor], int], Any]
@@ -22,9 +22,9 @@ class Epoch(NamedTuple):
     minibatches: tuple[tuple[int, ...], ...]
     n: int
 
-    def tensors(self) -> list[Tensor]:
-        """`[M]` each."""
-        return [torch.tensor(minibatch) for minibatch in self.minibatches]
+    def arguments(self) -> tuple[list[Tensor], int]:
+        """What the function gets: tensors, `[M]` each, and the number of transitions."""
+        return [torch.tensor(minibatch) for minibatch in self.minibatches], self.n
 
     @property
     def drawn(self) -> list[int]:
@@ -32,9 +32,9 @@ class Epoch(NamedTuple):
         return [index for minibatch in self.minibatches for index in minibatch]
 
 
-# Repeated within a minibatch; between two; a rest that is dropped; each once.
+# Repeated within a minibatch, and one is shorter; between two; a rest that is dropped; each once.
 CASES = (
-    Epoch(((0, 2, 2), (5, 0, 1)), 6),
+    Epoch(((0, 2, 2), (5,)), 6),
     Epoch(((3, 1), (1, 4), (3, 6)), 8),
     Epoch(((4, 0, 2), (1, 3, 5)), 8),
     Epoch(((2, 0), (3, 1)), 4),
@@ -51,7 +51,7 @@ def drawn(seed: int) -> list[Epoch]:
     cases = []
     for kind in ("within", "between", "dropped", "once"):
         size = source.randint(3, 6)
-        n = size * source.randint(3, 5)
+        n = size * source.randint(3, 5) + source.randint(1, size - 1)  # the last one is shorter
         indices = source.sample(range(n), n)
         if kind == "within":
             indices[1] = indices[0]
@@ -93,6 +93,21 @@ MISTAKES = (
         "divide by n_transitions",
     ),
     Guess(
+        lambda e: 100 * right(e),
+        "it is a percentage",
+        "a number between 0 and 1 is expected: no factor of 100",
+    ),
+    Guess(
+        lambda e: sum(set(e.drawn)) / e.n,
+        "the different indices are added up, and not counted",
+        "how many there are is the length of the tensor: len(x), not x.sum()",
+    ),
+    Guess(
+        lambda e: float(len(set(e.drawn)) // e.n),
+        "it is rounded down to a whole number",
+        "// divides without a remainder, and / gives the share",
+    ),
+    Guess(
         lambda e: len(set(e.drawn)) / len(e.drawn),
         "the number of different indices is divided by the number of those drawn",
         "divide by n_transitions, which may be more: what was never drawn is missed as well",
@@ -118,6 +133,16 @@ MISTAKES = (
         lambda e: len(set(e.minibatches[-1])) / e.n,
         "it looks at the last minibatch alone",
         "all minibatches of the epoch together",
+    ),
+    Guess(
+        lambda e: len({i for minibatch in e.minibatches[:-1] for i in minibatch}) / e.n,
+        "the last minibatch is left out",
+        "all minibatches of the epoch together",
+    ),
+    Guess(
+        lambda e: (max(e.drawn) - min(e.drawn) + 1) / e.n,
+        "it looks at the smallest and the largest index alone",
+        _UNIQUE,
     ),
     Guess(
         lambda e: (max(e.drawn) + 1) / e.n,
@@ -148,23 +173,18 @@ def check_coverage(function: Coverage, *, seed: int | None = None) -> None:
     Raises:
         ExerciseError: with the likely mistake, what was seen and expected, and where to look.
     """
-    cases: Sequence[Epoch] = CASES if seed is None else drawn(seed)
-    seen = []
-    with untouched_randomness():
-        for case in cases:
-            given = case.tensors()
-            result = call(function, given, case.n, hint=_hint)
-            before = case.tensors()
-            if len(given) != len(before) or not all(map(torch.equal, given, before)):
-                raise not_right(
-                    NAME,
-                    "it changes the minibatches that it was given",
-                    "an instrument only looks: make new tensors",
-                )
-            seen.append(as_number(NAME, result, "a share"))
-    error = explain(NAME, MISTAKES, cases, seen, right=right, tell=_tell)
-    if error is not None:
-        raise error
+    check_by_cases(
+        function,
+        CASES if seed is None else drawn(seed),
+        name=NAME,
+        arguments=Epoch.arguments,
+        given="minibatches",
+        returned="a share",
+        right=right,
+        mistakes=MISTAKES,
+        tell=_tell,
+        hint=_hint,
+    )
     if seed is None:
         print("Well done! Neither repetitions nor a dropped rest deceive this instrument.")
 
@@ -181,5 +201,8 @@ def _hint(error: Exception) -> str:
     if isinstance(error, AttributeError) and "'list'" in text:
         return "minibatches is a list of tensors: torch.cat(minibatches) makes one of them"
     if isinstance(error, RuntimeError) and "equal size" in text:
-        return "torch.stack wants tensors of one size; torch.cat does not"
+        return (
+            "minibatches may differ in length: torch.stack wants tensors of one size, and "
+            "torch.cat does not"
+        )
     return ""

@@ -1,14 +1,15 @@
 """The check of notebook 10's first instrument: how far the ratios of a minibatch are from 1."""
 
 import random
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor
 
-from ppo_bbrl.exercises.feedback import call, not_right, numbers, untouched_randomness
-from ppo_bbrl.exercises.guesses import Guess, as_number, explain
+from ppo_bbrl.exercises.by_cases import check_by_cases
+from ppo_bbrl.exercises.feedback import numbers
+from ppo_bbrl.exercises.guesses import Guess
 
 #: (log_prob, old_log_prob), both [N] → a number
 RatioError = Callable[[Tensor, Tensor], Any]
@@ -31,10 +32,11 @@ class Minibatch(NamedTuple):
         return torch.tensor(self.new) / torch.tensor(self.old)
 
 
-# The furthest ratio is below 1 in the first case, above it in the second; the last has nothing.
+# The furthest ratio is below 1 in the first case; above it, and the last one, in the second; the
+# third has nothing.
 CASES = (
     Minibatch((0.5, 0.2, 0.1, 0.6), (0.4, 0.25, 0.5, 0.6)),
-    Minibatch((0.3, 0.9, 0.2), (0.6, 0.3, 0.25)),
+    Minibatch((0.3, 0.2, 0.9), (0.2, 0.25, 0.3)),
     Minibatch((0.5, 0.25), (0.5, 0.25)),
 )
 
@@ -43,17 +45,17 @@ def drawn(seed: int) -> list[Minibatch]:
     """Cases of the same kinds as `CASES`, drawn from a seed."""
     source = random.Random(seed)
 
-    def minibatch(furthest: float) -> Minibatch:
+    def minibatch(furthest: float, *, last: bool) -> Minibatch:
         ratios = [source.uniform(0.85, 1.15) for _ in range(source.randint(3, 8))]
-        ratios.insert(source.randint(1, len(ratios)), furthest)
         ratios.insert(source.randint(1, len(ratios)), 1 / (1 + 0.4 * (furthest - 1)))
+        ratios.insert(len(ratios) if last else source.randint(1, len(ratios) - 1), furthest)
         old = [source.uniform(0.2, 0.35) for _ in ratios]
         return Minibatch(tuple(r * p for r, p in zip(ratios, old, strict=True)), tuple(old))
 
     same = tuple(source.uniform(0.1, 0.9) for _ in range(source.randint(2, 6)))
     return [
-        minibatch(source.uniform(0.2, 0.5)),
-        minibatch(source.uniform(1.8, 2.6)),
+        minibatch(source.uniform(0.2, 0.5), last=False),
+        minibatch(source.uniform(1.8, 2.6), last=True),
         Minibatch(same, same),
     ]
 
@@ -88,6 +90,11 @@ MISTAKES = (
         _FURTHEST,
     ),
     Guess(
+        lambda c: float((1 - c.ratio()).max()),
+        "ratios above 1 are not counted, however far away they are",
+        _FURTHEST,
+    ),
+    Guess(
         lambda c: float((1 / c.ratio() - 1).abs().max()),
         "the ratio is upside down: old over new",
         _RATIO,
@@ -118,6 +125,11 @@ MISTAKES = (
         _FURTHEST,
     ),
     Guess(
+        lambda c: float((c.ratio() - 1).abs()[:-1].max()),
+        "the last transition is left out",
+        _FURTHEST,
+    ),
+    Guess(
         lambda c: float((c.ratio() - 1).abs().sum()),
         "it is the sum of the distances, which grows with the minibatch",
         _FURTHEST,
@@ -141,22 +153,18 @@ def check_ratio_error(function: RatioError, *, seed: int | None = None) -> None:
     Raises:
         ExerciseError: with the likely mistake, what was seen and expected, and where to look.
     """
-    cases: Sequence[Minibatch] = CASES if seed is None else drawn(seed)
-    seen = []
-    with untouched_randomness():
-        for case in cases:
-            given = case.log_probs()
-            result = call(function, *given, hint=_hint)
-            if not all(map(torch.equal, given, case.log_probs())):
-                raise not_right(
-                    NAME,
-                    "it changes the log-probabilities that it was given",
-                    "operations whose names end in _ work in place: an instrument only looks",
-                )
-            seen.append(as_number(NAME, result, "the largest distance from 1"))
-    error = explain(NAME, MISTAKES, cases, seen, right=right, tell=_tell)
-    if error is not None:
-        raise error
+    check_by_cases(
+        function,
+        CASES if seed is None else drawn(seed),
+        name=NAME,
+        arguments=Minibatch.log_probs,
+        given="log-probabilities",
+        returned="the largest distance from 1",
+        right=right,
+        mistakes=MISTAKES,
+        tell=_tell,
+        hint=_hint,
+    )
     if seed is None:
         print("Well done! One wrong transition is enough for this instrument, on either side of 1.")
 

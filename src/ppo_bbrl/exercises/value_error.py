@@ -1,14 +1,16 @@
 """The check of notebook 10's second instrument: a critic on probes whose values are known."""
 
 import random
+import statistics
 from collections.abc import Callable
 from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor
 
-from ppo_bbrl.exercises.feedback import call, not_right, numbers, untouched_randomness
-from ppo_bbrl.exercises.guesses import Guess, as_number, explain
+from ppo_bbrl.exercises.by_cases import check_by_cases
+from ppo_bbrl.exercises.feedback import numbers
+from ppo_bbrl.exercises.guesses import Guess
 
 #: (name of the probe, values [N], discount factor) → a number
 ValueErrorOf = Callable[[str, Tensor, float], Any]
@@ -24,6 +26,10 @@ class Reading(NamedTuple):
     values: tuple[float, ...]
     discount_factor: float
 
+    def arguments(self) -> tuple[str, Tensor, float]:
+        """What the function gets; the values are `[N]`."""
+        return self.probe, torch.tensor(self.values), self.discount_factor
+
     @property
     def mean(self) -> float:
         """Of the values."""
@@ -36,6 +42,18 @@ class Truth(NamedTuple):
     formula: Callable[[float], float]  # of the discount factor
     wrong: str = ""
     look: str = ""
+
+
+def _of_one_discount_factor(probe: str, formula: Callable[[float], float]) -> tuple[Truth, ...]:
+    """The right formula, but with a usual γ put into it by hand."""
+    return tuple(
+        Truth(
+            lambda _, at=gamma: formula(at),  # type: ignore[misc]
+            f"the value of {probe} is a number for γ = {gamma}",
+            "γ is an argument and may be another one: use discount_factor",
+        )
+        for gamma in (0.9, 0.99)
+    )
 
 
 # The first one of each is right.
@@ -71,18 +89,20 @@ TRUTHS = {
             "Discounting is taken to earn 1 with both of its steps",
             "the first step earns 0: V(0) = 0 + γ V(1)",
         ),
+        *_of_one_discount_factor("Discounting", lambda g: g),
     ),
     "TruncatedOnly": (
         Truth(lambda g: 1 / (1 - g)),
         Truth(
             lambda g: (1 - g**LENGTH) / (1 - g),
             "the value of TruncatedOnly counts the steps up to the time limit alone",
-            "that we stop watching is no end: the rewards would have gone on for ever",
+            "where we stop watching, nothing has ended: the rewards would have gone on for ever",
         ),
         Truth(
             lambda _: float(LENGTH),
             "the value of TruncatedOnly is the sum of the rewards up to the time limit",
-            "that we stop watching is no end, and later rewards are discounted: solve V = 1 + γV",
+            "where we stop watching, nothing has ended, and later rewards are discounted: solve "
+            "V = 1 + γV",
         ),
         Truth(
             lambda g: g / (1 - g),
@@ -94,6 +114,7 @@ TRUTHS = {
             "TruncatedOnly is taken to end after a step",
             "reward 1 at every step, and no terminal state: solve V = 1 + γV",
         ),
+        *_of_one_discount_factor("TruncatedOnly", lambda g: 1 / (1 - g)),
     ),
 }
 
@@ -130,6 +151,11 @@ _FORMS: tuple[tuple[Callable[[Reading, float], float], str, str], ...] = (
         lambda r, v: sum(r.values) - v,
         "the values are summed up, and not averaged",
         "the mean of the N values",
+    ),
+    (
+        lambda r, v: statistics.median(r.values) - v,
+        "it is the median of the values that is compared",
+        "the mean of the N values: values.mean()",
     ),
     (
         lambda r, v: r.values[0] - v,
@@ -207,22 +233,18 @@ def check_value_error(function: ValueErrorOf, *, seed: int | None = None) -> Non
     """
     cases = CASES if seed is None else drawn(seed)
     for probe in TRUTHS:
-        readings = [case for case in cases if case.probe == probe]
-        seen = []
-        with untouched_randomness():
-            for case in readings:
-                values = torch.tensor(case.values)
-                result = call(function, probe, values, case.discount_factor, hint=_hint)
-                if not torch.equal(values, torch.tensor(case.values)):
-                    raise not_right(
-                        NAME,
-                        "it changes the values that it was given",
-                        "operations whose names end in _, and -=, work in place",
-                    )
-                seen.append(as_number(NAME, result, f"the error of a critic on {probe}"))
-        error = explain(NAME, mistakes(probe), readings, seen, right=right, tell=_tell)
-        if error is not None:
-            raise error
+        check_by_cases(
+            function,
+            [case for case in cases if case.probe == probe],
+            name=NAME,
+            arguments=Reading.arguments,
+            given="values",
+            returned=f"the error of a critic on {probe}",
+            right=right,
+            mistakes=mistakes(probe),
+            tell=_tell,
+            hint=_hint,
+        )
     if seed is None:
         print("Well done! On these three probes you know the truth, and a critic can be measured.")
 
