@@ -3,10 +3,11 @@
 # ruff: noqa: ARG001, ARG005 - a student's function has the notebook's arguments, used or not
 
 import numpy as np
+import pytest
 import torch
 from estimates_testing import check_the_check
 
-from ppo_bbrl.exercises import check_eval_fn
+from ppo_bbrl.exercises import check_eval_fn, eval_fn
 
 # ------------------------------------------------------------------------------- right answers
 
@@ -40,7 +41,16 @@ def by_two_calls(model, obs):
     return value, action, neg_log_prob
 
 
-RIGHT = [as_in_the_card, by_decorator, by_distribution, by_two_calls]
+@torch.no_grad()
+def by_numpy(model, obs):
+    """Draws by the inverse of the distribution function, with NumPy's numbers."""
+    dist, value = model.eval().dist_and_value(torch.tensor(obs).float())
+    chance = torch.from_numpy(np.random.rand(len(obs), 1))  # noqa: NPY002 - as a student may
+    action = (dist.probs.cumsum(-1)[:, :-1] < chance).sum(-1)
+    return value, action.int(), -dist.log_prob(action)
+
+
+RIGHT = [by_numpy, as_in_the_card, by_decorator, by_distribution, by_two_calls]
 
 # ------------------------------------------------------------------------------- wrong answers
 
@@ -77,6 +87,42 @@ def greedy(model, obs):
     return value, dist.mode, -dist.log_prob(dist.mode)
 
 
+def taking(choose):
+    """Takes the actions that `choose` gives for a distribution."""
+
+    @torch.no_grad()
+    def answer(model, obs):
+        dist, value = model.eval().dist_and_value(torch.tensor(obs).float())
+        action = choose(dist)
+        return value, action, -dist.log_prob(action)
+
+    return answer
+
+
+def uniform(dist):
+    return torch.randint(dist.probs.shape[-1], dist.batch_shape)
+
+
+def nearly_greedy(dist):
+    return torch.where(torch.rand(dist.batch_shape) < 0.1, uniform(dist), dist.mode)
+
+
+def seeded(model, obs):
+    torch.manual_seed(0)
+    return as_in_the_card(model, obs)
+
+
+def frozen(model, obs):
+    model.eval().requires_grad_(False)
+    return model(torch.tensor(obs).float())[:3]
+
+
+def gradients_off(model, obs):
+    model.eval()
+    torch.set_grad_enabled(False)
+    return model(torch.tensor(obs).float())[:3]
+
+
 @torch.no_grad()
 def with_entropy(model, obs):
     return model.eval()(torch.tensor(obs).float())
@@ -105,6 +151,13 @@ WRONG = {
     with_gradient: "value carries a gradient",
     from_two_calls: "does not belong to the action",
     greedy: "it always takes the most probable action",
+    taking(uniform): "probable actions come too rarely",
+    taking(nearly_greedy): "probable actions come too often",
+    taking(lambda dist: dist.probs.argmin(-1)): "it always takes the least probable action",
+    taking(lambda dist: torch.zeros(dist.batch_shape, dtype=torch.long)): "action is always 0",
+    seeded: "draws the same actions again",
+    frozen: "it freezes the weights",
+    gradients_off: "it switches gradients off for all that follows",
     with_entropy: "it returns four things",
     entropy_last: "the entropy in the place of neg_log_prob",
     then(lambda v, a, n: (v, a, -n)): "log-likelihoods, without the minus",
@@ -132,3 +185,26 @@ WRONG = {
     test_streams_stay,
     test_a_table_of_the_visible_numbers_fails,
 ) = check_the_check(check_eval_fn, None, RIGHT, WRONG)
+
+
+def test_chance_seldom_refuses_a_right_answer():
+    """The bound is far from what chance gives: of 2000 draws none comes near it."""
+    source = torch.Generator().manual_seed(0)
+    probs = torch.rand(20, 3, generator=source).softmax(-1).double()
+    one = torch.eye(3).double()
+    largest = 0.0
+    for _ in range(2000):
+        actions = torch.multinomial(probs, 1, generator=source).squeeze(1)
+        for values in (probs, one[0].expand_as(probs)):
+            seen = values.gather(1, actions[:, None]).squeeze(1)
+            largest = max(largest, eval_fn.bernstein(seen, values, probs))
+    assert 3 < largest < 0.6 * eval_fn.EXPONENT
+
+
+def test_bernstein_is_what_the_inequality_says():
+    """Four coins, all heads: the distance is 2, the variances add up to 1."""
+    probs = torch.full((4, 2), 0.5).double()
+    values = torch.tensor([[0.0, 1.0]]).expand(4, 2).double()
+    exponent = eval_fn.bernstein(torch.ones(4).double(), values, probs)
+    assert exponent == pytest.approx(4 / (2 * (1 + 2 / 3)))
+    assert eval_fn.bernstein(torch.zeros(4).double(), values, probs) == pytest.approx(-exponent)

@@ -6,11 +6,14 @@ from typing import Any, NamedTuple
 import numpy as np
 import torch
 from torch import Tensor
+from torch.nn import functional
 
 from ppo_bbrl.exercises.feedback import call, describe, not_right, same, untouched_randomness
 from ppo_bbrl.hub import PPO2
 
 NAME = "eval_fn"
+EXPONENT = 26  # of `bernstein`; 2 e^-26 is 1e-11
+_DRAWN = "return the actions that model(obs) draws, as they are"
 PARTS = ("value", "action", "neg_log_prob")
 
 #: (model, observations [B, D] of NumPy) → value [B], action [B], negative log-likelihood [B]
@@ -31,15 +34,15 @@ def cases(seed: int | None) -> list[Case]:
     def between(low: int, high: int) -> int:
         return int(torch.randint(low, high, (), generator=source))
 
-    sizes = [(4, 2, 64)]
+    sizes = [(4, 2, 600)]
     if seed is not None:
-        sizes = [(between(3, 6), between(2, 5), between(60, 90)) for _ in range(2)]
+        sizes = [(between(3, 6), between(2, 5), between(600, 700)) for _ in range(2)]
     chosen = []
     for input_dim, n_actions, n_obs in sizes:
         model = PPO2(input_dim, 16, n_actions, dropout=0.5)
         with torch.no_grad():
             for parameter in model.parameters():
-                parameter.copy_(0.5 * torch.randn(parameter.shape, generator=source))
+                parameter.copy_(0.4 * torch.randn(parameter.shape, generator=source))
         obs = torch.randn(n_obs, input_dim, generator=source, dtype=torch.float64).numpy()
         chosen.append(Case(model, obs))
     return chosen
@@ -70,38 +73,123 @@ def check_eval_fn(function: EvalFn, *, seed: int | None = None) -> None:
 
 
 def _check(function: EvalFn, case: Case) -> None:
+    with torch.no_grad():
+        dist, right_value = case.model.eval().dist_and_value(torch.tensor(case.obs).float())
+    actions = []
+    for _ in range(2):
+        (value, action, neg_log_prob), dropped = _act(function, case)
+        right_nll = -dist.log_prob(action)
+        if not same(value, right_value):
+            raise _value_error(value, right_value, right_nll, dropped=dropped)
+        if torch.equal(action, dist.mode):
+            raise not_right(
+                NAME,
+                "it always takes the most probable action",
+                "model(obs) draws an action; without chance nothing is explored",
+            )
+        if not same(neg_log_prob, right_nll):
+            raise _likelihood_error(neg_log_prob, right_nll, dist.entropy())
+        for name, tensor in zip(PARTS, (value, action, neg_log_prob), strict=True):
+            if tensor.requires_grad:
+                raise not_right(
+                    NAME,
+                    f"{name} carries a gradient",
+                    "run the model in `with torch.no_grad():`, or in "
+                    "`with torch.set_grad_enabled(False):`",
+                )
+        actions.append(action)
+    _check_chance(actions[0], actions[1], dist.probs)  # type: ignore[attr-defined]
+
+
+def _act(function: EvalFn, case: Case) -> tuple[tuple[Tensor, Tensor, Tensor], bool]:
+    """What the student's function returns, and whether neurons were dropped.
+
+    Raises:
+        ExerciseError: if it is not three tensors `[B]`, or not everything was left as it was.
+    """
     model, obs = case.model.train(), case.obs.copy()
     before = {name: tensor.clone() for name, tensor in model.state_dict().items()}
     dropping: list[bool] = []
     hook = model.latent.register_forward_pre_hook(
         lambda module, _: dropping.append(module.training)
     )
-    try:
-        result: Any = call(function, model, obs, hint=_hint)
-    finally:
-        hook.remove()
+    with torch.enable_grad():
+        try:
+            result: Any = call(function, model, obs, hint=_hint)
+        finally:
+            hook.remove()
+        switched_off = not torch.is_grad_enabled()
     _check_untouched(case, obs, before)
-    value, action, neg_log_prob = _read(result, len(obs))
-    with torch.no_grad():
-        dist, right_value = model.eval().dist_and_value(torch.tensor(case.obs).float())
-        right_nll = -dist.log_prob(action)
-    if not same(value, right_value):
-        raise _value_error(value, right_value, right_nll, dropped=any(dropping))
-    if torch.equal(action, dist.mode):
+    if switched_off:
         raise not_right(
             NAME,
-            "it always takes the most probable action",
-            "model(obs) draws an action; without chance nothing is explored",
+            "it switches gradients off for all that follows, learning included",
+            "`with torch.no_grad():` switches them on again at its end",
         )
-    if not same(neg_log_prob, right_nll):
-        raise _likelihood_error(neg_log_prob, right_nll, dist.entropy())
-    for name, tensor in zip(PARTS, (value, action, neg_log_prob), strict=True):
-        if tensor.requires_grad:
+    return _read(result, len(obs)), any(dropping)
+
+
+def _check_chance(one: Tensor, other: Tensor, probs: Tensor) -> None:
+    """See that the actions of two calls, `[B]` each, are drawn from the policy, `[B, K]`.
+
+    A right function is refused with a probability below 1e-9: there are at most
+    twelve questions of chance in a check.
+    """
+    if (one == one[0]).all():
+        raise not_right(NAME, f"the action is always {int(one[0])}", _DRAWN)
+    if torch.equal(one, probs.argmin(1)):
+        raise not_right(NAME, "it always takes the least probable action", _DRAWN)
+    if torch.equal(one, other):
+        raise not_right(
+            NAME,
+            "a second call with the same observations draws the same actions again",
+            "no torch.manual_seed and no new generator in the function: it is called in each step",
+        )
+    both = torch.cat((probs, probs)).double()
+    seen = functional.one_hot(torch.cat((one, other)).long(), both.shape[1]).double()
+    likely = (seen * both).sum(1)  # the probability of the action that was taken
+    surprise = bernstein(likely, both, both)
+    if abs(surprise) > EXPONENT:
+        raise not_right(
+            NAME,
+            f"probable actions come too {'often' if surprise > 0 else 'rarely'}: the actions are "
+            "not drawn from the model's policy",
+            _DRAWN,
+            f"  seen      the actions that came have the probability {likely.mean():.3f}, on "
+            "average",
+            f"  expected  about {both.square().sum(1).mean():.3f}",
+        )
+    for action, is_it in enumerate(seen.unbind(1)):
+        values = torch.zeros_like(both)
+        values[:, action] = 1
+        if abs(bernstein(is_it, values, both)) > EXPONENT:
             raise not_right(
                 NAME,
-                f"{name} carries a gradient",
-                "run the model in `with torch.no_grad():`, or with torch.set_grad_enabled(False)",
+                f"action {action} does not come as often as the model's policy says",
+                _DRAWN,
+                f"  seen      {is_it.sum():.0f} times in {len(is_it)}",
+                f"  expected  about {both[:, action].sum():.0f} times",
             )
+
+
+def bernstein(seen: Tensor, values: Tensor, probs: Tensor) -> float:
+    """How little chance explains a sum of independent numbers; negative where it is too small.
+
+    By Bernstein's inequality, the sum is at a distance t or more from its mean with a probability
+    of at most 2 exp(-x), x = t² / (2 (V + t / 3)). V is the sum of the variances.
+
+    Args:
+        seen: `[N]`, the numbers, between 0 and 1.
+        values: `[N, K]`, the number that each action gives.
+        probs: `[N, K]`, of the actions.
+
+    Returns:
+        x, with the sign of the distance.
+    """
+    mean = (probs * values).sum(1)
+    variance = ((probs * values.square()).sum(1) - mean.square()).sum()
+    distance = (seen - mean).sum()
+    return float(distance * distance.abs() / (2 * (variance + distance.abs() / 3)))
 
 
 def _check_untouched(case: Case, obs: np.ndarray, before: dict[str, Tensor]) -> None:
@@ -114,6 +202,12 @@ def _check_untouched(case: Case, obs: np.ndarray, before: dict[str, Tensor]) -> 
     after = case.model.state_dict()
     if any(not torch.equal(tensor, after[name]) for name, tensor in before.items()):
         raise not_right(NAME, "it changes the model's weights", "acting is not learning")
+    if any(not parameter.requires_grad for parameter in case.model.parameters()):
+        raise not_right(
+            NAME,
+            "it freezes the weights, so that they could not learn afterwards",
+            "leave requires_grad as it is: `with torch.no_grad():` is for this call alone",
+        )
 
 
 def _read(result: Any, n: int) -> tuple[Tensor, Tensor, Tensor]:
