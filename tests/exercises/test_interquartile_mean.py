@@ -43,7 +43,13 @@ def by_torch(scores):
     return ordered[quarter : len(scores) - quarter].mean()
 
 
-@pytest.mark.parametrize("function", [by_slice, by_scipy, by_lists, by_torch])
+def by_ranks(scores):
+    rank = np.argsort(np.argsort(scores))
+    quarter = len(scores) // 4
+    return np.average(scores, weights=(rank >= quarter) & (rank < len(scores) - quarter))
+
+
+@pytest.mark.parametrize("function", [by_slice, by_scipy, by_lists, by_torch, by_ranks])
 def test_a_right_answer_passes_with_one_line(function, capsys):
     assert_passes_with_one_line(check_interquartile_mean, function, capsys)
     for seed in range(5):
@@ -57,6 +63,8 @@ def test_the_notebooks_own_solution_passes(capsys):
 
 
 def test_the_right_answer_by_hand():
+    assert right(np.array([9.0, 1, 5])) == 5  # of three scores none is left out
+    assert right(np.array([500.0, 500, 60, 500, 90])) == (90 + 500 + 500) / 3
     assert right(np.array([9.0, 1, 2, 3, 100, 4])) == (2 + 3 + 4 + 9) / 4
 
 
@@ -81,6 +89,32 @@ def by_float(scores):
     return np.sort(scores)[quarter:-quarter].mean()
 
 
+def exclusive(scores):
+    low, high = np.percentile(scores, [25, 75])
+    return scores[(scores > low) & (scores < high)].mean()
+
+
+def negative_slice(scores):
+    quarter = len(scores) // 4
+    return np.sort(scores)[quarter:-quarter].mean()
+
+
+def once_each(scores):
+    ordered = sorted(set(scores.tolist()))
+    quarter = len(ordered) // 4
+    return np.mean(ordered[quarter : len(ordered) - quarter])
+
+
+def cut(scores, quarter):
+    return np.sort(scores)[quarter : len(scores) - quarter].mean()
+
+
+def winsorised(scores):
+    quarter = len(scores) // 4
+    ordered = np.sort(scores)
+    return np.clip(scores, ordered[quarter], ordered[len(scores) - quarter - 1]).mean()
+
+
 def short(scores):
     quarter = len(scores) // 4
     return np.sort(scores)[quarter : -quarter - 1].mean()
@@ -101,6 +135,28 @@ WRONG_ANSWERS = {
         lambda s: np.sort(s)[-(-len(s) // 4) : len(s) - -(-len(s) // 4)].mean(),
         "a quarter is rounded up",
     ),
+    "rounded": (lambda s: cut(s, round(len(s) / 4)), "rounded to the nearest whole number, and so"),
+    "half up": (lambda s: cut(s, int(len(s) / 4 + 0.5)), "and half of a score up"),
+    "negative slice": (negative_slice, "of 3 scores it leaves none"),
+    "set": (once_each, "scores that are equal count only once"),
+    "three quarters": (
+        lambda s: np.sort(s)[len(s) // 4 : max(3 * (len(s) // 4), 1)].mean(),
+        "the slice ends at 3 × quarter",
+    ),
+    "upper half": (lambda s: np.sort(s)[len(s) // 2 :].mean(), "the mean of the upper half"),
+    "begins late": (
+        lambda s: np.sort(s)[len(s) // 4 + 1 : len(s) - len(s) // 4].mean(),
+        "too many is left out at the lower end",
+    ),
+    "ends late": (
+        lambda s: np.sort(s)[len(s) // 4 : len(s) - len(s) // 4 + 1].mean(),
+        "one score too few",
+    ),
+    "winsorised": (winsorised, "are moved to the others, not left out"),
+    "clipped": (
+        lambda s: np.clip(s, *np.percentile(s, [25, 75])).mean(),
+        "is moved to them, not left out",
+    ),
     "sum": (
         lambda s: np.sort(s)[len(s) // 4 : len(s) - len(s) // 4].sum(),
         "it is the sum of the middle half",
@@ -109,11 +165,12 @@ WRONG_ANSWERS = {
         lambda s: np.sort(s)[len(s) // 4 : len(s) - len(s) // 4].sum() / len(s),
         "divided by the number of all scores",
     ),
-    "one too many": (short, "one score too many"),
+    "one too many": (short, "too many is left out at the upper end"),
     "percentiles": (inclusive, "outside of the quartiles"),
+    "between the quartiles": (exclusive, "left out are the quartiles themselves"),
     "maximum": (lambda s: s.max(), "does not know"),
     "in place": (in_place, "it changes the scores"),
-    "float": (by_float, "// divides without a remainder"),
+    "float": (by_float, "// divides and rounds down"),
     "array": (
         lambda s: np.sort(s)[len(s) // 4 : len(s) - len(s) // 4],
         "it does not return the interquartile mean",
