@@ -90,21 +90,22 @@ class CompiledUpdate:
         self._index = torch.zeros(self._batch_size, dtype=torch.int64, device=device)
         self._mask = torch.zeros(self._batch_size, device=device)
         self._names: list[str] = []
-        self._step = torch.compile(
-            _make_step(
-                _Pair(policy, critic),  # type: ignore[arg-type] # checked above
-                self._flat,
-                settings,
-                self._names,
-                whole=self._batch_size == size,
-            ),
-            fullgraph=True,
-            dynamic=False,
-            **_backend(device),
-        )
-        if announcement:
-            print(announcement)
-        self._compile(device)
+        with heard_interrupts():  # here much of torch is imported
+            self._step = torch.compile(
+                _make_step(
+                    _Pair(policy, critic),  # type: ignore[arg-type] # checked above
+                    self._flat,
+                    settings,
+                    self._names,
+                    whole=self._batch_size == size,
+                ),
+                fullgraph=True,
+                dynamic=False,
+                **_backend(device),
+            )
+            if announcement:
+                print(announcement)
+            self._compile(device)
 
     def __call__(
         self, rollout: Rollout, *, clip_factor: float, generator: torch.Generator
@@ -168,17 +169,16 @@ class CompiledUpdate:
     def _compile(self, device: torch.device) -> None:
         """Compile now, by a step that changes nothing: its limit of the KL is below every KL."""
         try:
-            with heard_interrupts():
-                self._step(
-                    flat=self._flat.weights,
-                    moment1=self._flat.moment1,
-                    moment2=self._flat.moment2,
-                    count=self._count,
-                    changing=torch.tensor([0.0, 1.0, 1.0, -torch.inf], device=device),
-                    index=self._index,
-                    mask=torch.ones_like(self._mask),
-                    data=self._data,
-                )
+            self._step(
+                flat=self._flat.weights,
+                moment1=self._flat.moment1,
+                moment2=self._flat.moment2,
+                count=self._count,
+                changing=torch.tensor([0.0, 1.0, 1.0, -torch.inf], device=device),
+                index=self._index,
+                mask=torch.ones_like(self._mask),
+                data=self._data,
+            )
         except Exception as error:  # whatever stops the compiler, training goes on
             reason = " ".join(str(error).split())[:200] or type(error).__name__
             raise CannotCompileError(f"torch.compile failed: {reason}") from error
