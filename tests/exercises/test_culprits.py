@@ -1,5 +1,6 @@
 """The check of `culprits`: it says how many are right, and gives one hint."""
 
+import itertools
 import re
 
 import pytest
@@ -60,6 +61,40 @@ def answered(one, other, name):
     return swapped(one, other)()[name]
 
 
+def test_a_hint_follows_from_what_was_said_and_not_from_the_truth(monkeypatch):
+    """Protects: the words about the innocent are those about anybody else."""
+    said = dict(CULPRITS)
+    hints = {name: set() for name in said}
+    for one, other in itertools.combinations(said, 2):
+        truth = said | {one: said[other], other: said[one]}
+        monkeypatch.setattr("ppo_bbrl.exercises.culprits.CULPRITS", truth)
+        message = complaint(check_culprits, lambda: said)
+        (name,) = set(re.findall(r"\b[A-G]\b", message))
+        hints[name].add(message)
+    assert all(len(messages) <= 1 for messages in hints.values())
+    assert sum(len(messages) for messages in hints.values()) >= 5
+
+
+@pytest.mark.parametrize("charge", CHARGES)
+def test_a_hint_is_a_sentence(charge):
+    hint = EVIDENCE[charge].format("D")
+    assert "D" in hint
+    assert hint[0].isupper()
+    assert hint.endswith(".")
+    assert "?" not in hint
+
+
+class Agreeable(str):
+    """Is equal to whatever it is compared with."""
+
+    __slots__ = ()
+
+    def __eq__(self, other):
+        return True
+
+    __hash__ = str.__hash__
+
+
 def test_all_wrong():
     names = list(CULPRITS)
     turned = dict(zip(names, [CULPRITS[n] for n in (*names[1:], names[0])], strict=True))
@@ -76,6 +111,7 @@ def test_all_wrong():
         (answer(B="wrong acton"), "did you mean 'wrong action'"),
         (answer(B="the butler"), "there is no charge 'the butler'"),
         (answer(B=["innocent"]), "there is no charge ['innocent']"),
+        (answer(B=Agreeable("wrong action")), "there is no charge 'wrong action'"),
         (answer(B="innocent"), "'innocent' is said of B and D"),
         (lambda who: CULPRITS[who], "is called as culprits(), without arguments"),
         (lambda: {"A": innocent}, "are texts, in quotes"),  # noqa: F821 - as students write

@@ -15,7 +15,7 @@ from details_testing import (
 )
 
 from ppo_bbrl.exercises import check_gradients_into
-from ppo_bbrl.exercises.gradients_into import BODY, cases
+from ppo_bbrl.exercises.gradients_into_cases import BODY, cases
 
 
 def found(loss, module, **options):
@@ -104,6 +104,34 @@ def with_zeros(loss, module):
     return [n for n, g in zip(names, gradients, strict=True) if g is not None]
 
 
+def where(condition):
+    """Names the parameters whose gradient fulfils a condition."""
+
+    def function(loss, module):
+        names, gradients = found(loss, module)
+        pairs = zip(names, gradients, strict=True)
+        return [n for n, g in pairs if g is not None and condition(g)]
+
+    return function
+
+
+def frozen(loss, module):
+    result = by_grad(loss, module)
+    module.requires_grad_(False)
+    return result
+
+
+def in_eval_mode(loss, module):
+    result = by_grad(loss, module)
+    module.eval()
+    return result
+
+
+def one_truth(loss, module):
+    _, gradients = found(loss, module, allow_unused=None, materialize_grads=True)
+    return gradients[0].any()
+
+
 def upside_down(loss, module):
     return [n for n, _ in module.named_parameters() if n not in by_grad(loss, module)]
 
@@ -124,6 +152,14 @@ WRONG_ANSWERS = {
         lambda loss, m: [n for n, p in m.named_parameters() if p.requires_grad],
         "it names every parameter",
     ),
+    "summed": (where(lambda g: g.sum() != 0), "those above and below 0 cancel"),
+    "above 0": (where(lambda g: (g > 0).any()), "only gradients above 0"),
+    "largest": (where(lambda g: g.max() > 0), "only gradients above 0"),
+    "all entries": (where(lambda g: g.all()), "only if none of its entries is 0"),
+    "first entry": (where(lambda g: g.flatten()[0] != 0), "the first entry of a gradient decides"),
+    "threshold": (where(lambda g: g.norm() > 1e-3), "small gradients are left out"),
+    "frozen": (frozen, "it leaves parameters that cannot learn any more"),
+    "eval": (in_eval_mode, "it leaves the network in another mode"),
     "zeros": (with_zeros, "a gradient of zeros is counted"),
     "upside down": (upside_down, "it is upside down"),
     "strange": (lambda loss, m: ["head.bias"], "does not know"),
@@ -142,6 +178,7 @@ WRONG_ANSWERS = {
     "modules": (lambda loss, m: ["body"], "the network has no parameter 'body'"),
     "truth": (lambda loss, m: bool(by_grad(loss, m)), "it returns a number or a truth value"),
     "number": (lambda loss, m: len(by_grad(loss, m)), "it returns a number or a truth value"),
+    "one truth": (one_truth, "it returns a number or a truth value"),
     "text": (lambda loss, m: "body.weight", "it does not return a list"),
     "unused": (unused, "unless you say allow_unused=True"),
     "None": (no_none, "ask for this first"),

@@ -145,6 +145,16 @@ WRONG_ANSWERS = {
     ),
     "changed": (changed, "it changes the rows"),
     "added": (added, "'target' has been changed on the way"),
+    # The suspect's networks would not take it.
+    "float64": (wrong(obs=lambda rows: by_mask(rows)["obs"].double()), "'obs' has another dtype"),
+    "action as float": (
+        wrong(action=lambda rows: by_mask(rows)["action"].float()),
+        "'action' has another dtype",
+    ),
+    "squeezed": (
+        wrong(obs=lambda rows: by_mask(rows)["obs"].squeeze()),
+        "'obs' has the wrong shape",
+    ),
     "tuple": (lambda rows: tuple(by_mask(rows).values()), "it does not return a dict"),
     "names": (lambda rows: rows["observation"], "the names of the rows are"),
     "mask of the transposed": (

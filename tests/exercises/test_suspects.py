@@ -1,6 +1,7 @@
 """The suspects of notebook 10: silent, repeatable, and each with the mark that its bug leaves."""
 
 import math
+import re
 
 import pytest
 import torch
@@ -59,6 +60,17 @@ def test_each_differs_from_the_innocent_in_one_part():
             name for name in vars(Parts()) if getattr(parts, name) != getattr(Parts(), name)
         ]
         assert len(differing) == (charge != "innocent")
+
+
+def test_who_prints_a_suspect_sees_no_culprit():
+    def told(name):
+        run = suspect(name, "CartPole-v1", 0, **SHORT)
+        networks = [
+            f"{network!r} {type(network)} {network.__doc__}" for network in (run.policy, run.critic)
+        ]
+        return re.sub(r"0x[0-9a-f]+", "", f"{run.parts} {networks}")
+
+    assert len({told(name) for name in SUSPECTS}) == 1
 
 
 @pytest.mark.parametrize("charge", CHARGES)

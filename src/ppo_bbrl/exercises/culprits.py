@@ -13,17 +13,23 @@ Culprits = Callable[[], Any]
 
 NAME = "culprits"
 
-#: What there is to see of each suspect, by the truth about it. It does not say who it is.
+#: What would have been seen of a suspect, {0}, if it had done this. By what is said of it and not
+#: by the truth, so that the hint gives nobody away: neither a culprit nor the innocent.
 EVIDENCE = {
-    "sign of the loss": "its learning curve: what would a policy that learns nothing get?",
-    "wrong action": "the four instruments: one of them has something to say about this suspect",
-    "leak across truncation": "the map of the probes, column by column: where is it alone?",
-    "stale observation": "two probes that differ in one thing: what is decided by what?",
-    "drawn with replacement": "the four instruments: one of them has something to say about this "
-    "suspect, though its curve has not",
-    "critic moves the actor": "the four instruments: one of them has something to say about this "
-    "suspect",
-    "innocent": "has any instrument, any probe, any curve something to say against this suspect?",
+    "sign of the loss": "{0} has not turned the sign: it would have learned the worst that it can. "
+    "Look at its curve, and at its return on ActionDecides.",
+    "wrong action": "{0} has the right actions: otherwise its ratio before the first step would "
+    "not be 1.",
+    "leak across truncation": "Nothing leaks in {0}: otherwise its critic would be wrong where "
+    "episodes are truncated, and nowhere else. Look at the map of the probes.",
+    "stale observation": "{0} sees what is there: otherwise it would be lost where the right "
+    "action depends on what is seen now. Look at the map of the probes.",
+    "drawn with replacement": "{0} draws each transition once: otherwise its coverage would be "
+    "less than 1.",
+    "critic moves the actor": "The critic of {0} leaves the actor alone: otherwise its loss would "
+    "have a gradient into the actor.",
+    "innocent": "{0} has done something: an instrument or a probe has shown it, of {0} alone. Go "
+    "through your notes, one after the other.",
 }
 
 
@@ -33,7 +39,7 @@ def check_culprits(function: Culprits, *, seed: int | None = None) -> None:
     It returns a dict from each suspect, A to G, to its charge.
 
     Prints one line if everything is right, nothing where a seed is given; otherwise it says how
-    many are right, and what to look at again for one of the wrong ones.
+    many are right, and what speaks against one of the wrong ones.
 
     Args:
         function: the student's.
@@ -53,8 +59,7 @@ def check_culprits(function: Culprits, *, seed: int | None = None) -> None:
         raise not_right(
             NAME,
             f"{n} of {len(CULPRITS)} {'is' if n == 1 else 'are'} right",
-            f"{suspect} has not done '{answer[suspect]}'. For suspect {suspect} look again at "
-            + EVIDENCE[CULPRITS[suspect]].rstrip("?"),
+            EVIDENCE[answer[suspect]].format(suspect).rstrip("."),
         )
     if seed is None:
         print("Well done! Six culprits found, and nobody innocent accused.")
@@ -80,7 +85,8 @@ def _check_form(answer: Any) -> None:
         )
     for name in CULPRITS:
         charge = answer[name]
-        if charge not in CHARGES:
+        # A text of a class of its own could answer to every comparison as it likes.
+        if type(charge) is not str or charge not in CHARGES:
             near = difflib.get_close_matches(str(charge), CHARGES, n=1)
             raise not_right(
                 NAME,

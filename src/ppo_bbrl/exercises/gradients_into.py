@@ -1,127 +1,18 @@
 """The check of notebook 10's fourth instrument: which weights of a network a loss moves."""
 
 from collections.abc import Callable, Iterable, Sequence
-from typing import Any, NamedTuple
+from typing import Any
 
 import torch
 from torch import Tensor, nn
 
-from ppo_bbrl.exercises.feedback import (
-    ExerciseError,
-    call,
-    describe,
-    not_right,
-    untouched_randomness,
-)
+from ppo_bbrl.exercises.feedback import call, describe, not_right, untouched_randomness
+from ppo_bbrl.exercises.gradients_into_cases import BODY, HEAD, Case, cases
 
 #: (loss, module) → names of parameters
 GradientsInto = Callable[[Tensor, nn.Module], Any]
 
 NAME = "gradients_into"
-
-
-class Actor(nn.Module):
-    """A network of a body and a head.
-
-    Args:
-        sizes: inputs, features and outputs.
-        generator: of the weights.
-    """
-
-    def __init__(self, sizes: tuple[int, int, int], generator: torch.Generator) -> None:
-        super().__init__()
-        n_inputs, n_features, n_outputs = sizes
-        self.body = nn.Linear(n_inputs, n_features)
-        self.head = nn.Linear(n_features, n_outputs)
-        for parameter in self.parameters():
-            with torch.no_grad():
-                parameter.copy_(torch.randn(parameter.shape, generator=generator))
-
-
-class Case(NamedTuple):
-    """A loss, the network that is asked about, and what else is there.
-
-    Attributes:
-        told: what it is, in words.
-        loss: with its graph.
-        module: of which the parameters are asked.
-        others: a network that `loss` may reach, too.
-        expected: names of parameters of `module`.
-        stale: whether an earlier step has left something in `.grad`.
-        zeros: whether `loss` reaches all parameters, but some with a gradient of 0.
-    """
-
-    told: str
-    loss: Tensor
-    module: nn.Module
-    others: nn.Module
-    expected: tuple[str, ...]
-    stale: bool = False
-    zeros: bool = False
-
-
-BODY = ("body.weight", "body.bias")
-HEAD = ("head.weight", "head.bias")
-
-
-def cases(seed: int | None) -> list[Case]:
-    """Losses that reach all, nothing, a part, and one with a gradient of zeros."""
-    generator = torch.Generator().manual_seed(0 if seed is None else seed)
-
-    def size(low: int) -> int:
-        return int(torch.randint(low, low + 3, (), generator=generator))
-
-    sizes = (size(2), size(3), size(2))
-    obs = torch.randn(size(4), sizes[0], generator=generator)
-
-    def networks() -> tuple[Actor, nn.Linear]:
-        actor = Actor(sizes, generator)
-        critic = nn.Linear(sizes[1], 1)
-        with torch.no_grad():
-            critic.weight.fill_(0.5)
-            critic.bias.fill_(0.1)
-        return actor, critic
-
-    def case(
-        told: str,
-        loss_of: Callable[[Actor, nn.Linear], Tensor],
-        expected: tuple[str, ...],
-        **facts: bool,
-    ) -> Case:
-        actor, critic = networks()
-        told = f"{told}, asked about the actor"
-        return Case(told, loss_of(actor, critic), actor, critic, expected, **facts)
-
-    def features(actor: Actor) -> Tensor:
-        return actor.body(obs).tanh()  # type: ignore[no-any-return]
-
-    result = [
-        case(
-            "the loss of an actor",
-            lambda actor, _: actor.head(features(actor)).log_softmax(-1)[:, 0].mean(),
-            BODY + HEAD,
-        ),
-        case(
-            "the loss of a critic that reads the actor's features",
-            lambda actor, critic: critic(features(actor)).square().mean(),
-            BODY,
-        ),
-        case(
-            "the loss of a critic that reads the detached features of the actor",
-            lambda actor, critic: critic(features(actor).detach()).square().mean(),
-            (),
-            stale=True,
-        ),
-        case(
-            "a loss in which the head has the weight 0",
-            lambda actor, _: (features(actor).sum() + 0 * actor.head(features(actor)).sum()) ** 2,
-            BODY,
-            zeros=True,
-        ),
-    ]
-    for parameter in result[2].module.parameters():
-        parameter.grad = torch.ones_like(parameter)
-    return result
 
 
 def check_gradients_into(function: GradientsInto, *, seed: int | None = None) -> None:
@@ -155,27 +46,30 @@ def check_gradients_into(function: GradientsInto, *, seed: int | None = None) ->
 
 def _check_names(asked: Sequence[Case], answers: Sequence[Sequence[str]]) -> None:
     """Raise unless the names are right in all cases."""
-    every = [name for name, _ in asked[0].module.named_parameters()]
-    turned = all(
-        set(seen) == set(every) - set(case.expected)
-        for case, seen in zip(asked, answers, strict=True)
+    pairs = list(zip(asked, answers, strict=True))
+    wrong = [(case, seen) for case, seen in pairs if set(seen) != set(case.expected)]
+    if not wrong:
+        return
+    # What is wrong with usual losses is no matter of unusual gradients.
+    wrong.sort(key=lambda pair: pair[0].overlooked is not None)
+    for case, seen in (wrong[0], *(pair for pair in wrong if pair[0].overlooked)):
+        known = _mistake(case, seen, pairs)
+        if known is not None:
+            raise not_right(NAME, *known, *_facts(case, seen))
+    raise not_right(
+        NAME,
+        "some names are wrong, in a way that this check does not know",
+        "follow the example through your function, parameter by parameter",
+        *_facts(*wrong[0]),
     )
-    for case, seen in zip(asked, answers, strict=True):
-        if set(seen) == set(case.expected):
-            continue
-        facts = [
-            f"  Example: {case.told}.",
-            f"  seen      {_listed(seen)}",
-            f"  expected  {_listed(case.expected)}",
-        ]
-        if turned:
-            raise not_right(
-                NAME,
-                "it is upside down: it names the parameters that the loss does not move",
-                "those whose gradient is there (not None) and not zero",
-                *facts,
-            )
-        raise _explained(case, seen, every, facts)
+
+
+def _facts(case: Case, seen: Sequence[str]) -> list[str]:
+    return [
+        f"  Example: {case.told}.",
+        f"  seen      {', '.join(seen) or 'no names'}",
+        f"  expected  {', '.join(case.expected) or 'no names'}",
+    ]
 
 
 def _check_traces(function: GradientsInto, case: Case) -> None:
@@ -183,8 +77,26 @@ def _check_traces(function: GradientsInto, case: Case) -> None:
     everything = [*case.module.parameters(), *case.others.parameters()]
     weights = [parameter.detach().clone() for parameter in everything]
     before = [None if p.grad is None else p.grad.clone() for p in everything]
+    modules = [*case.module.modules(), *case.others.modules()]
+    training = [module.training for module in modules]
     call(function, case.loss, case.module, hint=_hint)
     facts = [f"  Example: {case.told}."]
+    if not all(parameter.requires_grad for parameter in everything):
+        raise not_right(
+            NAME,
+            "its names are right, but it leaves parameters that cannot learn any more: their "
+            "requires_grad is False",
+            "an instrument only looks: no requires_grad_(False)",
+            *facts,
+        )
+    if training != [module.training for module in modules]:
+        raise not_right(
+            NAME,
+            "its names are right, but it leaves the network in another mode",
+            "an instrument only looks: no .eval() and no .train(), which change what layers such "
+            "as dropout do",
+            *facts,
+        )
     if not all(map(torch.equal, weights, [p.detach() for p in everything])):
         raise not_right(NAME, "it changes weights", "an instrument only looks: no step", *facts)
     for parameter, old in zip(everything, before, strict=True):
@@ -218,7 +130,7 @@ def _names(result: Any, case: Case) -> list[str]:
     facts = (f"  seen      {describe(result)}", expected)
     if result is None:
         raise not_right(NAME, "it returns nothing", "the last line: return …", *facts)
-    if isinstance(result, bool | int | float):
+    if isinstance(result, bool | int | float) or (isinstance(result, Tensor) and not result.dim()):
         raise not_right(
             NAME,
             "it returns a number or a truth value",
@@ -250,68 +162,54 @@ def _names(result: Any, case: Case) -> list[str]:
             NAME,
             f"the network has no parameter '{strange[0]}'",
             "the names are those of module.named_parameters()",
-            f"  seen      {_listed(items)}",
+            f"  seen      {', '.join(items)}",
             f"  the parameters  {', '.join(known)}",
         )
     return list(dict.fromkeys(items))
 
 
-def _explained(
-    case: Case, seen: Sequence[str], every: Sequence[str], facts: Sequence[str]
-) -> ExerciseError:
-    """The error about wrong names."""
+def _mistake(
+    case: Case, seen: Sequence[str], pairs: Sequence[tuple[Case, Sequence[str]]]
+) -> tuple[str, str] | None:
+    """What is wrong with the names of a case, and where to look; None if it is not known."""
+    every = set(BODY + HEAD)
+    if all(set(names) == every - set(one.expected) for one, names in pairs):
+        return (
+            "it is upside down: it names the parameters that the loss does not move",
+            "those whose gradient is there (not None) and not zero",
+        )
     if case.stale and seen:
-        return not_right(
-            NAME,
+        return (
             "it takes what an earlier step has left in .grad for a gradient of this loss",
             "torch.autograd.grad computes the gradients of this loss alone, and reads no .grad",
-            *facts,
         )
-    if case.zeros and set(seen) == set(every):
-        return not_right(
-            NAME,
+    if case.zeros and set(seen) == every:
+        return (
             "a gradient of zeros is counted: the head has one, but nothing moves it",
             "gradient.any() is false where all entries are 0",
-            *facts,
         )
-    if set(seen) == set(every):
-        return not_right(
-            NAME,
+    if set(seen) == every:
+        return (
             "it names every parameter of the network, whether or not the loss reaches it",
-            "torch.autograd.grad(…, allow_unused=True) gives None where there is no path; "
-            "requires_grad only says that a parameter can learn",
-            *facts,
+            "with allow_unused=True the gradient is None where there is no path: ask for this",
         )
-    if not seen:
-        return not_right(
-            NAME,
+    found = {name for one, names in pairs if not one.stale for name in names}
+    if not found:
+        return (
             "it finds nothing, though the loss reaches some parameters",
-            "whether gradients are computed at all: .grad stays None until somebody calls "
-            "backward(); torch.autograd.grad returns them",
-            *facts,
+            "torch.autograd.grad returns gradients; .grad is None until somebody calls backward()",
         )
-    if any(name.endswith("bias") for name in case.expected) and all(
-        n.endswith("weight") for n in seen
-    ):
-        return not_right(
-            NAME, "the biases are missing", "they are parameters, too: all of them", *facts
-        )
-    return not_right(
-        NAME,
-        "some names are wrong, in a way that this check does not know",
-        "follow the example through your function, parameter by parameter",
-        *facts,
-    )
-
-
-def _listed(names: Sequence[str]) -> str:
-    return ", ".join(names) or "no names"
+    if not any(name.endswith("bias") for name in found):
+        return "the biases are missing", "they are parameters, too: all of them"
+    return case.overlooked if set(seen) < set(case.expected) else None
 
 
 def _hint(error: Exception) -> str:
     text = str(error)
     if isinstance(error, TypeError) and "positional argument" in text:
         return f"the function is called as {NAME}(loss, module)"
+    if "does not require grad" in text:
+        return "the parameters keep requires_grad = True: an instrument only looks"
     if "not have been used in the graph" in text:
         return (
             "a parameter that the loss does not reach is an error to torch.autograd.grad, unless "

@@ -81,7 +81,8 @@ def cases(seed: int | None) -> list[Rows]:
         done[0, number(1, n_envs)] = True
         done[number(1, n_steps - 1), 0] = True
         done[n_steps, number(1, n_envs)] = True
-        result.append(Rows(done, number(2, 5)))
+        # One feature is a dimension of its own, too: [N, 1].
+        result.append(Rows(done, number(2, 5) if n_steps == n_envs else 1))
     return result
 
 
@@ -135,7 +136,18 @@ def _check(rows: Rows, result: Any) -> None:
     for name in NAMES:
         tensor = rows.variables()[name]
         expected = tensor.flatten(0, 1)[torch.tensor(obs)]
-        if result[name].dtype != tensor.dtype or not torch.equal(result[name], expected):
+        same = torch.equal(result[name].double(), expected.double())
+        if same and result[name].dtype != tensor.dtype:
+            raise not_right(
+                NAME,
+                f"'{name}' has another dtype than its rows",
+                "the entries stay what they are: networks of float32 take no float64, and an "
+                "action is an index",
+                *facts,
+                f"  seen      {result[name].dtype}",
+                f"  expected  {tensor.dtype}",
+            )
+        if not same:
             raise not_right(
                 NAME,
                 f"'{name}' has been changed on the way",
