@@ -1,5 +1,6 @@
 """The check of notebook 09's second exercise: the loss of PPO as a `training_step` of Lightning."""
 
+import traceback
 from collections.abc import Sequence
 from typing import Any, NamedTuple
 from unittest.mock import patch
@@ -43,40 +44,70 @@ class Case(NamedTuple):
 
 
 def cases(seed: int | None) -> list[Case]:
-    """Transitions with ratios on both sides of the range, for good and for bad actions."""
+    """Transitions with ratios on both sides of the range, for good and for bad actions.
+
+    The mean of the advantages is not 0, and no two cases have the same numbers. As with λ-returns,
+    the returns are the advantages plus the old values; the values have changed since.
+    """
     if seed is None:
-        advantage, shift = torch.tensor([2.0, -2.0, 1.0, -1.0]), torch.full((4,), 0.5)
-        return [_case(torch.Generator().manual_seed(0), advantage, shift, (0.2, 0.5, 0.02))]
+        moved, shift = torch.tensor([0.75, -0.5, 1.0, -0.25]), torch.full((4,), 0.5)
+        return [
+            _case(0, torch.tensor(advantage), shift, moved, numbers)
+            for advantage, numbers in (
+                ([3.0, -1.0, 2.0, 0.0], (0.2, 0.5, 0.02)),
+                ([0.0, -5.0, -1.0, -4.0], (0.1, 0.75, 0.05)),
+            )
+        ]
     source = torch.Generator().manual_seed(seed)
     chosen = []
-    for pairs in (3, 5):
+    for pairs, side in ((3, 1), (5, -1)):
         sizes = 1.5 + torch.rand(pairs, generator=source)
         signs = torch.stack((sizes, -sizes[torch.randperm(pairs, generator=source)]), 1).flatten()
-        one, two, three = torch.rand(3, generator=source).tolist()
-        numbers = (0.1 + 0.2 * one, 0.3 + 0.4 * two, 0.02 + 0.1 * three)
-        chosen.append(_case(source, signs, torch.rand(len(signs), generator=source), numbers))
+        one, two, three, mean = torch.rand(4, generator=source).tolist()
+        numbers = (0.1 + 0.08 * one + 0.1 * (side > 0), 0.6 + 0.4 * two, 0.02 + 0.1 * three)
+        n = len(signs)
+        moved = torch.where(torch.arange(n) // 2 % 2 == 0, side, -side) * (
+            0.4 + 0.6 * torch.rand(n, generator=source)
+        )
+        shift = torch.rand(n, generator=source)
+        advantage = signs + side * (0.5 + mean)
+        chosen.append(_case(2 * seed + pairs, advantage, shift, moved, numbers))
     return chosen
 
 
 def _case(
-    source: torch.Generator, advantage: Tensor, shift: Tensor, numbers: tuple[float, float, float]
+    seed: int,
+    advantage: Tensor,
+    shift: Tensor,
+    moved: Tensor,
+    numbers: tuple[float, float, float],
 ) -> Case:
+    """A case from what varies it.
+
+    Args:
+        seed: of policy, actions and values.
+        advantage: `[M]`.
+        shift: `[M]`, in [0, 1]; how far the ratios are beyond the range.
+        moved: `[M]`, value minus old value.
+        numbers: ε, and the coefficients of value and entropy.
+    """
+    source = torch.Generator().manual_seed(seed)
     n, (clip_range, value_coef, entropy_coef) = len(advantage), numbers
     logits = torch.randn(n, N_ACTIONS, generator=source)
     actions = torch.randint(N_ACTIONS, (n,), generator=source)
-    # Up, down, down, up, …: each side of the range with each sign, the last ones far outside.
+    # Up, down, down, up, …: each side of the range with each sign, all of them outside.
     up = torch.tensor([(k + k // 2) % 2 == 0 for k in range(n)])
     size = (1.2 + shift) * clip_range
     ratio = torch.where(up, 1 + size, 1 - size)
     dist: Any = Categorical(logits=logits)  # its methods carry no types
-    value = 2 * torch.randn(n, generator=source)
+    old_value = 2 * torch.randn(n, generator=source)
     samples = Samples(
         log_prob=dist.log_prob(actions),
         old_log_prob=dist.log_prob(actions) - ratio.log(),
         advantage=advantage,
-        value=value,
-        old_value=value - 0.5 - shift,
-        returns=value + advantage + 0.55,
+        value=old_value + moved,
+        old_value=old_value,
+        returns=old_value + advantage,
         entropy=dist.entropy(),
         clip_range=clip_range,
         value_coef=value_coef,
@@ -103,15 +134,19 @@ def check_training_step(model_class: type[Any], *, seed: int | None = None) -> N
     with untouched_randomness(), torch.enable_grad():
         chosen = cases(seed)
         runs = [_run(model_class, case) for case in chosen]
-        _check_values([case.samples for case in chosen], [run[0] for run in runs])
-        for case, (result, model) in zip(chosen, runs, strict=True):
+        _check_values(
+            [case.samples for case in chosen],
+            [run[0] for run in runs],
+            drawn=any(run[2] for run in runs),
+        )
+        for case, (result, model, _) in zip(chosen, runs, strict=True):
             _check_gradients(case, result, model)
     if seed is None:
         print("Well done! Ratio, clipping, value, entropy: one loss, and Lightning does the rest.")
 
 
-def _run(model_class: type[Any], case: Case) -> tuple[Tensor, Any]:
-    """The loss of a minibatch, and the model that has computed it."""
+def _run(model_class: type[Any], case: Case) -> tuple[Tensor, Any, bool]:
+    """The loss of a minibatch, the model that has computed it, and whether it drew something."""
     samples = case.samples
     model = _model(model_class, case)
     batch = Batch(
@@ -124,6 +159,7 @@ def _run(model_class: type[Any], case: Case) -> tuple[Tensor, Any]:
     )
     given = Batch(*(tensor.clone() for tensor in batch))
     ancestor = next(c for c in type(model).__mro__[2:] if METHOD in vars(c))
+    chance = torch.get_rng_state()
     with patch.object(ancestor, METHOD, _not_there):
         result = call_method(model, METHOD, given, 0, hint=_hint, check_in=model_class)
     for name, tensor, now in zip(batch._fields, batch, given, strict=True):
@@ -136,7 +172,7 @@ def _run(model_class: type[Any], case: Case) -> tuple[Tensor, Any]:
             "it calls backward itself",
             "return the loss: Lightning calls zero_grad, backward and the optimiser's step",
         )
-    return _read(result), model
+    return _read(result), model, not torch.equal(torch.get_rng_state(), chance)
 
 
 def _model(model_class: Any, case: Case) -> Any:
@@ -153,9 +189,9 @@ def _model(model_class: Any, case: Case) -> Any:
         return Categorical(logits=self.scores[index]), self.values[index]
 
     def quiet(*_: Any, **__: Any) -> None:
-        """In place of logging, for which there is no Trainer here."""
+        """In place of logging and printing, for which there is no Trainer here."""
 
-    own = {"forward": forward, "log": quiet, "log_dict": quiet}
+    own = {"forward": forward, "log": quiet, "log_dict": quiet, "print": quiet}
     samples = case.samples
     model = made(
         type(NAME, (model_class,), own) if isinstance(model_class, type) else model_class,
@@ -200,13 +236,25 @@ def _read(result: Any) -> Tensor:
     return value
 
 
-def _check_values(chosen: Sequence[Samples], results: Sequence[Tensor]) -> None:
-    """The number itself. The deviation of the advantages may divide by M or by M - 1."""
+def _check_values(chosen: Sequence[Samples], results: Sequence[Tensor], *, drawn: bool) -> None:
+    """The number itself. The deviation of the advantages may divide by M or by M - 1.
+
+    Args:
+        chosen: the minibatches.
+        results: the losses.
+        drawn: whether random numbers were drawn on the way.
+    """
     seen = [as_number(METHOD, result.detach(), "the loss") for result in results]
     for correction in (1, 0):
         right = [loss(samples, correction=correction) for samples in chosen]
         if all(agree(number, truth) for number, truth in zip(seen, right, strict=True)):
             return
+    if drawn:
+        raise not_right(
+            METHOD,
+            "it draws something at random, new actions perhaps",
+            "the ratio is that of the actions that were taken: dist.log_prob(batch.actions)",
+        )
     error = explain(METHOD, GUESSES, chosen, seen, right=loss, tell=Samples.tell)
     if error is not None:
         raise error
@@ -242,14 +290,19 @@ def _hint(error: Exception) -> str:
     text = str(error)
     if "switched off" in text:
         return "write the loss yourself, from batch and from what self(batch.observations) gives"
-    if "not attached to a `Trainer`" in text or "optimizers" in text or "zero_grad" in text:
+    called = {frame.name for frame in traceback.extract_tb(error.__traceback__)}
+    if called & {"optimizers", "manual_backward", "zero_grad", "clip_gradients"}:
         return "leave the optimiser to Lightning: return the loss, nothing else"
+    if "not attached to a `Trainer`" in text:
+        return "the check has no Trainer, and the loss needs none: batch and the model are enough"
     if isinstance(error, TypeError) and "positional argument" in text:
         return f"Lightning calls {METHOD}(self, batch, batch_idx)"
     if "unpack" in text:
         return "self(batch.observations) gives two things: the distribution and the values"
     if isinstance(error, AttributeError) and "'Batch' object" in text:
         return f"a batch has {', '.join(Batch._fields)}"
+    if isinstance(error, AttributeError) and "object has no attribute" in text:
+        return "the model's numbers are self.clip_range, self.value_coef, self.entropy_coef"
     if isinstance(error, NameError):
         return "what belongs to the model is reached through self: self.clip_range"
     return ""

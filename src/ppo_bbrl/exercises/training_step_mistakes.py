@@ -63,15 +63,16 @@ class Samples(NamedTuple):
         policy: Part | None = None,
         value: Part | None = None,
         entropy: float = -1.0,
+        coefs: tuple[float | None, float | None] = (None, None),
     ) -> Tensor:
-        """The loss; a part of it may be another one."""
+        """The loss; a part of it may be another one, and so may the coefficients."""
+        value_coef, entropy_coef = (
+            right if other is None else other
+            for right, other in zip((self.value_coef, self.entropy_coef), coefs, strict=True)
+        )
         policy_loss = (policy or _policy)(self, correction)
         value_loss = (value or _value)(self, correction)
-        return (
-            policy_loss
-            + self.value_coef * value_loss
-            + entropy * self.entropy_coef * self.entropy.mean()
-        )
+        return policy_loss + value_coef * value_loss + entropy * entropy_coef * self.entropy.mean()
 
 
 def loss(samples: Samples, *, correction: int = 1, **parts: Any) -> float:
@@ -79,9 +80,11 @@ def loss(samples: Samples, *, correction: int = 1, **parts: Any) -> float:
     return float(samples.total(correction=correction, **parts).detach())
 
 
-def _products(s: Samples, ratio: Tensor, advantage: Tensor) -> tuple[Tensor, Tensor]:
-    clipped = ratio.clamp(1 - s.clip_range, 1 + s.clip_range)
-    return ratio * advantage, clipped * advantage
+def _products(
+    s: Samples, ratio: Tensor, advantage: Tensor, clip_range: float | None = None
+) -> tuple[Tensor, Tensor]:
+    epsilon = s.clip_range if clip_range is None else clip_range
+    return ratio * advantage, ratio.clamp(1 - epsilon, 1 + epsilon) * advantage
 
 
 def _policy(s: Samples, correction: int) -> Tensor:
@@ -92,19 +95,33 @@ def _value(s: Samples, _: int) -> Tensor:
     return (s.value - s.returns).square().mean()
 
 
+def _standard(numbers_: Tensor, correction: int) -> Tensor:
+    """With mean 0 and deviation 1."""
+    return (numbers_ - numbers_.mean()) / (numbers_.std(correction=correction) + 1e-8)
+
+
 def _surrogate(
     ratio: Callable[[Samples], Tensor] = Samples.ratio,
     combine: Callable[..., Tensor] = torch.min,
-    normalised: bool = True,
+    advantage: Callable[[Samples, int], Tensor] = Samples.normalised,
+    clip_range: float | None = None,
 ) -> Part:
     def part(s: Samples, correction: int) -> Tensor:
-        advantage = s.normalised(correction) if normalised else s.advantage
-        return -combine(*_products(s, ratio(s), advantage)).mean()
+        products = _products(s, ratio(s), advantage(s, correction), clip_range)
+        return -combine(*products).mean()
 
     return part
 
 
+def _clipped_error(s: Samples, _: int) -> Tensor:
+    """The larger of two squared errors, as in notebook 08."""
+    moved = (s.value - s.old_value).clamp(-s.clip_range, s.clip_range)
+    error, clipped = s.value - s.returns, s.old_value + moved - s.returns
+    return torch.max(error.square(), clipped.square()).mean()
+
+
 _RATIO = "r is the exponential of the difference, new log-probability minus old one"
+_NORMALISE = "normalise(batch.advantages), over the minibatch"
 _BOTH = "take both products, with and without clipping, and of the two the smaller one: torch.min"
 
 #: Of the parts: what is replaced, what is wrong, where to look.
@@ -115,9 +132,38 @@ _MISTAKES: tuple[tuple[dict[str, Any], str, str], ...] = (
         "the objective of notebook 03 is maximised; a loss is minimised, hence the minus",
     ),
     (
-        {"policy": _surrogate(normalised=False)},
+        {"policy": _surrogate(advantage=lambda s, _: s.advantage)},
         "the advantages are not normalised",
-        "normalise(batch.advantages), over the minibatch",
+        _NORMALISE,
+    ),
+    (
+        {
+            "policy": _surrogate(
+                advantage=lambda s, c: s.advantage / (s.advantage.std(correction=c) + 1e-8)
+            )
+        },
+        "the mean of the advantages is not subtracted",
+        _NORMALISE,
+    ),
+    (
+        {"policy": _surrogate(advantage=lambda s, _: s.advantage - s.advantage.mean())},
+        "the advantages have mean 0, but are not divided by their deviation",
+        _NORMALISE,
+    ),
+    (
+        {"policy": _surrogate(advantage=lambda s, c: _standard(s.returns - s.value, c))},
+        "the advantages are computed anew, with the values of now",
+        "batch.advantages: they stay the same in all epochs over a rollout",
+    ),
+    (
+        {"policy": _surrogate(advantage=lambda s, c: _standard(s.returns, c))},
+        "the returns take the place of the advantages",
+        _NORMALISE,
+    ),
+    (
+        {"policy": _surrogate(clip_range=0.2)},
+        "the clip range is 0.2, whatever the model says",
+        "self.clip_range",
     ),
     (
         {"policy": _surrogate(combine=lambda plain, _: plain)},
@@ -160,6 +206,16 @@ _MISTAKES: tuple[tuple[dict[str, Any], str, str], ...] = (
         "value_coef is the only weight of the squared error",
     ),
     (
+        {"value": _clipped_error},
+        "the change of the values is clipped, which this formula does not do",
+        "the mean of (value - batch.returns) ** 2; batch.old_values is not needed",
+    ),
+    (
+        {"value": lambda s, _: (s.old_value - s.returns).square().mean()},
+        "the value loss has the old values in the place of the values: the critic would not learn",
+        "the second of the two things that self(batch.observations) gives",
+    ),
+    (
         {"value": lambda s, _: (s.value - s.old_value).square().mean()},
         "the values learn towards the old values",
         "the target is batch.returns",
@@ -185,7 +241,27 @@ _MISTAKES: tuple[tuple[dict[str, Any], str, str], ...] = (
         ".mean(), so that the size of a minibatch does not matter",
     ),
     (
-        {"value": lambda s, c: _value(s, c) / s.value_coef},
+        {"coefs": (1.0, 1.0)},
+        "both coefficients are missing",
+        "+ self.value_coef * value_loss - self.entropy_coef * the mean entropy",
+    ),
+    (
+        {"coefs": (0.5, None)},
+        "the coefficient of the value loss is 0.5, whatever the model says",
+        "+ self.value_coef * value_loss",
+    ),
+    (
+        {"coefs": (None, 1.0)},
+        "entropy_coef is missing",
+        "- self.entropy_coef * the mean entropy",
+    ),
+    (
+        {"coefs": (None, 0.01)},
+        "the coefficient of the entropy is 0.01, whatever the model says",
+        "- self.entropy_coef * the mean entropy",
+    ),
+    (
+        {"coefs": (1.0, None)},
         "value_coef is missing",
         "+ self.value_coef * value_loss",
     ),
@@ -208,6 +284,15 @@ _MISTAKES: tuple[tuple[dict[str, Any], str, str], ...] = (
         {"entropy": 0.0},
         "the entropy is missing",
         "dist.entropy() has it for each observation; - self.entropy_coef * its mean",
+    ),
+    (
+        {
+            "policy": lambda s, c: (
+                _policy(s, c) - (len(s.value) - 1) * s.entropy_coef * s.entropy.mean()
+            )
+        },
+        "the entropy is a sum over the minibatch",
+        "dist.entropy().mean(), so that the size of a minibatch does not matter",
     ),
     (
         {"value": lambda s, c: 0 * _value(s, c), "entropy": 0.0},
