@@ -63,7 +63,7 @@ class WithSoftmax(Given):
         return Categorical(probs=self.actor(x)), self.critic(x).flatten()
 
     def configure_optimizers(self):
-        return {"optimizer": torch.optim.AdamW(self.parameters(), self.lr)}
+        return {"optimizer": torch.optim.Adam(self.parameters(), self.lr)}
 
 
 class InSteps(Given):
@@ -74,6 +74,25 @@ class InSteps(Given):
     def configure_optimizers(self):
         groups = [{"params": net.parameters()} for net in (self.actor, self.critic)]
         return [torch.optim.Adam(groups, lr=self.lr)]
+
+
+class InLists(Given):
+    def forward(self, x):
+        return Categorical(None, self.actor(x)), self.critic(x).view(-1)
+
+    def configure_optimizers(self):
+        adam = torch.optim.Adam([*self.actor.parameters(), *self.critic.parameters()], eps=1e-5)
+        adam.param_groups[0]["lr"] = self.lr
+        return [adam], []
+
+
+def half_detached(self, x):
+    scores = self.actor(x)
+    return Categorical(logits=(scores + scores.detach()) / 2), value(self, x)
+
+
+def optimised_by(kind, **settings):
+    return with_methods(None, lambda self: kind(self.parameters(), lr=self.lr, **settings))
 
 
 def without_gradient(self, x):
@@ -112,6 +131,15 @@ WRONG = {
     with_methods(lambda self, x: (policy(self, x), value(self, x).detach())): (
         "no gradient reaches the critic"
     ),
+    with_methods(half_detached): "only a part of the gradient reaches the actor",
+    with_methods(lambda self, x: (policy(self, x), self.critic(x).squeeze())): (
+        "for one observation"
+    ),
+    with_methods(lambda self, x: [policy(self, x), value(self, x)]): "it returns a list",
+    optimised_by(torch.optim.SGD): "the optimiser is SGD, not Adam",
+    optimised_by(torch.optim.AdamW): "the optimiser is AdamW, not Adam",
+    optimised_by(torch.optim.Adam, weight_decay=0.5): "weight_decay pulls",
+    optimised_by(torch.optim.Adam, maximize=True): "the optimiser maximises",
     with_methods(None, lambda self: None): "configure_optimizers is not right yet: it returns not",
     with_methods(None, lambda self: torch.optim.Adam): "it returns no optimiser",
     with_methods(
@@ -133,7 +161,7 @@ WRONG = {
     test_wrong_answers_are_told_apart,
     test_drawn_sizes_accept_and_refuse_the_same,
     *_,
-) = check_the_check(check_actor_critic, None, [Plain, WithSoftmax, InSteps], WRONG)
+) = check_the_check(check_actor_critic, None, [Plain, WithSoftmax, InSteps, InLists], WRONG)
 
 
 def stub(*arguments):

@@ -192,6 +192,7 @@ WRONG = {
     answer(value=lambda v, b: (v - b.old_values).square().mean()): "towards the old values",
     answer(value=lambda v, b: (v - b.advantages).square().mean()): "towards the advantages",
     answer(value=lambda v, b: (v - b.returns).abs().mean()): "the value loss is the absolute error",
+    answer(value=lambda v, b: (v[:, None] - b.returns).square().mean()): "with all returns",
     answer(value=lambda v, b: (v - b.returns).mean().square()): "the mean is squared",
     answer(value=lambda v, b: (v - b.returns).square().sum()): "the value loss is a sum",
     answer(value=lambda v, b: -(v - b.returns).square().mean()): "the value loss is subtracted",

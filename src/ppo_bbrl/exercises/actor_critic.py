@@ -71,13 +71,14 @@ def _check(model_class: type[Any], case: Case) -> None:
     source = torch.Generator().manual_seed(case.seed)
     with torch.no_grad():
         for parameter in model.parameters():
-            parameter.copy_(0.7 * torch.randn(parameter.shape, generator=source))
+            parameter.copy_(0.5 * torch.randn(parameter.shape, generator=source))
     x = torch.randn(case.n, case.n_inputs, generator=source)
     answer = call_method(model, FORWARD, x.clone(), hint=_hint, check_in=model_class)
     dist, value = _read(answer, case)
     _check_policy(model, dist, x)
     _check_value(model, value, x)
-    _check_gradients(model, dist, value)
+    _check_gradients(model, dist, value, x)
+    _check_one_observation(model_class, model, x[:1])
     _check_optimizer(model_class, model, case)
 
 
@@ -92,6 +93,9 @@ def _read(answer: Any, case: Case) -> tuple[Categorical, Tensor]:
     last_line = "the last line: return the distribution, then the values"
     if answer is None:
         raise not_right(FORWARD, "it returns nothing", last_line, *facts)
+    if isinstance(answer, list) and len(answer) == 2:
+        look = "the last line, without brackets: return …, …"
+        raise not_right(FORWARD, "it returns a list; PPO wants a tuple of two", look, *facts)
     if not isinstance(answer, tuple) or len(answer) != 2:
         raise not_right(FORWARD, "it does not return two things", last_line, *facts)
     dist, value = answer
@@ -178,20 +182,51 @@ def _check_value(model: Any, value: Tensor, x: Tensor) -> None:
         )
 
 
-def _check_gradients(model: Any, dist: Categorical, value: Tensor) -> None:
-    for part, scalar in (("actor", dist.logits.square().sum()), ("critic", value.square().sum())):
+def _check_gradients(model: Any, dist: Categorical, value: Tensor, x: Tensor) -> None:
+    """See that all of the gradient reaches both networks."""
+    scores = model.actor(x)
+    probabilities = same(scores.detach(), dist.probs)  # the networks end in a softmax already
+    weights = torch.linspace(-1, 1, scores.numel()).reshape(scores.shape)
+    for part, scalar, truth in (
+        ("actor", dist.probs, scores if probabilities else scores.softmax(-1)),
+        ("critic", value[:, None].expand_as(weights), model.critic(x).expand_as(weights)),
+    ):
         parameters = list(getattr(model, part).parameters())
-        found = (
-            torch.autograd.grad(scalar, parameters, allow_unused=True, retain_graph=True)
-            if scalar.requires_grad
-            else [None]
-        )
-        if any(gradient is None for gradient in found):
-            raise not_right(
-                FORWARD,
-                f"no gradient reaches the {part}",
-                "forward is for training, too: no torch.no_grad(), .detach() or .item() in it",
+        found, right = (
+            torch.cat(
+                [
+                    gradient.flatten()
+                    for gradient in torch.autograd.grad(
+                        (weights * tensor).sum(),
+                        parameters,
+                        allow_unused=True,
+                        materialize_grads=True,
+                        retain_graph=True,
+                    )
+                ]
             )
+            if tensor.requires_grad
+            else torch.zeros(1)
+            for tensor in (scalar, truth)
+        )
+        look = "forward is for training, too: no torch.no_grad(), .detach() or .item() in it"
+        if not found.any():
+            raise not_right(FORWARD, f"no gradient reaches the {part}", look)
+        if (found - right).norm() > 1e-2 * right.norm():
+            raise not_right(FORWARD, f"only a part of the gradient reaches the {part}", look)
+
+
+def _check_one_observation(model_class: type[Any], model: Any, x: Tensor) -> None:
+    """See that `[1, D]` gives values `[1]`, which a squeeze of all dimensions would not."""
+    answer = call_method(model, FORWARD, x.clone(), hint=_hint, check_in=model_class)
+    if list(answer[1].shape) != [1]:
+        raise not_right(
+            FORWARD,
+            "for one observation, [1, D], the values lose their only dimension",
+            ".squeeze() takes away every dimension of length 1, .squeeze(-1) the last one alone",
+            f"  seen      {list(answer[1].shape)}",
+            "  expected  [1]",
+        )
 
 
 def _check_optimizer(model_class: type[Any], model: Any, case: Case) -> None:
@@ -199,15 +234,23 @@ def _check_optimizer(model_class: type[Any], model: Any, case: Case) -> None:
     facts = (f"  seen      {describe(result)}", "  expected  an optimiser of torch.optim")
     if result is None:
         raise not_right(OPTIMIZER, "it returns nothing", "return torch.optim.Adam(…)", *facts)
-    chosen = result.get("optimizer") if isinstance(result, dict) else result
+    chosen = result
+    if isinstance(result, tuple) and [type(part) for part in result] == [list, list]:
+        chosen, _schedulers = result  # as Lightning allows
     if isinstance(chosen, list | tuple) and len(chosen) == 1:
         (chosen,) = chosen
+    if isinstance(chosen, dict):
+        chosen = chosen.get("optimizer")
     if isinstance(chosen, list | tuple):
         look = "one optimiser for the actor and the critic: self.parameters() has both"
         raise not_right(OPTIMIZER, "it returns several optimisers", look, *facts)
     if not isinstance(chosen, torch.optim.Optimizer):
         look = "return torch.optim.Adam(self.parameters(), lr=self.lr)"
         raise not_right(OPTIMIZER, "it returns no optimiser", look, *facts)
+    if type(chosen) is not torch.optim.Adam:
+        kind = type(chosen).__name__
+        look = "torch.optim.Adam"
+        raise not_right(OPTIMIZER, f"the optimiser is {kind}, not Adam", look)
     learned = {id(p) for group in chosen.param_groups for p in group["params"]}
     for part in ("actor", "critic"):
         if any(id(parameter) not in learned for parameter in getattr(model, part).parameters()):
@@ -225,6 +268,12 @@ def _check_optimizer(model_class: type[Any], model: Any, case: Case) -> None:
             f"  seen      {', '.join(f'{rate:g}' for rate in sorted(rates))}",
             f"  expected  {case.lr:g}, as in {NAME}(lr={case.lr:g}, …)",
         )
+    if any(group["maximize"] for group in chosen.param_groups):
+        look = "what it minimises is a loss; leave maximize as it is"
+        raise not_right(OPTIMIZER, "the optimiser maximises", look)
+    if any(group["weight_decay"] for group in chosen.param_groups):
+        look = "the loss alone says where the weights go; leave weight_decay as it is"
+        raise not_right(OPTIMIZER, "weight_decay pulls the weights towards 0", look)
 
 
 def _hint(error: Exception) -> str:

@@ -231,6 +231,11 @@ _MISTAKES: tuple[tuple[dict[str, Any], str, str], ...] = (
         "(value - batch.returns) ** 2",
     ),
     (
+        {"value": lambda s, _: (s.value[:, None] - s.returns).square().mean()},
+        "each value is compared with all returns, not with its own",
+        "the shapes: [M, 1] minus [M] is [M, M]",
+    ),
+    (
         {"value": lambda s, _: (s.value - s.returns).mean().square()},
         "the mean is squared, not the errors",
         "first the square of each error, then the mean",
