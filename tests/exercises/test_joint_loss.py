@@ -121,7 +121,24 @@ def exchanged(*samples):
     return by_formula(*rest, vf_coef, ent_coef)
 
 
+def normalised(s):
+    advantages = (s["advantages"] - s["advantages"].mean()) / s["advantages"].std()
+    return surrogate({**s, "advantages": advantages}, ratio(s))
+
+
 WRONG = {
+    with_policy(normalised): "the advantages are normalised",
+    with_policy(lambda s: surrogate({**s, "clip_range": 0.2}, ratio(s))): (
+        "the policy loss is clipped by 0.2"
+    ),
+    with_value(lambda s: torch.max(error(s), clipped_error({**s, "clip_range": 0.2})).mean() / 2): (
+        "the change of the values is clipped by 0.2"
+    ),
+    changed(lambda s, t, p, v: (t, p, s["vf_coef"] * v)): "vf_coef in it already",
+    changed(lambda s, t, p, v: (p, v, t)): "but in another order",
+    changed(lambda s, t, p, v: (p - 0.01 * s["entropy"].mean() + 0.5 * v, p, v)): (
+        "the coefficients are 0.01 and 0.5"
+    ),
     with_policy(lambda s: -surrogate(s, ratio(s))): "the policy loss has the wrong sign",
     with_policy(lambda s: surrogate(s, 1 / ratio(s))): "the ratio is turned round",
     with_policy(lambda s: surrogate(s, ratio(s), torch.min)): "smaller of the two losses",

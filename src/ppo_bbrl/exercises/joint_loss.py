@@ -1,6 +1,7 @@
 """The check of notebook 08's second exercise: the joint loss of a shared trunk."""
 
 from collections.abc import Callable, Sequence
+from itertools import permutations
 from typing import Any, NamedTuple
 
 import torch
@@ -14,7 +15,7 @@ from ppo_bbrl.exercises.feedback import (
     same,
     untouched_randomness,
 )
-from ppo_bbrl.exercises.guesses import Guess, as_number, explain
+from ppo_bbrl.exercises.guesses import Guess, agree, as_number, explain
 from ppo_bbrl.exercises.joint_loss_mistakes import POLICY, TOTAL, VALUE
 from ppo_bbrl.hub import PPO2
 
@@ -109,14 +110,18 @@ def cases(seed: int | None) -> list[Samples]:
     if seed is None:
         rest = torch.tensor([0.5, 0.25, 0.75, 0.5])
         shifts, errors = torch.full((4,), 0.5), torch.tensor([0.5, 0.25, 0.5, 1.0])
-        return [_samples(4, shifts, errors, rest, (0.2, 0.01, 0.5))]
+        # With other numbers in the second case, none of them can be known by heart.
+        return [
+            _samples(4, shifts, errors, rest, constants)
+            for constants in ((0.2, 0.01, 0.5), (0.1, 0.05, 0.75))
+        ]
     source = torch.Generator().manual_seed(seed)
     chosen = []
     for least in (8, 13):
         n = least + int(torch.randint(5, (), generator=source))
         shifts, errors, rest = torch.rand(3, n, generator=source)
         one, two, three = torch.rand(3, generator=source).tolist()
-        constants = (0.1 + 0.15 * one, 0.02 + 0.08 * two, 0.3 + 0.6 * three)
+        constants = (0.1 + 0.08 * one, 0.02 + 0.08 * two, 0.3 + 0.6 * three)
         chosen.append(_samples(n, shifts, errors, rest, constants))
     return chosen
 
@@ -157,6 +162,7 @@ def check_joint_loss(function: JointLoss, *, seed: int | None = None) -> None:
             _check_untouched(case, given)
             results.append(_read(result))
             arguments.append(given)
+        _check_order(chosen, results)
         # The total last: it is made of the other two.
         for position, mistakes in ((1, POLICY), (2, VALUE), (0, TOTAL)):
             _compare(chosen, results, position, mistakes)
@@ -201,6 +207,27 @@ def _read(result: Any) -> tuple[Tensor, Tensor, Tensor]:
             raise not_right(NAME, f"{name} is not a single number", look, *facts)
     total, policy_loss, critic_loss = result
     return total, policy_loss, critic_loss
+
+
+def _check_order(
+    chosen: Sequence[Samples], results: Sequence[tuple[Tensor, Tensor, Tensor]]
+) -> None:
+    """See that the three are not right in another order."""
+    truths = [[float(part.detach()) for part in right(case)] for case in chosen]
+    seen = [[float(part.detach()) for part in result] for result in results]
+    for order in list(permutations(range(len(PARTS))))[1:]:
+        if all(
+            agree(numbers_[position], truth[part])
+            for numbers_, truth in zip(seen, truths, strict=True)
+            for position, part in enumerate(order)
+        ):
+            raise not_right(
+                NAME,
+                "the three losses are right, but in another order",
+                f"the last line: return {', '.join(PARTS)}",
+                f"  seen      {', '.join(PARTS[part] for part in order)}",
+                f"  expected  {', '.join(PARTS)}",
+            )
 
 
 def _compare(

@@ -9,7 +9,7 @@ from torch import Tensor
 from ppo_bbrl.exercises.guesses import Guess
 
 
-def _of(formula: Callable[[Any], Tensor]) -> Callable[[Any], float]:
+def _of(formula: Callable[..., Tensor]) -> Callable[[Any], float]:
     return lambda case: float(formula(case).detach())
 
 
@@ -26,6 +26,12 @@ def _products(case: Any, ratio: Tensor) -> tuple[Tensor, Tensor]:
 
 def _policy(case: Any, ratio: Tensor | None = None) -> Tensor:
     return torch.max(*_products(case, _ratio(case) if ratio is None else ratio))
+
+
+def _standard(case: Any, correction: int) -> Tensor:
+    """The advantages with mean 0 and deviation 1, `[N]`."""
+    spread: Tensor = case.advantages - case.advantages.mean()
+    return spread / (spread.std(correction=correction) + 1e-8)
 
 
 def _errors(case: Any) -> tuple[Tensor, Tensor]:
@@ -65,6 +71,19 @@ POLICY = (
         f"{_PESSIMISTIC}, with the minus inside; notebook 03's minimum has become a maximum",
     ),
     Guess(
+        _of(lambda c: _policy(c._replace(clip_range=0.2)).mean()),
+        "the policy loss is clipped by 0.2, whatever clip_range says",
+        "torch.clamp(ratio, 1 - clip_range, 1 + clip_range)",
+    ),
+    *(
+        Guess(
+            _of(lambda c, n=correction: _policy(c._replace(advantages=_standard(c, n))).mean()),
+            "the advantages are normalised, which train_fn has done already",
+            "take the advantages as they come",
+        )
+        for correction in (1, 0)
+    ),
+    Guess(
         _of(lambda c: _products(c, _ratio(c))[0].mean()),
         "the policy loss is not clipped",
         f"clamp the ratio, and take both products: {_PESSIMISTIC}",
@@ -97,6 +116,16 @@ POLICY = (
 )
 
 VALUE = (
+    Guess(
+        _of(lambda c: c.vf_coef * _value(c)),
+        "the value loss has vf_coef in it already",
+        "value_loss is returned without vf_coef, which comes in the total",
+    ),
+    Guess(
+        _of(lambda c: _value(c._replace(clip_range=0.2))),
+        "the change of the values is clipped by 0.2, whatever clip_range says",
+        "torch.clamp(value_f - old_values, -clip_range, clip_range)",
+    ),
     Guess(
         _of(lambda c: 2 * _value(c)),
         "the ½ of the value loss is missing",
@@ -188,6 +217,11 @@ TOTAL = (
         _of(lambda c: _total(c._replace(ent_coef=c.vf_coef, vf_coef=c.ent_coef))),
         "the two coefficients are exchanged",
         "ent_coef belongs to the entropy, vf_coef to the value loss",
+    ),
+    Guess(
+        _of(lambda c: _total(c._replace(ent_coef=0.01, vf_coef=0.5))),
+        "the coefficients are 0.01 and 0.5, whatever the arguments say",
+        "- ent_coef * entropy.mean() + vf_coef * value_loss",
     ),
     Guess(
         _of(lambda c: _total(c, entropy=0)),
