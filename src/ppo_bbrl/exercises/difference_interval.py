@@ -1,11 +1,12 @@
 """The check of notebook 04's exercise on a bootstrap interval of a difference."""
 
 from collections.abc import Callable, Sequence
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 
 from ppo_bbrl.exercises.difference_interval_mistakes import (
+    ASKED,
     MISTAKES,
     STATISTICS,
     TOGETHER,
@@ -15,6 +16,7 @@ from ppo_bbrl.exercises.difference_interval_mistakes import (
     agree,
     cases,
     differences,
+    extreme,
     right,
 )
 from ppo_bbrl.exercises.feedback import (
@@ -26,19 +28,29 @@ from ppo_bbrl.exercises.feedback import (
 )
 
 Statistic = Callable[[Floats], float]
-#: (first [S], second [S'], statistic, level, rng) → low, high
+#: (first [S], second [S'], statistic, level, rng, n_resamples) → low, high
 DifferenceInterval = Callable[
-    [Floats, Floats, Statistic, float, np.random.Generator], tuple[float, float]
+    [Floats, Floats, Statistic, float, np.random.Generator, int], tuple[float, float]
 ]
 
 NAME = "difference_interval"
+FEW = 60  # resamples, where only the generator matters
+MORE = 20  # calls of the statistic than resamples need, such as those of the scores themselves
+
+
+class Answer(NamedTuple):
+    """What a student's function returned, and how often it called the statistic."""
+
+    ends: tuple[float, float]
+    calls: int
 
 
 def check_difference_interval(function: DifferenceInterval, *, seed: int | None = None) -> None:
-    """Check a student's `difference_interval(first, second, statistic, level, rng)`.
+    """Check a student's `difference_interval`.
 
-    It returns the two ends of the percentile bootstrap interval of
-    statistic(first) - statistic(second), each resampled from its own scores, `[S]` and `[S']`.
+    It gets first, second, statistic, level, rng, n_resamples. It returns the two ends of the
+    percentile bootstrap interval of statistic(first) - statistic(second), each resampled from its
+    own scores, `[S]` and `[S']`.
 
     Prints one line if everything is right, nothing where a seed is given. Needs no network and
     leaves the global random streams as they were.
@@ -53,20 +65,25 @@ def check_difference_interval(function: DifferenceInterval, *, seed: int | None 
     first = 0 if seed is None else seed
     with untouched_randomness():
         asked = cases(seed)
-        seen = [_call(function, case, first) for case in asked]
-        again = _call(function, asked[0], first)
-        other = _call(function, asked[0], first + 1)
+        answers = [_call(function, case, first, ASKED) for case in asked]
+        one = _call(function, asked[0], first, FEW).ends
+        again = _call(function, asked[0], first, FEW).ends
+        other = _call(function, asked[0], first + 1, FEW).ends
+    seen = [answer.ends for answer in answers]
     expected = [right(case, np.random.default_rng(first)) for case in asked]
-    for case, one, truth in zip(asked, seen, expected, strict=True):
-        if not agree(one, truth):
-            raise _explain(case, one, truth, asked, seen, seed=first)
-    if again != seen[0]:
+    for case, ends, truth in zip(asked, seen, expected, strict=True):
+        if not agree(ends, truth):
+            error = _explain(case, ends, truth, asked, seen, seed=first)
+            raise error or _unknown(case, ends, truth, answers[0].calls)
+    for answer in answers:
+        _check_number(answer.calls)
+    if again != one:
         raise not_right(
             NAME,
             "two generators with the same seed give different intervals",
             "draw from rng, the fifth argument: rng.choice(…), not np.random.choice(…)",
         )
-    if other == seen[0]:
+    if other == one:
         raise not_right(
             NAME,
             "another generator gives exactly the same interval",
@@ -76,10 +93,27 @@ def check_difference_interval(function: DifferenceInterval, *, seed: int | None 
         print("Well done! Each variant is resampled from its own scores, as often as it has them.")
 
 
-def _call(function: DifferenceInterval, case: Case, seed: int) -> tuple[float, float]:
-    """The student's interval: low, high."""
+def _check_number(calls: int) -> None:
+    """Raise unless the statistic was called once for each resample of each variant."""
+    if 2 * ASKED <= calls <= 2 * ASKED + MORE:
+        return
+    raise not_right(
+        NAME,
+        "n_resamples plays no part, or not the right one",
+        "the last argument says how often to draw: for _ in range(n_resamples)",
+        f"  Example: n_resamples = {ASKED}, of each of the two variants.",
+        f"  seen      the statistic is called {calls} times",
+        f"  expected  {2 * ASKED} times",
+    )
+
+
+def _call(function: DifferenceInterval, case: Case, seed: int, n_resamples: int) -> Answer:
+    """The student's interval."""
+    calls = 0
 
     def statistic(scores: Floats) -> float:
+        nonlocal calls
+        calls += 1
         if np.ndim(scores) != 1 or not len(scores):
             raise ValueError(
                 f"the statistic takes a row of scores, [S], not an array of {np.shape(scores)}"
@@ -88,7 +122,7 @@ def _call(function: DifferenceInterval, case: Case, seed: int) -> tuple[float, f
 
     given = case.first.copy(), case.second.copy()
     rng = np.random.default_rng(seed)
-    result: Any = call(function, *given, statistic, case.level, rng, hint=_hint)
+    result: Any = call(function, *given, statistic, case.level, rng, n_resamples, hint=_hint)
     if not np.array_equal(given[0], case.first) or not np.array_equal(given[1], case.second):
         raise not_right(
             NAME,
@@ -104,7 +138,7 @@ def _call(function: DifferenceInterval, case: Case, seed: int) -> tuple[float, f
         raise not_right(
             NAME, "it does not return two numbers", "the last line: return low, high", *facts
         ) from None
-    return low, high
+    return Answer((low, high), calls)
 
 
 def _explain(
@@ -115,13 +149,9 @@ def _explain(
     seen: Sequence[tuple[float, float]],
     *,
     seed: int,
-) -> ExerciseError:
-    """The error about the first wrong interval, `one`."""
-    facts = [
-        *case.tell(),
-        f"  seen      [{one[0]:.1f}, {one[1]:.1f}]",
-        f"  expected  about [{truth.low:.1f}, {truth.high:.1f}]",
-    ]
+) -> ExerciseError | None:
+    """The error about the first wrong interval, `one`; None if its mistake is not known."""
+    facts = _facts(case, one, truth)
     if not np.isfinite(one).all():
         return not_right(NAME, "its ends are no numbers", "means of nothing", *facts)
     if one[0] == one[1]:
@@ -143,28 +173,57 @@ def _explain(
             "np.percentile counts from 0 to 100; np.quantile counts from 0 to 1",
             *facts,
         )
+    # Few atoms make the ends of a narrow interval jump: as much is allowed as for a right one.
+    least = [right(c, rng).deviation for c in asked]
     for guess in MISTAKES:
+        wrong = (guess.formula(c, rng) for c in asked)
         if all(
-            agree(of_student, guess.formula(c, rng))
-            for c, of_student in zip(asked, seen, strict=True)
+            agree(of_student, of_guess._replace(deviation=max(of_guess.deviation, deviation)))
+            for of_student, of_guess, deviation in zip(seen, wrong, least, strict=True)
         ):
             return not_right(NAME, guess.wrong, guess.look, *facts)
+    reaches = extreme(asked, seen, rng)
+    if reaches is not None:
+        return not_right(NAME, *reaches, *facts)
     same_size = [(c, s) for c, s in zip(asked, seen, strict=True) if len(c.first) == len(c.second)]
     if all(agree(s, TOGETHER.formula(c, rng)) for c, s in same_size):
         return not_right(NAME, TOGETHER.wrong, TOGETHER.look, *facts)
+    return None
+
+
+def _unknown(case: Case, one: tuple[float, float], truth: Interval, calls: int) -> ExerciseError:
+    """The error about an interval that no known mistake gives."""
+    facts = _facts(case, one, truth)
+    if not calls:
+        return not_right(
+            NAME,
+            "the statistic that it was given is never called",
+            "the third argument is a function: statistic(scores)",
+            *facts,
+        )
     return not_right(
         NAME,
         "the interval is another one, in a way that this check does not know",
-        "for 1000 rounds: resample first, resample second, keep the difference of their "
+        "for n_resamples rounds: resample first, resample second, keep the difference of their "
         "statistics; then the percentiles of the differences",
         *facts,
     )
 
 
+def _facts(case: Case, one: tuple[float, float], truth: Interval) -> list[str]:
+    return [
+        *case.tell(),
+        f"  seen      [{one[0]:.1f}, {one[1]:.1f}]",
+        f"  expected  about [{truth.low:.1f}, {truth.high:.1f}]",
+    ]
+
+
 def _hint(error: Exception) -> str:
     text = str(error)
     if isinstance(error, TypeError) and "positional argument" in text:
-        return f"the function is called as {NAME}(first, second, statistic, level, rng)"
+        return (
+            f"the function is called as {NAME}(first, second, statistic, level, rng, n_resamples)"
+        )
     if isinstance(error, IndexError) and "out of bounds" in text:
         return "the two variants need not have the same number of scores: draw for each anew"
     if "takes a row of scores" in text:
