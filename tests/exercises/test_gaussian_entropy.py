@@ -52,7 +52,7 @@ def repeated(number, mean):
 
 
 WRONG = {
-    lambda m, s: (s + CONSTANT).sum(): "a single number for all actions together",
+    lambda m, s: (s + CONSTANT).sum(): "a single number, not one for each state",
     lambda m, s: s + CONSTANT: "a number for each component, not for each action",
     lambda m, s: s + CONSTANT + 0 * m: "a number for each component of an action",
     lambda m, s: repeated((s + CONSTANT).mean(), m): "the mean over the components",

@@ -25,12 +25,6 @@ def by_formula(action, mean, log_std):
     return (-0.5 * error**2 - log_std - HALF_LOG_2PI).sum(-1)
 
 
-def by_density(action, mean, log_std):
-    std = torch.exp(log_std)
-    density = torch.exp(-((action - mean) ** 2) / (2 * std**2)) / (math.sqrt(2 * math.pi) * std)
-    return density.prod(dim=1).log()
-
-
 def by_loop(action, mean, log_std):
     rows = []
     for a, m in zip(action, mean, strict=True):
@@ -55,13 +49,35 @@ def by_covariance(action, mean, log_std):
     return MultivariateNormal(mean, torch.diag((2 * log_std).exp())).log_prob(action)
 
 
-RIGHT = [by_formula, by_density, by_loop, by_sums_apart, by_distribution, by_covariance]
+RIGHT = [by_formula, by_loop, by_sums_apart, by_distribution, by_covariance]
 
 # ------------------------------------------------------------------------------- wrong answers
 
 
 def each(action, mean, log_std):
     return -0.5 * ((action - mean) / log_std.exp()) ** 2 - log_std - HALF_LOG_2PI
+
+
+def densities(action, mean, log_std):
+    std = torch.exp(log_std)
+    return torch.exp(-((action - mean) ** 2) / (2 * std**2)) / (math.sqrt(2 * math.pi) * std)
+
+
+def by_density(action, mean, log_std):
+    """Right where the densities are neither too small nor too large."""
+    return densities(action, mean, log_std).prod(dim=1).log()
+
+
+def by_density_and_a_little(action, mean, log_std):
+    return (densities(action, mean, log_std) + 1e-12).log().sum(-1)
+
+
+def squeezed(action, mean, log_std):
+    return by_formula(action, mean, log_std).squeeze()
+
+
+def by_math(action, mean, log_std):
+    return each(action, mean, torch.tensor(math.exp(log_std)).log()).sum(-1)
 
 
 def stub(action, mean, log_std):
@@ -106,6 +122,10 @@ WRONG = {
     lambda a, m, s: None: "it returns nothing",
     lambda a, m, s: (each(a, m, s) - s.log()).sum(-1): "inf or NaN",
     lambda a, m, s: by_formula(a, m, s) + 1: "a way that this check does not know",
+    by_density: "it computes the density",
+    by_density_and_a_little: "far from the mean its numbers are wrong",
+    squeezed: "a number without a dimension",
+    by_math: "math.exp takes a single number",
     in_place: "writes into its argument log_std",
     lambda a, m: None: "is called as gaussian_log_prob(action, mean, log_std)",
     stub: "is not written yet",

@@ -26,6 +26,11 @@ LOG_2PI = math.log(2 * math.pi)
 #: (mean [N, D], log_std [D]) → entropies [N]
 GaussianEntropy = Callable[[Tensor, Tensor], Tensor]
 
+SINGLE = (
+    "it returns a single number, not one for each state",
+    "the sum over the components is one state's: x.expand(len(mean)) repeats it for each of them",
+)
+
 # Parts of the entropy of one component, [D]; the right one comes first.
 
 SCALES = (
@@ -128,7 +133,7 @@ def check_gaussian_entropy(function: GaussianEntropy, *, seed: int | None = None
         results, arguments = [], []
         for case in chosen:
             result, given = run(function, NAME, case, ARGUMENTS, differentiable=ARGUMENTS)
-            results.append(one_number_each(NAME, result, case, "the entropy"))
+            results.append(one_number_each(NAME, result, case, "the entropy", single=SINGLE))
             arguments.append(given)
         for result in results:
             if not result.isfinite().all():

@@ -26,6 +26,12 @@ LOG_2PI = math.log(2 * math.pi)
 #: (action [N, D], mean [N, D], log_std [D]) → log-probabilities [N]
 GaussianLogProb = Callable[[Tensor, Tensor, Tensor], Tensor]
 
+TOTAL = "the log-probability"
+SINGLE = (
+    "it returns a single number for all actions together",
+    "x.sum() sums over everything, the N actions, too; x.sum(-1) over the components alone",
+)
+
 # Parts of the logarithm of one component's density, [N, D] each; the right one comes first.
 
 SQUARES = (
@@ -187,7 +193,7 @@ def check_gaussian_log_prob(function: GaussianLogProb, *, seed: int | None = Non
         results, arguments = [], []
         for case in chosen:
             result, given = run(function, NAME, case, ARGUMENTS, differentiable=learned)
-            results.append(one_number_each(NAME, result, case, "the log-probability"))
+            results.append(one_number_each(NAME, result, case, TOTAL, single=SINGLE))
             arguments.append(given)
         for result in results:
             if not result.isfinite().all():
@@ -197,6 +203,7 @@ def check_gaussian_log_prob(function: GaussianLogProb, *, seed: int | None = Non
                     "log_std is log σ already, and may be negative: it has no logarithm of its own",
                 )
         compare(NAME, chosen, results, PARTS, formula=formula, example=_example)
+        _check_far(function)
         for result, given in zip(results, arguments, strict=True):
             fresh = {key: tensor.detach().clone() for key, tensor in given.items()}
             for key in learned:
@@ -210,6 +217,40 @@ def check_gaussian_log_prob(function: GaussianLogProb, *, seed: int | None = Non
             )
     if seed is None:
         print("Well done! Squares, scales and constants add up, and the gradient gets through.")
+
+
+def _check_far(function: GaussianLogProb) -> None:
+    """Raise if densities are computed on the way: for a large robot they are too small to keep."""
+    d = 60
+    log_std = torch.linspace(-0.5, 0.5, d).round(decimals=2)
+    error = torch.full((1, d), 1.5)
+    error[0, ::10] = 8.0  # in units of σ
+    mean, zero = torch.zeros(1, d), torch.zeros(d)
+    case = Gaussians(error * log_std.exp(), mean, log_std, error, zero, zero)
+    result, _ = run(function, NAME, case, ARGUMENTS)
+    seen = one_number_each(NAME, result, case, TOTAL, single=SINGLE).detach()
+    expected = right(case.action, mean, log_std)
+    if same(seen, expected):
+        return
+    facts = (
+        f"  Example: one action of {d} components, most of them 1.5 σ from their means, some 8 σ.",
+        f"  seen      {float(seen[0]):.5g}",
+        f"  expected  {float(expected[0]):.5g}",
+    )
+    if not seen.isfinite().all():
+        raise not_right(
+            NAME,
+            "it computes the density, here too small for a float32, and then its logarithm",
+            "the logarithm turns the product into a sum: sum the three terms of the formula, and "
+            "leave exp and log of densities out",
+            *facts,
+        )
+    raise not_right(
+        NAME,
+        "far from the mean its numbers are wrong",
+        "no small number within the logarithm, no clamp: the formula is right as it stands",
+        *facts,
+    )
 
 
 def _example(case: Gaussians, expected: Tensor, seen: Tensor) -> list[str]:

@@ -139,6 +139,8 @@ def _hint(error: Exception, name: str, arguments: Sequence[str]) -> str:
             "shapes are aligned from the right: [N, D] and [D] go together, [N, D] and [N] do not. "
             "Print the .shape of what is combined"
         )
+    if "only one element" in text or "only 0-dimensional" in text:
+        return "math.exp takes a single number; a tensor has the method .exp(), as in log_std.exp()"
     if isinstance(error, TypeError) and "must be Tensor, not" in text:
         return "for numbers there is the module math, as in math.log(2 * math.pi)"
     if "a leaf Variable that requires grad" in text:
@@ -148,7 +150,9 @@ def _hint(error: Exception, name: str, arguments: Sequence[str]) -> str:
     return ""
 
 
-def one_number_each(name: str, result: Any, case: Gaussians, total: str) -> Tensor:
+def one_number_each(
+    name: str, result: Any, case: Gaussians, total: str, *, single: tuple[str, str]
+) -> Tensor:
     """What a student's function returned, if it is a tensor `[N]`.
 
     Args:
@@ -156,6 +160,7 @@ def one_number_each(name: str, result: Any, case: Gaussians, total: str) -> Tens
         result: what it returned.
         case: what it was called with.
         total: what there is one of for each action, in words.
+        single: what is wrong with a single number for all of them, and where to look.
 
     Raises:
         ExerciseError: if it is anything else.
@@ -181,8 +186,10 @@ def one_number_each(name: str, result: Any, case: Gaussians, total: str) -> Tens
             else "there is a number for each of the N actions"
         )
     elif not shape:
-        wrong = "it returns a single number for all actions together"
-        look = "nothing is summed over the N actions; x.expand(N) repeats a single number"
+        wrong, look = single
+        if n == 1:
+            wrong = "of a single action it returns a number without a dimension"
+            look = "x.squeeze() drops every dimension of size 1, that of the actions, too"
     elif shape == [n, 1]:
         wrong = "it keeps the dimension of the components, with size 1"
         look = "no keepdim: [N, 1] and [N] together would make [N, N]"
