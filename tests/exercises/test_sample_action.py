@@ -80,7 +80,7 @@ def writing(mean, log_std, noise, low, high):
 WRONG = {
     clamped_in_place: "the action that is kept is clipped as well",
     of_its_own_noise: "it draws noise of its own",
-    tanh: "squashed by tanh",
+    tanh: "what is sent is squashed by tanh",
     writing: "writes into its argument noise",
     stub: "is not written yet",
     lambda m, s, z, lo, hi: by_clamp(m, s, z, lo, hi)[::-1]: "the wrong order",
@@ -99,6 +99,21 @@ WRONG = {
     lambda m, s, z, lo, hi: clipping(m + s.exp() * z, None, hi): "the lower bound plays no part",
     lambda m, s, z, lo, hi: clipping(m + s.exp() * z, lo, None): "the upper bound plays no part",
     lambda m, s, z, lo, hi: clipping(m + s.exp() * z, -1, 1): "clipped to −1 … 1",
+    lambda m, s, z, lo, hi: clipping(m + s.exp() * z, -2, 2): "which fits the pendulum alone",
+    lambda m, s, z, lo, hi: clipping(m + s.exp() * z, lo.min(), hi.max()): (
+        "the bounds of one component"
+    ),
+    lambda m, s, z, lo, hi: clipping(m + s.exp() * z.clamp(lo, hi), lo, hi): "the noise is clipped",
+    lambda m, s, z, lo, hi: clipping(m + (s.exp() * z).clamp(lo, hi), lo, hi): (
+        "is clipped before the mean is added"
+    ),
+    lambda m, s, z, lo, hi: clipping(m + s.exp() * z.tanh(), lo, hi): "the noise is squashed",
+    lambda m, s, z, lo, hi: clipping(m + s.exp() * z.sign(), lo, hi): "only the sign of the noise",
+    lambda m, s, z, lo, hi: (m + s.exp() * z, (m + s.exp() * z).tanh()): "to −1 … 1 by tanh",
+    lambda m, s, z, lo, hi: (m + s.exp() * z, hi * (m + s.exp() * z).tanh()): "is high × tanh",
+    lambda m, s, z, lo, hi: ((m + s.exp() * z).tanh(), (m + s.exp() * z).clamp(lo, hi)): (
+        "the action that is kept is squashed"
+    ),
     lambda m, s, z, lo, hi: clipping(m + s.exp() * z, hi, lo): "the two bounds are exchanged",
     lambda m, s, z, lo, hi: (m + s.exp() * z, m.clamp(lo, hi)): "the clipped mean, without noise",
     lambda m, s, z, lo, hi: m + s.exp() * z: "does not return two things",

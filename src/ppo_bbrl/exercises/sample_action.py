@@ -46,6 +46,26 @@ SPREADS = (
         "this has the same distribution, but the exercise asks for μ + σ × noise",
     ),
     Choice(
+        lambda x: x.log_std.exp() * x.noise.clamp(x.low, x.high),
+        "the noise is clipped, too",
+        "noise may be as large as it is; only what is sent is clipped, at the very end",
+    ),
+    Choice(
+        lambda x: (x.log_std.exp() * x.noise).clamp(x.low, x.high),
+        "σ × noise is clipped before the mean is added",
+        "only the whole action is clipped, and only the one that is sent",
+    ),
+    Choice(
+        lambda x: x.log_std.exp() * x.noise.tanh(),
+        "the noise is squashed by tanh",
+        "σ × noise, as it is",
+    ),
+    Choice(
+        lambda x: x.log_std.exp() * x.noise.sign(),
+        "only the sign of the noise counts",
+        "σ × noise, as it is",
+    ),
+    Choice(
         lambda x: x.log_std.exp() + x.noise,
         "σ is added to the noise, not multiplied by it",
         "σ × noise",
@@ -74,13 +94,21 @@ def _squash(action: Tensor, x: Gaussians) -> Tensor:
     return x.low + (x.high - x.low) * (action.tanh() + 1) / 2
 
 
+_KEEP = (
+    "what is kept is the sample itself: the log-probability of the Gaussian belongs to it, and to "
+    "nothing that was made of it"
+)
 STORED = (
     Choice(lambda action, _x: action),
     Choice(
         _clip,
         "the action that is kept is clipped as well",
-        "what is kept is the sample itself: the log-probability of the Gaussian belongs to it, and "
-        "not to the clipped one",
+        _KEEP,
+    ),
+    Choice(
+        lambda action, _x: action.tanh(),
+        "the action that is kept is squashed by tanh",
+        _KEEP,
     ),
 )
 SENT = (
@@ -111,6 +139,16 @@ SENT = (
         "the bounds are the arguments low and high",
     ),
     Choice(
+        lambda action, _x: action.clamp(-2, 2),
+        "what is sent is clipped to −2 … 2, which fits the pendulum alone",
+        "the bounds are the arguments low and high",
+    ),
+    Choice(
+        lambda action, x: action.clamp(x.low.min(), x.high.max()),
+        "the bounds of one component are used for all",
+        "torch.clamp takes the tensors low and high as they are, [D]",
+    ),
+    Choice(
         lambda action, x: action.clamp(x.high, x.low),
         "the two bounds are exchanged",
         "torch.clamp takes the lower bound first",
@@ -119,6 +157,17 @@ SENT = (
         _squash,
         "what is sent is squashed by tanh, not clipped",
         "this is how SAC does it, which then corrects the log-probability; here: torch.clamp",
+    ),
+    Choice(
+        lambda action, _x: action.tanh(),
+        "what is sent is squashed to −1 … 1 by tanh",
+        "this is how SAC begins, which then scales it and corrects the log-probability; here: "
+        "torch.clamp",
+    ),
+    Choice(
+        lambda action, x: x.high * action.tanh(),
+        "what is sent is high × tanh, whatever low is",
+        "torch.clamp(action, low, high)",
     ),
     Choice(
         lambda _action, x: _clip(x.mean, x),
