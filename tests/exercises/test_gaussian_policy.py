@@ -37,7 +37,7 @@ class ByDistribution(Agent):
             self.set((f"{self.prefix}entropy", t), dist.entropy())
 
     def choose(self, dist, stochastic):
-        return dist.sample() if stochastic else dist.mean
+        return dist.sample() if stochastic else dist.mean.detach()
 
 
 class ByHand(ByDistribution):
@@ -144,7 +144,7 @@ def renamed(ending, name_of):
 class NewActions(ByDistribution):
     def forward(self, t, *, stochastic=True, predict_proba=False, compute_entropy=False, **kwargs):
         dist = self.dist(self.get(("env/env_obs", t)))
-        action = dist.sample() if stochastic else dist.mean
+        action = dist.sample() if stochastic else dist.mean.detach()
         self.set(("action", t), action)
         if predict_proba:
             self.set((f"{self.prefix}logprob_predict", t), dist.log_prob(action))
@@ -189,6 +189,28 @@ class SameSeed(ByDistribution):
 class GreedyByDefault(ByDistribution):
     def forward(self, t, *, stochastic=False, **kwargs):
         super().forward(t, stochastic=stochastic, **kwargs)
+
+
+class EntropyUnasked(ByDistribution):
+    def forward(self, t, *, compute_entropy=False, **kwargs):
+        super().forward(t, compute_entropy=True, **kwargs)
+
+
+class LogProbUnasked(ByDistribution):
+    def forward(self, t, *, predict_proba=False, **kwargs):
+        super().forward(t, predict_proba=predict_proba, **kwargs)
+        if not predict_proba:
+            super().forward(t, predict_proba=True)
+
+
+class EntropyWithEveryJudgement(ByDistribution):
+    def forward(self, t, *, predict_proba=False, compute_entropy=False, **kwargs):
+        super().forward(
+            t,
+            predict_proba=predict_proba,
+            compute_entropy=compute_entropy or predict_proba,
+            **kwargs,
+        )
 
 
 class EntropyOnlyWhenJudging(ByDistribution):
@@ -239,6 +261,15 @@ WRONG = {
     with_noise(lambda m, s: s.exp() * torch.rand_like(m) * math.sqrt(12)): (
         "the mean of the actions that it samples"
     ),
+    with_noise(lambda m, s: s.exp() * (torch.rand_like(m) - 0.5) * math.sqrt(12)): (
+        "are not Gaussian"
+    ),
+    with_choice(lambda dist, stochastic: dist.sample() if stochastic else dist.mean): (
+        "with stochastic=False its action carries"
+    ),
+    EntropyUnasked: "`current_policy/entropy` unasked (it acts",
+    LogProbUnasked: "`current_policy/logprob_predict` unasked",
+    EntropyWithEveryJudgement: "`current_policy/entropy` unasked (predict_proba=True",
     SameSeed: "the same actions every time",
     NewActions: "with predict_proba=True it takes new actions",
     RowZero: "it looks at another row than t",

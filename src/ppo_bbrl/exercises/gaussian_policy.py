@@ -21,12 +21,16 @@ from ppo_bbrl.exercises.gaussian_policy_cases import (
     Subject,
     Writes,
     cases,
+    no_more_than,
     read,
 )
 from ppo_bbrl.exercises.gaussian_policy_judging import check_entropy, check_judging
 
-MANY = 4000  # actions, to see how they spread
-TOLERANCE = 0.08  # of a mean or a standard deviation of so many: five standard errors
+MANY = 10_000  # actions, to see how they spread
+TOLERANCE = 0.08  # of a mean or a standard deviation of so many: eight standard errors
+# Of the fourth moment, 3 for a Gaussian: 1.8 for uniform noise, 6 for Laplace's. Of so many it errs
+# by 0.05, so that a Gaussian misses neither bound in 10^9 tries.
+TAILS = (2.4, 4.5)
 
 
 def check_gaussian_policy(policy_class: Callable[..., Any], *, seed: int | None = None) -> None:
@@ -146,6 +150,7 @@ def _check_acting(subject: Subject, case: Case) -> None:
             "an action is data, like an observation: dist.sample() is without gradient "
             "(dist.rsample() is not), and so is x.detach()",
         )
+    no_more_than(workspace, case, "action", told="it acts, and compute_entropy is False")
     again = Writes(case.observations)
     subject.forward(again)
     if same(again.get("action", ROW), subject.mean(case.observations[ROW])):
@@ -205,6 +210,17 @@ def _check_spread(subject: Subject, case: Case) -> None:
             'self.get(("env/env_obs", t)), and self.model(obs) for the mean',
         )
 
+    noise = (action - mean[ROW]) / case.log_std.exp()
+    fourth = (((noise - noise.mean(0)) / noise.std(0)) ** 4).mean(0)
+    if (fourth < TAILS[0]).any() or (fourth > TAILS[1]).any():
+        raise not_right(
+            NAME,
+            "the actions that it samples have the right spread, but are not Gaussian",
+            "dist.sample(), or standard normal noise: torch.randn_like(mean), not torch.rand_like",
+            f"  seen      a fourth moment of {numbers(fourth)}, in units of σ⁴",
+            "  expected  about 3 for each component",
+        )
+
 
 def same_mean(action: Tensor, mean: Tensor, case: Case) -> bool:
     """Whether actions `[N, D]` scatter around a mean."""
@@ -224,4 +240,10 @@ def _check_greedy(subject: Subject, case: Case) -> None:
             "the most probable action of a Gaussian is its mean",
             f"  seen      {numbers(action[0])}",
             f"  expected  {numbers(subject.mean(case.observations[ROW])[0])}",
+        )
+    if action.requires_grad:
+        raise not_right(
+            NAME,
+            "with stochastic=False its action carries a gradient",
+            "an action is data, like an observation: dist.mean.detach()",
         )

@@ -231,3 +231,15 @@ def read(workspace: Writes, case: Case, name: str, shape: list[int], told: str) 
     if not value.isfinite().all():
         raise not_right(NAME, f"`{name}` holds inf or NaN", "σ is self.log_std.exp()")
     return value
+
+
+def no_more_than(workspace: Writes, case: Case, *allowed: str, told: str) -> None:
+    """Raise if the agent wrote a log-probability or an entropy that nobody asked for."""
+    for name in (f"{case.prefix}logprob_predict", f"{case.prefix}entropy"):
+        if name not in allowed and any(written == name for written, _ in workspace.written):
+            raise not_right(
+                NAME,
+                f"it writes `{name}` unasked ({told})",
+                "the log-probability belongs to predict_proba=True, the entropy to "
+                "compute_entropy=True, each in the block of its own `if`",
+            )

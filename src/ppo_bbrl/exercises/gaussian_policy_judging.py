@@ -4,7 +4,15 @@ import torch
 from torch import Tensor
 
 from ppo_bbrl.exercises.feedback import ExerciseError, not_right, numbers, same
-from ppo_bbrl.exercises.gaussian_policy_cases import NAME, ROW, Case, Subject, Writes, read
+from ppo_bbrl.exercises.gaussian_policy_cases import (
+    NAME,
+    ROW,
+    Case,
+    Subject,
+    Writes,
+    no_more_than,
+    read,
+)
 
 
 def check_judging(subject: Subject, case: Case) -> None:
@@ -15,12 +23,13 @@ def check_judging(subject: Subject, case: Case) -> None:
         raise not_right(
             NAME,
             "with predict_proba=True it takes new actions",
-            "it reads the action in row t and leaves it: acting belongs into the `else`",
+            "it reads the action in row t and leaves it: acting belongs in the `else`",
         )
     name = f"{case.prefix}logprob_predict"
     n = len(case.actions[ROW])
     log_prob = read(workspace, case, name, [n], "predict_proba=True")
     expected = subject.log_densities(case.observations[ROW], case.actions[ROW]).sum(-1)
+    no_more_than(workspace, case, name, told="predict_proba=True, compute_entropy=False")
     if not same(log_prob, expected):
         raise _wrong_log_prob(subject, case, log_prob, expected)
     _check_gradient(subject, log_prob, expected, name)
@@ -70,6 +79,8 @@ def check_entropy(subject: Subject, case: Case) -> None:
             workspace, stochastic=True, predict_proba=predict_proba, compute_entropy=True
         )
         entropy = read(workspace, case, name, [n], told)
+        if not predict_proba:
+            no_more_than(workspace, case, "action", name, told=told)
         expected = subject.entropies(case.observations[ROW]).sum(-1)
         if not same(entropy, expected):
             raise not_right(
