@@ -5,7 +5,7 @@
 import itertools
 
 import pytest
-from estimates_testing import check_the_check, complaint
+from estimates_testing import SEEDS, check_the_check, complaint
 
 from ppo_bbrl.exercises import check_minibatch_stream
 
@@ -46,6 +46,16 @@ def by_itertools(collect, split, too_far, num_rollouts, epochs_per_rollout):
         )
         for rollout in rollouts
     )
+
+
+class ByAnIterable:
+    """What Lightning takes: it has __iter__, and is no iterator."""
+
+    def __init__(self, *arguments):
+        self.arguments = arguments
+
+    def __iter__(self):
+        return by_a_flag(*self.arguments)
 
 
 def by_for_else(collect, split, too_far, num_rollouts, epochs_per_rollout):
@@ -193,6 +203,94 @@ def whole_splits(collect, split, too_far, num_rollouts, epochs_per_rollout):
             yield split(rollout)
 
 
+def never_in_the_first_epoch(collect, split, too_far, num_rollouts, epochs_per_rollout):
+    for _ in range(num_rollouts):
+        rollout, stopped = collect(), False
+        for epoch in range(epochs_per_rollout):
+            for batch in split(rollout):
+                stopped = epoch > 0 and too_far(batch)
+                if stopped:
+                    break
+                yield batch
+            if stopped:
+                break
+
+
+def never_at_the_beginning_of_an_epoch(collect, split, too_far, num_rollouts, epochs_per_rollout):
+    for _ in range(num_rollouts):
+        rollout, stopped = collect(), False
+        for _ in range(epochs_per_rollout):
+            for number, batch in enumerate(split(rollout)):
+                stopped = number > 0 and too_far(batch)
+                if stopped:
+                    break
+                yield batch
+            if stopped:
+                break
+
+
+def every_other_time(collect, split, too_far, num_rollouts, epochs_per_rollout):
+    for _ in range(num_rollouts):
+        rollout, stopped, number = collect(), False, 0
+        for _ in range(epochs_per_rollout):
+            for batch in split(rollout):
+                number += 1
+                stopped = number % 2 == 1 and too_far(batch)
+                if stopped:
+                    break
+                yield batch
+            if stopped:
+                break
+
+
+def goes_on_after_the_last_of_an_epoch(collect, split, too_far, num_rollouts, epochs_per_rollout):
+    for _ in range(num_rollouts):
+        rollout = collect()
+        for _ in range(epochs_per_rollout):
+            batches, stopped = list(split(rollout)), False
+            for batch in batches:
+                stopped = too_far(batch)
+                if stopped:
+                    break
+                yield batch
+            if stopped and batch != batches[-1]:
+                break
+
+
+def two_stops_end_all(collect, split, too_far, num_rollouts, epochs_per_rollout):
+    stops = 0
+    for _ in range(num_rollouts):
+        rollout, stopped = collect(), False
+        for _ in range(epochs_per_rollout):
+            for batch in split(rollout):
+                stopped = too_far(batch)
+                if stopped:
+                    break
+                yield batch
+            if stopped:
+                stops += 1
+                break
+        if stops == 2:
+            return
+
+
+def flag_never_set_back(collect, split, too_far, num_rollouts, epochs_per_rollout):
+    stopped = False
+    for _ in range(num_rollouts):
+        rollout = collect()
+        for _ in range(epochs_per_rollout):
+            for batch in split(rollout):
+                stopped = stopped or too_far(batch)
+                if stopped:
+                    break
+                yield batch
+
+
+def one_rollout_more(collect, *arguments):
+    yield from by_a_flag(collect, *arguments)
+    collect()
+
+
 def empty(*arguments):
     yield from ()
 
@@ -217,6 +315,11 @@ WRONG = {
     skipping: "only this minibatch is left out",
     inner_break: "only this epoch ends",
     ends_all: "too_far ends everything",
+    never_in_the_first_epoch: "is not asked in the first epoch",
+    never_at_the_beginning_of_an_epoch: "is not asked about the first minibatch of an epoch",
+    every_other_time: "before which too_far is not asked",
+    flag_never_set_back: "the next rollouts get no step",
+    one_rollout_more: "one rollout more is collected at the end",
 }
 
 (
@@ -229,9 +332,22 @@ WRONG = {
 ) = check_the_check(
     check_minibatch_stream,
     None,
-    [by_a_second_generator, by_a_flag, by_itertools, by_for_else],
+    [by_a_second_generator, by_a_flag, by_itertools, by_for_else, ByAnIterable],
     WRONG,
 )
+
+
+@pytest.mark.parametrize(
+    ("function", "said"),
+    [
+        (goes_on_after_the_last_of_an_epoch, "only this epoch ends"),
+        (two_stops_end_all, "too_far ends everything"),
+    ],
+)
+def test_a_stop_at_any_place_is_seen(function, said):
+    """Each of these is right where too_far is True once, in the middle of an epoch."""
+    for seed in (None, *SEEDS):
+        assert said in complaint(check_minibatch_stream, function, seed=seed), seed
 
 
 def stub(*arguments):
@@ -264,4 +380,12 @@ def test_what_fails_or_never_ends_is_told(function, said):
 def test_a_message_shows_what_was_seen_and_expected():
     message = complaint(check_minibatch_stream, everything_first)
     assert "  seen      3 × collect, 12 × step" in message
-    assert "  expected  collect, 4 × step, collect, 4 × step, collect, 4 × step" in message
+    assert "  expected  3 × (collect, 4 × step)" in message
+    message = complaint(check_minibatch_stream, asked_after)
+    assert "  seen      collect, 4 × (step, ask)" in message
+    assert "  expected  collect, 4 × (ask, step)" in message
+    message = complaint(check_minibatch_stream, same_minibatches)
+    assert "  seen      collect, split, 4 × step" in message
+    assert "  expected  collect, 2 × (split, 2 × step)" in message
+    message = complaint(check_minibatch_stream, ends_all)
+    assert "too_far is True in rollout 1, epoch 2, minibatch 2." in message

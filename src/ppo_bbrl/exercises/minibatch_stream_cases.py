@@ -1,0 +1,197 @@
+"""Cases for a stream of minibatches, and a Trainer that notes what happens in which order."""
+
+import random
+from collections.abc import Callable, Collection, Iterable, Iterator
+from itertools import groupby, islice
+from typing import Any, NamedTuple
+
+#: (collect, split, too_far, num_rollouts, epochs_per_rollout) → minibatches
+MinibatchStream = Callable[..., Iterable[Any]]
+
+
+class Minibatch(NamedTuple):
+    """A minibatch, as a name: of which rollout, of which time it was split, and its number."""
+
+    rollout: int
+    epoch: int
+    number: int
+
+
+class Case(NamedTuple):
+    """What a student's function is asked.
+
+    Attributes:
+        n_rollouts: that it shall collect.
+        n_epochs: over each.
+        n_parts: minibatches of an epoch.
+        stops: the minibatches for which the policy has gone too far, at most one of a rollout.
+    """
+
+    n_rollouts: int
+    n_epochs: int
+    n_parts: int
+    stops: tuple[Minibatch, ...] = ()
+
+    def __str__(self) -> str:
+        places = [
+            f"rollout {b.rollout + 1}, epoch {b.epoch + 1}, minibatch {b.number + 1}"
+            for b in self.stops
+        ]
+        stop = f"; too_far is True in {' and in '.join(places)}" if places else ""
+        return (
+            f"  Example: {self.n_rollouts} rollouts, {self.n_epochs} epochs over each, "
+            f"{self.n_parts} minibatches in an epoch{stop}."
+        )
+
+    @property
+    def whole(self) -> list[Minibatch]:
+        """All minibatches, as if nothing were too far."""
+        return [
+            Minibatch(r, e, k)
+            for r in range(self.n_rollouts)
+            for e in range(self.n_epochs)
+            for k in range(self.n_parts)
+        ]
+
+    @property
+    def right(self) -> list[Minibatch]:
+        """The minibatches that get a step."""
+        stops = {stop.rollout: stop for stop in self.stops}
+        return [b for b in self.whole if b.rollout not in stops or b < stops[b.rollout]]
+
+    @property
+    def trace(self) -> list[str]:
+        """What happens when it is right."""
+        recorder = Recorder(self)
+        recorder.train(right)
+        return [name for name, _ in recorder.events]
+
+
+def right(
+    collect: Callable[[], Any],
+    split: Callable[[Any], Iterable[Any]],
+    too_far: Callable[[Any], bool],
+    num_rollouts: int,
+    epochs_per_rollout: int,
+) -> Iterator[Any]:
+    """The minibatches in their order."""
+
+    def of(rollout: Any) -> Iterator[Any]:
+        for _ in range(epochs_per_rollout):
+            for batch in split(rollout):
+                if too_far(batch):
+                    return
+                yield batch
+
+    for _ in range(num_rollouts):
+        yield from of(collect())
+
+
+class Recorder:
+    """A collector, a splitter and a judge that note when they are asked; and a Trainer."""
+
+    def __init__(self, case: Case) -> None:
+        self.case = case
+        self.events: list[tuple[str, Any]] = []
+
+    def collect(self) -> str:
+        """A rollout, collected now."""
+        number = sum(name == "collect" for name, _ in self.events)
+        self.events.append(("collect", number))
+        return f"rollout {number + 1}"
+
+    def split(self, rollout: str) -> Iterator[Minibatch]:
+        """Its minibatches, shuffled anew each time."""
+        number = int(str(rollout).removeprefix("rollout ")) - 1
+        epoch = sum(name == "split" and of == number for name, of in self.events)
+        self.events.append(("split", number))
+        return iter([Minibatch(number, epoch, k) for k in range(self.case.n_parts)])
+
+    def too_far(self, batch: Minibatch) -> bool:
+        """Whether a minibatch should get no step any more."""
+        self.events.append(("ask", batch))
+        return batch in self.case.stops
+
+    def train(self, function: MinibatchStream) -> list[tuple[str, Any]]:
+        """What Lightning does with the stream: a step on each minibatch. The stub is called here.
+
+        It ends after twice as many minibatches as there should be.
+        """
+        case = self.case
+        stream: Any = function(
+            self.collect, self.split, self.too_far, case.n_rollouts, case.n_epochs
+        )
+        if not isinstance(stream, Iterable) or isinstance(stream, Collection):
+            return [("returned", stream)]
+        self.events.append(("begin", None))
+        for batch in islice(iter(stream), 2 * len(case.whole) + 1):
+            self.events.append(("step", batch))
+        return self.events
+
+
+def cases(seed: int | None) -> list[Case]:
+    """Without a stop, then with stops at each kind of place, alone and in two rollouts."""
+    if seed is None:
+        return [
+            Case(3, 2, 2),
+            Case(3, 3, 3, (Minibatch(0, 1, 1),)),
+            Case(3, 3, 3, (Minibatch(0, 0, 1), Minibatch(1, 1, 0))),
+            Case(3, 3, 3, (Minibatch(0, 1, 2), Minibatch(2, 2, 2))),
+        ]
+    source = random.Random(seed)
+
+    def sizes() -> tuple[int, int, int]:
+        # Never as many epochs as rollouts: who exchanges them is to be found.
+        n_rollouts, n_epochs = source.choice([(3, 4), (4, 3), (5, 3), (5, 4)])
+        return n_rollouts, n_epochs, source.randint(3, 6)
+
+    def inner(n: int) -> int:
+        return source.randint(1, n - 2)
+
+    chosen = [Case(*sizes())]
+    for kind in range(3):
+        n_rollouts, n_epochs, n_parts = sizes()
+        last = n_parts - 1
+        # In one case rollouts follow both stops.
+        first, second = sorted(source.sample(range(n_rollouts - (kind == 1)), 2))
+        stops = (
+            (Minibatch(first, inner(n_epochs), inner(n_parts)),),
+            (Minibatch(first, 0, inner(n_parts)), Minibatch(second, inner(n_epochs), 0)),
+            (
+                Minibatch(first, inner(n_epochs), last),
+                Minibatch(second, source.choice([0, n_epochs - 1]), last),
+            ),
+        )[kind]
+        chosen.append(Case(n_rollouts, n_epochs, n_parts, stops))
+    return chosen
+
+
+def told(names: Iterable[str], also: str = "", *, first_rollout: bool = False) -> str:
+    """The order of collecting and learning, in a line.
+
+    Args:
+        names: of what has happened.
+        also: what to tell besides: ask or split.
+        first_rollout: stop where the second one is collected.
+    """
+    wanted = [name for name in names if name in {"collect", "step", also}]
+    if first_rollout and wanted.count("collect") > 1:
+        wanted = wanted[: wanted.index("collect", wanted.index("collect") + 1)]
+    parts = [name if n == 1 else f"{n} × {name}" for name, n in _runs(wanted)]
+    # Again for pairs: a question before each step, steps after each split.
+    pairs: list[str] = []
+    while parts:
+        pair = parts[:2]
+        n = 1
+        while len(pair) == 2 and parts[2 * n : 2 * n + 2] == pair:
+            n += 1
+        if n > 1:
+            pairs.append(f"{n} × ({', '.join(pair)})")
+            del parts[: 2 * n]
+        else:
+            pairs.append(parts.pop(0))
+    return ", ".join(pairs) or "nothing"
+
+
+def _runs(names: list[str]) -> list[tuple[str, int]]:
+    return [(name, len(list(group))) for name, group in groupby(names)]
