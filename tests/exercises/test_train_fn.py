@@ -174,6 +174,10 @@ def step_twice(optimizer):
     optimizer.step()
 
 
+def with_an_optimiser_of_its_own(model, optimizer, *arguments):
+    return as_in_the_card(model, torch.optim.SGD(model.parameters(), lr=1.0), *arguments)
+
+
 def in_place(returns, old_values):
     returns -= old_values
     return normalise(returns)
@@ -207,6 +211,7 @@ WRONG = {
     variant(act_again=True): "the model draws new actions",
     variant(train=False): "the model learns in evaluation mode",
     variant(step=lambda optimizer: None): "no step was made",
+    with_an_optimiser_of_its_own: "not by the optimiser that the function gets",
     variant(step=step_twice): "the optimiser makes 2 steps",
     variant(clear_late=True): "along a gradient of zeros",
     variant(loss=lambda losses: sum(losses).backward()): "all five losses are added up",

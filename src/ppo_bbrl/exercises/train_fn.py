@@ -140,6 +140,12 @@ def _run(function: TrainFn, case: Case) -> tuple[Tensor, Any]:
         )
     if not change.any():
         raise _no_step(optimizer.n_steps)
+    if not optimizer.n_steps:
+        raise not_right(
+            NAME,
+            "the weights change, but not by the optimiser that the function gets",
+            "optimizer.step(): it knows the rate, and remembers the steps before",
+        )
     return change, result
 
 
