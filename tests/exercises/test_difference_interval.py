@@ -194,6 +194,10 @@ WRONG_ANSWERS = {
         lambda f, s, t, level, rng, n: by_choice(f, s, t, level, rng, n // 2),
         "n_resamples plays no part",
     ),
+    "always 50": (
+        lambda f, s, t, level, rng, n: by_choice(f, s, t, level, rng, 50),
+        "n_resamples plays no part",
+    ),
     "no n_resamples": (
         lambda f, s, t, level, rng: (0, 1),
         "is called as difference_interval(first, second, statistic, level, rng, n_resamples)",

@@ -122,6 +122,7 @@ WRONG = {
     lambda a, m, s: None: "it returns nothing",
     lambda a, m, s: (each(a, m, s) - s.log()).sum(-1): "inf or NaN",
     lambda a, m, s: by_formula(a, m, s) + 1: "a way that this check does not know",
+    lambda a, m, s: by_formula(a, m, s.clamp(-1, 1)): ("far from the mean its numbers are wrong"),
     by_density: "it computes the density",
     by_density_and_a_little: "far from the mean its numbers are wrong",
     squeezed: "a number without a dimension",

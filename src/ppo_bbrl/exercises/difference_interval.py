@@ -76,7 +76,8 @@ def check_difference_interval(function: DifferenceInterval, *, seed: int | None 
             error = _explain(case, ends, truth, asked, seen, seed=first)
             raise error or _unknown(case, ends, truth, answers[0].calls)
     for answer in answers:
-        _check_number(answer.calls)
+        if not _enough(answer.calls):
+            raise _wrong_number(answer.calls)
     if again != one:
         raise not_right(
             NAME,
@@ -93,11 +94,13 @@ def check_difference_interval(function: DifferenceInterval, *, seed: int | None 
         print("Well done! Each variant is resampled from its own scores, as often as it has them.")
 
 
-def _check_number(calls: int) -> None:
-    """Raise unless the statistic was called once for each resample of each variant."""
-    if 2 * ASKED <= calls <= 2 * ASKED + MORE:
-        return
-    raise not_right(
+def _enough(calls: int) -> bool:
+    """Whether the statistic was called once for each resample of each variant."""
+    return 2 * ASKED <= calls <= 2 * ASKED + MORE
+
+
+def _wrong_number(calls: int) -> ExerciseError:
+    return not_right(
         NAME,
         "n_resamples plays no part, or not the right one",
         "the last argument says how often to draw: for _ in range(n_resamples)",
@@ -201,6 +204,8 @@ def _unknown(case: Case, one: tuple[float, float], truth: Interval, calls: int) 
             "the third argument is a function: statistic(scores)",
             *facts,
         )
+    if not _enough(calls):
+        return _wrong_number(calls)
     return not_right(
         NAME,
         "the interval is another one, in a way that this check does not know",

@@ -222,7 +222,7 @@ def check_gaussian_log_prob(function: GaussianLogProb, *, seed: int | None = Non
 def _check_far(function: GaussianLogProb) -> None:
     """Raise if densities are computed on the way: for a large robot they are too small to keep."""
     d = 60
-    log_std = torch.linspace(-0.5, 0.5, d).round(decimals=2)
+    log_std = torch.linspace(-1.5, 1.5, d).round(decimals=2)
     error = torch.full((1, d), 1.5)
     error[0, ::10] = 8.0  # in units of σ
     mean, zero = torch.zeros(1, d), torch.zeros(d)
