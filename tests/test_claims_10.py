@@ -1,5 +1,7 @@
 """What notebook 10 says about the suspects: at full length, and over seeds that are not its own."""
 
+import itertools
+
 import numpy as np
 import pytest
 import torch
@@ -25,6 +27,12 @@ print(json.dumps({
     "return": {name: table(its_runs, "return").tolist() for name, its_runs in runs.items()},
     "entropy": last("entropy"),
     "kl": last("kl"),
+    "entropies": {name: table(its_runs, "entropy").tolist() for name, its_runs in runs.items()},
+    "explained": {
+        name: table(its_runs, "explained_variance").tolist() for name, its_runs in runs.items()
+    },
+    "history": {name: [run.history for run in its_runs] for name, its_runs in runs.items()},
+    "advantages": [advantage.tolist() for advantage in advantages.values()],
     "explained_variance": last("explained_variance"),
     "ratio": ratios,
     "probes": {name: dict(zip(PROBES, row)) for name, row in zip(SUSPECTS, found.tolist())},
@@ -65,6 +73,51 @@ def test_the_curves_convict_two_and_acquit_nobody(results):
         assert final[charge].min() > 90, charge
 
 
+def test_of_the_five_one_is_behind_and_the_others_overlap(results):
+    curves = {charge: np.array(results["return"][charge]) for charge in FIVE}
+    early = {charge: curve[:, 4:17].mean() for charge, curve in curves.items()}
+    behind = early.pop("critic moves the actor")
+    assert behind < 0.85 * min(early.values())
+    for one, other in itertools.combinations(early, 2):
+        (low, high), (its_low, its_high) = map(bootstrap_interval, (curves[one], curves[other]))
+        assert ((low <= its_high) & (its_low <= high)).mean() > 0.8, (one, other)
+
+
+def test_the_one_behind_is_slow_in_its_metrics_too(results):
+    def middle(metric):
+        return {charge: np.array(results[metric][charge])[:, 13:24].mean() for charge in FIVE}
+
+    entropy, explained = middle("entropies"), middle("explained")
+    assert max(entropy, key=entropy.get) == "critic moves the actor"
+    assert min(explained, key=explained.get) == "critic moves the actor"
+
+
+def test_two_are_the_same_to_the_last_digit_until_an_episode_is_truncated(results):
+    history = results["history"]
+
+    def same(one, other):
+        """After how many updates two suspects part, for each seed."""
+        pairs = zip(history[one], history[other], strict=True)
+        return [
+            next((i for i, (a, b) in enumerate(zip(*pair, strict=True)) if a != b), len(pair[0]))
+            for pair in pairs
+        ]
+
+    for one, other in itertools.combinations(history, 2):
+        parted = same(one, other)
+        if {one, other} != {"innocent", "leak across truncation"}:
+            assert parted == [0] * len(parted), (one, other)
+            continue
+        # In the mean over the seeds, which is what the picture shows: up to the first of them.
+        assert min(parted) >= 8
+        for seed, updates in enumerate(parted):
+            run = suspect("D", "CartPole-v1", seed)
+            for _ in range(updates):
+                assert not run.train(1).workspace.get_full("env/truncated")[1:].any()
+            if updates < len(history[one][seed]):
+                assert run.train(1).workspace.get_full("env/truncated")[1:].any()
+
+
 def test_the_metrics_show_the_two_and_a_good_critic_of_the_worst(results):
     entropy, explained = results["entropy"], results["explained_variance"]
     assert entropy["sign of the loss"] < 0.15
@@ -99,9 +152,18 @@ def test_the_map_of_the_probes(results):
             assert found["ActionAndObservationDecide"] > 0.95
     assert probes["sign of the loss"]["ActionDecides"] == -1
     assert -0.8 < probes["wrong action"]["ActionDecides"] < 0.8
+    assert probes["wrong action"]["ActionAndObservationDecide"] > 0.7
     assert -1.4 < probes["leak across truncation"]["TruncatedOnly"] < -0.7
     assert abs(probes["stale observation"]["ActionAndObservationDecide"]) < 0.5
     assert probes["stale observation"]["Discounting"] > 0.05
+
+
+def test_what_a_leak_says_of_a_critic_that_is_right(results):
+    right, leaking = map(np.array, results["advantages"])
+    assert np.abs(right).max() < 1e-5
+    assert leaking[8] == pytest.approx(-1, abs=1e-5)  # the reset, after the eight steps
+    assert leaking[:8, 0] == pytest.approx(-(0.855 ** np.arange(8, 0, -1)), abs=1e-4)
+    assert leaking[9:] == pytest.approx(0, abs=1e-5)
 
 
 def test_the_mended_one_is_the_innocent_one(results):
@@ -156,6 +218,27 @@ def test_who_sees_what_was_is_a_coin_with_every_seed():
     assert abs(np.mean(stale)) < 0.25
     assert returns_on("stale observation", "ActionDecides") == [1] * len(SEEDS)
     assert min(returns_on("innocent", "ActionAndObservationDecide")) > 0.95
+
+
+def test_the_wrong_action_passes_the_last_probe_by_the_diagonal_of_a_square():
+    probe = "ActionAndObservationDecide"
+    runs = runs_of("wrong action", f"{probe}-v0", 1, **PROBE)
+    assert {run.n_transitions for run in runs} == {16 * 16}
+    assert np.mean(returns_on("wrong action", probe)) > 0.6
+    runs = runs_of("wrong action", f"{probe}-v0", 20, **(PROBE | {"n_steps": 34}))
+    assert np.mean([run.history[-1]["return"] for run in runs]) < 0.45
+
+
+def test_who_sees_one_row_late_gives_the_first_state_the_value_of_the_second():
+    errors = errors_on("stale observation", "Discounting", [0.0])
+    assert errors.mean() == pytest.approx(0.1, abs=0.04)
+    assert abs(errors_on("innocent", "Discounting", [0.0]).mean()) < 0.04
+
+
+def test_an_entropy_hides_what_a_ratio_shows():
+    for probability, entropy in ((0.6, 0.67), (0.5, 0.69)):
+        of_both = torch.tensor([probability, 1 - probability])
+        assert -(of_both * of_both.log()).sum().item() == pytest.approx(entropy, abs=0.005)
 
 
 def test_the_leak_costs_a_tenth_of_the_value_with_every_seed():

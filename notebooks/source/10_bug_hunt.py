@@ -73,6 +73,7 @@ import numpy as np
 import torch
 
 from ppo_bbrl import KWAgentWrapper, setup_tensorboard
+from ppo_bbrl.advantages import gae
 from ppo_bbrl.exercises import (
     check_coverage,
     check_culprits,
@@ -82,7 +83,7 @@ from ppo_bbrl.exercises import (
     check_value_error,
 )
 from ppo_bbrl.exercises.suspects import SUSPECTS, suspect
-from ppo_bbrl.plots import bootstrap_interval
+from ppo_bbrl.plots import bootstrap_interval, workspace_grid
 from ppo_bbrl.progress import Progress
 from ppo_bbrl.replay import record_video, show
 
@@ -97,8 +98,9 @@ TESTING_MODE = os.environ.get("TESTING_MODE", "").lower() in ("on", "1")
 # # The case
 #
 # Seven programs, A to G, are the same small PPO: an actor with 64 hidden neurons, and a critic that
-# reads the actor's hidden layer (its *features*) and spares itself the work of finding its own. One
-# of the seven is innocent. In each of the others one thing is wrong:
+# reads the actor's hidden layer, its *features*, and has none of its own. An update goes four times
+# through its rollout (four *epochs*), in minibatches of about 256. One of the seven is innocent. In
+# each of the others one thing is wrong:
 #
 # | Charge | What is wrong |
 # |---|---|
@@ -127,7 +129,8 @@ for update in someone.history:
 # # At the scene: learning curves
 #
 # First the learning curve, what everybody looks at. All suspects train on CartPole, with a few seeds
-# each: 30 updates with 1024 steps each. It takes about a minute.
+# each: 30 updates, each from 64 rows of 16 environments (1024 steps; those that only reset an
+# environment are not counted above). On two quiet cores it takes about 45 seconds.
 
 # %%
 N_UPDATES = 3 if TESTING_MODE else 30
@@ -180,11 +183,11 @@ plt.show()
 #
 # - One suspect ends at about 9, *below* a coin. To be that bad one has to learn. Remember its letter.
 # - One stays where the coin is: it learns nothing at all.
-# - **Five learn CartPole.** Some are slower than others, but the intervals overlap, and no curve
-#   looks sick. At most one of the five is innocent.
+# - **Five learn CartPole.** One of them is behind from update 5 to 17. Is it ill, or only slow? The
+#   intervals of the other four overlap nearly everywhere. Exactly one of the five is innocent.
 #
-# So the curve convicts those that fail, and acquits nobody. A bug that costs half of the speed looks
-# like a weak algorithm, and a bug that costs nothing *here* looks like nothing.
+# So the curve convicts those that fail, makes one suspicious, and acquits nobody. A bug that costs a
+# part of the speed looks like a weak algorithm, and a bug that costs nothing *here* looks like nothing.
 
 # %% [markdown]
 # # The usual metrics
@@ -192,7 +195,7 @@ plt.show()
 # Next, what everybody logs. *Entropy*: $\log 2 \approx 0.69$ is a coin, 0 is certainty. *KL*: how far
 # an update moves the policy. *Explained variance*: how much of the variation of the returns the
 # critic explains, 1 is perfect, 0 is a constant. *Clipped*: the share of transitions whose ratio has
-# left the clip range.
+# left the clip range, with a gradient or without.
 
 # %%
 METRICS = {
@@ -202,16 +205,17 @@ METRICS = {
     "clipped": "clipped share",
 }
 COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000")
+LINES = ("-", "-", "-", "-", "--", "--", "--")  # so that one sees a line below another
 
 figure, panels = plt.subplots(2, 2, figsize=(9, 5.2), sharex=True, layout="constrained")
 for axes, (metric, title) in zip(panels.flat, METRICS.items(), strict=True):
-    for (name, its_runs), colour in zip(runs.items(), COLOURS, strict=True):
+    for (name, its_runs), colour, line in zip(runs.items(), COLOURS, LINES, strict=True):
         mean = table(its_runs, metric).mean(0)
-        axes.plot(range(1, len(mean) + 1), mean, color=colour, lw=1.4, label=name)
+        axes.plot(range(1, len(mean) + 1), mean, color=colour, ls=line, lw=1.4, label=name)
     axes.set_title(title, fontsize="medium")
     axes.spines[["top", "right"]].set_visible(False)
 panels[0, 0].set_ylim(0, 0.75)
-panels[1, 0].set_ylim(-1, 1.05)
+panels[1, 0].set_ylim(-0.3, 1.05)
 figure.supxlabel("updates")
 figure.legend(
     *panels[0, 0].get_legend_handles_labels(), loc="outside right center", title="suspect"
@@ -224,7 +228,11 @@ plt.show()
 #   at once is easy to predict. A good metric can belong to a hopeless policy.
 # - The one that stays a coin keeps the entropy of a coin. But its KL and its clipped share are like
 #   those of the others: each update moves it, and all of them together lead nowhere.
-# - The other five look healthy. No line tells us who of them is.
+# - Of the other five, the one that was behind is also the slowest to become certain, and in the
+#   middle its critic explains less. This is no second witness: slow learning alone does all of it.
+# - Between the other four are small differences: one has the lowest entropy, the critic of another
+#   explains less for some updates. Would you accuse anybody for that? And two lines lie exactly on
+#   each other for twelve updates: remember it.
 #
 # So we need instruments that look at one thing each, and for which we know what they must show
 # *before* we look.
@@ -311,15 +319,14 @@ check_ratio_error(ratio_error, seed=2)
 ### END HIDDEN TESTS
 
 # %% [markdown]
-# Now the suspects, with the runs from above. The axis is logarithmic, and what is below $10^{-7}$ is
-# drawn there.
+# Now the suspects, with the runs from above. The axis is logarithmic. What is below $10^{-7}$, or 0, is
+# drawn there, a little apart so that each line can be seen.
 
 # %%
 figure, axes = plt.subplots(figsize=(7, 3.2), layout="constrained")
 for (name, its_runs), colour in zip(runs.items(), COLOURS, strict=True):
     errors = np.array([[ratio_error(*pair) for pair in run.first_minibatches] for run in its_runs])
-    # a little apart, so that equal curves can be seen
-    shown = errors.max(0).clip(1e-7) * 1.25 ** SUSPECTS.index(name)
+    shown = errors.max(0).clip(1e-7 * 1.25 ** SUSPECTS.index(name))
     axes.semilogy(range(1, N_UPDATES + 1), shown, ".-", color=colour, lw=1, ms=4, label=name)
     print(f"{name}: {errors[:, 0].max():.1e} in the first update, {errors.max():.1e} in all")
 axes.set(xlabel="update", ylabel="largest |ratio − 1|")
@@ -328,14 +335,20 @@ axes.spines[["top", "right"]].set_visible(False)
 plt.show()
 
 # %% [markdown]
-# One suspect, in every update, and no doubt is possible. Look at its first update, though: the
-# error is a hundred times smaller than later. A fresh policy is nearly a coin, whose
-# log-probabilities are all alike, whatever is mixed up. **Test with a policy that has learned
-# something**, or with random weights that are large.
+# One suspect, in every update, and no doubt is possible. Look at its first update, though: the error
+# is up to a hundred times smaller than later. A fresh policy is nearly a coin, whose log-probabilities
+# are all alike, whatever is mixed up. **Test with a policy that has learned something.**
 #
-# The other six are acquitted of one thing: their actions and observations are those that they acted
-# with. This does not say that they acted on the *right* observation. An error that is made when
-# acting and again when learning cancels in the ratio.
+# <details>
+# <summary>This one keeps the entropy of a coin. How can its ratio be that far from 1?</summary>
+#
+# The entropy hardly shows it: with the probabilities 0.6 and 0.4 it is 0.67 instead of 0.69, and a
+# wrong action has the ratio 1.5. And it is a mean, where our instrument takes the largest distance.
+#
+# </details>
+#
+# The other six are acquitted of one thing: they learn with the actions and observations that they
+# acted with. These may still be the *wrong* observations: what is wrong twice cancels in the ratio.
 
 # %% [markdown]
 # # The second instrument: probes
@@ -352,7 +365,15 @@ plt.show()
 # | `ActionAndObservationDecide` | −1 or 1, by chance | 1 for the action of the same sign, else −1 | one step, terminated | what the agent sees |
 #
 # On the last two a healthy policy gets a return of 1. On the first three actions have no effect,
-# and it is the critic that is tried: what must it say in the first state of an episode?
+# and it is the critic that is tried: what must it say in the first state of an episode? These are
+# their rewards, each in the row that its step leads to. (Who acts is of no importance here.)
+
+# %%
+_, panels = plt.subplots(1, 3, figsize=(9, 4.4), layout="constrained")
+for panel, probe in zip(panels, ("ConstantReward", "Discounting", "TruncatedOnly"), strict=True):
+    rows = suspect("A", f"{probe}-v0", seed=0, n_envs=2, n_steps=11).train(1).workspace
+    workspace_grid(rows, "env/reward", title=f"{probe}: reward", axes=panel)
+plt.show()
 
 # %% [markdown]
 # ## Exercise: the error of a critic
@@ -380,8 +401,8 @@ plt.show()
 # <details>
 # <summary>Another hint</summary>
 #
-# A time limit is where *we* stop watching (notebook 02). Without it the rewards of `TruncatedOnly`
-# go on for ever: solve $V = 1 + \gamma V$.
+# At a time limit *we* stop watching, and nothing ends (notebook 02). Without it the rewards of
+# `TruncatedOnly` go on for ever: solve $V = 1 + \gamma V$.
 #
 # </details>
 
@@ -412,10 +433,35 @@ check_value_error(value_error, seed=2)
 ### END HIDDEN TESTS
 
 # %% [markdown]
-# Each suspect on each probe, with two seeds and $\gamma = 0.9$. Each run takes less than a second.
+# Before we look: what must a leak do? Let a critic say what is true on `TruncatedOnly`, 10 everywhere
+# for $\gamma = 0.9$. No step is better or worse than it expects: all advantages are 0. Only the reset,
+# which starts in row 8, earns nothing and has $\delta = 0 + \gamma \cdot 10 - 10 = -1$. It is no
+# transition, and nobody learns from it. A GAE that goes on across the end hands its $-1$ back to the
+# episode before, times $\gamma\lambda$ with each row. (Row $t$ has the advantage of the step that starts
+# in it.)
 
 # %%
 GAMMA = 0.9
+value = torch.full_like(rows["env/reward"], 1 / (1 - GAMMA))
+told = {name: rows[f"env/{name}"][1:] for name in ("reward", "terminated")}
+told |= {"value": value[:-1], "next_value": value[1:]}
+advantages = {
+    f"{which}: advantage": gae(
+        **told, done=rows[f"env/{cut_by}"][1:], discount_factor=GAMMA, gae_lambda=0.95
+    )
+    for which, cut_by in {"right": "done", "leaking": "terminated"}.items()
+}
+_, panels = plt.subplots(1, 2, figsize=(6.5, 4.4), layout="constrained")
+for panel, (title, advantage) in zip(panels, advantages.items(), strict=True):
+    workspace_grid(rows, advantage, form="{:.2f}", title=title, axes=panel)
+plt.show()
+
+# %% [markdown]
+# So with a leak even the right critic is told to say less, in each episode that is truncated.
+#
+# Now each suspect on each probe, with two seeds: 70 runs, about half a minute.
+
+# %%
 SETTINGS = {"n_steps": 32, "batch_size": 256, "lr": 5e-3, "discount_factor": GAMMA}
 FIRST_STATE = {"ConstantReward": [1.0], "Discounting": [0.0], "TruncatedOnly": [1.0]}
 OF_THE_POLICY = ("ActionDecides", "ActionAndObservationDecide")
@@ -462,14 +508,36 @@ plt.show()
 # Read the map by its columns. An error of some hundredths is noise, as these runs are short; for
 # `TruncatedOnly`, where the value is 10, some tenths.
 #
-# - On `ActionDecides` two fail. One of them gets the *worst* return that there is.
-# - On `TruncatedOnly` one critic is off by a tenth of the value, and this suspect is fine everywhere
-#   else. On CartPole nobody could see it: few episodes are truncated before the policy is good.
+# - On `ActionDecides` two fail. One of them gets the *worst* return that there is. The other, the
+#   suspect of the ratio, gets nearly everything on the harder probe next to it (why, we see when it
+#   is mended). **A probe that is passed acquits nobody.**
+# - On `TruncatedOnly` one critic says a tenth too little, and this suspect is fine everywhere else.
 # - Somebody solves `ActionDecides`, and is a coin on `ActionAndObservationDecide`. These two probes
-#   differ in one thing alone. (The same suspect also thinks that both steps of `Discounting` are
-#   worth the same. Why?)
+#   differ in one thing alone. The same suspect's critic gives the first state of `Discounting` the
+#   value 1, which the second has.
 #
-# The whole map took less time than the learning curves, and each column has a reason.
+# <details>
+# <summary>Why the value of the second state?</summary>
+#
+# It sees one row late. In the second step, which is worth 1, it is shown the observation of the
+# first, and learns that *this* is worth 1. In the first step it is shown the end of the episode
+# before.
+#
+# </details>
+
+# %% [markdown]
+# Can the curves on CartPole show what `TruncatedOnly` shows? Yes, to a sharp eye. With the same seed,
+# two programs that do the same give the same numbers, to the last digit. The suspect of
+# `TruncatedOnly` and one other do so up to the update in which the first episode reaches step 500 and
+# is truncated: those were the two lines that lay on each other.
+#
+# <details>
+# <summary>What does this say about the other one?</summary>
+#
+# Two bugs of different kinds would differ from the first update on, as all other pairs do. So one of
+# the two does nothing wrong before an episode is truncated, and the other nothing at all.
+#
+# </details>
 
 # %% [markdown]
 # # The third instrument: coverage
@@ -526,18 +594,18 @@ for name, its_runs in runs.items():
     print(f"{name}: an epoch uses {min(shares):.1%} to {max(shares):.1%} of the transitions")
 
 # %% [markdown]
-# One of those with a perfect record pays for a thousand steps and looks at about $1 - 1/e \approx
-# 63\,\%$ of them in an epoch (notebook 03). No curve, no metric and no probe has shown it. Over
-# four epochs nearly all are seen, and the batches are still unbiased: this is a bug that hardly
-# hurts. It is one all the same, and on a harder task or with fewer epochs the bill comes.
+# One of those that no probe has caught pays for a thousand steps and looks at about $1 - 1/e \approx
+# 63\,\%$ of them in an epoch (notebook 03). No curve, no metric and no probe has shown it: over four
+# epochs nearly all are seen, each as often as the others in the mean. With one epoch it would learn
+# from two thirds of what it pays for.
 
 # %% [markdown]
 # # The fourth instrument: gradients
 #
-# The critic of our suspects reads the actor's features, and must not change them: somebody has to
-# write `.detach()`. Whoever forgets it gets no message. The two losses are added, `backward()`
-# follows every path that is there, and the actor's body learns to please the critic. The critic's
-# loss is in squared returns, the actor's of order 1: who do you think wins?
+# The critic of our suspects reads the actor's features, and must not change them: they have to go
+# through `.detach()`. If it is forgotten, nothing is said. The two losses are added, `backward()`
+# follows every path that is there, and the actor's body learns what lowers the loss of the critic.
+# That loss is in squared returns, the actor's is of order 1: which of them moves the body more?
 #
 # `losses()` of a suspect gives the losses of its last rollout, with their graph: `losses().policy`
 # and `losses().value`. Its networks are `policy` and `critic`.
@@ -634,8 +702,7 @@ for name, its_runs in runs.items():
 # `"sign of the loss"`, `"wrong action"`, `"leak across truncation"`, `"stale observation"`,
 # `"drawn with replacement"`, `"critic moves the actor"`, `"innocent"`.
 #
-# The check says how many are right, and gives a hint for one that is not. A detective needs
-# it once at most.
+# The check says how many are right, and what speaks against one of the others.
 #
 # <details>
 # <summary>A hint</summary>
@@ -703,11 +770,8 @@ plt.show()
 
 # %% [markdown]
 # Two bugs are a catastrophe. And the other four? Four seeds are few, and a bootstrap of four numbers
-# gives an interval that is too narrow. An anecdote: while this notebook was written, we exchanged
-# Adam for its fused version, which does the same and rounds differently. Before, this cell said that
-# "drawn with replacement" *helps*: +46, with an interval from +17 to +76. Afterwards it did not.
-#
-# So we have run five of the suspects with twelve *other* seeds, 4 to 15:
+# gives an interval that is too narrow. So we have run these four and the innocent with twelve
+# *other* seeds, 4 to 15:
 #
 # | Charge | Compared with the innocent, 12 other seeds | 95 % interval |
 # |---|---|---|
@@ -759,13 +823,22 @@ def found_transitions(rows):
 # `obs`, `action`, `log_prob`, `value`, `advantage`, `target` and `done` (bool). It returns a new
 # dict of the first six, $[N, …]$:
 #
-# - entry $i$ of all six belongs to the same transition;
+# - entry $i$ of all six belongs to the same transition, and is what it was in its row, of the same
+#   dtype;
 # - each valid transition comes once, in any order. A step that starts in a `done` row is none, and
 #   in the last row none starts.
 #
 # Before you write: take $T = 2$, $B = 2$, no ends, and the actions $\begin{pmatrix} a & b \\ c & d
 # \end{pmatrix}$. In which order does `found_transitions` return them, and in which order the
 # observations?
+#
+# <details>
+# <summary>In which order?</summary>
+#
+# The actions are those of $a, c, b, d$, the observations those of $a, b, c, d$: the first and the last
+# fit by accident.
+#
+# </details>
 #
 # <details>
 # <summary>A hint</summary>
@@ -831,7 +904,12 @@ axes.set(xlabel="updates", ylabel="return (last 20 episodes)")
 plt.show()
 
 # %% [markdown]
-# And one episode of the best of them, with its most likely actions:
+# And why did it pass the hardest probe? There, every second step is a reset, so that $32 \times 16$
+# rows hold $16 \times 16$ transitions: a square, whose diagonal stays where it is when it is
+# transposed. One action in sixteen was right by accident, and the task so small that this is enough.
+# With `n_steps=34` in place of 32 it fails.
+#
+# One episode of the best of the mended ones, with its most likely actions:
 
 # %%
 best = max(mended, key=lambda run: run.history[-1]["return"])
@@ -862,9 +940,8 @@ show(video)
 # Decide first, then open the answer.
 
 # %% [markdown]
-# **Question 1.** A program learns nothing: its return stays at that of a coin, and the ratio is 1
-# in the first minibatch of each update. On `ActionDecides` its return becomes $-1$. What do you
-# look at first?
+# **Question 1.** On CartPole a program ends far below a coin, and the ratio is 1 in the first
+# minibatch of each update. On `ActionDecides` its return becomes $-1$. What do you look at first?
 #
 # - (a) the sign of the policy's loss
 # - (b) the order of the actions
@@ -874,7 +951,7 @@ show(video)
 # <details><summary>Answer</summary>
 #
 # **(a)** It finds the worst action reliably, so that the gradient is good and its direction wrong.
-# Mixed-up actions would give a ratio other than 1, and a return around 0.
+# Mixed-up actions would give a ratio other than 1.
 #
 # </details>
 

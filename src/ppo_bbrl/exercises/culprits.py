@@ -26,8 +26,8 @@ EVIDENCE = {
     "action depends on what is seen now. Look at the map of the probes.",
     "drawn with replacement": "{0} draws each transition once: otherwise its coverage would be "
     "less than 1.",
-    "critic moves the actor": "The critic of {0} leaves the actor alone: otherwise its loss would "
-    "have a gradient into the actor.",
+    "critic moves the actor": "The critic of {0} leaves the actor alone: otherwise the loss of "
+    "the critic would have a gradient into the actor.",
     "innocent": "{0} has done something: an instrument or a probe has shown it, of {0} alone. Go "
     "through your notes, one after the other.",
 }
