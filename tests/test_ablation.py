@@ -1,5 +1,8 @@
 """Ablations: variants differ in what they say and in nothing else; curves are those of the runs."""
 
+import time
+from types import SimpleNamespace
+
 import numpy as np
 import pytest
 import torch
@@ -13,6 +16,7 @@ from ppo_bbrl.ablation import (
     train_variants,
 )
 from ppo_bbrl.errors import UserError
+from ppo_bbrl.progress import Progress
 
 CONFIG = {
     "gym_env": {"env_name": "CartPole-v1"},
@@ -99,3 +103,28 @@ def test_an_impossible_variant_is_refused_before_anything_is_trained(monkeypatch
         train_variants(CONFIG, {"a": Variant(), "b": Variant(("algorithm.clip_rnge=1",))}, [1])
     with pytest.raises(UserError, match="0 variants, 1 seeds"):
         train_variants(CONFIG, {}, [1])
+
+
+def test_in_this_process_the_curves_are_the_same_and_the_threads_stay():
+    """Without processes nothing is started; whoever called keeps their number of threads."""
+    threads = torch.get_num_threads()
+    variants = {"as it is": Variant(), "with replacement": Variant(algorithm=PPOWithReplacement)}
+    here = train_variants(CONFIG, variants, [5], processes=0)
+    there = train_variants(CONFIG, variants, [5], processes=1)
+    assert torch.get_num_threads() == threads
+    for name in variants:
+        np.testing.assert_array_equal(here[name], there[name])
+
+
+def test_what_is_left_is_estimated_without_the_start(monkeypatch):
+    """40 s to start, then one run of 42 each second: 40 s are left, not half an hour."""
+    now = 0.0
+    monkeypatch.setattr(time, "monotonic", lambda: now)
+    told = []
+    progress = Progress(42)
+    progress._display = SimpleNamespace(pause=0, show=lambda *said: told.append(said))
+    now = 40.0
+    progress.started_up(1)
+    now = 41.0
+    progress.show(2, {})
+    assert "41 s, 40 s left" in told[0][2]

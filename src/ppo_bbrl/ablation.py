@@ -5,7 +5,7 @@ without them, there is a class here.
 """
 
 import io
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
 from contextlib import redirect_stderr, redirect_stdout
 from dataclasses import dataclass, fields
@@ -94,7 +94,8 @@ def train_variants(
         cfg: what all have in common, as for `PPOClip`; never changed.
         variants: by name.
         seeds: of the runs, S of them. All variants use the same ones.
-        processes: how many runs go on at the same time, one thread each.
+        processes: how many runs go on at the same time, one thread each. 0: one after the other, in
+            this process, which saves the seconds that another one takes to start.
 
     Returns:
         For each variant its learning curves, `[S, max_epochs]`: the mean return of the episodes
@@ -106,16 +107,30 @@ def train_variants(
     """
     if not variants or not seeds:
         raise UserError(f"{len(variants)} variants, {len(seeds)} seeds: at least one of each")
-    jobs: dict[Future[Floats], tuple[str, int]] = {}
     configs = {  # checked here, before any process starts
         (name, seed): load_config(cfg, (*variant.overrides, f"algorithm.seed={seed}", *_COMPUTE))
         for seed in seeds
         for name, variant in variants.items()
     }
     progress = Progress(len(configs))
+    curves: dict[tuple[str, int], Floats] = {}
+
+    def tell() -> None:
+        if progress.due(len(curves)):
+            progress.show(len(curves), {"runs": f"{len(curves)} of {len(configs)}"})
+
+    if not processes:
+        threads = torch.get_num_threads()
+        try:
+            for (name, seed), one in configs.items():
+                curves[name, seed] = _train(variants[name].algorithm, one)
+                tell()
+        finally:
+            torch.set_num_threads(threads)
+        return _stacked(curves, variants, seeds)
+    jobs: dict[Future[Floats], tuple[str, int]] = {}
     # Not forked: a notebook has threads, and a fork of a process with threads may hang.
     pool = ProcessPoolExecutor(processes, mp_context=get_context("spawn"))
-    curves: dict[tuple[str, int], Floats] = {}
     try:
         for (name, seed), one in configs.items():
             jobs[pool.submit(_train, variants[name].algorithm, one)] = name, seed
@@ -124,11 +139,20 @@ def train_variants(
             done, left = wait(left, return_when=FIRST_COMPLETED)
             for job in done:
                 curves[jobs[job]] = job.result()
-            if progress.due(len(curves)):
-                progress.show(len(curves), {"runs": f"{len(curves)} of {len(configs)}"})
+                if len(curves) == processes:  # about when the processes have started
+                    progress.started_up(len(curves))
+            if len(curves) > processes or not left:
+                tell()
     finally:
         pool.shutdown(cancel_futures=True)  # also where the reader stops the cell
-    return {name: np.stack([curves[name, seed] for seed in seeds]) for name in variants}
+    return _stacked(curves, variants, seeds)
+
+
+def _stacked(
+    curves: Mapping[tuple[str, int], Floats], names: Iterable[str], seeds: Sequence[int]
+) -> dict[str, Floats]:
+    """The curves of each variant, `[S, max_epochs]`."""
+    return {name: np.stack([curves[name, seed] for seed in seeds]) for name in names}
 
 
 def _train(algorithm: type[PPOClip], cfg: DictConfig) -> Floats:

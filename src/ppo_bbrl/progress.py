@@ -23,6 +23,7 @@ class Progress:
         self.total = total
         self._display = _choose_display()
         self._start = self._last = time.monotonic()
+        self._counted_from = (self._start, 0)
 
     def rollouts(self) -> Iterator[int]:
         """0 to total - 1."""
@@ -35,6 +36,13 @@ class Progress:
         """Since the start."""
         return max(time.monotonic() - self._start, 1e-9)
 
+    def started_up(self, done: int) -> None:
+        """Leave what was until now, `done` rollouts among it, out of the estimate of what is left.
+
+        For what comes once, such as the start of processes. There is no estimate before the next.
+        """
+        self._counted_from = (time.monotonic(), done)
+
     def due(self, done: int) -> bool:
         """Whether it is time to show something: asking is cheap, making a text is not."""
         now = time.monotonic()
@@ -46,7 +54,8 @@ class Progress:
     def show(self, done: int, facts: dict[str, str]) -> None:
         """Show what is known after `done` rollouts."""
         elapsed = self.seconds()
-        left = elapsed / done * (self.total - done)
+        since, before = self._counted_from
+        left = (time.monotonic() - since) / max(done - before, 1) * (self.total - done)
         told = "  ".join(f"{name} {value}" for name, value in facts.items())
         self._display.show(done, self.total, f"{told}  {elapsed:.0f} s, {left:.0f} s left")
 
