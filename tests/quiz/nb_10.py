@@ -9,10 +9,10 @@ from quiz import nearest, the_one
 SETTINGS = {"n_steps": 32, "batch_size": 128, "lr": 1e-2, "discount_factor": 0.9}
 
 
-def learned(charge, probe, n_updates=6):
+def learned(charge, probe, n_updates=6, version=0):
     """Who is guilty of a charge, after it has learned on a probe."""
     name = next(name for name, its_charge in CULPRITS.items() if its_charge == charge)
-    return suspect(name, f"{probe}-v0", 0, **SETTINGS).train(n_updates)
+    return suspect(name, f"{probe}-v{version}", 0, **SETTINGS).train(n_updates)
 
 
 def ratio_of(run):
@@ -22,7 +22,8 @@ def ratio_of(run):
 def question_1():
     def fits(charge):
         run = learned(charge, "ActionDecides")
-        return ratio_of(run) < 1e-5 and run.history[-1]["return"] < -0.9
+        far_below_a_coin = learned(charge, "CartPole", version=1).history[-1]["return"] < 15
+        return ratio_of(run) < 1e-5 and run.history[-1]["return"] < -0.9 and far_below_a_coin
 
     return the_one(
         a=fits("sign of the loss"),
