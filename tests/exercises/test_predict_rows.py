@@ -143,7 +143,7 @@ FORMS = {
     "next action": (next_action, "the last row needs actions[t-1]"),
     "no value": (forgets_to_begin, "give every variable its value of row 0"),
     "empties": (empties, "it changes the list `actions`"),
-    "sly": (sly, "a field is no number"),
+    "sly": (sly, "a class of its own"),
     "odd": (odd, "a row is not as predicted"),
     "signature": (lambda actions: [], "it is called as predict_rows(actions, height, time_limit)"),
 }

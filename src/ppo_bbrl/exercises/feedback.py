@@ -2,10 +2,14 @@
 
 import random
 import re
+import sys
 import textwrap
 import traceback
+from collections import Counter, OrderedDict, defaultdict
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
+from decimal import Decimal
+from fractions import Fraction
 from types import CodeType
 from typing import Any
 
@@ -15,6 +19,17 @@ from torch import Tensor, nn
 
 STUB = "Not implemented yet"
 WIDTH = 96
+
+#: classes of what a student's function may return, besides those that are written in C
+PLAIN = (
+    *(Tensor, nn.Parameter, np.ndarray),
+    *(bool, int, float, complex, Fraction, Decimal, str, bytes),
+    *(tuple, list, set, frozenset, dict, OrderedDict, defaultdict, Counter),
+)
+PYTHON_CLASS = 1 << 9  # Python's flag of a class that is made while it runs
+ASKED = ("__eq__", "__ne__", "__len__", "__iter__", "__getitem__", "__contains__", "__hash__")
+DEEPEST = 10
+LARGEST = sys.float_info.max
 
 
 class ExerciseError(AssertionError):
@@ -59,8 +74,8 @@ def call(function: Callable[..., Any], *args: Any, hint: Callable[[Exception], s
         hint: what to say about an exception besides its own message; may be empty.
 
     Raises:
-        ExerciseError: if the function raises, or returns a tensor or number of a class that the
-            student made: it could answer to every comparison as it likes.
+        ExerciseError: if the function raises, or what it returns is of a class that the student
+            made and that could answer to every comparison as it likes.
     """
     name = getattr(function, "__name__", "the function")
     try:
@@ -104,22 +119,39 @@ def _usual_hint(error: Exception) -> str:
     return ""
 
 
-def _check_plain(name: str, result: Any) -> None:
-    """Raise if there is a tensor or a number of an unusual class in what was returned."""
-    if isinstance(result, tuple | list):
+def _check_plain(name: str, result: Any, depth: int = 0) -> None:
+    """Raise if something in what was returned could answer to a comparison as it likes.
+
+    Numbers, texts, containers and tensors have to be of the usual classes; a named tuple is one.
+    """
+    kind = type(result)
+    if not _is_plain(kind):
+        raise not_right(
+            name,
+            f"it returns a {kind.__name__}, a class of its own",
+            "what is returned: a plain tensor, number, text, tuple, list or dict is expected",
+        )
+    if isinstance(result, int | Fraction) and not -LARGEST <= result <= LARGEST:
+        raise not_right(
+            name,
+            "it returns a number of more than 300 digits",
+            "a power, or a product in a loop, that grows without end",
+        )
+    if isinstance(result, tuple | list | set | frozenset | dict) and depth < DEEPEST:
         for item in result:
-            _check_plain(name, item)
-    elif isinstance(result, dict):
-        _check_plain(name, list(result.values()))
-    else:
-        plain: tuple[type, ...]
-        for plain in ((Tensor, nn.Parameter), (bool, int, float), (np.ndarray,)):
-            if isinstance(result, plain) and type(result) not in (*plain, np.float64):
-                raise not_right(
-                    name,
-                    f"it returns a {type(result).__name__}, a class of its own",
-                    "what is returned: a plain tensor or number is expected",
-                )
+            _check_plain(name, item, depth + 1)
+        for item in result.values() if isinstance(result, dict) else ():
+            _check_plain(name, item, depth + 1)
+
+
+def _is_plain(kind: type) -> bool:
+    if kind in PLAIN or not kind.__flags__ & PYTHON_CLASS:
+        return True
+    if issubclass(kind, tuple) and kind.__mro__[1:] == (tuple, object):
+        return all(getattr(kind, method) is getattr(tuple, method) for method in ASKED)
+    # Neither numbers nor containers: models, distributions, functions.
+    known = issubclass(kind, (*PLAIN, np.generic))
+    return not known and all(getattr(kind, each) is getattr(object, each) for each in ASKED[:2])
 
 
 def _where(function: Callable[..., Any], error: Exception) -> str:
