@@ -105,7 +105,7 @@ workspace["temperature"]
 #
 # An agent is a class with a method `forward(t)`. It is called for one row, reads variables with
 # `self.get((name, t))`, and writes with `self.set((name, t), value)`. Mind the double brackets: an
-# agent gives name and row as one pair, other than the workspace above. What it returns is ignored.
+# agent gives name and row as one pair, unlike the workspace above. What it returns is ignored.
 #
 # This one acts as planned, whatever happens. `**kwargs` takes arguments that are meant for others:
 # all agents are called with the same ones.
@@ -205,8 +205,8 @@ check_pole_agent(PoleAgent, seed=2)
 # $t-1$, takes a step in each environment, and writes what came out into row $t$.
 #
 # `Agents(a, b)` calls agents one after the other. `TemporalAgent(agent)` calls an agent for row after
-# row. Together they are the loop of reinforcement learning: the environment writes row $t$, your
-# agent answers in row $t$, and so on.
+# row, as many as its `n_steps` says. Together they are the loop of reinforcement learning: the
+# environment writes row $t$, your agent answers in row $t$, and so on.
 
 # %%
 env = EnvAgent("CartPole-v1", n_envs=4).seed(1)
@@ -493,8 +493,9 @@ print("observations:", transitions["env/env_obs"].shape)
 #
 # To learn, we collect a while, learn, and go on collecting where we stopped. `EpisodicAlgo` does
 # this: it makes the environments from a configuration, and `iter_partial_episodes(algo, n_rows)` yields
-# a workspace of so many rows, again and again. Its first row is the last one of the time before, so
-# that no transition is lost between the two. $n$ transitions take $n+1$ rows.
+# a workspace of so many rows, again and again. Its first row is the last row of the workspace before,
+# so that no transition is lost between the two. $n$ transitions take $n+1$ rows; the `n_steps` of a
+# configuration counts transitions.
 
 # %%
 params = {
@@ -505,7 +506,7 @@ params = {
         "seed": 3,
         "n_envs": 3,
         "n_steps": 8,  # transitions of a workspace, in each environment
-        "max_epochs": 2,  # so many workspaces
+        "max_epochs": 2,  # how many workspaces
         "eval_interval": 1000,  # steps from one evaluation to the next
         "nb_evals": 20,  # episodes of an evaluation
     },
@@ -542,8 +543,8 @@ axes.set(xlabel="gain", ylabel="return of an episode", ylim=(0, 520))
 plt.show()
 
 # %% [markdown]
-# Without foresight the pole falls within some 40 steps. With too much of it the pole stands, but the
-# cart drifts out of the track. In between the agent reaches 500, the most that is possible. Finding
+# Without foresight the pole falls after some 40 steps on average. With too much of it the pole stands,
+# but the cart drifts off the track. In between the agent reaches 500, the most that is possible. Finding
 # such numbers by itself, thousands of them, is what an agent learns in the next notebooks.
 #
 # Here is an episode of your agent. `evaluate` remembers the best policy so far, and `visualize_best`

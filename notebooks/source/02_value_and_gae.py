@@ -326,7 +326,7 @@ plt.show()
 # | goes on | $(1 - \lambda) V(s_{t+1}) + \lambda G_{t+1}^\lambda$ |
 # | ends the episode by termination | 0 |
 # | ends it by truncation | $V(s_{t+1})$: the next return belongs to another episode |
-# | is the last one that we have seen | $V(s_{t+1})$: there is no next return |
+# | goes on, but is the last one that we have seen | $V(s_{t+1})$: there is no next return |
 
 # %% [markdown]
 # ## Exercise: the λ-return
@@ -335,7 +335,9 @@ plt.show()
 #
 # Write `lambda_return`. From now on the tensors are *aligned on transitions*, $[T, B]$ each: number
 # $t$ is about the step from row $t$ to row $t+1$, so that nobody needs `[1:]` and `[:-1]` any
-# more. The function gets
+# more. So the formula's $r_{t+1}$ is `reward[t]`, its $V(s_{t+1})$ is `next_value[t]`, and `done[t]`
+# says whether this step ended the episode. Only the following return $G_{t+1}^\lambda$ is number
+# $t+1$. The function gets
 #
 # - `reward`, $r_{t+1}$;
 # - `next_value`, $V(s_{t+1})$, what the critic says, also of a terminal state;
@@ -409,6 +411,7 @@ cell, reward, terminated, done = long_walks[
     "env/env_obs", "env/reward", "env/terminated", "env/done"
 ]
 critic = torch.full((9,), 12.0)
+# Not the last 200 rows: their returns are cut short.
 early = ~done[:-1] & (torch.arange(len(done) - 1) < len(done) - 200).unsqueeze(-1)
 
 lambdas = (0, 0.2, 0.4, 0.6, 0.7, 0.8, 0.9, 0.95, 0.98, 1)
@@ -436,7 +439,7 @@ print(f"The error of a single estimate is least at λ = {lambdas[torch.stack(tot
 # $\lambda = 1$ it is right on average, and it varies most. In between, the error of a single estimate
 # is least. The better the critic becomes, the less bias there is, and the smaller λ may be.
 #
-# Learning averages over many transitions. This takes away deviation, and no bias. So PPO does well
+# Learning averages over many transitions. This reduces the deviation, but not the bias. So PPO does well
 # with a larger λ than that of the least error of a single estimate: 0.95 is usual.
 
 # %% [markdown]
@@ -470,7 +473,8 @@ print(f"The error of a single estimate is least at λ = {lambdas[torch.stack(tot
 # Write `gae_by_hand`. Its arguments are those of `lambda_return` and one more: `value`,
 # $V(s_t)$, after `reward`. All tensors are aligned on transitions, $[T, B]$, and so is the result.
 # Number $t$ of `terminated` and `done` is about the step from row $t$ to row $t+1$: it is what the
-# formulas call $\text{terminated}_{t+1}$ and $\text{done}_{t+1}$.
+# formulas call $\text{terminated}_{t+1}$ and $\text{done}_{t+1}$. Only the following advantage is
+# number $t+1$.
 #
 # Useful: `~done` is true where `done` is false, and `~done * x` is 0 where `done` is true.
 #
@@ -509,10 +513,10 @@ check_gae_by_hand(gae_by_hand, seed=2)
 
 # %% [markdown]
 # Here are some steps, with the true values for a critic and a shorter time limit: on the left the cells,
-# on the right the advantages. The number in a row belongs to the step that starts there (nan: there is
-# none). A step into the hole has an advantage of −4.5: one earns 1, and loses a cell that is worth 5.5.
-# The steps that led there can be worse: each number also holds some of what came later, faded, up to
-# the end of its episode and not beyond.
+# on the right the advantages. The number in a row belongs to the step that starts there (nan or empty:
+# there is none). A step into the hole has an advantage of −4.5: it earns 1, and loses a cell that is
+# worth 5.5. The steps before it can be even lower: each number also holds some of what came later,
+# faded, up to the end of its episode and not beyond.
 
 # %%
 some = walk(n_rows=16, n_envs=8, seed=3, time_limit=10)
@@ -536,7 +540,8 @@ difference = (returns - (advantage + value[:-1]))[~done[:-1]]
 print(f"The largest difference of the two: {difference.abs().max():.1e}")
 
 # %% [markdown]
-# From here on we use `gae` and `lambda_returns` of the package, which do the same a little faster.
+# From here on we use `gae` of the package, which does the same a little faster, and its
+# `lambda_returns`, which takes advantages and values and adds them up.
 #
 # # A critic with something wrong
 #
@@ -610,7 +615,7 @@ axes.set(xlabel="cell", ylabel="value", xticks=cells, ylim=(0, 20))
 axes.legend(frameon=False)
 plt.show()
 off = (values.mean(0) - true_value[1:]).abs().max()
-print(f"{len(SEEDS)} seeds, one as bad as the other: up to {off:.1f} off.")
+print(f"{len(SEEDS)} seeds, all equally bad: up to {off:.1f} off.")
 
 # %% [markdown]
 # The further a cell is from the hole, the more of its value the critic misses; the last cells it even
@@ -673,7 +678,7 @@ def critic_targets(workspace, discount_factor, gae_lambda):
 
 
 # %% [markdown]
-# The check tells one mistake from two, and a new one from an old one.
+# The check says which mistakes are left, and whether you have made a new one.
 
 # %% nbgrader={"grade": true, "grade_id": "gae-mend-check", "locked": true, "points": 3, "schema_version": 3, "solution": false, "task": false}
 check_critic_targets(critic_targets)

@@ -207,7 +207,8 @@ class VAgent(Agent):
 #
 # `DiscretePolicy` draws one of a few actions. PPO asks one thing more of it: the probability of an
 # action that *was* taken, under the policy as it is *now*. With `predict_proba=True` the policy takes no
-# action; it reads the one in the workspace and writes its log-probability.
+# action; it reads the one in the workspace and writes its log-probability, `logprob_predict`. With
+# `compute_entropy=True` it writes `entropy` as well.
 #
 # Both come from `log_softmax`. Taking the `softmax` first and the logarithm afterwards is the same
 # on paper, but a probability as small as $10^{-50}$ is rounded to 0, and its logarithm is $-\infty$.
@@ -322,7 +323,8 @@ workspace_grid(workspace.subtime(10, 24), "env/timestep", title="time in the epi
 #
 # where $\hat{\mathbb{E}}_t$ is the mean over the collected transitions. Actions that were better than
 # expected ($\hat{A}_t > 0$) become more probable, the others less. This is the actor-critic algorithm
-# A2C. It is right for a single step: the mean is one over actions of the *present* policy.
+# A2C. It is right for a single step only, because the mean has to be taken over actions of the
+# *present* policy.
 
 # %% [markdown]
 # We want to learn from the same data several times. After the first step, however, the policy is
@@ -342,8 +344,8 @@ workspace_grid(workspace.subtime(10, 24), "env/timestep", title="time in the epi
 # $$
 #
 # The minimum makes this one-sided. A good action ($\hat{A}_t > 0$) gains nothing from becoming
-# more than $1+\epsilon$ times as probable, a bad one ($\hat{A}_t < 0$) nothing from falling below
-# $1-\epsilon$ times; but a step in the wrong direction is never clipped, so that it can be undone.
+# more than $1+\epsilon$ times as probable, a bad one ($\hat{A}_t < 0$) nothing from becoming less than
+# $1-\epsilon$ times as probable; but a step in the wrong direction is never clipped, so that it can be undone.
 
 # %% [markdown]
 # A picture says it better (after figure 1 of the paper). We ask the package for the objective of
@@ -717,8 +719,9 @@ print(f"Best evaluation: {ppo_clip.best_reward:.1f}")
 # there is no TensorBoard, too. The entropy starts at $\log 2 \approx 0.69$, that of a coin, and falls,
 # with ups and downs, while the policy makes up its mind. Once all episodes reach 500, every advantage
 # is close to 0: there is little left to learn, and the entropy drifts. The clipping is at work: of the
-# transitions of an update, some percent are stopped. A peak in the critic's loss at the end, with many
-# clipped transitions, is a single episode that failed when the critic expected the best.
+# transitions of an update, some percent are stopped, late in the run as well, as AdamW divides by the
+# size of the gradients: small ones make steps that are just as long. A late peak in the critic's loss
+# is a single episode that failed when the critic expected the best.
 
 # %%
 metrics = read_metrics(ppo_clip.base_dir)
@@ -772,8 +775,8 @@ policy_map(ppo_clip.best_policy, "CartPole-v1")
 # Now the critic: how much reward it expects from there on, discounted. With $\gamma = 0.98$ the most
 # is $1/(1 - \gamma) = 50$; beyond 0.21 rad, 12 degrees, the episode is over.
 #
-# Look at the corners: a pole that leans far to one side and falls there is lost, and the true value
-# about 1. The critic says far too much. A policy that has become good does not visit such states any
+# Look at the corners: a pole that leans far to one side and falls there is lost, and its true value
+# is about 1. The critic says far too much. A policy that has become good does not visit such states any
 # more, and a critic is right only where the data are.
 
 # %%

@@ -83,6 +83,11 @@ def flags_of_the_row(workspace, discount_factor, gae_lambda):
     return answer(ended=lambda _te, _d: done[:-1])(workspace, discount_factor, gae_lambda)
 
 
+def by_terminated(workspace, discount_factor, gae_lambda):
+    terminated = workspace["env/terminated"]
+    return answer(rows=lambda _done: ~terminated[:-1])(workspace, discount_factor, gae_lambda)
+
+
 def of_the_row_after(workspace, discount_factor, gae_lambda):
     observation, done = workspace["env/env_obs", "env/done"]
     _, target = right_answer(workspace, discount_factor, gae_lambda)
@@ -139,6 +144,7 @@ WRONG = {
     answer(rows=lambda d: ~d[1:] & ~d[:-1]): "the last transition of each episode is missing",
     answer(next_value=of_the_reset): "the next value is that of the row after the reset",
     answer(result=lambda target, value: target - value): "these are advantages, not targets",
+    by_terminated: "the steps that follow a truncation are still in it",
     flags_of_the_row: "the mask `done` given to `gae` is one row off",
     of_the_row_after: "beside each stands the observation of the row after",
     by_the_transitions_alone: "were put one behind the other before `gae`",

@@ -129,6 +129,17 @@ def by_later_done(reward, value, next_value, terminated, done, discount_factor, 
     return by_loop(reward, value, next_value, terminated, later, discount_factor, gae_lambda)
 
 
+def one_row_early(reward, value, next_value, terminated, done, discount_factor, gae_lambda):
+    """As the formulas are written, with t+1 in the places of the tensors."""
+    delta = reward + discount_factor * next_value * ~terminated - value
+    advantage = torch.zeros_like(delta)
+    following = torch.zeros_like(delta[0])
+    for t in reversed(range(len(delta) - 1)):
+        following = delta[t + 1] + discount_factor * gae_lambda * ~done[t + 1] * following
+        advantage[t] = following
+    return advantage
+
+
 def without_the_last(reward, value, next_value, terminated, done, discount_factor, gae_lambda):
     delta = reward + discount_factor * next_value * ~terminated - value
     advantage = torch.zeros_like(delta)
@@ -165,19 +176,21 @@ WRONG = {
     loop(delta, decay): "the loop runs forwards",
     loop(lambda r, v, w, y: r + w - v, decay, back): "in the TD error the discount factor",
     loop(lambda r, v, w, y: r + y * w, decay, back): "in the TD error V(s_t) is not subtracted",
-    loop(lambda r, v, w, y: v - r - y * w, decay, back): "the sign is turned",
+    loop(lambda r, v, w, y: v - r - y * w, decay, back): "the sign is wrong",
     loop(delta, decay, back, lambda a, v, d: a + v): "that makes λ-returns",
     loop(delta, decay, back, lambda a, v, d: a * ~d): (
         "the advantage of an episode's last transition is 0"
     ),
     collected: "the rows come in the reverse order",
     one_more_delta: "the trace is one step long",
-    with_masks(lambda te, d: te, lambda te, d: ~d): "the mask `done` is turned round",
+    with_masks(lambda te, d: te, lambda te, d: ~d): "the mask `done` is inverted",
+    one_row_early: "one row too early",
     without_the_last: "the advantage of the last row is 0",
     writes: "it writes into its argument reward",
     lambda *_: None: "it returns nothing",
     lambda *args: 1 - args[4]: "~mask, not by 1 - mask",
-    lambda *args: by_loop(*args)[:-1]: "the result has the wrong shape",
+    lambda *args: by_loop(*args)[:-1]: "in each environment a transition is missing",
+    lambda *args: by_loop(*args).mean(0): "the result has the wrong shape",
     lambda *args: list(by_loop(*args)): "it does not return one tensor",
     lambda *args: by_loop(*args) + 17: "in a way that this check does not know",
     lambda reward, value: None: "called as gae_by_hand(reward, value, next_value, terminated,",

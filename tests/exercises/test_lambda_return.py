@@ -107,6 +107,26 @@ def last_row_beforehand(reward, next_value, terminated, done, discount_factor, g
     return returns
 
 
+def one_row_early(reward, next_value, terminated, done, discount_factor, gae_lambda):
+    """As the formula is written, with t+1 in the places of the tensors."""
+    returns, following = torch.zeros_like(reward), next_value[-1]
+    for t in reversed(range(len(reward) - 1)):
+        following = torch.where(done[t + 1], next_value[t + 1], following)
+        after = (1 - gae_lambda) * next_value[t + 1] + gae_lambda * following
+        following = reward[t + 1] + discount_factor * after * ~terminated[t + 1]
+        returns[t] = following
+    return returns
+
+
+def last_row_left(reward, next_value, terminated, done, discount_factor, gae_lambda):
+    returns = torch.zeros_like(reward)
+    for t in reversed(range(len(reward) - 1)):
+        following = torch.where(done[t], next_value[t], returns[t + 1])
+        after = (1 - gae_lambda) * next_value[t] + gae_lambda * following
+        returns[t] = reward[t] + discount_factor * after * ~terminated[t]
+    return returns
+
+
 def beyond(reward, next_value, terminated, done, discount_factor, gae_lambda):
     return reward[len(reward)]
 
@@ -150,7 +170,9 @@ WRONG = {
     ),
     loop(
         lambda r, v, g, te, d, y, m: r + y * (1 - te) * ((1 - m) * v + m * cut(v, g, 1 - d))
-    ): "the mask `done` is turned round",
+    ): "the mask `done` is inverted",
+    one_row_early: "one row too early",
+    last_row_left: "the return of the last row is 0",
     last_row_beforehand: "in the last row the value of a terminal state is added",
     lambda *args: by_where(*args).flip(0): "the rows come in the reverse order",
     lambda *args: by_where(*args) if args[3][0] else 0: "decide for all of them at once",

@@ -17,6 +17,7 @@ from ppo_bbrl.exercises.pole_agent_rules import (
     actions,
     cases,
 )
+from ppo_bbrl.workspace import Workspace
 
 
 def agent(forward):
@@ -115,6 +116,14 @@ def misnamed(self, t, **kwargs):
     self.get(("env_obs", t))
 
 
+def of_the_notebook(self, t, **kwargs):
+    Workspace().get("env/env_obs", t)
+
+
+def int_of_a_tensor(self, t, **kwargs):
+    self.set(("action", t), int(line(self.get(("env/env_obs", t)), self.gain) > 0))
+
+
 def squeezed(self, t, **kwargs):
     self.set(("action", t), (line(self.get(("env/env_obs", t)), self.gain) > 0).long().squeeze())
 
@@ -141,6 +150,8 @@ def if_of_a_tensor(obs, gain):
 
 WRONG_ANSWERS = {
     "stub": (agent(stub), "not written yet"),
+    "the notebook's table": (agent(of_the_notebook), "another table than its own"),
+    "int": (agent(int_of_a_tensor), "int() makes one number"),
     "squeeze": (agent(squeezed), "has lost the dimension B"),
     "single brackets": (agent(single_brackets), "one pair, with brackets of its own"),
     "returns": (agent(returns), "it writes nothing into the workspace"),

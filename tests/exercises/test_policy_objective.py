@@ -276,6 +276,19 @@ WRONG_ANSWERS = {
         OLD_GRADIENT + ", and none reaches the current policy",
     ),
     "the policy's return value": (from_what_the_policy_returns, "an agent returns nothing"),
+    "row without its name": (
+        lambda policy, workspace, cfg: policy(workspace, 0, predict_proba=True),
+        "an agent is called with its row by name",
+    ),
+    "no row": (
+        lambda policy, workspace, cfg: policy(workspace, predict_proba=True),
+        "an agent is called with its row by name",
+    ),
+    "Python's min": (answer(lambda r, a, eps: min(r * a, a).mean()), "torch.min(a, b) takes"),
+    "forward": (
+        lambda policy, workspace, cfg: policy.forward(0, predict_proba=True),
+        "call the agent itself, not its forward",
+    ),
     "backward": (goes_backward, "it calls backward()"),
     "a step": (makes_a_step, "it changes the weights of the policy"),
     "writes": (writes_into_the_workspace, 'it changes workspace["advantage"]'),

@@ -41,6 +41,11 @@ ROWS = (
         "is a transition like any other",
     ),
     Choice(
+        lambda x: ~x.terminated[:-1],
+        "the steps that follow a truncation are still in it",
+        "leave out every step that starts in a `done` row, however the episode ended: done[:-1]",
+    ),
+    Choice(
         lambda x: ~x.done[:-1] & ~x.done[1:],
         "the last transition of each episode is missing",
         "it leads to the row that is done, and it is a transition like any other; the step to "

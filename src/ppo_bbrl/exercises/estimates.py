@@ -189,9 +189,12 @@ def _hint(error: Exception, signature: str) -> str:
     if isinstance(error, TypeError) and "positional argument" in text:
         return f"the function is called as {signature}"
     if "with a bool tensor is not supported" in text:
-        return "a mask of truth values is turned round by ~mask, not by 1 - mask"
+        return "a mask of truth values is inverted by ~mask, not by 1 - mask"
     if isinstance(error, IndexError):
-        return "the last transition has no following one: a loop begins with it, and goes back"
+        return (
+            "the last transition has no following one: a loop begins with it, and goes back; "
+            "number t of a tensor is about the step from row t to row t+1 already"
+        )
     if "must match the size" in text:
         return "what is combined must have the same shape: print their .shape"
     if isinstance(error, KeyError) and "in the workspace" in text:
@@ -223,6 +226,10 @@ def as_estimate(name: str, result: Any, case: Episodes) -> Tensor:
     if found == shape[::-1]:
         look = "time comes first, then the environment"
         raise not_right(name, "the two dimensions are exchanged", look, *facts)
+    if found == [shape[0] - 1, shape[1]]:
+        wrong = "in each environment a transition is missing"
+        look = "what is aligned on transitions needs neither [1:] nor [:-1]"
+        raise not_right(name, wrong, look, *facts)
     if found != shape:
         look = "sums and means: there is a number for each transition of each environment"
         raise not_right(name, "the result has the wrong shape", look, *facts)

@@ -37,7 +37,7 @@ CUTS = (
     ),
     Choice(
         lambda x: ~x.done[1:],
-        "the mask `done` is turned round: the trace goes on where an episode ends, only there",
+        "the mask `done` is inverted: the trace goes on where an episode ends, only there",
         "~done is true where the episode goes on",
     ),
     Choice(
@@ -61,7 +61,7 @@ DELTAS = (
     ),
     Choice(
         lambda r, g, v, w: v - r - g * w,
-        "the sign is turned",
+        "the sign is wrong",
         "an advantage is positive where things went better than V(s_t) had said",
     ),
 )
@@ -129,6 +129,12 @@ LOOPS = (
         "the last transition has a TD error, too: let the loop begin with row T - 1",
     ),
     Choice(
+        lambda first, factor, _x: torch.cat((backward(first, factor)[1:], 0 * first[-1:])),
+        "the right numbers are there, one row too early",
+        "the tensors are aligned on transitions: delta[t] and done[t] belong to the same step; "
+        "only the following advantage is number t+1",
+    ),
+    Choice(
         _forward,
         "the loop runs forwards: each row sums up what was before it",
         "an action is judged by what comes after it: begin with the last row, for t in "
@@ -143,7 +149,7 @@ LOOPS = (
     Choice(
         lambda first, factor, _x: backward(first, factor).flip(0),
         "the rows come in the reverse order",
-        "what a loop from the last row collects begins with it: turn it round at the end",
+        "what a loop from the last row collects begins with it: reverse it at the end",
     ),
     Choice(
         lambda first, factor, _x: first + factor * torch.cat((first[1:], 0 * first[:1])),

@@ -51,7 +51,7 @@ CUTS = (
     ),
     Choice(
         lambda x: ~x.done[1:] | x.terminated[1:],
-        "the mask `done` is turned round: what follows counts where an episode ends, only there",
+        "the mask `done` is inverted: what follows counts where an episode ends, only there",
         "torch.where(mask, x, y) has x where the mask is true; ~done is true where it goes on",
     ),
 )
@@ -134,19 +134,35 @@ DISCOUNTS = (
     ),
 )
 
-RESULTS = (
-    Choice(lambda returns: returns),
+_ALIGNED = (
+    "the tensors are aligned on transitions: reward[t] already is r_{t+1}, next_value[t] is "
+    "V(s_{t+1}), done[t] belongs to the same step; only what follows is number t+1"
+)
+
+# (first, factor) → G; from the last row back.
+LOOPS = (
+    Choice(backward),
     Choice(
-        lambda returns: returns.flip(0),
+        lambda first, factor: backward(first, factor).flip(0),
         "the rows come in the reverse order",
-        "what a loop from the last row collects begins with it: turn it round at the end",
+        "what a loop from the last row collects begins with it: reverse it at the end",
+    ),
+    Choice(
+        lambda first, factor: backward(torch.cat((first[:-1], 0 * first[-1:])), factor),
+        "the return of the last row is 0",
+        "the last transition has a return, too: let the loop begin with row T - 1",
+    ),
+    Choice(
+        lambda first, factor: torch.cat((backward(first, factor)[1:], 0 * first[-1:])),
+        "the right numbers are there, one row too early",
+        _ALIGNED,
     ),
 )
 
 
 def formula(case: Episodes, values: Sequence[Any]) -> Tensor:
     """The λ-returns that a value of each part gives, `[T, B]`."""
-    terminal, cut, weights, ends, discount, result = values
+    terminal, cut, weights, ends, discount, loop = values
     full_at_cut, full_in_last_row = ends
     of_reward, of_value, of_following = discount(case.discount_factor)
     bootstrap = case.value[1:].masked_fill(terminal(case), 0.0)
@@ -157,7 +173,7 @@ def formula(case: Episodes, values: Sequence[Any]) -> Tensor:
     value_weight[nothing_follows] = 1.0 if full_at_cut else weights.value(case.gae_lambda)
     first = of_reward * case.reward[1:] + of_value * value_weight * bootstrap
     factor = torch.full_like(first, of_following * weights.following(case.gae_lambda))
-    returns: Tensor = result(backward(first, factor.masked_fill(nothing_follows, 0.0)))
+    returns: Tensor = loop(first, factor.masked_fill(nothing_follows, 0.0))
     return returns
 
 
@@ -178,7 +194,7 @@ EXERCISE = Exercise(
     name="lambda_return",
     arguments=_arguments,
     right=right,
-    parts=(TERMINAL, CUTS, WEIGHTS, ENDS, DISCOUNTS, RESULTS),
+    parts=(TERMINAL, CUTS, WEIGHTS, ENDS, DISCOUNTS, LOOPS),
     formula=formula,
     praise="Weights, discounting, both masks and the last row are all right.",
 )

@@ -192,8 +192,15 @@ def _hint(error: Exception) -> str:
             "`if` wants one truth value, but there are B environments: "
             "(… > 0).long() decides for all of them at once"
         )
+    if "only one element" in text or "converted to Python scalars" in text:
+        return "int() makes one number, (… > 0).long() one for each of the B environments"
     if isinstance(error, IndexError) and "out of bounds" in text:
         return "the columns are 0 to 3: the angle is obs[:, 2], the angular velocity obs[:, 3]"
+    if "no variable 'env/env_obs'" in text or "rows are [" in text:
+        return (
+            "forward uses the variable `workspace` of the notebook, another table than its own: an "
+            'agent says self.get(("name", t)) and self.set(("name", t), value)'
+        )
     if isinstance(error, KeyError) and "no variable" in text:
         return 'the observation is called "env/env_obs"'
     if isinstance(error, TypeError) and "keyword argument" in text:

@@ -212,11 +212,20 @@ def _hint(error: Exception) -> str:
             "run the policy with compute_entropy=True; it then writes `entropy` under its own "
             "prefix, policy.prefix"
         )
+    if "ambiguous" in text:
+        return (
+            "Python's own min, max and if want one truth value: torch.min(a, b) takes the smaller "
+            "number in each place"
+        )
+    if isinstance(error, AttributeError) and "NoneType" in text and "'get'" in text:
+        return "call the agent itself, not its forward: policy(workspace, t=0, …)"
     if isinstance(error, TypeError | AttributeError) and "NoneType" in text:
         return "an agent returns nothing: what it has written is read from the workspace"
     if "ConfigAttributeError" in type(error).__name__ or "ConfigKeyError" in type(error).__name__:
         return "the clip range is cfg.algorithm.clip_range"
     if isinstance(error, TypeError) and "positional argument" in text:
+        if error.__traceback__ is not None and error.__traceback__.tb_next is not None:  # inside
+            return "an agent is called with its row by name: policy(workspace, t=0, …)"
         return "the function is called as policy_objective(policy, workspace, cfg)"
     return ""
 

@@ -76,6 +76,11 @@ MISTAKES = (
         "nothing was earned on the way to a reset: its reward is 0",
     ),
     Mistake(
+        "flags stay",
+        "the first row of a new episode still has the flags of the row before",
+        "a new episode is neither terminated nor truncated: set both to False, as in row 0",
+    ),
+    Mistake(
         "timestep goes on",
         "the timestep goes on counting across episodes",
         "it counts the steps of the running episode: 0 in the first row of each",
@@ -174,6 +179,8 @@ def _first(row: Row, mistakes: Sequence[str]) -> Row:
     first = START
     if "reward stays" in mistakes:
         first = first._replace(reward=row.reward)
+    if "flags stay" in mistakes:
+        first = first._replace(terminated=row.terminated, truncated=row.truncated)
     if "timestep goes on" in mistakes:
         first = first._replace(timestep=row.timestep + 1)
     if "timestep begins with 1" in mistakes:

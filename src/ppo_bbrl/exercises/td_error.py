@@ -45,7 +45,7 @@ MASKS = (
     ),
     Choice(
         lambda x: x.terminated[1:],
-        "the mask is turned round: the next value counts in terminal states alone",
+        "the mask is inverted: the next value counts in terminal states alone",
         "`~terminated` is true where the episode goes on",
     ),
 )
@@ -85,7 +85,7 @@ COMBINATIONS = (
     ),
     Choice(
         lambda r, g, m, v, w: v - (r + g * m * w),
-        "the sign is turned",
+        "the sign is wrong",
         "a TD error is positive where things went better than V(s_t) had said",
     ),
     Choice(
