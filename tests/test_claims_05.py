@@ -38,6 +38,7 @@ print(json.dumps({
     "best": ppo_clip.best_reward,
     "clipping": read_metrics(clipping.base_dir)["reward/mean"].dropna().tolist(),
     "stds": stds,
+    "edges": [torque(0.0, 7.5), torque(0.0, -7.5)],
     "clipped": [clipped_share(policy) for policy in policies.values()],
     "torque": {
         "right of the top": torque(0.5, 0.0),
@@ -88,8 +89,13 @@ def test_the_deviation_falls_and_further_where_the_clipped_actions_are_kept(resu
     assert stds["clipped"][-1] < 0.8 * stds["sample"][-1]
 
 
-def test_the_return_hardly_suffers_from_it(results):
-    assert max(results["clipping"]) > -300
+def test_the_run_that_keeps_the_clipped_actions_learns_and_ends_worse_without_a_crash(results):
+    """What the notebook says of seed 3, and of the score: the mean of all evaluations."""
+    kept, clipped = results["curves"][0], results["clipping"]
+    assert max(clipped) > -300
+    assert sum(clipped[-5:]) / 5 < sum(kept[-5:]) / 5 - 50
+    difference = sum(clipped) / len(clipped) - sum(kept) / len(kept)
+    assert -150 < difference < -40
 
 
 def test_more_torques_are_clipped_afterwards(results):
@@ -104,6 +110,7 @@ def test_the_map_says_what_is_written_below_it(results):
     assert torque["left of the top"] > 1
     assert torque["hanging, swings to +"] > 0.5
     assert torque["hanging, swings to -"] < -0.5
+    assert all(abs(edge) < 1 for edge in results["edges"])
     value = results["value"]
     assert value["hanging"] < value["on its way"] - 20
     assert value["top"] > -10
