@@ -10,7 +10,12 @@ pytestmark = pytest.mark.slow
 MORE = """
 import json
 
-from ppo_bbrl.plots import read_metrics
+from ppo_bbrl.plots.states import CARTPOLE
+
+# Rows follow the angular velocity, columns the angle.
+plane = CARTPOLE.plane("angle", "angular velocity", {}, 41)
+with torch.no_grad():
+    dist, values = model.eval().dist_and_value(plane)
 
 print(json.dumps({
     "untrained": [value_norms[0].item(), value_norms[-1].item(), left[0].item(), left[-1].item()],
@@ -22,6 +27,8 @@ print(json.dumps({
         ]
         for way in WAYS
     },
+    "policy": dist.probs[..., 1].tolist(),
+    "values": values.tolist(),
     "one model": load_ppo2().__class__.__name__,
     "best": max(shared, key=lambda algo: algo.best_reward).best_reward,
 }))
@@ -66,6 +73,22 @@ def test_the_cosine_goes_up_and_down_around_0(results):
     cosines = results["history"]["cosine"]
     assert min(cosines) < 0 < max(cosines)
     assert abs(mean(cosines)) < 0.3
+
+
+def test_the_policy_is_a_step_where_the_value_is_a_ridge(results):
+    policy, values = results["policy"], results["values"]
+    across, along = [row[20] for row in policy], policy[20]
+    assert across[0] < 0.05
+    assert across[-1] > 0.95
+    assert abs(along[-1] - along[0]) < 0.6  # the line is nearly level
+    decided = [abs(p - 0.5) for row in policy for p in row]
+    flat = [value for row in values for value in row]
+    assert statistics.correlation(decided, flat) < -0.6
+    for column in (0, 20, 40):
+        ridge = [row[column] for row in values]
+        assert max(ridge) > ridge[0] + 1
+        assert max(ridge) > ridge[-1] + 1
+    assert max(flat) < 40
 
 
 def test_a_hundred_times_the_coefficient_learns_later(results):

@@ -75,7 +75,7 @@ import ppo_bbrl
 from ppo_bbrl import PPOClip, run, setup_tensorboard, shared_agents
 from ppo_bbrl.advantages import gae, lambda_returns
 from ppo_bbrl.exercises import check_eval_fn, check_joint_loss, check_train_fn
-from ppo_bbrl.plots import learning_curve, read_metrics
+from ppo_bbrl.plots import bootstrap_interval, critic_map, policy_map, read_metrics
 
 # The networks below are so small that several threads would mostly wait for each other.
 torch.set_num_threads(1)
@@ -293,7 +293,8 @@ check_joint_loss(joint_loss, seed=2)
 # %% [markdown]
 # # Learning
 #
-# The model card names four numbers; we add what a loop around them needs.
+# A model of torch.hub comes with a page that tells how it is used, its *model card*. The one of PPO2
+# names four numbers; we add what a loop around them needs.
 
 # %%
 args = SimpleNamespace(
@@ -393,7 +394,7 @@ check_train_fn(train_fn, seed=2)
 
 # %%
 def rollouts(model, args, seed):
-    """Minibatches of all transitions of a rollout, in the order that train_fn wants"""
+    """All transitions of one rollout after the other, in the order that train_fn wants"""
     env = gym.make_vec("CartPole-v1", args.n_envs, vectorization_mode="vector_entry_point")
     obs, _ = env.reset(seed=seed)
     done = np.zeros(args.n_envs, dtype=bool)
@@ -558,14 +559,38 @@ print(f"mean cosine: {np.mean(history['cosine']):.2f}")
 # With the coefficient 0.5 the critic's gradient is the longer one, mostly by a factor of ten and
 # more, and far above the limit: of the policy's gradient some percent are left. The cosine goes up
 # and down around 0. The two losses neither fight all the time, nor do they help each other; they
-# share the place, and each is noise to the other. It learns all the same, thanks to Adam.
+# share the place, and each is noise to the other. It learns all the same.
+#
+# ## What the two heads say
+#
+# `shared_agents(model)` makes of one model two agents, a policy and a critic, and so we can draw the maps
+# of notebook 03 for both. The cart stands in the middle. First the probability of pushing it to the
+# right:
+
+# %%
+policy, critic = shared_agents(model)
+policy_map(policy, "CartPole-v1")
+
+# %% [markdown]
+# And the value, from the same 64 numbers:
+
+# %%
+critic_map(critic, "CartPole-v1")
+
+# %% [markdown]
+# Two pictures from one trunk. The policy is undecided along a line that is nearly level: what counts is,
+# above all, how fast the pole turns. Along the same line the value is highest, and it falls on
+# both sides. So across this line the policy is a step and the value is a ridge, and both heads need
+# the same of the trunk: how far from the line we are.
+#
+# (With $\gamma = 0.98$ the most is $1 / (1 - \gamma) = 50$. After these few rollouts the critic is far
+# from it.)
 
 # %% [markdown]
 # # Does it matter?
 #
-# We ask CartPole, with the package's `PPOClip` and its loop. `shared_agents(model)` makes of one model
-# the two agents that it wants; it then uses one optimiser, the joint loss and one limit, as your
-# `train_fn` does. Its value loss has no ½, so that `critic_coef` = 0.25 is `vf_coef` = 0.5. Three ways:
+# We ask CartPole, with the package's `PPOClip` and its loop. It takes two agents. Where they are the two
+# of `shared_agents`, it uses one optimiser, the joint loss and one limit, as your `train_fn` does. Its value loss has no ½, so that `critic_coef` = 0.25 is `vf_coef` = 0.5. Three ways:
 #
 # - `separate`: two networks of the same size as the trunk, the package's own;
 # - `shared`: PPO2, with the coefficient of the model card;
@@ -612,7 +637,7 @@ def make_ppo(way, seed):
 setup_tensorboard("./outputs/tblogs")
 
 # %% [markdown]
-# Nine runs of 16,000 steps, in about a minute; the line below each counts the steps.
+# Nine runs of 16,000 steps, in half a minute to a minute; the line below each counts the steps.
 
 # %%
 trained = {}
@@ -622,20 +647,46 @@ for way in WAYS:
         run(ppo_clip)
         print(f"{way}, seed {seed}, best evaluation: {ppo_clip.best_reward:.0f}")
 
-# %% [markdown]
-# The means of three seeds with 95 % intervals, of the same runs:
-
 # %%
-learning_curve([ppo_clip.base_dir for ppo_clip in trained.values()], by="extra.networks")
-
-# %%
-for way in WAYS:
-    means = [
-        read_metrics(ppo_clip.base_dir)["reward/mean"].mean()
+tables = {
+    way: [
+        read_metrics(ppo_clip.base_dir)[["steps", "reward/mean"]].dropna()
         for (name, _), ppo_clip in trained.items()
         if name == way
     ]
-    print(f"{way:22} mean of all evaluations, seed by seed: {np.round(means).astype(int)}")
+    for way in WAYS
+}
+for way in WAYS:
+    means = [round(table["reward/mean"].mean()) for table in tables[way]]
+    print(f"{way:22} mean of all evaluations, seed by seed: {means}")
+
+# %% [markdown]
+# A panel for each way: thin lines are seeds, the thick line is their mean, with a 95 % interval of the
+# mean. The means of the other two ways are grey.
+
+# %%
+every = [table for way in WAYS for table in tables[way]]
+# Evaluations of two runs are not at the same steps. In between we draw straight lines.
+steps = np.linspace(
+    max(table["steps"].iloc[0] for table in every), min(table["steps"].iloc[-1] for table in every)
+)
+returns = {
+    way: np.stack([np.interp(steps, table["steps"], table["reward/mean"]) for table in tables[way]])
+    for way in WAYS
+}
+
+figure, panels = plt.subplots(1, 3, figsize=(10, 3.2), sharey=True, layout="constrained")
+for axes, way, colour in zip(panels, WAYS, ("#0072B2", "#D55E00", "#009E73"), strict=True):
+    for other in WAYS:
+        axes.plot(steps, returns[other].mean(0), color="0.75")
+    low, high = bootstrap_interval(returns[way])
+    axes.fill_between(steps, low, high, color=colour, alpha=0.2, linewidth=0)
+    axes.plot(steps, returns[way].T, color=colour, linewidth=0.6, alpha=0.6)
+    axes.plot(steps, returns[way].mean(0), color=colour, linewidth=2)
+    axes.set(title=way, xlabel="steps")
+    axes.spines[["top", "right"]].set_visible(False)
+panels[0].set_ylabel("return of the greedy policy")
+plt.show()
 
 # %% [markdown]
 # The large coefficient costs thousands of steps: until the critic has found its values, the policy
