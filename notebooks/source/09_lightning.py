@@ -23,7 +23,7 @@
 # - say which parts of a training loop are the same for all learning, and which are PPO's own;
 # - write a policy and a value, and the loss of PPO, as methods of a LightningModule;
 # - feed a Trainer with data that depend on the weights, without collecting them too early;
-# - train with a progress bar, curves and checkpoints, load the best model, and watch it.
+# - train with a progress bar, curves and checkpoints, load the best model, and look at what it does.
 #
 # | Exercise | Difficulty | Minutes |
 # |---|---|---|
@@ -33,7 +33,8 @@
 # | What have you understood? (four questions) | ●○○ | 10 |
 #
 # With reading and watching it takes about 90 minutes. You should know the clipped objective and its
-# loop (notebook 03); normalised advantages and the stop by KL are explained in notebook 04.
+# loop (notebook 03). Normalised advantages and the stop by KL are explained in notebook 04; what we
+# need of them is said here, too.
 
 # %% [markdown]
 # # Setting up
@@ -63,6 +64,9 @@ if importlib.util.find_spec("ppo_bbrl") is None:
 elif importlib.util.find_spec("lightning") is None:
     raise ModuleNotFoundError("this notebook needs Lightning: pip install 'ppo-bbrl[lightning]'")
 
+# %% [markdown]
+# Importing Lightning takes some seconds.
+
 # %% tags=["definitions"]
 # %matplotlib inline
 import logging
@@ -72,6 +76,7 @@ import warnings
 import gymnasium as gym
 import lightning as pl
 import matplotlib.pyplot as plt
+import numpy as np
 import pandas as pd
 import torch
 from lightning.pytorch.callbacks import ModelCheckpoint, TQDMProgressBar
@@ -79,10 +84,11 @@ from lightning.pytorch.loggers import CSVLogger, TensorBoardLogger
 from torch import nn
 from torch.distributions import Categorical
 
-from ppo_bbrl import setup_tensorboard
+from ppo_bbrl import setup_tensorboard, shared_agents
 from ppo_bbrl.advantages import normalise
 from ppo_bbrl.exercises import check_actor_critic, check_minibatch_stream, check_training_step
 from ppo_bbrl.lightning import PPO, make_vec_env
+from ppo_bbrl.plots import bootstrap_interval, critic_map, policy_map
 
 # The networks below are so small that several threads would mostly wait for each other.
 torch.set_num_threads(1)
@@ -144,9 +150,9 @@ print("actions:     ", env.single_action_space)
 #   `Categorical` made of the scores, and the values $V_\theta(s)$, of shape `[N]`. It serves both to
 #   act and to learn, so it must not cut the gradient;
 # - `configure_optimizers()` returns the optimiser: Adam, of *all* parameters, with the learning rate
-#   `self.lr`.
+#   `self.lr` (and without weight decay, as it is by itself).
 #
-# Both must work for other sizes than CartPole's, too.
+# Both must work for other sizes than CartPole's, and for a single observation, `[1, 4]`.
 #
 # Useful:
 # [torch.distributions.Categorical](https://pytorch.org/docs/stable/distributions.html#categorical),
@@ -211,7 +217,7 @@ check_actor_critic(ActorCritic, seed=2)
 # $$
 #
 # $\hat{R}_t$ is the λ-return, and $H$ the entropy. In $L^{CLIP}$, the advantages are normalised over
-# the minibatch (detail 7 of the 37).
+# the minibatch, that is, shifted to the mean 0 and scaled to the deviation 1 (detail 7 of the 37).
 
 # %% [markdown]
 # ## Exercise: the loss of a minibatch
@@ -385,8 +391,8 @@ draw_events(watch(WithoutLength), "A loader without a length")
 # Squares are rollouts, circles are steps, in the colour of the rollout that they learn from. Rollout 2
 # is collected after *three* steps, although the first rollout has four: the last blue step still
 # waits. The culprit is a question that Lightning has to
-# answer before each step: is this minibatch the last one? Whoever has no length cannot tell without
-# fetching the next one.
+# answer before each step: is this minibatch the last one? A loader that has no length cannot tell
+# without fetching the next one.
 #
 # A loader *with* a length is not asked in advance. `ppo_bbrl.lightning` gives its loader one. If
 # `target_kl` ends the epochs over a rollout, fewer minibatches come than the length says; this is
@@ -404,9 +410,10 @@ draw_events(watch(WithoutLength), "A loader without a length")
 # - `split(rollout)` shuffles a rollout and gives its minibatches, each transition in exactly one of
 #   them. What it gives can be gone through once, as in `for batch in split(rollout)`. Each call
 #   shuffles anew;
-# - `too_far(batch)` says whether the policy has already gone too far from the one that acted (by the
-#   KL divergence, as in notebook 04). If it is `True`, neither this minibatch nor any other of this
-#   rollout gets a step; with the next rollout it goes on;
+# - `too_far(batch)` says whether the policy has already gone too far from the one that acted: whether
+#   the KL divergence of the two, estimated on this minibatch as in notebook 04, is above a limit. If it
+#   is `True`, neither this minibatch nor any other of this rollout gets a step; with the next rollout
+#   it goes on;
 # - `num_rollouts` and `epochs_per_rollout`: how many rollouts, and how many epochs over each.
 #
 # Between two minibatches that you yield, the Trainer takes a step. So collect each rollout only when
@@ -472,7 +479,7 @@ class WithLength:
         return 3 * 2 * 2  # at most
 
     def __iter__(self):
-        return minibatch_stream(
+        stream = minibatch_stream(
             self.toy.collect,
             lambda rollout: iter(rollout[torch.randperm(4)].reshape(2, 2).mean(1)),
             lambda batch: (
@@ -481,6 +488,7 @@ class WithLength:
             num_rollouts=3,
             epochs_per_rollout=2,
         )
+        return iter(stream)
 
 
 draw_events(watch(WithLength), "A loader with a length, and your stream")
@@ -499,102 +507,148 @@ draw_events(watch(WithLength), "A loader with a length, and your stream")
 # - a progress bar.
 #
 # One of Lightning's epochs is `num_rollouts` rollouts, `epochs_per_rollout` epochs over each, and an
-# evaluation. With 2 rollouts × 256 steps × 8 environments it has 4096 transitions. Ten of Lightning's
-# epochs take less than a minute. A policy that acts at random gets about 20; 500 is the most.
+# evaluation. With 2 rollouts × 256 steps × 8 environments it has 4096 transitions. A policy that acts
+# at random gets about 20; 500 is the most. `target_kl` is the limit behind `too_far`: 1.5 times it.
+
 
 # %%
-model = Model(
-    env=env,
-    eval_env=gym.make("CartPole-v1"),
-    lr=1e-3,
-    buffer_length=256 if not TESTING_MODE else 32,
-    num_rollouts=2,
-    batch_size=128,
-    epochs_per_rollout=10,
-    num_eval_episodes=5 if not TESTING_MODE else 1,
-    target_kl=0.01,
-    seed=1,
-)
-best = ModelCheckpoint(monitor="eval_return", mode="max", filename="best")
-table = CSVLogger("outputs-testing" if TESTING_MODE else "outputs", name="lightning")
-trainer = pl.Trainer(
-    accelerator="cpu",
-    max_epochs=10 if not TESTING_MODE else 2,
-    gradient_clip_val=0.5,
-    logger=[table, TensorBoardLogger(table.log_dir, name="tb", version="")],
-    callbacks=[best, TQDMProgressBar(refresh_rate=20)],
-    enable_model_summary=False,
-    log_every_n_steps=10,
-)
+SEEDS = (1, 2, 3) if not TESTING_MODE else (1, 2)
+
+
+def train(seed):
+    """A Trainer after its work, with its ModelCheckpoint and its CSVLogger"""
+    model = Model(
+        env=make_vec_env("CartPole-v1", n_envs=8),
+        eval_env=gym.make("CartPole-v1"),
+        lr=2e-3,
+        buffer_length=256 if not TESTING_MODE else 32,
+        num_rollouts=2,
+        batch_size=256,
+        epochs_per_rollout=10,
+        num_eval_episodes=5 if not TESTING_MODE else 1,
+        gamma=0.99,
+        target_kl=0.01,
+        seed=seed,
+    )
+    best = ModelCheckpoint(monitor="eval_return", mode="max", filename="best")
+    table = CSVLogger("outputs-testing" if TESTING_MODE else "outputs", name="lightning")
+    trainer = pl.Trainer(
+        accelerator="cpu",
+        max_epochs=8 if not TESTING_MODE else 2,
+        gradient_clip_val=0.5,
+        logger=[table, TensorBoardLogger(table.log_dir, name="tb", version="")],
+        callbacks=[best, TQDMProgressBar(refresh_rate=20)],
+        enable_model_summary=False,
+        log_every_n_steps=10,
+    )
+    trainer.fit(model)
+    return trainer, best, table
+
 
 # %% [markdown]
-# TensorBoard draws the curves while the run goes on. On Colab it opens below the next cell;
+# TensorBoard draws the curves while the runs go on. On Colab it opens below the next cell;
 # elsewhere the cell tells the command to start it with, in a terminal.
 
 # %%
-setup_tensorboard(table.log_dir)
-
-# %%
-trainer.fit(model)
-print(f"{trainer.global_step} optimiser steps")
-print(f"best evaluation = {best.best_model_score:.1f}")
+setup_tensorboard("outputs-testing/lightning" if TESTING_MODE else "outputs/lightning")
 
 # %% [markdown]
-# The same numbers are in a table, `metrics.csv`, so that we can draw them where there is no
+# One run proves little, as notebook 03 shows. So we train with three seeds, one after the other; each
+# takes a quarter of a minute. The progress bar starts anew with each of Lightning's epochs.
+
+# %%
+runs = {}
+for seed in SEEDS:
+    trainer, best, table = runs[seed] = train(seed)
+    print(f"seed {seed}: {trainer.global_step} optimiser steps,", end=" ")
+    print(f"best evaluation = {best.best_model_score:.1f}")
+
+# %% [markdown]
+# The same numbers are in a table for each run, `metrics.csv`, so that we can draw them where there is no
 # TensorBoard, too. PPO logs returns, the explained variance (how much of the returns the critic
 # explains; 1 is perfect) and `stopped_early`, the share of rollouts that `target_kl` ended. The loss
-# is yours.
+# is yours. We draw the mean of the seeds, with a 95 % interval of the mean.
 
 # %%
-metrics = pd.read_csv(f"{table.log_dir}/metrics.csv")
-names = {
-    "eval_return": "return, greedy policy (5 episodes)",
-    "episode_return": "return of the training episodes",
-    "explained_variance": "explained variance",
-    "stopped_early": "rollouts stopped by target_kl (share)",
-    "loss": "loss",
+metrics = {
+    seed: pd.read_csv(f"{table.log_dir}/metrics.csv") for seed, (_, _, table) in runs.items()
 }
+
+
+def curves(name):
+    """A metric of all runs, [S, E]: a row per seed, a column per epoch of the Trainer"""
+    return np.stack([metrics[seed][name].dropna() for seed in SEEDS])
+
+
+def draw_curves(axes, name, colour, label=None):
+    rows = curves(name)
+    epochs = range(1, rows.shape[1] + 1)
+    axes.fill_between(epochs, *bootstrap_interval(rows), color=colour, alpha=0.2, linewidth=0)
+    axes.plot(epochs, rows.T, color=colour, linewidth=0.6, alpha=0.5)
+    axes.plot(epochs, rows.mean(0), "o-", color=colour, ms=4, label=label)
+
+
 figure, panels = plt.subplots(1, 4, figsize=(12, 2.8), layout="constrained")
-for axes, shown in zip(
-    panels,
-    (["eval_return", "episode_return"], ["explained_variance"], ["stopped_early"], ["loss"]),
-    strict=True,
-):
-    for name, style in zip(shown, ("o-", "o:"), strict=False):
-        curve = metrics[["epoch", name]].dropna()
-        axes.plot(curve["epoch"] + 1, curve[name], style, color="#0072B2", ms=4, label=names[name])
-    axes.set(xlabel="epoch of the Trainer", title=names[shown[0]] if len(shown) == 1 else "return")
-    axes.title.set_fontsize("medium")
+draw_curves(panels[0], "eval_return", "#0072B2", "greedy policy, 5 episodes")
+draw_curves(panels[0], "episode_return", "#D55E00", "while training")
+panels[0].legend(frameon=False, fontsize="small")
+for axes, name in zip(panels[1:], ("explained_variance", "stopped_early", "loss"), strict=True):
+    draw_curves(axes, name, "#0072B2")
+titles = ("return", "explained variance", "rollouts stopped by target_kl (share)", "loss")
+for axes, title in zip(panels, titles, strict=True):
+    axes.set_title(title, fontsize="medium")
+    axes.set_xlabel("epoch of the Trainer")
     axes.xaxis.get_major_locator().set_params(integer=True)
     axes.spines[["top", "right"]].set_visible(False)
-panels[2].set_ylim(-0.05, 1.05)
-panels[0].legend(["greedy policy", "while training"], frameon=False, fontsize="small")
 plt.show()
 for name in ("eval_return", "episode_return", "explained_variance"):
-    curve = metrics[name].dropna()
-    print(f"{name}: {curve.iloc[0]:.2f} at first, {curve.iloc[-1]:.2f} at last")
+    means = curves(name).mean(0)
+    print(f"{name}: {means[0]:.2f} at first, {means[-1]:.2f} at last, mean of the seeds")
 
 # %% [markdown]
-# The returns tell the story; the others need a second look. The loss falls, mostly because the critic
-# gets better; as the data change with the policy, losses of two epochs do not compare. The explained
-# variance rises, and falls at the end: when no episode ends any more, all returns are about
-# $1 / (1 - \gamma) = 100$, and there is hardly any variation left to explain.
+# All three seeds get to 500, but not in the same way: in the middle the interval is wide. The policy
+# that acts in training draws its actions, and gets less than the greedy one until the end.
 #
-# One run proves little, as notebook 03 shows: another seed gives another curve.
+# The other curves need a second look. The loss falls, mostly because the critic gets better; as the data
+# change with the policy, losses of two epochs do not compare. The explained variance rises. In some
+# runs it falls again at the end: when hardly any episode ends any more, all returns are about
+# $1 / (1 - \gamma) = 100$, with $\gamma = 0.99$, and there is hardly any variation left to explain.
 #
 # # The best model, from its file
 #
 # A checkpoint holds the weights, the state of the optimiser, and the arguments of the model, but no
 # environment. So we give one when we load it: `eval_env`, to evaluate on; `env` says which spaces
-# there are. The loaded model takes the same actions as the one that was saved.
+# there are. The loaded model takes the same actions as the one that was saved. We load the best one of
+# all seeds.
 
 # %%
+best = max((best for _, best, _ in runs.values()), key=lambda best: best.best_model_score)
 loaded = Model.load_from_checkpoint(
     best.best_model_path, env="CartPole-v1", eval_env=gym.make("CartPole-v1"), weights_only=True
 )
 print("its arguments:", dict(loaded.hparams))
 returns, lengths = loaded.evaluate(num_eval_episodes=20 if not TESTING_MODE else 2)
 print(f"mean return of {len(returns)} other episodes = {sum(returns) / len(returns):.1f}")
+
+# %% [markdown]
+# The maps of notebook 03 want two agents, a policy and a critic. `shared_agents` makes them of any
+# model whose `forward` gives a distribution and values. The cart stands in the middle; the map shows
+# the probability of pushing it to the right.
+
+# %%
+policy, critic = shared_agents(loaded)
+policy_map(policy, "CartPole-v1")
+
+# %% [markdown]
+# A pole that leans to the right, or turns to the right, has the cart pushed to the right, under it.
+#
+# The critic gives the highest values to poles that are, or will soon be, upright and at rest, and less
+# where the pole turns fast. A policy that never lets the pole fall would get 100 from anywhere. The
+# critic stays far below: it judges the policy that acts in training, which draws its actions and
+# still let the pole fall when this checkpoint was written.
+
+# %%
+critic_map(critic, "CartPole-v1")
 
 # %% [markdown]
 # And one episode of it:
