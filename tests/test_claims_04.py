@@ -13,6 +13,12 @@ for name, result in fresh_scores.items():
     print("fresh score of", name, "=", interquartile_mean(result))
 print("steps of the updates =", *metrics["optimiser_steps"].dropna().tolist())
 print("largest return =", metrics["reward/mean"].max())
+print("changes of the values =", *metrics["value_change"].dropna().tolist())
+print("misses =", share_missed(6, 1 - 0.05 / 6), share_missed(10, 1 - 0.05 / 2))
+for name in (BASELINE, "no value clipping"):
+    print("first score of", name, "=", interquartile_mean(scores[name]))
+    print("end of", name, "=", np.nanmean(curves[name][:, -5:]))
+print("first scores =", *scores[BASELINE].tolist())
 for name, estimate in estimates.items():
     print("deviation of", name, "=", float(estimate.std()), "least", float(estimate.min()))
 """
@@ -82,6 +88,34 @@ def test_the_loop_with_the_students_functions_learns_and_is_stopped_at_times(tex
     steps = numbers(text, "steps of the updates")
     assert min(steps) < 40
     assert 40 in steps
+
+
+def test_the_values_move_by_several_times_the_clip_range(text):
+    """It would be far less if the clipped error held them: question 3 is about the error alone."""
+    changes = numbers(text, "changes of the values")
+    assert sum(changes) / len(changes) > 2 * 0.2
+
+
+def test_the_curve_without_value_clipping_ends_higher_but_its_score_is_within_the_seeds(
+    text, judged
+):
+    (end,), (with_all,) = (
+        numbers(text, f"end of {name}") for name in ("no value clipping", "everything on")
+    )
+    assert end > with_all + 50
+    *_, verdict = judged[0]["no value clipping"]
+    assert verdict == "too close to tell"
+    (score,), (baseline,) = (
+        numbers(text, f"first score of {name}") for name in ("no value clipping", "everything on")
+    )
+    of_seeds = numbers(text, "first scores")
+    assert abs(score - baseline) < max(of_seeds) - min(of_seeds)
+
+
+def test_intervals_of_six_seeds_miss_more_often_than_they_promise_and_those_of_ten_hardly(text):
+    six, ten = numbers(text, "misses")
+    assert 2 * 0.05 / 6 < six < 0.03
+    assert 0.02 < ten < 0.04
 
 
 def test_the_estimate_k3_varies_less_than_k1_and_is_never_negative(text):
