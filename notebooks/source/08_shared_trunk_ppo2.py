@@ -683,7 +683,7 @@ for axes, way, colour in zip(panels, WAYS, ("#0072B2", "#D55E00", "#009E73"), st
     axes.fill_between(steps, low, high, color=colour, alpha=0.2, linewidth=0)
     axes.plot(steps, returns[way].T, color=colour, linewidth=0.6, alpha=0.6)
     axes.plot(steps, returns[way].mean(0), color=colour, linewidth=2)
-    axes.set(title=way, xlabel="steps")
+    axes.set(title=way, xlabel="steps", xticks=[0, 5000, 10_000, 15_000])
     axes.spines[["top", "right"]].set_visible(False)
 panels[0].set_ylabel("return of the greedy policy")
 plt.show()
