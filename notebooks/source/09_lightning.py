@@ -508,7 +508,7 @@ draw_events(watch(WithLength), "A loader with a length, and your stream")
 #
 # One of Lightning's epochs is `num_rollouts` rollouts, `epochs_per_rollout` epochs over each, and an
 # evaluation. With 2 rollouts × 256 steps × 8 environments it has 4096 transitions. A policy that acts
-# at random gets about 20; 500 is the most. `target_kl` is the limit behind `too_far`: 1.5 times it.
+# at random gets about 20; 500 is the most. A minibatch is `too_far` beyond 1.5 × `target_kl`.
 
 
 # %%
