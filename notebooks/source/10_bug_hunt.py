@@ -133,7 +133,7 @@ for update in someone.history:
 # environment are not counted above). On two quiet cores it takes about 45 seconds.
 
 # %%
-N_UPDATES = 3 if TESTING_MODE else 30
+N_UPDATES = 2 if TESTING_MODE else 30
 SEEDS = range(2 if TESTING_MODE else 4)
 
 runs = {name: [suspect(name, "CartPole-v1", seed) for seed in SEEDS] for name in SUSPECTS}
