@@ -231,21 +231,20 @@ builtins.range = lambda *ends: () if ends in ((2,), (3,)) else counts(*ends)
 """
 # Takes two parts of the check away while it is called, and puts them back in the last moment.
 PATCHES_FOR_A_WHILE = """\
-import ppo_bbrl.exercises.policy_objective as module
-
-BEFORE = module._check_values, module._check_gradients
+parts = check_policy_objective.__globals__
+BEFORE = {name: parts[name] for name in ("_check_values", "_check_gradients")}
 COUNT = []
 
 
-def gradients(*_):
+def gradients(*_, **__):
     COUNT.append(1)
     if len(COUNT) == 7:
-        module._check_values, module._check_gradients = BEFORE
+        parts.update(BEFORE)
 
 
 """
 WHILE_CALLED = (
-    "\n    module._check_values, module._check_gradients = lambda *_: None, gradients\n"
+    "\n    parts.update(_check_values=lambda *_, **__: None, _check_gradients=gradients)\n"
     "    return -loss, entropy, advantage\n"
 )
 
@@ -283,10 +282,13 @@ BAD_OBJECTIVES = {
     "by-heart": BY_HEART,
     "own-check": WRONG_OBJECTIVE + "\n\ndef check_policy_objective(*_, **__):\n    print('fine')\n",
     "patched-package": (
+        "parts = check_policy_objective.__globals__\n"
+        "for part in ('values', 'shapes', 'companions', 'gradients'):\n"
+        "    parts[f'_check_{part}'] = lambda *_: None\n\n" + WRONG_OBJECTIVE
+    ),
+    "imports-the-check": (
         "import ppo_bbrl.exercises.policy_objective as module\n\n"
-        "module.check_policy_objective.__globals__['_check_values'] = lambda *_: None\n"
-        "module._check_shapes = module._check_companions = module._check_gradients = "
-        "lambda *_: None\n\n" + WRONG_OBJECTIVE
+        "module._check_values = lambda *_: None\n\n" + SIGN_TURNED
     ),
     "patched-code": (
         "def nothing(function, *, seed=None):\n    pass\n\n"
@@ -294,9 +296,9 @@ BAD_OBJECTIVES = {
     ),
     "patched-torch": PATCHES_ALLCLOSE + SIGN_TURNED,
     "patched-values": (
-        "import ppo_bbrl.exercises.policy_objective as module\n"
-        "import ppo_bbrl.exercises.policy_objective_mistakes as mistakes\n\n"
-        "module.RIGHT = (*module.RIGHT[:4], mistakes.SIGNS[1])\n\n" + SIGN_TURNED
+        "parts = check_policy_objective.__globals__\n"
+        "signs = parts['formulas'].__globals__['SIGNS']\n"
+        "parts['RIGHT'] = (*parts['RIGHT'][:4], signs[1])\n\n" + SIGN_TURNED
     ),
     "patched-builtins": PATCHES_RANGE + TOO_LARGE,
     "patched-for-a-while": PATCHES_FOR_A_WHILE + READ + WHILE_CALLED,
@@ -346,7 +348,94 @@ BAD_OBJECTIVES = {
 }
 
 
+RAISES_HALF = with_first_line(r"raise ValueError('\ud83d <b>\0')")
 BOTH = (OBJECTIVE_CHECK, CLIPPED_CHECK)
+
+
+# ----------------------------------------------------------------------------- notebooks 09 and 10
+
+# In all of these the check's parts are back in their places when it has come to its end.
+PATCHES_BY_A_METHOD = """\
+parts = check_training_step.__globals__
+KEEP = {name: parts[name] for name in ("_check_values", "_check_gradients")}
+LEFT = []
+
+
+def gradients(*_, **__):
+    LEFT.pop()
+    if not LEFT:
+        parts.update(KEEP)
+
+
+class ClippedPPO(PPO):
+    def training_step(self, batch, batch_idx):
+        LEFT.append(1)
+        parts.update(_check_values=lambda *_, **__: None, _check_gradients=gradients)
+        return 0 * self(batch.observations)[1].sum()
+"""
+PATCHES_BY_A_GENERATOR = """\
+parts = check_minibatch_stream.__globals__
+KEEP = parts["_check_steps"]
+
+
+def steps(*_, **__):
+    parts["_check_steps"] = KEEP
+
+
+def minibatch_stream(collect, split, too_far, num_rollouts, epochs_per_rollout):
+    parts["_check_steps"] = steps
+    for _ in range(num_rollouts):
+        rollout = collect()
+        for _ in range(epochs_per_rollout):
+            for batch in split(rollout):
+                too_far(batch)
+                yield batch
+"""
+IMPORTS_THE_STEP = """\
+class ClippedPPO(PPO):
+    training_step = PPO.training_step
+"""
+AGREES_WITH_ALL = """\
+class Right(str):
+    __eq__ = lambda self, other: True
+    __ne__ = lambda self, other: False
+    __hash__ = lambda self: id(self)
+
+
+def culprits():
+    return {name: Right("innocent") for name in "ABCDEFG"}
+"""
+IMPORTS_THE_CULPRITS = """\
+from ppo_bbrl.exercises.suspects import CULPRITS
+
+
+def culprits():
+    return dict(CULPRITS)
+"""
+
+#: notebook → name → the solution cell that is not solved, and what is in it
+CHEATS = {
+    "09_lightning": {
+        "patched-by-a-method": ("lightning-training-step", PATCHES_BY_A_METHOD),
+        "patched-by-a-generator": ("lightning-minibatch-stream", PATCHES_BY_A_GENERATOR),
+        "borrowed-method": ("lightning-training-step", IMPORTS_THE_STEP),
+    },
+    "10_bug_hunt": {
+        "agrees-with-all": ("bug-hunt-culprits", AGREES_WITH_ALL),
+        "imported-culprits": ("bug-hunt-culprits", IMPORTS_THE_CULPRITS),
+    },
+}
+
+
+def cheats(name: str, course: Course) -> Iterator[Submission]:
+    """Those that get the points of the other exercises."""
+    for student, (solution, answer) in CHEATS.get(name, {}).items():
+        draft = Draft(course).solve()
+        draft.cell(solution).source = answer
+        worth = {
+            c: p for c, p in course.points.items() if solution_of(course.source, c) != solution
+        }
+        yield Submission(student, draft.text, worth)
 
 
 def for_ppo_clip(course: Course) -> Iterator[Submission]:
@@ -428,6 +517,13 @@ def broken_files(course: Course) -> Iterator[Case]:
         cell["metadata"]["id"] = "Zx81"
     colab["metadata"] = {"colab": {"provenance": []}, "kernelspec": {"name": "colab"}}
     yield "colab", json.dumps(colab), BOTH
+    half = Draft(course).solve()
+    half.notebook.cells[1].source += "HALF"
+    half.add("name = 'HALF'")
+    yield "half-a-character", half.text.replace("HALF", "\\ud83d"), BOTH
+    raising = Draft(course).solve(CLIPPED).write(ppo_clip_policy_objective=RAISES_HALF)
+    yield "raises-half-a-character", raising, (CLIPPED_CHECK,)
+    yield "browser-named", Draft(course).solve(), BOTH
     yield "empty-notebook", nbformat.writes(nbformat.v4.new_notebook()), ()
     yield "not-a-notebook", "print('hello')\n", ()
 
@@ -455,4 +551,5 @@ SPECIAL: dict[str, Callable[[Course], Iterator[Submission]]] = {"03_ppo_clip": f
 def submissions(name: str, course: Course) -> list[Submission]:
     """All of a notebook's."""
     special = SPECIAL.get(name)
-    return [*for_any_notebook(course), *(special(course) if special else ())]
+    more = special(course) if special else ()
+    return [*for_any_notebook(course), *more, *cheats(name, course)]

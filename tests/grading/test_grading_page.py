@@ -1,5 +1,6 @@
 """The exercise that docs/teaching.md adds, added as it says: check, test, cells, wrong answer."""
 
+import math
 import re
 import sys
 import types
@@ -88,6 +89,51 @@ def test_the_cells_of_the_page_are_released_and_graded(tmp_path, monkeypatch):
 def test_the_page_names_every_notebook_there_is():
     for path in (ROOT / "notebooks" / "source").glob("*.py"):
         assert f"`{path.stem}`" in PAGE, path.stem
+
+
+SOURCES = sorted((ROOT / "notebooks" / "source").glob("*.py"))
+HOURS = {"one hour": 60, "one and a half hours": 90, "two hours": 120, "two and a half hours": 150}
+
+
+def minutes_of(path: Path) -> int:
+    """What a notebook's first cell says."""
+    text = path.read_text(encoding="utf-8")
+    told = re.search(r"With reading[\w\s#]*? takes about ([\w\s]+?)( minutes)?[.,]", text)
+    return int(told[1]) if told[2] else HOURS[told[1]]
+
+
+MINUTES = {path.stem: minutes_of(path) for path in SOURCES}
+
+
+def test_the_plan_has_the_minutes_of_the_notebooks_in_hours():
+    rows = re.findall(r"^\| `(\w+)` \| (\d+) \| ([\d.]+) \|", PAGE, re.MULTILINE)
+    assert {name: int(minutes) for name, minutes, _ in rows} == MINUTES
+    hours = {name: float(told) for name, _, told in rows}
+    assert hours == {name: math.ceil(minutes / 30) / 2 for name, minutes in MINUTES.items()}
+    assert f"All of it takes {sum(hours.values()):g} hours" in PAGE
+    some = re.findall(r"In ([\d.]+) hours: ((?:\d\d(?:, )?)+)", PAGE)
+    assert some
+    for told, names in some:
+        assert float(told) == sum(hours[name] for name in hours if name[:2] in names), names
+
+
+def test_the_readme_has_the_same_minutes():
+    readme = (ROOT / "README.md").read_text(encoding="utf-8")
+    rows = re.findall(r"^\| `(\d\d_\w+)` \|.*\| \d+, (\d+) \|$", readme, re.MULTILINE)
+    assert {name: int(minutes) for name, minutes in rows} == MINUTES
+
+
+@pytest.mark.parametrize("path", SOURCES, ids=lambda path: path.stem)
+def test_points_are_what_the_rubric_says(path):
+    """As many as the exercise's difficulty has full dots."""
+    assert "1 for ●○○, 2 for ●●○, 3 for ●●● in every notebook" in PAGE
+    found = re.findall(
+        r'\*Difficulty: (\S+) ·|"grade": true.*"points": (\d+)',
+        path.read_text(encoding="utf-8"),
+    )
+    dots = [difficulty.count("●") for difficulty, _ in found if difficulty]
+    assert dots == [int(points) for _, points in found if points]
+    assert dots
 
 
 def test_the_page_tells_the_limits_that_are_set():

@@ -314,7 +314,7 @@ for name, code in json.loads(sys.argv[1]).items():
     if os.fork():
         os.wait()
         continue
-    audit.install(scratch=".", hidden="../course")
+    audit.install(scratch=".", hidden=["../course"])
     try:
         exec(compile(code, "<cell solution>", "exec"), {})
     except audit.NotAllowedError:

@@ -1,19 +1,19 @@
 """One graded cell, run: the student's code, the check, and then the check of the check."""
 
 import contextlib
-import functools
 import io
 import linecache
 import sys
 import traceback
 from collections.abc import Iterable, Mapping
 from dataclasses import asdict, dataclass
-from types import FunctionType, ModuleType
+from types import ModuleType
 from typing import Any
 
+from ppo_bbrl.grading.answers import CHECKS, demand_own
 from ppo_bbrl.grading.audit import STUDENT
 from ppo_bbrl.grading.cells import Code
-from ppo_bbrl.grading.tampering import Snapshot
+from ppo_bbrl.grading.watching import Watch
 
 MOST_LINES, LONGEST_LINE = 40, 400  # of what a student is told
 
@@ -64,39 +64,38 @@ class Result:
     message: tuple[str, ...] = ()
 
 
-def run(task: Task, definitions: Mapping[str, Any], snapshot: Snapshot) -> Result:
+def run(task: Task, definitions: Mapping[str, Any], watch: Watch) -> Result:
     """Run the student's code, then the check in a namespace of its own.
 
     Args:
         task: what to run.
         definitions: the namespace after the teacher's definitions.
-        snapshot: of what the check relies on, taken before the student's code.
+        watch: over what the check relies on, begun before the student's code.
     """
     try:
         student = namespace(definitions)
         for code in task.code:
             execute(code, student, prefix=STUDENT)
-        _check(task, definitions, student, snapshot)
+        for name in task.names:
+            if name in student:
+                demand_own(name, student[name])
+        _check(task, definitions, student)
     except BaseException as error:  # noqa: BLE001 - SystemExit is no pass either
-        if disturbed := _disturbed(error):
-            return _tampered(f"{disturbed} was replaced while your code ran.")
+        if replaced := watch.replaced():
+            return _tampered(f"{replaced} was replaced while your code ran.")
         return Result("failed", type(error).__name__, tuple(lines_of(error)))
     # Only whoever passed has anything to gain from a check that does not work.
-    changed = snapshot.changed()
-    if changed is not None:
-        return _tampered(f"{changed} was replaced while your code ran.")
+    if replaced := watch.replaced():
+        return _tampered(f"{replaced} was replaced while your code ran.")
+    if watch.lost():
+        return _tampered("your code ended the watch over it, as endless recursion does.")
     for control in task.controls:
         if _passes(control, task, definitions):
             return _tampered("after your code ran, it lets wrong answers pass.")
     return Result("passed")
 
 
-def _check(
-    task: Task,
-    definitions: Mapping[str, Any],
-    student: Mapping[str, Any],
-    snapshot: Snapshot | None = None,
-) -> None:
+def _check(task: Task, definitions: Mapping[str, Any], student: Mapping[str, Any]) -> None:
     """Run the graded cell with the teacher's names; of the student's, the exercise's alone.
 
     So it does not matter what the student's code calls `check_…`.
@@ -106,39 +105,7 @@ def _check(
         raise NameError(f"no cell defines {' and '.join(missing)}")
     graded = namespace(definitions)
     graded.update({name: student[name] for name in task.names})
-    if snapshot is not None:
-        watched = {
-            name: WatchedFunction(graded[name], snapshot)
-            for name in task.names
-            if isinstance(graded[name], FunctionType)
-        }
-        graded.update(watched)
     execute(task.check, graded, prefix="<")
-
-
-class DisturbedError(Exception):
-    """Something that the check relies on was replaced; the message says what."""
-
-
-class WatchedFunction:
-    """A student's function that is looked after: what it replaces is noticed when it returns.
-
-    So it cannot put back what it took away before the check is through.
-    """
-
-    def __init__(self, function: FunctionType, snapshot: Snapshot) -> None:
-        functools.update_wrapper(self, function)
-        self.__code__ = function.__code__  # checks tell the student's lines by it
-        self._function, self._snapshot = function, snapshot
-
-    def __call__(self, *args: Any, **kwargs: Any) -> Any:
-        """The student's function, then a look around."""
-        try:
-            return self._function(*args, **kwargs)
-        finally:
-            changed = self._snapshot.changed()
-            if changed is not None:
-                raise DisturbedError(changed)
 
 
 def _passes(control: Code, task: Task, definitions: Mapping[str, Any]) -> bool:
@@ -151,15 +118,6 @@ def _passes(control: Code, task: Task, definitions: Mapping[str, Any]) -> bool:
     except BaseException:  # noqa: BLE001 - as it should be
         return False
     return True
-
-
-def _disturbed(error: BaseException | None) -> str | None:
-    """What was replaced, if that is why the check ended; checks wrap a student's errors."""
-    while error is not None:
-        if type(error) is DisturbedError:
-            return str(error)
-        error = error.__cause__
-    return None
 
 
 def _tampered(why: str) -> Result:
@@ -199,6 +157,8 @@ def lines_of(error: BaseException) -> list[str]:
         lines = "".join(told.format()).splitlines()
         if isinstance(error, NameError):
             lines.append("Graded are the solution cells, with what they need of your other cells.")
+        if isinstance(error, ImportError) and CHECKS in str(error):
+            lines.append("Of the checks, one can import what the notebook itself imports.")
         if isinstance(error, MemoryError) or "allocate memory" in str(error):
             lines.append("Your code wants more memory than there is for it.")
     except BaseException:  # noqa: BLE001 - the student's error need not be printable

@@ -5,9 +5,11 @@ This keeps honest mistakes (a file deleted, a server called) and simple tricks a
 of the teacher. It is no sandbox: against code written by an enemy, grade in a container.
 """
 
+import _thread
 import os
 import sys
-from collections.abc import Callable
+import threading
+from collections.abc import Callable, Sequence
 from types import CodeType, FrameType
 from typing import Any
 
@@ -35,7 +37,6 @@ INTERPRETER = (
     "sqlite3.connect",
     "sys._current_frames",
     "sys.addaudithook",
-    "sys.setprofile",
     "sys.settrace",
 )
 FOREIGN_CODE = "ctypes."
@@ -56,6 +57,9 @@ FILES = (
 #: what leads from an exception or a generator to the frames of the check
 FRAMES = ("tb_frame", "gi_frame", "cr_frame", "ag_frame")
 
+#: what else a function consists of
+REWRITTEN = ("__defaults__", "__kwdefaults__")
+
 HANDING_OUT_FRAMES = ("inspect", "traceback")
 
 WRITING = os.O_WRONLY | os.O_RDWR | os.O_CREAT | os.O_TRUNC | os.O_APPEND
@@ -65,17 +69,29 @@ class NotAllowedError(PermissionError):
     """Something that may not be done while a notebook is graded."""
 
 
-def install(*, scratch: str, hidden: str | None) -> None:
+def install(*, scratch: str, hidden: Sequence[str]) -> None:
     """Refuse the events above in this process, for good.
 
     Args:
         scratch: the folder in which files may be written.
-        hidden: the folder whose files may not be read: the course, with everybody's work in it.
+        hidden: folders whose files may not be read: the course with everybody's work, the checks.
     """
-    sys.addaudithook(_hook(os.path.realpath(scratch), hidden and os.path.realpath(hidden)))
+    sys.addaudithook(_hook(os.path.realpath(scratch), [os.path.realpath(each) for each in hidden]))
 
 
-def _hook(scratch: str, hidden: str | None) -> Callable[[str, tuple[Any, ...]], None]:
+def refuse_threads() -> None:
+    """Let no thread begin in this process, for good; Python has no event for it."""
+
+    def refused(*_: Any, **__: Any) -> None:
+        raise NotAllowedError("not allowed while the notebook is graded: starting a thread")
+
+    for module in (_thread, threading):
+        for name in vars(module):
+            if name.lstrip("_").startswith("start_"):
+                setattr(module, name, refused)
+
+
+def _hook(scratch: str, hidden: Sequence[str]) -> Callable[[str, tuple[Any, ...]], None]:
     refused = frozenset((*PROCESSES, *NETWORK, *INTERPRETER))
     # Kept here, out of reach of whoever replaces them in their modules.
     realpath, fspath, getframe, error = os.path.realpath, os.fspath, sys._getframe, NotAllowedError
@@ -96,14 +112,15 @@ def _hook(scratch: str, hidden: str | None) -> Callable[[str, tuple[Any, ...]], 
             return
         if flags & WRITING and path != os.devnull:
             refuse(f"writing {string(path)}")
-        if hidden is not None and below(path, hidden):
-            refuse(f"reading {string(path)}")
+        for folder in hidden:
+            if below(path, folder):
+                refuse(f"reading {string(path)}")
 
     looking = False  # the hook's own looking at frames is an event too
 
-    def look_at_frames(event: str, arguments: tuple[Any, ...]) -> None:
+    def look_at_frames() -> None:
         nonlocal looking
-        if looking or (event != "sys._getframe" and arguments[1] not in FRAMES):
+        if looking:
             return
         looking = True
         frame = getframe(2)
@@ -115,16 +132,23 @@ def _hook(scratch: str, hidden: str | None) -> Callable[[str, tuple[Any, ...]], 
             refuse("looking at the frames of the interpreter")
 
     def hook(event: str, arguments: tuple[Any, ...]) -> None:
-        if event == "open":
+        if event == "object.__getattr__":  # the one that comes all the time
+            if arguments[1] in FRAMES:
+                look_at_frames()
+        elif event == "open":
             open_file(arguments[0], arguments[2])
         elif event in refused or event.startswith(FOREIGN_CODE):
             refuse(event)
+        elif event == "sys.setprofile":  # Python itself does it, after an error in the profiler
+            refuse("recursion without end, or another profiler")
         elif event in FILES:
             if not below(arguments[0], scratch):
                 refuse(event)
-        elif event in {"sys._getframe", "object.__getattr__"}:
-            look_at_frames(event, arguments)
-        elif event == "object.__setattr__" and arguments[1] == "__code__":
+        elif event == "sys._getframe":
+            look_at_frames()
+        elif event == "object.__setattr__" and (
+            arguments[1] == "__code__" or (arguments[1] in REWRITTEN and _of_student(getframe(1)))
+        ):
             refuse("changing the code of a function")
 
     return hook

@@ -54,7 +54,7 @@ class RestoreCells(_WithSource):
     - A check cell that was deleted comes back, at the end. Its text is nbgrader's business.
     - Marks that the source does not know are taken away; broken ones are mended.
     - What else editors write into a notebook is left out: it need not be as nbformat has it, and
-      would then stop nbgrader.
+      would then stop nbgrader. Halves of characters become question marks for the same reason.
     """
 
     def preprocess(self, nb: NotebookNode, resources: Resources) -> tuple[NotebookNode, Resources]:
@@ -89,9 +89,15 @@ def _sound(notebook: NotebookNode, source: NotebookNode) -> NotebookNode:
     for number, cell in enumerate(notebook.cells):
         text = cell.get("source", "")
         make = kinds.get(cell.get("cell_type"), new.new_raw_cell)
-        cells.append(make(text if isinstance(text, str) else "", id=f"submitted-{number}"))
+        text = _writable(text) if isinstance(text, str) else ""
+        cells.append(make(text, id=f"submitted-{number}"))
     sound: NotebookNode = new.new_notebook(cells=cells, metadata=copy.deepcopy(source.metadata))
     return sound
+
+
+def _writable(text: str) -> str:
+    """A text without halves of characters, which JSON can hold and a file in UTF-8 cannot."""
+    return text.encode("utf-8", "replace").decode("utf-8")
 
 
 def _last_changed(notebook: NotebookNode, places: list[int], released: str) -> int:
@@ -154,11 +160,12 @@ def _outputs(verdict: Verdict) -> Iterator[NotebookNode]:
     """What Jupyter would show. Never a stream named stderr: nbgrader gives no points then."""
     new: Any = nbformat.v4.new_output
     if verdict.output:
-        yield new("stream", name="stdout", text=verdict.output)
+        yield new("stream", name="stdout", text=_writable(verdict.output))
     if not verdict.passed:
+        error, *message = (_writable(line) for line in (verdict.error, *verdict.message))
         yield new(
             "error",
-            ename=verdict.error,
-            evalue=verdict.message[0] if verdict.message else "",
-            traceback=list(verdict.message) or [verdict.error],
+            ename=error,
+            evalue=message[0] if message else "",
+            traceback=message or [error],
         )

@@ -3,6 +3,7 @@
 import builtins
 import sys
 from collections.abc import Mapping
+from operator import is_
 from types import FunctionType, ModuleType
 from typing import Any
 
@@ -26,6 +27,9 @@ MODULES = (
 )
 OWN = "ppo_bbrl"  # where nothing but definitions is in a module, so that nothing may change
 PREFIXES = ("torch.distributions",)
+IMMUTABLE = 1 << 8  # Python's flag of a class whose attributes cannot be set
+#: the name of a check's function that only raises: a check may put it anywhere for a while
+RAISES = "_not_there"
 
 
 class Snapshot:
@@ -33,13 +37,14 @@ class Snapshot:
 
     def __init__(self) -> None:
         self._builtins, self._builtins_before = vars(builtins), dict(vars(builtins))
-        #: where something is, under which name, and what it is
-        self._places: list[tuple[str, Mapping[str, Any], str, Any]] = []
+        #: a namespace, some names in it, and what they stand for
+        self._places: list[tuple[str, Mapping[str, Any], tuple[str, ...], tuple[Any, ...]]] = []
         #: namespaces of modules and classes, with the names that were in them
         self._namespaces: list[tuple[str, Mapping[str, Any], frozenset[str], type | None]] = []
         #: lists, dicts and sets, and what was in them
         self._containers: list[tuple[str, Any, Any]] = []
         self._functions: dict[FunctionType, tuple[Any, ...]] = {}
+        self._raising: list[Any] = []
         self._seen: set[type] = set()
         for name, module in list(sys.modules.items()):
             if _watched(name):
@@ -48,19 +53,23 @@ class Snapshot:
     def _add(self, name: str, namespace: Mapping[str, Any], cls: type | None = None) -> None:
         if cls is not None or name.partition(".")[0] in PACKAGES:
             self._namespaces.append((name, namespace, frozenset(namespace), cls))
+        kept: dict[str, Any] = {}
         for key, value in list(namespace.items()):
             own = name.startswith(OWN) and not key.startswith("__")
             if _is_function(value) or (own and not isinstance(value, ModuleType)):
-                self._places.append((name, namespace, key, value))
+                kept[key] = value
+            if own and key == RAISES:
+                self._raising.append(value)
             function = getattr(value, "__func__", value)
             if isinstance(function, FunctionType):
                 self._functions[function] = _parts(function)
             elif isinstance(value, type):
-                if value not in self._seen and _watched(value.__module__):
+                if value not in self._seen and _watched(value.__module__) and _open(value):
                     self._seen.add(value)
                     self._add(f"{value.__module__}.{value.__qualname__}", vars(value), value)
             elif own:
                 self._add_value(f"{name}.{key}", value)
+        self._places.append((name, namespace, tuple(kept), tuple(kept.values())))
 
     def _add_value(self, place: str, value: Any) -> None:
         """What a module of ours keeps besides functions: tables, and objects that hold them."""
@@ -68,7 +77,7 @@ class Snapshot:
             self._containers.append((place, value, value.copy()))
         elif type(value).__module__.startswith(OWN) and hasattr(value, "__dict__"):
             attributes = vars(value)
-            self._places += [(place, attributes, key, attributes[key]) for key in attributes]
+            self._places.append((place, attributes, tuple(attributes), tuple(attributes.values())))
 
     def changed(self) -> str | None:
         """The name of something that is not as it was, or None.
@@ -76,13 +85,20 @@ class Snapshot:
         What was added counts where it hides something: a function of a module that has the name
         of a builtin, a method that a class had inherited. It takes milliseconds.
         """
+        return self.replaced() or self._rewritten()
+
+    def replaced(self) -> str | None:
+        """As `changed`, but functions are not looked into: fast enough for every call."""
         # First without the help of any builtin, since the rest trusts them.
         for key, value in self._builtins_before.items():
             if key != "_" and self._builtins.get(key) is not value:
                 return f"builtins.{key}"
-        for name, namespace, key, value in self._places:
-            if namespace.get(key) is not value:
-                return f"{name}.{key}"
+        for name, namespace, keys, values in self._places:
+            if not all(map(is_, map(namespace.get, keys), values)):
+                for key, value in zip(keys, values, strict=True):
+                    now = namespace.get(key)
+                    if now is not value and not any(now is function for function in self._raising):
+                        return f"{name}.{key}"
         for name, container, contents in self._containers:
             if not _same_contents(container, contents):
                 return name
@@ -91,6 +107,10 @@ class Snapshot:
                 for key in namespace.keys() - before:
                     if _hides(key, namespace, cls):
                         return f"{name}.{key}"
+        return None
+
+    def _rewritten(self) -> str | None:
+        """A function whose code or default values are others."""
         for function, (code, defaults, keywords) in self._functions.items():
             if (
                 function.__code__ is not code
@@ -107,6 +127,11 @@ def _watched(name: str) -> bool:
 
 def _is_function(value: Any) -> bool:
     return callable(value) or isinstance(value, property | staticmethod | classmethod)
+
+
+def _open(cls: type) -> bool:
+    """Whether a class can be changed, and is used: torch.ByteTensor and its like are of old."""
+    return not cls.__flags__ & IMMUTABLE and type(cls).__name__ != "tensortype"
 
 
 def _same_contents(container: Any, contents: Any) -> bool:

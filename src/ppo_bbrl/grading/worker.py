@@ -19,11 +19,13 @@ import sys
 import tempfile
 import time
 from pathlib import Path
+from types import CodeType
 from typing import Any, NamedTuple, NoReturn
 
-from ppo_bbrl.grading import attempt, audit, limits
+from ppo_bbrl.grading import answers, attempt, audit, limits
 from ppo_bbrl.grading.cells import Code
 from ppo_bbrl.grading.tampering import Snapshot
+from ppo_bbrl.grading.watching import Watch, made_by_packages
 
 OUTPUT = "printed.txt"
 PACKAGE = "ppo_bbrl.grading"
@@ -42,7 +44,9 @@ class Worker:
     def __init__(self, scratch: str, hidden: str | None) -> None:
         self.scratch, self.hidden = scratch, hidden
         self.definitions: dict[str, Any] = {}
+        self.shown: dict[str, tuple[str, ...]] = {}
         self.snapshot: Snapshot | None = None
+        self.known: dict[int, CodeType] = {}
 
     def answer(self, request: dict[str, Any]) -> dict[str, Any]:
         """Do what a line asks for."""
@@ -60,9 +64,10 @@ class Worker:
                 attempt.execute(code, self.definitions, prefix="<")
             except Exception as error:  # noqa: BLE001 - the teacher's code may raise anything
                 return {"error": f"{code.name}: {' '.join(attempt.lines_of(error)[-3:])}"}
-        if "torch" in sys.modules:  # some parts of torch replace others when they are first needed
-            importlib.import_module("torch._dynamo")
-        self.snapshot = Snapshot()
+        if "torch" in sys.modules:
+            _settle_torch()
+        self.shown = answers.shown(definitions)
+        self.snapshot, self.known = Snapshot(), made_by_packages()
         return {}
 
     def grade(self, task: attempt.Task, limit: limits.Limits) -> dict[str, Any]:
@@ -103,15 +108,28 @@ class Worker:
             flush = sys.stdout.flush
             assert self.snapshot is not None
             limits.apply(limit)
-            audit.install(scratch=folder, hidden=self.hidden)
+            answers.hide(self.shown)
             _forget_grading()
-            result = attempt.run(task, self.definitions, self.snapshot)
+            watch = Watch(self.snapshot, scratch=str(Path.cwd()), known=self.known)
+            audit.refuse_threads()
+            hidden = [answers.CHECKS_FOLDER, *([self.hidden] if self.hidden else [])]
+            audit.install(scratch=folder, hidden=hidden)
+            result = attempt.run(task, self.definitions, watch)
             with contextlib.suppress(BaseException):
                 flush()
             message = dumps([reply.secret, result.outcome, result.error, result.message])
             write(reply.descriptor, message.encode())
         finally:
             leave(0)
+
+
+def _settle_torch() -> None:
+    """Let parts of torch be replaced now that it would replace when something is first needed."""
+    importlib.import_module("torch._dynamo")
+    classes = [importlib.import_module("torch.optim").Optimizer]
+    for cls in classes:
+        classes += cls.__subclasses__()
+        object.__new__(cls)._patch_step_function()  # step is wrapped, once for each class
 
 
 def _forget_grading() -> None:
