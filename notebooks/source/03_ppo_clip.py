@@ -456,7 +456,7 @@ def policy_objective(policy, workspace, cfg):
 # The next cell tries your function on a few transitions that one can compute by hand. If something
 # is wrong, it says what it saw, what it expected, and where to look.
 
-# %% nbgrader={"grade": true, "grade_id": "ppo-clip-policy-objective-check", "locked": true, "points": 3, "schema_version": 3, "solution": false, "task": false}
+# %% nbgrader={"grade": true, "grade_id": "ppo-clip-policy-objective-check", "locked": true, "points": 2, "schema_version": 3, "solution": false, "task": false}
 check_policy_objective(policy_objective)
 ### BEGIN HIDDEN TESTS
 check_policy_objective(policy_objective, seed=1)
@@ -506,7 +506,7 @@ def is_clipped(ratio, advantage, clip_range):
 # %% [markdown]
 # The check tries ratios inside and outside of the range, with both signs of the advantage.
 
-# %% nbgrader={"grade": true, "grade_id": "ppo-clip-is-clipped-check", "locked": true, "points": 2, "schema_version": 3, "solution": false, "task": false}
+# %% nbgrader={"grade": true, "grade_id": "ppo-clip-is-clipped-check", "locked": true, "points": 1, "schema_version": 3, "solution": false, "task": false}
 check_is_clipped(is_clipped)
 ### BEGIN HIDDEN TESTS
 check_is_clipped(is_clipped, seed=1)
