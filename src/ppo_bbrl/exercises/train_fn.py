@@ -46,7 +46,7 @@ def cases(seed: int | None) -> list[Case]:
         return int(torch.randint(low, high, (), generator=source))
 
     chosen = []
-    for max_grad_norm in (0.2, 50.0):
+    for max_grad_norm in (0.1, 50.0):
         input_dim, n_actions, n = (4, 2, 6) if seed is None else (between(3, 6), 3, between(8, 13))
         model = PPO2(input_dim, 8, n_actions)
         for parameter in model.parameters():
@@ -60,12 +60,16 @@ def cases(seed: int | None) -> list[Case]:
         # The policy has moved since then: some ratios are outside the clip range.
         moved = 0.35 * torch.randn(n, generator=source)
         old_values = values + 0.15 * torch.randn(n, generator=source)
+        returns = old_values + 1.0 + 2.5 * torch.randn(n, generator=source)
+        # One return near the value, so that the critic learns from it even where the two that
+        # limit it, returns and old values, are exchanged.
+        returns[0] = values[0] + 0.1
         batch = Batch(
             args=SimpleNamespace(
                 clip_range=0.2, ent_coef=0.05, vf_coef=0.5, max_grad_norm=max_grad_norm
             ),
             obs=obs,
-            returns=old_values + 1.0 + 2 * torch.randn(n, generator=source),
+            returns=returns,
             old_actions=actions,
             old_values=old_values,
             old_neg_log_probs=-dist.log_prob(actions) + moved,
