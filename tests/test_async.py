@@ -61,8 +61,11 @@ algorithm:
    eval_interval: 30, architecture: {actor_hidden_size: [4], critic_hidden_size: [4]}}
 """
 
-# A loop as in a notebook or a script, in which nobody calls close().
+# A loop as in a notebook or a script, in which nobody calls close(). What a shell runs in the
+# background ignores Ctrl-C, and so would what these tests start there.
 LOOP = """
+import signal
+signal.signal(signal.SIGINT, signal.default_int_handler)
 from ppo_bbrl import PPOClip, load_config, run
 algo = PPOClip(load_config("config.yaml", {overrides}))
 {loop}
