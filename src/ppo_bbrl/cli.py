@@ -5,6 +5,7 @@ Heavy imports wait inside the commands, so that `--help` answers at once.
 
 import gc
 import os
+import signal
 import sys
 import time
 from collections.abc import Callable, Iterator
@@ -13,8 +14,6 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, NoReturn
 
 import typer
-
-from ppo_bbrl.interrupts import insistent_interrupts
 
 if TYPE_CHECKING:
     from ppo_bbrl.agents import KWAgentWrapper
@@ -72,7 +71,7 @@ def train(
     and, with save_best=true, the best policy.
     """
     del keys
-    with insistent_interrupts() as calm:
+    with _insistent_interrupts() as calm:
         with _quick_start():
             from ppo_bbrl.config import load_config
             from ppo_bbrl.ppo import PPOClip, run
@@ -90,6 +89,36 @@ def train(
         finally:
             calm()
             algo.close()
+
+
+@contextmanager
+def _insistent_interrupts() -> Iterator[Callable[[], None]]:
+    """Let Ctrl-C, and a polite kill (SIGTERM) likewise, interrupt again every second until heard.
+
+    Some libraries swallow an interrupt that meets them while they are being imported.
+
+    Yields:
+        What ends the insisting, for who has heard.
+    """
+    alarm = getattr(signal, "SIGALRM", None)  # not on Windows
+
+    def calm() -> None:
+        if alarm is not None:
+            signal.setitimer(signal.ITIMER_REAL, 0)
+
+    def interrupt(*_: object) -> None:
+        if alarm is not None:
+            signal.setitimer(signal.ITIMER_REAL, 1.0)
+        raise KeyboardInterrupt
+
+    wanted = [number for number in (signal.SIGINT, signal.SIGTERM, alarm) if number is not None]
+    before = [(number, signal.signal(number, interrupt)) for number in wanted]
+    try:
+        yield calm
+    finally:
+        calm()
+        for number, handler in before:
+            signal.signal(number, handler)
 
 
 @app.command("eval", epilog="Example:  ppo-bbrl eval outputs/CartPole-v1/… --episodes 100")

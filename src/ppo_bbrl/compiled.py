@@ -14,7 +14,6 @@ from torch import Tensor, nn
 
 from ppo_bbrl.agents import Critic, Policy, estimates_tensors, judges_tensors
 from ppo_bbrl.flat import FlatWeights, NotFlatError
-from ppo_bbrl.interrupts import heard_interrupts
 from ppo_bbrl.losses import explained_variance
 from ppo_bbrl.rollout import Rollout
 from ppo_bbrl.shared_trunk import have_one_model
@@ -90,22 +89,21 @@ class CompiledUpdate:
         self._index = torch.zeros(self._batch_size, dtype=torch.int64, device=device)
         self._mask = torch.zeros(self._batch_size, device=device)
         self._names: list[str] = []
-        with heard_interrupts():  # here much of torch is imported
-            self._step = torch.compile(
-                _make_step(
-                    _Pair(policy, critic),  # type: ignore[arg-type] # checked above
-                    self._flat,
-                    settings,
-                    self._names,
-                    whole=self._batch_size == size,
-                ),
-                fullgraph=True,
-                dynamic=False,
-                **_backend(device),
-            )
-            if announcement:
-                print(announcement)
-            self._compile(device)
+        self._step = torch.compile(
+            _make_step(
+                _Pair(policy, critic),  # type: ignore[arg-type] # checked above
+                self._flat,
+                settings,
+                self._names,
+                whole=self._batch_size == size,
+            ),
+            fullgraph=True,
+            dynamic=False,
+            **_backend(device),
+        )
+        if announcement:
+            print(announcement)
+        self._compile(device)
 
     def __call__(
         self, rollout: Rollout, *, clip_factor: float, generator: torch.Generator

@@ -98,6 +98,7 @@ def _check(function: EvalFn, case: Case) -> None:
                     "`with torch.set_grad_enabled(False):`",
                 )
         actions.append(action)
+    # PPO2's distribution is a Categorical, which mypy does not know.
     _check_chance(actions[0], actions[1], dist.probs)  # type: ignore[attr-defined]
 
 

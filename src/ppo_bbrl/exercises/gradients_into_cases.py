@@ -82,7 +82,8 @@ def cases(seed: int | None) -> list[Case]:
         return Case(told, loss_of(actor, critic), actor, critic, expected, **facts)
 
     def features(actor: Actor) -> Tensor:
-        return actor.body(obs).tanh()  # type: ignore[no-any-return]
+        hidden: Tensor = actor.body(obs).tanh()
+        return hidden
 
     one_each = torch.ones(sizes[2])
     one_each[-1] = 1 - sizes[2]  # adds up to 0, and no entry is 0

@@ -48,6 +48,7 @@ def _of_one_discount_factor(probe: str, formula: Callable[[float], float]) -> tu
     """The right formula, but with a usual γ put into it by hand."""
     return tuple(
         Truth(
+            # mypy does not infer the type of such an argument: it keeps this turn's gamma.
             lambda _, at=gamma: formula(at),  # type: ignore[misc]
             f"the value of {probe} is a number for γ = {gamma}",
             "γ is an argument and may be another one: use discount_factor",
