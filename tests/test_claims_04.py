@@ -14,11 +14,12 @@ for name, result in fresh_scores.items():
 print("steps of the updates =", *metrics["optimiser_steps"].dropna().tolist())
 print("largest return =", metrics["reward/mean"].max())
 print("changes of the values =", *metrics["value_change"].dropna().tolist())
-print("misses =", share_missed(6, 1 - 0.05 / 6), share_missed(10, 1 - 0.05 / 2))
-for name in (BASELINE, "no value clipping"):
+print("misses =", share_missed(6, 1 - 0.05 / 6), share_missed(20, 0.95))
+for name in (BASELINE, "no value clipping", "no stopping"):
     print("first score of", name, "=", interquartile_mean(scores[name]))
     print("end of", name, "=", np.nanmean(curves[name][:, -5:]))
 print("first scores =", *scores[BASELINE].tolist())
+print("first scores of advantages as they are =", *scores["advantages as they are"].tolist())
 for name, estimate in estimates.items():
     print("deviation of", name, "=", float(estimate.std()), "least", float(estimate.min()))
 """
@@ -50,7 +51,7 @@ def judged(text):
 
 
 def test_each_verdict_says_what_its_interval_says(judged):
-    assert [len(found) for found in judged] == [6, 2]
+    assert [len(found) for found in judged] == [6, 1]
     for found in judged:
         for low, high, verdict in found.values():
             if low > 0:
@@ -61,25 +62,29 @@ def test_each_verdict_says_what_its_interval_says(judged):
                 assert verdict == "too close to tell"
 
 
-def test_normalised_advantages_made_a_difference_with_fresh_seeds(text, judged):
-    low, high, verdict = judged[1]["advantages as they are"]
-    assert verdict == "made a difference: worse without the detail"
-    (without,) = numbers(text, "fresh score of advantages as they are")
+def test_without_value_clipping_training_ends_far_higher_with_fresh_seeds(text, judged):
+    low, high, verdict = judged[1]["no value clipping"]
+    assert verdict == "made a difference: better without the detail"
+    (without,) = numbers(text, "fresh score of no value clipping")
     (baseline,) = numbers(text, "fresh score of everything on")
     assert low <= without - baseline <= high
+    assert without > 1.5 * baseline
 
 
-def test_with_replacement_the_loss_is_far_smaller_than_without_normalised_advantages(text):
-    """What the notebook calls too close to tell must at least be closer than what it does not."""
-    scores = [
-        numbers(text, f"fresh score of {name}")[0]
-        for name in (
-            "everything on",
-            "minibatches with replacement",
-            "advantages as they are",
-        )
-    ]
-    assert abs(scores[0] - scores[1]) < scores[0] - scores[2]
+def test_the_other_details_are_too_close_to_tell(judged):
+    """On another processor, one of them may well differ: every run is another one there.
+
+    Seventy seeds each found that two do, advantages as they are and torch's initialisation;
+    of experiments with six of those seeds, 12 % and 5 % found it.
+    """
+    for name in set(judged[0]) - {"no value clipping"}:
+        assert judged[0][name][2] == "too close to tell", name
+
+
+def test_the_scores_with_advantages_as_they_are_lie_far_apart(text):
+    without = numbers(text, "first scores of advantages as they are")
+    with_all = numbers(text, "first scores")
+    assert max(without) - min(without) > 1.5 * (max(with_all) - min(with_all))
 
 
 def test_the_loop_with_the_students_functions_learns_and_is_stopped_at_times(text):
@@ -96,26 +101,22 @@ def test_the_values_move_by_several_times_the_clip_range(text):
     assert sum(changes) / len(changes) > 2 * 0.2
 
 
-def test_the_curve_without_value_clipping_ends_higher_but_its_score_is_within_the_seeds(
-    text, judged
-):
-    (end,), (with_all,) = (
-        numbers(text, f"end of {name}") for name in ("no value clipping", "everything on")
-    )
+@pytest.mark.parametrize("name", ["no value clipping", "no stopping"])
+def test_a_striking_curve_ends_higher_but_its_score_is_within_the_seeds(text, judged, name):
+    (end,), (with_all,) = (numbers(text, f"end of {which}") for which in (name, "everything on"))
     assert end > with_all + 50
-    *_, verdict = judged[0]["no value clipping"]
-    assert verdict == "too close to tell"
+    assert judged[0][name][2] == "too close to tell"
     (score,), (baseline,) = (
-        numbers(text, f"first score of {name}") for name in ("no value clipping", "everything on")
+        numbers(text, f"first score of {which}") for which in (name, "everything on")
     )
     of_seeds = numbers(text, "first scores")
     assert abs(score - baseline) < max(of_seeds) - min(of_seeds)
 
 
-def test_intervals_of_six_seeds_miss_more_often_than_they_promise_and_those_of_ten_hardly(text):
-    six, ten = numbers(text, "misses")
+def test_intervals_of_six_seeds_miss_more_often_than_they_promise_and_those_of_twenty_hardly(text):
+    six, twenty = numbers(text, "misses")
     assert 2 * 0.05 / 6 < six < 0.03
-    assert 0.02 < ten < 0.04
+    assert 0.04 < twenty < 0.07
 
 
 def test_the_estimate_k3_varies_less_than_k1_and_is_never_negative(text):
