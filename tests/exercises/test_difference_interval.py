@@ -152,7 +152,7 @@ def basic(first, second, statistic, level, rng, n_resamples=N):
 
 
 WRONG_ANSWERS = {
-    "sign": (looping(lambda f, s, t, r: -a_round(f, s, t, r)), "the sign is turned"),
+    "sign": (looping(lambda f, s, t, r: -a_round(f, s, t, r)), "the sign is wrong"),
     "tail": (
         looping(a_round, lambda d, level: np.percentile(d, [100 * (1 - level), 100 * level])),
         "as much is left out at each end",

@@ -63,7 +63,7 @@ WRONG = {
     lambda m, s: repeated(s.sum(), m): "the constant ½ log(2πe) is missing",
     lambda m, s: repeated((0 * s + CONSTANT).sum(), m): "log σ is missing",
     lambda m, s: repeated((CONSTANT - s).sum(), m): "log σ has the wrong sign",
-    lambda m, s: repeated(-(s + CONSTANT).sum(), m): "the sign is turned round",
+    lambda m, s: repeated(-(s + CONSTANT).sum(), m): "the sign is wrong",
     lambda m, s: repeated((0.5 * s + CONSTANT).sum(), m): "half of log σ",
     lambda m, s: (m + s + CONSTANT).sum(-1): "it depends on the mean",
     lambda m, s: -Normal(m, s.exp()).log_prob(m + torch.randn_like(m)).sum(-1): (

@@ -111,7 +111,7 @@ WRONG = {
     lambda a, m, s: (-(((a - m) / s.exp()) ** 2) / 2 - s.exp() - HALF_LOG_2PI).sum(
         -1
     ): "σ is subtracted, not its logarithm",
-    lambda a, m, s: -by_formula(a, m, s): "the sign is turned round",
+    lambda a, m, s: -by_formula(a, m, s): "the sign is wrong",
     lambda a, m, s: (-((a - m) ** 2) / 2 - s - HALF_LOG_2PI).sum(-1): "is not divided by σ",
     lambda a, m, s: by_formula(a, m, s).detach(): "no gradient reaches mean",
     lambda a, m, s: by_formula(a, m, s.detach()): "no gradient reaches log_std",

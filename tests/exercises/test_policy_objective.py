@@ -236,7 +236,7 @@ def judged_twice(policy, workspace, cfg):
     return loss, entropy, advantage
 
 
-SIGN = "the sign is turned"
+SIGN = "the sign is wrong"
 MAX = "the larger of the two products is taken"
 NO_CLAMP = "nothing is clipped"
 PRODUCT = "the product ratio × advantage is clipped, not the ratio"

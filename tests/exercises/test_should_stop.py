@@ -142,7 +142,7 @@ WRONG_ANSWERS = {
     "k1 turned": (with_estimate(lambda d: d.mean()), "it is the mean of log r"),
     "k2": (with_estimate(lambda d: 0.5 * (d**2).mean()), "it is the estimate k2"),
     "inverse": (with_estimate(lambda d: k3(-d)), "the ratio is turned round"),
-    "sign": (with_estimate(lambda d: -k3(d)), "the sign is turned"),
+    "sign": (with_estimate(lambda d: -k3(d)), "the sign is wrong"),
     "sum": (with_estimate(lambda d: (d.exp() - 1 - d).sum()), "it is the sum"),
     "max": (with_estimate(lambda d: (d.exp() - 1 - d).max()), "the largest term alone"),
     "no log": (with_estimate(lambda d: (d.exp() - 1).mean()), "− log r is missing"),

@@ -100,7 +100,7 @@ WRONG_ANSWERS = {
     "endless": (with_truth(ConstantReward=lambda g: 1 / (1 - g)), "a task without an end"),
     "one γ": (with_truth(TruncatedOnly=lambda g: 10), "TruncatedOnly is a number for γ = 0.9"),
     "another γ": (with_truth(Discounting=lambda g: 0.99), "Discounting is a number for γ = 0.99"),
-    "sign": (lambda p, v, g: true(p, g) - v.mean(), "the sign is turned"),
+    "sign": (lambda p, v, g: true(p, g) - v.mean(), "the sign is wrong"),
     "median": (lambda p, v, g: v.quantile(0.5) - true(p, g), "it is the median of the values"),
     "absolute": (lambda p, v, g: (v.mean() - true(p, g)).abs(), "its result has no sign"),
     "mean absolute": (lambda p, v, g: (v - true(p, g)).abs().mean(), "mean of the absolute errors"),
@@ -115,7 +115,7 @@ WRONG_ANSWERS = {
             if p == "Discounting"
             else v.mean() - true(p, g)
         ),
-        "is not discounted; and the sign is turned",
+        "is not discounted; and the sign is wrong",
     ),
     "strange": (lambda p, v, g: 12.5, "does not know"),
     "in place": (in_place, "it changes the values"),

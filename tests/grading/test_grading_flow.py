@@ -124,7 +124,7 @@ def test_each_gets_its_mark(short):
 
 
 def test_the_feedback_shows_the_message_of_the_check(short):
-    assert "the sign is turned" in short.feedback("wrong-ppo-clip-policy-objective-check-1")
+    assert "the sign is wrong" in short.feedback("wrong-ppo-clip-policy-objective-check-1")
     assert f"did not come to an end in {SECONDS} seconds" in short.feedback("endless")
     assert "torch.allclose was replaced" in short.feedback("patched-torch")
     assert "Well done!" in short.feedback("perfect")

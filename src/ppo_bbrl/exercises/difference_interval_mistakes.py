@@ -192,7 +192,7 @@ def _reflected(case: Case, rng: np.random.Generator) -> Interval:
 MISTAKES = (
     Guess(
         lambda c, rng: right(_swapped(c), rng),
-        "the sign is turned: it is the second minus the first",
+        "the sign is wrong: it is the second minus the first",
         "statistic(first) − statistic(second)",
     ),
     Guess(

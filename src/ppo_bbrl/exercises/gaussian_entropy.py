@@ -88,7 +88,7 @@ REDUCTIONS = (
     ),
     Choice(
         lambda s, c: -(s + c).sum(-1),
-        "the sign is turned round",
+        "the sign is wrong",
         "the entropy grows with σ",
     ),
     Choice(

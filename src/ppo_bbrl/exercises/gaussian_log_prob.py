@@ -151,7 +151,7 @@ REDUCTIONS = (
     ),
     Choice(
         lambda *parts: -_each(*parts).sum(-1),
-        "the sign is turned round: this is −log π",
+        "the sign is wrong: this is −log π",
         "the log-probability itself is wanted, no loss",
     ),
 )

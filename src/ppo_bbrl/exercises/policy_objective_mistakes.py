@@ -168,7 +168,7 @@ SIGNS = (
     Choice(lambda v: v),
     Choice(
         lambda v: -v,
-        "the sign is turned",
+        "the sign is wrong",
         "`policy_loss` is the objective L of the formula, which is to be maximised: `run` puts "
         "the minus in front of it",
     ),

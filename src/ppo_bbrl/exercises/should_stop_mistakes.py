@@ -104,7 +104,7 @@ MISTAKES = (
     ),
     Guess(
         _of(lambda d: (d - d.expm1()).mean()),
-        "the sign is turned: the estimate is never positive",
+        "the sign is wrong: the estimate is never positive",
         "(r − 1) − log r, not log r − (r − 1)",
     ),
     Guess(

@@ -124,7 +124,7 @@ _FORMS: tuple[tuple[Callable[[Reading, float], float], str, str], ...] = (
     (lambda r, v: r.mean - v, "", ""),
     (
         lambda r, v: v - r.mean,
-        "the sign is turned: a critic that says too much would get a negative error",
+        "the sign is wrong: a critic that says too much would get a negative error",
         _SIGN,
     ),
     (
