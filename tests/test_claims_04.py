@@ -15,9 +15,13 @@ print("steps of the updates =", *metrics["optimiser_steps"].dropna().tolist())
 print("largest return =", metrics["reward/mean"].max())
 print("changes of the values =", *metrics["value_change"].dropna().tolist())
 print("misses =", share_missed(6, 1 - 0.05 / 6), share_missed(20, 0.95))
-for name in (BASELINE, "no value clipping", "no stopping"):
-    print("first score of", name, "=", interquartile_mean(scores[name]))
-    print("end of", name, "=", np.nanmean(curves[name][:, -5:]))
+for name, rows in curves.items():
+    print("end of", name, "=", np.nanmean(rows[:, -5:]))
+means = {name: np.nan_to_num(rows).mean(0) for name, rows in curves.items()}
+below = (means["advantages as they are"] < means[BASELINE]).mean()
+print("share of the run below the baseline =", below)
+print("fresh seeds =", *fresh_seeds)
+print("seen before =", *seeds)
 print("first scores =", *scores[BASELINE].tolist())
 print("first scores of advantages as they are =", *scores["advantages as they are"].tolist())
 for name, estimate in estimates.items():
@@ -71,14 +75,13 @@ def test_without_value_clipping_training_ends_far_higher_with_fresh_seeds(text, 
     assert without > 1.5 * baseline
 
 
-def test_the_other_details_are_too_close_to_tell(judged):
-    """On another processor, one of them may well differ: every run is another one there.
+def test_six_seeds_find_nothing(judged):
+    """On another processor, where every run is another one, this fails with about 30 %.
 
-    Seventy seeds each found that two do, advantages as they are and torch's initialisation;
-    of experiments with six of those seeds, 12 % and 5 % found it.
+    So many of the experiments with six of seeds 100 to 169 had at least one verdict.
     """
-    for name in set(judged[0]) - {"no value clipping"}:
-        assert judged[0][name][2] == "too close to tell", name
+    for name, (*_, verdict) in judged[0].items():
+        assert verdict == "too close to tell", name
 
 
 def test_the_scores_with_advantages_as_they_are_lie_far_apart(text):
@@ -96,26 +99,36 @@ def test_the_loop_with_the_students_functions_learns_and_is_stopped_at_times(tex
 
 
 def test_the_values_move_by_several_times_the_clip_range(text):
-    """It would be far less if the clipped error held them: question 3 is about the error alone."""
+    """It would be far less if the clipped error held them: question 2 is about the error alone."""
     changes = numbers(text, "changes of the values")
-    assert sum(changes) / len(changes) > 2 * 0.2
+    assert 0.7 < sum(changes) / len(changes) < 1.3
 
 
-@pytest.mark.parametrize("name", ["no value clipping", "no stopping"])
-def test_a_striking_curve_ends_higher_but_its_score_is_within_the_seeds(text, judged, name):
-    (end,), (with_all,) = (numbers(text, f"end of {which}") for which in (name, "everything on"))
-    assert end > with_all + 50
-    assert judged[0][name][2] == "too close to tell"
-    (score,), (baseline,) = (
-        numbers(text, f"first score of {which}") for which in (name, "everything on")
+def test_two_curves_end_highest_and_one_is_mostly_below_the_baseline(text):
+    """The notebook says so of the machine where it was written; another one may differ."""
+    ends = dict(re.findall(r"^end of (.+) = ([\d.]+)$", text, re.MULTILINE))
+    assert len(ends) == 7
+    assert set(sorted(ends, key=lambda name: float(ends[name]))[-2:]) == {
+        "no value clipping",
+        "no stopping",
+    }
+    assert min(float(ends[name]) for name in ("no value clipping", "no stopping")) > (
+        float(ends["everything on"]) + 50
     )
-    of_seeds = numbers(text, "first scores")
-    assert abs(score - baseline) < max(of_seeds) - min(of_seeds)
+    (share,) = numbers(text, "share of the run below the baseline")
+    assert share > 0.6
+
+
+def test_the_fresh_seeds_are_twenty_and_none_was_seen(text):
+    fresh, seen = numbers(text, "fresh seeds"), numbers(text, "seen before")
+    assert len(fresh) == len(set(fresh)) == 20
+    assert not set(fresh) & {*seen, *range(100, 170)}  # these have suggested the question
 
 
 def test_intervals_of_six_seeds_miss_more_often_than_they_promise_and_those_of_twenty_hardly(text):
     six, twenty = numbers(text, "misses")
-    assert 2 * 0.05 / 6 < six < 0.03
+    assert six > 2 * 0.05 / 6
+    assert 0.10 < 6 * six < 0.14
     assert 0.04 < twenty < 0.07
 
 

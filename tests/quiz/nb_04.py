@@ -4,23 +4,10 @@ import numpy as np
 import torch
 
 from ppo_bbrl.losses import clipped_surrogate, value_loss
-from ppo_bbrl.rollout import Rollout
 from quiz import nearest, the_one
 
 
 def question_1():
-    numbers = torch.arange(258.0)
-    rollout = Rollout({"action": numbers}, numbers, numbers, numbers, numbers)
-    sizes = [len(batch) for batch in rollout.minibatches(128, torch.Generator())]
-    return the_one(
-        a=sizes == [129, 129],
-        b=sizes == [86, 86, 86],
-        c=sorted(sizes) == [2, 128, 128],
-        d=sizes == [128, 128],
-    )
-
-
-def question_2():
     new, old = torch.tensor([0.6]).log(), torch.tensor([0.5]).log()
     k1 = round(float(old - new), 2)
     _, facts = clipped_surrogate(
@@ -31,7 +18,7 @@ def question_2():
     return the_one(**{letter: answer == (k1, k3) for letter, answer in answers.items()})
 
 
-def question_3():
+def question_2():
     def learns(value, old):
         value = torch.tensor([value], requires_grad=True)
         loss, _ = value_loss(
@@ -53,11 +40,11 @@ def question_3():
     return the_one(a=rollouts < 10, b=50 <= rollouts <= 70, c=270 <= rollouts <= 300)
 
 
-def question_4():
+def question_3():
     return nearest(1 - 0.95**20, a=0.05, b=0.36, c=0.64, d=1.0)
 
 
-def question_5():
+def question_4():
     source = np.random.default_rng(0)
 
     def middle(scores):
@@ -74,3 +61,18 @@ def question_5():
     distance = {letter: abs(width(seeds) - half) for letter, seeds in options.items()}
     closest = min(distance, key=distance.__getitem__)
     return the_one(**{letter: letter == closest for letter in options})
+
+
+def question_5():
+    source, n_experiments, n_parts, n_seeds = np.random.default_rng(0), 200, 10, 20
+    missed = 0
+    for _ in range(n_experiments):
+        # Parts of a run are not independent: half of the variance is the run's own.
+        runs = source.normal(size=(2, n_seeds, 1)) + source.normal(size=(2, n_seeds, n_parts))
+        apart = np.abs(np.subtract(*runs.mean(1))).argmax()
+        drawn = source.integers(n_seeds, size=(2, 500, n_seeds))
+        first, second = np.take_along_axis(runs[:, None, :, apart], drawn, axis=-1).mean(-1)
+        low, high = np.percentile(first - second, [2.5, 97.5])
+        missed += not low <= 0 <= high
+    share = missed / n_experiments
+    return the_one(a=0.03 < share < 0.08, b=share > 0.1, c=0 < share < 0.025, d=share == 0)
