@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 import torch
 
-from ppo_bbrl.exercises.feedback import ExerciseError, call
+from ppo_bbrl.exercises.feedback import ExerciseError, call, describe
 
 Pair = namedtuple("Pair", "one other")
 
@@ -168,3 +168,10 @@ def test_what_contains_itself_ends():
     endless = []
     endless.append(endless)
     assert returned(endless) is endless
+
+
+def test_of_many_values_only_the_first_are_told():
+    """A list of 2000 numbers, returned in place of two, would fill pages."""
+    assert describe([1.0, None]) == "2 values: a float, None"
+    assert describe((1,) * 6) == "6 values: a int, a int, a int, a int, a int, a int"
+    assert describe([1.0] * 2000) == "2000 values: " + "a float, " * 6 + "…"

@@ -143,6 +143,15 @@ WRONG_ANSWERS = {
         lambda s: np.sort(s)[len(s) // 4 : max(3 * (len(s) // 4), 1)].mean(),
         "the slice ends at 3 × quarter",
     ),
+    "three quarters of the scores": (
+        lambda s: np.sort(s)[len(s) // 4 : 3 * len(s) // 4].mean(),
+        "ends at three quarters of len(scores)",
+    ),
+    "shares of the scores": (
+        lambda s: np.sort(s)[int(0.25 * len(s)) : int(0.75 * len(s))].mean(),
+        "ends at three quarters of len(scores)",
+    ),
+    "one at each end": (lambda s: np.sort(s)[1:-1].mean(), "however many there are"),
     "upper half": (lambda s: np.sort(s)[len(s) // 2 :].mean(), "the mean of the upper half"),
     "begins late": (
         lambda s: np.sort(s)[len(s) // 4 + 1 : len(s) - len(s) // 4].mean(),
@@ -186,6 +195,23 @@ WRONG_ANSWERS = {
 @pytest.mark.parametrize("name", WRONG_ANSWERS)
 def test_a_wrong_answer_is_told_what_is_wrong_and_nothing_else(name):
     assert_told_apart(check_interquartile_mean, WRONG_ANSWERS, name)
+
+
+def test_half_of_the_scores_left_out_at_each_end_leaves_nothing_in_the_middle():
+    message = complaint(check_interquartile_mean, lambda s: cut(s, len(s) // 2))
+    assert "is there anything left in the middle?" in message
+    assert "not len(scores) // 2" in message
+
+
+def test_a_slice_that_is_empty_is_told_as_it_may_be_written():
+    """[quarter:-quarter], or [quarter : 3 * quarter]."""
+    for function in (
+        negative_slice,
+        lambda s: np.sort(s)[len(s) // 4 : 3 * (len(s) // 4)].mean(),
+    ):
+        message = complaint(check_interquartile_mean, function)
+        assert "of 3 scores it leaves none" in message
+        assert "ends at -quarter or at 3 * quarter" in message
 
 
 @pytest.mark.parametrize("seed", [None, *range(30)])

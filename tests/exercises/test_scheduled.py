@@ -57,6 +57,8 @@ WRONG_ANSWERS = {
     "grows to": (lambda i, u, n: i * (u + 1) / n, "it grows to the initial value"),
     "factor": (lambda i, u, n: 1 - u / n, "it is the factor alone"),
     "integers": (lambda i, u, n: i * (1 - u // n), "it never falls"),
+    "not divided": (lambda i, u, n: i * (n - u), "is counted in updates"),
+    "floor": (lambda i, u, n: max(i * (1 - u / n), 1e-4), "it stops falling at 0.0001"),
     "subtracted": (lambda i, u, n: i - u / n, "is subtracted from the initial value"),
     "brackets": (lambda i, u, n: i * (1 - u) / n, "is divided as a whole"),
     "steps": (lambda i, u, n: i * 0.99**u, "does not know"),
@@ -75,9 +77,10 @@ def test_a_wrong_answer_is_told_what_is_wrong_and_nothing_else(name):
 
 
 def test_a_constant_value_never_falls():
-    """The same numbers as those of an integer division: the message fits both."""
-    message = complaint(check_scheduled, lambda i, u, n: i)
-    assert "it never falls" in message or "always the initial value" in message
+    """The same numbers as those of an integer division: the message names both."""
+    for constant in (lambda i, u, n: i, lambda i, u, n: i * (1 - u // n)):
+        message = complaint(check_scheduled, constant)
+        assert "it never falls: update plays no part, or // divides" in message
 
 
 def test_with_a_seed_right_answers_pass_and_wrong_ones_fail(capsys):

@@ -19,6 +19,7 @@ from torch import Tensor, nn
 
 STUB = "Not implemented yet"
 WIDTH = 96
+LISTED = 6  # of what a student's function returned; of more, the first ones
 
 #: classes of what a student's function may return, besides those that are written in C
 PLAIN = (
@@ -200,7 +201,8 @@ def describe(thing: Any) -> str:
     if thing is None:
         return "None"
     if isinstance(thing, tuple | list):
-        return f"{len(thing)} values: {', '.join(describe(item) for item in thing)}"
+        items = [describe(item) for item in thing[:LISTED]]
+        return f"{len(thing)} values: {', '.join(items)}{', …' if len(thing) > LISTED else ''}"
     return f"a {type(thing).__name__}"
 
 

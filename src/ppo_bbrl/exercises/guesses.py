@@ -22,8 +22,20 @@ def agree(one: float, other: float) -> bool:
     return bool(np.isclose(one, other, rtol=1e-4, atol=1e-6))
 
 
-def as_number(name: str, result: Any, what: str) -> float:
+def as_number(
+    name: str,
+    result: Any,
+    what: str,
+    *,
+    look: str = "logarithms of 0, divisions by 0, means of nothing",
+) -> float:
     """A number that a student's function returned, however it is wrapped.
+
+    Args:
+        name: of the student's function.
+        result: what it returned.
+        what: the number in words.
+        look: where to look if it is not finite.
 
     Raises:
         ExerciseError: if it is something else, or not finite.
@@ -42,7 +54,7 @@ def as_number(name: str, result: Any, what: str) -> float:
         raise not_right(
             name,
             f"its result is {number}",
-            "logarithms of 0, divisions by 0, means of nothing",
+            look,
             f"  seen      {number}",
             facts[1],
         )

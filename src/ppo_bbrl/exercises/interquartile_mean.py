@@ -64,6 +64,10 @@ def _cut(scores: Floats, count: int) -> float:
     return float(np.sort(scores)[count : len(scores) - count].mean())
 
 
+_EMPTY = (
+    "the mean of nothing is nan: is there anything left in the middle? len(scores) // 4 are left "
+    "out at each end, not len(scores) // 2"
+)
 _HALF = "sort the scores, leave out len(scores) // 4 of them at each end, take the mean of the rest"
 
 MISTAKES = (
@@ -127,6 +131,17 @@ MISTAKES = (
         "too much is left out at the upper end: the slice ends at 3 × quarter, where quarter was "
         "rounded down",
         "[quarter : len(scores) - quarter]",
+    ),
+    Guess(
+        lambda s: np.sort(s)[_quarter(s) : 3 * len(s) // 4].mean(),
+        "more is left out at the upper end than at the lower one: the slice ends at three quarters "
+        "of len(scores), rounded down",
+        "as many at each end: [quarter : len(scores) - quarter]",
+    ),
+    Guess(
+        lambda s: np.sort(s)[1:-1].mean(),
+        "one score is left out at each end, however many there are",
+        "it is len(scores) // 4: one of 6 scores, two of 8",
     ),
     Guess(
         lambda s: np.sort(s)[len(s) // 2 :].mean(),
@@ -219,12 +234,12 @@ def check_interquartile_mean(function: InterquartileMean, *, seed: int | None = 
                 raise not_right(
                     NAME,
                     f"of {len(case)} scores it leaves none",
-                    "a quarter of them is 0 here, and a slice [0:-0] is empty; "
-                    "[quarter : len(scores) - quarter] is not",
+                    "a quarter of them is 0 here, and a slice that ends at -quarter or at 3 * "
+                    "quarter is empty; [quarter : len(scores) - quarter] is not",
                     f"  seen      {result}",
                     f"  expected  {right(case):.5g}, the mean of all {len(case)}",
                 )
-            seen.append(as_number(NAME, result, "the interquartile mean"))
+            seen.append(as_number(NAME, result, "the interquartile mean", look=_EMPTY))
     error = explain(NAME, MISTAKES, cases, seen, right=right, tell=_tell)
     if error is not None:
         raise error

@@ -31,6 +31,7 @@ CASES = (
     Case(0.003, 1, 4),
     Case(0.003, 3, 4),
     Case(0.2, 5, 10),
+    Case(0.0003, 99, 100),  # so small that a floor would be seen
 )
 
 
@@ -41,7 +42,7 @@ def drawn(seed: int) -> list[Case]:
     for initial in (source.uniform(1e-4, 1e-2), source.uniform(0.1, 0.4)):
         n = source.randint(5, 40)
         cases += [Case(initial, k, n) for k in (0, source.randint(1, n - 2), n - 1)]
-    return cases
+    return [*cases, Case(source.uniform(1e-4, 4e-4), n - 1, n)]
 
 
 def right(case: Case) -> float:
@@ -92,13 +93,19 @@ MISTAKES = (
     ),
     Guess(
         lambda c: c.initial * (1 - c.update // c.n_updates),
-        "it never falls: // divides without a remainder, and so gives 0 during the whole run",
-        "divide by /",
+        "it never falls: update plays no part, or // divides without a remainder, and so gives 0 "
+        "during the whole run",
+        "initial × (1 − update / n_updates), divided by /",
     ),
     Guess(
-        lambda c: c.initial,
-        "it is always the initial value",
-        "update and n_updates say how much of the run is left",
+        lambda c: c.initial * (c.n_updates - c.update),
+        "what is left of the run is counted in updates: in update 0 it is n_updates, not 1",
+        "divide by n_updates: initial × (n_updates − update) / n_updates",
+    ),
+    Guess(
+        lambda c: max(right(c), 1e-4),
+        "it stops falling at 0.0001",
+        "there is no smallest value: the last update has initial / n_updates",
     ),
     Guess(
         lambda c: c.initial - c.update / c.n_updates,
