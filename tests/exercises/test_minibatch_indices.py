@@ -87,6 +87,21 @@ def dropped(n, b, generator):
     return [order[k * b : (k + 1) * b] for k in range(n // b)] or [order[:0]]
 
 
+def slices(n, b, generator, *, rest=True):
+    """Slices of a size that is rounded down; the last one has the rest, or nobody."""
+    order, count = torch.randperm(n, generator=generator), -(-n // b)
+    size = n // count
+    parts = [order[k * size : (k + 1) * size] for k in range(count)]
+    if rest:
+        parts[-1] = order[(count - 1) * size :]
+    return parts
+
+
+def split_by(size):
+    """A wrong function: parts of size(n, number of minibatches)."""
+    return lambda n, b, generator: torch.randperm(n, generator=generator).split(size(n, -(-n // b)))
+
+
 def neighbours(n, b, generator):
     parts = torch.arange(n).tensor_split(-(-n // b))
     return [parts[k] for k in torch.randperm(len(parts), generator=generator)]
@@ -143,6 +158,25 @@ WRONG_ANSWERS = {
     ),
     "too many": (
         lambda n, b, generator: torch.randperm(n, generator=generator).tensor_split(n // b + 1),
+        "more minibatches than needed",
+    ),
+    "last larger": (slices, "the last minibatch gets the whole rest"),
+    "rest in none": (
+        lambda n, b, generator: slices(n, b, generator, rest=False),
+        "in none of the minibatches",
+    ),
+    "first in none": (
+        lambda n, b, generator: (torch.randperm(n - 1, generator=generator) + 1).tensor_split(
+            -(-n // b)
+        ),
+        "in none of the minibatches",
+    ),
+    "split, rounded up": (
+        split_by(lambda n, count: -(-n // count)),
+        "the last minibatch is smaller",
+    ),
+    "split, rounded down": (
+        split_by(lambda n, count: n // count),
         "more minibatches than needed",
     ),
     "not shuffled": (
@@ -210,6 +244,21 @@ WRONG_ANSWERS = {
 @pytest.mark.parametrize("name", WRONG_ANSWERS)
 def test_a_wrong_answer_is_told_what_is_wrong_and_nothing_else(name):
     assert_told_apart(check_minibatch_indices, WRONG_ANSWERS, name)
+
+
+def test_a_rest_that_is_lost_is_not_told_to_round_up_what_is_rounded_up():
+    message = complaint(check_minibatch_indices, WRONG_ANSWERS["rest in none"][0])
+    assert "n_transitions // 4 rounds the size down" in message
+    assert "round the number of minibatches up" not in message
+    message = complaint(check_minibatch_indices, WRONG_ANSWERS["first in none"][0])
+    assert "1 transition is in none" in message
+    assert "where each minibatch begins" in message
+
+
+def test_a_size_that_is_rounded_up_is_told_alike_for_split_and_chunk():
+    for name in ("split, rounded up", "chunk"):
+        message = complaint(check_minibatch_indices, WRONG_ANSWERS[name][0])
+        assert "in torch.split or by torch.chunk" in message
 
 
 @pytest.mark.parametrize("seed", range(30))

@@ -2,19 +2,18 @@
 
 import io
 import random
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import redirect_stdout
-from typing import Any, NamedTuple
+from typing import Any
 
 import torch
 from torch import Tensor
 
 from ppo_bbrl.exercises.feedback import call, describe, not_right, untouched_randomness
+from ppo_bbrl.exercises.minibatch_partition import NAME, Question, check_partition
 
 #: (n_transitions, batch_size, generator) → the indices of each minibatch
 MinibatchIndices = Callable[[int, int, torch.Generator], Iterable[Tensor]]
-
-NAME = "minibatch_indices"
 
 # One that divides, one with a small rest, one with a large rest, one where all fit into one.
 CASES = ((64, 16), (50, 16), (31, 16), (20, 32))
@@ -25,30 +24,16 @@ SMALL = (12, 4)
 EPOCHS = 120
 
 
-class Question(NamedTuple):
-    """What a student's function is asked, and the words for it."""
-
-    n: int
-    batch_size: int
-
-    @property
-    def needed(self) -> int:
-        """How many minibatches there must be at least."""
-        return -(-self.n // self.batch_size)
-
-    def __str__(self) -> str:
-        return f"  Example: {self.n} transitions, at most {self.batch_size} in a minibatch."
-
-
 def drawn(seed: int) -> list[Question]:
     """Cases of the same kinds as `CASES`, drawn from a seed."""
     source = random.Random(seed)
     size = source.randint(9, 24)
-    count = source.randint(3, 6)
+    count = source.randint(4, 6)
     return [
         Question(count * size, size),
         Question(count * size + source.randint(1, 3), size),
-        Question(count * size - 2, size),  # torch.chunk leaves two less for the last
+        # torch.chunk leaves two less for the last, a size rounded down at least two more.
+        Question(count * size - 2, size),
         Question(source.randint(15, 30), 32),
     ]
 
@@ -88,7 +73,7 @@ def check_minibatch_indices(function: MinibatchIndices, *, seed: int | None = No
     with untouched_randomness():
         for case in cases:
             generator = torch.Generator().manual_seed(first)
-            _check_partition(case, _ask(function, case, generator))
+            check_partition(case, _ask(function, case, generator))
         _check_chance(function, cases[0], first + 2)  # none that it has seen before
         _check_company(function, first)
     if seed is None:
@@ -132,78 +117,6 @@ def _ask(function: MinibatchIndices, case: Question, generator: torch.Generator)
                 "  expected  a tensor of torch.int64",
             )
     return [batch.long() for batch in batches]
-
-
-def _check_partition(case: Question, batches: Sequence[Tensor]) -> None:
-    """Raise unless each index is in one minibatch, and the minibatches have the right sizes."""
-    sizes = [len(batch) for batch in batches]
-    used = torch.cat([*batches, torch.empty(0, dtype=torch.int64)])
-    facts = [str(case), f"  seen      {len(batches)} minibatches of {_sizes(sizes)} transitions"]
-    outside = used[(used < 0) | (used >= case.n)]
-    if len(outside):
-        raise not_right(
-            NAME,
-            f"there is no transition {int(outside[0])}",
-            "the indices go from 0 to n_transitions - 1",
-            *facts,
-        )
-    times = used.bincount(minlength=case.n)
-    if (times > 1).any():
-        raise not_right(
-            NAME,
-            f"{int((times > 1).sum())} transitions are used more than once, and "
-            f"{int((times == 0).sum())} never",
-            "the indices are drawn with replacement, or each minibatch is drawn anew: shuffle all "
-            "of them once (torch.randperm), then cut",
-            *facts,
-        )
-    if (times == 0).any():
-        raise not_right(
-            NAME,
-            f"{int((times == 0).sum())} transitions are never used: the rest is dropped",
-            "n_transitions is not always a multiple of batch_size; round the number of minibatches "
-            "up",
-            *facts,
-        )
-    everything = torch.arange(case.n)
-    wanted = [len(part) for part in everything.tensor_split(case.needed)]
-    expected = f"  expected  {case.needed} of {_sizes(wanted)}"
-    if max(sizes) > case.batch_size:
-        raise not_right(
-            NAME,
-            "a minibatch is larger than batch_size",
-            "the number of minibatches is n_transitions / batch_size, rounded up, not down",
-            *facts,
-            expected,
-        )
-    if min(sizes) == 0:
-        raise not_right(NAME, "a minibatch is empty", "how the indices are cut", *facts, expected)
-    if len(sizes) > case.needed:
-        raise not_right(
-            NAME,
-            "there are more minibatches than needed",
-            "their number is n_transitions / batch_size, rounded up",
-            *facts,
-            expected,
-        )
-    if max(sizes) - min(sizes) > 1 and sizes == [len(x) for x in everything.chunk(case.needed)]:
-        raise not_right(
-            NAME,
-            "the last minibatch is smaller by more than one than the others",
-            "torch.chunk rounds the size up and leaves what is left; tensor_split makes the sizes "
-            "nearly equal",
-            *facts,
-            expected,
-        )
-    if max(sizes) - min(sizes) > 1:
-        raise not_right(
-            NAME,
-            "a small rest gets a minibatch, and an optimiser step, of its own",
-            "cut into a number of nearly equal parts (tensor_split), not into parts of a size "
-            "(split)",
-            *facts,
-            expected,
-        )
 
 
 def _check_chance(function: MinibatchIndices, case: Question, seed: int) -> None:
@@ -260,7 +173,7 @@ def _check_company(function: MinibatchIndices, seed: int) -> None:
     with redirect_stdout(io.StringIO()):  # what a student prints was printed before
         for _ in range(EPOCHS):
             batches = _ask(function, case, generator)
-            _check_partition(case, batches)
+            check_partition(case, batches)
             for batch in batches:
                 together[batch[:, None], batch] += 1
             last = [batch.tolist() for batch in batches]
@@ -287,10 +200,6 @@ def _check_company(function: MinibatchIndices, seed: int) -> None:
             look,
             *facts,
         )
-
-
-def _sizes(sizes: Sequence[int]) -> str:
-    return " + ".join(map(str, sizes[:8])) + (" + …" if len(sizes) > 8 else "") or "no"
 
 
 def _brief(result: Any) -> str:
