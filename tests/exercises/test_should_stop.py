@@ -18,7 +18,7 @@ from details_testing import (
 )
 
 from ppo_bbrl.exercises import check_should_stop
-from ppo_bbrl.exercises.should_stop_mistakes import CASES, right
+from ppo_bbrl.exercises.should_stop_mistakes import CASES, MISTAKES, drawn, right
 
 
 def by_item(log_prob, old_log_prob, target_kl):
@@ -87,6 +87,42 @@ def with_estimate(estimate, stop=lambda kl, target: target is not None and kl > 
 
 def k3(d):
     return (d.exp() - 1 - d).mean()
+
+
+def terms(d):
+    return d.exp() - 1 - d
+
+
+def comparing(exceeds):
+    """A wrong function: its estimate is right, but `exceeds` compares something else."""
+
+    def function(log_prob, old_log_prob, target_kl):
+        d = (log_prob - old_log_prob).detach()
+        return target_kl is not None and bool(exceeds(d, 1.5 * target_kl)), k3(d).item()
+
+    return function
+
+
+def of_both(estimate):
+    """A wrong function: an estimate of both logarithms, not of their difference alone."""
+
+    def function(log_prob, old_log_prob, target_kl):
+        kl = estimate(log_prob.detach(), old_log_prob).item()
+        return target_kl is not None and kl > 1.5 * target_kl, kl
+
+    return function
+
+
+def none_by_and(log_prob, old_log_prob, target_kl):
+    kl = k3(log_prob - old_log_prob).item()
+    return target_kl and kl > 1.5 * target_kl, kl
+
+
+def none_at_first(log_prob, old_log_prob, target_kl):
+    stop, kl = None, k3(log_prob - old_log_prob).item()
+    if target_kl is not None:
+        stop = kl > 1.5 * target_kl
+    return stop, kl
 
 
 def in_place(log_prob, old_log_prob, target_kl):
@@ -159,6 +195,22 @@ WRONG_ANSWERS = {
     ),
     "median": (with_estimate(lambda d: (d.exp() - 1 - d).median()), "it is the median"),
     "factor inside": (with_estimate(lambda d: 1.5 * k3(d)), "the estimate has the factor 1.5"),
+    "log added": (with_estimate(lambda d: (d.exp() - 1 + d).mean()), "log r is added"),
+    "log of the new": (
+        of_both(lambda new, old: ((new - old).exp() - 1 - new).mean()),
+        "what is subtracted is log_prob alone",
+    ),
+    "no exp": (with_estimate(lambda d: (d - 1 - d).mean()), "exp is missing: r is"),
+    "any": (comparing(lambda d, limit: (terms(d) > limit).any()), "the term of any one action"),
+    "all": (comparing(lambda d, limit: (terms(d) > limit).all()), "the terms of all actions"),
+    "k1 compared": (comparing(lambda d, limit: (-d).mean() > limit), "it is the plain estimate"),
+    "sum compared": (comparing(lambda d, limit: terms(d).sum() > limit), "it is the sum"),
+    "k2 compared": (
+        comparing(lambda d, limit: 0.5 * d.square().mean() > limit),
+        "between 1.1 × and 1.46 × target_kl",
+    ),
+    "None by and": (none_by_and, "where target_kl is None, stop is not False"),
+    "None at first": (none_at_first, "where target_kl is None, stop is not False"),
     "weighted": (weighted, "weighted with the probabilities"),
     "unknown": (with_estimate(lambda d: d.exp().std()), "does not know"),
     "target itself": (
@@ -223,6 +275,35 @@ def test_the_message_has_the_example_in_probabilities():
     message = complaint(check_should_stop, WRONG_ANSWERS["k1"][0])
     assert "[0.600, 0.300, 0.500]" in message
     assert "[0.500, 0.400, 0.500]" in message
+
+
+def test_another_number_that_is_compared_is_not_taken_for_another_estimate_or_factor():
+    for name in ("k1 compared", "sum compared"):
+        message = complaint(check_should_stop, WRONG_ANSWERS[name][0])
+        assert "the estimate is right, but another number is compared with the target" in message
+        assert "the factor is not 1.5" not in message
+
+
+def test_where_a_factor_would_do_the_same_both_causes_are_told():
+    for name in ("k2 compared", "1.3"):
+        message = complaint(check_should_stop, WRONG_ANSWERS[name][0])
+        assert "the factor is not 1.5, or it is not the mean estimate k3" in message
+
+
+def test_a_logarithm_of_the_logarithm_is_told_of_the_missing_exp():
+    function = with_estimate(lambda r: ((r - 1) - r.log()).mean())
+    message = complaint(check_should_stop, function)
+    assert "seen      nan" in message
+    assert "Is an exp missing?" in message
+
+
+@pytest.mark.parametrize("seed", [None, *range(30)])
+def test_no_known_mistake_is_right_or_looks_like_another(seed):
+    cases = CASES if seed is None else drawn(seed)
+    answers = [
+        [round(f(case), 5) for case in cases] for f in (right, *(m.formula for m in MISTAKES))
+    ]
+    assert len({str(answer) for answer in answers}) == len(answers)
 
 
 def test_no_estimate_at_all_without_a_target_is_told_alike():

@@ -1,6 +1,6 @@
 """The check of notebook 04's exercise on the KL divergence, and on when it stops an update."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import numpy as np
@@ -14,9 +14,10 @@ from ppo_bbrl.exercises.feedback import (
     not_right,
     untouched_randomness,
 )
-from ppo_bbrl.exercises.guesses import agree, as_number, explain
+from ppo_bbrl.exercises.guesses import Guess, agree, as_number, explain
 from ppo_bbrl.exercises.should_stop_mistakes import (
     CASES,
+    COMPARED,
     MISTAKES,
     TOLERANCE,
     Case,
@@ -30,7 +31,12 @@ ShouldStop = Callable[[Tensor, Tensor, float | None], tuple[bool, float]]
 NAME = "should_stop"
 # Where it is asked: the estimate as a multiple of the target, close to the tolerance on both sides
 # and on both sides of what else one may compare with.
-MULTIPLES = (0.05, 0.45, 0.8, 1.1, 1.46, 1.54, 1.9, 2.1, 2.9, 3.1, 20.0)
+MULTIPLES = (0.05, 0.45, 0.62, 0.8, 1.1, 1.46, 1.54, 1.9, 2.1, 2.9, 3.1, 20.0)
+
+_NAN = (
+    "the logarithm of a negative number is nan, that of 0 is -inf. Is an exp missing? "
+    "r = exp(log_prob − old_log_prob) is always above 0"
+)
 
 
 def check_should_stop(function: ShouldStop, *, seed: int | None = None) -> None:
@@ -57,8 +63,7 @@ def check_should_stop(function: ShouldStop, *, seed: int | None = None) -> None:
         )
         if error is not None:
             raise error
-        for case in cases:
-            _check_stop(function, case)
+        _check_stop(function, cases)
         for case in cases:
             _check_no_target(function, case)
     if seed is None:
@@ -94,7 +99,16 @@ def _call(function: ShouldStop, case: Case, target_kl: float | None) -> tuple[bo
         )
     if kl is None and target_kl is None:
         raise _no_estimate("None")
-    number = as_number(NAME, kl, "the estimate")
+    number = as_number(NAME, kl, "the estimate", look=_NAN)
+    if not _is_truth(stop) and target_kl is None:
+        raise not_right(
+            NAME,
+            "where target_kl is None, stop is not False",
+            "`target_kl and …` gives None itself, `target_kl is not "
+            "None and …` gives False; a value to start with is False, not None",
+            f"  seen      {describe(stop)}",
+            "  expected  False",
+        )
     if not _is_truth(stop):
         raise not_right(
             NAME,
@@ -115,13 +129,38 @@ def _is_truth(value: Any) -> bool:
     return isinstance(value, bool | np.bool_)
 
 
-def _check_stop(function: ShouldStop, case: Case) -> None:
+def _check_stop(function: ShouldStop, cases: Sequence[Case]) -> None:
     """Raise unless it stops above 1.5 × the target and nowhere else."""
+    rows = [
+        [_call(function, case, right(case) / multiple)[0] for multiple in MULTIPLES]
+        for case in cases
+    ]
+    expected = _stops(cases[0], right)
+    for case, answers in zip(cases, rows, strict=True):
+        if answers != expected:
+            raise _wrong_place(case, answers, expected, _compared(cases, rows))
+
+
+def _stops(case: Case, number: Callable[[Case], float]) -> list[bool]:
+    """Where it stops if this number is compared with 1.5 × the target."""
+    return [number(case) > TOLERANCE * right(case) / multiple for multiple in MULTIPLES]
+
+
+def _compared(cases: Sequence[Case], rows: Sequence[Sequence[bool]]) -> Guess | None:
+    """What is compared in place of the estimate; None if another factor would do the same."""
+    if all(row == rows[0] for row in rows):
+        return None
+    for guess in COMPARED:
+        if all(row == _stops(case, guess.formula) for case, row in zip(cases, rows, strict=True)):
+            return guess
+    return None
+
+
+def _wrong_place(
+    case: Case, answers: list[bool], expected: list[bool], compared: Guess | None
+) -> ExerciseError:
+    """The error about a case where it stops too early, too late or not at all."""
     kl = right(case)
-    answers = [_call(function, case, kl / multiple)[0] for multiple in MULTIPLES]
-    expected = [multiple > TOLERANCE for multiple in MULTIPLES]
-    if answers == expected:
-        return
     pairs = list(zip(MULTIPLES, answers, expected, strict=True))
     # The clearest example: farthest from the tolerance.
     multiple, seen, wanted = max(
@@ -133,16 +172,18 @@ def _check_stop(function: ShouldStop, case: Case) -> None:
         f"  seen      {seen}",
         f"  expected  {wanted}",
     )
-    look = "stop = kl > 1.5 * target_kl"
+    if compared is not None:
+        return not_right(NAME, compared.wrong, compared.look, *facts)
+    look = "stop = kl > 1.5 * target_kl, with the mean estimate that is returned"
     if not any(seen == wanted for _, seen, wanted in pairs):
-        raise not_right(
+        return not_right(
             NAME,
             "it stops where the policies are close, and goes on where they are far apart",
             "the direction of the comparison",
             *facts,
         )
     if len(set(answers)) == 1:
-        raise not_right(
+        return not_right(
             NAME,
             f"it answers {answers[0]} whatever the target is",
             "compare the estimate with 1.5 × target_kl, the third argument",
@@ -152,20 +193,20 @@ def _check_stop(function: ShouldStop, case: Case) -> None:
         above = answers.index(True)
         low, high = MULTIPLES[above - 1], MULTIPLES[above]
         if low < 1 < high:
-            raise not_right(
+            return not_right(
                 NAME,
                 "it stops as soon as the target itself is exceeded",
                 "the estimate is noisy; we stop above 1.5 × target_kl",
                 *facts,
             )
-        raise not_right(
+        return not_right(
             NAME,
-            f"the factor is not 1.5: it begins to stop somewhere between {low:g} × and "
-            f"{high:g} × target_kl",
+            "the factor is not 1.5, or it is not the mean estimate k3 that is compared: it begins "
+            f"to stop somewhere between {low:g} × and {high:g} × target_kl",
             look,
             *facts,
         )
-    raise not_right(NAME, "it stops at another place", look, *facts)
+    return not_right(NAME, "it stops at another place", look, *facts)
 
 
 def _check_no_target(function: ShouldStop, case: Case) -> None:

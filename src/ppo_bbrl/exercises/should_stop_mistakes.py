@@ -103,6 +103,21 @@ MISTAKES = (
         "r = exp(log_prob − old_log_prob): what is new comes first",
     ),
     Guess(
+        _of(lambda d: (d.expm1() + d).mean()),
+        "log r is added, not subtracted",
+        _FORMULA,
+    ),
+    Guess(
+        lambda c: float((c.tensors[0] - c.tensors[1]).expm1().sub(c.tensors[0]).mean()),
+        "what is subtracted is log_prob alone, not the logarithm of the ratio",
+        "log r = log_prob − old_log_prob",
+    ),
+    Guess(
+        _of(lambda d: (d - 1 - d).mean()),
+        "exp is missing: r is the logarithm of the ratio, and all that is left is −1",
+        "r = exp(log_prob − old_log_prob)",
+    ),
+    Guess(
         _of(lambda d: (d - d.expm1()).mean()),
         "the sign is wrong: the estimate is never positive",
         "(r − 1) − log r, not log r − (r − 1)",
@@ -164,5 +179,27 @@ MISTAKES = (
         ),
         "the ratio is that of the logarithms",
         "both arguments are logarithms: r = exp(log_prob − old_log_prob)",
+    ),
+)
+
+# What else than the estimate may be compared with the target, besides the numbers above.
+COMPARED = (
+    Guess(
+        _of(lambda d: (d.expm1() - d).max()),
+        "it stops as soon as the term of any one action is too large",
+        "the mean of the terms is compared, not each of them",
+    ),
+    Guess(
+        _of(lambda d: (d.expm1() - d).min()),
+        "it stops only where the terms of all actions are too large",
+        "the mean of the terms is compared, not each of them",
+    ),
+    *(
+        Guess(
+            guess.formula,
+            f"the estimate is right, but another number is compared with the target: {guess.wrong}",
+            "stop = kl > 1.5 * target_kl, with the kl that is returned",
+        )
+        for guess in MISTAKES
     ),
 )
