@@ -140,6 +140,35 @@ def of_two_intervals(*, widest):
     return function
 
 
+def return_inside(first, second, statistic, level, rng, n_resamples=N):
+    differences = []
+    for _ in range(n_resamples):
+        differences.append(a_round(first, second, statistic, rng))
+        low, high = ends(differences, level)
+        return low, high
+    return None
+
+
+def append_outside(first, second, statistic, level, rng, n_resamples=N):
+    differences = []
+    for _ in range(n_resamples):
+        one = rng.choice(first, len(first))
+        other = rng.choice(second, len(second))
+    differences.append(statistic(one) - statistic(other))
+    return ends(differences, level)
+
+
+def list_inside(first, second, statistic, level, rng, n_resamples=N):
+    for _ in range(n_resamples):
+        differences = []
+        differences.append(a_round(first, second, statistic, rng))
+    return ends(differences, level)
+
+
+def all_differences(first, second, statistic, level, rng, n_resamples=N):
+    return [a_round(first, second, statistic, rng) for _ in range(n_resamples)]
+
+
 def interquartile(scores):
     quarter = len(scores) // 4
     return np.sort(scores)[quarter : len(scores) - quarter].mean()
@@ -178,6 +207,39 @@ WRONG_ANSWERS = {
     "smaller size": (
         of_sizes(lambda f, s: (min(f, s),) * 2),
         "with as few scores as the second",
+    ),
+    "sizes exchanged": (of_sizes(lambda f, s: (s, f)), "the two sizes are exchanged"),
+    "both of second": (
+        looping(lambda f, s, t, r: a_round(s, s, t, r)),
+        "are drawn from second, and none from first",
+    ),
+    "both of second, two sizes": (
+        looping(lambda f, s, t, r: t(r.choice(s, len(f))) - t(r.choice(s, len(s)))),
+        "are drawn from second, and none from first",
+    ),
+    "both of first": (
+        looping(lambda f, s, t, r: a_round(f, f, t, r)),
+        "are drawn from first, and none from second",
+    ),
+    "both of first, two sizes": (
+        looping(lambda f, s, t, r: t(r.choice(f, len(f))) - t(r.choice(f, len(s)))),
+        "are drawn from first, and none from second",
+    ),
+    "no signs": (
+        looping(lambda f, s, t, r: abs(a_round(f, s, t, r))),
+        "the differences have lost their signs",
+    ),
+    "half a tail": (
+        looping(a_round, lambda d, level: np.percentile(d, [50 * (1 - level), 100 * level])),
+        "too much is left out at its upper end",
+    ),
+    "return inside": (return_inside, "of a single resample of each variant"),
+    "append outside": (append_outside, "of a single resample of each variant"),
+    "list inside": (list_inside, "only one of the differences is kept"),
+    "all differences": (all_differences, "it returns all the differences"),
+    "all differences, array": (
+        lambda *a: np.array(all_differences(*a)),
+        "it returns all the differences",
     ),
     "end by end": (of_two_intervals(widest=False), "end by end"),
     "widest": (of_two_intervals(widest=True), "the worst of one variant's interval"),
@@ -242,6 +304,10 @@ WRONG_ANSWERS = {
         looping(lambda f, s, t, r: a_round(f, s, t, r) + 60),
         "does not know",
     ),
+    "no size": (
+        looping(lambda f, s, t, r: t(r.choice(f)) - t(r.choice(s))),
+        "rng.choice(first) draws a single score",
+    ),
     "at once": (at_once, "call it for one resample at a time"),
     "percentiles": (
         looping(a_round, lambda d, level: np.percentile(d, [-1, 101])),
@@ -270,9 +336,21 @@ def test_with_a_seed_wrong_answers_fail(name):
             check_difference_interval(WRONG_ANSWERS[name][0], seed=seed)
 
 
+def test_a_return_inside_the_loop_is_told_as_such():
+    """And not as drawing without replacement: the statistic was called twice."""
+    message = complaint(check_difference_interval, return_inside)
+    assert "`return` stands inside the loop" in message
+    assert "The statistic is called 2 times" in message
+    assert "replacement" not in message
+
+
+def test_all_differences_are_not_listed():
+    assert len(complaint(check_difference_interval, all_differences)) < 400
+
+
 def test_numbers_learned_by_heart_fail_with_a_seed():
     """A function that knows the visible cases and nothing else."""
-    from ppo_bbrl.exercises.difference_interval_mistakes import cases
+    from ppo_bbrl.exercises.difference_interval_cases import cases
 
     known = {tuple(case.first) for case in cases(None)}
 

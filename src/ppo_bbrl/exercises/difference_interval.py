@@ -5,16 +5,14 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+from ppo_bbrl.exercises.difference_interval_cases import STATISTICS, Case, Floats, cases
 from ppo_bbrl.exercises.difference_interval_mistakes import (
     ASKED,
     MISTAKES,
-    STATISTICS,
     TOGETHER,
-    Case,
-    Floats,
+    Guess,
     Interval,
     agree,
-    cases,
     differences,
     extreme,
     right,
@@ -36,6 +34,7 @@ DifferenceInterval = Callable[
 NAME = "difference_interval"
 FEW = 60  # resamples, where only the generator matters
 MORE = 20  # calls of the statistic than resamples need, such as those of the scores themselves
+SINGLE = "not a single score"
 
 
 class Answer(NamedTuple):
@@ -73,8 +72,9 @@ def check_difference_interval(function: DifferenceInterval, *, seed: int | None 
     expected = [right(case, np.random.default_rng(first)) for case in asked]
     for case, ends, truth in zip(asked, seen, expected, strict=True):
         if not agree(ends, truth):
-            error = _explain(case, ends, truth, asked, seen, seed=first)
-            raise error or _unknown(case, ends, truth, answers[0].calls)
+            calls = answers[0].calls
+            error = _explain(case, ends, truth, asked, seen, seed=first, calls=calls)
+            raise error or _unknown(case, ends, truth, calls)
     for answer in answers:
         if not _enough(answer.calls):
             raise _wrong_number(answer.calls)
@@ -117,6 +117,8 @@ def _call(function: DifferenceInterval, case: Case, seed: int, n_resamples: int)
     def statistic(scores: Floats) -> float:
         nonlocal calls
         calls += 1
+        if not np.ndim(scores):
+            raise ValueError(f"the statistic takes a row of scores, [S], {SINGLE}")
         if np.ndim(scores) != 1 or not len(scores):
             raise ValueError(
                 f"the statistic takes a row of scores, [S], not an array of {np.shape(scores)}"
@@ -135,6 +137,13 @@ def _call(function: DifferenceInterval, case: Case, seed: int, n_resamples: int)
     facts = (f"  seen      {describe(result)}", "  expected  2 values: low, high")
     if result is None:
         raise not_right(NAME, "it returns nothing", "the last line: return low, high", *facts)
+    if _is_all(result, n_resamples):
+        raise not_right(
+            NAME,
+            "it returns all the differences, not the ends of their interval",
+            "np.percentile gives the two ends; the last line: return low, high",
+            *facts,
+        )
     try:
         low, high = (float(end) for end in result)
     except (TypeError, ValueError):
@@ -142,6 +151,13 @@ def _call(function: DifferenceInterval, case: Case, seed: int, n_resamples: int)
             NAME, "it does not return two numbers", "the last line: return low, high", *facts
         ) from None
     return Answer((low, high), calls)
+
+
+def _is_all(result: Any, n_resamples: int) -> bool:
+    """Whether it has a difference for each resample."""
+    if isinstance(result, np.ndarray):
+        return bool(result.shape == (n_resamples,))
+    return isinstance(result, list | tuple) and len(result) == n_resamples
 
 
 def _explain(
@@ -152,17 +168,27 @@ def _explain(
     seen: Sequence[tuple[float, float]],
     *,
     seed: int,
+    calls: int,
 ) -> ExerciseError | None:
     """The error about the first wrong interval, `one`; None if its mistake is not known."""
     facts = _facts(case, one, truth)
     if not np.isfinite(one).all():
         return not_right(NAME, "its ends are no numbers", "means of nothing", *facts)
-    if one[0] == one[1]:
+    if one[0] == one[1] and np.isclose(one[0], _observed(case)):
         return not_right(
             NAME,
             "the interval has no width: every resample is the sample itself",
             "draw with replacement: rng.choice does, rng.permutation and replace=False do not",
             *facts,
+        )
+    if one[0] == one[1] and 0 < calls <= MORE:
+        return not_right(
+            NAME,
+            "it is made of a single resample of each variant, and so has no width",
+            "`return` stands inside the loop and ends it in its first round, or what is appended "
+            "is computed outside of it",
+            *facts,
+            f"  The statistic is called {calls} times; in {ASKED} rounds, it is {2 * ASKED} times.",
         )
     if agree(one[::-1], truth):
         return not_right(NAME, "its ends are exchanged", "the lower end comes first", *facts)
@@ -176,15 +202,16 @@ def _explain(
             "np.percentile counts from 0 to 100; np.quantile counts from 0 to 1",
             *facts,
         )
-    # Few atoms make the ends of a narrow interval jump: as much is allowed as for a right one.
-    least = [right(c, rng).deviation for c in asked]
-    for guess in MISTAKES:
-        wrong = (guess.formula(c, rng) for c in asked)
-        if all(
-            agree(of_student, of_guess._replace(deviation=max(of_guess.deviation, deviation)))
-            for of_student, of_guess, deviation in zip(seen, wrong, least, strict=True)
-        ):
-            return not_right(NAME, guess.wrong, guess.look, *facts)
+    guess = _nearest(asked, seen, rng)
+    if guess is not None:
+        return not_right(NAME, guess.wrong, guess.look, *facts)
+    if one[0] == one[1]:
+        return not_right(
+            NAME,
+            "only one of the differences is kept, and so it has no width",
+            "the list is made once, before the loop; each round appends to it",
+            *facts,
+        )
     reaches = extreme(asked, seen, rng)
     if reaches is not None:
         return not_right(NAME, *reaches, *facts)
@@ -192,6 +219,24 @@ def _explain(
     if all(agree(s, TOGETHER.formula(c, rng)) for c, s in same_size):
         return not_right(NAME, TOGETHER.wrong, TOGETHER.look, *facts)
     return None
+
+
+def _nearest(
+    asked: Sequence[Case], seen: Sequence[tuple[float, float]], rng: np.random.Generator
+) -> Guess | None:
+    """The known mistake that gives these intervals, up to chance; of several, the nearest one."""
+    # Few atoms make the ends of a narrow interval jump: as much is allowed as for a right one.
+    least = [right(case, rng).deviation for case in asked]
+    found: list[tuple[float, Guess]] = []
+    for guess in MISTAKES:
+        wrong = [guess.formula(case, rng) for case in asked]
+        if all(
+            agree(of_student, of_guess._replace(deviation=max(of_guess.deviation, deviation)))
+            for of_student, of_guess, deviation in zip(seen, wrong, least, strict=True)
+        ):
+            distance = np.abs(np.subtract(seen, [of_guess[:2] for of_guess in wrong])).sum()
+            found.append((float(distance), guess))
+    return min(found, key=lambda pair: pair[0])[1] if found else None
 
 
 def _unknown(case: Case, one: tuple[float, float], truth: Interval, calls: int) -> ExerciseError:
@@ -215,6 +260,12 @@ def _unknown(case: Case, one: tuple[float, float], truth: Interval, calls: int) 
     )
 
 
+def _observed(case: Case) -> float:
+    """The difference of the scores themselves."""
+    statistic = STATISTICS[case.statistic]
+    return float(statistic(case.first) - statistic(case.second))
+
+
 def _facts(case: Case, one: tuple[float, float], truth: Interval) -> list[str]:
     return [
         *case.tell(),
@@ -231,6 +282,8 @@ def _hint(error: Exception) -> str:
         )
     if isinstance(error, IndexError) and "out of bounds" in text:
         return "the two variants need not have the same number of scores: draw for each anew"
+    if SINGLE in text:
+        return "rng.choice(first) draws a single score; with a size, len(first), it draws a row"
     if "takes a row of scores" in text:
         return "call it for one resample at a time"
     if "Percentiles must be in the range" in text:

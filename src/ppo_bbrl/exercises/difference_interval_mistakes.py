@@ -1,4 +1,4 @@
-"""Scores to compare by a bootstrap, and what known mistakes make of the interval.
+"""What known mistakes make of a bootstrap interval of a difference.
 
 A bootstrap is random. An interval need not be equal to any number: it is compared with the one of
 many resamples, up to a third of the bootstrap's standard deviation, which is five times what chance
@@ -9,34 +9,12 @@ from collections.abc import Callable, Sequence
 from typing import NamedTuple
 
 import numpy as np
-from numpy.typing import NDArray
 
-from ppo_bbrl.exercises.interquartile_mean import middle
-
-Floats = NDArray[np.float64]
+from ppo_bbrl.exercises.difference_interval_cases import STATISTICS, Case, Floats
 
 RESAMPLES = 10_000  # of the check's own bootstraps
 ASKED = 2000  # of the student's
 TOLERANCE = 0.35  # × the bootstrap's standard deviation; the end of a 95 % interval errs by 0.065
-
-
-class Case(NamedTuple):
-    """Scores of two variants, what is compared, and how sure the interval should be."""
-
-    first: Floats
-    second: Floats
-    statistic: str
-    level: float
-
-    def tell(self) -> list[str]:
-        """The example in a message."""
-        return [
-            (
-                f"  Example: {len(self.first)} scores around {self.first.mean():.0f}, "
-                f"{len(self.second)} around {self.second.mean():.0f}; the statistic is the "
-                f"{self.statistic}, the level {self.level:g}."
-            )
-        ]
 
 
 class Interval(NamedTuple):
@@ -55,59 +33,16 @@ class Guess(NamedTuple):
     look: str
 
 
-# Along the last axis, so that the check can do all its resamples at once.
-STATISTICS: dict[str, Callable[[Floats], Floats]] = {
-    "mean": lambda scores: scores.mean(-1),
-    "interquartile mean": lambda scores: middle(scores).mean(-1),
-    "mean of the upper half": lambda scores: np.sort(scores)[..., scores.shape[-1] // 2 :].mean(-1),
-}
-
-
-def cases(seed: int | None) -> list[Case]:
-    """Three pairs of variants: two of different sizes, one with the scores of a seed alike.
-
-    In each of the two, the difference varies with the scores of one variant above all: with those
-    of the long one, then with those of the short one. So a resample of a wrong size is seen.
-
-    Args:
-        seed: draws the numbers; without, they are always the same.
-    """
-    source = np.random.default_rng(2024 if seed is None else seed)
-    levels = (0.85, 0.95) if seed is None else source.uniform((0.82, 0.9), (0.86, 0.95))
-
-    def of_two_sizes(spreads: tuple[float, float]) -> Case:
-        sizes = (18, 7) if seed is None else (int(source.integers(17, 21)), 7)
-        return Case(
-            spreads[0] * _pattern(sizes[0], source) + 300,
-            spreads[1] * _pattern(sizes[1], source) + 250,
-            "mean of the upper half",
-            round(levels[0], 3),
-        )
-
-    shared = 50 * _pattern(10, source)  # good and bad seeds, the same for both variants
-    paired = Case(
-        shared + 220 + source.normal(0, 5, 10),
-        shared + 180 + source.normal(0, 5, 10),
-        "mean",
-        round(levels[1], 3),
-    )
-    return [of_two_sizes((70, 20)), of_two_sizes((20, 70)), paired]
-
-
-def _pattern(size: int, source: np.random.Generator) -> Floats:
-    """Scores of mean about 0 and deviation about 1, in a random order."""
-    even = np.linspace(-1.6, 1.6, size)
-    return source.permutation(even + source.uniform(-0.1, 0.1, size))
-
-
 def _drawn(scores: Floats, rng: np.random.Generator, size: int | None = None) -> Floats:
     """Resamples of the scores, `[RESAMPLES, size]`."""
     return rng.choice(scores, (RESAMPLES, size or len(scores)))
 
 
-def _interval(differences: Floats, case: Case, tail: float | None = None) -> Interval:
+def _interval(
+    differences: Floats, case: Case, tail: float | None = None, upper: float | None = None
+) -> Interval:
     tail = 50 * (1 - case.level) if tail is None else tail
-    low, high = np.percentile(differences, [tail, 100 - tail])
+    low, high = np.percentile(differences, [tail, 100 - tail if upper is None else upper])
     return Interval(float(low), float(high), float(differences.std()))
 
 
@@ -189,6 +124,8 @@ def _reflected(case: Case, rng: np.random.Generator) -> Interval:
     return Interval(2 * middle_one - high, 2 * middle_one - low, deviation)
 
 
+_OWN = "one is of first, the other of second: rng.choice(first, …), rng.choice(second, …)"
+
 MISTAKES = (
     Guess(
         lambda c, rng: right(_swapped(c), rng),
@@ -199,6 +136,11 @@ MISTAKES = (
         lambda c, rng: _interval(differences(c, rng), c, 100 * (1 - c.level)),
         "it is too narrow: as much is left out at each end as may be left out in all",
         "with a level of 0.95, 2.5 % are left out at each end: 100 × (1 − level) / 2",
+    ),
+    Guess(
+        lambda c, rng: _interval(np.abs(differences(c, rng)), c),
+        "the differences have lost their signs, so that it never reaches below 0",
+        "statistic(first) − statistic(second), without abs: the second may be the better one",
     ),
     Guess(
         lambda c, rng: _interval(differences(c, rng), c, 2.5),
@@ -224,6 +166,26 @@ MISTAKES = (
         lambda c, rng: _of_one(c, rng, first=False),
         "only the second variant is resampled: chance in the first counts for nothing",
         "resample both, in each round of the loop",
+    ),
+    Guess(
+        lambda c, rng: right(c._replace(first=c.second), rng),
+        "both resamples are drawn from second, and none from first",
+        _OWN,
+    ),
+    Guess(
+        lambda c, rng: _of_sizes(c._replace(first=c.second), rng, len(c.first), len(c.second)),
+        "both resamples are drawn from second, and none from first",
+        _OWN,
+    ),
+    Guess(
+        lambda c, rng: right(c._replace(second=c.first), rng),
+        "both resamples are drawn from first, and none from second",
+        _OWN,
+    ),
+    Guess(
+        lambda c, rng: _of_sizes(c._replace(second=c.first), rng, len(c.first), len(c.second)),
+        "both resamples are drawn from first, and none from second",
+        _OWN,
     ),
     Guess(
         _pooled,
@@ -252,6 +214,12 @@ MISTAKES = (
         "each resample has as many scores as its variant: rng.choice(first, len(first))",
     ),
     Guess(
+        lambda c, rng: _of_sizes(c, rng, len(c.second), len(c.first)),
+        "the two sizes are exchanged: each variant is resampled with as many scores as the other "
+        "has",
+        "rng.choice(first, len(first)), and rng.choice(second, len(second))",
+    ),
+    Guess(
         lambda c, rng: _of_two_intervals(c, rng, widest=False),
         "it is the interval of the first minus the interval of the second, end by end",
         "subtract in each round, then take the percentiles of the differences",
@@ -277,6 +245,11 @@ MISTAKES = (
         _many,
         "it is far too narrow: resamples are larger than the samples, as if there were more seeds",
         "each resample has as many scores as the variant has: rng.choice(first, len(first))",
+    ),
+    Guess(
+        lambda c, rng: _interval(differences(c, rng), c, upper=100 * c.level),
+        "too much is left out at its upper end: all that may be left out at both ends",
+        "the percentiles 100 × (1 − level) / 2 and 100 minus this, not 100 × level",
     ),
 )
 
