@@ -14,7 +14,7 @@ from details_testing import (
 )
 
 from ppo_bbrl.exercises import check_mended_transitions
-from ppo_bbrl.exercises.mended_transitions import NAMES
+from ppo_bbrl.exercises.mended_transitions_cases import NAMES
 
 
 def by_mask(rows):
@@ -97,23 +97,58 @@ def added(rows):
 
 
 def other_order(rows):
-    """The actions are mended, with the order of the environments; the others are left."""
+    """All have the order of the environments, but for the observations."""
     batch = by_environment(rows)
     return batch | {"obs": by_mask(rows)["obs"]}
 
 
+def shuffled_each(rows):
+    batch = by_mask(rows)
+    return {name: tensor[torch.randperm(len(tensor))] for name, tensor in batch.items()}
+
+
 WRONG_ANSWERS = {
-    "as found": (wrong(action=transposed("action")), "entries of 'action' are those of obs, but"),
-    "all but one": (other_order, "mended into an order that the others do not have"),
-    "another": (wrong(target=transposed("target")), "entries of 'target' are those of obs, but"),
+    "as found": (
+        wrong(action=transposed("action")),
+        "entries of 'action' are those of the others, but",
+    ),
+    "all but one": (other_order, "entries of 'obs' are those of the others, but"),
+    "another": (
+        wrong(target=transposed("target")),
+        "entries of 'target' are those of the others, but",
+    ),
+    "two": (
+        wrong(action=transposed("action"), value=transposed("value")),
+        "entries of 'action' and 'value' are those of the others, but",
+    ),
+    "an order each": (shuffled_each, "the six come in 6 different orders"),
     "next row": (
         wrong(action=lambda rows: rows["action"][1:][starts(rows)]),
         "'action' comes from the row after that of obs",
+    ),
+    "next row but for obs": (
+        lambda rows: (
+            {name: rows[name][1:][starts(rows)] for name in NAMES} | {"obs": by_mask(rows)["obs"]}
+        ),
+        "'obs' comes from the row before that of action",
     ),
     "unlike": (
         wrong(value=lambda rows: rows["value"][:-1].flip(0)[starts(rows)]),
         "'value' does not belong to the observations",
     ),
+    "obs unlike": (
+        wrong(obs=lambda rows: rows["obs"][:-1].flip(0)[starts(rows)]),
+        "'obs' does not belong to the others",
+    ),
+    "not inverted": (
+        of_all(lambda rows: rows["done"][:-1]),
+        "it keeps exactly the steps that are to be left out: `~` is missing",
+    ),
+    "not inverted, the last row": (
+        of_all(lambda rows: rows["done"], None),
+        "it keeps exactly the steps that are to be left out: `~` is missing",
+    ),
+    "mask transposed": (of_all(lambda rows: starts(rows).T), "the mask alone is transposed"),
     "no mask": (
         of_all(lambda rows: torch.ones_like(starts(rows))),
         "steps from the end of an episode to the next one",
@@ -161,6 +196,10 @@ WRONG_ANSWERS = {
         wrong(action=lambda rows: rows["action"].T[starts(rows)]),
         "both without the last row",
     ),
+    "product": (
+        lambda rows: {name: rows[name][:-1] * starts(rows) for name in NAMES},
+        "a mask stands in brackets, x[mask]",
+    ),
     "nothing": (lambda rows: None, "it returns nothing"),
     "signature": (lambda: None, "is called as mended_transitions(rows)"),
     "stub": (stub, "is not written yet"),
@@ -178,7 +217,7 @@ def test_with_every_seed_right_passes_and_wrong_fails(capsys):
 
 def test_the_suspects_own_bug_is_what_is_mended():
     """Protects: the notebook shows the function that the suspect really has."""
-    from ppo_bbrl.exercises.mended_transitions import cases
+    from ppo_bbrl.exercises.mended_transitions_cases import cases
     from ppo_bbrl.exercises.suspects import _wrong_actions
 
     text = SOURCE.read_text(encoding="utf-8")

@@ -1,7 +1,7 @@
 """The check of notebook 10's last exercise: a rollout as transitions whose entries fit together."""
 
 from collections.abc import Callable
-from typing import Any, NamedTuple
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -13,77 +13,12 @@ from ppo_bbrl.exercises.feedback import (
     not_right,
     untouched_randomness,
 )
+from ppo_bbrl.exercises.mended_transitions_cases import NAMES, Rows, cases
 
 #: rows by name, [T+1, B, …] → transitions by the same names, [N, …]
 MendedTransitions = Callable[[dict[str, Tensor]], Any]
 
 NAME = "mended_transitions"
-NAMES = ("obs", "action", "log_prob", "value", "advantage", "target")
-
-
-class Rows(NamedTuple):
-    """A rollout in which every entry says where it comes from.
-
-    Attributes:
-        done: `[T+1, B]`.
-        n_features: of an observation.
-    """
-
-    done: Tensor
-    n_features: int
-
-    @property
-    def places(self) -> Tensor:
-        """A number of its own for each row of each environment, `[T+1, B]`."""
-        return torch.arange(self.done.numel()).reshape(self.done.shape)
-
-    def variables(self) -> dict[str, Tensor]:
-        """What the function gets."""
-        places = self.places
-        told: dict[str, Tensor] = {
-            name: places + 0.5 * k for k, name in enumerate(NAMES[2:], start=1)
-        }
-        features = torch.arange(self.n_features) / 10
-        told["obs"] = places[..., None] + features
-        told["action"] = places.clone()
-        told["done"] = self.done.clone()
-        return told
-
-    def where(self, place: int) -> str:
-        """A place in words."""
-        row, env = divmod(place, self.done.shape[1])
-        return f"row {row} of environment {env}"
-
-    @property
-    def starts(self) -> set[int]:
-        """The places in which a transition starts."""
-        return set(self.places[:-1][~self.done[:-1]].tolist())
-
-
-def cases(seed: int | None) -> list[Rows]:
-    """Rollouts with ends; as many steps as environments, then fewer, then more."""
-    if seed is None:
-        done = torch.zeros(5, 4, dtype=torch.bool)
-        done[1, 0] = done[2, 3] = done[4, 1] = True
-        other = torch.zeros(4, 5, dtype=torch.bool)
-        other[0, 1] = other[2, 2] = other[3, 4] = True
-        return [Rows(done, 3), Rows(other, 1)]
-    generator = torch.Generator().manual_seed(seed)
-
-    def number(low: int, high: int) -> int:
-        return int(torch.randint(low, high, (), generator=generator))
-
-    result = []
-    n = number(4, 7)
-    for n_steps, n_envs in ((n, n), (n, n + 2), (n + 3, n)):
-        done = torch.zeros(n_steps + 1, n_envs, dtype=torch.bool)
-        # Never symmetric; one in the last row and one in the first.
-        done[0, number(1, n_envs)] = True
-        done[number(1, n_steps - 1), 0] = True
-        done[n_steps, number(1, n_envs)] = True
-        # One feature is a dimension of its own, too: [N, 1].
-        result.append(Rows(done, number(2, 5) if n_steps == n_envs else 1))
-    return result
 
 
 def check_mended_transitions(function: MendedTransitions, *, seed: int | None = None) -> None:
@@ -129,9 +64,8 @@ def _check(rows: Rows, result: Any) -> None:
     _check_form(rows, result, facts)
     places = {name: _places(rows, name, result[name]) for name in NAMES}
     obs = places["obs"]
-    for name in NAMES[1:]:
-        if places[name] != obs:
-            raise _apart(rows, name, places, facts)
+    if any(places[name] != obs for name in NAMES):
+        raise _apart(rows, places, facts)
     _check_chosen(rows, obs, facts)
     for name in NAMES:
         tensor = rows.variables()[name]
@@ -213,32 +147,41 @@ def _places(rows: Rows, name: str, tensor: Tensor) -> list[int]:
     return places
 
 
-def _apart(rows: Rows, name: str, places: dict[str, list[int]], facts: list[str]) -> ExerciseError:
-    """The error about a variable that does not fit to the observations."""
-    obs, other = places["obs"], places[name]
-    i = next(i for i, (a, b) in enumerate(zip(obs, other, strict=True)) if a != b)
+def _apart(rows: Rows, places: dict[str, list[int]], facts: list[str]) -> ExerciseError:
+    """The error about variables that do not fit to the others."""
+    alike: dict[tuple[int, ...], list[str]] = {}
+    for name in NAMES:
+        alike.setdefault(tuple(places[name]), []).append(name)
+    most = max(alike.values(), key=len)  # those of obs, if no others are more
+    odd = [name for name in NAMES if name not in most]
+    name, other = odd[0], most[0]
+    i = next(i for i, (a, b) in enumerate(zip(places[other], places[name], strict=True)) if a != b)
     facts = [
         *facts,
-        f"  seen      in entry {i} obs is that of {rows.where(obs[i])},",
-        f"            {name} that of {rows.where(other[i])}",
+        f"  seen      in entry {i} {other} is that of {rows.where(places[other][i])},",
+        f"            {name} that of {rows.where(places[name][i])}",
         "  expected  the same place",
     ]
     envs = rows.done.shape[1]
-    if sorted(obs) == sorted(other):
-        wrong = (
-            f"the entries of '{name}' are those of obs, but in another order"
-            if name != "action" or places["log_prob"] == obs
-            else "the action is mended into an order that the others do not have"
-        )
-        look = (
-            "where it is transposed (.T): a mask picks entries row by row of what it is given, so "
-            "that the transposed gives environment after environment"
-        )
-    elif all(b - a == envs for a, b in zip(obs, other, strict=True)):
-        wrong = f"'{name}' comes from the row after that of obs"
+    apart = {b - a for a, b in zip(places[other], places[name], strict=True)}
+    if all(sorted(where) == sorted(places["obs"]) for where in alike):
+        if len(alike) > 2:
+            wrong = f"the six come in {len(alike)} different orders"
+            look = "one order for all of them; if you shuffle, draw one permutation for all six"
+        else:
+            words = " and ".join(f"'{one}'" for one in odd)
+            wrong = f"the entries of {words} are those of the others, but in another order"
+            look = (
+                "where it is transposed (.T): a mask picks entries row by row of what it is given, "
+                "so that the transposed gives environment after environment"
+            )
+    elif apart in ({envs}, {-envs}):
+        wrong = f"'{name}' comes from the row {'after' if apart == {envs} else 'before'} that of "
+        wrong += other
         look = "row t has the observation and the action that was taken in it: [:-1] for both"
     else:
-        wrong = f"'{name}' does not belong to the observations"
+        of = "others" if name == "obs" else "observations"
+        wrong = f"'{name}' does not belong to the {of}"
         look = "the same rows, and the same mask, for all six"
     return not_right(NAME, wrong, look, *facts)
 
@@ -247,6 +190,15 @@ def _check_chosen(rows: Rows, obs: list[int], facts: list[str]) -> None:
     """Raise unless exactly the valid transitions are there."""
     n_rows, envs = rows.done.shape
     starts = rows.starts
+    over = rows.places[rows.done].tolist()
+    if sorted(obs) in (sorted(over), sorted(rows.ends)):
+        raise not_right(
+            NAME,
+            "it keeps exactly the steps that are to be left out: `~` is missing",
+            "done is True where an episode is over; the mask of the others is ~done[:-1]",
+            *facts,
+            f"  seen      a step that starts in {rows.where(obs[0])}, where an episode is over",
+        )
     if len(set(obs)) < len(obs):
         raise not_right(
             NAME,
@@ -266,6 +218,14 @@ def _check_chosen(rows: Rows, obs: list[int], facts: list[str]) -> None:
         )
     resets = [place for place in obs if place not in starts]
     lost = sorted(starts - set(obs))
+    if resets and set(obs) == rows.starts_transposed:
+        raise not_right(
+            NAME,
+            "the mask alone is transposed, and picks other steps than it should",
+            "rows and mask as they are, [T, B] both, or both transposed",
+            *facts,
+            f"  seen      a step that starts in {rows.where(resets[0])}, where an episode is over",
+        )
     if resets and lost:
         raise not_right(
             NAME,
@@ -303,5 +263,10 @@ def _hint(error: Exception) -> str:
         return (
             "mask and tensor must have the same first two dimensions: both without the last row, "
             "neither transposed"
+        )
+    if isinstance(error, RuntimeError) and "must match the size" in text:
+        return (
+            "the shapes do not fit; and to choose entries a mask stands in brackets, x[mask]: a "
+            "product keeps them all"
         )
     return ""
