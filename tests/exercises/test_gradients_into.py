@@ -43,6 +43,19 @@ def materialized(loss, module):
     return tuple(n for n, g in zip(names, gradients, strict=True) if torch.count_nonzero(g))
 
 
+def by_trying(loss, module):
+    """One parameter at a time; returns a dict's keys."""
+    result = {}
+    for name, parameter in module.named_parameters():
+        try:
+            (gradient,) = torch.autograd.grad(loss, parameter, retain_graph=True)
+        except RuntimeError:
+            continue
+        if gradient.any():
+            result[name] = gradient
+    return result.keys()
+
+
 def by_restoring(loss, module):
     """backward() into the module's parameters alone, and everything put back."""
     before = [parameter.grad for parameter in module.parameters()]
@@ -55,7 +68,7 @@ def by_restoring(loss, module):
     return result
 
 
-@pytest.mark.parametrize("function", [by_grad, one_by_one, materialized, by_restoring])
+@pytest.mark.parametrize("function", [by_grad, one_by_one, materialized, by_trying, by_restoring])
 def test_a_right_answer_passes_with_one_line(function, capsys):
     assert_passes_with_one_line(check_gradients_into, function, capsys)
     for seed in range(5):
@@ -136,7 +149,110 @@ def upside_down(loss, module):
     return [n for n, _ in module.named_parameters() if n not in by_grad(loss, module)]
 
 
+def generated(loss, module):
+    yield from by_grad(loss, module)
+
+
+def one_in_the_loop(loss, module):
+    for name in by_grad(loss, module):
+        return [name]
+    return []
+
+
+def nothing_after_the_loop(loss, module):  # noqa: RET503 - as students write
+    for name in by_grad(loss, module):
+        return [name]
+
+
+def list_in_the_loop(loss, module):  # noqa: RET503 - as students write
+    result = []
+    for name, parameter in module.named_parameters():
+        (gradient,) = torch.autograd.grad(loss, parameter, retain_graph=True, allow_unused=True)
+        if gradient is not None and gradient.any():
+            result.append(name)
+        return result
+
+
+def new_in_the_loop(loss, module):
+    result = []
+    for name in by_grad(loss, module):
+        result = [name]
+    return result
+
+
+def tried(loss, module):
+    try:
+        names, gradients = found(loss, module, allow_unused=False)
+    except RuntimeError:
+        return []
+    return [n for n, g in zip(names, gradients, strict=True) if g.any()]
+
+
+def tried_with_zeros(loss, module):
+    try:
+        names, _ = found(loss, module, allow_unused=False)
+    except RuntimeError:
+        return []
+    return names
+
+
+def loop_tried(loss, module):
+    result = []
+    try:
+        for name, parameter in module.named_parameters():
+            (gradient,) = torch.autograd.grad(loss, parameter, retain_graph=True)
+            if gradient.any():
+                result.append(name)
+    except RuntimeError:
+        pass
+    return result
+
+
+def stopped(loss, module):
+    result = []
+    for name, gradient in zip(*found(loss, module), strict=True):
+        if gradient is None:
+            break
+        if gradient.any():
+            result.append(name)
+    return result
+
+
+def any_of_the_gradients(loss, module):
+    return [
+        name
+        for name, parameter in module.named_parameters()
+        if any(torch.autograd.grad(loss, parameter, retain_graph=True, allow_unused=True))
+    ]
+
+
 WRONG_ANSWERS = {
+    "generator": (generated, "gives its names only once, and has no len()"),
+    "map": (
+        lambda loss, m: map(str, by_grad(loss, m)),
+        "gives its names only once, and has no len()",
+    ),
+    "one in the loop": (one_in_the_loop, "only the first name is returned"),
+    "nothing after": (
+        nothing_after_the_loop,
+        "where the loss reaches no parameter, it returns None",
+    ),
+    "list in the loop": (list_in_the_loop, "only the first parameter is looked at"),
+    "new in the loop": (new_in_the_loop, "only the last name is returned"),
+    "tried": (tried, "that the loss does not reach hides all others"),
+    "tried, with zeros": (tried_with_zeros, "that the loss does not reach hides all others"),
+    "loop tried": (loop_tried, "it leaves off at the first parameter"),
+    "stopped": (stopped, "it leaves off at the first parameter"),
+    "truth of many": (where(lambda g: bool(g != 0)), "(x != 0).any() says whether"),
+    "any of them": (any_of_the_gradients, "(x != 0).any() says whether"),
+    "gradients of pairs": (
+        lambda loss, m: torch.autograd.grad(loss, m.named_parameters()),
+        "takes parameters, without their names",
+    ),
+    "gradients of a module": (
+        lambda loss, m: torch.autograd.grad(loss, m, allow_unused=True),
+        "takes parameters, without their names",
+    ),
     "stale": (backward, "it takes what an earlier step has left"),
     "left behind": (cleared, "it leaves gradients behind"),
     "freed": (

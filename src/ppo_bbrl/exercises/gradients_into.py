@@ -1,6 +1,7 @@
 """The check of notebook 10's fourth instrument: which weights of a network a loss moves."""
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence, Sized
+from itertools import takewhile
 from typing import Any
 
 import torch
@@ -13,6 +14,33 @@ from ppo_bbrl.exercises.gradients_into_cases import BODY, HEAD, Case, cases
 GradientsInto = Callable[[Tensor, nn.Module], Any]
 
 NAME = "gradients_into"
+
+_IN_THE_LOOP = "return stands after the loop, and not inside it: it ends the function at once"
+
+#: What a function names that leaves off too early: of a case its names; the mistake; where to look.
+LEFT_OFF: tuple[tuple[Callable[[Case], Iterable[str]], str, str], ...] = (
+    (lambda case: case.expected[:1], "only the first name is returned", _IN_THE_LOOP),
+    (
+        lambda case: case.expected[-1:],
+        "only the last name is returned",
+        "the list is made before the loop, and each name is appended to it",
+    ),
+    (
+        lambda case: set(case.expected) & {BODY[0]},
+        "only the first parameter is looked at",
+        _IN_THE_LOOP,
+    ),
+    (
+        lambda case: case.expected if case.expected == BODY + HEAD else (),
+        "one parameter that the loss does not reach hides all others",
+        "no try: with allow_unused=True its gradient is None, and the others have theirs",
+    ),
+    (
+        lambda case: takewhile(case.expected.__contains__, BODY + HEAD),
+        "it leaves off at the first parameter that the loss does not reach",
+        "no return, break or except there: with allow_unused=True its gradient is None",
+    ),
+)
 
 
 def check_gradients_into(function: GradientsInto, *, seed: int | None = None) -> None:
@@ -128,6 +156,14 @@ def _names(result: Any, case: Case) -> list[str]:
     """The names that were returned, if they are names."""
     expected = '  expected  a list of names, such as ["body.weight", "body.bias"]'
     facts = (f"  seen      {describe(result)}", expected)
+    if result is None and not case.expected:
+        raise not_right(
+            NAME,
+            "where the loss reaches no parameter, it returns None",
+            f"an empty list, []; {_IN_THE_LOOP}",
+            f"  Example: {case.told}.",
+            facts[0],
+        )
     if result is None:
         raise not_right(NAME, "it returns nothing", "the last line: return …", *facts)
     if isinstance(result, bool | int | float) or (isinstance(result, Tensor) and not result.dim()):
@@ -139,6 +175,13 @@ def _names(result: Any, case: Case) -> list[str]:
         )
     if isinstance(result, str) or not isinstance(result, Iterable):
         raise not_right(NAME, "it does not return a list", "the last line", *facts)
+    if not isinstance(result, Sized):
+        raise not_right(
+            NAME,
+            "what it returns gives its names only once, and has no len()",
+            "a list: square brackets, list(…), or return a list in place of yield",
+            *facts,
+        )
     items = list(result)
     if any(isinstance(item, Tensor) for item in items):
         raise not_right(
@@ -183,6 +226,10 @@ def _mistake(
             "it takes what an earlier step has left in .grad for a gradient of this loss",
             "torch.autograd.grad computes the gradients of this loss alone, and reads no .grad",
         )
+    usual = [(one, set(names)) for one, names in pairs if not one.zeros]
+    for names_of, wrong, look in LEFT_OFF:
+        if all(names == set(names_of(one)) for one, names in usual):
+            return wrong, look
     if case.zeros and set(seen) == every:
         return (
             "a gradient of zeros is counted: the head has one, but nothing moves it",
@@ -208,6 +255,16 @@ def _hint(error: Exception) -> str:
     text = str(error)
     if isinstance(error, TypeError) and "positional argument" in text:
         return f"the function is called as {NAME}(loss, module)"
+    if "ambiguous" in text:
+        return (
+            "`if` and any(…) want one truth value, and a gradient x has many entries: "
+            "(x != 0).any() says whether one of them is not 0"
+        )
+    if "have to be Tensors" in text or "'Actor' object is not iterable" in text:
+        return (
+            "torch.autograd.grad takes parameters, without their names: module.parameters(), or "
+            "the second of each pair in module.named_parameters()"
+        )
     if "does not require grad" in text:
         return "the parameters keep requires_grad = True: an instrument only looks"
     if "not have been used in the graph" in text:
