@@ -75,6 +75,28 @@ WRONG_ANSWERS = {
     "ratio": (lambda n, o: (n - o).exp().max(), "it is the largest ratio, and not"),
     "first": (lambda n, o: ((n - o).exp() - 1).abs()[0], "the first transition alone"),
     "sum": (lambda n, o: ((n - o).exp() - 1).abs().sum(), "the sum of the distances"),
+    "smallest": (lambda n, o: (n - o).exp().min(), "it is the smallest ratio"),
+    "nearest": (lambda n, o: ((n - o).exp() - 1).abs().min(), "it is the smallest distance"),
+    "place": (
+        lambda n, o: ((n - o).exp() - 1).abs().argmax(),
+        "it is the place of the furthest ratio",
+    ),
+    "square": (
+        lambda n, o: ((n - o).exp() - 1).square().max(),
+        "it is the square of the largest distance",
+    ),
+    "mean square": (
+        lambda n, o: ((n - o).exp() - 1).square().mean(),
+        "it is the mean of the squared distances",
+    ),
+    "half a ratio": (
+        lambda n, o: (n.exp() / o - 1).abs().max(),
+        ".exp() is taken of log_prob alone",
+    ),
+    # The next cell makes an array of them, and draws it.
+    "text": (lambda n, o: f"{by_torch(n, o):.2f}", "it returns a text"),
+    "exp of one": (lambda n, o: math.exp(n - o), "take one number, and a tensor here has N"),
+    "one float": (lambda n, o: float((n - o).exp() - 1), "take one number, and a tensor here"),
     "zero": (lambda n, o: 0.0, "does not know"),
     "all of them": (lambda n, o: ((n - o).exp() - 1).abs(), "does not return the largest distance"),
     "in place": (in_place, "it changes the log-probabilities"),

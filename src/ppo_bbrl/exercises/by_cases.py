@@ -52,6 +52,14 @@ def check_by_cases(
                     "an instrument only looks, and makes new tensors; operations whose names end "
                     "in _, and -=, work in place",
                 )
+            if isinstance(result, str):  # float() would read it, and later cells compute with it
+                raise not_right(
+                    name,
+                    "it returns a text",
+                    'the number itself, without f"{…}" and str()',
+                    f"  seen      {result!r:.60}",
+                    f"  expected  {returned}, a number",
+                )
             seen.append(as_number(name, result, returned))
     error = explain(name, mistakes, cases, seen, right=right, tell=tell)
     if error is not None:

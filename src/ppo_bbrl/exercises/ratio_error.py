@@ -120,6 +120,36 @@ MISTAKES = (
         _FURTHEST,
     ),
     Guess(
+        lambda c: float(c.ratio().min()),
+        "it is the smallest ratio, and not a distance from 1",
+        _FURTHEST,
+    ),
+    Guess(
+        lambda c: float((c.ratio() - 1).abs().min()),
+        "it is the smallest distance, and not the largest",
+        _FURTHEST,
+    ),
+    Guess(
+        lambda c: float((c.ratio() - 1).abs().argmax()),
+        "it is the place of the furthest ratio, and not its distance from 1",
+        ".argmax() says where the largest is, and .max() how large it is",
+    ),
+    Guess(
+        lambda c: float((c.ratio() - 1).square().max()),
+        "it is the square of the largest distance",
+        _FURTHEST,
+    ),
+    Guess(
+        lambda c: float((c.ratio() - 1).square().mean()),
+        "it is the mean of the squared distances",
+        _FURTHEST,
+    ),
+    Guess(
+        lambda c: float((torch.tensor(c.new) / c.log_probs()[1] - 1).abs().max()),
+        "a probability is divided by a log-probability: .exp() is taken of log_prob alone",
+        _RATIO,
+    ),
+    Guess(
         lambda c: float((c.ratio() - 1).abs()[0]),
         "it looks at the first transition alone",
         _FURTHEST,
@@ -183,4 +213,9 @@ def _hint(error: Exception) -> str:
         return f"the function is called as {NAME}(log_prob, old_log_prob)"
     if isinstance(error, TypeError) and "must be Tensor" in text:
         return "tensors have methods of their own: x.exp(), x.abs(), x.max()"
+    if "converted to" in text and isinstance(error, ValueError | RuntimeError | TypeError):
+        return (
+            "math.exp() and float() take one number, and a tensor here has N of them: x.exp() "
+            "takes them all"
+        )
     return ""
