@@ -2,6 +2,7 @@
 
 # ruff: noqa: ARG005 - a student's function has the notebook's arguments, used or not
 
+import numpy as np
 import pytest
 import torch
 from bug_hunt_testing import notebooks_own
@@ -105,6 +106,25 @@ WRONG_ANSWERS = {
         lambda m, n: len(torch.cat(m).unique()) / (torch.cat(m).max() + 1),
         "it divides by the largest index",
     ),
+    "length of the first": (
+        lambda m, n: len(m) * len(m[0]) / n,
+        "all minibatches are taken to be as long as the first",
+    ),
+    "number of minibatches": (lambda m, n: len(m) / n, "the minibatches are counted"),
+    "set of minibatches": (lambda m, n: len(set(m)) / n, "the minibatches are counted"),
+    "of a minibatch": (
+        lambda m, n: sum(len(x.unique()) / len(x) for x in m) / len(m),
+        "how much of a minibatch is different indices",
+    ),
+    "neighbours": (
+        lambda m, n: len(torch.cat(m).unique_consecutive()) / n,
+        "only an index that comes twice in a row is counted once",
+    ),
+    "one less": (
+        lambda m, n: len(torch.cat(m).unique()) / (n - 1),
+        "it divides by n_transitions - 1",
+    ),
+    "text": (lambda m, n: str(by_unique(m, n)), "it returns a text"),
     "one": (lambda m, n: 1.0, "does not know"),
     "mask": (
         lambda m, n: torch.cat(m).bincount(minlength=n) > 0,
@@ -113,6 +133,18 @@ WRONG_ANSWERS = {
     "emptied": (emptied, "it changes the minibatches"),
     "sorted": (by_length, "it changes the minibatches"),
     "list": (lambda m, n: m.unique(), "torch.cat(minibatches) makes one"),
+    "unique of a list": (
+        lambda m, n: len(torch.unique(m)) / n,
+        "torch.cat(minibatches) makes one",
+    ),
+    "tensor of a list": (
+        lambda m, n: len(torch.tensor(m).unique()) / n,
+        "torch.cat(minibatches) makes one",
+    ),
+    "NumPy of a list": (
+        lambda m, n: len(np.unique(m)) / n,
+        "torch.cat(minibatches) makes one",
+    ),
     # The minibatches of the suspects are not all of the same length.
     "stack": (
         lambda m, n: len(torch.stack(m).unique()) / n,

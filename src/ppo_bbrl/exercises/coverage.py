@@ -1,5 +1,6 @@
 """The check of notebook 10's third instrument: what share of the transitions an epoch uses."""
 
+import itertools
 import random
 from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple
@@ -34,7 +35,7 @@ class Epoch(NamedTuple):
 
 # Repeated within a minibatch, and one is shorter; between two; a rest that is dropped; each once.
 CASES = (
-    Epoch(((0, 2, 2), (5,)), 6),
+    Epoch(((0, 2, 2), (4,)), 6),
     Epoch(((3, 1), (1, 4), (3, 6)), 8),
     Epoch(((4, 0, 2), (1, 3, 5)), 8),
     Epoch(((2, 0), (3, 1)), 4),
@@ -140,6 +141,31 @@ MISTAKES = (
         "all minibatches of the epoch together",
     ),
     Guess(
+        lambda e: len(e.minibatches) * len(e.minibatches[0]) / e.n,
+        "all minibatches are taken to be as long as the first, and to repeat nothing",
+        _UNIQUE,
+    ),
+    Guess(
+        lambda e: len(e.minibatches) / e.n,
+        "the minibatches are counted, and not the different indices in them",
+        _UNIQUE,
+    ),
+    Guess(
+        lambda e: sum(len(set(m)) / len(m) for m in e.minibatches) / len(e.minibatches),
+        "it says how much of a minibatch is different indices, in the mean over the minibatches",
+        f"{_UNIQUE}; then divide by n_transitions",
+    ),
+    Guess(
+        lambda e: len(list(itertools.groupby(e.drawn))) / e.n,
+        "only an index that comes twice in a row is counted once",
+        "unique_consecutive compares neighbours alone: .unique() finds all",
+    ),
+    Guess(
+        lambda e: len(set(e.drawn)) / (e.n - 1),
+        "it divides by n_transitions - 1",
+        "n_transitions is how many there are, and not the largest index",
+    ),
+    Guess(
         lambda e: (max(e.drawn) - min(e.drawn) + 1) / e.n,
         "it looks at the smallest and the largest index alone",
         _UNIQUE,
@@ -198,7 +224,9 @@ def _hint(error: Exception) -> str:
     text = str(error)
     if isinstance(error, TypeError) and "positional argument" in text:
         return f"the function is called as {NAME}(minibatches, n_transitions)"
-    if isinstance(error, AttributeError) and "'list'" in text:
+    if (isinstance(error, AttributeError) and "'list'" in text) or any(
+        said in text for said in ("not list", "converted to an index", "inhomogeneous")
+    ):
         return "minibatches is a list of tensors: torch.cat(minibatches) makes one of them"
     if isinstance(error, RuntimeError) and "equal size" in text:
         return (
