@@ -108,9 +108,11 @@ def test_all_wrong():
         (lambda: list(CULPRITS.values()), "it does not return a dict"),
         (answer(H="innocent"), "there is no suspect 'H'"),
         (lambda: {"A": "innocent"}, "nothing is said about B, C, D, E, F, G"),
-        (answer(B="wrong acton"), "did you mean 'wrong action'"),
+        (answer(B="wrong acton"), "perhaps 'wrong action' is meant"),
         (answer(B="the butler"), "there is no charge 'the butler'"),
-        (answer(B=["innocent"]), "there is no charge ['innocent']"),
+        (answer(B=None), "the charges are those above"),  # they are printed before this line
+        (answer(B=["innocent"]), "a text, not a list"),
+        (answer(B=("innocent",)), "a text, not a tuple"),
         (answer(B=Agreeable("wrong action")), "a class of its own"),
         (answer(B="innocent"), "'innocent' is said of B and D"),
         (lambda who: CULPRITS[who], "is called as culprits(), without arguments"),

@@ -86,12 +86,18 @@ def _check_form(answer: Any) -> None:
     for name in CULPRITS:
         charge = answer[name]
         # A text of a class of its own could answer to every comparison as it likes.
+        if isinstance(charge, list | tuple | set):
+            raise not_right(
+                NAME,
+                f"the charge of {name} is {charge!r}, a {type(charge).__name__}",
+                f'a text, not a {type(charge).__name__}: no brackets, "{name}": "…"',
+            )
         if type(charge) is not str or charge not in CHARGES:
             near = difflib.get_close_matches(str(charge), CHARGES, n=1)
             raise not_right(
                 NAME,
                 f"there is no charge {charge!r}",
-                f"did you mean '{near[0]}'" if near else "the charges are those below",
+                f"perhaps '{near[0]}' is meant" if near else "the charges are those above",
                 f"  the charges  {', '.join(CHARGES)}",
             )
     often = [charge for charge, count in Counter(answer.values()).items() if count > 1]
