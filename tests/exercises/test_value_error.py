@@ -16,7 +16,9 @@ from details_testing import (
 )
 
 from ppo_bbrl.exercises import check_value_error
-from ppo_bbrl.exercises.value_error import CASES, right, true_value
+from ppo_bbrl.exercises.guesses import agree
+from ppo_bbrl.exercises.value_error import CASES, mistakes, right
+from ppo_bbrl.exercises.value_error_truths import LENGTH, TRUTHS, true_value
 
 
 def by_dict(probe, values, gamma):
@@ -85,10 +87,47 @@ def in_place(probe, values, gamma):
     return values.mean()
 
 
+def late_if(probe, values, gamma):
+    if probe == "ConstantReward":
+        value = 1
+    if probe == "Discounting":  # noqa: SIM108 - as students write
+        value = gamma
+    else:
+        value = 1 / (1 - gamma)
+    return values.mean() - value
+
+
+def series(n, first=0):
+    return with_truth(TruncatedOnly=lambda g: sum(g**t for t in range(first, first + n)))
+
+
 WRONG_ANSWERS = {
+    "late if": (late_if, "ConstantReward is taken for a task without an end"),
+    "late if, one step": (
+        with_truth(TruncatedOnly=lambda g: g),
+        "TruncatedOnly gets the value of Discounting",
+    ),
+    "late if, endless": (
+        with_truth(Discounting=lambda g: 1 / (1 - g)),
+        "Discounting is taken for a task without an end",
+    ),
+    "mean alone": (lambda p, v, g: v.mean(), "nothing is subtracted from the mean, as if"),
+    "0": (
+        with_truth(Discounting=lambda g: 0),
+        "nothing is subtracted from the mean, as if",
+    ),
+    "7 terms": (series(7), "a series that is cut after 7 rewards"),
+    "9 terms": (series(9), "a series that is cut after 9 rewards"),
+    "2 terms": (with_truth(TruncatedOnly=lambda g: 1 + g), "that is cut after 2 rewards"),
+    "8 late terms": (series(8, 1), "alone, and discounts the first reward"),
+    "largest": (lambda p, v, g: v.max() - true(p, g), "the largest of the N values alone"),
+    "smallest": (lambda p, v, g: v.min() - true(p, g), "the smallest of the N values alone"),
+    "last": (lambda p, v, g: v[-1] - true(p, g), "the last of the N values alone"),
+    "text": (lambda p, v, g: f"{v.mean() - true(p, g):.3f}", "it returns a text"),
+    "NumPy": (lambda p, v, g: np.mean(v) - true(p, g), "methods of its own: values.mean()"),
     "finite": (
         with_truth(TruncatedOnly=lambda g: (1 - g**8) / (1 - g)),
-        "counts the steps up to the time limit alone",
+        "TruncatedOnly counts the steps up to the time limit alone.",
     ),
     "sum": (with_truth(TruncatedOnly=lambda g: 8), "is the sum of the rewards up to"),
     "late": (with_truth(TruncatedOnly=lambda g: g / (1 - g)), "lacks its first reward"),
@@ -97,7 +136,10 @@ WRONG_ANSWERS = {
     "twice": (with_truth(Discounting=lambda g: g**2), "discounted once too often"),
     "both": (with_truth(Discounting=lambda g: 1 + g), "to earn 1 with both of its steps"),
     "constant": (with_truth(ConstantReward=lambda g: g), "value of ConstantReward is discounted"),
-    "endless": (with_truth(ConstantReward=lambda g: 1 / (1 - g)), "a task without an end"),
+    "endless": (
+        with_truth(ConstantReward=lambda g: 1 / (1 - g)),
+        "ConstantReward is taken for a task without an end",
+    ),
     "one γ": (with_truth(TruncatedOnly=lambda g: 10), "TruncatedOnly is a number for γ = 0.9"),
     "another γ": (with_truth(Discounting=lambda g: 0.99), "Discounting is a number for γ = 0.99"),
     "sign": (lambda p, v, g: true(p, g) - v.mean(), "the sign is wrong"),
@@ -143,6 +185,35 @@ def test_two_mistakes_are_told_together():
     assert said in complaint(check_value_error, function)
 
 
+def test_a_long_series_is_told_to_be_cut():
+    """The error is so small that it shows at a large γ alone."""
+    said = complaint(check_value_error, series(100))
+    assert "a series that is cut too early" in said
+    assert "add far more terms" in said
+
+
+def test_an_else_that_overwrites_is_named():
+    assert "a later else overwrites it" in complaint(check_value_error, late_if)
+
+
+@pytest.mark.parametrize("probe", TRUTHS)
+def test_every_mistake_shows(probe):
+    """Protects: no single mistake gives the numbers of another one, or the right ones.
+
+    Of what is true of ConstantReward, 1, the relative error is the error.
+    """
+    cases = [case for case in CASES if case.probe == probe]
+    found = [([right(case) for case in cases], "right")]
+    for mistake in mistakes(probe):
+        relative_to_1 = probe == "ConstantReward" and mistake.wrong == "it is the relative error"
+        if "; and " in mistake.wrong or "too early" in mistake.wrong or relative_to_1:
+            continue
+        numbers = [mistake.formula(case) for case in cases]
+        same = [wrong for other, wrong in found if all(map(agree, numbers, other))]
+        assert not same, mistake.wrong
+        found.append((numbers, mistake.wrong))
+
+
 def test_with_every_seed_right_passes_and_wrong_fails(capsys):
     assert_seeds_grade(check_value_error, by_dict, WRONG_ANSWERS, capsys)
 
@@ -162,7 +233,6 @@ def test_the_streams_of_chance_stay_as_they_were():
 def test_the_probes_are_those_of_the_package():
     """Protects: the truths from a change of the environments."""
     from ppo_bbrl.exercises.probes import ConstantReward, Discounting, TruncatedOnly
-    from ppo_bbrl.exercises.value_error import LENGTH, TRUTHS
 
     assert set(TRUTHS) == {"ConstantReward", "Discounting", "TruncatedOnly"}
     assert TruncatedOnly().length == LENGTH

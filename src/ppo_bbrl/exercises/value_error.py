@@ -11,12 +11,12 @@ from torch import Tensor
 from ppo_bbrl.exercises.by_cases import check_by_cases
 from ppo_bbrl.exercises.feedback import numbers
 from ppo_bbrl.exercises.guesses import Guess
+from ppo_bbrl.exercises.value_error_truths import TRUTHS, Truth, true_value
 
 #: (name of the probe, values [N], discount factor) → a number
 ValueErrorOf = Callable[[str, Tensor, float], Any]
 
 NAME = "value_error"
-LENGTH = 8  # steps after which TruncatedOnly is cut
 
 
 class Reading(NamedTuple):
@@ -35,89 +35,6 @@ class Reading(NamedTuple):
         """Of the values."""
         return sum(self.values) / len(self.values)
 
-
-class Truth(NamedTuple):
-    """A true value, or what is mistaken for it."""
-
-    formula: Callable[[float], float]  # of the discount factor
-    wrong: str = ""
-    look: str = ""
-
-
-def _of_one_discount_factor(probe: str, formula: Callable[[float], float]) -> tuple[Truth, ...]:
-    """The right formula, but with a usual γ put into it by hand."""
-    return tuple(
-        Truth(
-            # mypy does not infer the type of such an argument: it keeps this turn's gamma.
-            lambda _, at=gamma: formula(at),  # type: ignore[misc]
-            f"the value of {probe} is a number for γ = {gamma}",
-            "γ is an argument and may be another one: use discount_factor",
-        )
-        for gamma in (0.9, 0.99)
-    )
-
-
-# The first one of each is right.
-TRUTHS = {
-    "ConstantReward": (
-        Truth(lambda _: 1.0),
-        Truth(
-            lambda g: g,
-            "the value of ConstantReward is discounted",
-            "the reward comes with the very next row: V = r + γ·0, and r = 1",
-        ),
-        Truth(
-            lambda g: 1 / (1 - g),
-            "ConstantReward is taken for a task without an end",
-            "its episodes are terminated after one step: nothing comes after it",
-        ),
-        Truth(lambda _: 0.0, "the true value of ConstantReward is taken for 0", "V = r = 1"),
-    ),
-    "Discounting": (
-        Truth(lambda g: g),
-        Truth(
-            lambda _: 1.0,
-            "the value of Discounting is not discounted",
-            "the reward of 1 comes with the second step: V(0) = 0 + γ V(1), and V(1) = 1",
-        ),
-        Truth(
-            lambda g: g * g,
-            "the value of Discounting is discounted once too often",
-            "V(1) = 1, as the reward comes with the very next row; V(0) = 0 + γ V(1)",
-        ),
-        Truth(
-            lambda g: 1 + g,
-            "Discounting is taken to earn 1 with both of its steps",
-            "the first step earns 0: V(0) = 0 + γ V(1)",
-        ),
-        *_of_one_discount_factor("Discounting", lambda g: g),
-    ),
-    "TruncatedOnly": (
-        Truth(lambda g: 1 / (1 - g)),
-        Truth(
-            lambda g: (1 - g**LENGTH) / (1 - g),
-            "the value of TruncatedOnly counts the steps up to the time limit alone",
-            "where we stop watching, nothing has ended: the rewards would have gone on for ever",
-        ),
-        Truth(
-            lambda _: float(LENGTH),
-            "the value of TruncatedOnly is the sum of the rewards up to the time limit",
-            "where we stop watching, nothing has ended, and later rewards are discounted: solve "
-            "V = 1 + γV",
-        ),
-        Truth(
-            lambda g: g / (1 - g),
-            "the value of TruncatedOnly lacks its first reward",
-            "the next reward is not discounted: solve V = 1 + γV",
-        ),
-        Truth(
-            lambda _: 1.0,
-            "TruncatedOnly is taken to end after a step",
-            "reward 1 at every step, and no terminal state: solve V = 1 + γV",
-        ),
-        *_of_one_discount_factor("TruncatedOnly", lambda g: 1 / (1 - g)),
-    ),
-}
 
 _SIGN = "the difference has a sign: what the critic says, minus what is true"
 _FORMS: tuple[tuple[Callable[[Reading, float], float], str, str], ...] = (
@@ -163,12 +80,22 @@ _FORMS: tuple[tuple[Callable[[Reading, float], float], str, str], ...] = (
         "it looks at the first of the N values alone",
         "the mean of the N values",
     ),
+    (
+        lambda r, v: r.values[-1] - v,
+        "it looks at the last of the N values alone",
+        "the mean of the N values",
+    ),
+    (
+        lambda r, v: max(r.values) - v,
+        "it looks at the largest of the N values alone",
+        "the mean of the N values: values.mean()",
+    ),
+    (
+        lambda r, v: min(r.values) - v,
+        "it looks at the smallest of the N values alone",
+        "the mean of the N values: values.mean()",
+    ),
 )
-
-
-def true_value(probe: str, discount_factor: float) -> float:
-    """The value of the first state of a probe's episodes."""
-    return TRUTHS[probe][0].formula(discount_factor)
 
 
 def right(reading: Reading) -> float:
@@ -261,6 +188,8 @@ def _hint(error: Exception) -> str:
     text = str(error)
     if isinstance(error, TypeError) and "positional argument" in text:
         return f"the function is called as {NAME}(probe, values, discount_factor)"
+    if isinstance(error, TypeError) and "unexpected keyword argument" in text:
+        return "values is a tensor, which has methods of its own: values.mean()"
     if isinstance(error, KeyError | UnboundLocalError):
         return f"the probe is one of {', '.join(TRUTHS)}"
     return ""
