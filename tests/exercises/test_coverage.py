@@ -64,6 +64,7 @@ def by_length(minibatches, n):
     return by_unique(minibatches, n)
 
 
+# The words of an error stand in lines of their own: the message quotes the function's line.
 WRONG_ANSWERS = {
     "drawn": (lambda m, n: sum(map(len, m)) / n, "an index that comes twice is counted twice"),
     "set of tensors": (
@@ -132,7 +133,10 @@ WRONG_ANSWERS = {
     ),
     "emptied": (emptied, "it changes the minibatches"),
     "sorted": (by_length, "it changes the minibatches"),
-    "list": (lambda m, n: m.unique(), "torch.cat(minibatches) makes one"),
+    "list": (
+        lambda m, n: m.unique(),
+        "torch.cat(minibatches) makes one",
+    ),
     "unique of a list": (
         lambda m, n: len(torch.unique(m)) / n,
         "torch.cat(minibatches) makes one",

@@ -226,6 +226,7 @@ def any_of_the_gradients(loss, module):
     ]
 
 
+# The words of an error stand in lines of their own: the message quotes the function's line.
 WRONG_ANSWERS = {
     "generator": (generated, "gives its names only once, and has no len()"),
     "map": (
@@ -243,7 +244,10 @@ WRONG_ANSWERS = {
     "tried, with zeros": (tried_with_zeros, "that the loss does not reach hides all others"),
     "loop tried": (loop_tried, "it leaves off at the first parameter"),
     "stopped": (stopped, "it leaves off at the first parameter"),
-    "truth of many": (where(lambda g: bool(g != 0)), "(x != 0).any() says whether"),
+    "truth of many": (
+        where(lambda g: bool(g != 0)),
+        "(x != 0).any() says whether",
+    ),
     "any of them": (any_of_the_gradients, "(x != 0).any() says whether"),
     "gradients of pairs": (
         lambda loss, m: torch.autograd.grad(loss, m.named_parameters()),

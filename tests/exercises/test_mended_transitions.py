@@ -107,6 +107,7 @@ def shuffled_each(rows):
     return {name: tensor[torch.randperm(len(tensor))] for name, tensor in batch.items()}
 
 
+# The words of an error stand in lines of their own: the message quotes the function's line.
 WRONG_ANSWERS = {
     "as found": (
         wrong(action=transposed("action")),
@@ -191,7 +192,10 @@ WRONG_ANSWERS = {
         "'obs' has the wrong shape",
     ),
     "tuple": (lambda rows: tuple(by_mask(rows).values()), "it does not return a dict"),
-    "names": (lambda rows: rows["observation"], "the names of the rows are"),
+    "names": (
+        lambda rows: rows["observation"],
+        "the names of the rows are",
+    ),
     "mask of the transposed": (
         wrong(action=lambda rows: rows["action"].T[starts(rows)]),
         "both without the last row",

@@ -57,6 +57,7 @@ def in_place(new, old):
     return (new.exp() - 1).abs().max()
 
 
+# The words of an error stand in lines of their own: the message quotes the function's line.
 WRONG_ANSWERS = {
     "mean": (lambda n, o: ((n - o).exp() - 1).abs().mean(), "it is the mean distance"),
     "of the mean": (lambda n, o: ((n - o).exp().mean() - 1).abs(), "it is the mean of the ratios"),
@@ -95,12 +96,21 @@ WRONG_ANSWERS = {
     ),
     # The next cell makes an array of them, and draws it.
     "text": (lambda n, o: f"{by_torch(n, o):.2f}", "it returns a text"),
-    "exp of one": (lambda n, o: math.exp(n - o), "take one number, and a tensor here has N"),
-    "one float": (lambda n, o: float((n - o).exp() - 1), "take one number, and a tensor here"),
+    "exp of one": (
+        lambda n, o: math.exp(n - o),
+        "take one number, and a tensor here has N",
+    ),
+    "one float": (
+        lambda n, o: float((n - o).exp() - 1),
+        "take one number, and a tensor here",
+    ),
     "zero": (lambda n, o: 0.0, "does not know"),
     "all of them": (lambda n, o: ((n - o).exp() - 1).abs(), "does not return the largest distance"),
     "in place": (in_place, "it changes the log-probabilities"),
-    "math": (lambda n, o: torch.exp(float((n - o).max())), "tensors have methods of their own"),
+    "math": (
+        lambda n, o: torch.exp(float((n - o).max())),
+        "tensors have methods of their own",
+    ),
     "nothing": (lambda n, o: None, "it returns nothing"),
     "signature": (lambda: None, "is called as ratio_error(log_prob, old_log_prob)"),
     "stub": (stub, "is not written yet"),

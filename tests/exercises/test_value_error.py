@@ -101,6 +101,7 @@ def series(n, first=0):
     return with_truth(TruncatedOnly=lambda g: sum(g**t for t in range(first, first + n)))
 
 
+# The words of an error stand in lines of their own: the message quotes the function's line.
 WRONG_ANSWERS = {
     "late if": (late_if, "ConstantReward is taken for a task without an end"),
     "late if, one step": (
@@ -124,7 +125,10 @@ WRONG_ANSWERS = {
     "smallest": (lambda p, v, g: v.min() - true(p, g), "the smallest of the N values alone"),
     "last": (lambda p, v, g: v[-1] - true(p, g), "the last of the N values alone"),
     "text": (lambda p, v, g: f"{v.mean() - true(p, g):.3f}", "it returns a text"),
-    "NumPy": (lambda p, v, g: np.mean(v) - true(p, g), "methods of its own: values.mean()"),
+    "NumPy": (
+        lambda p, v, g: np.mean(v) - true(p, g),
+        "methods of its own: values.mean()",
+    ),
     "finite": (
         with_truth(TruncatedOnly=lambda g: (1 - g**8) / (1 - g)),
         "TruncatedOnly counts the steps up to the time limit alone.",
@@ -162,7 +166,10 @@ WRONG_ANSWERS = {
     "strange": (lambda p, v, g: 12.5, "does not know"),
     "in place": (in_place, "it changes the values"),
     "each": (lambda p, v, g: v - true(p, g), "does not return the error of a critic"),
-    "names": (lambda p, v, g: v.mean() - {"Constant": 1}[p], "the probe is one of"),
+    "names": (
+        lambda p, v, g: v.mean() - {"Constant": 1}[p],
+        "the probe is one of",
+    ),
     "nothing": (lambda p, v, g: None, "it returns nothing"),
     "signature": (lambda v: 0, "is called as value_error(probe, values, discount_factor)"),
     "stub": (stub, "is not written yet"),
