@@ -2,6 +2,7 @@
 
 import gc
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -11,6 +12,7 @@ from pathlib import Path
 import pytest
 
 from ppo_bbrl.cli import main
+from ppo_bbrl.plots import read_metrics
 
 CONFIGS = Path(__file__).parents[1] / "configs"
 SHORT = [
@@ -276,3 +278,15 @@ def test_an_interrupt_that_a_library_swallows_comes_again(monkeypatch, capsys):
     assert "Interrupted after 0 steps" in out
     assert signal.getsignal(signal.SIGINT) is before
     assert signal.getitimer(signal.ITIMER_REAL) == (0.0, 0.0)
+
+
+def test_the_last_line_of_the_progress_shows_the_last_evaluation(monkeypatch, capsys):
+    """It lagged by a rollout: a row is written only when the next one begins."""
+    words = [*SHORT, "algorithm.max_epochs=3", "algorithm.eval_interval=1"]
+    status, out, _ = call(monkeypatch, capsys, "train", CONFIGS / "cartpole.yaml", *words)
+    assert status == 0
+    (shown,) = re.findall(r"^100 %.*reward ([\d.]+) ", out, re.MULTILINE)
+    (metrics,) = Path().glob("**/metrics.csv")
+    evaluations = read_metrics(metrics.parent)["reward/mean"].dropna()
+    assert len(evaluations) == 3
+    assert shown == f"{evaluations.iloc[-1]:.1f}"

@@ -76,6 +76,17 @@ def test_A8_values_at_the_same_step_are_averaged(run, log_dir, logger):
     assert logger.last["entropy_loss"] == 0.5
 
 
+def test_the_newest_values_are_those_of_the_row_that_is_not_written_yet(run, logger):
+    logger.add_log("critic_loss", 1.0, 256)
+    logger.add_log("reward/mean", 7.0, 256)
+    logger.add_log("critic_loss", 2.0, 512)
+    logger.add_log("critic_loss", torch.tensor(4.0), 512)
+    assert logger.newest() == {"critic_loss": 3.0, "reward/mean": 7.0}
+    logger.add_log("critic_loss", 6.0, 512)  # to ask has not closed the row
+    logger.close()
+    assert measured(run, "critic_loss") == [(256, 1.0), (512, 4.0)]
+
+
 def test_averages_are_taken_in_double_precision(run, logger):
     values = [1e8, 1.0, -1e8]  # In float32 their sum is 0.
     for value in values:

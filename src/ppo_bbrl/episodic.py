@@ -196,7 +196,7 @@ class EpisodicAlgo(bbrl_utils.algorithms.EpisodicAlgo):
 
     def _facts(self, steps_per_second: float) -> dict[str, str]:
         """What the console shows."""
-        last = self.logger.last
+        last = self.logger.newest()
         facts = {
             "steps": f"{self.nb_steps:,}",
             "steps/s": f"{steps_per_second:,.0f}",

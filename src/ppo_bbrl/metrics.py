@@ -127,6 +127,10 @@ class Logger:
         self.add_log("reward/min", returns.min(), steps)
         self.add_log("reward/median", returns.quantile(0.5), steps)
 
+    def newest(self) -> dict[str, float]:
+        """Of each metric the newest value, those of rows that are not written yet included."""
+        return self._rows.newest()
+
     def flush(self) -> None:
         """Writes every row, the current one included, and brings all files up to date."""
         self._rows.write()
@@ -175,6 +179,12 @@ def _floats(values: list[float | torch.Tensor]) -> list[float]:
     return floats
 
 
+def _means(row: dict[str, list[float | torch.Tensor]]) -> dict[str, float]:
+    """Of each metric of a row, the mean of what was added."""
+    floats = iter(_floats([value for values in row.values() for value in values]))
+    return {name: sum(next(floats) for _ in values) / len(values) for name, values in row.items()}
+
+
 class _Rows:
     """The rows that are not written yet, and where they go."""
 
@@ -186,14 +196,18 @@ class _Rows:
 
     def write(self) -> None:
         for step in sorted(self.pending):
-            row = self.pending.pop(step)
-            floats = iter(_floats([value for values in row.values() for value in values]))
-            means = {name: sum(next(floats) for _ in vs) / len(vs) for name, vs in row.items()}
+            means = _means(self.pending.pop(step))
             self.last.update(means)
             for output in self.outputs:
                 output.attempt(output.write, step, means)
             if self.verbose:
                 print(f"steps {step}:", *(f"{name}={mean:.6g}" for name, mean in means.items()))
+
+    def newest(self) -> dict[str, float]:
+        found = dict(self.last)
+        for step in sorted(self.pending):
+            found.update(_means(self.pending[step]))
+        return found
 
     def close(self) -> None:
         self.write()
