@@ -304,8 +304,10 @@ print(f"{(sent == 2).float().mean():.0%} of the torques that are sent are exactl
 
 # %% [markdown]
 # Does it matter? Suppose that nothing is to be learned: all actions are equally good, with the same
-# advantage 1. Then the gradient $\hat{\mathbb{E}}[\nabla \log \pi_\theta(a \mid s)]$ must be 0, and
-# for samples of the Gaussian it is. We try both.
+# advantage 1. The area under a density is always 1: what rises for one action has to fall for others,
+# so that equal praise for all cancels out. The gradient
+# $\hat{\mathbb{E}}[\nabla \log \pi_\theta(a \mid s)]$ must be 0, and for samples of the Gaussian it is.
+# We try both.
 
 # %%
 for name, actions in (("kept", kept), ("sent", sent)):
@@ -387,13 +389,14 @@ check_gaussian_entropy(gaussian_entropy, seed=2)
 # # The agent
 #
 # Now all of this becomes a policy, an agent like `DiscretePolicy` of notebook 03. Its constructor is
-# there already, with three details:
+# there already, with two details:
 #
 # - the network `self.model` gives the mean. The weights of its last layer are small at first
 #   (`output_gain=0.01`), so that the mean is about 0 in every state;
 # - `self.log_std` is a parameter: the optimiser finds it among the weights. It starts at 0, so
-#   that $\sigma = 1$;
-# - the critic is another network (detail 26), which the package brings along.
+#   that $\sigma = 1$.
+#
+# The critic is not in it: it is another network (detail 26), which the package brings along.
 
 # %% [markdown]
 # ## Exercise: a Gaussian policy
@@ -416,8 +419,8 @@ check_gaussian_entropy(gaussian_entropy, seed=2)
 # What nobody asks for is not written.
 #
 # Useful: `Normal` and `Independent` from above have the methods `.sample()`, `.log_prob(action)` and
-# `.entropy()`, and the attribute `.mean`; the agent has `self.get((name, t))`,
-# `self.set((name, t), value)` and `self.prefix`.
+# `.entropy()`, and the attribute `.mean`; the agent has `self.get((name, t))`, where the observation's
+# name is `"env/env_obs"`, `self.set((name, t), value)` and `self.prefix`.
 #
 # <details>
 # <summary>A hint for dist</summary>
@@ -518,7 +521,7 @@ params = {
     "base_dir": "${gym_env.env_name}/gaussian-S${algorithm.seed}_${current_time:}",
     "gym_env": {"env_name": "Pendulum-v1"},
     "algorithm": {
-        "seed": 3,  # with it, the video begins with the rod hanging
+        "seed": 3,  # with it, the rod hangs when the video begins, a little aside
         "n_envs": 4,
         "n_steps": 512 if not TESTING_MODE else 128,
         "max_epochs": 25 if not TESTING_MODE else 2,
@@ -570,12 +573,13 @@ print(f"Mean return of 100 new episodes: {report.returns.mean():.0f}")
 
 # %% [markdown]
 # The curves of the run. The entropy starts at $\frac{1}{2}\log 2\pi e \approx 1.42$, where
-# $\sigma = 1$, and falls: the policy explores less as it finds what is good. It has one $\log \sigma$,
-# so that we can read $\sigma = \exp\left(H - \frac{1}{2} \log 2\pi e\right)$ from it.
+# $\sigma = 1$, and falls: the policy explores less as it finds what is good. The policy has
+# a single $\log \sigma$, so its entropy $H$ tells $\sigma = \exp\left(H - \frac{1}{2} \log 2\pi e\right)$.
 
 # %%
 metrics = read_metrics(ppo_clip.base_dir)
 constant = 0.5 * math.log(2 * math.pi * math.e)
+# "entropy_loss" is the entropy itself, without a minus
 metrics["std"] = (metrics["entropy_loss"] - constant).map(math.exp)
 titles = {
     "reward/mean": "return of the evaluations",
@@ -589,7 +593,7 @@ for axes, (name, title) in zip(panels.flat, titles.items(), strict=True):
     axes.plot(curve["steps"] / 1000, curve[name], color="#0072B2", linewidth=1)
     axes.set_title(title, fontsize="medium")
     axes.spines[["top", "right"]].set_visible(False)
-panels[1, 1].set_yscale("log")  # it falls from thousands
+panels[1, 1].set_yscale("log")  # it falls from about a thousand
 for axes in panels[1]:
     axes.set_xlabel("environment steps (thousands)")
 plt.show()
@@ -597,7 +601,7 @@ plt.show()
 # %% [markdown]
 # ## Which torques?
 #
-# What does the policy want, and what does the motor get? Each of four environments gives 200 steps,
+# What does the policy ask for, and what does the motor get? Each of four environments gives 200 steps,
 # once with a fresh policy, once with the one that has learned. The workspace holds what was kept.
 
 
@@ -609,22 +613,22 @@ def torques_of(policy):
     return workspace["action"].flatten()
 
 
-figure, panels = plt.subplots(1, 2, figsize=(8, 3), sharex=True, layout="constrained")
+figure, panels = plt.subplots(1, 2, figsize=(8, 3), sharex=True, sharey=True, layout="constrained")
 policies = {"before learning": make_ppo(seed=3).train_policy, "afterwards": ppo_clip.train_policy}
 for axes, (name, policy) in zip(panels, policies.items(), strict=True):
     kept = torques_of(policy)
     beyond = (kept.abs() > 2).float().mean()
     axes.axvspan(-2, 2, color="0.93")
-    axes.hist(kept, bins=40, color="#56B4E9")
+    axes.hist(kept, bins=[edge / 4 for edge in range(-24, 25)], color="#56B4E9")
     axes.set(title=f"{name}: {beyond:.0%} are clipped", xlabel="torque $a$ that is kept")
     axes.spines[["top", "right"]].set_visible(False)
 panels[0].set_ylabel("number of actions")
 plt.show()
 
 # %% [markdown]
-# In many states it now wants more than the motor can do: more torques are clipped than before, though
-# the noise has become smaller. That is no fault. Asking for 3 where 2 is the most makes sure of 2,
-# whatever the noise is.
+# More torques are clipped than before, though the noise has become smaller: in some states the mean
+# itself is now beyond what the motor can do. That is no fault. Asking for 3 where 2 is the most makes
+# nearly sure of 2, in spite of the noise.
 
 # %% [markdown]
 # ## What if the clipped torques were kept?
@@ -662,13 +666,12 @@ panels[0].legend(frameon=False)
 plt.show()
 
 # %% [markdown]
-# It does: $\sigma$ ends far lower, and so it did with seeds 1 and 2, which we tried as well. Where we
-# ran it, the end of the orange curve is visibly worse, and less steady. But the end is not the score
-# that we chose. By the score, keeping the clipped torques was worse with this seed (by about 90), and
-# a little better with the two others: too close to tell from three seeds. Nothing crashes, and it
-# learns: who sees the orange curve alone would hardly think of a bug. That is why we computed the
-# gradient first. On a task that needs to be explored for longer, a policy that stops too early stays
-# where it is.
+# It does: $\sigma$ ends far lower, and so it did with seeds 1 and 2, which we tried as well. The returns
+# tell less. By the score that we chose, keeping the clipped torques was worse with this seed (by about
+# 90; the end of the orange curve looks it), and a little better with the two others: too close to tell
+# from three seeds. Nothing crashes, and it learns. So a wrong gradient can stay unseen in a learning
+# curve, and that is why we computed it first. On a task that needs to be explored for longer, a policy
+# that stops too early may stay where it is.
 
 # %% [markdown]
 # # Was it luck?
@@ -700,7 +703,9 @@ figure.axes[0].images[0].set_clim(-2, 2)
 figure
 
 # %% [markdown]
-# Near the top (angle 0) the torque points back to it: negative on the right, positive on the left.
+# Near the top (angle 0) the torque points back to it: on the map, negative right of the angle 0 and
+# positive left of it. (In the video a positive angle leans to the left, and a positive torque turns
+# to the left, too.)
 # Where the rod hangs (angle near $\pm\pi$) the motor pushes in the direction of the swing, like
 # somebody on a swing: positive where the velocity is positive. The white line in between is the way
 # up: there the rod comes to the top with just the right speed, and the motor can rest. Near the upper
