@@ -223,6 +223,52 @@ class EntropyOnlyWhenJudging(ByDistribution):
         )
 
 
+class Exchanged(ByDistribution):
+    def forward(self, t, *, predict_proba=False, **kwargs):
+        super().forward(t, predict_proba=not predict_proba, **kwargs)
+
+
+class EntropyOnlyWhenActing(ByDistribution):
+    def forward(self, t, *, predict_proba=False, compute_entropy=False, **kwargs):
+        super().forward(
+            t,
+            predict_proba=predict_proba,
+            compute_entropy=compute_entropy and not predict_proba,
+            **kwargs,
+        )
+
+
+class ReturnsTheAction(ByDistribution):
+    def forward(self, t, **kwargs):
+        return self.dist(self.get(("env/env_obs", t))).sample()
+
+
+class ReturnsTheLogProb(ByDistribution):
+    def forward(self, t, *, predict_proba=False, **kwargs):
+        if predict_proba:
+            action = self.get(("action", t))
+            return self.dist(self.get(("env/env_obs", t))).log_prob(action)
+        super().forward(t, **kwargs)
+        return None
+
+
+class ValueFirst(ByDistribution):
+    def forward(self, t, **kwargs):
+        self.set(self.dist(self.get(("env/env_obs", t))).sample(), ("action", t))
+
+
+class LocalDist(ByDistribution):
+    def forward(self, t, **kwargs):
+        dist = dist(self.get(("env/env_obs", t)))  # noqa: F821
+        self.set(("action", t), dist.sample())
+
+
+class ModelForDist(ByDistribution):
+    def forward(self, t, **kwargs):
+        dist = self.model(self.get(("env/env_obs", t)))
+        self.set(("action", t), dist.sample())
+
+
 WRONG = {
     with_dist(lambda m, s: Normal(m, s.exp())): "the components are separate decisions",
     with_dist(lambda m, s: Independent(Normal(m, s.exp()), 2)): "are a single event",
@@ -296,6 +342,19 @@ WRONG = {
     EntropyOnlyWhenJudging: "(compute_entropy=True, predict_proba=False)",
     NoParameter: "self.log_std is no nn.Parameter",
     WithoutArguments: "raises TypeError",
+    with_choice(lambda dist, stochastic: dist.sample() if stochastic else dist.probs.argmax(-1)): (
+        "its most probable action is dist.mean"
+    ),
+    with_choice(lambda dist, _: dist.sample): "brackets are missing behind a method",
+    instead("entropy", lambda a, t, _: a.dist(a.get(("env/env_obs", t))).entropy): (
+        "brackets are missing behind a method"
+    ),
+    Exchanged: "are `if` and `else` exchanged?",
+    EntropyOnlyWhenActing: "`if compute_entropy` stands on its own",
+    ReturnsTheAction: "forward writes, it does not return",
+    ValueFirst: "name and row come first",
+    LocalDist: "dist = self.dist(obs)",
+    ModelForDist: "the distribution is self.dist(obs)",
     Stub: "GaussianPolicy.dist is not written yet",
     StubOfForward: "GaussianPolicy.forward is not written yet",
 }
@@ -332,3 +391,19 @@ def test_a_scale_that_is_not_positive_is_explained():
     message = complaint(check_gaussian_policy, wrong)
     assert message.startswith("GaussianPolicy.dist raises ValueError")
     assert "σ is self.log_std.exp(), not self.log_std" in message
+
+
+def test_exchanged_arguments_of_normal_are_explained():
+    exchanged = with_dist(lambda m, s: Independent(Normal(s.exp(), m), 1))
+    assert "Normal takes the mean first" in complaint(check_gaussian_policy, exchanged)
+
+
+def test_brackets_behind_the_mean_are_explained():
+    wrong = with_choice(lambda dist, stochastic: dist.sample() if stochastic else dist.mean())
+    assert "a tensor has no brackets" in complaint(check_gaussian_policy, wrong)
+
+
+def test_a_log_probability_that_is_returned_is_explained():
+    message = complaint(check_gaussian_policy, ReturnsTheLogProb)
+    assert "does not write `current_policy/logprob_predict`" in message
+    assert "forward writes, it does not return" in message

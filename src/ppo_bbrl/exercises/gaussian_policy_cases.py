@@ -12,6 +12,7 @@ from ppo_bbrl.workspace import Workspace
 
 NAME = "GaussianPolicy"
 ROW = 1  # of the three: who reads or writes another row than t is noticed
+DIST_METHODS = ("sample", "rsample", "log_prob", "entropy", "stddev", "mode")
 
 
 class Case(NamedTuple):
@@ -168,19 +169,45 @@ def _named(
 def _hint(error: Exception) -> str:
     text = str(error)
     if "parameter scale" in text:
-        return "a standard deviation is positive: σ is self.log_std.exp(), not self.log_std"
+        return (
+            "Normal takes the mean first, then a positive standard deviation: σ is "
+            "self.log_std.exp(), not self.log_std"
+        )
     if isinstance(error, TypeError) and "keyword argument" in text:
         return (
             "keep the first line of forward: it is called with t, stochastic, predict_proba and "
             "compute_entropy"
         )
+    if isinstance(error, KeyError) and "no variable 'action'" in text:
+        # The action is missing only where the agent is to act.
+        return (
+            "while it acts (predict_proba=False) it reads an action that nobody has taken yet: are "
+            "`if` and `else` exchanged?"
+        )
     if isinstance(error, KeyError) and "in the workspace" in text:
         return 'the names are "env/env_obs" and "action", with t: self.get(("action", t))'
     if "must match the size" in text or "expand" in text:
         return "log_std is [D] and the mean [B, D]: they go together as they are"
+    if isinstance(error, NameError) and "'dist'" in text:
+        return "dist is a method of the class: dist = self.dist(obs), before the first `if`"
+    if isinstance(error, TypeError) and "'Tensor' object is not callable" in text:
+        return "a tensor has no brackets behind it: dist.mean is one, dist.sample() makes one"
     if "object has no attribute" in text and isinstance(error, AttributeError):
-        return "the class has self.model, self.log_std, self.prefix, self.get and self.set"
+        return _attribute_hint(text)
     return ""
+
+
+def _attribute_hint(text: str) -> str:
+    """What to say about an attribute that is not there."""
+    if "'probs'" in text or "'logits'" in text:
+        return "a Gaussian has no probs; its most probable action is dist.mean"
+    if "'function' object" in text or "'method' object" in text:
+        return "brackets are missing behind a method: dist.sample(), dist.entropy()"
+    if "'tuple' object has no attribute 'requires_grad'" in text:
+        return 'name and row come first, then the value: self.set(("action", t), action)'
+    if any(f"'Tensor' object has no attribute '{m}'" in text for m in DIST_METHODS):
+        return "self.model(obs) is the mean alone; the distribution is self.dist(obs)"
+    return "the class has self.model, self.log_std, self.prefix, self.get and self.set"
 
 
 def read(workspace: Writes, case: Case, name: str, shape: list[int], told: str) -> Tensor:
@@ -196,6 +223,10 @@ def read(workspace: Writes, case: Case, name: str, shape: list[int], told: str) 
         if name == "action":
             look = 'self.set(("action", t), …), without a prefix: the environment reads this name'
         bare = name.removeprefix(case.prefix)
+        if bare == "entropy":
+            look += "; `if compute_entropy` stands on its own, after `if` and `else`"
+        if not names:
+            look += "; forward writes, it does not return"
         if name != bare and f"`{bare}`" in names:
             raise not_right(NAME, f"it writes `{bare}` without its prefix", look)
         raise not_right(
