@@ -77,6 +77,11 @@ WRONG = {
     lambda m, s: None: "it returns nothing",
     lambda m, s: repeated((s.log() + CONSTANT).sum(), m): "inf or NaN",
     lambda m, s: by_expand(m, s) + 1: "a way that this check does not know",
+    lambda m, s: repeated((s + 1 + 0.5 * math.log(2 * math.pi)).sum(), m): "1 is added where ½",
+    lambda m, s: (s + CONSTANT).sum(1): ".sum(-1) sums over the components",
+    lambda m, s: repeated(0.5 * math.log(2 * math.pi * math.e * s.detach().exp()), m): (
+        "so does math.log"
+    ),
     lambda s: None: "is called as gaussian_entropy(mean, log_std)",
     stub: "is not written yet",
 }
@@ -109,3 +114,20 @@ def test_the_message_shows_the_components():
         "  seen      0.2 in each of 4 states",
         "  expected  3.038",
     ]
+
+
+def of_components(mean, log_std):
+    return log_std + CONSTANT
+
+
+def expanded_to_components(mean, log_std):
+    return (log_std + CONSTANT).sum().expand(mean.shape[1])
+
+
+@pytest.mark.parametrize("wrong", [of_components, expanded_to_components])
+def test_a_number_for_each_component_is_led_to_the_sum_and_expand(wrong):
+    """log_std has no dimension 1 to sum over."""
+    message = complaint(check_gaussian_entropy, wrong)
+    assert "sum over the components, then repeat" in message
+    assert "x.expand(len(mean))" in message
+    assert "dimension 1" not in message

@@ -30,6 +30,9 @@ SINGLE = (
     "it returns a single number, not one for each state",
     "the sum over the components is one state's: x.expand(len(mean)) repeats it for each of them",
 )
+OF_COMPONENTS = (
+    "sum over the components, then repeat the sum for each of the N states: x.expand(len(mean))"
+)
 
 # Parts of the entropy of one component, [D]; the right one comes first.
 
@@ -58,6 +61,11 @@ CONSTANTS = (
     Choice(
         0.5 * LOG_2PI,
         "the ½ is missing that comes from the mean of the square, the e in 2πe",
+        "½ log(2πe) = ½ + ½ log 2π",
+    ),
+    Choice(
+        1 + 0.5 * LOG_2PI,
+        "1 is added where ½ belongs, the logarithm of √e",
         "½ log(2πe) = ½ + ½ log 2π",
     ),
     Choice(0.5, "½ log 2π is missing", "½ log(2πe) = ½ + ½ log 2π"),
@@ -133,7 +141,11 @@ def check_gaussian_entropy(function: GaussianEntropy, *, seed: int | None = None
         results, arguments = [], []
         for case in chosen:
             result, given = run(function, NAME, case, ARGUMENTS, differentiable=ARGUMENTS)
-            results.append(one_number_each(NAME, result, case, "the entropy", single=SINGLE))
+            results.append(
+                one_number_each(
+                    NAME, result, case, "the entropy", single=SINGLE, of_components=OF_COMPONENTS
+                )
+            )
             arguments.append(given)
         for result in results:
             if not result.isfinite().all():

@@ -140,7 +140,16 @@ def _hint(error: Exception, name: str, arguments: Sequence[str]) -> str:
             "Print the .shape of what is combined"
         )
     if "only one element" in text or "only 0-dimensional" in text:
-        return "math.exp takes a single number; a tensor has the method .exp(), as in log_std.exp()"
+        return (
+            "math.exp takes a single number, and so does math.log; a tensor has the methods .exp() "
+            "and .log(), as in log_std.exp()"
+        )
+    if "cannot be converted to Scalar" in text:
+        return "no .item(): it is for a single number; tensors go together as they are"
+    if "bitwise_xor" in text or "for ^" in text:
+        return "the power is **, as in x ** 2; ^ is an operation on bits"
+    if isinstance(error, IndexError) and "Dimension out of range" in text:
+        return "log_std is [D], with a single dimension: .sum(-1) sums over the components"
     if isinstance(error, TypeError) and "must be Tensor, not" in text:
         return "for numbers there is the module math, as in math.log(2 * math.pi)"
     if "a leaf Variable that requires grad" in text:
@@ -151,7 +160,13 @@ def _hint(error: Exception, name: str, arguments: Sequence[str]) -> str:
 
 
 def one_number_each(
-    name: str, result: Any, case: Gaussians, total: str, *, single: tuple[str, str]
+    name: str,
+    result: Any,
+    case: Gaussians,
+    total: str,
+    *,
+    single: tuple[str, str],
+    of_components: str = "",
 ) -> Tensor:
     """What a student's function returned, if it is a tensor `[N]`.
 
@@ -161,6 +176,7 @@ def one_number_each(
         case: what it was called with.
         total: what there is one of for each action, in words.
         single: what is wrong with a single number for all of them, and where to look.
+        of_components: where to look if it is `[D]`, unless it is what most functions need.
 
     Raises:
         ExerciseError: if it is anything else.
@@ -180,7 +196,7 @@ def one_number_each(
         look = f"the components are one event: {total} is the sum over the last dimension"
     elif shape == [d]:
         wrong = "it returns a number for each component, not for each action"
-        look = (
+        look = of_components or (
             "dimension 0 counts the N actions, dimension 1 (or -1) the components to sum over"
             if d > 1
             else "there is a number for each of the N actions"
