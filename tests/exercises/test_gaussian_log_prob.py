@@ -123,6 +123,10 @@ WRONG = {
     lambda a, m, s: (each(a, m, s) - s.log()).sum(-1): "inf or NaN",
     lambda a, m, s: by_formula(a, m, s) + 1: "a way that this check does not know",
     lambda a, m, s: by_formula(a, m, s.clamp(-1, 1)): ("far from the mean its numbers are wrong"),
+    lambda a, m, s: by_formula(a, 0 * m, s): "the mean is not subtracted",
+    lambda a, m, s: by_formula(0 * a, m, s): "the action plays no part",
+    lambda a, m, s: by_formula(a, -m, s): "the mean is added",
+    lambda a, m, s: by_formula(a, m, s ^ 2): "the power is **",
     by_density: "it computes the density",
     by_density_and_a_little: "far from the mean its numbers are wrong",
     squeezed: "a number without a dimension",
@@ -187,3 +191,25 @@ def test_the_message_shows_an_action_to_follow_by_hand():
         "  seen      -4.806",
         "  expected  -5.806",
     ]
+
+
+@pytest.mark.parametrize("seed", [None, 1, 2])
+@pytest.mark.parametrize(
+    "constant",
+    [
+        0.5 * math.log(2) * math.pi,
+        math.log(2) * math.pi,
+        0.5 * math.log(math.pi),
+        math.log(math.pi),
+        0.5 * math.log2(2 * math.pi),
+        math.log2(2 * math.pi),
+        0.5 * math.log10(2 * math.pi),
+        math.log10(2 * math.pi),
+    ],
+)
+def test_other_logarithms_are_told_what_the_constant_is(constant, seed):
+    def wrong(action, mean, log_std):
+        return (each(action, mean, log_std) + HALF_LOG_2PI - constant).sum(-1)
+
+    message = complaint(check_gaussian_log_prob, wrong, seed=seed)
+    assert "the constant is not ½ log 2π ≈ 0.9189" in message

@@ -32,8 +32,31 @@ SINGLE = (
     "x.sum() sums over everything, the N actions, too; x.sum(-1) over the components alone",
 )
 
+NOT_HALF_LOG_2PI = (
+    "the constant is not ½ log 2π ≈ 0.9189",
+    "0.5 * math.log(2 * math.pi): the natural logarithm of the whole product",
+)
+
 # Parts of the logarithm of one component's density, [N, D] each; the right one comes first.
 
+ERRORS = (
+    Choice(lambda x: x.action - x.mean),
+    Choice(
+        lambda x: x.action,
+        "the mean is not subtracted from the action",
+        "the error is action − mean",
+    ),
+    Choice(
+        lambda x: x.mean,
+        "the action plays no part in the square",
+        "the error is action − mean",
+    ),
+    Choice(
+        lambda x: x.action + x.mean,
+        "the mean is added to the action, not subtracted",
+        "the error is action − mean",
+    ),
+)
 SQUARES = (
     Choice(lambda e, s: (e / s.exp()) ** 2),
     Choice(
@@ -114,6 +137,16 @@ CONSTANTS = (
         "√(2π) is subtracted, not its logarithm",
         "the logarithm of √(2π) is ½ log 2π",
     ),
+    *(
+        Choice(-factor * logarithm, *NOT_HALF_LOG_2PI)
+        for factor in (0.5, 1.0)
+        for logarithm in (
+            math.log(2) * math.pi,
+            math.log(math.pi),
+            math.log2(2 * math.pi),
+            math.log10(2 * math.pi),
+        )
+    ),
 )
 
 
@@ -155,13 +188,13 @@ REDUCTIONS = (
         "the log-probability itself is wanted, no loss",
     ),
 )
-PARTS = (SQUARES, FACTORS, SCALES, CONSTANTS, REDUCTIONS)
+PARTS = (ERRORS, SQUARES, FACTORS, SCALES, CONSTANTS, REDUCTIONS)
 
 
 def formula(case: Gaussians, values: Sequence[Any]) -> Tensor:
     """The log-probabilities that a choice of each part gives, `[N]`."""
-    square, factor, scale, constant, reduction = values
-    squares = factor * square(case.action - case.mean, case.log_std)
+    error, square, factor, scale, constant, reduction = values
+    squares = factor * square(error(case), case.log_std)
     result: Tensor = reduction(squares, scale(case.log_std), constant)
     return result
 
