@@ -103,6 +103,11 @@ WRONG = {
     lambda m, s, z, lo, hi: clipping(m + s.exp() * z, lo.min(), hi.max()): (
         "the bounds of one component"
     ),
+    lambda m, s, z, lo, hi: clipping(m + s.exp() * z, lo[0], hi[0]): "the bounds of one component",
+    lambda m, s, z, lo, hi: clipping(m + s.exp() * z, lo[-1], hi[-1]): (
+        "the bounds of one component"
+    ),
+    lambda m, s, z, lo, hi: clipping(m + s.exp() * z, lo.item(), hi.item()): "no .item()",
     lambda m, s, z, lo, hi: clipping(m + s.exp() * z.clamp(lo, hi), lo, hi): "the noise is clipped",
     lambda m, s, z, lo, hi: clipping(m + (s.exp() * z).clamp(lo, hi), lo, hi): (
         "is clipped before the mean is added"
@@ -116,6 +121,16 @@ WRONG = {
     ),
     lambda m, s, z, lo, hi: clipping(m + s.exp() * z, hi, lo): "the two bounds are exchanged",
     lambda m, s, z, lo, hi: (m + s.exp() * z, m.clamp(lo, hi)): "the clipped mean, without noise",
+    lambda m, s, z, lo, hi: (m + s.exp() * z, z.clamp(lo, hi)): "is the clipped noise",
+    lambda m, s, z, lo, hi: (m + s.exp() * z, m + s.exp() * z.clamp(lo, hi)): (
+        "for what is sent the noise is clipped"
+    ),
+    lambda m, s, z, lo, hi: (m + s.exp() * z, m + (s.exp() * z).clamp(lo, hi)): (
+        "for what is sent σ × noise is clipped"
+    ),
+    lambda m, s, z, lo, hi: (m + s.exp() * z, m.clamp(lo, hi) + s.exp() * z): (
+        "for what is sent the mean is clipped"
+    ),
     lambda m, s, z, lo, hi: m + s.exp() * z: "does not return two things",
     lambda m, s, z, lo, hi: clipping(
         (m + s.exp() * z).sum(-1), -2, 2

@@ -111,6 +111,10 @@ STORED = (
         _KEEP,
     ),
 )
+ONE_BOUND = (
+    "the bounds of one component are used for all",
+    "torch.clamp takes the tensors low and high as they are, [D]",
+)
 SENT = (
     Choice(_clip),
     Choice(
@@ -143,11 +147,9 @@ SENT = (
         "what is sent is clipped to −2 … 2, which fits the pendulum alone",
         "the bounds are the arguments low and high",
     ),
-    Choice(
-        lambda action, x: action.clamp(x.low.min(), x.high.max()),
-        "the bounds of one component are used for all",
-        "torch.clamp takes the tensors low and high as they are, [D]",
-    ),
+    Choice(lambda action, x: action.clamp(x.low.min(), x.high.max()), *ONE_BOUND),
+    Choice(lambda action, x: action.clamp(x.low[0], x.high[0]), *ONE_BOUND),
+    Choice(lambda action, x: action.clamp(x.low[-1], x.high[-1]), *ONE_BOUND),
     Choice(
         lambda action, x: action.clamp(x.high, x.low),
         "the two bounds are exchanged",
@@ -173,6 +175,26 @@ SENT = (
         lambda _action, x: _clip(x.mean, x),
         "what is sent is the clipped mean, without noise",
         "clip the action that was sampled",
+    ),
+    Choice(
+        lambda _action, x: _clip(x.noise, x),
+        "what is sent is the clipped noise",
+        "clip the action that was sampled: torch.clamp(action, low, high)",
+    ),
+    Choice(
+        lambda _action, x: x.mean + x.log_std.exp() * _clip(x.noise, x),
+        "for what is sent the noise is clipped, and not the action",
+        "clip the whole action, at the very end: torch.clamp(action, low, high)",
+    ),
+    Choice(
+        lambda _action, x: x.mean + _clip(x.log_std.exp() * x.noise, x),
+        "for what is sent σ × noise is clipped, and not the action",
+        "clip the whole action, at the very end: torch.clamp(action, low, high)",
+    ),
+    Choice(
+        lambda _action, x: _clip(x.mean, x) + x.log_std.exp() * x.noise,
+        "for what is sent the mean is clipped, and the noise added after",
+        "clip the whole action, at the very end: torch.clamp(action, low, high)",
     ),
 )
 PARTS = (SPREADS, MEANS, STORED, SENT)
