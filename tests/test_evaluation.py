@@ -154,7 +154,7 @@ def test_evaluate_policy_keeps_nothing():
     assert report.returns.shape == (25,)
     assert algo.best_policy is None
     assert not algo.eval_rewards
-    assert not list(algo.logger.last)
+    assert not algo.logger.newest()
     algo.close()
 
 

@@ -73,7 +73,7 @@ def test_A8_values_at_the_same_step_are_averaged(run, log_dir, logger):
         (256, pytest.approx(0.45)),
         (512, pytest.approx(0.45)),
     ]
-    assert logger.last["entropy_loss"] == 0.5
+    assert logger.newest()["entropy_loss"] == 0.5
 
 
 def test_the_newest_values_are_those_of_the_row_that_is_not_written_yet(run, logger):
@@ -100,10 +100,10 @@ def test_a_row_is_written_when_a_later_step_begins(run, logger):
     assert not (run / "metrics.csv").exists()
     logger.add_log("critic_loss", 2.0, 64)
     assert measured(run, "critic_loss") == [(32, 1.0)]
-    assert logger.last == {"critic_loss": 1.0}
+    assert logger.newest() == {"critic_loss": 2.0}
     logger.flush()
     assert measured(run, "critic_loss") == [(32, 1.0), (64, 2.0)]
-    assert logger.last == {"critic_loss": 2.0}
+    assert logger.newest() == {"critic_loss": 2.0}
 
 
 def test_a_value_after_its_row_was_written_makes_a_further_row(run, log_dir, logger):
@@ -262,7 +262,7 @@ def test_nan_and_infinity_are_written_as_such(run, log_dir, logger):
 def test_returns_of_evaluation_episodes(logger, kind):
     logger.log_reward_losses(kind([1.0, 2.0, 4.0, 9.0]), 10)
     logger.flush()
-    assert logger.last == {
+    assert logger.newest() == {
         "reward/mean": 4.0,
         "reward/max": 9.0,
         "reward/min": 1.0,
@@ -299,7 +299,7 @@ def test_nothing_is_made_before_the_first_row(tmp_path):
 def test_either_output_can_be_left_out():
     with Logger(None, None) as logger:
         logger.add_log("critic_loss", 1.0, 1)
-    assert logger.last == {"critic_loss": 1.0}
+    assert logger.newest() == {"critic_loss": 1.0}
 
 
 def test_one_event_per_step(log_dir, logger):

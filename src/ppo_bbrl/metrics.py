@@ -82,7 +82,6 @@ class Logger:
         self._modulo = modulo
         self._newest = -1
         self._rows = _Rows(verbose)
-        self.last = self._rows.last  # of each metric, the value that was written last
         if csv_path is not None:
             self._rows.outputs.append(_CsvFile(Path(csv_path), every_n_seconds))
         if log_dir is not None:
@@ -191,7 +190,7 @@ class _Rows:
     def __init__(self, verbose: bool) -> None:
         self.verbose = verbose
         self.pending: dict[int, dict[str, list[float | torch.Tensor]]] = {}
-        self.last: dict[str, float] = {}
+        self.last: dict[str, float] = {}  # of each metric, the value that was written last
         self.outputs: list[_CsvFile | _EventFile] = []
 
     def write(self) -> None:

@@ -259,7 +259,7 @@ class ValueFirst(ByDistribution):
 
 class LocalDist(ByDistribution):
     def forward(self, t, **kwargs):
-        dist = dist(self.get(("env/env_obs", t)))  # noqa: F821
+        dist = dist(self.get(("env/env_obs", t)))  # noqa: F821 - as students write
         self.set(("action", t), dist.sample())
 
 

@@ -85,13 +85,13 @@ def _check_form(answer: Any) -> None:
         )
     for name in CULPRITS:
         charge = answer[name]
-        # A text of a class of its own could answer to every comparison as it likes.
         if isinstance(charge, list | tuple | set):
             raise not_right(
                 NAME,
                 f"the charge of {name} is {charge!r}, a {type(charge).__name__}",
                 f'a text, not a {type(charge).__name__}: no brackets, "{name}": "…"',
             )
+        # A text of a class of its own could answer to every comparison as it likes.
         if type(charge) is not str or charge not in CHARGES:
             near = difflib.get_close_matches(str(charge), CHARGES, n=1)
             raise not_right(

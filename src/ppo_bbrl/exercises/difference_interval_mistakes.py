@@ -25,10 +25,13 @@ class Interval(NamedTuple):
     deviation: float
 
 
+Formula = Callable[[Case, np.random.Generator], Interval]
+
+
 class Guess(NamedTuple):
     """A way to make the interval; wrong ones say what is wrong, and where to look."""
 
-    formula: Callable[[Case, np.random.Generator], Interval]
+    formula: Formula
     wrong: str
     look: str
 
@@ -124,6 +127,14 @@ def _reflected(case: Case, rng: np.random.Generator) -> Interval:
     return Interval(2 * middle_one - high, 2 * middle_one - low, deviation)
 
 
+def _with_either_size(both: Callable[[Case], Case]) -> tuple[Formula, Formula]:
+    """Of cases with one variant in the place of both: with its own size, and with those of both."""
+    return (
+        lambda c, rng: right(both(c), rng),
+        lambda c, rng: _of_sizes(both(c), rng, len(c.first), len(c.second)),
+    )
+
+
 _OWN = "one is of first, the other of second: rng.choice(first, …), rng.choice(second, …)"
 
 MISTAKES = (
@@ -167,25 +178,13 @@ MISTAKES = (
         "only the second variant is resampled: chance in the first counts for nothing",
         "resample both, in each round of the loop",
     ),
-    Guess(
-        lambda c, rng: right(c._replace(first=c.second), rng),
-        "both resamples are drawn from second, and none from first",
-        _OWN,
-    ),
-    Guess(
-        lambda c, rng: _of_sizes(c._replace(first=c.second), rng, len(c.first), len(c.second)),
-        "both resamples are drawn from second, and none from first",
-        _OWN,
-    ),
-    Guess(
-        lambda c, rng: right(c._replace(second=c.first), rng),
-        "both resamples are drawn from first, and none from second",
-        _OWN,
-    ),
-    Guess(
-        lambda c, rng: _of_sizes(c._replace(second=c.first), rng, len(c.first), len(c.second)),
-        "both resamples are drawn from first, and none from second",
-        _OWN,
+    *(
+        Guess(formula, f"both resamples are drawn from {one}, and none from {other}", _OWN)
+        for one, other, both in (
+            ("second", "first", lambda c: c._replace(first=c.second)),
+            ("first", "second", lambda c: c._replace(second=c.first)),
+        )
+        for formula in _with_either_size(both)
     ),
     Guess(
         _pooled,

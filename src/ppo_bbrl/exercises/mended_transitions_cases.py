@@ -48,7 +48,7 @@ class Rows(NamedTuple):
 
     @property
     def ends(self) -> set[int]:
-        """The places but those of the last row in which an episode is over."""
+        """The places in which an episode is over, those of the last row left out."""
         return set(self.places[:-1][self.done[:-1]].tolist())
 
     @property
@@ -75,7 +75,8 @@ def cases(seed: int | None) -> list[Rows]:
     n = number(4, 7)
     for n_steps, n_envs in ((n, n), (n, n + 2), (n + 3, n)):
         done = torch.zeros(n_steps + 1, n_envs, dtype=torch.bool)
-        # Never symmetric; one in the last row and one in the first.
+        # One end in the first row, one in the last. Where there are as many steps as environments,
+        # the mask may be symmetric by chance; in the other rollouts it cannot be.
         done[0, number(1, n_envs)] = True
         done[number(1, n_steps - 1), 0] = True
         done[n_steps, number(1, n_envs)] = True
