@@ -283,7 +283,9 @@ def main() -> None:
 
 
 def _fail(told: str, status: int) -> NoReturn:
-    typer.echo(f"ppo-bbrl: {' '.join(told.split())}", err=True)
+    from ppo_bbrl.errors import one_line
+
+    typer.echo(f"ppo-bbrl: {one_line(told)}", err=True)
     sys.exit(status)
 
 
@@ -360,10 +362,12 @@ def _curve(algo: "PPOClip") -> Path:
 
 def _attempt(make: Callable[[], Path]) -> str:
     """The path that `make` returns, or why there is none: no screen library, a full disk."""
+    from ppo_bbrl.errors import one_line
+
     try:
         return str(make())
     except Exception as error:  # noqa: BLE001 - renderers fail in any way; the results stay
-        return f"none: {' '.join(str(error).split())[:200] or type(error).__name__}"
+        return f"none: {one_line(error, 200)}"
 
 
 def _tell(name: str, text: str) -> None:

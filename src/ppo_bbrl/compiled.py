@@ -13,6 +13,7 @@ import torch
 from torch import Tensor, nn
 
 from ppo_bbrl.agents import Critic, Policy, estimates_tensors, judges_tensors
+from ppo_bbrl.errors import one_line
 from ppo_bbrl.flat import FlatWeights, NotFlatError
 from ppo_bbrl.losses import explained_variance
 from ppo_bbrl.rollout import Rollout
@@ -178,7 +179,7 @@ class CompiledUpdate:
                 data=self._data,
             )
         except Exception as error:  # whatever stops the compiler, training goes on
-            reason = " ".join(str(error).split())[:200] or type(error).__name__
+            reason = one_line(error, 200)
             raise CannotCompileError(f"torch.compile failed: {reason}") from error
 
     def _minibatches(self, count: int, generator: torch.Generator) -> Iterator[None]:

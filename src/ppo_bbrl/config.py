@@ -16,7 +16,7 @@ from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 from yaml import YAMLError
 
-from ppo_bbrl.errors import ConfigError
+from ppo_bbrl.errors import ConfigError, one_line
 from ppo_bbrl.schema import EpisodicConfig, PPOConfig, Rule, known_keys, nested
 
 __all__ = [
@@ -73,7 +73,7 @@ def _load(source: Source, overrides: Sequence[str], schema: type, *, free: bool)
             raise ConfigError(f"{name} is missing: give it a value")
         values = cast("dict[str, Any]", OmegaConf.to_container(merged, resolve=True))
     except OmegaConfBaseException as error:
-        raise ConfigError(_one_line(error)) from error
+        raise ConfigError(one_line(error)) from error
     _check(values, schema, "")
     if "optimizer" in values and not free:
         _check_optimizer(values["optimizer"])
@@ -84,7 +84,7 @@ def _load(source: Source, overrides: Sequence[str], schema: type, *, free: bool)
         typed.optimizer = values["optimizer"]  # without the default's arguments
         return typed
     except OmegaConfBaseException as error:
-        raise ConfigError(_one_line(error)) from error
+        raise ConfigError(one_line(error)) from error
 
 
 def _read(source: Source) -> DictConfig:
@@ -99,7 +99,7 @@ def _read(source: Source) -> DictConfig:
         else:
             loaded = OmegaConf.create(cast("dict[str, Any]", source))
     except (OmegaConfBaseException, YAMLError, UnicodeDecodeError, OSError) as error:
-        raise ConfigError(f"{_name(source)}: not a configuration: {_one_line(error)}") from error
+        raise ConfigError(f"{_name(source)}: not a configuration: {one_line(error)}") from error
     if not isinstance(loaded, DictConfig) or loaded._is_none():
         raise ConfigError(f"{_name(source)}: not a configuration: `key: value` lines are expected")
     return loaded
@@ -123,7 +123,7 @@ def _override(given: DictConfig, override: str) -> DictConfig:
     try:
         return cast("DictConfig", OmegaConf.merge(given, OmegaConf.from_dotlist([override])))
     except (OmegaConfBaseException, YAMLError) as error:
-        raise ConfigError(f"override {override!r}: {_one_line(error)}") from error
+        raise ConfigError(f"override {override!r}: {one_line(error)}") from error
 
 
 def _defaults(schema: type, given: Mapping[str, Any]) -> dict[str, Any]:
@@ -193,7 +193,3 @@ def _check_optimizer(optimizer: Mapping[str, Any]) -> None:
         optimizer_class(optimizer)
     except ValueError as error:
         raise ConfigError(f"optimizer.{error}") from error
-
-
-def _one_line(error: Exception) -> str:
-    return " ".join(str(error).split())

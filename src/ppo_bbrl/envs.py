@@ -17,7 +17,7 @@ from gymnasium.vector import AsyncVectorEnv, SyncVectorEnv
 from torch import Tensor
 
 from ppo_bbrl.config import ConfigError
-from ppo_bbrl.errors import UserError
+from ppo_bbrl.errors import UserError, one_line
 from ppo_bbrl.seeding import env_seeds
 from ppo_bbrl.spaces import action_converter, check_supported, observation_template, size
 from ppo_bbrl.storage import Array
@@ -163,8 +163,8 @@ class EnvAgent(GymAgent):
 
     def _failed(self, where: str) -> EnvironmentFailed:
         error = sys.exception()
-        reason = " ".join(str(error).split())
-        told = f"{type(error).__name__}: {reason}" if reason else type(error).__name__
+        kind, reason = type(error).__name__, one_line(error)
+        told = kind if reason == kind else f"{kind}: {reason}"
         return EnvironmentFailed(f"{self.env_name} failed in {where}: {told}")
 
     def _step(self, action: Array | Tensor) -> None:

@@ -26,6 +26,7 @@ from ppo_bbrl.agents import (
     judges_tensors,
 )
 from ppo_bbrl.config import ConfigError
+from ppo_bbrl.errors import one_line
 from ppo_bbrl.hub import as_one_event
 from ppo_bbrl.networks import evaluation_mode
 from ppo_bbrl.spaces import action_converter, observation_template
@@ -161,7 +162,7 @@ def check_fits(
         try:
             answer = run(obs)
         except Exception as error:
-            reason = " ".join(str(error).split())[:200]
+            reason = one_line(error, 200)
             raise ConfigError(
                 f"{told}fails on observations {list(obs.shape)} {obs.dtype}: {reason}"
             ) from error
@@ -182,7 +183,7 @@ def _problem(answer: Any, action_space: Space[Any]) -> str:
         column = isinstance(value, Tensor) and value.shape == (n, 1)
         remedy = "; value.squeeze(-1) takes the last dimension away" if column else ""
         return f"must give values of shape [{n}], not {_told(value)}{remedy}"
-    named, space = type(dist).__name__, " ".join(str(action_space).split())
+    named, space = type(dist).__name__, one_line(action_space)
     dist = as_one_event(dist, 1)
     try:
         action, greedy = dist.sample(), dist.mode

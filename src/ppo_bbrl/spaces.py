@@ -18,6 +18,7 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from ppo_bbrl.config import ConfigError
+from ppo_bbrl.errors import one_line
 from ppo_bbrl.networks import FlatOrOneHot, Flatten, MultiOneHot, OneHot
 
 Array = NDArray[Any]
@@ -32,7 +33,7 @@ def check_supported(env_name: str, observation_space: Space[Any], action_space: 
         ConfigError: naming the environment, the space and what is supported.
     """
     for role, space in (("observation", observation_space), ("action", action_space)):
-        named = f"{role} space {' '.join(str(space).split())}"  # one line
+        named = f"{role} space {one_line(space)}"
         if not isinstance(space, Box | Discrete):
             raise ConfigError(
                 f"gym_env.env_name = {env_name!r}: its {named} is not supported; "

@@ -14,6 +14,7 @@ from omegaconf import DictConfig
 from ppo_bbrl import envpool_envs
 from ppo_bbrl.compute import available_cores, core_numbers
 from ppo_bbrl.config import ConfigError
+from ppo_bbrl.errors import one_line
 from ppo_bbrl.workers import WorkerVectorEnv, choose_workers
 
 Wrapper = Callable[[gym.Env[Any, Any]], gym.Env[Any, Any]]
@@ -82,7 +83,7 @@ def find_spec(env_name: str) -> gym.envs.registration.EnvSpec:
             import_module(module)
         return gym.spec(name)
     except Exception as error:  # a module may fail in any way
-        reason = " ".join(str(error).split()) or type(error).__name__
+        reason = one_line(error)
         raise ConfigError(f"gym_env.env_name = {env_name!r}: {reason}") from error
 
 
@@ -197,5 +198,5 @@ def _usable_spec(env_name: str) -> gym.envs.registration.EnvSpec:
 
 def _cannot_be_made(env_name: str, env_args: Mapping[str, Any], error: Exception) -> ConfigError:
     with_args = f" with gym_env.env_args = {dict(env_args)}" if env_args else ""
-    reason = " ".join(str(error).split()) or type(error).__name__
+    reason = one_line(error)
     return ConfigError(f"gym_env.env_name = {env_name!r}{with_args} cannot be made: {reason}")

@@ -17,6 +17,8 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
+from ppo_bbrl.errors import one_line
+
 STUB = "Not implemented yet"
 WIDTH = 96
 LISTED = 6  # of what a student's function returned; of more, the first ones
@@ -94,7 +96,7 @@ def call(function: Callable[..., Any], *args: Any, hint: Callable[[Exception], s
         else:
             # A KeyError's own text is quoted and escaped.
             text = error.args[0] if isinstance(error, KeyError) and error.args else error
-            told = " ".join(str(text).split())
+            told = one_line(text)
             message = f"{name} raises {type(error).__name__}: {told}\n{_where(function, error)}"
             said = hint(error) or _usual_hint(error)
             if said:

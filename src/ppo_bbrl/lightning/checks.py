@@ -10,8 +10,7 @@ from gymnasium.spaces import Discrete, MultiDiscrete
 from torch import Tensor
 from torch.distributions import Categorical, Distribution
 
-from ppo_bbrl.errors import UserError
-from ppo_bbrl.lightning.environments import one_line
+from ppo_bbrl.errors import UserError, one_line
 from ppo_bbrl.spaces import action_converter
 
 
@@ -31,7 +30,7 @@ def answer_of(name: str, function: Callable[[Tensor], Any], observation: Tensor)
     except UserError:
         raise
     except Exception as error:
-        reason = one_line(error)[:200] or type(error).__name__
+        reason = one_line(error, 200)
         raise UserError(
             f"{name}(x) fails on observations {list(observation.shape)} of {observation.dtype}: "
             f"{reason}"

@@ -8,7 +8,7 @@ import gymnasium as gym
 from gymnasium.spaces import Box, Discrete, MultiBinary, MultiDiscrete
 from gymnasium.vector import AsyncVectorEnv, AutoresetMode, SyncVectorEnv, VectorEnv
 
-from ppo_bbrl.errors import UserError
+from ppo_bbrl.errors import UserError, one_line
 from ppo_bbrl.vector_envs import environment_maker
 from ppo_bbrl.workers import close_workers
 
@@ -81,7 +81,7 @@ def make_vec_env(
     try:
         return vec_env_cls([make_one] * n_envs)
     except Exception as error:
-        raise UserError(f"env_id = {env_id!r} cannot be made: {_reason(error)}") from error
+        raise UserError(f"env_id = {env_id!r} cannot be made: {one_line(error)}") from error
 
 
 def named_environment(
@@ -98,7 +98,7 @@ def named_environment(
     try:
         return environment_maker(name, kwargs or {}, wrappers)
     except UserError as error:
-        raise UserError(f"{argument} = {name!r}: {_reason(error.__cause__ or error)}") from error
+        raise UserError(f"{argument} = {name!r}: {one_line(error.__cause__ or error)}") from error
 
 
 def training_environment(env: Any) -> VectorEnv[Any, Any, Any]:
@@ -164,12 +164,3 @@ def check_spaces(observation_space: gym.Space[Any], action_space: gym.Space[Any]
                 f"env: its action space {one_line(space)} holds {space.dtype}; supported are Box "
                 "of floats, Discrete, MultiDiscrete and MultiBinary"
             )
-
-
-def one_line(value: Any) -> str:
-    """Its text without line breaks."""
-    return " ".join(str(value).split())
-
-
-def _reason(error: BaseException) -> str:
-    return one_line(error) or type(error).__name__

@@ -11,8 +11,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from ppo_bbrl.errors import UserError
-from ppo_bbrl.lightning.environments import Env, one_line
+from ppo_bbrl.errors import UserError, one_line
+from ppo_bbrl.lightning.environments import Env
 from ppo_bbrl.seeding import action_stream, env_seeds
 from ppo_bbrl.spaces import action_converter, as_observation
 from ppo_bbrl.vector_envs import DEFAULT_TIME_LIMIT
@@ -105,5 +105,5 @@ def _made_visible(env: Env, mode: str) -> Env:
     try:
         return gym.make(env.spec, render_mode=mode)
     except Exception as error:
-        reason = one_line(error) or type(error).__name__
+        reason = one_line(error)
         raise UserError(f"eval_env = {env.spec.id} cannot be shown: {reason}") from error

@@ -17,15 +17,11 @@ from torch import Tensor
 from torch.distributions import Distribution
 
 from ppo_bbrl.advantages import normalise
-from ppo_bbrl.errors import UserError
+from ppo_bbrl.errors import UserError, one_line
 from ppo_bbrl.lightning.arguments import check_arguments, clip_value
 from ppo_bbrl.lightning.collection import Batch
 from ppo_bbrl.lightning.distributions import entropy_of
-from ppo_bbrl.lightning.environments import (
-    evaluation_environment,
-    one_line,
-    training_environment,
-)
+from ppo_bbrl.lightning.environments import evaluation_environment, training_environment
 from ppo_bbrl.lightning.episodes import play_episodes, watch_episodes
 from ppo_bbrl.lightning.processes import Processes
 from ppo_bbrl.lightning.run import SCHEDULED, Run
