@@ -13,6 +13,7 @@ import torch
 from torch import Tensor, nn
 
 from ppo_bbrl.agents import Critic, Policy, estimates_tensors, judges_tensors
+from ppo_bbrl.console import say
 from ppo_bbrl.errors import one_line
 from ppo_bbrl.flat import FlatWeights, NotFlatError
 from ppo_bbrl.losses import explained_variance
@@ -103,7 +104,7 @@ class CompiledUpdate:
             **_backend(device),
         )
         if announcement:
-            print(announcement)
+            say(announcement)
         self._compile(device)
 
     def __call__(

@@ -20,6 +20,7 @@ from tqdm import TqdmExperimentalWarning
 from ppo_bbrl.agents import copy_agent
 from ppo_bbrl.checkpoint import save_policy
 from ppo_bbrl.config import ConfigError, load_episodic_config, save_config
+from ppo_bbrl.console import say
 from ppo_bbrl.envs import EnvAgent
 from ppo_bbrl.evaluation import EvalReport, evaluate
 from ppo_bbrl.metrics import Logger
@@ -307,7 +308,7 @@ class EpisodicAlgo(bbrl_utils.algorithms.EpisodicAlgo):
         """Run the best policy for one episode and write an MP4; returns its path."""
         policy = self.best_policy
         if policy is None:
-            print("No evaluation has taken place yet: this is the current policy.")
+            say("No evaluation has taken place yet: this is the current policy.")
             policy = self._acting_policy
         return record_video(
             policy,

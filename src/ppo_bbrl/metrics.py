@@ -16,6 +16,8 @@ from typing import IO, Any, NamedTuple, Self
 import numpy as np
 import torch
 
+from ppo_bbrl.console import say
+
 
 class Metric(NamedTuple):
     """What a scalar is called, what it means (with the sign it is logged with) and its unit."""
@@ -200,7 +202,8 @@ class _Rows:
             for output in self.outputs:
                 output.attempt(output.write, step, means)
             if self.verbose:
-                print(f"steps {step}:", *(f"{name}={mean:.6g}" for name, mean in means.items()))
+                told = (f"{name}={mean:.6g}" for name, mean in means.items())
+                say(" ".join((f"steps {step}:", *told)))
 
     def newest(self) -> dict[str, float]:
         found = dict(self.last)

@@ -4,6 +4,8 @@ import shlex
 import sys
 from pathlib import Path
 
+from ppo_bbrl.console import say
+
 
 def in_notebook() -> bool:
     """Whether this code runs in the kernel of a notebook, which shows what a cell returns."""
@@ -26,7 +28,7 @@ def setup_tensorboard(path: str | Path) -> None:
         shell.run_line_magic("load_ext", "tensorboard")
         shell.run_line_magic("tensorboard", f"--logdir '{folder}'")
         return
-    print(f"To see the curves, start TensorBoard:\n{tensorboard_command(folder)}")
+    say(f"To see the curves, start TensorBoard:\n{tensorboard_command(folder)}")
 
 
 def tensorboard_command(folder: Path) -> str:

@@ -29,6 +29,7 @@ from ppo_bbrl.compute import (
     threads,
 )
 from ppo_bbrl.config import ConfigError, load_config
+from ppo_bbrl.console import say
 from ppo_bbrl.envs import EnvAgent
 from ppo_bbrl.episodic import EpisodicAlgo, iter_partial_episodes
 from ppo_bbrl.errors import UserError
@@ -233,7 +234,7 @@ class PPOClip(EpisodicAlgo):
             "settings": settings,
         }
         if chosen.compile == "never" and self._why_compile:
-            print(f"The update is not compiled: {self._why_compile} (compute.compile).")
+            say(f"The update is not compiled: {self._why_compile} (compute.compile).")
         if chosen.compile == "always":
             from ppo_bbrl.compiled import CannotCompileError, CompiledUpdate  # noqa: PLC0415
 
@@ -243,7 +244,7 @@ class PPOClip(EpisodicAlgo):
             try:
                 return CompiledUpdate(**learners, example=rollout, size=size, announcement=begins)
             except CannotCompileError as error:
-                print(f"The update is not compiled: {error}.")
+                say(f"The update is not compiled: {error}.")
                 chosen.compile = "never"
         try:
             flat = FlatWeights(

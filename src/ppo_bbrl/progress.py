@@ -3,10 +3,12 @@
 import sys
 import time
 from collections.abc import Iterator
+from contextlib import suppress
 from typing import Any, Protocol
 
 from tqdm import tqdm
 
+from ppo_bbrl.console import say
 from ppo_bbrl.notebook import in_notebook
 
 _BAR_WIDTH = 20
@@ -30,7 +32,8 @@ class Progress:
         try:
             yield from range(self.total)
         finally:
-            self._display.close()
+            with suppress(OSError):
+                self._display.close()
 
     def seconds(self) -> float:
         """Since the start."""
@@ -57,7 +60,8 @@ class Progress:
         since, before = self._counted_from
         left = (time.monotonic() - since) / max(done - before, 1) * (self.total - done)
         told = "  ".join(f"{name} {value}" for name, value in facts.items())
-        self._display.show(done, self.total, f"{told}  {elapsed:.0f} s, {left:.0f} s left")
+        with suppress(OSError):  # a terminal that is gone must not end a run
+            self._display.show(done, self.total, f"{told}  {elapsed:.0f} s, {left:.0f} s left")
 
 
 class _Display(Protocol):
@@ -80,7 +84,7 @@ class _Lines:
     pause = 5.0
 
     def show(self, done: int, total: int, told: str) -> None:
-        print(f"{100 * done / total:3.0f} %  {told}", flush=True)
+        say(f"{100 * done / total:3.0f} %  {told}")
 
     def close(self) -> None:
         pass

@@ -8,6 +8,7 @@ import bbrl.agents
 import numpy as np
 import torch
 
+from ppo_bbrl.console import say
 from ppo_bbrl.envs import EnvAgent
 from ppo_bbrl.notebook import in_notebook
 from ppo_bbrl.seeding import action_stream
@@ -111,7 +112,7 @@ def show(path: Path) -> "Video | Path":
         return Video(  # type: ignore[no-untyped-call]
             str(path), embed=True, html_attributes="controls loop autoplay muted"
         )
-    print(f"Video: {path}")
+    say(f"Video: {path}")
     return path
 
 
