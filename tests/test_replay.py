@@ -1,13 +1,12 @@
 """Replays: a video of one episode, or a window."""
 
-import subprocess
 from pathlib import Path
 
 import bbrl.agents
-import imageio_ffmpeg
 import numpy as np
 import pytest
 import torch
+from decoded_video import decode
 from probe_envs import config, fresh_log
 
 from ppo_bbrl import PPOClip
@@ -34,21 +33,13 @@ def seeds(number=1):
     return np.random.SeedSequence(number)
 
 
-def frames(path, height=32, width=48):
-    """Every frame, `[T, height, width, 3]`, and what ffmpeg says of the file."""
-    decode = [imageio_ffmpeg.get_ffmpeg_exe(), "-i", str(path), "-f", "rawvideo"]
-    done = subprocess.run([*decode, "-pix_fmt", "rgb24", "-"], capture_output=True, check=True)
-    pictures = np.frombuffer(done.stdout, np.uint8).reshape(-1, height, width, 3)
-    return pictures, done.stderr.decode()
-
-
 def test_the_video_shows_every_state_of_the_episode(log):
     """First and last one included, at the speed of the environment, in a format browsers play."""
     path = record_video(
         Always(0), "Logged-v0", Path("a/b.c/video.mp4"), seeds=seeds(), max_steps=99
     )
     assert path == Path("a/b.c/video.mp4")
-    pictures, facts = frames(path)
+    pictures, facts = decode(path)
     assert len(pictures) == log.lengths[0] + 1
     (video,) = [line for line in facts.split("Output #0")[0].splitlines() if "Video:" in line]
     for fact in ("h264", "yuv420p", "48x32", "10 fps"):
@@ -69,14 +60,14 @@ def test_the_same_seeds_give_the_same_episode(log):
         env_args={"ends": False},
         max_steps=8,
     )
-    assert len(frames(path)[0]) == 9
+    assert len(decode(path)[0]) == 9
 
 
 def test_an_older_video_is_replaced():
     path = Path("video.mp4")
     path.write_text("old")
     record_video(Always(0), "Logged-v0", path, seeds=seeds())
-    assert frames(path)[0].shape[1:] == (32, 48, 3)
+    assert decode(path)[0].shape[1:] == (32, 48, 3)
 
 
 def test_an_environment_without_pictures_is_an_error_in_one_line():
@@ -95,7 +86,8 @@ def test_an_environment_without_pictures_is_an_error_in_one_line():
 def test_box_actions(env_name, action, size):
     """Clipped and shaped for the environment as in training."""
     path = record_video(Always(action), env_name, Path("video.mp4"), seeds=seeds(), max_steps=4)
-    assert len(frames(path, *size)[0]) == 5
+    frames, _ = decode(path)
+    assert frames.shape == (5, *size, 3)
 
 
 def test_the_video_shows_the_best_policy_and_disturbs_nothing():

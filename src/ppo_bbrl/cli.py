@@ -183,6 +183,7 @@ def replay(
         policy,
         gym_env.env_name,
         out or run / "video" / "replay.mp4",
+        root=run if out is None else None,
         seeds=seeds,
         env_args=gym_env.env_args,
         max_steps=limit,

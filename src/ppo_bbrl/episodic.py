@@ -314,6 +314,7 @@ class EpisodicAlgo(bbrl_utils.algorithms.EpisodicAlgo):
             policy,
             self.cfg.gym_env.env_name,
             self.folder.video / "best.mp4",
+            root=self.folder.path,
             seeds=self.seeds.sequence("replay"),
             env_args=self.cfg.gym_env.env_args,
             wrappers=self._env_wrappers,

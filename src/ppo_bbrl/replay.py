@@ -14,11 +14,12 @@ from ppo_bbrl.notebook import in_notebook
 from ppo_bbrl.seeding import action_stream
 from ppo_bbrl.vector_envs import Wrapper
 from ppo_bbrl.video import (
-    DEFAULT_FPS,
     NoPicturesError,
-    check_frame,
+    check_video_name,
+    frames_per_second,
     has_screen,
     no_screen,
+    render_frame,
     video_file,
 )
 from ppo_bbrl.workspace import Workspace
@@ -63,23 +64,38 @@ def record_video(
     env_args: Mapping[str, Any] | None = None,
     wrappers: Sequence[Wrapper] = (),
     max_steps: int = 10_000,
+    root: Path | None = None,
 ) -> Path:
     """Run one episode and write its frames as an MP4 that browsers play.
 
     Frames go to the encoder one by one, so that a long episode needs no memory. The environment
-    is closed whatever happens.
+    is closed whatever happens. With `root`, a folder above the file, no symbolic link below it is
+    followed.
 
     Returns:
         The path.
 
     Raises:
         NoPicturesError: if the environment renders none.
+        UserError: if the name of the file does not end in .mp4.
+        OSError: if the file cannot be written.
     """
+    check_video_name(path)
     env = _render_env(env_name, env_args, wrappers, "rgb_array")
-    fps = env.envs.metadata.get("render_fps", DEFAULT_FPS)
     try:
-        with no_screen(), video_file(path, fps) as write_frame:
-            play(policy, env, seeds, max_steps=max_steps, on_row=lambda: write_frame(_frame(env)))
+        drawn: Any = env.envs.unwrapped
+        (one,) = drawn.envs
+        with (
+            no_screen(),
+            video_file(path, frames_per_second(one.metadata, env_name), root=root) as write_frame,
+        ):
+            play(
+                policy,
+                env,
+                seeds,
+                max_steps=max_steps,
+                on_row=lambda: write_frame(render_frame(one, env_name)),
+            )
     finally:
         env.close()
     return path
@@ -127,8 +143,3 @@ def _render_env(
         wrappers=wrappers,
         vectorization="sync",
     )
-
-
-def _frame(env: EnvAgent) -> Any:
-    frames = env.envs.render()
-    return check_frame(frames[0] if frames else None, env.env_name)

@@ -15,6 +15,7 @@ from ppo_bbrl import envpool_envs
 from ppo_bbrl.compute import available_cores, core_numbers
 from ppo_bbrl.config import ConfigError
 from ppo_bbrl.errors import one_line
+from ppo_bbrl.video import mujoco_remedy
 from ppo_bbrl.workers import WorkerVectorEnv, choose_workers
 
 Wrapper = Callable[[gym.Env[Any, Any]], gym.Env[Any, Any]]
@@ -198,5 +199,5 @@ def _usable_spec(env_name: str) -> gym.envs.registration.EnvSpec:
 
 def _cannot_be_made(env_name: str, env_args: Mapping[str, Any], error: Exception) -> ConfigError:
     with_args = f" with gym_env.env_args = {dict(env_args)}" if env_args else ""
-    reason = one_line(error)
+    reason = f"{one_line(error)}{mujoco_remedy(error)}"
     return ConfigError(f"gym_env.env_name = {env_name!r}{with_args} cannot be made: {reason}")

@@ -16,7 +16,7 @@ from ppo_bbrl.lightning.environments import Env
 from ppo_bbrl.seeding import action_stream, env_seeds
 from ppo_bbrl.spaces import action_converter, as_observation
 from ppo_bbrl.vector_envs import DEFAULT_TIME_LIMIT
-from ppo_bbrl.video import DEFAULT_FPS, check_frame, has_screen, no_screen, video_file
+from ppo_bbrl.video import frames_per_second, has_screen, no_screen, render_frame, video_file
 
 Predict = Callable[[Tensor], Any]  # observations [1, …] to actions [1, …]
 
@@ -86,11 +86,10 @@ def watch_episodes(
         if mode == "human":
             return *play_episodes(predict, env, n_episodes, seeds, show=env.render), None
         opened.enter_context(no_screen())
-        fps = env.metadata.get("render_fps", DEFAULT_FPS)
-        write = opened.enter_context(video_file(path, fps))
         name = env.spec.id if env.spec else str(env)
+        write = opened.enter_context(video_file(path, frames_per_second(env.metadata, name)))
         played = play_episodes(
-            predict, env, n_episodes, seeds, show=lambda: write(check_frame(env.render(), name))
+            predict, env, n_episodes, seeds, show=lambda: write(render_frame(env, name))
         )
     return *played, path
 
