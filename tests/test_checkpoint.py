@@ -4,9 +4,12 @@ import io
 import pickle
 import random
 from pathlib import Path
+from types import SimpleNamespace
 
+import numpy as np
 import pytest
 import torch
+from gymnasium.spaces import Box, Discrete
 from omegaconf import OmegaConf
 from torch import nn
 
@@ -79,6 +82,30 @@ def test_buffers_and_wrappers_are_saved(cfg):
     other.statistics = nn.BatchNorm1d(4)
     restore(KWAgentWrapper(other, stochastic=False), load_policy(FOLDER))
     assert torch.equal(other.statistics.running_mean, agent.statistics.running_mean)
+
+
+def test_spaces_are_saved_with_the_weights(cfg):
+    """As plain data, so that a policy is made again without its environment."""
+    spaces = SimpleNamespace(
+        observation_space=Box(-1, 1, (4,), np.float32), action_space=Discrete(2, start=3)
+    )
+    save_policy(FOLDER, policy(), cfg, 1.0, 1, env=spaces)
+    loaded = load_policy(FOLDER)
+    assert loaded.observation_space == spaces.observation_space
+    assert loaded.action_space == spaces.action_space
+    assert loaded.own_agent is False
+    content = torch.load(FILE, weights_only=True)
+    assert content["action_space"] == {"kind": "Discrete", "n": 2, "start": 3, "dtype": "int64"}
+
+
+@pytest.mark.usefixtures("saved")
+def test_a_file_of_an_older_version():
+    """It has no spaces, and does not say whose agent it holds."""
+    content = torch.load(FILE)
+    old = {name: content[name] for name in ("policy", "reward", "steps", "agent")}
+    torch.save(old, FILE)
+    loaded = load_policy(FOLDER)
+    assert (loaded.own_agent, loaded.observation_space, loaded.action_space) == (None, None, None)
 
 
 def test_numbers_of_other_types_are_saved_as_numbers(cfg):
@@ -168,6 +195,7 @@ def test_a_foreign_file(content):
         {"policy": {}, "reward": "much", "steps": 1},
         {"policy": {}, "reward": 1.0, "steps": float("inf")},
         {"policy": {}, "reward": 1.0},
+        {"policy": {}, "reward": 1.0, "steps": 1, "agent": "A", "action_space": {"kind": "Text"}},
     ],
     ids=repr,
 )

@@ -21,9 +21,11 @@ from ppo_bbrl.agents import DiscretePolicy, GaussianPolicy, VAgent
 from ppo_bbrl.config import ConfigError
 from ppo_bbrl.spaces import (
     action_converter,
+    as_data,
     as_observation,
     check_supported,
     encoder,
+    from_data,
     is_image,
     observation_template,
     size,
@@ -270,3 +272,71 @@ def test_gaussian_policies_of_every_shape(shape):
         assert log_prob.shape == entropy.shape == leading
     space_of_five = gym.vector.utils.batch_space(space, 5)
     assert action_converter(space, 5)(policy.act(torch.zeros(5, 4), None)) in space_of_five
+
+
+# -------------------------------------------------------------------------------- in a file
+
+KEPT = {
+    "vector": VECTOR,
+    "float64, its bounds to the last bit": Box(-1 / 3, 0.1, (3,), np.float64),
+    "no bounds": Box(-np.inf, np.inf, (2,), np.float32),
+    "bounds of each number": Box(np.array([-2, 0.1]), np.array([0, np.inf]), dtype=np.float64),
+    "the largest integers": Box(-(2**63), 2**63 - 1, (2,), np.int64),
+    "image": Box(0, 255, (4, 5, 3), np.uint8),
+    "flags": Box(0, 1, (3,), np.bool_),
+    "number": Box(-1, 1, (), np.float32),
+    "nothing": Box(-1, 1, (0,), np.float32),
+    "discrete": TWO,
+    "discrete from -2": Discrete(5, start=-2),
+    "multidiscrete": MultiDiscrete([2, 3]),
+    "multidiscrete matrix": MultiDiscrete([[2, 3], [4, 5]], start=[[0, -1], [7, 0]]),
+    "multibinary": MultiBinary(3),
+    "multibinary matrix": MultiBinary((2, 2)),
+}
+
+
+@pytest.mark.parametrize("space", KEPT.values(), ids=KEPT)
+def test_a_space_in_a_file_of_data(space, tmp_path):
+    """The same space again, from a file that torch reads without running code."""
+    torch.save(as_data(space), tmp_path / "space.pt")
+    again = from_data(torch.load(tmp_path / "space.pt", weights_only=True))
+    assert again == space
+    assert again.dtype == space.dtype
+    assert np.array_equal(getattr(again, "start", 0), getattr(space, "start", 0))
+
+
+def test_a_discrete_space_of_another_type_in_a_file():
+    try:
+        space = Discrete(3, dtype=np.int32)
+    except TypeError:
+        pytest.skip("this version of Gymnasium has no such spaces")
+    assert from_data(as_data(space)).dtype == np.int32
+
+
+def test_bounds_that_are_all_the_same_take_no_room():
+    assert as_data(Box(0, 255, (210, 160, 3), np.uint8))["low"] == 0
+
+
+@pytest.mark.parametrize(
+    "data",
+    [
+        {},
+        {"kind": "Graph"},
+        {"kind": "Discrete", "n": 0, "start": 0, "dtype": "int64"},
+        {"kind": "Box", "low": 0, "high": 1, "shape": [2], "dtype": "object"},
+        {"kind": "Box", "low": 0, "high": 1, "shape": [2], "dtype": "V9999999999"},
+        {"kind": "Box", "low": 0, "high": 1, "shape": [2**40], "dtype": "float32"},
+        {"kind": "Box", "low": [0, 0, 0], "high": 1, "shape": [2], "dtype": "float32"},
+        {"kind": "Box", "low": "a", "high": 1, "shape": [2], "dtype": "float32"},
+    ],
+    ids=str,
+)
+def test_data_that_describe_no_space(data):
+    """A stranger's file: refused, and without the memory that it asks for."""
+    with pytest.raises((ValueError, TypeError, KeyError, AssertionError)):
+        from_data(data)
+
+
+def test_a_space_that_cannot_be_kept():
+    with pytest.raises(ValueError, match="Text"):
+        as_data(Text(3))

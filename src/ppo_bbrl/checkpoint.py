@@ -6,13 +6,16 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from gymnasium import Space
 from omegaconf import DictConfig
 from torch import nn
 
-from ppo_bbrl.config import load_config, save_config
-from ppo_bbrl.errors import UserError
+from ppo_bbrl.config import ConfigError, load_config, load_episodic_config, save_config
+from ppo_bbrl.errors import UserError, printable
+from ppo_bbrl.spaces import HasSpaces, as_data, from_data
 
 POLICY_FILE = "policy.pt"
+_SPACES = ("observation_space", "action_space")
 
 
 @dataclass(frozen=True)
@@ -25,6 +28,9 @@ class SavedPolicy:
         reward: the mean return of the evaluation for which it was kept.
         steps: environment steps it had learned from.
         agent: the class of the policy.
+        own_agent: whether the run was given this policy by the user's program; None if the file
+            does not say, being an old one.
+        observation_space, action_space: of its environments; None in old files.
     """
 
     state: dict[str, torch.Tensor]
@@ -32,27 +38,59 @@ class SavedPolicy:
     reward: float
     steps: int
     agent: str
+    own_agent: bool | None = None
+    observation_space: Space[Any] | None = None
+    action_space: Space[Any] | None = None
 
 
 def agent_name(policy: nn.Module) -> str:
     """The class of a policy; of the wrapped one if it is wrapped."""
-    kind = type(getattr(policy, "wrapped", policy))
+    return class_name(type(getattr(policy, "wrapped", policy)))
+
+
+def class_name(kind: type) -> str:
+    """The full name of a class."""
     return f"{kind.__module__}.{kind.__qualname__}"
 
 
 def save_policy(
-    folder: Path, policy: nn.Module, cfg: DictConfig, reward: float, steps: int
+    folder: Path,
+    policy: nn.Module,
+    cfg: DictConfig,
+    reward: float,
+    steps: int,
+    *,
+    own_agent: bool = False,
+    env: HasSpaces | None = None,
 ) -> None:
     """Write weights and configuration into a folder.
 
     An earlier policy there is replaced in one stroke: a reader sees the old one or the new one.
+
+    Args:
+        folder: made if it is missing.
+        policy: with the weights.
+        cfg: the configuration of its run.
+        reward: the mean return of the evaluation for which it is kept.
+        steps: environment steps it has learned from.
+        own_agent: whether the user's program made the policy, so that `cfg` cannot.
+        env: what has its spaces, which are kept so that it can be made again without them.
     """
     folder.mkdir(parents=True, exist_ok=True)
     if not (folder / "config.yaml").exists():
         save_config(cfg, folder / "config.yaml")
     # Cloned, as weights may be views of a larger tensor that would be saved with them.
     state = {name: tensor.clone() for name, tensor in policy.state_dict().items()}
-    saved = {"policy": state, "reward": reward, "steps": steps, "agent": agent_name(policy)}
+    saved = {
+        "policy": state,
+        "reward": reward,
+        "steps": steps,
+        "agent": agent_name(policy),
+        "own_agent": own_agent,
+    }
+    if env is not None:
+        saved["observation_space"] = as_data(env.observation_space)
+        saved["action_space"] = as_data(env.action_space)
     unfinished = folder / f"{POLICY_FILE}.tmp"
     torch.save(saved, unfinished)
     unfinished.replace(folder / POLICY_FILE)
@@ -72,7 +110,16 @@ def load_policy(folder: Path) -> SavedPolicy:
         saved = _read(path)
     except Exception as error:  # a damaged file fails in many ways
         raise UserError(f"{path}: not a policy of ppo-bbrl, or damaged") from error
-    return SavedPolicy(cfg=load_config(folder / "config.yaml"), **saved)
+    return SavedPolicy(cfg=_config(folder / "config.yaml", saved["own_agent"]), **saved)
+
+
+def _config(path: Path, own_agent: bool | None) -> DictConfig:
+    try:
+        return load_config(path)
+    except ConfigError:
+        if not own_agent:
+            raise
+        return load_episodic_config(path)  # of an algorithm of the user's, with keys of its own
 
 
 def _read(path: Path) -> dict[str, Any]:
@@ -89,6 +136,8 @@ def _read(path: Path) -> dict[str, Any]:
         "reward": float(saved["reward"]),
         "steps": int(saved["steps"]),
         "agent": str(saved["agent"]),
+        "own_agent": bool(saved["own_agent"]) if "own_agent" in saved else None,
+        **{name: from_data(saved[name]) for name in _SPACES if name in saved},
     }
 
 
@@ -98,15 +147,13 @@ def restore(policy: nn.Module, saved: SavedPolicy) -> None:
     Raises:
         UserError: if it is of another class or another architecture.
     """
-    if agent_name(policy) != saved.agent:
-        raise UserError(
-            f"the saved policy is a {saved.agent}; from its configuration only the package's own "
-            "policies can be made again"
-        )
+    made = agent_name(policy)
+    if made != saved.agent:
+        raise UserError(f"the saved policy is a {printable(saved.agent)}, not a {made}")
     try:
         policy.load_state_dict(saved.state)
     except RuntimeError as error:
         raise UserError(
-            "the saved weights do not fit the policy of the configuration: was the run made "
-            "with agents of your own?"
+            f"the saved weights do not fit the policy of the configuration, a {made}: one of the "
+            "two has been changed, or is of another run"
         ) from error

@@ -72,6 +72,8 @@ class EpisodicAlgo(bbrl_utils.algorithms.EpisodicAlgo):
 
     # A student's agents are built after the constructor, with torch's global generator.
     _seeds_globally = True
+    # Whether the policy comes from the user's program, so that no configuration makes it again.
+    _own_policy = True
 
     def __init__(
         self,
@@ -280,7 +282,15 @@ class EpisodicAlgo(bbrl_utils.algorithms.EpisodicAlgo):
     def save_best(self) -> Path:
         """Write the best policy and its configuration to the run's folder; returns the path."""
         assert self.best_policy is not None
-        save_policy(self.folder.best, self.best_policy, self.cfg, self.best_reward, self.nb_steps)
+        save_policy(
+            self.folder.best,
+            self.best_policy,
+            self.cfg,
+            self.best_reward,
+            self.nb_steps,
+            own_agent=self._own_policy,
+            env=self.train_env,
+        )
         return self.folder.best
 
     def evaluate_policy(self, policy: bbrl.agents.Agent, n_episodes: int) -> EvalReport:

@@ -11,16 +11,8 @@ import torch
 from omegaconf import DictConfig, OmegaConf
 from torch import Tensor, nn
 
-from ppo_bbrl.agents import (
-    DiscretePolicy,
-    GaussianPolicy,
-    KWAgentWrapper,
-    Policy,
-    VAgent,
-    copy_agent,
-    has_memory,
-)
-from ppo_bbrl.checkpoint import SavedPolicy, restore
+from ppo_bbrl.agents import KWAgentWrapper, copy_agent, has_memory
+from ppo_bbrl.build import build_critic, build_policy
 from ppo_bbrl.compute import (
     available_cores,
     choose_compile,
@@ -30,7 +22,6 @@ from ppo_bbrl.compute import (
 )
 from ppo_bbrl.config import ConfigError, load_config
 from ppo_bbrl.console import say
-from ppo_bbrl.envs import EnvAgent
 from ppo_bbrl.episodic import EpisodicAlgo, iter_partial_episodes
 from ppo_bbrl.errors import UserError
 from ppo_bbrl.flat import FlatWeights, NotFlatError
@@ -39,7 +30,7 @@ from ppo_bbrl.optimizers import setup_optimizer
 from ppo_bbrl.rollout import Rollout, record
 from ppo_bbrl.schedules import SCHEDULES
 from ppo_bbrl.shared_trunk import check_fits, share_weights
-from ppo_bbrl.spaces import size
+from ppo_bbrl.trained_policy import restore_policy
 from ppo_bbrl.update import UpdateReport, update
 from ppo_bbrl.vector_envs import Wrapper
 from ppo_bbrl.workspace import Workspace
@@ -120,6 +111,7 @@ class PPOClip(EpisodicAlgo):
         # Agents of your own may have dropout and the like; the package's have none.
         given = ((train_policy, policy), (critic_agent, critic))
         self._own_agents = [agent for own, agent in given if own is not None]
+        self._own_policy = train_policy is not None
         self.train_policy = policy.with_prefix(policy.prefix or "current_policy/")
         self.critic_agent = critic.with_prefix(critic.prefix or "critic/")
         self.eval_policy = KWAgentWrapper(
@@ -292,60 +284,6 @@ def run(ppo_clip: PPOClip) -> None:
         ppo_clip.log(workspace, report, now - start, ppo_clip.nb_steps - steps)
         ppo_clip.evaluate()
         steps, start = ppo_clip.nb_steps, perf_counter()
-
-
-def build_policy(cfg: DictConfig, env: EnvAgent) -> Policy:
-    """The package's policy for an environment's spaces.
-
-    Raises:
-        ConfigError: if `policy_type` does not fit the action space.
-    """
-    settings = cfg.algorithm
-    fitting = "DiscretePolicy" if env.is_discrete_action() else "GaussianPolicy"
-    if settings.policy_type not in ("auto", fitting):
-        raise ConfigError(
-            f"algorithm.policy_type = {settings.policy_type!r}: the action space of "
-            f"{env.env_name} is {env.action_space}, which needs {fitting} (or auto)"
-        )
-    architecture = settings.architecture
-    hidden, activation = architecture.actor_hidden_size, architecture.activation
-    n_actions: Any = size(env.action_space)
-    if fitting == "DiscretePolicy":
-        return DiscretePolicy(env.observation_space, hidden, n_actions, activation=activation)
-    return GaussianPolicy(
-        env.observation_space,
-        hidden,
-        n_actions,
-        activation=activation,
-        log_std_init=architecture.log_std_init,
-    )
-
-
-def build_critic(cfg: DictConfig, env: EnvAgent) -> VAgent:
-    """The package's critic for an environment's observations."""
-    architecture = cfg.algorithm.architecture
-    return VAgent(
-        env.observation_space,
-        architecture.critic_hidden_size,
-        activation=architecture.activation,
-    )
-
-
-def restore_policy(saved: SavedPolicy) -> KWAgentWrapper:
-    """The greedy policy of a run, rebuilt from its configuration and its saved weights.
-
-    Raises:
-        UserError: if the run used agents of its own.
-    """
-    gym_env = saved.cfg.gym_env
-    env = EnvAgent(gym_env.env_name, 1, env_args=gym_env.env_args)
-    try:
-        policy = build_policy(saved.cfg, env).with_prefix("current_policy/")
-    finally:
-        env.close()
-    greedy = KWAgentWrapper(policy, stochastic=False, predict_proba=False, compute_entropy=False)
-    restore(greedy, saved)
-    return greedy
 
 
 __all__ = ["EpisodicAlgo", "PPOClip", "build_critic", "build_policy", "restore_policy", "run"]

@@ -8,7 +8,7 @@ added, clipped to the bounds.
 
 import math
 from collections.abc import Callable
-from typing import Any
+from typing import Any, Protocol
 
 import numpy as np
 import torch
@@ -24,6 +24,14 @@ from ppo_bbrl.networks import FlatOrOneHot, Flatten, MultiOneHot, OneHot
 Array = NDArray[Any]
 
 _IMAGE_DIMS = 2
+_LARGEST = 2**28  # numbers of an observation or an action that a file may ask for
+
+
+class HasSpaces(Protocol):
+    """An environment, or what stands for one: something with its two spaces."""
+
+    observation_space: Space[Any]
+    action_space: Space[Any]
 
 
 def check_supported(env_name: str, observation_space: Space[Any], action_space: Space[Any]) -> None:
@@ -71,6 +79,62 @@ def as_observation(space: Space[Any], observed: Array) -> Tensor:
         casting="unsafe",  # float64 to float32
     )
     return row
+
+
+def as_data(space: Space[Any]) -> dict[str, Any]:
+    """A space as numbers, strings and lists, for a file that holds no code.
+
+    Raises:
+        ValueError: for a space of another kind than Box, Discrete, MultiDiscrete, MultiBinary.
+    """
+    dtype = str(space.dtype)
+    if isinstance(space, Box):
+        low, high = _few_numbers(space.low), _few_numbers(space.high)
+        shape = list(space.shape)
+        return {"kind": "Box", "low": low, "high": high, "shape": shape, "dtype": dtype}
+    if isinstance(space, Discrete):
+        n, start = int(space.n), int(space.start)
+        return {"kind": "Discrete", "n": n, "start": start, "dtype": dtype}
+    if isinstance(space, MultiDiscrete):
+        nvec, starts = space.nvec.tolist(), space.start.tolist()
+        return {"kind": "MultiDiscrete", "nvec": nvec, "start": starts, "dtype": dtype}
+    if isinstance(space, MultiBinary):
+        sizes = space.n if isinstance(space.n, int) else list(space.n)
+        return {"kind": "MultiBinary", "n": sizes}
+    raise ValueError(f"{one_line(space)} cannot be kept as data")
+
+
+def from_data(data: dict[str, Any]) -> Space[Any]:
+    """The space that `as_data` described.
+
+    Raises:
+        ValueError, TypeError, KeyError: if it described none.
+    """
+    kind = data["kind"]
+    if kind == "MultiBinary":
+        return MultiBinary(data["n"])
+    dtype = np.dtype(data["dtype"])
+    if dtype.kind not in "biuf":
+        raise ValueError(f"a space of {dtype}")
+    if kind == "Box":
+        shape = tuple(data["shape"])
+        if math.prod(shape) > _LARGEST:
+            raise ValueError(f"a space of shape {shape}")
+        low, high = (np.broadcast_to(np.array(data[x], dtype), shape) for x in ("low", "high"))
+        return Box(low, high, shape, dtype.type)
+    # Versions of Gymnasium before 1.2 know no other type of a Discrete.
+    chosen = {} if dtype == np.int64 else {"dtype": dtype.type}
+    if kind == "Discrete":
+        return Discrete(data["n"], start=data["start"], **chosen)
+    if kind == "MultiDiscrete":
+        return MultiDiscrete(np.array(data["nvec"]), start=np.array(data["start"]), **chosen)
+    raise ValueError(f"{kind!r} is no space that is kept as data")
+
+
+def _few_numbers(bound: Array) -> Any:
+    """One number where all are the same, as in a picture; else nested lists."""
+    first = bound.flat[0] if bound.size else bound.dtype.type(0)
+    return first.item() if bool((bound == first).all()) else bound.tolist()
 
 
 def size(space: Space[Any]) -> int | tuple[int, ...]:
