@@ -4,10 +4,12 @@ import subprocess
 import sys
 
 import gymnasium as gym
+import lightning as pl
 import numpy as np
 import pytest
 import torch
 from gymnasium.vector import AutoresetMode
+from lightning.pytorch.callbacks import GradientAccumulationScheduler, StochasticWeightAveraging
 from lightning_models import SPACES, Model, Steps, trainer
 from torch.distributions import Bernoulli, Categorical, Independent, Normal
 
@@ -236,6 +238,47 @@ def test_what_would_go_wrong_later_is_refused_at_once(settings, trained, expecte
     made = Model(**({"env": Steps(), "eval_env": Steps()} | settings))
     with pytest.raises(UserError, match=expected):
         trainer(**trained).fit(made)
+
+
+class Accumulating(pl.Callback):
+    """Sets it as some plugins do, when training is under way."""
+
+    def on_train_epoch_start(self, trainer, pl_module):
+        trainer.accumulate_grad_batches = 2
+
+
+@pytest.mark.parametrize(
+    "callback",
+    [
+        GradientAccumulationScheduler({0: 4}),
+        GradientAccumulationScheduler({3: 2}),  # at once, not in the fourth epoch
+        Accumulating(),
+    ],
+)
+def test_no_callback_keeps_gradients_for_the_next_rollout(callback):
+    made = Model(env=Steps(), eval_env=None, num_eval_episodes=0, buffer_length=8)
+    training = trainer(callbacks=[callback])
+    with pytest.raises(UserError, match=r"accumulate_grad_batches = \d: must be 1"):
+        training.fit(made)
+    assert training.global_step == 0
+
+
+def test_no_callback_adds_an_epoch_without_steps():
+    """Averaged weights need new running means, which Lightning finds in one more epoch."""
+
+    class Normalised(Model):
+        def __init__(self, **kwargs):
+            super().__init__(**kwargs)
+            self.norm = torch.nn.BatchNorm1d(3)
+
+    average = StochasticWeightAveraging(1e-3, swa_epoch_start=1)
+    made = Normalised(env=Steps(), eval_env=None, num_eval_episodes=0, buffer_length=8)
+    with pytest.raises(UserError, match="StochasticWeightAveraging"):
+        trainer(max_epochs=3, callbacks=[average]).fit(made)
+    plain = Model(env=Steps(), eval_env=None, num_eval_episodes=0, buffer_length=8)
+    training = trainer(max_epochs=3, callbacks=[average])
+    training.fit(plain)
+    assert training.current_epoch == 3
 
 
 def test_evaluations_do_not_share_the_environment_of_training():

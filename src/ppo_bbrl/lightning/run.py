@@ -7,7 +7,8 @@ from typing import TYPE_CHECKING, Any, cast
 import numpy as np
 import torch
 from gymnasium.vector import AsyncVectorEnv
-from torch import Tensor
+from lightning.pytorch.callbacks import GradientAccumulationScheduler, StochasticWeightAveraging
+from torch import Tensor, nn
 from torch.distributions import Distribution
 
 from ppo_bbrl.advantages import normalise
@@ -54,6 +55,7 @@ class Run:
         self._sums: dict[str, Tensor | float] = defaultdict(float)
         self._count = 0
         self._check_settings()
+        self._check_steps()
         self._check_model(self.collector.start(self.seeds.sequence("train_env")))
 
     def loader(self) -> RolloutLoader:
@@ -76,12 +78,7 @@ class Run:
     # ------------------------------------------------------------------------------ before it
 
     def _check_settings(self) -> None:
-        model, trainer = self.model, self.trainer
-        if trainer.accumulate_grad_batches != 1:
-            raise UserError(
-                f"accumulate_grad_batches = {trainer.accumulate_grad_batches}: must be 1, since "
-                "gradients would be kept from one rollout to the next; choose a larger batch_size"
-            )
+        model = self.model
         if model.eval_env is None and model.num_eval_episodes:
             raise UserError(
                 "eval_env = None: training evaluates the model after each epoch; give one, or set "
@@ -115,6 +112,23 @@ class Run:
                 "use_sde = True: the model has no StateDependentNoise and no reset_noise(n_envs) "
                 "of its own"
             )
+
+    def _check_steps(self) -> None:
+        """See that every minibatch gets the one step that PPO means it to have."""
+        trainer = self.trainer
+        for callback in trainer.callbacks:
+            if isinstance(callback, GradientAccumulationScheduler):
+                for factor in callback.scheduling.values():
+                    _check_accumulation(factor)
+            if isinstance(callback, StochasticWeightAveraging) and any(
+                isinstance(module, nn.modules.batchnorm._BatchNorm)
+                for module in self.model.modules()
+            ):
+                raise UserError(
+                    "StochasticWeightAveraging: with batch normalisation it adds an epoch that "
+                    "collects rollouts and learns nothing; use it without one of the two"
+                )
+        _check_accumulation(trainer.accumulate_grad_batches)
 
     def _check_model(self, observation: Tensor) -> None:
         model = self.model
@@ -248,6 +262,7 @@ class Run:
         return batch.counts[self.processes.rank] if batch.counts else len(batch.advantages)
 
     def _weigh(self, batch: Batch) -> None:
+        _check_accumulation(self.trainer.accumulate_grad_batches)  # a callback may have set it
         total = sum(batch.counts)
         size = self.processes.size
         self.weight = size * batch.counts[self.processes.rank] / total if batch.counts else 1.0
@@ -258,3 +273,11 @@ class Run:
         loop = self.trainer.fit_loop.epoch_loop
         loop.batch_progress.is_last_batch = True
         loop.update_lr_schedulers("epoch", update_plateau_schedulers=False)
+
+
+def _check_accumulation(factor: int) -> None:
+    if factor != 1:
+        raise UserError(
+            f"accumulate_grad_batches = {factor}: must be 1, since gradients would be kept from "
+            "one rollout to the next; choose a larger batch_size"
+        )
