@@ -7,7 +7,8 @@ import pytest
 import torch
 from probe_envs import config, fresh_log
 
-from ppo_bbrl import PPOClip
+from ppo_bbrl import GaussianPolicy, PPOClip, compiled, run
+from ppo_bbrl.errors import UserError
 
 
 def collected(env_name="Logged", lr=1e-3, **algorithm):
@@ -232,4 +233,34 @@ def test_the_smallest_rollouts(env_name, normalize_advantage):
     assert sizes == ([1, 0, 1, 0, 1, 0] if env_name == "ConstantReward" else [1, 1, 1, 1, 0, 1])
     for agent in (algo.train_policy, algo.critic_agent):
         assert all(weight.isfinite().all() for weight in agent.state_dict().values())
+    algo.close()
+
+
+class Wide(GaussianPolicy):
+    """One number for each component of an action, as of a Normal that is no Independent."""
+
+    wide = "entropy"
+
+    def log_prob_and_entropy(self, obs, action):
+        log_prob, entropy = super().log_prob_and_entropy(obs, action)
+        if not torch.is_grad_enabled():  # only while it learns: whoever looks before sees nothing
+            return log_prob, entropy
+        wide = (self.log_std + self.mean(obs)).expand_as(action)
+        return (wide, entropy) if self.wide == "log-probability" else (log_prob, wide)
+
+
+@pytest.mark.parametrize("engine", ["eager", "flat", "compiled"])
+@pytest.mark.parametrize("wide", ["entropy", "log-probability"])
+def test_numbers_of_each_component_are_refused_by_every_engine(engine, wide, monkeypatch):
+    """The mean of such an entropy would be taken without a word: too small by the components."""
+    monkeypatch.setattr(compiled, "_backend", lambda _: {"backend": "eager"})
+    cfg = config("LoggedBox", entropy_coef=0.01)
+    cfg["compute"] = {"compile": "always" if engine == "compiled" else "never", "threads": 1}
+    if engine == "eager":
+        cfg["optimizer"] = {"classname": "torch.optim.SGD", "lr": 1e-2}
+    policy = Wide(2, [8], 2)
+    policy.wide = wide
+    algo = PPOClip(cfg, train_policy=policy)
+    with pytest.raises(UserError, match=rf"the {wide} has shape \[\d+, 2\]"):
+        run(algo)
     algo.close()

@@ -8,6 +8,7 @@ import torch
 from torch import Tensor, nn
 
 from ppo_bbrl.advantages import normalise
+from ppo_bbrl.errors import UserError
 from ppo_bbrl.flat import FlatWeights
 from ppo_bbrl.losses import clipped_surrogate, entropy_loss, explained_variance, value_loss
 from ppo_bbrl.rollout import Rollout
@@ -177,7 +178,18 @@ def minibatch_losses(
 
     Returns:
         (policy loss, exploration loss, value loss), each to minimise and not yet weighted; metrics.
+
+    Raises:
+        UserError: for an entropy, log-probability or value that is not `[N]`. The mean of an
+            entropy `[N, A]` would be taken without a word.
     """
+    for name, tensor in (("log-probability", log_prob), ("entropy", entropy), ("value", value)):
+        if tensor.shape != advantage.shape:
+            raise UserError(
+                f"the {name} has shape {list(tensor.shape)}: must be {list(advantage.shape)}, one "
+                "number for each decision; torch.distributions.Independent makes the components "
+                "of an action one event"
+            )
     if normalize_advantage:
         advantage = normalise(advantage, mask=mask)
     policy_loss, policy_facts = clipped_surrogate(
