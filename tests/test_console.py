@@ -1,13 +1,14 @@
 """What a run says must not end it when nobody can hear."""
 
 import io
+import shlex
 import subprocess
 import sys
 from pathlib import Path
 
 import pytest
 
-from ppo_bbrl.console import say
+from ppo_bbrl.console import lasting_output, say
 from ppo_bbrl.metrics import Logger
 from ppo_bbrl.progress import Progress
 
@@ -83,3 +84,61 @@ def test_a_full_disk():
             [sys.executable, "-c", f"{script}\nimport os; os._exit(7)"], check=False, stdout=full
         )
     assert done.returncode == 7
+
+
+def test_what_steers_a_terminal_is_escaped(capsys):
+    say("\x1b]0;owned\x07 and \u202e")
+    assert capsys.readouterr().out == "\\x1b]0;owned\\x07 and \\u202e\n"
+
+
+def test_in_a_command_nobodys_printing_raises(monkeypatch):
+    """An environment that prints in its `step` would fail otherwise."""
+    gone = Gone()
+    monkeypatch.setattr(sys, "stdout", gone)
+    with lasting_output():
+        print("from a library", flush=True)
+        sys.stdout.flush()
+    assert sys.stdout is gone
+
+
+def test_in_a_command_other_signs_are_replaced(monkeypatch):
+    raw = io.BytesIO()
+    monkeypatch.setattr(sys, "stdout", io.TextIOWrapper(raw, encoding="latin-1"))
+    with lasting_output():
+        print("λ ± 3")
+    assert raw.getvalue() == "? ± 3\n".encode("latin-1")
+
+
+def shell(redirection):
+    """The exit status and outputs of a program whose output the shell redirects."""
+    program = (
+        "import os, sys\n"
+        "from ppo_bbrl.console import lasting_output, say\n"
+        "with lasting_output():\n"
+        "    for _ in range(5000): say('a line'); print('another'); say('an error', error=True)\n"
+        "    open('file', 'w').write(str(sys.stdout.isatty()))\n"
+    )
+    Path("program.py").write_text(program)
+    command = f"exec {shlex.quote(sys.executable)} program.py {redirection}"
+    done = subprocess.run(
+        ["bash", "-c", f"set -o pipefail; ({command})"],
+        check=False,
+        capture_output=True,
+        text=True,
+        stdin=subprocess.DEVNULL,
+    )
+    return done.returncode, done.stdout, done.stderr
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="needs a shell")
+@pytest.mark.parametrize(
+    "redirection",
+    ["| head -1", "2>&1 | true", ">&-", "2>&-", ">&- 2>&- <&-"]
+    + [pytest.param(to, marks=needs_full) for to in (">/dev/full", ">/dev/full 2>&1")],
+)
+def test_a_program_ends_well_whatever_becomes_of_its_output(redirection):
+    """Neither an error at its end, nor output of others in a file that it opens."""
+    status, _, err = shell(redirection)
+    assert status == 0
+    assert set(err.splitlines()) <= {"an error"}
+    assert Path("file").read_text() == "False"

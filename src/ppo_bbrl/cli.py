@@ -3,33 +3,48 @@
 Heavy imports wait inside the commands, so that `--help` answers at once.
 """
 
-import gc
 import os
-import signal
 import sys
 import time
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, NoReturn
+from typing import TYPE_CHECKING, Annotated, Any, NoReturn
 
 import typer
+from typer.core import TyperGroup
+
+from ppo_bbrl.console import lasting_output, say
+from ppo_bbrl.errors import UserError, one_line
+from ppo_bbrl.startup import Stopped, insistent_interrupts, quick_start, warnings_in_one_line
 
 if TYPE_CHECKING:
     from ppo_bbrl.agents import KWAgentWrapper
     from ppo_bbrl.checkpoint import SavedPolicy
-    from ppo_bbrl.evaluation import EvalReport
-    from ppo_bbrl.ppo import PPOClip
 
-SUMMARY_EPISODES = 20
-INTERRUPTED = 130
 TRACEBACK = "PPO_BBRL_TRACEBACK"
 
+EXIT_STATUS = """Exit status: 0: done; 1: an error, told in one line; 2: a wrong call. A command \
+that is stopped ends with 130 (Ctrl-C), 143 (SIGTERM) or 129 (SIGHUP, a closed terminal); a run \
+that is stopped keeps its files."""
+
+
+class _Ended(Exception):  # noqa: N818 - its cause is the error
+    """Around what typer would end the process for, without a word of ours."""
+
+
+class _Commands(TyperGroup):
+    def invoke(self, ctx: Any) -> Any:
+        try:
+            return super().invoke(ctx)
+        except (KeyboardInterrupt, OSError) as error:
+            raise _Ended from error
+
+
 app = typer.Typer(
-    add_completion=False,
+    cls=_Commands,
     no_args_is_help=True,
     pretty_exceptions_enable=False,
-    help="PPO on BBRL's agents and workspace: train, evaluate, replay, plot, profile.",
+    rich_markup_mode=None,  # with it typer shows a type behind flags, and takes twice as long
+    epilog=EXIT_STATUS,
 )
 
 Run = Annotated[
@@ -37,13 +52,31 @@ Run = Annotated[
 ]
 
 
-def _print_keys(wanted: bool) -> None:
-    if not wanted:
-        return
-    from ppo_bbrl.schema import describe_keys
+def _print_version(wanted: bool) -> None:
+    if wanted:
+        from ppo_bbrl import __version__
 
-    typer.echo(describe_keys())
-    raise typer.Exit
+        say(f"ppo-bbrl {__version__}")
+        raise typer.Exit
+
+
+def _print_keys(wanted: bool) -> None:
+    if wanted:
+        from ppo_bbrl.schema import describe_keys
+
+        say(describe_keys())
+        raise typer.Exit
+
+
+@app.callback()
+def _options(
+    version: Annotated[
+        bool,
+        typer.Option("--version", help="Show the version.", callback=_print_version, is_eager=True),
+    ] = False,
+) -> None:
+    """PPO on BBRL's agents and workspace: train, evaluate, replay, plot, profile."""
+    del version
 
 
 @app.command(
@@ -53,7 +86,7 @@ def train(
     config: Annotated[Path, typer.Argument(help="A YAML file.", show_default=False)],
     overrides: Annotated[
         list[str] | None,
-        typer.Argument(metavar="[KEY=VALUE]...", help="Override keys of the file."),
+        typer.Argument(metavar="KEY=VALUE", help="Override keys of the file."),
     ] = None,
     keys: Annotated[
         bool,
@@ -71,8 +104,8 @@ def train(
     and, with save_best=true, the best policy.
     """
     del keys
-    with _insistent_interrupts() as calm:
-        with _quick_start():
+    with insistent_interrupts() as calm:
+        with quick_start():
             from ppo_bbrl.config import load_config
             from ppo_bbrl.ppo import PPOClip, run
 
@@ -81,58 +114,33 @@ def train(
         try:
             run(algo)
             seconds = time.monotonic() - start
-            _summarise(algo, seconds)
-        except KeyboardInterrupt:
+            from ppo_bbrl.summary import summarise
+
+            summarise(algo, seconds)
+        except BaseException as error:
             calm()
-            _keep(algo)
+            from ppo_bbrl.summary import tell_what_is_kept
+
+            tell_what_is_kept(algo, error)
             raise
         finally:
             calm()
             algo.close()
 
 
-@contextmanager
-def _insistent_interrupts() -> Iterator[Callable[[], None]]:
-    """Let Ctrl-C, and a polite kill (SIGTERM) likewise, interrupt again every second until heard.
-
-    Some libraries swallow an interrupt that meets them while they are being imported.
-
-    Yields:
-        What ends the insisting, for who has heard.
-    """
-    alarm = getattr(signal, "SIGALRM", None)  # not on Windows
-
-    def calm() -> None:
-        if alarm is not None:
-            signal.setitimer(signal.ITIMER_REAL, 0)
-
-    def interrupt(*_: object) -> None:
-        if alarm is not None:
-            signal.setitimer(signal.ITIMER_REAL, 1.0)
-        raise KeyboardInterrupt
-
-    wanted = [number for number in (signal.SIGINT, signal.SIGTERM, alarm) if number is not None]
-    before = [(number, signal.signal(number, interrupt)) for number in wanted]
-    try:
-        yield calm
-    finally:
-        calm()
-        for number, handler in before:
-            signal.signal(number, handler)
-
-
 @app.command("eval", epilog="Example:  ppo-bbrl eval outputs/CartPole-v1/… --episodes 100")
 def evaluate_run(
     run: Run,
-    episodes: Annotated[int, typer.Option(min=1, help="How many episodes.")] = SUMMARY_EPISODES,
+    episodes: Annotated[int, typer.Option(min=1, help="How many episodes.")] = 20,
     seed: Annotated[int, typer.Option(min=0, help="Of the episodes.")] = 0,
 ) -> None:
     """Evaluate the best policy of a run on fresh episodes."""
-    with _quick_start():
+    with quick_start():
         saved, policy = _load_best(run)
     from ppo_bbrl.envs import EnvAgent
     from ppo_bbrl.evaluation import evaluate
     from ppo_bbrl.seeding import Seeds
+    from ppo_bbrl.summary import told
     from ppo_bbrl.vector_envs import longest_episode
 
     gym_env = saved.cfg.gym_env
@@ -152,9 +160,9 @@ def evaluate_run(
         )
     finally:
         env.close()
-    typer.echo(f"{gym_env.env_name}, best policy after {saved.steps:,} steps")
-    typer.echo(f"greedy return   {_told(report)}")
-    typer.echo(f"episode length  {float(report.lengths.double().mean()):.1f} steps")
+    say(f"{gym_env.env_name}, best policy after {saved.steps:,} steps")
+    say(f"greedy return   {told(report)}")
+    say(f"episode length  {float(report.lengths.double().mean()):.1f} steps")
 
 
 @app.command(epilog="Example:  ppo-bbrl replay outputs/CartPole-v1/… --seed 4")
@@ -164,8 +172,8 @@ def replay(
     seed: Annotated[int, typer.Option(min=0, help="Of the episode.")] = 0,
     out: Annotated[Path | None, typer.Option(help="The MP4; default: RUN/video/replay.mp4")] = None,
 ) -> None:
-    """Write a video of the best policy of a run, or show it in a window."""
-    with _quick_start():
+    """Record the best policy of a run as a video, or show it live."""
+    with quick_start():
         saved, policy = _load_best(run)
     from ppo_bbrl.replay import record_video, watch
     from ppo_bbrl.seeding import Seeds
@@ -177,7 +185,7 @@ def replay(
         total = watch(
             policy, gym_env.env_name, seeds=seeds, env_args=gym_env.env_args, max_steps=limit
         )
-        typer.echo(f"return {total:g}")
+        say(f"return {total:g}")
         return
     path = record_video(
         policy,
@@ -188,7 +196,7 @@ def replay(
         env_args=gym_env.env_args,
         max_steps=limit,
     )
-    typer.echo(f"video  {path}")
+    say(f"video  {path}")
 
 
 @app.command(
@@ -211,12 +219,12 @@ def plot(
         Path | None, typer.Option(help="The PNG; default: curve.png in the folder of the runs.")
     ] = None,
 ) -> None:
-    """Draw learning curves of runs in one picture; seeds are grouped, with an interval."""
+    """Draw the learning curves of runs in one picture."""
     from ppo_bbrl.plots import learning_curve, save_figure
 
     path = out or Path(os.path.commonpath(runs)) / "curve.png"
     save_figure(learning_curve(runs, metric=metric, by=by), path)
-    typer.echo(f"curve  {path}")
+    say(f"curve  {path}")
 
 
 @app.command(epilog="Example:  ppo-bbrl profile configs/cartpole.yaml compute.compile=always")
@@ -224,7 +232,7 @@ def profile(
     config: Annotated[Path, typer.Argument(help="A YAML file.", show_default=False)],
     overrides: Annotated[
         list[str] | None,
-        typer.Argument(metavar="[KEY=VALUE]...", help="Override keys of the file."),
+        typer.Argument(metavar="KEY=VALUE", help="Override keys of the file."),
     ] = None,
     rollouts: Annotated[
         int | None,
@@ -232,7 +240,7 @@ def profile(
     ] = None,
 ) -> None:
     """Show where the time of a run goes, by training for a few seconds. Leaves no files."""
-    with _quick_start():
+    with quick_start():
         from ppo_bbrl.config import load_config
         from ppo_bbrl.ppo import PPOClip
         from ppo_bbrl.profiling import profile as take_profile
@@ -245,7 +253,7 @@ def profile(
         algo.close()
     settings, compute = algo.cfg.algorithm, algo.cfg.compute
     update = "compiled" if compute.compile == "always" else "not compiled"
-    typer.echo(
+    say(
         f"{algo.cfg.gym_env.env_name}, {settings.n_envs} environments × {settings.n_steps} steps, "
         f"threads: {compute.threads}, update {update}\n"
         f"{result.rollouts} rollouts, {result.steps:,} steps\n\n{result.table()}\n\n"
@@ -254,62 +262,6 @@ def profile(
         f"for every {result.rollouts_per_evaluation} rollouts, as the run evaluates.\n"
         "It takes the longer the longer the episodes of the policy become."
     )
-
-
-def main() -> None:
-    """Run the command line: exit status 0, or one line that says what is wrong.
-
-    With the environment variable PPO_BBRL_TRACEBACK set, an unexpected error shows its traceback.
-    """
-    from ppo_bbrl.errors import UserError
-
-    try:
-        status = app(standalone_mode=False)
-    except (KeyboardInterrupt, typer.Abort):
-        _fail("interrupted", INTERRUPTED)
-    except (UserError, OSError) as error:
-        _fail(str(error), 1)
-    except Exception as error:
-        usage = getattr(error, "format_message", None)  # of the errors in calling a command
-        if usage is not None:
-            if not usage():  # the help was shown
-                sys.exit(2)
-            _fail(f"{usage()} (see --help)", 2)
-        if TRACEBACK in os.environ:
-            raise
-        _fail(f"{type(error).__name__}: {error} (with {TRACEBACK}=1 more is shown)", 1)
-    if status == INTERRUPTED:  # typer has caught Ctrl-C
-        _fail("interrupted", INTERRUPTED)
-    sys.exit(status or 0)
-
-
-def _fail(told: str, status: int) -> NoReturn:
-    from ppo_bbrl.errors import one_line
-
-    typer.echo(f"ppo-bbrl: {one_line(told)}", err=True)
-    sys.exit(status)
-
-
-@contextmanager
-def _quick_start() -> Iterator[None]:
-    """Around imports and construction: no garbage collection; and torch on one thread.
-
-    While thousands of modules are imported the collector looks at everything again and again and
-    finds nothing: a fifth of the time. What is there at the end stays for good, and later
-    collections need not look at it.
-    """
-    collects = gc.isenabled()
-    gc.disable()
-    try:
-        import torch
-
-        # At the sizes of classic control a second thread costs more than it brings.
-        torch.set_num_threads(1)
-        yield
-    finally:
-        gc.freeze()
-        if collects:
-            gc.enable()
 
 
 def _load_best(run: Path) -> "tuple[SavedPolicy, KWAgentWrapper]":
@@ -321,59 +273,41 @@ def _load_best(run: Path) -> "tuple[SavedPolicy, KWAgentWrapper]":
     return saved, restore_policy(saved)
 
 
-def _summarise(algo: "PPOClip", seconds: float) -> None:
-    from ppo_bbrl.notebook import tensorboard_command
-    from ppo_bbrl.runs import outputs_dir
+def main() -> None:
+    """Run the command line: exit status 0, or one line that says what is wrong.
 
-    if algo.best_policy is None:
-        algo.evaluate(force=True)
-    assert algo.best_policy is not None
-    last = algo.evaluate_policy(algo.eval_policy, SUMMARY_EPISODES)
-    best = algo.evaluate_policy(algo.best_policy, SUMMARY_EPISODES)
-    algo.logger.flush()
-    events = algo.cfg.logger.log_dir or outputs_dir() / "tblogs"
-    saved = str(algo.folder.best) if algo.cfg.save_best else "none (save_best=false)"
-    # The results first: what fails below takes nothing from them.
-    typer.echo("")
-    _tell("steps", f"{algo.nb_steps:,} in {seconds:.1f} s: {algo.nb_steps / seconds:,.0f} steps/s")
-    _tell("last policy", _told(last))
-    _tell("best policy", f"{_told(best)} (chosen for an evaluation of {algo.best_reward:.1f})")
-    _tell("curve", _attempt(lambda: _curve(algo)))
-    _tell("video", _attempt(algo.record_best))
-    _tell("saved policy", saved)
-    _tell("TensorBoard", tensorboard_command(Path(events)))
+    With the environment variable PPO_BBRL_TRACEBACK set, an unexpected error shows its traceback.
+    """
+    with lasting_output(), warnings_in_one_line():
+        try:
+            sys.exit(app(standalone_mode=False) or 0)
+        except _Ended as end:
+            error = end.__cause__
+        except Exception as other:  # noqa: BLE001 - all are told below
+            error = other
+        _fail(error)
 
 
-def _keep(algo: "PPOClip") -> None:
-    """What an interrupted run leaves: the best policy so far, the curve."""
-    kept = []
-    if algo.best_policy is not None:
-        kept.append(_attempt(algo.save_best))
-        algo.logger.flush()
-        kept.append(_attempt(lambda: _curve(algo)))
-    typer.echo(f"\nInterrupted after {algo.nb_steps:,} steps. Kept: {', '.join(kept) or 'nothing'}")
+def _fail(error: BaseException | None) -> NoReturn:
+    """Tell an error in one line, and end the process."""
+    usage = getattr(error, "format_message", None)  # of the errors in calling a command
+    if isinstance(error, KeyboardInterrupt | typer.Abort):
+        by = f" ({error.signal.name})" if isinstance(error, Stopped) else ""
+        told, status = f"interrupted{by}", error.status if isinstance(error, Stopped) else 130
+    elif isinstance(error, UserError | OSError):
+        told, status = str(error), 1
+    elif usage is not None:
+        if not usage():  # the help was shown
+            sys.exit(2)
+        told, status = f"{usage()} (see --help)", 2
+    elif TRACEBACK in os.environ and error is not None:
+        raise error
+    else:
+        told = f"{type(error).__name__}: {error} (with {TRACEBACK}=1 more is shown)"
+        status = 1
+    say(f"ppo-bbrl: {one_line(told)}", error=True)
+    sys.exit(status)
 
 
-def _curve(algo: "PPOClip") -> Path:
-    from ppo_bbrl.plots import learning_curve, save_figure
-
-    save_figure(learning_curve([algo.base_dir]), algo.folder.curve)
-    return algo.folder.curve
-
-
-def _attempt(make: Callable[[], Path]) -> str:
-    """The path that `make` returns, or why there is none: no screen library, a full disk."""
-    from ppo_bbrl.errors import one_line
-
-    try:
-        return str(make())
-    except Exception as error:  # noqa: BLE001 - renderers fail in any way; the results stay
-        return f"none: {one_line(error, 200)}"
-
-
-def _tell(name: str, text: str) -> None:
-    typer.echo(f"{name:<13} {text}")
-
-
-def _told(report: "EvalReport") -> str:
-    return f"{report.mean:.1f} ± {report.std:.1f} over {len(report.returns)} episodes"
+if __name__ == "__main__":
+    main()

@@ -314,8 +314,12 @@ class EpisodicAlgo(bbrl_utils.algorithms.EpisodicAlgo):
         """
         return show(self.record_best())
 
-    def record_best(self) -> Path:
-        """Run the best policy for one episode and write an MP4; returns its path."""
+    def record_best(self, max_steps: int | None = None) -> Path:
+        """Run the best policy for one episode and write an MP4; returns its path.
+
+        Args:
+            max_steps: where the video ends before the episode does.
+        """
         policy = self.best_policy
         if policy is None:
             say("No evaluation has taken place yet: this is the current policy.")
@@ -328,7 +332,7 @@ class EpisodicAlgo(bbrl_utils.algorithms.EpisodicAlgo):
             seeds=self.seeds.sequence("replay"),
             env_args=self.cfg.gym_env.env_args,
             wrappers=self._env_wrappers,
-            max_steps=self._max_steps,
+            max_steps=max_steps or self._max_steps,
         )
 
     def close(self) -> None:

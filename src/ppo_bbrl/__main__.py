@@ -1,0 +1,17 @@
+"""`python -m ppo_bbrl`, and where the command starts."""
+
+import sys
+
+
+def main() -> None:
+    """Run the command line; an interrupt that comes while it is loaded is one line, too."""
+    try:
+        from ppo_bbrl.cli import main as run_command_line  # noqa: PLC0415 - it may be interrupted
+    except KeyboardInterrupt:
+        sys.stderr.write("ppo-bbrl: interrupted\n")
+        sys.exit(130)
+    run_command_line()
+
+
+if __name__ == "__main__":
+    main()
