@@ -1,5 +1,6 @@
 """The parts of grading: which lines run, wrong answers as controls, what is noticed or refused."""
 
+import ast
 import builtins
 import importlib
 import json
@@ -13,11 +14,19 @@ import nbformat
 import pytest
 import torch
 
-from ppo_bbrl.grading.cells import Assignment, Code, Exercise, SourceError, python, read_assignment
+from ppo_bbrl.grading.cells import (
+    Assignment,
+    Code,
+    Exercise,
+    SourceError,
+    cells_for,
+    python,
+    read_assignment,
+)
 from ppo_bbrl.grading.controls import mutants
 from ppo_bbrl.grading.grader import Grader
 from ppo_bbrl.grading.limits import Limits
-from ppo_bbrl.grading.needed import needed_code
+from ppo_bbrl.grading.needed import needed, statements
 from ppo_bbrl.grading.tampering import Snapshot
 
 SOLUTION = "def square(x):\n    return x * x"
@@ -61,18 +70,25 @@ def assignment(*cells: nbformat.NotebookNode) -> Assignment:
 
 
 def chosen(*cells: nbformat.NotebookNode) -> str:
-    """The lines of a submission that grading runs."""
+    """The lines of a submission that grading runs at first, besides the solution's."""
     given = assignment()
-    pieces = needed_code(notebook(*cells), given, given.exercises[0])
-    return "\n".join(line for piece in pieces for line in piece.text.splitlines() if line)
+    exercise = given.exercises[0]
+    found = [
+        statement
+        for cell in cells_for(notebook(*cells), given, exercise)
+        for statement in statements(cell)
+    ]
+    solution = [each for each in found if each.cell.kind == "solution"]
+    others = [each for each in found if each.cell.kind != "solution"]
+    taken = needed(solution, others, names=exercise.names, defined=vars(builtins))
+    return "\n".join(ast.unparse(statement.node) for statement in taken)
 
 
 # ------------------------------------------------------------------------------- which lines run
 
 
-def test_the_solution_runs_whole_and_nothing_else():
-    lines = chosen(code("x = train()"), solution_cell("print(1)\n" + SOLUTION), check_cell())
-    assert lines == "print(1)\n" + SOLUTION
+def test_a_solution_alone_needs_nothing_else():
+    assert chosen(code("x = train()"), solution_cell("print(1)\n" + SOLUTION), check_cell()) == ""
 
 
 def test_a_helper_runs_with_what_it_needs_in_turn():
@@ -86,7 +102,7 @@ def test_a_helper_runs_with_what_it_needs_in_turn():
     )
     assert "train" not in lines
     assert "cmath" not in lines
-    for part in ("TWO = 2", "@cached", "def power", "def cached", "return power(x)"):
+    for part in ("TWO = 2", "@cached", "def power", "def cached"):
         assert part in lines
 
 
@@ -96,7 +112,29 @@ def test_what_fills_a_table_belongs_to_it():
         solution_cell("def square(x):\n    return TABLE[x]"),
     )
     assert "TABLE[2] = 4" in lines
+    assert "for i in range(3)" in lines
     assert "OTHER" not in lines
+
+
+def test_what_is_done_to_a_module_is_not_needed():
+    """It is the same for everybody, and replacing its functions ends the grading of a cell."""
+    lines = chosen(
+        code("import math\nmath.sqrt = abs\nmath.tau"),
+        solution_cell("def square(x):\n    return math.pow(x, 2)"),
+    )
+    assert lines == "import math"
+
+
+def test_the_notebooks_own_cells_fill_nothing():
+    """They train what the student wrote, and so mention it."""
+    trains = code("square(train())\nlongest = 3")
+    source = notebook(IMPORTS, solution_cell(), check_cell(), trains)
+    given = read_assignment(source, source)
+    cells = notebook(trains, solution_cell("def square(x):\n    return longest * x"), check_cell())
+    found = [s for c in cells_for(cells, given, given.exercises[0]) for s in statements(c)]
+    (solution, others) = found[-1:], found[:-1]
+    taken = needed(solution, others, names=["square"], defined=())
+    assert [ast.unparse(statement.node) for statement in taken] == ["longest = 3"]
 
 
 def test_below_the_check_counts_what_is_nowhere_above():
@@ -115,20 +153,67 @@ def test_below_the_check_counts_what_is_nowhere_above():
 def test_untouched_cells_and_text_are_passed_over():
     text = nbformat.v4.new_markdown_cell("def square(x): return 0")
     stub = code(STUB.source)
-    assert chosen(IMPORTS, stub, text, solution_cell(), code("def square(:")) == SOLUTION
+    given = assignment()
+    cells = notebook(IMPORTS, stub, text, solution_cell(), check_cell(), code("square(4)"))
+    found = cells_for(cells, given, given.exercises[0])
+    assert [(cell.name, cell.kind, cell.above) for cell in found] == [
+        ("solution", "solution", True),
+        ("6", "own", False),
+    ]
+
+
+def test_a_submission_of_great_length_is_cut():
+    given = assignment()
+    long = code("x = 1\n" * 300_000)
+    cells = notebook(long, solution_cell(), check_cell())
+    assert [cell.kind for cell in cells_for(cells, given, given.exercises[0])] == ["solution"]
+
+
+def test_the_time_to_choose_grows_as_the_submission_does():
+    """Assignments in reverse order once took time that grew with their cube."""
+
+    def calls(n: int) -> int:
+        text = "\n".join(f"a{i} = a{i + 1}" for i in range(n))
+        counted = 0
+
+        def count(*_):
+            nonlocal counted
+            counted += 1
+
+        cell = code(text)
+        answer = solution_cell("def square(x):\n    return a0")
+        sys.setprofile(count)
+        try:
+            lines = chosen(cell, answer)
+        finally:
+            sys.setprofile(None)
+        assert len(lines.splitlines()) == n
+        return counted
+
+    assert calls(400) < 3 * calls(200)
+
+
+# ------------------------------------------------------------------------------------ IPython's
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        ("x = (1\n% 2)", "x = (1\n% 2)"),
+        ("x = '''\n!ls\n%time\n'''", "x = '''\n!ls\n%time\n'''"),
+        ("\n%%time\n\nx = 1", "\n\n\nx = 1"),
+        ("# mine\n%%time\nx = 1", "\n\nx = 1"),
+        ("%%bash\nrm x", "get_ipython().run_cell_magic('bash', '', 'rm x\\n')"),
+        ("x = 1\n!ls", "x = 1\nget_ipython().system('ls')"),
+    ],
+)
+def test_a_cell_in_ipythons_words_becomes_python(text, expected):
+    assert python(text) == expected
 
 
 def test_lines_keep_their_numbers():
-    given = assignment()
-    cells = notebook(code("a = 1\n\n\nTWO = 2"), solution_cell("def square(x):\n    return TWO"))
-    helper, _ = needed_code(cells, given, given.exercises[0])
-    assert helper.text.splitlines().index("TWO = 2") == 3
-
-
-def test_magic_lines_are_left_out():
-    assert python("%%time\nx = 1\n  %matplotlib inline\n!ls\ny = x % 2\nz = (x\n% 2)") == (
-        "\nx = 1\n  pass\npass\ny = x % 2\nz = (x\npass"
-    )
+    text = "%%time\n\n%matplotlib inline\nfiles = !ls\n\nmark = 1"
+    assert python(text).splitlines().index("mark = 1") == 5
 
 
 # ---------------------------------------------------------------------------------- the source

@@ -1,5 +1,6 @@
 """One graded cell, run: the student's code, the check, and then the check of the check."""
 
+import base64
 import contextlib
 import io
 import linecache
@@ -7,12 +8,13 @@ import sys
 import traceback
 from collections.abc import Iterable, Mapping
 from dataclasses import asdict, dataclass
+from pathlib import Path
 from types import ModuleType
 from typing import Any
 
 from ppo_bbrl.grading.answers import CHECKS, demand_own
-from ppo_bbrl.grading.audit import STUDENT
-from ppo_bbrl.grading.cells import Code
+from ppo_bbrl.grading.cells import Cell, Code
+from ppo_bbrl.grading.notebook import Notebook
 from ppo_bbrl.grading.watching import Watch
 
 MOST_LINES, LONGEST_LINE = 40, 400  # of what a student is told
@@ -23,16 +25,22 @@ class Task:
     """What the process for one graded cell is asked to do.
 
     Attributes:
-        code: the student's, in order.
+        cells: the student's, in the order of the notebook.
         check: the graded cell.
         names: what the check takes from the student's code.
         controls: wrong solutions, which the check must find wrong.
+        files: what was handed in beside the notebook: path and contents in Base64.
+        seconds: of processor time for the cells that are not the solution.
+        everything: run all of the student's cells, not only what the solution needs by name.
     """
 
-    code: tuple[Code, ...]
+    cells: tuple[Cell, ...]
     check: Code
     names: tuple[str, ...]
     controls: tuple[Code, ...] = ()
+    files: tuple[tuple[str, str], ...] = ()
+    seconds: float = 10.0
+    everything: bool = False
 
     def to_json(self) -> dict[str, Any]:
         """For another process."""
@@ -42,10 +50,13 @@ class Task:
     def from_json(cls, data: Mapping[str, Any]) -> "Task":
         """What `to_json` gave."""
         return cls(
-            code=tuple(Code(**code) for code in data["code"]),
+            cells=tuple(Cell(**cell) for cell in data["cells"]),
             check=Code(**data["check"]),
             names=tuple(data["names"]),
             controls=tuple(Code(**code) for code in data["controls"]),
+            files=tuple((path, contents) for path, contents in data["files"]),
+            seconds=data["seconds"],
+            everything=data["everything"],
         )
 
 
@@ -74,8 +85,9 @@ def run(task: Task, definitions: Mapping[str, Any], watch: Watch) -> Result:
     """
     try:
         student = namespace(definitions)
-        for code in task.code:
-            execute(code, student, prefix=STUDENT)
+        _unpack(task.files)
+        cells = Notebook(student, seconds=task.seconds)
+        cells.run(task.cells, wanted=task.names, everything=task.everything)
         for name in task.names:
             if name in student:
                 demand_own(name, student[name])
@@ -93,6 +105,15 @@ def run(task: Task, definitions: Mapping[str, Any], watch: Watch) -> Result:
         if _passes(control, task, definitions):
             return _tampered("after your code ran, it lets wrong answers pass.")
     return Result("passed")
+
+
+def _unpack(files: Iterable[tuple[str, str]]) -> None:
+    """Put what was handed in beside the notebook where the notebook's cells look for it."""
+    here = Path.cwd()
+    for path, contents in files:
+        (here / path).parent.mkdir(parents=True, exist_ok=True)
+        (here / path).write_bytes(base64.b64decode(contents))
+    sys.path.insert(0, str(here))
 
 
 def _check(task: Task, definitions: Mapping[str, Any], student: Mapping[str, Any]) -> None:

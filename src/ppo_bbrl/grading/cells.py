@@ -4,13 +4,52 @@ import ast
 import re
 from collections.abc import Iterable
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Literal
 
+from IPython.core.inputtransformer2 import TransformerManager
 from nbformat import NotebookNode
 
 DEFINITIONS = "definitions"  # the tag of cells that only define
 REGION = re.compile(r"^\s*#+\s*(BEGIN|END) (SOLUTION|HIDDEN TESTS|MARK SCHEME)\s*$")
 
+#: cell magics after which comes no Python, or Python that leaves no names in the notebook
+NOT_OF_THE_NOTEBOOK = frozenset(
+    [
+        "!",
+        "HTML",
+        "SVG",
+        "bash",
+        "capture",
+        "cmd",
+        "debug",
+        "file",
+        "html",
+        "javascript",
+        "js",
+        "julia",
+        "latex",
+        "markdown",
+        "perl",
+        "pypy",
+        "python",
+        "python2",
+        "python3",
+        "r",
+        "R",
+        "ruby",
+        "script",
+        "sh",
+        "shell",
+        "sql",
+        "svg",
+        "sx",
+        "system",
+        "timeit",
+        "writefile",
+    ]
+)
+CELL_MAGIC = re.compile(r"\s*%%(\S*)")
+MOST_TEXT = 1_000_000  # characters of a submission's cells that are looked at
 
 # Names assigned in these are not the notebook's.
 OWN_SCOPE = ast.Lambda | ast.ListComp | ast.SetComp | ast.DictComp | ast.GeneratorExp
@@ -26,6 +65,26 @@ class Code:
 
     name: str
     text: str
+
+
+@dataclass(frozen=True)
+class Cell:
+    """A code cell of a submission.
+
+    Attributes:
+        name: what to call it in a message.
+        text: as the student wrote it.
+        kind: a solution cell of the exercise; one of the student's own (added, edited, the solution
+            of another exercise); or one that is left as it was handed out.
+        above: whether it is above the check.
+        count: the number that the notebook shows beside it.
+    """
+
+    name: str
+    text: str
+    kind: Literal["solution", "own", "handed out"]
+    above: bool = True
+    count: int | None = None
 
 
 @dataclass(frozen=True)
@@ -54,12 +113,14 @@ class Assignment:
     Attributes:
         definitions: the cells tagged `definitions`, in order.
         exercises: in order; graded cells that a person marks are left out.
-        released: the text of the cells that a student has not touched yet.
+        released: the text of the definitions and solution cells that a student has not touched yet.
+        handed_out: the text of all code cells that a student has not touched yet.
     """
 
     definitions: tuple[Code, ...]
     exercises: tuple[Exercise, ...]
     released: frozenset[str]
+    handed_out: frozenset[str] = frozenset()
 
 
 def read_assignment(source: NotebookNode, release: NotebookNode) -> Assignment:
@@ -86,7 +147,12 @@ def read_assignment(source: NotebookNode, release: NotebookNode) -> Assignment:
             solutions[marks["grade_id"]] = text
         elif marks.get("grade"):
             exercises.append(_exercise(marks["grade_id"], text, solutions))
-    return Assignment(tuple(definitions), tuple(exercises), frozenset(_released(release)))
+    return Assignment(
+        tuple(definitions),
+        tuple(exercises),
+        frozenset(_released(release)),
+        frozenset(cell.source.strip() for cell in release.cells if cell.cell_type == "code"),
+    )
 
 
 def _exercise(grade_id: str, text: str, solutions: dict[str, str]) -> Exercise:
@@ -130,14 +196,57 @@ def without_marks(text: str) -> str:
     return "\n".join("" if REGION.match(line) else line for line in text.split("\n"))
 
 
+def cells_for(
+    submission: NotebookNode, assignment: Assignment, exercise: Exercise
+) -> tuple[Cell, ...]:
+    """The code of a submission that an exercise may need, in the order of the notebook.
+
+    Nothing in it is parsed here: what it costs is for the process that grades.
+    """
+    cells: list[Cell] = []
+    above, left = True, MOST_TEXT
+    for position, cell in enumerate(submission.cells, start=1):
+        grade_id, text = marks_of(cell).get("grade_id"), cell.source
+        if cell.cell_type != "code" or not isinstance(text, str):
+            continue
+        if grade_id == exercise.grade_id:
+            above = False
+        checks = marks_of(cell).get("grade") and not marks_of(cell).get("solution")
+        if checks or len(text) > left:
+            continue
+        count = cell.get("execution_count")
+        if grade_id in exercise.solution_ids:
+            number = sum(other.kind == "solution" for other in cells)
+            name = f"solution {number + 1}" if number else "solution"
+            cells.append(Cell(name, text, "solution", above, count))
+        elif text.strip() not in assignment.released:
+            own = text.strip() not in assignment.handed_out
+            cells.append(Cell(str(position), text, "own" if own else "handed out", above, count))
+        left -= len(text)
+    return tuple(cells)
+
+
 def python(text: str) -> str:
-    """A cell without what only IPython understands; the lines keep their numbers."""
+    """A cell in Python, where it says something in IPython's own words: magics, `!`, `?`.
+
+    Lines keep their numbers. What no one understands stays as it is, and does not compile.
+    """
     lines = text.split("\n")
-    first = next((i for i, line in enumerate(lines) if line.strip()), 0)
-    if lines[first].startswith("%%"):
-        lines[first] = ""
-    magic = re.compile(r"^(\s*)[%!](?!=).*$")
-    return "\n".join(magic.sub(r"\1pass", line) for line in lines)
+    while magic := CELL_MAGIC.match(lines[first := _first(lines)]):
+        if magic[1] in NOT_OF_THE_NOTEBOOK:
+            break
+        lines[first] = ""  # %%time: its body belongs to the notebook
+    try:
+        ipython: Any = TransformerManager
+        transformed = str(ipython().transform_cell("\n".join(lines[first:])))
+    except Exception:  # noqa: BLE001 - it gives up in several ways
+        return text
+    return "\n" * first + transformed.rstrip("\n")
+
+
+def _first(lines: list[str]) -> int:
+    """The number of the first line that is more than a comment; of the last one if none is."""
+    return next((i for i, line in enumerate(lines) if line.split("#")[0].strip()), len(lines) - 1)
 
 
 def bound_names(tree: ast.AST) -> set[str]:

@@ -1,5 +1,6 @@
 """Grades notebooks of one assignment: asks the worker, and says what it found."""
 
+import base64
 import contextlib
 import hashlib
 import json
@@ -9,18 +10,18 @@ import signal
 import subprocess
 import sys
 import tempfile
-from dataclasses import asdict, dataclass
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
-from types import TracebackType
+from types import MappingProxyType, TracebackType
 from typing import IO, Any
 
 from nbformat import NotebookNode
 
 from ppo_bbrl.grading.attempt import Task
-from ppo_bbrl.grading.cells import Assignment, Code, Exercise, SourceError
+from ppo_bbrl.grading.cells import Assignment, Cell, Code, Exercise, SourceError, cells_for
 from ppo_bbrl.grading.controls import mutants
 from ppo_bbrl.grading.limits import Limits
-from ppo_bbrl.grading.needed import needed_code
 
 N_CONTROLS = 2
 MOST_MUTANTS = 40
@@ -133,24 +134,45 @@ class Grader:
         if self._folder is not None:
             self._folder.cleanup()
 
-    def grade(self, submission: NotebookNode) -> dict[str, Verdict]:
+    def grade(
+        self, submission: NotebookNode, files: Mapping[str, bytes] = MappingProxyType({})
+    ) -> dict[str, Verdict]:
         """A verdict for each graded cell of the assignment, by its `grade_id`.
 
         Whatever is in the notebook, this raises nothing about it.
+
+        Args:
+            submission: the notebook.
+            files: what was handed in beside it: contents by relative path.
         """
+        packed = tuple((path, base64.b64encode(text).decode()) for path, text in files.items())
         return {
-            exercise.grade_id: self._verdict(
-                exercise,
-                needed_code(submission, self.assignment, exercise),
-                self.controls[exercise.grade_id],
+            exercise.grade_id: self._grade(
+                exercise, cells_for(submission, self.assignment, exercise), packed
             )
             for exercise in self.assignment.exercises
         }
 
-    def _verdict(
-        self, exercise: Exercise, code: tuple[Code, ...], controls: tuple[Code, ...]
+    def _grade(
+        self, exercise: Exercise, cells: tuple[Cell, ...], files: tuple[tuple[str, str], ...]
     ) -> Verdict:
-        task = Task(code, exercise.check, exercise.names, controls)
+        """The verdict with what the solution needs by name, or else with all that was written."""
+        task = Task(
+            cells,
+            exercise.check,
+            exercise.names,
+            self.controls[exercise.grade_id],
+            files,
+            seconds=self.limits.seconds / 2,
+        )
+        verdict = self._verdict(exercise, task)
+        if verdict.outcome == "failed" and any(cell.kind == "own" for cell in cells):
+            again = self._verdict(exercise, replace(task, everything=True))
+            if again.outcome in ("passed", "failed"):
+                return again
+        return verdict
+
+    def _verdict(self, exercise: Exercise, task: Task) -> Verdict:
         try:
             answer = self._ask(
                 {"ask": "grade", "task": task.to_json(), "limits": self.limits.to_json()},
@@ -231,7 +253,7 @@ class Grader:
         """Wrong solutions that the check finds wrong, where nobody has disturbed it."""
         known = self._remembered(exercise)
         if known is None:
-            right = self._verdict(exercise, (exercise.solution,), ())
+            right = self._verdict(exercise, _task(exercise, exercise.solution.text))
             if not right.passed:
                 raise SourceError(
                     f"the solution of the source fails its own check '{exercise.grade_id}': "
@@ -241,7 +263,7 @@ class Grader:
             for text in mutants(exercise.solution.text)[:MOST_MUTANTS]:
                 if len(known) == N_CONTROLS:
                     break
-                verdict = self._verdict(exercise, (Code("control", text),), ())
+                verdict = self._verdict(exercise, _task(exercise, text))
                 # A crash or an endless loop would be so with a disturbed check too.
                 if verdict.outcome == "failed" and verdict.error in (
                     "ExerciseError",
@@ -278,6 +300,11 @@ class Grader:
             new = file.with_name(f"{file.name}.{os.getpid()}")
             new.write_text(json.dumps(known), encoding="utf-8")
             new.replace(file)
+
+
+def _task(exercise: Exercise, solution: str) -> Task:
+    """A solution that is not a student's."""
+    return Task((Cell("solution", solution, "solution"),), exercise.check, exercise.names)
 
 
 def _line(stream: IO[bytes], seconds: float) -> bytes:

@@ -24,6 +24,7 @@ from typing import Any, NamedTuple, NoReturn
 
 from ppo_bbrl.grading import answers, attempt, audit, limits
 from ppo_bbrl.grading.cells import Code
+from ppo_bbrl.grading.shell import NotebookShell
 from ppo_bbrl.grading.tampering import Snapshot
 from ppo_bbrl.grading.watching import Watch, made_by_packages
 
@@ -58,6 +59,7 @@ class Worker:
 
     def define(self, definitions: list[Code]) -> dict[str, Any]:
         """Run the teacher's definitions, which are trusted."""
+        NotebookShell.instance()  # before the definitions, which may have magics
         self.definitions = attempt.namespace({})
         for code in definitions:
             try:

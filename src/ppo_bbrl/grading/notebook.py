@@ -1,0 +1,160 @@
+"""Runs a student's cells as a notebook would, for one exercise.
+
+Top to bottom, statement by statement. What is not the solution has little time, and what it raises
+costs nothing. It is tried again when the other cells have run, since students do not run their
+cells from top to bottom. Of what stands below the check counts what is nowhere above.
+"""
+
+import builtins
+import contextlib
+import importlib
+import linecache
+import signal
+import sys
+import time
+from collections.abc import Iterable, Iterator
+from types import FrameType
+from typing import Any
+
+from ppo_bbrl.grading.cells import Cell
+from ppo_bbrl.grading.needed import Statement, filename, needed, statements
+from ppo_bbrl.grading.shell import NotebookShell
+
+SHARE = 0.2  # of the time for other cells, that each statement may take when all of them run
+PATIENCE = 5  # times as long by the clock
+# Out of reach of whoever replaces them in their module.
+on_signal, set_timer = signal.signal, signal.setitimer
+
+
+class OutOfTimeError(BaseException):
+    """A statement took longer than it may."""
+
+
+class Notebook:
+    """The student's names, after their cells have run.
+
+    Args:
+        names: the namespace of `__main__`, with the teacher's definitions.
+        seconds: of processor time for the cells that are not the solution.
+    """
+
+    def __init__(self, names: dict[str, Any], *, seconds: float) -> None:
+        self.names, self.seconds = names, seconds
+        self._given = dict(names)
+        self._shell = NotebookShell.instance()
+        self._shell.enter(sys.modules["__main__"])
+        self._cell: Cell | None = None
+
+    def run(self, cells: Iterable[Cell], *, wanted: Iterable[str], everything: bool) -> None:
+        """Run what an exercise needs.
+
+        Args:
+            cells: in the order of the notebook.
+            wanted: what the check asks for.
+            everything: run all of the student's own cells.
+
+        Raises:
+            BaseException: what a statement of the solution raises; one of the others never does.
+        """
+        found: list[Statement] = []
+        for cell in cells:
+            # Another cell that is not Python is passed over.
+            with contextlib.suppress(*(() if cell.kind == "solution" else (Exception,))):
+                found += statements(cell)
+        solution = [each for each in found if each.cell.kind == "solution"]
+        others = [each for each in found if each.cell.kind != "solution"]
+        first = [each for each in others if everything and each.cell.kind == "own"]
+        taken = {
+            *solution,
+            *first,
+            *needed(
+                [*solution, *first], others, names=wanted, defined=vars(builtins) | self._given
+            ),
+        }
+        chosen = [each for each in found if each in taken]
+        each_at_most = self.seconds * (SHARE if everything else 1)
+
+        failed = self._run([each for each in chosen if each.cell.above], each_at_most)
+        above = {
+            name: value
+            for name, value in self.names.items()
+            if name not in self._given or value is not self._given[name]
+        }
+        below = [each for each in chosen if not each.cell.above]
+        failed += self._run([each for each in below if each.cell.kind != "solution"], each_at_most)
+        self.names.update(above)
+        failed += self._run([each for each in below if each.cell.kind == "solution"], each_at_most)
+        while failed:
+            again = self._run([statement for statement, _ in failed], each_at_most)
+            if len(again) == len(failed):
+                break
+            failed = again
+        for statement, error in failed:
+            if statement.cell.kind == "solution":
+                raise error
+
+    def _run(
+        self, statements: Iterable[Statement], each_at_most: float
+    ) -> list[tuple[Statement, Exception]]:
+        """Run statements; those that raised, and what."""
+        failed: list[tuple[Statement, Exception]] = []
+        for statement in statements:
+            cell = statement.cell
+            if cell is not self._cell:
+                self._begin(cell)
+            try:
+                if cell.kind == "solution":
+                    self._shell.run_node(statement.node, last=statement.last)
+                elif self.seconds > 0:
+                    self._run_other(statement, each_at_most)
+            except Exception as error:  # noqa: BLE001 - a student's code may raise anything
+                failed.append((statement, error))
+        return failed
+
+    def _run_other(self, statement: Statement, most: float) -> None:
+        begin = time.process_time()
+        try:
+            with at_most(min(most, self.seconds)):
+                self._shell.run_node(statement.node, last=statement.last)
+        except Exception:
+            raise
+        except BaseException:  # noqa: BLE001 - `exit()` in a cell of no importance, or out of time
+            pass
+        finally:
+            self.seconds -= time.process_time() - begin
+
+    def _begin(self, cell: Cell) -> None:
+        self._cell = cell
+        importlib.invalidate_caches()  # the last one may have written a module
+        name = filename(cell)
+        lines = cell.text.splitlines(keepends=True)
+        linecache.cache[name] = (len(cell.text), None, lines, name)
+        self._shell.begin_cell(cell.text, name, cell.count)
+
+
+@contextlib.contextmanager
+def at_most(seconds: float) -> Iterator[None]:
+    """End what is below after some seconds of processor time.
+
+    Raises:
+        OutOfTimeError: then; again and again, should somebody catch it.
+    """
+    armed = True
+
+    def stop(_number: int, _frame: FrameType | None) -> None:
+        if armed:
+            raise OutOfTimeError
+
+    timers = (
+        (signal.SIGPROF, signal.ITIMER_PROF, 1),
+        (signal.SIGALRM, signal.ITIMER_REAL, PATIENCE),
+    )
+    for number, timer, times in timers:
+        on_signal(number, stop)
+        set_timer(timer, max(times * seconds, 0.01), 0.5)
+    try:
+        yield
+    finally:
+        armed = False
+        for _, timer, _ in timers:
+            set_timer(timer, 0)
