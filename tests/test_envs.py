@@ -13,7 +13,7 @@ from bbrl.agents import Agents, TemporalAgent
 from gymnasium.spaces import Box, Dict, Discrete, MultiDiscrete
 from gymnasium.vector import AsyncVectorEnv, SyncVectorEnv
 
-from ppo_bbrl import envs
+from ppo_bbrl import workers
 from ppo_bbrl.agents import DiscretePolicy, GaussianPolicy, KWAgentWrapper
 from ppo_bbrl.config import ConfigError, load_config
 from ppo_bbrl.envs import EnvAgent
@@ -670,12 +670,14 @@ def test_workers_are_gone_after_close():
 
 def test_C6_close_returns_though_an_environment_hangs(monkeypatch):
     """Gymnasium's close() waits for ever."""
-    monkeypatch.setattr(envs, "CLOSE_SECONDS", 0.1)
-    env = EnvAgent("TestHangsWhenClosed-v0", 2, vectorization="async")
+    monkeypatch.setattr(workers, "CLOSE_SECONDS", 0.1)
+    with pytest.warns(UserWarning, match=r"HangsWhenClosed-v0 did not close: after 0\.1 s"):
+        env = EnvAgent("TestHangsWhenClosed-v0", 2, vectorization="async")
     first_rows(env)
-    workers = list(env.envs.processes)
-    env.close()
-    assert not any(worker.is_alive() for worker in workers)
+    processes = list(env.envs.processes)
+    with pytest.warns(UserWarning, match=r"environment 0 of 2 .*v0\) did not close: after 0\.1 s"):
+        env.close()
+    assert not any(process.is_alive() for process in processes)
 
 
 def test_C6_close_returns_though_a_worker_was_killed():

@@ -5,7 +5,7 @@ autoreset: the final observation has its own row (`done`), the next row is the r
 step between the two is no transition.
 """
 
-import sys
+import warnings
 import weakref
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -17,19 +17,13 @@ from gymnasium.vector import AsyncVectorEnv, SyncVectorEnv
 from torch import Tensor
 
 from ppo_bbrl.config import ConfigError
-from ppo_bbrl.errors import UserError, one_line
+from ppo_bbrl.env_faults import reason
+from ppo_bbrl.errors import EnvironmentFailed
 from ppo_bbrl.seeding import env_seeds
 from ppo_bbrl.spaces import action_converter, check_supported, observation_template, size
 from ppo_bbrl.storage import Array
 from ppo_bbrl.vector_envs import Wrapper, make_vector_env
-from ppo_bbrl.workers import close_workers
 from ppo_bbrl.workspace import Workspace
-
-CLOSE_SECONDS = 5.0  # that environments in other processes have to close by themselves
-
-
-class EnvironmentFailed(UserError):  # noqa: N818 - what happened, not what kind of error
-    """An environment raised an exception, which is the cause of this one."""
 
 
 class EnvAgent(GymAgent):
@@ -72,7 +66,7 @@ class EnvAgent(GymAgent):
         )
         if isinstance(self.envs, AsyncVectorEnv):
             # For who does not close: when nobody has this agent any longer, or Python ends.
-            weakref.finalize(self, close_workers, self.envs, CLOSE_SECONDS)
+            weakref.finalize(self, self.envs.close)
         self.observation_space = self.envs.single_observation_space
         self.action_space = self.envs.single_action_space
         try:
@@ -140,10 +134,10 @@ class EnvAgent(GymAgent):
 
     def close(self) -> None:
         """End the environments and their processes, even if one of these hangs or is dead."""
-        if isinstance(self.envs, AsyncVectorEnv):
-            close_workers(self.envs, CLOSE_SECONDS)
-        else:
+        try:
             self.envs.close()
+        except (Exception, SystemExit) as error:  # noqa: BLE001 - the run is over all the same
+            warnings.warn(f"{self.env_name} failed in close(): {reason(error)}", stacklevel=2)
 
     def _reset(self) -> None:
         one_by_one = isinstance(self.envs, SyncVectorEnv | AsyncVectorEnv)
@@ -154,25 +148,26 @@ class EnvAgent(GymAgent):
             if one_by_one and not self.autoreset:
                 self.envs.call("release")  # type: ignore[attr-defined] # of sync and async
             observation, _ = self.envs.reset(seed=seeds if one_by_one or not seeds else seeds[0])
-        except Exception as error:
-            raise self._failed("a reset") from error
+        except EnvironmentFailed:
+            raise
+        except (Exception, SystemExit) as error:
+            raise self._failed("a reset", error) from error
         self._seeds = None
         for array in self._row.values():
             array[...] = 0
         self._row["env_obs"][...] = observation - self._first_index
 
-    def _failed(self, where: str) -> EnvironmentFailed:
-        error = sys.exception()
-        kind, reason = type(error).__name__, one_line(error)
-        told = kind if reason == kind else f"{kind}: {reason}"
-        return EnvironmentFailed(f"{self.env_name} failed in {where}: {told}")
+    def _failed(self, where: str, error: BaseException) -> EnvironmentFailed:
+        return EnvironmentFailed(f"{self.env_name} failed in {where}: {reason(error)}")
 
     def _step(self, action: Array | Tensor) -> None:
         to_env = self._to_env(action)
         try:
             observation, reward, terminated, truncated, _ = self.envs.step(to_env)
-        except Exception as error:
-            raise self._failed("a step") from error
+        except EnvironmentFailed:
+            raise
+        except (Exception, SystemExit) as error:
+            raise self._failed("a step", error) from error
         row = self._row
         ended = row["done"].copy() if np.count_nonzero(row["done"]) else None
         if self._first_index:

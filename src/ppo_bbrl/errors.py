@@ -11,6 +11,10 @@ class ConfigError(UserError):
     """A configuration that cannot be run; the message names the key, the value, what is allowed."""
 
 
+class EnvironmentFailed(UserError):  # noqa: N818 - what happened, not what kind of error
+    """An environment raised an exception, returned what does not fit, or its process ended."""
+
+
 def printable(text: object) -> str:
     r"""A text as a terminal can show it: names and errors of others may hold control characters.
 

@@ -3,18 +3,20 @@
 import os
 import signal
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
 from importlib import import_module
 from typing import Any
 
 import gymnasium as gym
 import numpy as np
-from gymnasium.vector import AutoresetMode, SyncVectorEnv, VectorEnv
+from gymnasium.vector import AutoresetMode, VectorEnv
 from omegaconf import DictConfig
 
 from ppo_bbrl import envpool_envs
 from ppo_bbrl.compute import available_cores, core_numbers
 from ppo_bbrl.config import ConfigError
 from ppo_bbrl.errors import one_line
+from ppo_bbrl.sync_envs import SyncEnvs
 from ppo_bbrl.video import mujoco_remedy
 from ppo_bbrl.workers import WorkerVectorEnv, choose_workers
 
@@ -157,7 +159,7 @@ def make_vector_env(
     # Observations are copied into the workspace at once, no further copy is needed.
     try:
         if vectorization != "async":
-            return SyncVectorEnv([make_one] * n_envs, copy=False)
+            return SyncEnvs([make_one] * n_envs)
         n_workers = choose_workers(n_envs, available_cores())
         return WorkerVectorEnv([make_one] * n_envs, n_workers, core_numbers())
     except Exception as error:
@@ -180,9 +182,14 @@ def environment_maker(
         if os.getpid() != this_process:
             # Ctrl-C on a terminal reaches workers as well. What it means is their parent's to say.
             signal.signal(signal.SIGINT, signal.SIG_IGN)
-        env = gym.make(env_name, **env_args)
-        for wrapper in wrappers:
-            env = wrapper(env)
+        made = env = gym.make(env_name, **env_args)
+        try:
+            for wrapper in wrappers:
+                env = wrapper(env)
+        except BaseException:
+            with suppress(Exception):
+                made.close()
+            raise
         return env
 
     return make_one

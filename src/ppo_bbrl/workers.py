@@ -1,17 +1,34 @@
-"""Environments in processes: as many processes as cores, all gone when the run ends."""
+"""Environments in processes: as many processes as cores, all gone when the run ends.
 
+Each process has several environments, one after the other, and writes their rows into memory that
+it shares with the run. What goes wrong in it comes back as one line, with the index of the
+environment; then all processes are ended.
+"""
+
+import multiprocessing
 import os
+import select
+import signal
+import threading
 import time
+import warnings
 from collections.abc import Callable, Sequence
 from contextlib import suppress
 from functools import partial
 from itertools import chain
 from typing import Any
 
-import gymnasium as gym
-from gymnasium.vector import AsyncVectorEnv, AutoresetMode, SyncVectorEnv
+import numpy as np
+from gymnasium.vector import AsyncVectorEnv
+from gymnasium.vector.utils import CloudpickleWrapper, batch_space, iterate
 
-MakeEnv = Callable[[], gym.Env[Any, Any]]
+from ppo_bbrl.errors import EnvironmentFailed
+from ppo_bbrl.sync_envs import NOT_RUNNING, MakeEnv
+from ppo_bbrl.worker_process import Board, Group, Kind, show_one, signals_held, work
+
+CLOSE_SECONDS = 4.0  # that environments in other processes have to close by themselves
+AFTER_A_FAULT = 1.0  # the same, when one of the processes has failed
+LOOK_AROUND = 1000  # ms of waiting for one process after which the others are looked at
 
 
 def choose_workers(n_envs: int, cores: int) -> int:
@@ -32,133 +49,297 @@ def choose_cores(n_workers: int, cores: Sequence[int]) -> list[int | None]:
     return list(cores) if n_workers == len(cores) else [None] * n_workers
 
 
+class _Traceback(Exception):  # noqa: N818 - it only carries the text, as the cause of an error
+    """The traceback of an error in another process."""
+
+
 class WorkerVectorEnv(AsyncVectorEnv):  # what it is generic in depends on the version
     """Gymnasium's `AsyncVectorEnv` with several environments in each process, one after the other.
 
-    Autoreset is next-step. `num_envs` is the number of processes; everything else that is seen
-    from outside is about environments.
+    Autoreset is next-step, and infos are dropped. No environment is made in this process.
 
     Args:
         env_fns: make the environments.
-        n_workers: divides their number.
+        n_workers: how many processes; divides the number of environments.
         cores: those that the processes may run on; empty: as the system decides.
+
+    Raises:
+        EnvironmentFailed: if an environment cannot be made, fails, or its process ends. The
+            message names its index. All processes are ended by then.
     """
 
     def __init__(
         self, env_fns: Sequence[MakeEnv], n_workers: int, cores: Sequence[int] = ()
     ) -> None:
-        size = len(env_fns) // n_workers
+        n_envs, size = len(env_fns), len(env_fns) // n_workers
         self._groups = (n_workers, size)
-        # Autoreset happens in the groups.
-        super().__init__(
-            [partial(_Group, group) for group in self._group(env_fns)],
-            copy=False,
-            autoreset_mode=AutoresetMode.DISABLED,
-        )
-        for process, core in zip(self.processes, choose_cores(n_workers, cores), strict=True):
-            if core is not None and process.pid is not None:
-                os.sched_setaffinity(process.pid, {core})
-        one = env_fns[0]()
-        self.single_observation_space = one.observation_space
-        self.single_action_space = one.action_space
-        one.close()
+        self._n_steps, self._doing = 0, "while it was made"
+        self._asked = [True] * n_workers  # and have not answered yet: they tell when they are ready
+        self._kind = kind = _see(env_fns[0], n_envs)
+        self._board = Board.new(n_envs, n_workers)
+        follows = threading.current_thread() is threading.main_thread()
+        groups = [
+            Group(fns, i * size, n_envs, kind, follows)
+            for i, fns in enumerate(self._group(env_fns))
+        ]
+        try:
+            with signals_held():
+                super().__init__(groups, copy=False, worker=partial(work, self._board))
+            self._wait_for = [_waiting(pipe) for pipe in self.parent_pipes]
+            for process, core in zip(self.processes, choose_cores(n_workers, cores), strict=True):
+                if core is not None and process.pid is not None:
+                    with suppress(ProcessLookupError):  # it has ended, as is told below
+                        os.sched_setaffinity(process.pid, {core})
+            self._receive()
+        except BaseException:
+            close_workers(self, AFTER_A_FAULT)
+            raise
+        self.num_envs = n_envs
+        self.single_observation_space, self.single_action_space = kind.spaces
+        self.observation_space, self.action_space = (batch_space(s, n_envs) for s in kind.spaces)
+        self._rows = self._board.rows()
+
+    def _check_spaces(self) -> None:
+        """Nothing: each process compares the spaces of its environments with those of the first."""
 
     def reset_async(self, seed: Any = None, options: Any = None) -> None:
-        """Seeds: one for each environment."""
-        grouped: Any = None if seed is None else self._group(seed)
-        super().reset_async(seed=grouped, options=options)
+        """Seeds: one for each environment, or a number, that of the first one."""
+        seeds: Any = [None] * self.num_envs if seed is None else seed
+        if isinstance(seeds, int):
+            seeds = [seeds + i for i in range(self.num_envs)]
+        self._send("reset", [(own, options) for own in self._group(seeds)], "in a reset")
 
     def reset_wait(self, timeout: Any = None) -> tuple[Any, dict[str, Any]]:
         """`[B, …]`."""
-        observation, infos = super().reset_wait(timeout)
-        return _ungroup(observation), infos
+        self._receive(timeout)
+        return self._observed(), {}
 
     def step_async(self, actions: Any) -> None:
         """Actions: `[B, …]`."""
-        super().step_async(actions.reshape(*self._groups, *actions.shape[1:]))
+        self._n_steps += 1
+        if not isinstance(actions, np.ndarray):
+            actions = list(iterate(self.action_space, actions))
+        self._send("step", self._group(actions), f"in step {self._n_steps}")
 
     def step_wait(self, timeout: Any = None) -> tuple[Any, Any, Any, Any, dict[str, Any]]:
         """`[B, …]` each."""
-        observation, reward, terminated, truncated, infos = super().step_wait(timeout)
-        arrays = (observation, reward, terminated, truncated)
-        return *map(_ungroup, arrays), infos
+        self._receive(timeout)
+        reward, terminated, truncated = self._rows
+        return self._observed(), reward.copy(), terminated.copy(), truncated.copy(), {}
 
     def call_async(self, name: str, /, *args: Any, **kwargs: Any) -> None:
         """Call a method of every environment."""
-        super().call_async("call_each", name, *args, **kwargs)
+        self._send("call", [(name, args, kwargs)] * len(self.processes), f"in {name}()")
 
     def call_wait(self, timeout: Any = None) -> tuple[Any, ...]:
         """What each environment answered."""
-        return tuple(chain(*super().call_wait(timeout)))
+        return tuple(chain(*self._receive(timeout)))
 
     def set_attr(self, name: str, values: Any) -> None:
         """Set an attribute of every environment: one value for all, or a list of them."""
-        n_workers, size = self._groups
         if not isinstance(values, list | tuple):
-            values = [values] * (n_workers * size)
-        super().set_attr(name, self._group(values))
+            values = [values] * self.num_envs
+        self._send("set", [(name, own) for own in self._group(values)], f"in setting {name}")
+        self._receive()
+
+    def close_extras(self, timeout: float | None = None, terminate: bool = False) -> None:
+        """End the processes, even if one of them hangs or is dead."""
+        seconds = CLOSE_SECONDS if timeout is None else timeout
+        slow = close_workers(self, 0.0 if terminate else seconds)
+        if slow and not terminate:
+            more = f", and so was that of {len(slow) - 1} more" if len(slow) > 1 else ""
+            told = f"{self._who(slow[0])} did not close: after {seconds:g} s its process was killed"
+            warnings.warn(told + more, stacklevel=3)
 
     def _group(self, items: Sequence[Any]) -> list[Sequence[Any]]:
         n_workers, size = self._groups
         return [items[i * size : (i + 1) * size] for i in range(n_workers)]
 
+    def _observed(self) -> Any:
+        return _ungrouped(self.observations)
 
-def _ungroup(array: Any) -> Any:
-    return array.reshape(-1, *array.shape[2:])
+    # ----------------------------------------------------------------------- messages and faults
+
+    def _send(self, command: str, data: Sequence[Any], doing: str) -> None:
+        self._assert_is_running()
+        for worker, asked in enumerate(self._asked):
+            if asked:  # what was asked before an interrupt
+                self._answer(worker)
+        for worker, (pipe, own) in enumerate(zip(self.parent_pipes, data, strict=True)):
+            try:
+                pipe.send((command, own))
+            except OSError:
+                raise self._ended(worker, doing.replace("in", "before", 1)) from None
+            self._asked[worker] = True
+        self._doing = doing
+
+    def _receive(self, timeout: float | None = None) -> list[Any]:
+        """What every process answers.
+
+        Raises:
+            EnvironmentFailed: for the first of them that failed or ended.
+            TimeoutError: as in `AsyncVectorEnv`, if they have not answered in these seconds.
+        """
+        self._assert_is_running()
+        deadline = None if timeout is None else time.monotonic() + timeout
+        answers = []
+        for worker, wait_for in enumerate(self._wait_for):
+            while not wait_for(LOOK_AROUND):
+                self._look_around()
+                if deadline is not None and time.monotonic() > deadline:
+                    raise multiprocessing.TimeoutError(f"no answer in {timeout} seconds")
+            answers.append(self._answer(worker))
+        return answers
+
+    def _answer(self, worker: int) -> Any:
+        try:
+            answer, fault, warned = self.parent_pipes[worker].recv()
+        except (EOFError, OSError):
+            raise self._ended(worker, self._doing) from None
+        self._asked[worker] = False
+        for category, text in warned:
+            warnings.warn(text, category, stacklevel=2)
+        if fault is not None:
+            close_workers(self, AFTER_A_FAULT)
+            raise EnvironmentFailed(fault.told) from _Traceback(f"\n{fault.traceback}")
+        return answer
+
+    def _look_around(self) -> None:
+        """Tell of a process that has ended while another one is waited for."""
+        for worker, process in enumerate(self.processes):
+            if not process.is_alive():
+                if self._wait_for[worker](0):
+                    self._answer(worker)  # what it failed of
+                raise self._ended(worker, self._doing)
+
+    def _ended(self, worker: int, when: str) -> EnvironmentFailed:
+        """The error for a process that has ended by itself; ends the others."""
+        process, who = self.processes[worker], self._who(worker)
+        process.join(LOOK_AROUND / 1000)
+        close_workers(self, AFTER_A_FAULT)
+        return EnvironmentFailed(f"{who}: its process {_end_of(process)} {when}")
+
+    def _who(self, worker: int) -> str:
+        """The environment at work in a process, or all that it has."""
+        size = self._groups[1]
+        first, running = worker * size, self._board.running[worker]
+        last = first + size - 1
+        if running != NOT_RUNNING:
+            first = last = first + running
+        which = f"environment {first}" if first == last else f"environments {first} to {last}"
+        return f"{which} of {len(self.processes) * size} ({self._kind.name})"
 
 
-class _Group(gym.Env[Any, Any]):
-    """What runs in one process. Infos stay there: nobody reads them."""
-
-    def __init__(self, env_fns: Sequence[MakeEnv]) -> None:
-        self._envs: SyncVectorEnv[Any, Any] = SyncVectorEnv(env_fns, copy=False)
-        self.observation_space = self._envs.observation_space
-        self.action_space = self._envs.action_space
-
-    def reset(self, *, seed: Any = None, options: Any = None) -> tuple[Any, dict[str, Any]]:
-        return self._envs.reset(seed=seed, options=options)[0], {}
-
-    def step(self, action: Any) -> Any:
-        observation, reward, terminated, truncated, _ = self._envs.step(action)
-        return observation, reward, terminated, truncated, {}
-
-    def call_each(self, name: str, *args: Any, **kwargs: Any) -> tuple[Any, ...]:
-        return self._envs.call(name, *args, **kwargs)
-
-    def set_wrapper_attr(self, name: str, value: Any, *, force: bool = True) -> bool:
-        self._envs.set_attr(name, value)
-        return force
-
-    def close(self) -> None:
-        self._envs.close()
-
-
-def close_workers(envs: AsyncVectorEnv[Any, Any], seconds: float) -> None:
+def close_workers(envs: AsyncVectorEnv[Any, Any], seconds: float) -> list[int]:
     """Let every worker close its environment and end; kill those that have not after some seconds.
 
     Gymnasium's own `close` waits for answers that an interrupted step has already read, and for
     workers that hang. Here a worker may be in any state.
+
+    Returns:
+        Those that were killed.
     """
     if envs.closed:
-        return
+        return []
     envs.closed = True  # for Gymnasium, which would close once more
     deadline = time.monotonic() + seconds
 
     def left() -> float:
         return max(0.0, deadline - time.monotonic())
 
-    pipes: list[Any] = list(envs.parent_pipes)  # None: that of a worker which has failed
-    for pipe in pipes:
-        with suppress(Exception):
-            pipe.send(("close", None))
-    for pipe, process in zip(pipes, envs.processes, strict=True):
-        with suppress(Exception):
-            while pipe.poll(left()):
-                answer, _ = pipe.recv()  # of the step that it was in
-                if answer is None:  # that it closes
-                    break
-        process.join(left())
+    processes: list[Any] = getattr(envs, "processes", [])
+    pipes: list[Any] = getattr(envs, "parent_pipes", [])  # None: that of a worker which has failed
+    warned: list[tuple[type[Warning], str]] = []
+    slow: list[int] = []
+    try:
+        for pipe in pipes:
+            with suppress(Exception):
+                pipe.send(("close", None))
+        for worker, (pipe, process) in enumerate(zip(pipes, processes, strict=False)):
+            with suppress(Exception):
+                while pipe.poll(left()):
+                    answer, *_, also = pipe.recv()  # of the step that it was in
+                    warned += also if isinstance(also, list) else ()
+                    if answer is None:  # that it closes
+                        break
+            process.join(left())
+            if process.is_alive():
+                slow.append(worker)
+    finally:
+        for process in processes:
+            process.kill()
+        for process in processes:
+            process.join()
+        for pipe in pipes:
+            with suppress(Exception):
+                pipe.close()
+    for category, text in warned:
+        warnings.warn(text, category, stacklevel=2)
+    return slow
+
+
+def _see(make_env: MakeEnv, n_envs: int) -> Kind:
+    """What an environment is like, by a process that makes one.
+
+    Raises:
+        EnvironmentFailed: if it cannot be made.
+    """
+    ours, theirs = multiprocessing.Pipe()
+    follows = threading.current_thread() is threading.main_thread()
+    process = multiprocessing.Process(
+        target=show_one, args=(CloudpickleWrapper(make_env), theirs, follows), daemon=True
+    )
+    seen: Kind | None = None
+    try:
+        with signals_held():
+            process.start()
+        theirs.close()
+        seen, fault = ours.recv()
+    except EOFError:
+        process.join(LOOK_AROUND / 1000)
+        raise EnvironmentFailed(
+            f"its process {_end_of(process)} while it was made (environment 0 of {n_envs})"
+        ) from None
+    finally:
+        ours.close()
+        process.join(CLOSE_SECONDS if seen else 0.0)
+        if seen and process.is_alive():
+            told = f"{seen.name} did not close: after {CLOSE_SECONDS:g} s its process was killed"
+            warnings.warn(told, stacklevel=2)
         process.kill()
         process.join()
-        with suppress(Exception):
-            pipe.close()
+    if seen is None:
+        raise EnvironmentFailed(fault.told) from _Traceback(f"\n{fault.traceback}")
+    return seen
+
+
+def _waiting(pipe: Any) -> Callable[[int], Any]:
+    """A function that waits until there is something to read, at most some milliseconds.
+
+    `Connection.poll` does the same, and takes four times as long to begin.
+    """
+    if not hasattr(select, "poll"):
+        return lambda milliseconds: pipe.poll(milliseconds / 1000)
+    waiting = select.poll()
+    waiting.register(pipe, select.POLLIN)
+    return waiting.poll
+
+
+def _end_of(process: Any) -> str:
+    code = process.exitcode
+    if code is None:
+        return "closed its pipe"
+    if code >= 0:
+        return f"ended (exit code {code})"
+    with suppress(ValueError):
+        return f"ended (exit code {code}, killed by {signal.Signals(-code).name})"
+    return f"ended (exit code {code})"
+
+
+def _ungrouped(grouped: Any) -> Any:
+    """`[processes, environments of each, …]` to `[B, …]`, in dicts and tuples too."""
+    if isinstance(grouped, dict):
+        return {name: _ungrouped(each) for name, each in grouped.items()}
+    if isinstance(grouped, tuple):
+        return tuple(map(_ungrouped, grouped))
+    return grouped.reshape(-1, *grouped.shape[2:])

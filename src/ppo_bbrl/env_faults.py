@@ -1,0 +1,75 @@
+"""What an environment did wrong, in one line for who wrote it or chose it."""
+
+import re
+from typing import Any
+
+import gymnasium as gym
+import numpy as np
+
+from ppo_bbrl.errors import UserError, one_line
+
+RESET = "(observation, info)"
+STEP = "(observation, reward, terminated, truncated, info)"
+
+
+class UnfitError(Exception):
+    """What an environment returned does not fit; the message says what is expected."""
+
+
+def reason(error: BaseException) -> str:
+    """What went wrong in an environment, in one line."""
+    told = one_line(error)
+    if isinstance(error, UnfitError | UserError):
+        return told
+    if isinstance(error, SystemExit):
+        return f"it called sys.exit({'' if error.code is None else error.code})"
+    kind = type(error).__name__
+    told = kind if told == kind else f"{kind}: {told}"
+    if isinstance(error, TypeError | ValueError) and "unpack" in told:
+        module, function = _raised_in(error)
+        if module == "ppo_bbrl.sync_envs" or module.split(".")[0] == "gymnasium":
+            # It could not take apart what the environment returned.
+            expected = RESET if function == "reset" else STEP
+            return f"{function}() did not return {expected}: {told}"
+    if isinstance(error, TypeError) and re.search("argument '(seed|options)'", told):
+        return f"{told}; expected is reset(self, *, seed=None, options=None)"
+    return told
+
+
+def name_of(env: gym.Env[Any, Any]) -> str:
+    """The registered name of an environment, or its class."""
+    spec = env.unwrapped.spec
+    return spec.id if spec else type(env.unwrapped).__name__
+
+
+def unfit_observation(observation: Any, space: gym.Space[Any]) -> UnfitError:
+    """The error for an observation that is none of its space."""
+    expected = one_line(space)
+    if len(expected) > 100:
+        expected = f"{type(space).__name__} of shape {list(space.shape or ())}, {space.dtype}"
+    return UnfitError(f"its observation is {described(observation)}; expected is {expected}")
+
+
+def described(value: Any) -> str:
+    """What a value is, for who wrote the environment that returned it."""
+    if isinstance(value, tuple):
+        return f"a tuple of {len(value)} values"
+    if value is None or isinstance(value, bool | int | float | str | np.generic):
+        told = repr(value)
+        return told if len(told) <= 50 else f"a {type(value).__name__}"
+    shape, dtype = getattr(value, "shape", None), getattr(value, "dtype", None)
+    if shape is not None and dtype is not None:
+        kind = "an array" if isinstance(value, np.ndarray) else f"a {type(value).__name__}"
+        return f"{kind} of shape {list(shape)}, {dtype}"
+    return f"a {type(value).__name__}"
+
+
+def _raised_in(error: BaseException) -> tuple[str, str]:
+    """The module and the function in which an error was raised; of ours, always `step`."""
+    frame = error.__traceback__
+    while frame is not None and frame.tb_next is not None:
+        frame = frame.tb_next
+    if frame is None:
+        return "", ""
+    module = str(frame.tb_frame.f_globals.get("__name__", ""))
+    return module, "reset" if "reset" in frame.tb_frame.f_code.co_name else "step"
