@@ -11,7 +11,8 @@ import torch
 from bbrl.agents import Agents, TemporalAgent
 from gymnasium.spaces import Box
 from torch import nn
-from torch.distributions import Categorical, Independent, Normal
+from torch.distributions import Categorical, Independent, Normal, TransformedDistribution
+from torch.distributions.transforms import TanhTransform
 
 from ppo_bbrl.agents import (
     Agent,
@@ -550,6 +551,49 @@ def test_what_acts_is_what_learns(cls):
     torch.testing.assert_close(workspace.get("p/entropy", 0), dist.entropy())
     variables = {"env/env_obs": obs, "action": action}
     torch.testing.assert_close(judge(policy, variables), (dist.log_prob(action), dist.entropy()))
+
+
+class Masked(DiscretePolicy):
+    """Action 1 is forbidden everywhere, all but action 0 where the first feature is negative."""
+
+    def logits(self, obs):
+        forbidden = torch.zeros(3, dtype=torch.bool)
+        forbidden[1] = True
+        last = obs[..., :1] < 0
+        forbidden = forbidden | (last & torch.tensor([False, False, True]))
+        return super().logits(obs).masked_fill(forbidden, -math.inf)
+
+
+def test_forbidden_actions_are_never_taken_and_everything_stays_finite():
+    """0·log 0 is 0, as in torch's Categorical: with NaN the first update ruined the policy."""
+    policy, workspace = subclass(Masked), table(400)
+    obs = workspace.get("env/env_obs", 0)
+    policy(workspace, t=0)
+    action = workspace.get("action", 0)
+    assert not (action == 1).any()
+    assert (action[obs[:, 0] < 0] == 0).all()
+    log_prob, entropy = policy.log_prob_and_entropy(obs, action)
+    dist = policy.dist(obs)
+    torch.testing.assert_close((log_prob, entropy), (dist.log_prob(action), dist.entropy()))
+    assert (entropy[obs[:, 0] < 0] == 0).all()
+    (log_prob + entropy).sum().backward()
+    assert all(parameter.grad.isfinite().all() for parameter in policy.parameters())
+
+
+def test_a_distribution_without_mode_and_entropy_is_a_policy():
+    """A Gaussian squashed by tanh: torch knows neither of the two."""
+
+    class Squashed(GaussianPolicy):
+        def dist(self, obs):
+            normal = Independent(Normal(self.mean(obs), self.log_std.exp()), 1)
+            return TransformedDistribution(normal, TanhTransform(cache_size=1))
+
+    policy, workspace = subclass(Squashed), table(5)
+    policy(workspace, t=0, stochastic=False)
+    obs, action = workspace.get("env/env_obs", 0), workspace.get("action", 0)
+    torch.testing.assert_close(action, policy.mean(obs).tanh())
+    log_prob, estimate = policy.log_prob_and_entropy(obs, action)
+    assert torch.equal(estimate, -log_prob)
 
 
 def test_a_policy_without_a_distribution_says_so():

@@ -417,7 +417,7 @@ def copy_of_the_repository(folder):
     package = folder / "src" / "ppo_bbrl"
     package.mkdir(parents=True)
     shutil.copy(ROOT / "hubconf.py", folder)
-    for name in ("__init__", "errors", "losses", "hub"):
+    for name in ("__init__", "distributions", "errors", "hub", "losses", "sizes"):
         shutil.copy(ROOT / "src" / "ppo_bbrl" / f"{name}.py", package)
     return folder
 
@@ -434,7 +434,8 @@ def test_torch_hub_loads_it_with_torch_alone():
     assert done.returncode == 0, done.stderr
     shapes, modules, last = done.stdout.splitlines()
     assert shapes == "[(5,), (5,), (5,), (5,)]"
-    assert modules == "ppo_bbrl ppo_bbrl.errors ppo_bbrl.hub ppo_bbrl.losses"
+    known = ("distributions", "errors", "hub", "losses", "sizes")
+    assert modules.split() == ["ppo_bbrl", *(f"ppo_bbrl.{name}" for name in known)]
     assert last == "alone"
 
 

@@ -128,7 +128,7 @@ def test_several_categorical_distributions_are_one():
 
 
 def test_a_distribution_without_entropy_is_estimated():
-    from ppo_bbrl.lightning.distributions import entropy_of
+    from ppo_bbrl.distributions import entropy_of
 
     class Opaque(Normal):
         def entropy(self):

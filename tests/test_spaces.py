@@ -100,7 +100,7 @@ def test_images_are_scaled_and_other_arrays_are_not():
         assert encoder(space)[0](row).unique().tolist() == [expected]
 
 
-@pytest.mark.parametrize("wrong", [None, "4", 4.0, [4], Text(3)])
+@pytest.mark.parametrize("wrong", [None, "4", 4.0, True, 0, [4.0], Text(3)])
 def test_an_agent_needs_a_number_a_shape_or_a_space(wrong):
     with pytest.raises(ValueError, match="must be a number, a shape, a Box or a Discrete"):
         encoder(wrong)

@@ -7,7 +7,7 @@ import pytest
 import torch
 from probe_envs import config, fresh_log
 
-from ppo_bbrl import GaussianPolicy, PPOClip, compiled, run
+from ppo_bbrl import DiscretePolicy, GaussianPolicy, PPOClip, compiled, run
 from ppo_bbrl.errors import UserError
 
 
@@ -264,3 +264,24 @@ def test_numbers_of_each_component_are_refused_by_every_engine(engine, wide, mon
     with pytest.raises(UserError, match=rf"the {wide} has shape \[\d+, 2\]"):
         run(algo)
     algo.close()
+
+
+class NeverTwice(DiscretePolicy):
+    """Forbids the last action by a logit of -inf."""
+
+    def logits(self, obs):
+        last = torch.arange(3) == obs[..., 1:]
+        return super().logits(obs).masked_fill(last, -torch.inf)
+
+
+@pytest.mark.parametrize("engine", ["eager", "flat", "compiled"])
+def test_forbidden_actions_leave_every_engine_finite(engine, monkeypatch):
+    monkeypatch.setattr(compiled, "_backend", lambda _: {"backend": "eager"})
+    cfg = config("Logged", entropy_coef=0.01)
+    cfg["compute"] = {"compile": "always" if engine == "compiled" else "never", "threads": 1}
+    if engine == "eager":
+        cfg["optimizer"] = {"classname": "torch.optim.SGD", "lr": 1e-2}
+    algo = PPOClip(cfg, train_policy=NeverTwice(2, [8], 3))
+    run(algo)
+    algo.close()
+    assert all(parameter.isfinite().all() for parameter in algo.train_policy.parameters())

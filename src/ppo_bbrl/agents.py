@@ -17,7 +17,9 @@ from torch import Tensor, nn
 from torch.distributions import Categorical, Distribution, Independent, Normal
 
 from ppo_bbrl import spaces
+from ppo_bbrl.distributions import entropy_of, mode_of
 from ppo_bbrl.networks import MLP, Array, build_ortho_mlp
+from ppo_bbrl.sizes import shape_of, size_of, size_or_shape
 from ppo_bbrl.workspace import Workspace, one_row
 
 ArrayActor = Callable[[Array, Array | None], Array]
@@ -114,7 +116,9 @@ class VAgent(Critic):
         self.is_q_function = False
         self.encoder, n_features = spaces.encoder(state_dim)
         self.model = build_ortho_mlp(
-            [n_features, *hidden_layers, 1], activation, output_gain=VALUE_GAIN
+            [n_features, *shape_of("hidden_layers", hidden_layers), 1],
+            activation,
+            output_gain=VALUE_GAIN,
         )
 
     def value(self, obs: Tensor) -> Tensor:
@@ -155,10 +159,8 @@ class Policy(Agent):
     def log_prob_and_entropy(self, obs: Tensor, action: Tensor) -> tuple[Tensor, Tensor]:
         """log π(a|s) and the entropy of π(·|s), both `[...]`."""
         dist = self.dist(obs)
-        return (
-            dist.log_prob(action),
-            dist.entropy(),
-        )
+        log_prob = dist.log_prob(action)
+        return log_prob, entropy_of(dist, log_prob)
 
     def draw_noise(self, *leading: int) -> Tensor:
         """Standard noise for `leading` decisions, from torch's current global generator."""
@@ -167,7 +169,7 @@ class Policy(Agent):
     def act(self, obs: Tensor, noise: Tensor | None) -> Tensor:
         """The action that the noise selects; without noise the most likely one."""
         dist = self.dist(obs)
-        return dist.mode if noise is None else dist.sample()
+        return mode_of(dist) if noise is None else dist.sample()
 
     def forward(
         self,
@@ -285,10 +287,10 @@ class DiscretePolicy(Policy):
         activation: str = "relu",
     ) -> None:
         super().__init__(name)
-        self.n_actions = n_actions
+        self.n_actions = size_of("n_actions", n_actions)
         self.encoder, n_features = spaces.encoder(state_dim)
         self.model = build_ortho_mlp(
-            [n_features, *hidden_size, n_actions],
+            [n_features, *shape_of("hidden_size", hidden_size), self.n_actions],
             activation,
             output_gain=ACTION_GAIN,
         )
@@ -305,7 +307,9 @@ class DiscretePolicy(Policy):
         """log π(a|s) and the entropy of π(·|s), both `[...]`; finite at any gap of the logits."""
         log_probs = self.logits(obs).log_softmax(-1)
         log_prob = log_probs.gather(-1, action.unsqueeze(-1)).squeeze(-1)
-        return log_prob, -(log_probs.exp() * log_probs).sum(-1)
+        # An action with the logit -inf is forbidden: 0·log 0 counts 0, and so does its gradient.
+        finite = log_probs.clamp(min=torch.finfo(log_probs.dtype).min)
+        return log_prob, -(log_probs.exp() * finite).sum(-1)
 
     def draw_noise(self, *leading: int) -> Tensor:
         """Standard Gumbel noise, `[*leading, n_actions]`."""
@@ -358,10 +362,15 @@ class GaussianPolicy(Policy):
         log_std_init: float = 0.0,
     ) -> None:
         super().__init__(name)
-        self.action_shape = (n_actions,) if isinstance(n_actions, int) else tuple(n_actions)
+        shape = size_or_shape("n_actions", n_actions)
+        self.action_shape = (shape,) if isinstance(shape, int) else shape
         self.encoder, n_features = spaces.encoder(state_dim)
         self.model = build_ortho_mlp(
-            [n_features, *hidden_size, math.prod(self.action_shape)],
+            [
+                n_features,
+                *shape_of("hidden_size", hidden_size),
+                math.prod(self.action_shape),
+            ],
             activation,
             output_gain=ACTION_GAIN,
         )

@@ -74,9 +74,7 @@ class FlatWeights:
             *(critic_optimizer.state[parameter] for parameter in critics),
         ]
         self.weights = torch.cat([parameter.detach().flatten() for parameter in self.parameters])
-        self.gradient, self.moment1, self.moment2 = torch.zeros(
-            3, len(self.weights), device=self.weights.device
-        )
+        self.gradient, self.moment1, self.moment2 = self.weights.new_zeros(3, len(self.weights))
         self._gradients: list[Tensor] = []
         start = 0
         for parameter, state in zip(self.parameters, self._states, strict=True):

@@ -6,14 +6,17 @@
 import inspect
 import math
 from functools import cache
+from numbers import Real
 from typing import Any, cast
 
 import torch
 from torch import Tensor, nn
-from torch.distributions import Categorical, Distribution, Independent
+from torch.distributions import Categorical, Distribution
 
+from ppo_bbrl.distributions import as_one_event
 from ppo_bbrl.errors import UserError
 from ppo_bbrl.losses import clipped_surrogate, entropy_loss, squared_log_ratio, value_loss
+from ppo_bbrl.sizes import size_of
 
 GAIN = math.sqrt(2)
 
@@ -38,20 +41,18 @@ class PPO2(nn.Module):
         self, input_dim: int, hidden_dim: int, action_space: int, dropout: float = 0.0
     ) -> None:
         super().__init__()
-        sizes = {"input_dim": input_dim, "hidden_dim": hidden_dim, "action_space": action_space}
-        for name, size in sizes.items():
-            if type(size) is not int or size < 1:
-                raise UserError(f"{name} = {size!r}: must be an integer ≥ 1")
-        if type(dropout) not in (int, float) or not 0 <= dropout < 1:
+        self.input_dim = input_dim = size_of("input_dim", input_dim)
+        hidden_dim = size_of("hidden_dim", hidden_dim)
+        action_space = size_of("action_space", action_space)
+        if not isinstance(dropout, Real) or isinstance(dropout, bool) or not 0 <= dropout < 1:
             raise UserError(f"dropout = {dropout!r}: must be a number in [0, 1)")
-        self.input_dim = input_dim
         self.latent = nn.Sequential(
             nn.Linear(input_dim, hidden_dim),
             nn.Tanh(),
-            nn.Dropout(dropout),
+            nn.Dropout(float(dropout)),
             nn.Linear(hidden_dim, hidden_dim),
             nn.Tanh(),
-            nn.Dropout(dropout),
+            nn.Dropout(float(dropout)),
         )
         self.policy_head = nn.Linear(hidden_dim, action_space)
         self.value_head = nn.Linear(hidden_dim, 1)
@@ -71,7 +72,7 @@ class PPO2(nn.Module):
         N stands for any leading dimensions.
 
         Args:
-            obs: `[N, input_dim]`, of floats.
+            obs: `[N, input_dim]`, of floats of any precision; computed with in that of the weights.
             distribution: a class of `torch.distributions` that takes `logits`, `[N, action_space]`.
                 One that has a distribution for each logit, as Bernoulli has, becomes one whose
                 event is all of them.
@@ -80,12 +81,13 @@ class PPO2(nn.Module):
             UserError: for another class, or observations of another shape or type.
         """
         _check_distribution(distribution)
+        obs = torch.as_tensor(obs)  # of NumPy, too
         if not obs.is_floating_point() or obs.shape[-1:] != (self.input_dim,):
             raise UserError(
                 f"obs has shape {list(obs.shape)} and type {obs.dtype}: must be "
                 f"[N, {self.input_dim}] floats"
             )
-        latent = self.latent(obs)
+        latent = self.latent(obs.to(self.policy_head.weight.dtype))
         dist = distribution(logits=self.policy_head(latent))  # type: ignore[call-arg] # checked
         value = cast("Tensor", self.value_head(latent)).squeeze(-1)
         return as_one_event(dist, value.dim()), value
@@ -114,6 +116,7 @@ class PPO2(nn.Module):
         dist, value = self.dist_and_value(obs, distribution)
         if action is None:
             action = dist.sample()
+        action = torch.as_tensor(action)
         wanted = dist.batch_shape + dist.event_shape
         if action.shape != wanted:  # [N, 1] would broadcast to [N, N]
             raise UserError(
@@ -124,7 +127,14 @@ class PPO2(nn.Module):
             entropy = dist.entropy()
         except NotImplementedError as error:
             raise UserError(f"distribution = {distribution.__name__}: has no entropy") from error
-        return value, action, -dist.log_prob(action), entropy
+        log_prob = dist.log_prob(action)
+        for name, tensor in (("entropy", entropy), ("log_prob", log_prob)):
+            if tensor.shape != value.shape:
+                raise UserError(
+                    f"distribution = {distribution.__name__}: its {name} has shape "
+                    f"{list(tensor.shape)}, must be {list(value.shape)}: one number for each action"
+                )
+        return value, action, -log_prob, entropy
 
     def loss(  # noqa: PLR0917 - in the order of the model card
         self,
@@ -167,6 +177,9 @@ class PPO2(nn.Module):
         Raises:
             UserError: if the seven tensors are empty or not of one shape, or ε is negative.
         """
+        returns, advantages = torch.as_tensor(returns), torch.as_tensor(advantages)  # NumPy's, too
+        old_values = torch.as_tensor(old_values)
+        old_neg_log_probs = torch.as_tensor(old_neg_log_probs)
         _check_samples(
             returns=returns,
             value_f=value_f,
@@ -196,15 +209,6 @@ class PPO2(nn.Module):
         approx_kl = squared_log_ratio(log_prob=-neg_log_probs, old_log_prob=-old_neg_log_probs)
         total = policy_loss + ent_coef * exploration_loss + vf_coef * critic_loss
         return total, policy_loss, critic_loss, -exploration_loss, approx_kl
-
-
-def as_one_event(dist: Distribution, batch_dims: int) -> Distribution:
-    """The distribution whose batch has this many dimensions; those beyond become its event.
-
-    So its log-probability and its entropy are sums over the components of an action.
-    """
-    beyond = len(dist.batch_shape) - batch_dims
-    return Independent(dist, beyond) if beyond > 0 else dist
 
 
 def _check_distribution(distribution: Any) -> None:

@@ -11,6 +11,8 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
+from ppo_bbrl.sizes import shape_of, size_of
+
 Array = NDArray[Any]
 
 ACTIVATIONS: dict[str, type[nn.Module]] = {"relu": nn.ReLU, "tanh": nn.Tanh}
@@ -33,8 +35,10 @@ class MLP(nn.Sequential):
         self._linear = [str(index) for index in range(0, len(layers), 2)]
 
     def forward(self, x: Tensor) -> Tensor:
-        """`[..., inputs]` to `[..., outputs]`."""
+        """`[..., inputs]` to `[..., outputs]`, in the precision of the weights."""
         *hidden, last = [cast("nn.Linear", self._modules[name]) for name in self._linear]
+        if x.dtype != last.weight.dtype:
+            x = x.to(last.weight.dtype)
         activate = _FUNCTIONS[self.activation]
         for layer in hidden:
             x = activate(nn.functional.linear(x, layer.weight, layer.bias))
@@ -91,7 +95,11 @@ def build_ortho_mlp(
 
     Returns:
         A network from `[..., sizes[0]]` to `[..., sizes[-1]]`.
+
+    Raises:
+        UserError: for sizes that are no integers ≥ 1.
     """
+    sizes = shape_of("sizes", sizes)
     layers: list[nn.Module] = []
     last = len(sizes) - 2
     for i, (fan_in, fan_out) in enumerate(pairwise(sizes)):
@@ -120,7 +128,7 @@ def evaluation_mode(*networks: nn.Module) -> Iterator[None]:
 
 
 class Flatten(nn.Module):
-    """An array observation as features: `[..., *shape]` to `[..., prod(shape)]`, float32.
+    """An array observation as features: `[..., *shape]` to `[..., prod(shape)]`, floats.
 
     Args:
         shape: the shape of one observation.
@@ -129,13 +137,14 @@ class Flatten(nn.Module):
 
     def __init__(self, shape: Sequence[int], scale: float = 1.0) -> None:
         super().__init__()
-        self.shape = tuple(shape)
+        self.shape = shape_of("shape", shape)
         self.scale = scale
 
     def forward(self, observation: Tensor) -> Tensor:
         """Flatten the last `len(shape)` dimensions."""
         leading = observation.shape[: observation.dim() - len(self.shape)]
-        features = observation.reshape(*leading, math.prod(self.shape)).float()
+        features = observation.reshape(*leading, math.prod(self.shape))
+        features = features if features.is_floating_point() else features.float()
         return features if self.scale == 1.0 else features / self.scale
 
 
@@ -144,7 +153,7 @@ class OneHot(nn.Module):
 
     def __init__(self, n: int) -> None:
         super().__init__()
-        self.n = n
+        self.n = size_of("n", n)
 
     def forward(self, observation: Tensor) -> Tensor:
         """One-hot code."""
@@ -162,6 +171,7 @@ class MultiOneHot(nn.Module):
 
     def __init__(self, sizes: Sequence[int]) -> None:
         super().__init__()
+        sizes = shape_of("sizes", sizes)
         self.total = sum(sizes)
         offsets = torch.tensor([0, *sizes[:-1]]).cumsum(0)
         self.register_buffer("first", offsets, persistent=False)

@@ -26,8 +26,8 @@ from ppo_bbrl.agents import (
     judges_tensors,
 )
 from ppo_bbrl.config import ConfigError
+from ppo_bbrl.distributions import as_one_event, entropy_of
 from ppo_bbrl.errors import one_line
-from ppo_bbrl.hub import as_one_event
 from ppo_bbrl.networks import evaluation_mode
 from ppo_bbrl.spaces import action_converter, observation_template
 
@@ -44,7 +44,7 @@ class _Head:
     def dist_and_value(self, obs: Tensor) -> tuple[Distribution, Tensor]:
         """π(·|s) and V(s), `[N]`, from observations `[N, …]`, by one run of the model."""
         run = getattr(self.model, "dist_and_value", self.model)
-        dist, value = run(obs)
+        dist, value = run(_in_precision_of(self.model, obs))
         return as_one_event(dist, value.dim()), value
 
     def __deepcopy__(self, memo: dict[int, Any]) -> Self:
@@ -160,7 +160,7 @@ def check_fits(
     with evaluation_mode(agent), torch.random.fork_rng():
         run = getattr(agent.model, "dist_and_value", agent.model)
         try:
-            answer = run(obs)
+            answer = run(_in_precision_of(agent.model, obs))
         except Exception as error:
             reason = one_line(error, 200)
             raise ConfigError(
@@ -202,13 +202,18 @@ def _problem(answer: Any, action_space: Space[Any]) -> str:
     return ""
 
 
+def _in_precision_of(model: nn.Module, obs: Tensor) -> Tensor:
+    """Observations of floats in the precision of the model's first weights."""
+    weight = next(model.parameters(), None)
+    if weight is None or not (obs.is_floating_point() and weight.is_floating_point()):
+        return obs
+    return obs.to(weight.dtype)
+
+
 def _judge(dist: Distribution, action: Tensor) -> tuple[Tensor, Tensor]:
-    """log π(a|s) and entropy; where there is no formula for it, its estimate -log π(a|s)."""
+    """log π(a|s) and entropy."""
     log_prob = dist.log_prob(action)
-    try:
-        return log_prob, dist.entropy()
-    except NotImplementedError:
-        return log_prob, -log_prob
+    return log_prob, entropy_of(dist, log_prob)
 
 
 def _told(value: Any) -> str:

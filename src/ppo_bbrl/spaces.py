@@ -20,6 +20,7 @@ from torch import Tensor, nn
 from ppo_bbrl.config import ConfigError
 from ppo_bbrl.errors import one_line
 from ppo_bbrl.networks import FlatOrOneHot, Flatten, MultiOneHot, OneHot
+from ppo_bbrl.sizes import size_or_shape
 
 Array = NDArray[Any]
 
@@ -153,7 +154,7 @@ def encoder(state_dim: int | tuple[int, ...] | Space[Any]) -> tuple[nn.Module, i
             the space itself (the only one from which images can be told from other arrays).
 
     Raises:
-        ValueError: for anything else.
+        UserError: for anything else.
     """
     if isinstance(state_dim, Discrete):
         return OneHot(int(state_dim.n)), int(state_dim.n)
@@ -166,14 +167,14 @@ def encoder(state_dim: int | tuple[int, ...] | Space[Any]) -> tuple[nn.Module, i
             return nn.Identity(), state_dim.shape[0]
         scale = 255.0 if is_image(state_dim) else 1.0
         return Flatten(state_dim.shape, scale), math.prod(state_dim.shape)
-    if isinstance(state_dim, tuple):
-        return Flatten(state_dim), math.prod(state_dim)
-    if isinstance(state_dim, int):
-        return FlatOrOneHot(state_dim), state_dim
-    raise ValueError(
-        f"state_dim = {state_dim!r}: must be a number, a shape, a Box or a Discrete, "
-        "a MultiDiscrete or a MultiBinary"
+    shape = size_or_shape(
+        "state_dim",
+        state_dim,
+        "must be a number, a shape, a Box or a Discrete, a MultiDiscrete or a MultiBinary",
     )
+    if isinstance(shape, int):
+        return FlatOrOneHot(shape), shape
+    return Flatten(shape), math.prod(shape)
 
 
 def action_converter(space: Space[Any], n_envs: int) -> Callable[[Array | Tensor], Array]:

@@ -10,6 +10,7 @@ from gymnasium.spaces import Discrete, MultiDiscrete
 from torch import Tensor
 from torch.distributions import Categorical, Distribution
 
+from ppo_bbrl.distributions import entropy_of
 from ppo_bbrl.errors import UserError, one_line
 from ppo_bbrl.spaces import action_converter
 
@@ -87,6 +88,7 @@ def check_forward(answer: Any, action_space: gym.Space[Any], n_envs: int) -> Non
     log_prob = dist.log_prob(action)
     if log_prob.shape != (n_envs,):
         raise UserError(f"{named} whose log_prob is {_told(log_prob)}; must be of shape [{n_envs}]")
+    entropy_of(dist, log_prob)  # refuses another shape
 
 
 def check_predict(answer: Any, action_space: gym.Space[Any]) -> Any:

@@ -17,10 +17,10 @@ from torch import Tensor
 from torch.distributions import Distribution
 
 from ppo_bbrl.advantages import normalise
+from ppo_bbrl.distributions import entropy_of, mode_of
 from ppo_bbrl.errors import UserError, one_line
 from ppo_bbrl.lightning.arguments import check_arguments, clip_value
 from ppo_bbrl.lightning.collection import Batch
-from ppo_bbrl.lightning.distributions import entropy_of
 from ppo_bbrl.lightning.environments import evaluation_environment, training_environment
 from ppo_bbrl.lightning.episodes import play_episodes, watch_episodes
 from ppo_bbrl.lightning.processes import Processes
@@ -152,7 +152,7 @@ class PPO(pl.LightningModule):
     def predict(self, x: Tensor, deterministic: bool = True) -> Any:
         """Actions, `[N, …]`, for observations, `[N, …]`: the most likely ones, or sampled."""
         dist, _ = self(x)
-        return (dist.mode if deterministic else dist.sample()).cpu().numpy()
+        return (mode_of(dist) if deterministic else dist.sample()).cpu().numpy()
 
     def reset_noise(self, n_envs: int) -> None:
         """Draw the noise of gSDE anew for `n_envs` environments; called if `use_sde`."""

@@ -7,6 +7,8 @@ import torch
 from torch import Tensor, nn
 from torch.distributions import Independent, Normal
 
+from ppo_bbrl.sizes import size_of
+
 _LEAST_VARIANCE = 1e-6  # where all features are 0
 
 
@@ -58,7 +60,8 @@ class StateDependentNoise(nn.Module):
 
     def __init__(self, n_features: int, n_actions: int, log_std_init: float = -2.0) -> None:
         super().__init__()
-        self.log_std = nn.Parameter(torch.full((n_features, n_actions), float(log_std_init)))
+        sizes = size_of("n_features", n_features), size_of("n_actions", n_actions)
+        self.log_std = nn.Parameter(torch.full(sizes, float(log_std_init)))
         # No buffer: DDP would give every process the noise of the first one.
         self._noise: Tensor | None = None
 

@@ -1,0 +1,92 @@
+"""What PPO asks of distributions that torch has no formula for."""
+
+import math
+
+import pytest
+import torch
+from torch import distributions as d
+from torch.distributions.transforms import AffineTransform, TanhTransform
+
+from ppo_bbrl.distributions import MultiCategorical, entropy_of, mode_of
+from ppo_bbrl.errors import UserError
+
+zeros, ones = torch.zeros, torch.ones
+
+
+def squashed(mean, std=1.0, *more):
+    return d.TransformedDistribution(d.Normal(mean, std), [TanhTransform(cache_size=1), *more])
+
+
+MEAN = torch.tensor([[0.3, -2.0], [0.0, 5.0]])
+MODES = {
+    "squashed": (d.Independent(squashed(MEAN), 1), MEAN.tanh()),
+    "squashed inside": (
+        d.TransformedDistribution(d.Independent(d.Normal(MEAN, 1.0), 1), TanhTransform()),
+        MEAN.tanh(),
+    ),
+    "scaled": (squashed(MEAN, 1.0, AffineTransform(1.0, 2.0)), 1 + 2 * MEAN.tanh()),
+    "a tie of two": (d.Independent(d.Bernoulli(logits=zeros(2, 3)), 1), zeros(2, 3)),
+    "bits": (d.Bernoulli(probs=torch.tensor([0.2, 0.5, 0.9])), torch.tensor([0.0, 0.0, 1.0])),
+    "flat": (d.Independent(d.Uniform(zeros(2, 2), ones(2, 2)), 1), 0.5 * ones(2, 2)),
+    "flat in part": (d.Beta(torch.tensor([1.0, 3.0]), ones(2)), torch.tensor([0.5, 1.0])),
+    "torch's own": (d.Categorical(logits=MEAN), torch.tensor([0, 1])),
+    "counts": (d.Poisson(torch.tensor([0.4, 3.7])), torch.tensor([0.0, 3.0])),
+    "several": (
+        MultiCategorical(torch.tensor([[1.0, 0, 0, 0, 2]]), [2, 3]),
+        torch.tensor([[0, 2]]),
+    ),
+}
+
+
+@pytest.mark.parametrize("case", MODES)
+def test_every_distribution_has_a_greedy_action(case):
+    dist, expected = MODES[case]
+    torch.testing.assert_close(mode_of(dist), expected)
+
+
+class Kind(d.TransformedDistribution):
+    """A subclass that knows better."""
+
+    @property
+    def mode(self):
+        return self.base_dist.mean + 7
+
+
+def test_a_mode_of_ones_own_is_obeyed():
+    assert mode_of(d.Independent(Kind(d.Normal(MEAN, 1.0), TanhTransform()), 1)).max() == 12
+
+
+def test_without_a_mode_one_line_says_what_to_define():
+    parts = d.Categorical(logits=zeros(2, 3))
+    for dist in (
+        d.MixtureSameFamily(parts, d.Normal(zeros(2, 3), 1.0)),
+        d.RelaxedOneHotCategorical(torch.tensor(1.0), logits=zeros(2, 3)),
+    ):
+        with pytest.raises(UserError, match=r"has no mode.*property `mode`"):
+            mode_of(dist)
+
+
+def test_masked_logits_have_finite_entropies_and_gradients():
+    """An action with the logit -inf has probability 0: 0·log 0 counts 0."""
+    weights = torch.randn(4, 5, requires_grad=True)
+    mask = torch.tensor([0.0, -math.inf, 0.0, 0.0, -math.inf])
+    for dist in (d.Categorical(logits=weights + mask), MultiCategorical(weights + mask, [3, 2])):
+        entropy = entropy_of(dist, zeros(4))
+        log_prob = dist.log_prob(mode_of(dist))
+        (gradient,) = torch.autograd.grad((entropy + log_prob).sum(), weights)
+        assert entropy.isfinite().all()
+        assert gradient.isfinite().all()
+
+
+class PerComponent(d.Independent):
+    """A density of all components, an entropy of each."""
+
+    def entropy(self):
+        return self.base_dist.entropy()
+
+
+def test_an_entropy_of_another_shape_is_refused():
+    """Its mean would be too small by the number of components, without a word."""
+    dist = PerComponent(d.Normal(MEAN, 1.0), 1)
+    with pytest.raises(UserError, match=r"entropy of PerComponent has shape \[2, 2\].* \[2\]"):
+        entropy_of(dist, dist.log_prob(MEAN))
