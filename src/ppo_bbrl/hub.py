@@ -44,7 +44,8 @@ class PPO2(nn.Module):
         self.input_dim = input_dim = size_of("input_dim", input_dim)
         hidden_dim = size_of("hidden_dim", hidden_dim)
         action_space = size_of("action_space", action_space)
-        if not isinstance(dropout, Real) or isinstance(dropout, bool) or not 0 <= dropout < 1:
+        share: Any = dropout
+        if type(share) is bool or not isinstance(share, Real) or not 0 <= float(share) < 1:
             raise UserError(f"dropout = {dropout!r}: must be a number in [0, 1)")
         self.latent = nn.Sequential(
             nn.Linear(input_dim, hidden_dim),
