@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from ppo_bbrl.optimizers import copy_parameters, setup_optimizer
     from ppo_bbrl.ppo import PPOClip, run
     from ppo_bbrl.shared_trunk import shared_agents
+    from ppo_bbrl.trained_policy import load
     from ppo_bbrl.workspace import Workspace
 
 __version__ = "0.1.0"
@@ -37,6 +38,7 @@ _HOME = {
     "copy_parameters": "ppo_bbrl.optimizers",
     "iter_episodes": "ppo_bbrl.episodic",
     "iter_partial_episodes": "ppo_bbrl.episodic",
+    "load": "ppo_bbrl.trained_policy",
     "load_config": "ppo_bbrl.config",
     "run": "ppo_bbrl.ppo",
     "setup_optimizer": "ppo_bbrl.optimizers",
@@ -60,6 +62,7 @@ __all__ = [
     "copy_parameters",
     "iter_episodes",
     "iter_partial_episodes",
+    "load",
     "load_config",
     "run",
     "setup_optimizer",

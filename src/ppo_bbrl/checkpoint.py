@@ -12,9 +12,11 @@ from torch import nn
 
 from ppo_bbrl.config import ConfigError, load_config, load_episodic_config, save_config
 from ppo_bbrl.errors import UserError, printable
+from ppo_bbrl.runs import open_folder
 from ppo_bbrl.spaces import HasSpaces, as_data, from_data
 
 POLICY_FILE = "policy.pt"
+POLICIES = ("best", "last")  # folders of a run
 _SPACES = ("observation_space", "action_space")
 
 
@@ -96,13 +98,32 @@ def save_policy(
     unfinished.replace(folder / POLICY_FILE)
 
 
-def load_policy(folder: Path) -> SavedPolicy:
+def find_policy(path: str | Path, which: str = "best") -> Path:
+    """The folder of a saved policy.
+
+    Args:
+        path: the folder of a run, or that of a policy itself, as `RUN/best`.
+        which: of the run's policies: best or last.
+
+    Raises:
+        UserError: if it is neither.
+    """
+    if which not in POLICIES:
+        raise UserError(f"which = {which!r}: must be one of {', '.join(POLICIES)}")
+    path = Path(path)
+    if (path / POLICY_FILE).is_file():
+        return path if path.name else path.absolute()  # `.` too has a name
+    return open_folder(path).path / which
+
+
+def load_policy(folder: str | Path) -> SavedPolicy:
     """Read what `save_policy` wrote. Tensors and numbers are read, never code.
 
     Raises:
         UserError: if there is no policy in the folder, or the file is damaged.
         ConfigError: if its configuration cannot be read.
     """
+    folder = Path(folder)
     path = folder / POLICY_FILE
     if not path.is_file():
         raise UserError(f"{folder}: no saved policy here (it is kept with save_best: true)")

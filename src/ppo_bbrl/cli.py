@@ -17,8 +17,7 @@ from ppo_bbrl.errors import UserError, one_line
 from ppo_bbrl.startup import Stopped, insistent_interrupts, quick_start, warnings_in_one_line
 
 if TYPE_CHECKING:
-    from ppo_bbrl.agents import KWAgentWrapper
-    from ppo_bbrl.checkpoint import SavedPolicy
+    from ppo_bbrl.trained_policy import TrainedPolicy
 
 TRACEBACK = "PPO_BBRL_TRACEBACK"
 
@@ -134,33 +133,37 @@ def evaluate_run(
     episodes: Annotated[int, typer.Option(min=1, help="How many episodes.")] = 20,
     seed: Annotated[int, typer.Option(min=0, help="Of the episodes.")] = 0,
 ) -> None:
-    """Evaluate the best policy of a run on fresh episodes."""
+    """Evaluate the best policy of a run on fresh episodes; with RUN/last the last one."""
     with quick_start():
-        saved, policy = _load_best(run)
+        folder, policy = _open(run)
     from ppo_bbrl.envs import EnvAgent
     from ppo_bbrl.evaluation import evaluate
     from ppo_bbrl.seeding import Seeds
+    from ppo_bbrl.spaces import check_same_spaces
     from ppo_bbrl.summary import told
     from ppo_bbrl.vector_envs import longest_episode
 
-    gym_env = saved.cfg.gym_env
+    saved, gym_env = policy.saved, policy.saved.cfg.gym_env
     env = EnvAgent(
         gym_env.env_name,
         episodes,
         autoreset=False,
         env_args=gym_env.env_args,
+        wrappers=policy.wrappers,
         vectorization=gym_env.vectorization,
     )
     try:
+        check_same_spaces(gym_env.env_name, env, policy)
+        env.warn_of_statistics()
         report = evaluate(
-            policy,
+            policy.agent,
             env,
             Seeds(seed).sequence("replay"),
             max_steps=longest_episode(saved.cfg),
         )
     finally:
         env.close()
-    say(f"{gym_env.env_name}, best policy after {saved.steps:,} steps")
+    say(f"{gym_env.env_name}, {folder.name} policy after {saved.steps:,} steps")
     say(f"greedy return   {told(report)}")
     say(f"episode length  {float(report.lengths.double().mean()):.1f} steps")
 
@@ -172,29 +175,30 @@ def replay(
     seed: Annotated[int, typer.Option(min=0, help="Of the episode.")] = 0,
     out: Annotated[Path | None, typer.Option(help="The MP4; default: RUN/video/replay.mp4")] = None,
 ) -> None:
-    """Record the best policy of a run as a video, or show it live."""
+    """Record the best policy of a run as a video, or show it live; with RUN/last the last one."""
     with quick_start():
-        saved, policy = _load_best(run)
+        folder, policy = _open(run)
+    from ppo_bbrl.checkpoint import POLICIES
     from ppo_bbrl.replay import record_video, watch
     from ppo_bbrl.seeding import Seeds
     from ppo_bbrl.vector_envs import longest_episode
 
-    gym_env = saved.cfg.gym_env
-    seeds, limit = Seeds(seed).sequence("replay"), longest_episode(saved.cfg)
+    gym_env = policy.saved.cfg.gym_env
+    task = {"env_args": gym_env.env_args, "wrappers": policy.wrappers, "trained_on": policy}
+    seeds, limit = Seeds(seed).sequence("replay"), longest_episode(policy.saved.cfg)
     if human:
-        total = watch(
-            policy, gym_env.env_name, seeds=seeds, env_args=gym_env.env_args, max_steps=limit
-        )
+        total = watch(policy.agent, gym_env.env_name, seeds=seeds, max_steps=limit, **task)
         say(f"return {total:g}")
         return
+    home = folder.parent if folder.name in POLICIES else folder
     path = record_video(
-        policy,
+        policy.agent,
         gym_env.env_name,
-        out or run / "video" / "replay.mp4",
-        root=run if out is None else None,
+        out or home / "video" / "replay.mp4",
+        root=home if out is None else None,
         seeds=seeds,
-        env_args=gym_env.env_args,
         max_steps=limit,
+        **task,
     )
     say(f"video  {path}")
 
@@ -264,13 +268,12 @@ def profile(
     )
 
 
-def _load_best(run: Path) -> "tuple[SavedPolicy, KWAgentWrapper]":
-    from ppo_bbrl.checkpoint import load_policy
-    from ppo_bbrl.ppo import restore_policy
-    from ppo_bbrl.runs import open_folder
+def _open(run: Path) -> "tuple[Path, TrainedPolicy]":
+    from ppo_bbrl.checkpoint import find_policy, load_policy
+    from ppo_bbrl.trained_policy import TrainedPolicy
 
-    saved = load_policy(open_folder(run).best)
-    return saved, restore_policy(saved)
+    folder = find_policy(run)
+    return folder, TrainedPolicy(load_policy(folder))
 
 
 def main() -> None:

@@ -75,6 +75,11 @@ def _load(source: Source, overrides: Sequence[str], schema: type, *, free: bool)
     except OmegaConfBaseException as error:
         raise ConfigError(one_line(error)) from error
     _check(values, schema, "")
+    if values["gym_env"]["wrappers"]:
+        from ppo_bbrl.wrappers import parse  # noqa: PLC0415 - Gymnasium takes a while
+
+        for index, entry in enumerate(values["gym_env"]["wrappers"]):
+            parse(entry, f"gym_env.wrappers[{index}]")
     if "optimizer" in values and not free:
         _check_optimizer(values["optimizer"])
     if free:

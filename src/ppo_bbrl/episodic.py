@@ -5,7 +5,7 @@ subclass, or to a notebook: `for workspace in algo.iter_partial_episodes(): …`
 """
 
 import warnings
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from functools import cached_property
 from pathlib import Path
@@ -29,8 +29,9 @@ from ppo_bbrl.replay import record_video, show
 from ppo_bbrl.rollout import collect
 from ppo_bbrl.runs import RunFolder, claim_folder
 from ppo_bbrl.seeding import Seeds
-from ppo_bbrl.vector_envs import Wrapper, longest_episode
+from ppo_bbrl.vector_envs import choose_vectorization, longest_episode
 from ppo_bbrl.workspace import Workspace
+from ppo_bbrl.wrappers import Wrapper, combine
 
 with warnings.catch_warnings():
     # In a notebook it imports an experimental part of tqdm, which warns.
@@ -56,7 +57,8 @@ class EpisodicAlgo(bbrl_utils.algorithms.EpisodicAlgo):
         cfg: the configuration, never changed: the keys of `EpisodicConfig` are checked, all
             others are yours.
         autoreset: whether an ended training environment starts anew in the next row.
-        env_wrappers: applied to each environment in this order.
+        env_wrappers: applied to each environment in this order, after those of
+            `gym_env.wrappers`.
 
     Raises:
         ConfigError: for a configuration that cannot be run; no file has been made then.
@@ -82,9 +84,10 @@ class EpisodicAlgo(bbrl_utils.algorithms.EpisodicAlgo):
         env_wrappers: Sequence[Wrapper] = (),
     ) -> None:
         self.cfg = self._load_config(cfg)
-        self._env_wrappers = list(env_wrappers)
+        self._choose_environments(env_wrappers)
         self.seeds = Seeds(self.cfg.algorithm.seed)
         self.train_env = self._make_env(self.cfg.algorithm.n_envs, autoreset=autoreset)
+        self.train_env.warn_of_statistics()
         self.train_env.seed(self.seeds.sequence("train_env"))
         self.train_policy: Any = None
         self.eval_policy: Any = None
@@ -101,6 +104,14 @@ class EpisodicAlgo(bbrl_utils.algorithms.EpisodicAlgo):
 
     def _load_config(self, cfg: DictConfig | dict[str, Any]) -> DictConfig:
         return load_episodic_config(cfg)
+
+    def _choose_environments(self, env_wrappers: Iterable[Wrapper]) -> None:
+        """Write down in the configuration what the environments of the run are."""
+        gym_env = self.cfg.gym_env
+        gym_env.wrappers, self._env_wrappers = combine(gym_env.wrappers, env_wrappers)
+        gym_env.vectorization = choose_vectorization(
+            gym_env.env_name, gym_env.env_args, self._env_wrappers, gym_env.vectorization
+        )
 
     def _make_env(self, n_envs: int, *, autoreset: bool) -> EnvAgent:
         gym_env = self.cfg.gym_env

@@ -32,8 +32,8 @@ from ppo_bbrl.schedules import SCHEDULES
 from ppo_bbrl.shared_trunk import check_fits, share_weights
 from ppo_bbrl.trained_policy import restore_policy
 from ppo_bbrl.update import UpdateReport, update
-from ppo_bbrl.vector_envs import Wrapper
 from ppo_bbrl.workspace import Workspace
+from ppo_bbrl.wrappers import Wrapper
 
 
 class TrainingFailed(UserError):  # noqa: N818 - what happened, not what kind of error
@@ -50,7 +50,8 @@ class PPOClip(EpisodicAlgo):
             `{prefix}entropy`.
         critic_agent: an agent of your own that writes `{prefix}v_values`. It may share weights
             with the policy: `shared_agents(model)` makes both of one model.
-        env_wrappers: applied to each environment in this order.
+        env_wrappers: applied to each environment in this order, after those of
+            `gym_env.wrappers`.
 
     Raises:
         ConfigError: for a configuration that cannot be run; no file has been made then.

@@ -12,7 +12,7 @@ from ppo_bbrl.console import say
 from ppo_bbrl.envs import EnvAgent
 from ppo_bbrl.notebook import in_notebook
 from ppo_bbrl.seeding import action_stream
-from ppo_bbrl.vector_envs import Wrapper
+from ppo_bbrl.spaces import HasSpaces, check_same_spaces
 from ppo_bbrl.video import (
     NoPicturesError,
     check_video_name,
@@ -23,6 +23,7 @@ from ppo_bbrl.video import (
     video_file,
 )
 from ppo_bbrl.workspace import Workspace
+from ppo_bbrl.wrappers import Wrapper
 
 if TYPE_CHECKING:
     from IPython.display import Video
@@ -63,14 +64,15 @@ def record_video(
     seeds: np.random.SeedSequence,
     env_args: Mapping[str, Any] | None = None,
     wrappers: Sequence[Wrapper] = (),
+    trained_on: HasSpaces | None = None,
     max_steps: int = 10_000,
     root: Path | None = None,
 ) -> Path:
     """Run one episode and write its frames as an MP4 that browsers play.
 
     Frames go to the encoder one by one, so that a long episode needs no memory. The environment
-    is closed whatever happens. With `root`, a folder above the file, no symbolic link below it is
-    followed.
+    is closed whatever happens. It is refused if its spaces are not those of `trained_on`. With
+    `root`, a folder above the file, no symbolic link below it is followed.
 
     Returns:
         The path.
@@ -81,7 +83,7 @@ def record_video(
         OSError: if the file cannot be written.
     """
     check_video_name(path)
-    env = _render_env(env_name, env_args, wrappers, "rgb_array")
+    env = _render_env(env_name, env_args, wrappers, trained_on, "rgb_array")
     try:
         drawn: Any = env.envs.unwrapped
         (one,) = drawn.envs
@@ -108,12 +110,13 @@ def watch(
     seeds: np.random.SeedSequence,
     env_args: Mapping[str, Any] | None = None,
     wrappers: Sequence[Wrapper] = (),
+    trained_on: HasSpaces | None = None,
     max_steps: int = 10_000,
 ) -> float:
     """Run one episode in a window on the screen; returns its return."""
     if not has_screen():
         raise NoPicturesError("there is no display for a window; without --human it is a video")
-    env = _render_env(env_name, env_args, wrappers, "human")
+    env = _render_env(env_name, env_args, wrappers, trained_on, "human")
     try:
         return play(policy, env, seeds, max_steps=max_steps)
     finally:
@@ -133,9 +136,13 @@ def show(path: Path) -> "Video | Path":
 
 
 def _render_env(
-    env_name: str, env_args: Mapping[str, Any] | None, wrappers: Sequence[Wrapper], mode: str
+    env_name: str,
+    env_args: Mapping[str, Any] | None,
+    wrappers: Sequence[Wrapper],
+    trained_on: HasSpaces | None,
+    mode: str,
 ) -> EnvAgent:
-    return EnvAgent(
+    env = EnvAgent(
         env_name,
         1,
         autoreset=False,
@@ -143,3 +150,10 @@ def _render_env(
         wrappers=wrappers,
         vectorization="sync",
     )
+    if trained_on is not None:
+        try:
+            check_same_spaces(env_name, env, trained_on)
+        except Exception:
+            env.close()
+            raise
+    return env

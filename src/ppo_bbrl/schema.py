@@ -28,7 +28,7 @@ class Rule:
     def describe(self) -> str:
         """What is allowed, in words."""
         kinds = {int: "an integer", float: "a number", bool: "true or false", str: "a text"}
-        words = kinds.get(self.kind, "a mapping")
+        words = (kinds | {list: "a list"}).get(self.kind, "a mapping")
         if self.choices:
             words = "one of " + ", ".join(self.choices)
         elif math.isfinite(self.low) and math.isfinite(self.high):
@@ -106,8 +106,15 @@ class EnvironmentConfig:
     vectorization: str = _key(
         "auto",
         Rule(str, choices=VECTORIZATION_MODES),
-        "auto: the task's own vectorised implementation where it can be used, else sync; envpool: "
-        "EnvPool's task of that name (extra `envpool`); videos show Gymnasium's",
+        "auto: the task's own vectorised implementation where it is known to be the same task, "
+        "else sync; envpool: EnvPool's task of that name (extra `envpool`), whose videos show "
+        "Gymnasium's",
+    )
+    wrappers: list[Any] = _key(
+        [],
+        Rule(list),
+        "Gymnasium's wrappers, the first applied first: names as FlattenObservation, or with "
+        "arguments {classname: FrameStackObservation, stack_size: 4}",
     )
 
 

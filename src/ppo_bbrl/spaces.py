@@ -7,6 +7,7 @@ added, clipped to the bounds.
 """
 
 import math
+import warnings
 from collections.abc import Callable
 from typing import Any, Protocol
 
@@ -18,7 +19,7 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from ppo_bbrl.config import ConfigError
-from ppo_bbrl.errors import one_line
+from ppo_bbrl.errors import UserError, one_line
 from ppo_bbrl.networks import FlatOrOneHot, Flatten, MultiOneHot, OneHot
 from ppo_bbrl.sizes import size_or_shape
 
@@ -53,6 +54,28 @@ def check_supported(env_name: str, observation_space: Space[Any], action_space: 
                 f"gym_env.env_name = {env_name!r}: its {named} holds {space.dtype}; "
                 "supported are Box of floats and Discrete"
             )
+
+
+def check_same_spaces(env_name: str, made: HasSpaces, trained_on: HasSpaces) -> None:
+    """Say so when an environment is not the one that a policy was trained on.
+
+    Other bounds of observations, or another type of numbers, are a warning.
+
+    Raises:
+        UserError: for spaces that the policy cannot see or act in.
+    """
+    for role in ("observation", "action"):
+        here, there = (getattr(owner, f"{role}_space") for owner in (made, trained_on))
+        if here == there and here.dtype == there.dtype:
+            continue
+        told = (
+            f"{env_name}: its {role} space is {one_line(here, 200)}; the policy was trained on "
+            f"{one_line(there, 200)}"
+        )
+        boxes = isinstance(here, Box) and isinstance(there, Box) and here.shape == there.shape
+        if not boxes or is_image(here) != is_image(there):
+            raise UserError(told)
+        warnings.warn(told, stacklevel=2)
 
 
 def is_image(space: Space[Any]) -> bool:

@@ -1,17 +1,145 @@
 """What a run has learned, for other programs: its policy, made again from its files."""
 
+from collections.abc import Iterable
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
+import numpy as np
+import torch
 from gymnasium import Space
+from gymnasium.spaces import Discrete
+from numpy.typing import NDArray
+from torch import Tensor
 
-from ppo_bbrl.agents import DiscretePolicy, GaussianPolicy, KWAgentWrapper
+from ppo_bbrl.agents import DiscretePolicy, GaussianPolicy, KWAgentWrapper, Policy
 from ppo_bbrl.build import build_policy
-from ppo_bbrl.checkpoint import SavedPolicy, class_name, restore
+from ppo_bbrl.checkpoint import SavedPolicy, class_name, find_policy, load_policy, restore
 from ppo_bbrl.envs import EnvAgent
-from ppo_bbrl.errors import UserError, printable
+from ppo_bbrl.errors import UserError, one_line, printable
+from ppo_bbrl.spaces import (
+    HasSpaces,
+    action_converter,
+    as_observation,
+    check_same_spaces,
+    is_image,
+)
+from ppo_bbrl.vector_envs import environment_maker
+from ppo_bbrl.wrappers import Env, Wrapper, combine, warn_of_statistics
+
+Array = NDArray[Any]
 
 _OF_THE_PACKAGE = (class_name(DiscretePolicy), class_name(GaussianPolicy))
+
+
+def load(
+    path: str | Path, *, which: str = "best", env_wrappers: Iterable[Wrapper] = ()
+) -> "TrainedPolicy":
+    """Load the policy of a run, for your own program.
+
+    `action = load(run).predict(observation)`. No environment is made, and nothing is imported that
+    the run's files name.
+
+    Args:
+        path: the folder of a run, or of one of its policies, as `RUN/last`.
+        which: best or last.
+        env_wrappers: those of the run that its configuration cannot name, or all that were given.
+
+    Raises:
+        UserError: if there is no policy, or if it needs something that only your program has: a
+            wrapper, or an agent of your own.
+    """
+    return TrainedPolicy(load_policy(find_policy(path, which)), env_wrappers)
+
+
+class TrainedPolicy:
+    """The policy of a run, away from the run.
+
+    Args:
+        saved: what was read.
+        env_wrappers: those of the run that its configuration cannot name.
+
+    Raises:
+        UserError: if it cannot be made again.
+
+    Attributes:
+        saved: the run's configuration, and how good the policy was after how many steps.
+        agent: the greedy policy as a BBRL agent, which writes `action`.
+        wrappers: of the run's environments, the first applied first.
+        observation_space, action_space: of the run's environments.
+    """
+
+    def __init__(self, saved: SavedPolicy, env_wrappers: Iterable[Wrapper] = ()) -> None:
+        if saved.agent not in _OF_THE_PACKAGE:
+            raise _own_agent(saved)
+        self.saved = saved
+        _, self.wrappers = combine(saved.cfg.gym_env.wrappers, env_wrappers)
+        spaces = _spaces(saved, self.wrappers)
+        self.observation_space, self.action_space = spaces.observation_space, spaces.action_space
+        self.agent = _greedy(saved, spaces)
+        self._policy: Policy = self.agent.wrapped
+
+    def predict(self, observation: Any, *, deterministic: bool = True) -> Any:
+        """The action in an observation, or those in a batch of observations.
+
+        Args:
+            observation: as the (wrapped) environment gives it, `[…]`, or a batch of them,
+                `[N, …]`.
+            deterministic: the most likely action; else a sample, drawn from torch's global
+                stream.
+
+        Returns:
+            What `env.step` takes, an element of `action_space`; for a batch an array `[N, …]`.
+
+        Raises:
+            UserError: for an observation that is none of `observation_space`.
+        """
+        array = _as_array(observation)
+        single = array.shape == self.observation_space.shape
+        batch = array[None] if single else array
+        _check_observations(batch, self.observation_space)
+        with torch.no_grad():
+            row = as_observation(self.observation_space, batch)
+            noise = None if deterministic else self._policy.draw_noise(len(row))
+            chosen = self._policy.act(row, noise)
+        actions = action_converter(self.action_space, len(batch))(chosen)
+        actions = actions.astype(self.action_space.dtype, copy=False)
+        if not single:
+            return actions
+        # A number of a Discrete space may be a key of a dictionary, which an array cannot be.
+        return actions[0] if isinstance(self.action_space, Discrete) else actions[0, ...]
+
+    def make_env(self, **env_args: Any) -> Env:
+        """One environment as in the run, wrappers included.
+
+        Args:
+            env_args: such as `render_mode="human"`; they win over those of the run.
+
+        Raises:
+            UserError: if it cannot be made, or has other spaces than in the run.
+        """
+        gym_env = self.saved.cfg.gym_env
+        env = environment_maker(gym_env.env_name, {**gym_env.env_args, **env_args}, self.wrappers)()
+        try:
+            check_same_spaces(gym_env.env_name, env, self)
+            warn_of_statistics(env.has_wrapper_attr)
+        except Exception:
+            env.close()
+            raise
+        return env
+
+
+def restore_policy(saved: SavedPolicy, *, env_wrappers: Iterable[Wrapper] = ()) -> KWAgentWrapper:
+    """The greedy policy of a run, made from its configuration, its spaces and its weights.
+
+    Args:
+        saved: what `load_policy` read.
+        env_wrappers: those of the run that its configuration cannot name.
+
+    Raises:
+        UserError: if the run had wrappers or an agent of the user's own, which no file makes.
+    """
+    return TrainedPolicy(saved, env_wrappers).agent
 
 
 @dataclass
@@ -20,16 +148,24 @@ class _Spaces:
     action_space: Space[Any]
 
 
-def restore_policy(saved: SavedPolicy) -> KWAgentWrapper:
-    """The greedy policy of a run, made from its configuration, its spaces and its weights.
+def _spaces(saved: SavedPolicy, wrappers: list[Wrapper]) -> HasSpaces:
+    if saved.observation_space is not None and saved.action_space is not None:
+        return _Spaces(saved.observation_space, saved.action_space)
+    gym_env = saved.cfg.gym_env  # of an old file
+    env = EnvAgent(
+        gym_env.env_name,
+        1,
+        env_args=gym_env.env_args,
+        wrappers=wrappers,
+        vectorization=gym_env.vectorization,
+    )
+    env.close()
+    return _Spaces(env.observation_space, env.action_space)
 
-    Raises:
-        UserError: if the run used an agent of the user's own, which no configuration makes.
-    """
-    if saved.agent not in _OF_THE_PACKAGE:
-        raise _own_agent(saved)
+
+def _greedy(saved: SavedPolicy, spaces: HasSpaces) -> KWAgentWrapper:
     try:
-        policy = build_policy(saved.cfg, _spaces(saved)).with_prefix("current_policy/")
+        policy = build_policy(saved.cfg, spaces).with_prefix("current_policy/")
         greedy = KWAgentWrapper(
             policy, stochastic=False, predict_proba=False, compute_entropy=False
         )
@@ -40,18 +176,8 @@ def restore_policy(saved: SavedPolicy) -> KWAgentWrapper:
         if saved.own_agent:
             raise _own_agent(saved) from error
         raise
+    greedy.eval()
     return greedy
-
-
-def _spaces(saved: SavedPolicy) -> _Spaces:
-    if saved.observation_space is not None and saved.action_space is not None:
-        return _Spaces(saved.observation_space, saved.action_space)
-    gym_env = saved.cfg.gym_env  # of an old file
-    env = EnvAgent(
-        gym_env.env_name, 1, env_args=gym_env.env_args, vectorization=gym_env.vectorization
-    )
-    env.close()
-    return _Spaces(env.observation_space, env.action_space)
 
 
 def _own_agent(saved: SavedPolicy) -> UserError:
@@ -60,3 +186,35 @@ def _own_agent(saved: SavedPolicy) -> UserError:
         "program, and give it the weights with restore(policy, load_policy(folder)) of "
         "ppo_bbrl.checkpoint"
     )
+
+
+def _as_array(observation: Any) -> Array:
+    if isinstance(observation, Tensor):
+        observation = observation.detach().cpu().numpy()
+    try:
+        return np.asarray(observation)
+    except ValueError as error:  # lists of different lengths
+        raise UserError(f"the observation is no array: {one_line(error)}") from error
+
+
+def _check_observations(batch: Array, space: Space[Any]) -> None:
+    """Refuse a batch that is none of the space: a network would answer to anything."""
+    shape = tuple(space.shape or ())
+    if batch.shape[1:] != shape or batch.ndim != len(shape) + 1 or batch.dtype.kind not in "biuf":
+        what = f"shape {list(batch.shape)} and type {batch.dtype}"
+        raise UserError(
+            f"the observation is of {what}; must be of shape {list(shape)}, or [N, …] for a batch "
+            f"of them, as in {one_line(space, 200)}"
+        )
+    if isinstance(space, Discrete) or is_image(space):
+        low, high = (
+            (space.start, space.start + space.n - 1) if isinstance(space, Discrete) else (0, 255)
+        )
+        fits = batch.dtype.kind in "iu" and bool(((low <= batch) & (batch <= high)).all())
+        if not fits:
+            raise UserError(
+                f"the observation is not in {one_line(space, 200)}: must be integers from {low} to "
+                f"{high}"
+            )
+    elif not np.isfinite(batch).all():
+        raise UserError("the observation is not a number in some places, or infinite")

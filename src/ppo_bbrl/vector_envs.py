@@ -3,12 +3,12 @@
 import os
 import signal
 from collections.abc import Callable, Mapping, Sequence
-from contextlib import suppress
 from importlib import import_module
 from typing import Any
 
 import gymnasium as gym
 import numpy as np
+from gymnasium.envs.registration import EnvSpec
 from gymnasium.vector import AutoresetMode, VectorEnv
 from omegaconf import DictConfig
 
@@ -17,10 +17,10 @@ from ppo_bbrl.compute import available_cores, core_numbers
 from ppo_bbrl.config import ConfigError
 from ppo_bbrl.errors import one_line
 from ppo_bbrl.sync_envs import SyncEnvs
+from ppo_bbrl.twins import is_same_task, limit_of, other_space, what_is_lost
 from ppo_bbrl.video import mujoco_remedy
 from ppo_bbrl.workers import WorkerVectorEnv, choose_workers
-
-Wrapper = Callable[[gym.Env[Any, Any]], gym.Env[Any, Any]]
+from ppo_bbrl.wrappers import Wrapper, wrap
 
 DEFAULT_TIME_LIMIT = 10_000
 
@@ -72,7 +72,7 @@ class HoldAfterEnd(gym.Wrapper[Any, Any, Any, Any]):
         return self._last, reward, bool(terminated), bool(truncated), info
 
 
-def find_spec(env_name: str) -> gym.envs.registration.EnvSpec:
+def find_spec(env_name: str) -> EnvSpec:
     """The registration of an environment; those of bbrl_gymnasium are known too.
 
     Raises:
@@ -92,8 +92,7 @@ def find_spec(env_name: str) -> gym.envs.registration.EnvSpec:
 
 def time_limit(env_name: str, env_args: Mapping[str, Any]) -> int | None:
     """The longest episode of an environment, in steps; None if it knows no limit."""
-    limit = env_args.get("max_episode_steps", find_spec(env_name).max_episode_steps)
-    return None if limit is None or limit < 0 else int(limit)
+    return limit_of(find_spec(env_name), env_args)
 
 
 def _check_arguments(env_args: Mapping[str, Any]) -> None:
@@ -124,35 +123,25 @@ def make_vector_env(
 ) -> VectorEnv[Any, Any, Any]:
     """Make a vector environment with next-step autoreset.
 
-    `auto` takes the task's own vectorised implementation where there is one that accepts these
-    arguments and whose dependencies import; else one environment after the other (`sync`).
-    `envpool` takes the task of that name in EnvPool, which Gymnasium need not know.
+    `auto` takes the task's own vectorised implementation where it is known to be the same task;
+    else one environment after the other (`sync`). `vector_entry_point` takes it elsewhere too, and
+    is refused where something would be lost. `envpool` takes the task of that name in EnvPool,
+    which Gymnasium need not know.
     With `hold`, environments made one by one stay as they are when their episode has ended.
 
     Raises:
-        ConfigError: if the environment does not exist or refuses its arguments.
+        ConfigError: if the environment does not exist or refuses its arguments, or if
+            `vector_entry_point` is another task than the environment with its wrappers.
     """
     env_args = dict(env_args or {})
     _check_arguments(env_args)
+    vectorization = choose_vectorization(env_name, env_args, wrappers, vectorization)
     if vectorization == "envpool":
         if wrappers:
             raise ConfigError("gym_env.vectorization = envpool: its environments take no wrappers")
         return envpool_envs.EnvPoolVectorEnv(env_name, n_envs, env_args)
-    spec = _usable_spec(env_name)
-    own = spec.vector_entry_point is not None and not wrappers and not spec.additional_wrappers
-    if vectorization == "vector_entry_point" or (vectorization == "auto" and own):
-        try:
-            envs = gym.make_vec(
-                env_name, n_envs, vectorization_mode="vector_entry_point", **env_args
-            )
-            if envs.metadata.get("autoreset_mode") == AutoresetMode.NEXT_STEP:
-                return envs
-            envs.close()
-            raise ValueError("its vectorised implementation has no next-step autoreset")
-        except Exception as error:
-            if vectorization == "vector_entry_point":
-                raise _cannot_be_made(env_name, env_args, error) from error
-            # auto: it refuses these arguments, or its dependencies do not import
+    if vectorization == "vector_entry_point":
+        return _vectorised(env_name, n_envs, env_args, wrappers)
     make_one = environment_maker(
         env_name, env_args, [*wrappers, HoldAfterEnd] if hold else wrappers
     )
@@ -164,6 +153,55 @@ def make_vector_env(
         return WorkerVectorEnv([make_one] * n_envs, n_workers, core_numbers())
     except Exception as error:
         raise _cannot_be_made(env_name, env_args, error) from error
+
+
+def choose_vectorization(
+    env_name: str,
+    env_args: Mapping[str, Any],
+    wrappers: Sequence[Wrapper] = (),
+    vectorization: str = "auto",
+) -> str:
+    """What `auto` stands for with this task: vector_entry_point or sync. Others stay.
+
+    Raises:
+        ConfigError: if the environment does not exist.
+    """
+    if vectorization != "auto":
+        return vectorization
+    spec = _usable_spec(env_name)
+    return "vector_entry_point" if is_same_task(spec, env_args, wrappers) else "sync"
+
+
+def _vectorised(
+    env_name: str, n_envs: int, env_args: Mapping[str, Any], wrappers: Sequence[Wrapper]
+) -> VectorEnv[Any, Any, Any]:
+    spec = _usable_spec(env_name)
+    known = is_same_task(spec, env_args, wrappers)
+
+    def refuse(lost: str) -> None:
+        if lost:
+            chosen = "gym_env.vectorization = vector_entry_point"
+            instead = "use auto, sync or async"
+            raise ConfigError(f"{chosen}: the vectorised {env_name} {lost}; {instead}")
+
+    try:
+        refuse("" if known else what_is_lost(spec, env_args, wrappers))
+        envs = gym.make_vec(env_name, n_envs, vectorization_mode="vector_entry_point", **env_args)
+    except ConfigError:
+        raise
+    except Exception as error:
+        raise _cannot_be_made(env_name, env_args, error) from error
+    try:
+        if envs.metadata.get("autoreset_mode") != AutoresetMode.NEXT_STEP:
+            refuse("has no next-step autoreset")
+        if not known and spec.entry_point is not None:
+            one = environment_maker(env_name, env_args)()
+            one.close()
+            refuse(other_space(envs, one))
+    except Exception:
+        envs.close()
+        raise
+    return envs
 
 
 def environment_maker(
@@ -182,20 +220,12 @@ def environment_maker(
         if os.getpid() != this_process:
             # Ctrl-C on a terminal reaches workers as well. What it means is their parent's to say.
             signal.signal(signal.SIGINT, signal.SIG_IGN)
-        made = env = gym.make(env_name, **env_args)
-        try:
-            for wrapper in wrappers:
-                env = wrapper(env)
-        except BaseException:
-            with suppress(Exception):
-                made.close()
-            raise
-        return env
+        return wrap(gym.make(env_name, **env_args), wrappers)
 
     return make_one
 
 
-def _usable_spec(env_name: str) -> gym.envs.registration.EnvSpec:
+def _usable_spec(env_name: str) -> EnvSpec:
     spec = find_spec(env_name)
     if spec.entry_point in _UNUSABLE:
         raise ConfigError(

@@ -1,0 +1,302 @@
+"""Wrappers of environments as data: what a configuration may name, and what a run remembers.
+
+A name stands for one of Gymnasium's wrappers, from a list. A wrapper that a program gives is
+written down by that name if it is one of them. Otherwise it is written down by its own name,
+which is never imported: whoever opens the run gives the wrapper again.
+"""
+
+import inspect
+import warnings
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from contextlib import suppress
+from dataclasses import dataclass, field
+from difflib import get_close_matches
+from functools import partial
+from typing import Any
+
+import gymnasium as gym
+import numpy as np
+
+from ppo_bbrl.errors import ConfigError, one_line
+
+Env = gym.Env[Any, Any]
+Wrapper = Callable[[Env], Env]
+
+# Not those that take a function, write files, open windows, or serve other libraries.
+ALLOWED = (
+    "AddRenderObservation",
+    "AtariPreprocessing",
+    "ClipAction",
+    "ClipReward",
+    "DelayObservation",
+    "DiscretizeAction",
+    "DiscretizeObservation",
+    "DtypeObservation",
+    "FilterObservation",
+    "FlattenObservation",
+    "FrameStackObservation",
+    "GrayscaleObservation",
+    "MaxAndSkipObservation",
+    "NormalizeObservation",
+    "NormalizeReward",
+    "RecordEpisodeStatistics",
+    "RepeatAction",
+    "RescaleAction",
+    "RescaleObservation",
+    "ReshapeObservation",
+    "ResizeObservation",
+    "StickyAction",
+    "TimeAwareObservation",
+    "TimeLimit",
+)
+_PREFIX = "gymnasium.wrappers."
+# Where Gymnasium takes a number or an array; elsewhere a YAML list stands for a tuple.
+_BOUNDS = ("min_action", "max_action", "min_obs", "max_obs", "min_reward", "max_reward")
+# The key under which a run remembers a wrapper that cannot be named.
+_OWN = "callable"
+_LONGEST_NAME = 200
+# What keeps running statistics from one episode to the next, by the attribute that has them.
+_STATISTICS = {
+    "obs_rms": "NormalizeObservation keeps statistics of its own in each environment and begins "
+    "anew in an evaluation, where the policy sees other numbers; scale by constants instead, as "
+    "RescaleObservation does",
+    "return_rms": "NormalizeReward keeps statistics of its own in each environment and begins "
+    "anew in an evaluation, whose returns are in units of their own; multiply by a constant "
+    "instead, in a wrapper of yours",
+}
+
+
+@dataclass(frozen=True)
+class Named:
+    """One of Gymnasium's wrappers with its arguments, as a configuration describes it."""
+
+    name: str
+    arguments: dict[str, Any] = field(default_factory=dict)
+
+    def __call__(self, env: Env) -> Env:
+        """Wrap an environment."""
+        arguments = {
+            name: np.array(value)
+            if name in _BOUNDS and isinstance(value, list)
+            else _with_tuples(value)
+            for name, value in self.arguments.items()
+        }
+        wrapped: Env = getattr(gym.wrappers, self.name)(env, **arguments)
+        return wrapped
+
+    @property
+    def entry(self) -> Any:
+        """How a configuration writes it."""
+        return {"classname": self.name, **self.arguments} if self.arguments else self.name
+
+
+@dataclass(frozen=True)
+class Own:
+    """A wrapper of a user's program, of which a file can only keep the name."""
+
+    name: str
+
+    @property
+    def entry(self) -> Any:
+        """How the configuration of a run writes it."""
+        return {_OWN: self.name}
+
+    @property
+    def last_name(self) -> str:
+        """Its name without the module, which depends on how a program is started."""
+        return self.name.rpartition(".")[2]
+
+
+def parse(entry: Any, key: str = "gym_env.wrappers") -> Named | Own:
+    """What one item of `gym_env.wrappers` stands for.
+
+    Args:
+        entry: a name, or a mapping with arguments: `{classname: Name, …}` or `{Name: {…}}`.
+        key: named in errors.
+
+    Raises:
+        ConfigError: for a name that is not allowed, or arguments that its wrapper does not take.
+    """
+    try:
+        plain = _plain(entry)
+    except TypeError as error:
+        raise ConfigError(f"{key} = {one_line(repr(entry), 200)}: {error}") from error
+    if isinstance(plain, dict) and "classname" in plain:
+        arguments = dict(plain)
+        name = arguments.pop("classname")
+    elif isinstance(plain, dict) and len(plain) == 1:
+        ((name, arguments),) = plain.items()
+        if name == _OWN and isinstance(arguments, str):
+            return Own(arguments)
+        arguments = {} if arguments is None else arguments
+    else:
+        name, arguments = plain, {}
+    if not isinstance(name, str) or not isinstance(arguments, dict):
+        raise ConfigError(
+            f"{key} = {one_line(repr(plain))}: must be the name of a wrapper, or a mapping such "
+            "as {classname: FrameStackObservation, stack_size: 4}"
+        )
+    short = name.removeprefix(_PREFIX)
+    if short not in ALLOWED or not hasattr(gym.wrappers, short):
+        near = get_close_matches(short, ALLOWED, n=1, cutoff=0.5)
+        hint = f"; did you mean {near[0]}?" if near else ""
+        raise ConfigError(
+            f"{key} = {one_line(repr(name), 100)}: must be one of gymnasium.wrappers: "
+            f"{', '.join(ALLOWED)}{hint}"
+        )
+    try:
+        inspect.signature(getattr(gym.wrappers, short)).bind(None, **arguments)
+    except TypeError as error:
+        raise ConfigError(f"{key} = {one_line(repr(plain), 200)}: {short}: {error}") from error
+    return Named(short, arguments)
+
+
+def describe(wrapper: Wrapper) -> Named | Own:
+    """What a run can keep of a wrapper: Gymnasium's by name and arguments, others by name alone."""
+    if isinstance(wrapper, Named):
+        return wrapper
+    made_by, arguments, more = wrapper, {}, ()
+    if isinstance(wrapper, partial):
+        made_by, arguments, more = wrapper.func, wrapper.keywords, wrapper.args
+    name = getattr(made_by, "__name__", "")
+    if name in ALLOWED and getattr(gym.wrappers, name, None) is made_by and not more:
+        with suppress(TypeError):
+            return Named(name, _plain(arguments))
+    has_name = made_by if hasattr(made_by, "__qualname__") else type(made_by)
+    return Own(f"{has_name.__module__}.{has_name.__qualname__}"[-_LONGEST_NAME:])
+
+
+def combine(entries: Sequence[Any], given: Iterable[Wrapper]) -> tuple[list[Any], list[Wrapper]]:
+    """The wrappers of a configuration and those that a program gives, in the order of use.
+
+    Those given come last. Only where the configuration is that of a run which had them already,
+    they are not added: they are its last ones, or in their order those that it cannot name.
+
+    Args:
+        entries: the value of `gym_env.wrappers`.
+        given: `env_wrappers`; the first is applied first.
+
+    Returns:
+        The value of `gym_env.wrappers` for the run, and as many wrappers.
+
+    Raises:
+        ConfigError: if the configuration has wrappers that it cannot name, and they are not given.
+    """
+    wrappers: list[Any] = [
+        parse(entry, f"gym_env.wrappers[{index}]") for index, entry in enumerate(entries)
+    ]
+    given = _callables(given)
+    described = [describe(wrapper) for wrapper in given]
+    own = [index for index, wrapper in enumerate(wrappers) if isinstance(wrapper, Own)]
+    start = len(wrappers) - len(given)
+    if start >= 0 and all(map(_alike, wrappers[start:], described)):
+        places: Sequence[int] = range(start, len(wrappers))
+    elif len(own) == len(given):
+        places = own
+        _warn_of_other_names([wrappers[index] for index in own], described)
+    else:
+        places = range(len(wrappers), len(wrappers) + len(given))
+        wrappers += described
+    missing = [wrappers[index] for index in own if index not in places]
+    if missing:
+        names = ", ".join(one_line(repr(wrapper.name), _LONGEST_NAME) for wrapper in missing)
+        again = ", ".join(one_line(wrapper.last_name, _LONGEST_NAME) for wrapper in missing)
+        raise ConfigError(
+            f"gym_env.wrappers: the run's environments have a wrapper of your own, {names}, of "
+            f"which its files have only the name; give it in your program, as in "
+            f"ppo_bbrl.load(run, env_wrappers=[{again}])"
+        )
+    kept = [wrapper.entry for wrapper in wrappers]
+    for place, wrapper in zip(places, given, strict=True):
+        wrappers[place] = wrapper
+    return kept, wrappers
+
+
+def wrap(env: Env, wrappers: Iterable[Wrapper]) -> Env:
+    """Apply wrappers to an environment, the first one first. It is closed if one of them fails.
+
+    Raises:
+        ConfigError: naming the wrapper that fails, or that does not give an environment.
+    """
+    wrapped: Any = env
+    for wrapper in wrappers:
+        try:
+            wrapped = wrapper(wrapped)
+            if not isinstance(wrapped, gym.Env):
+                raise TypeError(f"it gives a {type(wrapped).__name__}, which is no environment")
+        except BaseException as error:
+            with suppress(Exception):
+                env.close()
+            if not isinstance(error, Exception):
+                raise
+            raise ConfigError(f"its wrapper {_name(wrapper)} fails: {one_line(error)}") from error
+    return wrapped
+
+
+def warn_of_statistics(has_attribute: Callable[[str], bool]) -> None:
+    """Warn of wrappers whose statistics every environment has for itself.
+
+    Args:
+        has_attribute: whether an environment, or a wrapper of it, has an attribute of that name.
+    """
+    for attribute, warning in _STATISTICS.items():
+        if has_attribute(attribute):
+            warnings.warn(warning, stacklevel=3)
+
+
+def _callables(given: Any) -> list[Wrapper]:
+    if not isinstance(given, Iterable) or isinstance(given, str):
+        raise ConfigError(f"env_wrappers = {one_line(repr(given), 200)}: must be a list")
+    wrappers = list(given)
+    for index, wrapper in enumerate(wrappers):
+        if not callable(wrapper):
+            raise ConfigError(
+                f"env_wrappers[{index}] = {one_line(repr(wrapper), 200)}: must be a class or a "
+                "function; names go into gym_env.wrappers"
+            )
+    return wrappers
+
+
+def _alike(one: Named | Own, other: Named | Own) -> bool:
+    if isinstance(one, Own) and isinstance(other, Own):
+        return one.last_name == other.last_name
+    return one == other
+
+
+def _warn_of_other_names(recorded: Sequence[Own], given: Sequence[Named | Own]) -> None:
+    for one, other in zip(recorded, given, strict=True):
+        if not _alike(one, other):
+            warnings.warn(
+                f"the run was made with the wrapper {one.name!r}; in its place stands "
+                f"{other.name!r}, which is taken for the same",
+                stacklevel=3,
+            )
+
+
+def _name(wrapper: Wrapper) -> str:
+    known = describe(wrapper)
+    return known.name if isinstance(known, Named) else known.last_name
+
+
+def _with_tuples(value: Any) -> Any:
+    """Lists as tuples, which is what Gymnasium takes."""
+    return tuple(map(_with_tuples, value)) if isinstance(value, list) else value
+
+
+def _plain(value: Any) -> Any:
+    """As YAML can write it.
+
+    Raises:
+        TypeError: if it cannot.
+    """
+    if value is None or isinstance(value, bool | int | float | str):
+        return value
+    if isinstance(value, np.generic | np.ndarray):
+        return _plain(value.tolist())
+    if isinstance(value, np.dtype) or (isinstance(value, type) and issubclass(value, np.generic)):
+        return np.dtype(value).name
+    if isinstance(value, Mapping):
+        return {key: _plain(item) for key, item in value.items()}
+    if isinstance(value, Sequence):
+        return [_plain(item) for item in value]
+    raise TypeError(f"{type(value).__name__} is no plain value")
