@@ -57,9 +57,8 @@ def what_is_lost(spec: EnvSpec, env_args: Mapping[str, Any], wrappers: Sequence[
         return "takes no wrappers"
     if spec.additional_wrappers:
         return "has not the wrappers that the task is registered with"
-    if isinstance(creator, str):
-        creator = load_env_creator(creator)
-    parameters = inspect.signature(creator).parameters
+    made_by: Any = load_env_creator(creator) if isinstance(creator, str) else creator
+    parameters = inspect.signature(made_by).parameters
     for name in {*spec.kwargs, *env_args} - {_LIMIT}:
         if name not in parameters:
             return f"does not name {name} among its arguments"
