@@ -218,12 +218,13 @@ def wrap(env: Env, wrappers: Iterable[Wrapper]) -> Env:
     Raises:
         ConfigError: naming the wrapper that fails, or that does not give an environment.
     """
-    wrapped: Any = env
+    wrapped = env
     for wrapper in wrappers:
         try:
-            wrapped = wrapper(wrapped)
-            if not isinstance(wrapped, gym.Env):
-                raise TypeError(f"it gives a {type(wrapped).__name__}, which is no environment")
+            made: Any = wrapper(wrapped)
+            if not isinstance(made, gym.Env):
+                raise TypeError(f"it gives a {type(made).__name__}, which is no environment")
+            wrapped = made
         except BaseException as error:
             with suppress(Exception):
                 env.close()
