@@ -13,7 +13,6 @@ from gymnasium.spaces import Box, Discrete
 from omegaconf import OmegaConf
 from torch import nn
 
-from ppo_bbrl import checkpoint
 from ppo_bbrl.agents import DiscretePolicy, KWAgentWrapper
 from ppo_bbrl.checkpoint import load_policy, restore, save_policy
 from ppo_bbrl.config import ConfigError, load_config
@@ -129,16 +128,18 @@ def test_a_better_policy_replaces_the_earlier_one(cfg):
 def test_saving_is_one_stroke(saved, cfg, monkeypatch):
     """A run that is killed, or whose disk is full, while it saves leaves the earlier policy."""
 
-    def full_disk(_, path):
-        Path(path).write_bytes(b"half a file")
+    def full_disk(path, content):
+        with path.open("wb") as file:
+            file.write(content[: len(content) // 2])
         raise OSError("No space left on device")
 
-    monkeypatch.setattr(checkpoint.torch, "save", full_disk)
+    monkeypatch.setattr(Path, "write_bytes", full_disk)
     with pytest.raises(OSError, match="No space left"):
         save_policy(FOLDER, policy(), cfg, 500.0, 2000)
     loaded = load_policy(FOLDER)
     assert same(loaded.state, saved.state_dict())
     assert loaded.steps == 1234
+    assert {path.name for path in FOLDER.iterdir()} == {"policy.pt", "config.yaml"}
 
 
 # ------------------------------------------------------------------------------------- refused
@@ -147,7 +148,7 @@ def test_saving_is_one_stroke(saved, cfg, monkeypatch):
 def test_a_folder_without_a_policy():
     """Its name, and how one comes to be there."""
     FOLDER.mkdir(parents=True)
-    with pytest.raises(ValueError, match=r"^run/best: no saved policy here .*save_best"):
+    with pytest.raises(ValueError, match=r"^run/best: no saved policy here; .*save_best"):
         load_policy(FOLDER)
     with pytest.raises(ValueError, match=r"^elsewhere: no saved policy here"):
         load_policy(Path("elsewhere"))

@@ -87,12 +87,13 @@ def test_a_folder_that_is_no_run_is_one_line(command, folder, monkeypatch, capsy
     assert "not the folder of a run" in err
 
 
-def test_a_run_without_a_saved_policy_says_how_to_get_one(monkeypatch, capsys):
-    words = ["train", CONFIGS / "cartpole.yaml", *SHORT, "save_best=false"]
-    assert call(monkeypatch, capsys, *words)[0] == 0
-    status, _, err = call(monkeypatch, capsys, "eval", "outputs/run")
+def test_a_run_without_a_saved_policy_is_one_line(trained, monkeypatch, capsys):
+    run, _ = trained
+    (run / "best/policy.pt").unlink()
+    status, _, err = call(monkeypatch, capsys, "eval", run)
     assert status == 1
-    assert "save_best" in err
+    assert err.count("\n") == 1
+    assert "outputs/run/best: no saved policy here" in err
 
 
 @pytest.mark.parametrize(

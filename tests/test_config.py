@@ -122,7 +122,7 @@ def test_the_minimal_configuration_is_enough_for_episodic_algo():
     """No optimizer, gae or logger, and `save_best` left out."""
     cfg = load_episodic_config(OmegaConf.create(MINIMAL))
     assert cfg.algorithm.n_steps == 100
-    assert cfg.save_best is False
+    assert cfg.save_best is True
     assert cfg.logger.classname == "bbrl.utils.logger.TFLogger"
     assert re.fullmatch(r"CartPoleContinuous-v1/myalgo_\d{8}-\d{6}", cfg.base_dir)
 

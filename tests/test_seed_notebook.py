@@ -104,7 +104,7 @@ def test_the_three_lines(capsys):
     assert str(video) in capsys.readouterr().out
     assert ppo_clip.nb_steps > 1900  # 8 × 8 × 32, but for the steps between episodes
     assert ppo_clip.best_reward > 0
-    assert ppo_clip.base_dir.parent == Path("outputs/CartPole-v1")
+    assert ppo_clip.base_dir.parent == Path("outputs/CartPole-v1").absolute()
     assert re.fullmatch(r"ppo-clip-S12_\d{8}-\d{6}", ppo_clip.base_dir.name)
     events = Path("outputs/tblogs/CartPole-v1") / ppo_clip.base_dir.name
     assert [path.name.split(".")[0] for path in events.iterdir()] == ["events"]

@@ -1,5 +1,6 @@
 """Saving a policy with its configuration, and loading it again without running foreign code."""
 
+import io
 import zipfile
 from dataclasses import dataclass
 from pathlib import Path
@@ -12,6 +13,7 @@ from torch import nn
 
 from ppo_bbrl.config import ConfigError, load_config, load_episodic_config, save_config
 from ppo_bbrl.errors import UserError, printable
+from ppo_bbrl.files import make_folder, write_file
 from ppo_bbrl.runs import open_folder
 from ppo_bbrl.spaces import HasSpaces, as_data, from_data
 
@@ -27,7 +29,7 @@ class SavedPolicy:
     Attributes:
         state: its weights and buffers by name.
         cfg: the configuration of its run.
-        reward: the mean return of the evaluation for which it was kept.
+        reward: the mean return of its evaluation; -∞ if it was never evaluated.
         steps: environment steps it had learned from.
         agent: the class of the policy.
         own_agent: whether the run was given this policy by the user's program; None if the file
@@ -65,7 +67,7 @@ def save_policy(
     own_agent: bool = False,
     env: HasSpaces | None = None,
 ) -> None:
-    """Write weights and configuration into a folder.
+    """Write weights and configuration into a folder of a run.
 
     An earlier policy there is replaced in one stroke: a reader sees the old one or the new one.
 
@@ -73,14 +75,16 @@ def save_policy(
         folder: made if it is missing.
         policy: with the weights.
         cfg: the configuration of its run.
-        reward: the mean return of the evaluation for which it is kept.
+        reward: the mean return of its evaluation; -∞ if it was never evaluated.
         steps: environment steps it has learned from.
         own_agent: whether the user's program made the policy, so that `cfg` cannot.
         env: what has its spaces, which are kept so that it can be made again without them.
+
+    Raises:
+        OSError: if they cannot be written, or the folder is a symbolic link.
     """
-    folder.mkdir(parents=True, exist_ok=True)
-    if not (folder / "config.yaml").exists():
-        save_config(cfg, folder / "config.yaml")
+    make_folder(folder, root=folder.parent)
+    save_config(cfg, folder / "config.yaml")
     # Cloned, as weights may be views of a larger tensor that would be saved with them.
     state = {name: tensor.clone() for name, tensor in policy.state_dict().items()}
     saved = {
@@ -93,9 +97,16 @@ def save_policy(
     if env is not None:
         saved["observation_space"] = as_data(env.observation_space)
         saved["action_space"] = as_data(env.action_space)
-    unfinished = folder / f"{POLICY_FILE}.tmp"
-    torch.save(saved, unfinished)
-    unfinished.replace(folder / POLICY_FILE)
+    # Not into the file at once: on a full disk torch's writer raises what is no OSError.
+    content = io.BytesIO()
+    torch.save(saved, content)
+    write_file(folder / POLICY_FILE, content.getvalue())
+
+
+def is_numbers(policy: nn.Module) -> bool:
+    """Whether its weights are finite, and no buffer has a NaN (a mask may have infinities)."""
+    finite = all(bool(weight.isfinite().all()) for weight in policy.parameters())
+    return finite and not any(bool(buffer.isnan().any()) for buffer in policy.buffers())
 
 
 def find_policy(path: str | Path, which: str = "best") -> Path:
@@ -126,7 +137,10 @@ def load_policy(folder: str | Path) -> SavedPolicy:
     folder = Path(folder)
     path = folder / POLICY_FILE
     if not path.is_file():
-        raise UserError(f"{folder}: no saved policy here (it is kept with save_best: true)")
+        raise UserError(
+            f"{folder}: no saved policy here; a run saves it at each better evaluation, or with "
+            "save_best: false when it ends"
+        )
     try:
         saved = _read(path)
     except Exception as error:  # a damaged file fails in many ways
@@ -150,7 +164,7 @@ def _read(path: Path) -> dict[str, Any]:
     if not isinstance(saved, dict) or not isinstance(saved["policy"], dict):
         raise TypeError(f"{type(saved)} instead of a dict with weights by name")
     state: dict[str, torch.Tensor] = dict(**saved["policy"])
-    if not all(tensor.isfinite().all() for tensor in state.values()):
+    if any(tensor.isnan().any() for tensor in state.values()):
         raise ValueError("weights that are not numbers")
     return {
         "state": state,
@@ -178,3 +192,5 @@ def restore(policy: nn.Module, saved: SavedPolicy) -> None:
             f"the saved weights do not fit the policy of the configuration, a {made}: one of the "
             "two has been changed, or is of another run"
         ) from error
+    if not is_numbers(policy):
+        raise UserError("the saved weights are not numbers: the run they are from has diverged")

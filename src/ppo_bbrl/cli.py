@@ -99,8 +99,8 @@ def train(
 ) -> None:
     """Train PPO, then report how good the last and the best policy are.
 
-    The run's folder, outputs/<base_dir>, receives config.yaml, metrics.csv, curve.png, a video
-    and, with save_best=true, the best policy.
+    The run's folder, outputs/<base_dir>, receives config.yaml, metrics.csv, curve.png, a video,
+    the best policy and the last one.
     """
     del keys
     with insistent_interrupts() as calm:

@@ -8,7 +8,7 @@ before any file is written.
 from collections.abc import Mapping, Sequence
 from dataclasses import fields, is_dataclass
 from difflib import get_close_matches
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 from time import strftime
 from typing import Any, cast
 
@@ -17,6 +17,7 @@ from omegaconf.errors import OmegaConfBaseException
 from yaml import YAMLError
 
 from ppo_bbrl.errors import ConfigError, one_line
+from ppo_bbrl.files import write_file
 from ppo_bbrl.schema import EpisodicConfig, PPOConfig, Rule, known_keys, nested
 
 __all__ = [
@@ -26,10 +27,15 @@ __all__ = [
     "known_keys",
     "load_config",
     "load_episodic_config",
+    "run_name",
     "save_config",
 ]
 
 Source = Mapping[str, Any] | DictConfig | str | Path
+
+_LONGEST_NAME = 200  # bytes; file systems take 255, and a name may get a number
+_LONGEST_PATH = 1000  # characters
+_RESERVED = ("tblogs", "best", "last", "video")  # the first beside the runs, the others in each
 
 
 def load_config(source: Source, overrides: Sequence[str] = ()) -> DictConfig:
@@ -55,8 +61,33 @@ def load_episodic_config(source: Source) -> DictConfig:
 
 
 def save_config(cfg: DictConfig, path: Path) -> None:
-    """Write a configuration as YAML, with everything resolved."""
-    path.write_text(OmegaConf.to_yaml(cfg, resolve=True), encoding="utf-8")
+    """Write a configuration as YAML, with everything resolved; the same one is not written again.
+
+    Raises:
+        OSError: if it cannot be written.
+    """
+    text = OmegaConf.to_yaml(cfg, resolve=True)
+    if not path.is_file() or path.read_bytes() != text.encode():
+        write_file(path, text)
+
+
+def run_name(base_dir: str) -> str:
+    """The folder below outputs/ that a run is to have, without ends that mean nothing.
+
+    Raises:
+        ConfigError: if it leaves outputs/, or would lie in what belongs to another run.
+    """
+    _check_path("base_dir", base_dir)
+    parts = [part.strip() for part in PurePosixPath(base_dir).parts]
+    if base_dir.startswith(("/", "~")) or ".." in parts or "\\" in base_dir:
+        why = "must be a folder below outputs/: no absolute path, no .., no ~"
+    elif not all(part.strip(".") for part in parts) or not parts:
+        why = "must be the name of a folder below outputs/"
+    elif parts[0].lower() in _RESERVED[:1] or {*parts[1:]} & {*_RESERVED}:
+        why = f"must not be in the way of what runs write: {', '.join(_RESERVED)}"
+    else:
+        return "/".join(part.rstrip(".") for part in parts)
+    raise ConfigError(f"base_dir = {one_line(repr(base_dir))}: {why}")
 
 
 def _load(source: Source, overrides: Sequence[str], schema: type, *, free: bool) -> DictConfig:
@@ -80,6 +111,8 @@ def _load(source: Source, overrides: Sequence[str], schema: type, *, free: bool)
 
         for index, entry in enumerate(values["gym_env"]["wrappers"]):
             parse(entry, f"gym_env.wrappers[{index}]")
+    values["base_dir"] = run_name(values["base_dir"])
+    _check_path("logger.log_dir", values["logger"]["log_dir"])
     if "optimizer" in values and not free:
         _check_optimizer(values["optimizer"])
     if free:
@@ -189,6 +222,18 @@ def _check(values: Mapping[str, Any], schema: type, prefix: str) -> None:
         elif not key.metadata["rule"].allows(value):
             allowed = key.metadata["rule"].describe()
             raise ConfigError(f"{name} = {value!r}: must be {allowed}")
+
+
+def _check_path(key: str, path: str | None) -> None:
+    """Refuse what no file system takes, or no terminal shows."""
+    if path is None:
+        return
+    longest = max(len(part.encode(errors="replace")) for part in path.split("/"))
+    if not path.isprintable() or longest > _LONGEST_NAME or len(path) > _LONGEST_PATH:
+        raise ConfigError(
+            f"{key} = {one_line(repr(path), 100)}: must be printable, with at most {_LONGEST_NAME} "
+            f"bytes between two slashes and {_LONGEST_PATH} characters in all"
+        )
 
 
 def _check_optimizer(optimizer: Mapping[str, Any]) -> None:

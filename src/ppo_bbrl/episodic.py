@@ -14,21 +14,18 @@ from typing import TYPE_CHECKING, Any
 import bbrl.agents
 import torch
 from omegaconf import DictConfig
-from torch import Tensor
 from tqdm import TqdmExperimentalWarning
 
-from ppo_bbrl.agents import copy_agent
-from ppo_bbrl.checkpoint import save_policy
-from ppo_bbrl.config import ConfigError, load_episodic_config, save_config
+from ppo_bbrl.config import ConfigError, load_episodic_config
 from ppo_bbrl.console import say
 from ppo_bbrl.envs import EnvAgent
 from ppo_bbrl.evaluation import EvalReport, evaluate
-from ppo_bbrl.metrics import Logger
 from ppo_bbrl.progress import Progress
+from ppo_bbrl.recording import Recording
 from ppo_bbrl.replay import record_video, show
 from ppo_bbrl.rollout import collect
-from ppo_bbrl.runs import RunFolder, claim_folder
 from ppo_bbrl.seeding import Seeds
+from ppo_bbrl.signals import exit_on_signals
 from ppo_bbrl.vector_envs import choose_vectorization, longest_episode
 from ppo_bbrl.workspace import Workspace
 from ppo_bbrl.wrappers import Wrapper, combine
@@ -41,10 +38,8 @@ with warnings.catch_warnings():
 if TYPE_CHECKING:
     from IPython.display import Video
 
-_RUNNING_WINDOW = 10
 
-
-class EpisodicAlgo(bbrl_utils.algorithms.EpisodicAlgo):
+class EpisodicAlgo(Recording, bbrl_utils.algorithms.EpisodicAlgo):
     """Base of algorithms on (partial) episodes, with the interface of bbrl_utils' class.
 
     It is one by type, but does not run its constructor, which makes folders, seeds torch and
@@ -83,7 +78,7 @@ class EpisodicAlgo(bbrl_utils.algorithms.EpisodicAlgo):
         autoreset: bool = False,
         env_wrappers: Sequence[Wrapper] = (),
     ) -> None:
-        self.cfg = self._load_config(cfg)
+        super().__init__(self._load_config(cfg))
         self._choose_environments(env_wrappers)
         self.seeds = Seeds(self.cfg.algorithm.seed)
         self.train_env = self._make_env(self.cfg.algorithm.n_envs, autoreset=autoreset)
@@ -94,10 +89,6 @@ class EpisodicAlgo(bbrl_utils.algorithms.EpisodicAlgo):
         self.nb_steps = 0
         self.epoch = 0
         self.last_eval_step = 0
-        self.best_policy: bbrl.agents.Agent | None = None
-        self.best_reward = -float("inf")
-        self.running_reward = -float("inf")
-        self.eval_rewards: list[Tensor] = []
         self._n_evaluations = 0
         if self._seeds_globally:
             torch.manual_seed(self.cfg.algorithm.seed)
@@ -122,33 +113,6 @@ class EpisodicAlgo(bbrl_utils.algorithms.EpisodicAlgo):
             env_args=gym_env.env_args,
             wrappers=self._env_wrappers,
             vectorization=gym_env.vectorization,
-        )
-
-    # Where the run writes. Nothing is made before the first access.
-
-    @cached_property
-    def folder(self) -> RunFolder:
-        """The folder of this run, its configuration in it."""
-        folder = claim_folder(self.cfg.base_dir)
-        self.cfg.base_dir = folder.name
-        save_config(self.cfg, folder.config)
-        return folder
-
-    @property
-    def base_dir(self) -> Path:
-        """The path of `folder`."""
-        return self.folder.path
-
-    @cached_property
-    def logger(self) -> Logger:
-        """Writes scalars for TensorBoard and into metrics.csv."""
-        settings = self.cfg.logger
-        return Logger(
-            Path(settings.log_dir) if settings.log_dir else self.folder.tensorboard,
-            self.folder.metrics,
-            verbose=settings.verbose,
-            every_n_seconds=settings.every_n_seconds,
-            modulo=settings.modulo,
         )
 
     # Collecting.
@@ -198,19 +162,19 @@ class EpisodicAlgo(bbrl_utils.algorithms.EpisodicAlgo):
 
     def _progress(self) -> Iterator[int]:
         progress, steps = Progress(self.cfg.algorithm.max_epochs), self.nb_steps
-        try:
-            for self.epoch in progress.rollouts():
-                yield self.epoch
-                if progress.due(self.epoch + 1):
-                    rate = (self.nb_steps - steps) / progress.seconds()
-                    progress.show(self.epoch + 1, self._facts(rate))
-        finally:
-            if "logger" in self.__dict__:  # otherwise there is nothing to write
-                self.logger.flush()
+        with exit_on_signals():
+            try:
+                for self.epoch in progress.rollouts():
+                    yield self.epoch
+                    if progress.due(self.epoch + 1):
+                        rate = (self.nb_steps - steps) / progress.seconds()
+                        progress.show(self.epoch + 1, self._facts(rate))
+            finally:  # also where the body of the loop fails or breaks off: this closes the loop
+                self.keep()
 
     def _facts(self, steps_per_second: float) -> dict[str, str]:
         """What the console shows."""
-        last = self.logger.newest()
+        last = self.logger.newest() if self._has_logged() else {}
         facts = {
             "steps": f"{self.nb_steps:,}",
             "steps/s": f"{steps_per_second:,.0f}",
@@ -259,6 +223,7 @@ class EpisodicAlgo(bbrl_utils.algorithms.EpisodicAlgo):
         Raises:
             EvaluationError: if a return is not a number.
         """
+        self._is_run = True
         if not force and self.nb_steps - self.last_eval_step <= self.cfg.algorithm.eval_interval:
             return False
         self.last_eval_step = self.nb_steps
@@ -270,39 +235,6 @@ class EpisodicAlgo(bbrl_utils.algorithms.EpisodicAlgo):
     @cached_property
     def _max_steps(self) -> int:
         return longest_episode(self.cfg)
-
-    def register_evaluation(self, rewards: Tensor, policy: bbrl.agents.Agent | None = None) -> bool:
-        """Log the returns of an evaluation, `[N]`, and keep the policy if it is the best so far."""
-        self.logger.log_reward_losses(rewards, self.nb_steps)
-        self.eval_rewards.append(rewards)
-        mean = float(rewards.mean())
-        recent = [float(returns.mean()) for returns in self.eval_rewards[-_RUNNING_WINDOW:]]
-        self.running_reward = sum(recent) / len(recent)
-        # Of equals the latest, which has learned from more. (NaN is never the best.)
-        if not mean >= self.best_reward:
-            return False
-        self.best_policy = copy_agent(self._acting_policy if policy is None else policy)
-        self.best_reward = mean
-        if self.cfg.save_best:
-            try:
-                self.save_best()
-            except OSError as error:  # a full disk must not end a run
-                warnings.warn(f"the best policy could not be saved: {error}", stacklevel=2)
-        return True
-
-    def save_best(self) -> Path:
-        """Write the best policy and its configuration to the run's folder; returns the path."""
-        assert self.best_policy is not None
-        save_policy(
-            self.folder.best,
-            self.best_policy,
-            self.cfg,
-            self.best_reward,
-            self.nb_steps,
-            own_agent=self._own_policy,
-            env=self.train_env,
-        )
-        return self.folder.best
 
     def evaluate_policy(self, policy: bbrl.agents.Agent, n_episodes: int) -> EvalReport:
         """Evaluate any policy on episodes that neither training nor another evaluation has seen.
@@ -347,12 +279,15 @@ class EpisodicAlgo(bbrl_utils.algorithms.EpisodicAlgo):
         )
 
     def close(self) -> None:
-        """End environments and their processes, and the log."""
-        self.train_env.close()
-        if "eval_env" in self.__dict__:
-            self.eval_env.close()
-        if "logger" in self.__dict__:
+        """Keep what was learned, then end environments and their processes, and the log."""
+        self.keep()
+        if self._has_logged():
             self.logger.close()
+        try:
+            self.train_env.close()
+        finally:
+            if "eval_env" in self.__dict__:
+                self.eval_env.close()
 
 
 def iter_partial_episodes(

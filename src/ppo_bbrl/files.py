@@ -75,7 +75,7 @@ def open_to_append(path: Path, *, root: Path | None = None) -> IO[str]:
         OSError: if it cannot be opened.
     """
     make_folder(path.parent, root=root)
-    _refuse_link(path)
+    refuse_link(path)
     flags = os.O_WRONLY | os.O_APPEND | os.O_CREAT | _NO_LINKS
     descriptor = os.open(path, flags, 0o666)
     return open(descriptor, "a", buffering=1, encoding="utf-8", newline="")  # noqa: PTH123
@@ -92,11 +92,12 @@ def make_folder(folder: Path, *, root: Path | None = None) -> None:
         below = folder.relative_to(root)
         for part in (*reversed(below.parents), below):
             if part != Path():
-                _refuse_link(root / part)
+                refuse_link(root / part)
     folder.mkdir(parents=True, exist_ok=True)
 
 
-def _refuse_link(path: Path) -> None:
+def refuse_link(path: Path) -> None:
+    """Raise `LinkError` if a file or folder is a symbolic link."""
     if path.is_symlink():
         raise LinkError(f"{path} is a symbolic link: nothing is written through one")
 

@@ -17,6 +17,7 @@ import numpy as np
 import torch
 
 from ppo_bbrl.console import say
+from ppo_bbrl.files import make_folder, open_to_append, refuse_link, write_file
 
 
 class Metric(NamedTuple):
@@ -260,22 +261,20 @@ class _CsvFile(_Output):
     def _open(self, names: list[str]) -> None:
         """Opens the table for more rows, rewritten at once or not at all if it must change."""
         self.close()
-        self.path.parent.mkdir(parents=True, exist_ok=True)
+        refuse_link(self.path)
         text = self.path.read_text(encoding="utf-8") if self.path.exists() else ""
-        whole = text[: text.rfind("\n") + 1]  # A killed run or a full disk may leave half a line.
-        table = list(csv.reader(io.StringIO(whole))) or [["steps", *METRICS]]
+        lines = text[: text.rfind("\n") + 1]  # A killed run or a full disk may leave half a line.
+        table = list(csv.reader(io.StringIO(lines))) or [["steps", *METRICS]]
         header = table[0]
         new = [name for name in names if name not in header]
-        if new or whole != text or not text:
+        if new or lines != text or not text:
             header += new
-            temporary = self.path.with_name(self.path.name + ".tmp")
-            with temporary.open("w", encoding="utf-8", newline="") as file:
-                rows = csv.writer(file, lineterminator="\n")
-                rows.writerows(row + [""] * (len(header) - len(row)) for row in table)
-            temporary.replace(self.path)
+            whole = io.StringIO()
+            rows = csv.writer(whole, lineterminator="\n")
+            rows.writerows(row + [""] * (len(header) - len(row)) for row in table)
+            write_file(self.path, whole.getvalue())
         self._columns = header[1:]
-        # Line-buffered: a killed run keeps its rows.
-        self._file = self.path.open("a", buffering=1, encoding="utf-8", newline="")
+        self._file = open_to_append(self.path)  # by lines: a killed run keeps its rows
         self._writer = csv.writer(self._file, lineterminator="\n")
 
 
@@ -305,7 +304,7 @@ class _EventFile(_Output):
         from tensorboard.compat.proto.event_pb2 import Event  # noqa: PLC0415
         from tensorboard.summary.writer.record_writer import RecordWriter  # noqa: PLC0415
 
-        self.path.mkdir(parents=True, exist_ok=True)
+        make_folder(self.path, root=self.path.parent)
         # TensorBoard finds the files of a folder by "tfevents" and reads them in order of name.
         name = f"events.out.tfevents.{time.time():017.6f}.{os.getpid()}"
         self._file = (self.path / name).open("xb")

@@ -13,6 +13,7 @@ from torch import Tensor, nn
 
 from ppo_bbrl.agents import KWAgentWrapper, copy_agent, has_memory
 from ppo_bbrl.build import build_critic, build_policy
+from ppo_bbrl.checkpoint import is_numbers
 from ppo_bbrl.compute import (
     available_cores,
     choose_compile,
@@ -250,6 +251,13 @@ class PPOClip(EpisodicAlgo):
             return partial(update, **learners)
         return partial(update, **learners, flat=flat)
 
+    def _last_policy(self) -> bbrl.agents.Agent | None:
+        """The policy as it is now; where an update broke its weights, as it was before."""
+        now = super()._last_policy()
+        if now is None and is_numbers(self.old_policy):
+            return KWAgentWrapper(self.old_policy, stochastic=False)
+        return now
+
     def log(self, workspace: Workspace, report: UpdateReport, seconds: float, steps: int) -> None:
         """Log one iteration."""
         for name, value in report.metrics.items():
@@ -276,14 +284,18 @@ def run(ppo_clip: PPOClip) -> None:
 
     A rollout has `n_steps` transitions, hence `n_steps + 1` rows; its last row is the first of
     the next one.
+
+    The last policy is evaluated too, so that it may be the best. However the run ends, its folder
+    keeps `best/`, `last/` and everything that was logged.
     """
+    last_epoch = ppo_clip.cfg.algorithm.max_epochs - 1
     steps, start = ppo_clip.nb_steps, perf_counter()
     for workspace in iter_partial_episodes(ppo_clip, ppo_clip.cfg.algorithm.n_steps + 1):
         rollout = ppo_clip.record(workspace)
         report = ppo_clip.update(rollout)
         now = perf_counter()
         ppo_clip.log(workspace, report, now - start, ppo_clip.nb_steps - steps)
-        ppo_clip.evaluate()
+        ppo_clip.evaluate(force=ppo_clip.epoch == last_epoch)
         steps, start = ppo_clip.nb_steps, perf_counter()
 
 

@@ -117,7 +117,7 @@ def profile(algo: PPOClip, rollouts: int | None = None, *, at_least: float = 5.0
         tempfile.TemporaryDirectory() as scratch,
         threads(algo.cfg.compute.threads),
     ):
-        algo.__dict__["folder"] = RunFolder("profile", Path(scratch), Path(scratch) / "tblogs")
+        algo.__dict__["folder"] = RunFolder("profile", *[Path(scratch)] * 3)
         with ExitStack() as patches:
 
             def patch(owner: object, name: str, replacement: Any) -> None:
@@ -133,7 +133,7 @@ def profile(algo: PPOClip, rollouts: int | None = None, *, at_least: float = 5.0
             time(rollout, "lambda_returns", ADVANTAGES)
             time(algo, "update", UPDATE)
             time(algo, "log", LOGGING)
-            patch(algo, "evaluate", lambda: False)
+            patch(algo, "evaluate", lambda **_: False)
             watch = _Watch(clock, algo, rollouts, at_least)
             patch(algo, "_progress", watch.epochs)
             run(algo)

@@ -3,11 +3,14 @@
 import os
 from contextlib import suppress
 from dataclasses import dataclass
+from itertools import count
 from pathlib import Path
 
-from ppo_bbrl.errors import UserError
+from ppo_bbrl.config import run_name
+from ppo_bbrl.errors import UserError, one_line
 
 CONFIG_FILE = "config.yaml"
+TENSORBOARD = "tblogs"
 
 
 def outputs_dir() -> Path:
@@ -18,11 +21,12 @@ def outputs_dir() -> Path:
 
 @dataclass(frozen=True)
 class RunFolder:
-    """The paths of one run."""
+    """The paths of one run: absolute, as the current folder may change while it goes on."""
 
     name: str
     path: Path
     tensorboard: Path
+    events: Path  # with the TensorBoard folders of several runs, which show side by side
 
     @property
     def config(self) -> Path:
@@ -36,8 +40,13 @@ class RunFolder:
 
     @property
     def best(self) -> Path:
-        """The best policy and its configuration (with `save_best: true`)."""
+        """The policy with the best evaluation, and the configuration."""
         return self.path / "best"
+
+    @property
+    def last(self) -> Path:
+        """The policy with which the run ended, and the configuration."""
+        return self.path / "last"
 
     @property
     def video(self) -> Path:
@@ -50,23 +59,60 @@ class RunFolder:
         return self.path / "curve.png"
 
 
-def claim_folder(base_dir: str) -> RunFolder:
+def claim_folder(
+    base_dir: str, outputs: Path | None = None, events: Path | None = None
+) -> RunFolder:
     """Make the folder of a new run: `outputs/<base_dir>`, or with `_2`, `_3` … if that is taken.
 
-    Two runs that start in the same second get two folders, in one process or in several.
+    Two runs that start in the same second get two folders, in one process or in several; and so
+    do their TensorBoard events.
+
+    Args:
+        base_dir: below `outputs`.
+        outputs: default: `outputs_dir()`.
+        events: below it each run has its TensorBoard folder, of the same name as the run's;
+            default: `outputs/tblogs`.
+
+    Raises:
+        ConfigError: if `base_dir` leads elsewhere.
+        UserError: if the folder cannot be made.
     """
-    root = outputs_dir()
-    attempt = 1
-    while True:
+    base_dir = run_name(base_dir)
+    outputs = (outputs or outputs_dir()).absolute()
+    events = (events or outputs / TENSORBOARD).absolute()
+    for attempt in count(1):
         name = base_dir if attempt == 1 else f"{base_dir}_{attempt}"
-        path = root / name
-        path.parent.mkdir(parents=True, exist_ok=True)
-        tensorboard = root / "tblogs" / name
-        if not tensorboard.exists():  # events of a run whose folder was deleted stay apart
-            with suppress(FileExistsError):
-                path.mkdir()
-                return RunFolder(name, path, tensorboard)
-        attempt += 1
+        folder = RunFolder(name, outputs / name, events / name, events)
+        try:
+            if _claim(folder):
+                return folder
+        except OSError as error:
+            raise UserError(
+                f"{folder.path}: this folder of the run cannot be made: {one_line(error)}"
+            ) from error
+    raise AssertionError("there is always another number")
+
+
+def _claim(folder: RunFolder) -> bool:
+    """Make the folder of a run and that of its events, unless one of them is there already."""
+    folder.path.parent.mkdir(parents=True, exist_ok=True)
+    claimed = False
+    with suppress(OSError):  # without events a run goes on; the logger will say why
+        folder.tensorboard.parent.mkdir(parents=True, exist_ok=True)
+        try:
+            folder.tensorboard.mkdir()
+            claimed = True
+        except FileExistsError:
+            return False  # of a run whose folder was deleted, or lies elsewhere
+    try:
+        folder.path.mkdir()
+    except OSError as error:
+        if claimed:
+            folder.tensorboard.rmdir()
+        if isinstance(error, FileExistsError):
+            return False
+        raise
+    return True
 
 
 def open_folder(path: str | Path) -> RunFolder:
@@ -85,4 +131,4 @@ def open_folder(path: str | Path) -> RunFolder:
             else "does not exist"
         )
         raise UserError(f"{path}: not the folder of a run: it {what}")
-    return RunFolder(path.name, path, path)
+    return RunFolder(path.name, path, path, path)

@@ -132,7 +132,10 @@ class LoggerConfig:
     modulo: int = _key(1, Rule(int, low=1), "log only steps rounded down to a multiple of this")
     verbose: bool = _key(False, Rule(bool), "print each value")
     log_dir: str | None = _key(
-        None, Rule(str, optional=True), "TensorBoard folder; null: outputs/tblogs/<base_dir>"
+        None,
+        Rule(str, optional=True),
+        "TensorBoard's folder, anywhere: each run writes into <log_dir>/<base_dir>; null: "
+        "outputs/tblogs",
     )
 
 
@@ -221,6 +224,7 @@ class ComputeConfig:
 
 _BASE_DIR = Rule(str)
 _BASE_DIR_DOC = "folder of the run, below outputs/"
+_SAVE_BEST_DOC = "write best/ at each better evaluation; false: only when the run ends"
 _DEFAULT_OPTIMIZER = {"classname": "torch.optim.AdamW", "lr": 1e-3, "eps": 1e-5}
 
 
@@ -229,7 +233,7 @@ class EpisodicConfig:
     """What `EpisodicAlgo` reads; a student's other keys stand beside these."""
 
     base_dir: str = _key("${gym_env.env_name}/run_${current_time:}", _BASE_DIR, _BASE_DIR_DOC)
-    save_best: bool = _key(False, Rule(bool), "keep the best policy on disk as well, in best/")
+    save_best: bool = _key(True, Rule(bool), _SAVE_BEST_DOC)
     gym_env: EnvironmentConfig = field(default_factory=EnvironmentConfig)
     algorithm: CollectConfig = field(default_factory=CollectConfig)
     logger: LoggerConfig = field(default_factory=LoggerConfig)
@@ -244,7 +248,7 @@ class PPOConfig:
         _BASE_DIR,
         _BASE_DIR_DOC,
     )
-    save_best: bool = _key(False, Rule(bool), "keep the best policy on disk as well, in best/")
+    save_best: bool = _key(True, Rule(bool), _SAVE_BEST_DOC)
     gym_env: EnvironmentConfig = field(default_factory=EnvironmentConfig)
     algorithm: AlgorithmConfig = field(default_factory=AlgorithmConfig)
     optimizer: dict[str, Any] = _key(

@@ -13,7 +13,6 @@ from ppo_bbrl.errors import one_line
 from ppo_bbrl.evaluation import EvalReport
 from ppo_bbrl.notebook import tensorboard_command
 from ppo_bbrl.plots import learning_curve, save_figure
-from ppo_bbrl.runs import outputs_dir
 from ppo_bbrl.vector_envs import longest_episode
 
 if TYPE_CHECKING:
@@ -34,17 +33,13 @@ def summarise(algo: "PPOClip", seconds: float) -> None:
         algo: after its run.
         seconds: that the run has taken.
     """
-    if algo.best_policy is None:
-        algo.evaluate(force=True)
-    assert algo.best_policy is not None
+    assert algo.best_policy is not None  # `run` has evaluated
     limit = longest_episode(algo.cfg)
     say(f"Evaluating the last policy: up to {EPISODES} episodes of at most {limit:,} steps.")
     last = _evaluate(algo, algo.eval_policy)
     say("Evaluating the best policy in the same way.")
     best = _evaluate(algo, algo.best_policy)
     algo.logger.flush()
-    events = algo.cfg.logger.log_dir or outputs_dir() / "tblogs"
-    saved = str(algo.folder.best) if algo.cfg.save_best else "none (save_best=false)"
     # The results first: what fails below takes nothing from them.
     say("")
     _tell("steps", f"{algo.nb_steps:,} in {seconds:.1f} s: {algo.nb_steps / seconds:,.0f} steps/s")
@@ -54,16 +49,14 @@ def summarise(algo: "PPOClip", seconds: float) -> None:
     length = min(limit, _LONGEST_VIDEO)
     say(f"Recording a video of the best policy: one episode, at most {length:,} steps of it.")
     _tell("video", _attempt(lambda: algo.record_best(max_steps=length)))
-    _tell("saved policy", saved)
-    _tell("TensorBoard", tensorboard_command(Path(events)))
+    _tell("policies", f"{algo.folder.best}, {algo.folder.last}")
+    _tell("TensorBoard", tensorboard_command(algo.folder.events))
 
 
 def tell_what_is_kept(algo: "PPOClip", error: BaseException) -> None:
-    """Keep what a run has that was ended early, the best policy so far and the curve; tell it."""
-    kept = []
-    if algo.best_policy is not None:
-        kept.append(_attempt(algo.save_best))
-        algo.logger.flush()
+    """Keep what a run has that was ended early, its policies and the curve; tell it."""
+    kept = [str(path) for path in algo.keep()]
+    if kept:
         kept.append(_attempt(lambda: _curve(algo)))
     how = "Interrupted" if isinstance(error, KeyboardInterrupt) else "Ended by an error"
     say(f"\n{how} after {algo.nb_steps:,} steps. Kept: {', '.join(kept) or 'nothing'}")
