@@ -66,10 +66,10 @@ def test_an_unknown_key(key, told):
         ("algorithm__architecture__actor_hidden_size", 64, "list"),
         ("algorithm__architecture__actor_hidden_size", [64, "x"], "list"),
         ("algorithm", 3, "mapping"),
-        ("gym_env__env_name", 5, "text"),
+        ("gym_env__env_name", 5, "string"),
         ("gym_env__env_args", "fast", "mapping"),
-        ("base_dir", 7, "text"),
-        ("base_dir", "", "text"),
+        ("base_dir", 7, "string"),
+        ("base_dir", "", "string"),
     ],
 )
 def test_a_wrong_type(key, value, told):

@@ -1,13 +1,19 @@
 """What a run computes with: threads, compiler, device; and that a run keeps what was chosen."""
 
+import os
+from types import SimpleNamespace
+
+import numpy as np
 import pytest
 import torch
+from gymnasium.spaces import Box
 from omegaconf import OmegaConf
 from probe_envs import config
 
 from ppo_bbrl import PPOClip, compute, load_config, run
 from ppo_bbrl.compute import (
     available_cores,
+    check_rollout,
     choose_compile,
     choose_device,
     choose_threads,
@@ -23,6 +29,39 @@ ENOUGH = 10**9  # optimiser steps that repay any compilation
 def no_compiler(monkeypatch, tmp_path):
     monkeypatch.delenv("CXX", raising=False)
     monkeypatch.setenv("PATH", str(tmp_path))
+
+
+# --------------------------------------------------------------------- more than there is
+
+
+@pytest.mark.parametrize(
+    "override",
+    [
+        "compute.threads=1000000",
+        "algorithm.n_steps=1000000",  # × n_envs
+        "algorithm.architecture.actor_hidden_size=[65536, 65536, 65536, 65536, 65536, 65536]",
+        "algorithm.architecture.critic_hidden_size=[65536, 65536, 65536, 65536, 65536, 65536]",
+    ],
+)
+def test_what_would_take_the_machine_down_is_refused(override, monkeypatch):
+    """Before an environment is made: the process would be killed, and others with it."""
+    monkeypatch.setattr("ppo_bbrl.episodic.EnvAgent", lambda *_, **__: pytest.fail("too late"))
+    cfg = load_config(config("Chance"), ["algorithm.n_envs=100000", override])
+    if "n_steps" not in override:
+        cfg.algorithm.n_envs = 1
+    with pytest.raises(ConfigError, match=override.partition("=")[0]):
+        PPOClip(cfg)
+
+
+@pytest.mark.skipif(not hasattr(os, "sysconf"), reason="the system does not say its memory")
+def test_the_size_of_observations_counts():
+    settings = load_config(config("Chance")).algorithm
+    small = Box(0, 1, (8,), np.uint8)
+    large = SimpleNamespace(shape=(10**6, 10**7), dtype=small.dtype)  # a Box would need as much
+    check_rollout(settings)
+    check_rollout(settings, small)
+    with pytest.raises(ConfigError, match="GB"):
+        check_rollout(settings, large)
 
 
 # -------------------------------------------------------------------------------- pure functions

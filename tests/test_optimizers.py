@@ -2,12 +2,14 @@
 
 import copy
 
+import numpy as np
 import pytest
 import torch
 from omegaconf import OmegaConf
 from torch import nn
 
-from ppo_bbrl.optimizers import OPTIMIZERS, copy_parameters, optimizer_class, setup_optimizer
+from ppo_bbrl.errors import ConfigError
+from ppo_bbrl.optimizers import OPTIMIZERS, copy_parameters, optimizer_section, setup_optimizer
 
 ADAMW = {"classname": "torch.optim.AdamW", "lr": 1e-3, "eps": 1e-5}
 
@@ -80,27 +82,77 @@ def test_only_allowed_classes(classname, monkeypatch):
     """A `classname:` is never imported by name: a configuration cannot run code (C4)."""
     monkeypatch.setattr("importlib.import_module", lambda name: pytest.fail(f"imported {name}"))
     with pytest.raises(ValueError, match="must be one of ") as error:
-        optimizer_class({"classname": classname})
+        optimizer_section({"classname": classname})
     assert repr(str(classname)) in str(error.value)
 
 
 def test_an_unknown_argument_is_named():
     with pytest.raises(ValueError, match=r"momentum = 0\.9: AdamW has no such argument; .*betas"):
-        optimizer_class({**ADAMW, "momentum": 0.9})
+        optimizer_section({**ADAMW, "momentum": 0.9})
     with pytest.raises(ValueError, match="params"):
-        optimizer_class({**ADAMW, "params": []})
+        optimizer_section({**ADAMW, "params": []})
 
 
 @pytest.mark.parametrize("rate", [0, -1e-3, float("nan"), float("inf"), "fast", True, None])
 def test_a_learning_rate_is_a_positive_number(rate):
     with pytest.raises(ValueError, match=r"lr = .*: must be a number > 0"):
-        optimizer_class({**ADAMW, "lr": rate})
+        optimizer_section({**ADAMW, "lr": rate})
 
 
-@pytest.mark.parametrize("wrong", [{"eps": -1.0}, {"betas": [2.0, 0.9]}, {"eps": "small"}])
+@pytest.mark.parametrize(
+    "wrong", [{"eps": -1.0}, {"betas": [2.0, 0.9]}, {"fused": True, "foreach": True}]
+)
 def test_what_torch_refuses_is_one_error(wrong):
     with pytest.raises(ValueError, match="AdamW refuses its arguments"):
         setup_optimizer({**ADAMW, **wrong}, nn.Linear(3, 2))
+
+
+@pytest.mark.parametrize(
+    ("name", "wrong"),
+    [
+        ("AdamW", {"amsgrad": 7}),
+        ("AdamW", {"amsgrad": "maybe"}),
+        ("AdamW", {"fused": "abc"}),
+        ("AdamW", {"foreach": 1}),
+        ("AdamW", {"eps": "small"}),
+        ("AdamW", {"eps": True}),
+        ("AdamW", {"eps": float("nan")}),
+        ("AdamW", {"weight_decay": float("inf")}),
+        ("AdamW", {"betas": [0.9]}),
+        ("AdamW", {"betas": [0.9, 0.99, 0.999]}),
+        ("AdamW", {"betas": 0.9}),
+        ("AdamW", {"betas": ["a", "b"]}),
+        ("SGD", {"nesterov": 1, "momentum": 0.9}),
+        ("RMSprop", {"centered": "no way"}),
+        ("Rprop", {"etas": [0.5]}),
+        ("Adafactor", {"d": None}),
+    ],
+)
+def test_an_argument_has_the_type_of_its_default(name, wrong):
+    """torch takes `amsgrad=7` for true, and three betas until the first step."""
+    key = next(iter(wrong))
+    with pytest.raises(ConfigError) as error:
+        optimizer_section({"classname": f"torch.optim.{name}", **wrong})
+    assert str(error.value).startswith(f"optimizer.{key} = ")
+    assert ": must be " in str(error.value)
+
+
+def test_numbers_may_be_of_numpy_or_in_strings():
+    """`1e-3` of PyYAML is a string, and so is every environment variable."""
+    section = {
+        "classname": "torch.optim.AdamW",
+        "lr": "1e-3",
+        "eps": np.float32(0.5),
+        "betas": (np.float64(0.8), "0.9"),
+        "weight_decay": np.array(0.25),
+        "amsgrad": "true",
+        "fused": "null",
+    }
+    defaults = setup_optimizer(section, nn.Linear(3, 2)).defaults
+    given = {"lr": 1e-3, "eps": 0.5, "betas": (0.8, 0.9), "weight_decay": 0.25, "amsgrad": True}
+    assert {key: defaults[key] for key in given} == given
+    assert all(type(value) in (float, bool, tuple) for value in (defaults[key] for key in given))
+    assert section["lr"] == "1e-3", "the section is what it was"
 
 
 # ------------------------------------------------------------------------- copying parameters

@@ -11,7 +11,7 @@ from gymnasium import Space
 from omegaconf import DictConfig
 from torch import nn
 
-from ppo_bbrl.config import ConfigError, load_config, load_episodic_config, save_config
+from ppo_bbrl.config import ConfigError, load_saved_config, save_config
 from ppo_bbrl.errors import UserError, printable
 from ppo_bbrl.files import make_folder, write_file
 from ppo_bbrl.runs import open_folder
@@ -150,11 +150,13 @@ def load_policy(folder: str | Path) -> SavedPolicy:
 
 def _config(path: Path, own_agent: bool | None) -> DictConfig:
     try:
-        return load_config(path)
+        return load_saved_config(path)
     except ConfigError:
         if not own_agent:
             raise
-        return load_episodic_config(path)  # of an algorithm of the user's, with keys of its own
+        return load_saved_config(
+            path, own_keys=True
+        )  # of an algorithm of the user's, with keys of its own
 
 
 def _read(path: Path) -> dict[str, Any]:

@@ -1,9 +1,12 @@
 """What a run computes with: threads, device, compiler. `auto` is decided here, by sizes alone."""
 
+import math
 import os
 import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager
+from itertools import pairwise
+from typing import Any
 
 import torch
 
@@ -13,6 +16,9 @@ from ppo_bbrl.errors import ConfigError
 _WORK_PER_THREAD = 2 * 1024 * 64 * 64
 # Compiling takes some ten seconds and saves about half a millisecond a minibatch.
 _MINIBATCHES_TO_REPAY = 25_000
+_THREADS_PER_CORE = 8
+_TRANSITION = 60  # bytes, beside the observation: action, reward, flags, returns, log-probability
+_WEIGHT = 20  # bytes: its value, gradient, two moments of the optimiser, and its old value
 
 
 def choose_threads(*, batch_size: int, width: int, cores: int) -> int:
@@ -57,6 +63,58 @@ def compiler() -> str | None:
     """The C++ compiler that torch.compile would use on the CPU; None if there is none."""
     names = [os.environ.get("CXX", ""), "g++", "clang++"]
     return next((found for name in names if name and (found := shutil.which(name))), None)
+
+
+def check_rollout(settings: Any, observation_space: Any = None) -> None:
+    """Refuse rollouts that this machine cannot hold, before they are made room for.
+
+    Args:
+        settings: the `algorithm` section of a configuration.
+        observation_space: of one environment, where it is known.
+
+    Raises:
+        ConfigError: naming the keys, the size and what the machine has.
+    """
+    shape = getattr(observation_space, "shape", None) or ()
+    itemsize = getattr(getattr(observation_space, "dtype", None), "itemsize", 1)
+    _check_memory(
+        f"algorithm.n_envs × algorithm.n_steps = {settings.n_envs:,} × {settings.n_steps:,}",
+        "a rollout takes",
+        settings.n_envs * settings.n_steps * (_TRANSITION + math.prod(shape) * itemsize),
+    )
+
+
+def check_compute(cfg: Any) -> None:
+    """Refuse threads that would end the process, and networks that this machine cannot hold.
+
+    Args:
+        cfg: of a PPO run.
+
+    Raises:
+        ConfigError: naming the key, the size and what the machine has.
+    """
+    number, cores = cfg.compute.threads, os.cpu_count() or 1
+    if number != "auto" and number > _THREADS_PER_CORE * cores:
+        raise ConfigError(
+            f"compute.threads = {number}: must be at most {_THREADS_PER_CORE * cores} on the "
+            f"{cores} cores of this machine"
+        )
+    for name in ("actor_hidden_size", "critic_hidden_size"):
+        sizes = list(cfg.algorithm.architecture[name])
+        _check_memory(
+            f"algorithm.architecture.{name} = {sizes}",
+            "such a network takes, while it learns,",
+            sum(fan_in * fan_out for fan_in, fan_out in pairwise([1, *sizes])) * _WEIGHT,
+        )
+
+
+def _check_memory(key: str, what: str, needed: int) -> None:
+    if not hasattr(os, "sysconf"):  # on Windows
+        return
+    there = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
+    if needed > there:
+        gigabytes = f"{needed / 1e9:,.0f} GB, and this machine has {there / 1e9:,.0f} GB of memory"
+        raise ConfigError(f"{key}: {what} at least {gigabytes}")
 
 
 def choose_compile(n_minibatches: int) -> tuple[bool, str]:

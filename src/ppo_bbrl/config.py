@@ -5,8 +5,8 @@ does not fit is one `ConfigError` that names the key, the value and what is allo
 before any file is written.
 """
 
-from collections.abc import Mapping, Sequence
-from dataclasses import fields, is_dataclass
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, fields, is_dataclass
 from difflib import get_close_matches
 from pathlib import Path, PurePosixPath
 from time import strftime
@@ -16,9 +16,11 @@ from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 from yaml import YAMLError
 
-from ppo_bbrl.errors import ConfigError, one_line
+from ppo_bbrl.errors import ConfigError, one_line, shown
 from ppo_bbrl.files import write_file
+from ppo_bbrl.plain_values import plain
 from ppo_bbrl.schema import EpisodicConfig, PPOConfig, Rule, known_keys, nested
+from ppo_bbrl.yaml_files import parse_value, read_yaml
 
 __all__ = [
     "ConfigError",
@@ -27,6 +29,7 @@ __all__ = [
     "known_keys",
     "load_config",
     "load_episodic_config",
+    "load_saved_config",
     "run_name",
     "save_config",
 ]
@@ -42,8 +45,10 @@ def load_config(source: Source, overrides: Sequence[str] = ()) -> DictConfig:
     """Read, merge, resolve and check the configuration of a PPO run.
 
     Args:
-        source: a dict, a DictConfig (neither is changed) or the path of a YAML file.
-        overrides: `key=value` texts such as `algorithm.seed=3`; they win.
+        source: a dict, a DictConfig (neither is changed) or the path of a YAML file. Of a part of
+            a larger DictConfig the interpolations see the whole. Numbers may be NumPy's or
+            torch's, or strings that YAML would read as numbers.
+        overrides: `key=value` strings such as `algorithm.seed=3`; they win.
 
     Returns:
         A typed DictConfig with every default filled in and every interpolation resolved.
@@ -52,12 +57,32 @@ def load_config(source: Source, overrides: Sequence[str] = ()) -> DictConfig:
         ConfigError: for a file that cannot be read, an unknown key, a wrong type or an
             impossible value.
     """
-    return _load(source, overrides, PPOConfig, free=False)
+    return _load(_read(source), overrides, PPOConfig, free=False)
 
 
 def load_episodic_config(source: Source) -> DictConfig:
     """Like `load_config`, for `EpisodicAlgo`: its own keys are checked, all others are left."""
-    return _load(source, (), EpisodicConfig, free=True)
+    return _load(_read(source), (), EpisodicConfig, free=True)
+
+
+def load_saved_config(path: Path, *, own_keys: bool = False) -> DictConfig:
+    """Read the configuration that a run has left in its folder.
+
+    It may be a stranger's. It is resolved already, so nothing in it may ask for the values of
+    this machine, as `${oc.env:...}` does.
+
+    Args:
+        path: of the file.
+        own_keys: read it as `load_episodic_config` does.
+
+    Raises:
+        ConfigError: as by `load_config`, and for an interpolation.
+    """
+    section = _read(path)
+    for key, value in _leaves(section.given):
+        if "${" in f"{key}{value}":
+            raise ConfigError(f"{path}: {key} = {shown(value)}: no saved configuration has a ${{")
+    return _load(section, (), EpisodicConfig if own_keys else PPOConfig, free=own_keys)
 
 
 def save_config(cfg: DictConfig, path: Path) -> None:
@@ -90,22 +115,47 @@ def run_name(base_dir: str) -> str:
     raise ConfigError(f"base_dir = {one_line(repr(base_dir))}: {why}")
 
 
-def _load(source: Source, overrides: Sequence[str], schema: type, *, free: bool) -> DictConfig:
+@dataclass(frozen=True)
+class _Section:
+    """The configuration of a run, unresolved, and the larger one that it may be a part of."""
+
+    given: dict[str, Any]
+    whole: Any = None
+    keys: tuple[Any, ...] = ()  # where it lies in the whole
+
+    def placed(self, values: Mapping[str, Any]) -> DictConfig:
+        """`values` in the place of what was given: its interpolations see the whole.
+
+        What the whole lacks they find in `values`, as if it stood alone.
+        """
+        if not self.keys:
+            return OmegaConf.create(dict(values))
+        config = OmegaConf.create({**values, **self.whole})
+        node: Any = config
+        for key in self.keys[:-1]:
+            node = node[key]
+        node[self.keys[-1]] = dict(values)
+        return cast("DictConfig", node[self.keys[-1]])
+
+
+def _load(section: _Section, overrides: Sequence[str], schema: type, *, free: bool) -> DictConfig:
     if not OmegaConf.has_resolver("current_time"):
         OmegaConf.register_new_resolver("current_time", lambda: strftime("%Y%m%d-%H%M%S"))
-    given = _read(source)
-    for override in overrides:
-        given = _override(given, override)
     try:
-        unresolved = cast("dict[str, Any]", OmegaConf.to_container(given, resolve=False))
+        given = _override(section.placed(section.given), overrides)
+        unresolved = _with_whole_sections(given, schema)
         _check_keys(unresolved, schema, "", free=free)
-        merged = OmegaConf.merge(OmegaConf.create(_defaults(schema, unresolved)), given)
-        for name in _missing(OmegaConf.to_container(merged, resolve=False)):
-            raise ConfigError(f"{name} is missing: give it a value")
-        values = cast("dict[str, Any]", OmegaConf.to_container(merged, resolve=True))
+        values = _merged(_defaults(schema, unresolved), unresolved)
+        for name, value in _leaves(values):
+            if value == "???":
+                raise ConfigError(f"{name} is missing: give it a value")
+        placed = section.placed(values)
+        values = cast("dict[str, Any]", OmegaConf.to_container(placed, resolve=True))
     except OmegaConfBaseException as error:
-        raise ConfigError(one_line(error)) from error
-    _check(values, schema, "")
+        raise ConfigError(_told(error)) from error
+    except RecursionError as error:
+        raise ConfigError("the configuration is nested too deep, or refers to itself") from error
+    _fit(values, schema, "")
     if values["gym_env"]["wrappers"]:
         from ppo_bbrl.wrappers import parse  # noqa: PLC0415 - Gymnasium takes a while
 
@@ -114,63 +164,124 @@ def _load(source: Source, overrides: Sequence[str], schema: type, *, free: bool)
     values["base_dir"] = run_name(values["base_dir"])
     _check_path("logger.log_dir", values["logger"]["log_dir"])
     if "optimizer" in values and not free:
-        _check_optimizer(values["optimizer"])
+        from ppo_bbrl.optimizers import optimizer_section  # noqa: PLC0415 - torch takes a second
+
+        values["optimizer"] = optimizer_section(values["optimizer"])
     if free:
         return OmegaConf.create(values)
     try:
-        typed = cast("DictConfig", OmegaConf.merge(OmegaConf.structured(schema), values))
+        defaults = schema(base_dir=values["base_dir"])  # which is resolved already
+        typed = cast("DictConfig", OmegaConf.merge(OmegaConf.structured(defaults), values))
         typed.optimizer = values["optimizer"]  # without the default's arguments
         return typed
     except OmegaConfBaseException as error:
-        raise ConfigError(one_line(error)) from error
+        raise ConfigError(_told(error)) from error
 
 
-def _read(source: Source) -> DictConfig:
-    try:
-        if isinstance(source, str | Path):
-            path = Path(source)
-            if not path.is_file():
-                raise ConfigError(f"{path}: there is no such configuration file")
-            loaded = OmegaConf.load(path)
-        elif isinstance(source, DictConfig):
-            loaded = OmegaConf.create(OmegaConf.to_container(source, resolve=False))
-        else:
-            loaded = OmegaConf.create(cast("dict[str, Any]", source))
-    except (OmegaConfBaseException, YAMLError, UnicodeDecodeError, OSError) as error:
-        raise ConfigError(f"{_name(source)}: not a configuration: {one_line(error)}") from error
-    if not isinstance(loaded, DictConfig) or loaded._is_none():
-        raise ConfigError(f"{_name(source)}: not a configuration: `key: value` lines are expected")
-    return loaded
+def _read(source: Source) -> _Section:
+    name, whole, keys = "the configuration", None, ()
+    if isinstance(source, str | Path):
+        name, path = str(source), Path(source)
+        try:
+            is_folder, is_there = path.is_dir(), path.exists()
+        except OSError:  # a name that is too long
+            is_folder = is_there = False
+        if is_folder:
+            raise ConfigError(f"{name}: a folder; the YAML file in it is wanted")
+        if not is_there:
+            raise ConfigError(f"{name}: there is no such configuration file")
+        given = plain(read_yaml(path))
+    elif isinstance(source, DictConfig) and not source._is_none():
+        root, keys = _root(source)
+        whole = OmegaConf.to_container(root, resolve=False)
+        given = plain(OmegaConf.to_container(source, resolve=False))
+    else:
+        given = plain(source)
+    if not isinstance(given, dict):
+        raise ConfigError(f"{name}: not a configuration: `key: value` lines are expected")
+    given.pop("hydra", None)  # Hydra's own settings, which it also hides from its programs
+    return _Section(given, whole, keys)
 
 
-def _missing(node: Any, prefix: str = "") -> list[str]:
-    """The keys whose value is the `???` of OmegaConf."""
-    if not isinstance(node, Mapping):
-        return [prefix.rstrip(".")] if node == "???" else []
-    return [name for key, value in node.items() for name in _missing(value, f"{prefix}{key}.")]
+def _root(node: Any) -> tuple[Any, tuple[Any, ...]]:
+    """The configuration that a part belongs to, and the keys that lead from there to the part."""
+    keys: list[Any] = []
+    while (parent := node._get_parent()) is not None:
+        keys.insert(0, node._key())
+        node = parent
+    return node, tuple(keys)
 
 
-def _name(source: Source) -> str:
-    return str(source) if isinstance(source, str | Path) else "the configuration"
+def _leaves(node: Any, key: str = "") -> Iterator[tuple[str, Any]]:
+    """The values of a tree, by dotted name."""
+    if isinstance(node, Mapping):
+        for name, value in node.items():
+            yield from _leaves(value, f"{key}.{name}" if key else str(name))
+    elif isinstance(node, list):
+        for index, value in enumerate(node):
+            yield from _leaves(value, f"{key}[{index}]")
+    else:
+        yield key, node
 
 
-def _override(given: DictConfig, override: str) -> DictConfig:
-    key, equals, _ = override.partition("=")
-    if not equals or not key.strip():
-        raise ConfigError(f"override {override!r}: must be key=value, as in algorithm.seed=3")
-    try:
-        return cast("DictConfig", OmegaConf.merge(given, OmegaConf.from_dotlist([override])))
-    except (OmegaConfBaseException, YAMLError) as error:
-        raise ConfigError(f"override {override!r}: {one_line(error)}") from error
+def _told(error: OmegaConfBaseException) -> str:
+    """OmegaConf's reason, after the key that it is about."""
+    key, reason = getattr(error, "full_key", None), str(error).partition("\n    full_key:")[0]
+    return one_line(f"{key}: {reason}" if key else reason)
+
+
+def _override(given: DictConfig, overrides: Sequence[str]) -> DictConfig:
+    for override in overrides:
+        key, equals, value = override.partition("=")
+        if not equals or not key.strip():
+            raise ConfigError(
+                f"override {shown(override)}: must be key=value, as in algorithm.seed=3"
+            )
+        try:
+            parse_value(value)  # within limits
+            given.merge_with(OmegaConf.from_dotlist([override]))
+        except (ConfigError, OmegaConfBaseException, YAMLError) as error:
+            told = _told(error) if isinstance(error, OmegaConfBaseException) else error
+            raise ConfigError(f"override {shown(override)}: {told}") from error
+    return given
+
+
+def _with_whole_sections(given: DictConfig, schema: type) -> dict[str, Any]:
+    """What was given, unresolved but for sections that are interpolations: they need defaults."""
+    values = cast("dict[str, Any]", OmegaConf.to_container(given, resolve=False))
+    for key in fields(schema):
+        section, value = nested(key), values.get(key.name)
+        is_mapping = section is not None or key.metadata["rule"].kind is dict
+        if is_mapping and isinstance(value, str) and "${" in value:
+            found = given[key.name]
+            if isinstance(found, DictConfig):
+                values[key.name] = OmegaConf.to_container(found, resolve=True)
+        elif section is not None and isinstance(value, dict):
+            values[key.name] = _with_whole_sections(given[key.name], section)
+    return values
 
 
 def _defaults(schema: type, given: Mapping[str, Any]) -> dict[str, Any]:
     """The schema's defaults as a plain dict, interpolations unresolved."""
     defaults = cast("dict[str, Any]", _plain(schema()))
+    # After what it is made of, so that this is told where it cannot be resolved.
+    for last in ("base_dir", "extra"):
+        if last in defaults:
+            defaults[last] = defaults.pop(last)
     chosen = given.get("optimizer")
     if isinstance(chosen, Mapping) and "classname" in chosen:
         defaults["optimizer"] = {}  # another optimiser takes other arguments
     return defaults
+
+
+def _merged(defaults: Mapping[str, Any], given: Mapping[str, Any]) -> dict[str, Any]:
+    merged = dict(defaults)
+    for key, value in given.items():
+        default = merged.get(key)
+        if isinstance(default, Mapping) and isinstance(value, Mapping):
+            value = _merged(default, value)  # noqa: PLW2901 - the same value, completed
+        merged[key] = value
+    return merged
 
 
 def _plain(node: Any) -> Any:
@@ -187,18 +298,20 @@ def _check_keys(values: Mapping[str, Any], schema: type, prefix: str, *, free: b
             if free:
                 continue
             hint = _suggestion(str(name), list(known), prefix)
-            raise ConfigError(f"{prefix}{name} = {value!r}: unknown key{hint}")
+            raise ConfigError(f"{prefix}{name} = {shown(value)}: unknown key{hint}")
         section = nested(known[name])
         if section is None:
             rule: Rule = known[name].metadata["rule"]
-            interpolated = isinstance(value, str) and "${" in value
+            interpolated = isinstance(value, str) and ("${" in value or value == "???")
             if isinstance(value, Mapping) != (rule.kind is dict) and not interpolated:
-                raise ConfigError(f"{prefix}{name} = {value!r}: must be {rule.describe()}")
+                raise ConfigError(f"{prefix}{name} = {shown(value)}: must be {rule.describe()}")
             continue
+        if value == "???":
+            raise ConfigError(f"{prefix}{name} is missing: give it a value")
         if not isinstance(value, Mapping):
             allowed = ", ".join(key.name for key in fields(section))
             raise ConfigError(
-                f"{prefix}{name} = {value!r}: must be a mapping with the keys {allowed}"
+                f"{prefix}{name} = {shown(value)}: must be a mapping with the keys {allowed}"
             )
         _check_keys(value, section, f"{prefix}{name}.", free=free)
 
@@ -212,16 +325,18 @@ def _suggestion(name: str, siblings: list[str], prefix: str) -> str:
     return f"; allowed are {here}{', '.join(siblings)} (other information goes under extra:)"
 
 
-def _check(values: Mapping[str, Any], schema: type, prefix: str) -> None:
-    """Check the resolved values against their rules."""
-    for key in fields(schema):
+def _fit(values: dict[str, Any], schema: type, prefix: str) -> None:
+    """Check the resolved values against their rules; numbers in strings become numbers."""
+    # base_dir last, as it is made of others: the key that is at fault is to be named.
+    for key in sorted(fields(schema), key=lambda key: key.name == "base_dir"):
         name, value = prefix + key.name, values.get(key.name)
         section = nested(key)
         if section is not None:
-            _check(value or {}, section, f"{name}.")
-        elif not key.metadata["rule"].allows(value):
-            allowed = key.metadata["rule"].describe()
-            raise ConfigError(f"{name} = {value!r}: must be {allowed}")
+            _fit(value or {}, section, f"{name}.")
+            continue
+        read = key.metadata["rule"].fit(name, value)
+        if key.name in values:
+            values[key.name] = read
 
 
 def _check_path(key: str, path: str | None) -> None:
@@ -234,12 +349,3 @@ def _check_path(key: str, path: str | None) -> None:
             f"{key} = {one_line(repr(path), 100)}: must be printable, with at most {_LONGEST_NAME} "
             f"bytes between two slashes and {_LONGEST_PATH} characters in all"
         )
-
-
-def _check_optimizer(optimizer: Mapping[str, Any]) -> None:
-    from ppo_bbrl.optimizers import optimizer_class  # noqa: PLC0415 - torch takes a second
-
-    try:
-        optimizer_class(optimizer)
-    except ValueError as error:
-        raise ConfigError(f"optimizer.{error}") from error

@@ -16,6 +16,7 @@ import torch
 from omegaconf import DictConfig
 from tqdm import TqdmExperimentalWarning
 
+from ppo_bbrl.compute import check_rollout
 from ppo_bbrl.config import ConfigError, load_episodic_config
 from ppo_bbrl.console import say
 from ppo_bbrl.envs import EnvAgent
@@ -79,11 +80,17 @@ class EpisodicAlgo(Recording, bbrl_utils.algorithms.EpisodicAlgo):
         env_wrappers: Sequence[Wrapper] = (),
     ) -> None:
         super().__init__(self._load_config(cfg))
+        check_rollout(self.cfg.algorithm)
         self._choose_environments(env_wrappers)
         self.seeds = Seeds(self.cfg.algorithm.seed)
         self.train_env = self._make_env(self.cfg.algorithm.n_envs, autoreset=autoreset)
-        self.train_env.warn_of_statistics()
-        self.train_env.seed(self.seeds.sequence("train_env"))
+        try:
+            check_rollout(self.cfg.algorithm, self.train_env.observation_space)
+            self.train_env.warn_of_statistics()
+            self.train_env.seed(self.seeds.sequence("train_env"))
+        except Exception:
+            self.train_env.close()
+            raise
         self.train_policy: Any = None
         self.eval_policy: Any = None
         self.nb_steps = 0

@@ -40,3 +40,11 @@ def one_line(text: object, limit: int = _LONGEST) -> str:
         return line
     tail = limit // 3
     return f"{line[: limit - tail - 3]} … {line[len(line) - tail :]}"
+
+
+def shown(value: object) -> str:
+    """A value as a message shows it: what Python writes for it, in a line of bounded length."""
+    try:
+        return one_line(repr(value), 200)
+    except ValueError:  # an integer of thousands of digits
+        return f"{type(value).__name__} of thousands of digits"

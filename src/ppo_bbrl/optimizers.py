@@ -1,12 +1,15 @@
 """Optimisers by name, from an allow-list, and the copying of weights."""
 
 import inspect
-import math
 from collections.abc import Mapping
 from typing import Any
 
 import torch
 from torch import Tensor, nn
+
+from ppo_bbrl.errors import ConfigError, one_line, shown
+from ppo_bbrl.plain_values import plain
+from ppo_bbrl.schema import Rule
 
 # Every optimiser of torch.optim that steps without a closure, on dense gradients.
 OPTIMIZERS = (
@@ -19,32 +22,75 @@ OPTIMIZERS = (
 _NOT_OURS = ("params", "maximize", "differentiable", "capturable")
 
 
-def optimizer_class(optimizer: Mapping[str, Any]) -> type[torch.optim.Optimizer]:
-    """The class that an `optimizer` section names, its arguments checked.
+def optimizer_section(optimizer: Mapping[str, Any]) -> dict[str, Any]:
+    """Check an `optimizer` section, as far as that goes without the parameters.
 
     Args:
         optimizer: `classname`, such as torch.optim.AdamW, and the arguments of its constructor.
 
+    Returns:
+        The section in plain Python, with the numbers that stood in strings.
+
     Raises:
-        ValueError: for a class outside the allow-list, an unknown argument, a learning rate that
-            is not a positive number.
+        ConfigError: for a class outside the allow-list, and for arguments that it does not have,
+            of another type, or that it refuses.
     """
-    classname = str(optimizer.get("classname"))
+    section: dict[str, Any] = plain(optimizer)
+    chosen = _chosen(section)
+    defaults = {
+        key: parameter.default
+        for key, parameter in inspect.signature(chosen).parameters.items()
+        if key not in _NOT_OURS
+    }
+    for key, value in section.items():
+        if key == "classname":
+            continue
+        if key not in defaults:
+            raise ConfigError(
+                f"optimizer.{key} = {shown(value)}: {chosen.__name__} has no such argument; "
+                f"allowed are {', '.join(defaults)}"
+            )
+        if (rule := _rule(key, defaults[key])) is not None:
+            section[key] = rule.fit(f"optimizer.{key}", value)
+    _make(chosen, [torch.zeros(1, requires_grad=True)], section)  # torch's own checks
+    return section
+
+
+def _chosen(section: Mapping[str, Any]) -> type[torch.optim.Optimizer]:
+    classname = str(section.get("classname"))
     module, _, name = classname.rpartition(".")
     if module != "torch.optim" or name not in OPTIMIZERS or not hasattr(torch.optim, name):
         allowed = ", ".join(f"torch.optim.{name}" for name in OPTIMIZERS)
-        raise ValueError(f"classname = {classname!r}: must be one of {allowed}")
+        raise ConfigError(f"optimizer.classname = {classname!r}: must be one of {allowed}")
     chosen: type[torch.optim.Optimizer] = getattr(torch.optim, name)
-    known = [key for key in inspect.signature(chosen).parameters if key not in _NOT_OURS]
-    for key, value in optimizer.items():
-        if key != "classname" and key not in known:
-            raise ValueError(
-                f"{key} = {value!r}: {name} has no such argument; allowed are {', '.join(known)}"
-            )
-    rate = optimizer.get("lr", 1.0)
-    if isinstance(rate, bool) or not isinstance(rate, int | float) or not 0 < rate < math.inf:
-        raise ValueError(f"lr = {rate!r}: must be a number > 0")
     return chosen
+
+
+def _rule(key: str, default: Any) -> Rule | None:
+    """What an argument may be, after its default; torch would take a 7 for a truth value."""
+    if default is None:  # fused, foreach
+        return Rule(bool, optional=True)
+    if isinstance(default, tuple):
+        return None if None in default else Rule(float, items=True, length=len(default))
+    if isinstance(default, bool):
+        return Rule(bool)
+    return Rule(float, low=0, low_allowed=False) if key == "lr" else Rule(float)
+
+
+def _make(
+    chosen: type[torch.optim.Optimizer], parameters: list[Tensor], section: Mapping[str, Any]
+) -> torch.optim.Optimizer:
+    arguments: dict[str, Any] = {
+        key: tuple(value) if isinstance(value, list) else value
+        for key, value in section.items()
+        if key != "classname"
+    }
+    try:
+        return chosen(parameters, **arguments)
+    except (TypeError, ValueError, RuntimeError) as error:
+        raise ConfigError(
+            f"optimizer: {chosen.__name__} refuses its arguments: {one_line(error)}"
+        ) from error
 
 
 def setup_optimizer(
@@ -60,24 +106,16 @@ def setup_optimizer(
         agents: modules or single parameters.
 
     Raises:
-        ValueError: for a class outside the allow-list or arguments that it refuses.
+        ConfigError: for a class outside the allow-list or arguments that it refuses.
     """
-    optimizer = dict(cfg_optimizer)
-    chosen = optimizer_class(optimizer)
-    del optimizer["classname"]
+    section = optimizer_section(cfg_optimizer)
+    chosen = _chosen(section)
     parameters: list[Tensor] = []
     for agent in agents:
         parameters += [agent] if isinstance(agent, Tensor) else list(agent.parameters())
-    if "fused" in inspect.signature(chosen).parameters and not {"fused", "foreach"} & set(
-        optimizer
-    ):
-        optimizer["fused"] = all(parameter.is_floating_point() for parameter in parameters)
-    try:
-        if "betas" in optimizer:
-            optimizer["betas"] = tuple(optimizer["betas"])
-        return chosen(parameters, **optimizer)
-    except (TypeError, ValueError, IndexError) as error:
-        raise ValueError(f"optimizer: {chosen.__name__} refuses its arguments: {error}") from error
+    if "fused" in inspect.signature(chosen).parameters and not {"fused", "foreach"} & set(section):
+        section["fused"] = all(parameter.is_floating_point() for parameter in parameters)
+    return _make(chosen, parameters, section)
 
 
 def copy_parameters(source: nn.Module, target: nn.Module) -> None:

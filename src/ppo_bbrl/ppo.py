@@ -16,6 +16,7 @@ from ppo_bbrl.build import build_critic, build_policy
 from ppo_bbrl.checkpoint import is_numbers
 from ppo_bbrl.compute import (
     available_cores,
+    check_compute,
     choose_compile,
     choose_device,
     choose_threads,
@@ -162,7 +163,9 @@ class PPOClip(EpisodicAlgo):
             yield from super().iter_partial_episodes(episode_steps)
 
     def _load_config(self, cfg: DictConfig | dict[str, Any]) -> DictConfig:
-        return load_config(cfg)
+        loaded = load_config(cfg)
+        check_compute(loaded)
+        return loaded
 
     @contextmanager
     def _collecting(self) -> Iterator[None]:

@@ -6,7 +6,9 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, fields, is_dataclass
 from typing import Any, cast
 
+from ppo_bbrl.errors import ConfigError, shown
 from ppo_bbrl.schedules import SCHEDULES
+from ppo_bbrl.yaml_files import parse_value
 
 TENSORBOARD_LOGGERS = ("bbrl.utils.logger.TFLogger", "ppo_bbrl.metrics.Logger")
 VECTORIZATION_MODES = ("auto", "sync", "async", "vector_entry_point", "envpool")
@@ -23,11 +25,12 @@ class Rule:
     choices: Sequence[str] = ()
     optional: bool = False
     items: bool = False
-    words: Sequence[str] = ()  # texts allowed in the place of a number
+    length: int | None = None  # how many items
+    words: Sequence[str] = ()  # strings allowed in the place of a number
 
     def describe(self) -> str:
         """What is allowed, in words."""
-        kinds = {int: "an integer", float: "a number", bool: "true or false", str: "a text"}
+        kinds = {int: "an integer", float: "a number", bool: "true or false", str: "a string"}
         words = (kinds | {list: "a list"}).get(self.kind, "a mapping")
         if self.choices:
             words = "one of " + ", ".join(self.choices)
@@ -37,7 +40,8 @@ class Rule:
         elif math.isfinite(self.low):
             words += f" {'≥' if self.low_allowed else '>'} {self.low:g}"
         if self.items:
-            words = f"a list, each {words}"
+            count = "" if self.length is None else f" of {self.length}"
+            words = f"a list{count}, each {words}"
         elif self.kind is str and not self.choices:
             words += ", not empty"
         words = " or ".join([words, *self.words])
@@ -51,7 +55,9 @@ class Rule:
             return True
         if self.items:
             one = Rule(self.kind, self.low, self.high, self.low_allowed, self.choices)
-            return isinstance(value, list) and all(one.allows(item) for item in value)
+            if not isinstance(value, list) or self.length not in (None, len(value)):
+                return False
+            return all(one.allows(item) for item in value)
         if self.kind is dict:
             return isinstance(value, Mapping)
         if self.kind in (int, float):
@@ -65,6 +71,29 @@ class Rule:
         if self.kind is str and value == "":
             return False
         return isinstance(value, self.kind) and (not self.choices or value in self.choices)
+
+    def fit(self, name: str, value: object) -> Any:
+        """The value, or what YAML reads in it, if it is a string as environment variables are.
+
+        Raises:
+            ConfigError: if it does not fit; the message names the key.
+        """
+        if self.allows(value):
+            return value
+        read = self._read(value)
+        if not self.allows(read):
+            raise ConfigError(f"{name} = {shown(value)}: must be {self.describe()}")
+        return read
+
+    def _read(self, value: object) -> object:
+        if self.items and isinstance(value, list):
+            return [Rule(self.kind)._read(item) for item in value]
+        if self.kind in (str, dict) or not isinstance(value, str):
+            return value
+        try:
+            return parse_value(value)
+        except ConfigError:
+            return value
 
 
 def _brief(number: float) -> str:
@@ -232,7 +261,7 @@ _DEFAULT_OPTIMIZER = {"classname": "torch.optim.AdamW", "lr": 1e-3, "eps": 1e-5}
 class EpisodicConfig:
     """What `EpisodicAlgo` reads; a student's other keys stand beside these."""
 
-    base_dir: str = _key("${gym_env.env_name}/run_${current_time:}", _BASE_DIR, _BASE_DIR_DOC)
+    base_dir: str = _key("${.gym_env.env_name}/run_${current_time:}", _BASE_DIR, _BASE_DIR_DOC)
     save_best: bool = _key(True, Rule(bool), _SAVE_BEST_DOC)
     gym_env: EnvironmentConfig = field(default_factory=EnvironmentConfig)
     algorithm: CollectConfig = field(default_factory=CollectConfig)
@@ -244,7 +273,7 @@ class PPOConfig:
     """The whole schema, for `PPOClip` and the command line."""
 
     base_dir: str = _key(
-        "${gym_env.env_name}/ppo-clip-S${algorithm.seed}_${current_time:}",
+        "${.gym_env.env_name}/ppo-clip-S${.algorithm.seed}_${current_time:}",
         _BASE_DIR,
         _BASE_DIR_DOC,
     )

@@ -1,0 +1,74 @@
+"""Values of other libraries as what a configuration holds: numbers, strings, lists, dicts, None."""
+
+import os
+from collections.abc import Mapping
+from dataclasses import is_dataclass
+from typing import Any
+
+import numpy as np
+from omegaconf import DictConfig, ListConfig, OmegaConf
+from omegaconf.errors import OmegaConfBaseException
+
+from ppo_bbrl.errors import ConfigError, one_line, shown
+
+_DEEPEST = 50
+_MOST_BITS = 10_000  # of an integer that Python still writes in digits
+
+
+def plain(value: Any, key: str = "", depth: int = 0) -> Any:
+    """A copy of a value, of plain Python. Interpolations (`${...}`) stay strings.
+
+    Numbers of NumPy and torch become Python's, arrays and tuples lists, paths strings. A part of a
+    larger OmegaConf configuration that stands within is resolved there, where it comes from.
+
+    Args:
+        value: a dict, with whatever in it.
+        key: its dotted name, for messages.
+        depth: how deep it lies.
+
+    Raises:
+        ConfigError: for what contains itself, a string that is no Unicode, a part of another
+            configuration that cannot be resolved.
+    """
+    if depth > _DEEPEST:
+        raise ConfigError(f"{key[:100]} …: nested more than {_DEEPEST} levels deep")
+    if isinstance(value, DictConfig | ListConfig):
+        return _of_omegaconf(value, key, depth)
+    if is_dataclass(value):
+        return OmegaConf.to_container(OmegaConf.structured(value), resolve=False)
+    if isinstance(value, Mapping):
+        return {
+            str.__str__(name) if isinstance(name, str) else name: plain(
+                item, f"{key}.{name}" if key else str(name), depth + 1
+            )
+            for name, item in value.items()
+        }
+    if isinstance(value, np.ndarray) and value.ndim:
+        value = value.tolist()
+    if isinstance(value, list | tuple):
+        return [plain(item, f"{key}[{index}]", depth + 1) for index, item in enumerate(value)]
+    if getattr(value, "ndim", None) == 0 and hasattr(value, "item"):  # of NumPy, torch, JAX
+        value = value.item()
+    if isinstance(value, int) and value.bit_length() > _MOST_BITS:
+        raise ConfigError(f"{key} = {shown(value)}: must be a smaller number")
+    if isinstance(value, os.PathLike):
+        value = os.fspath(value)
+    if isinstance(value, str):
+        return _string(value, key)
+    return value
+
+
+def _string(value: str, key: str) -> str:
+    try:
+        value.encode()
+    except UnicodeEncodeError as error:
+        raise ConfigError(f"{key} = {shown(value)}: must be Unicode") from error
+    return str.__str__(value)
+
+
+def _of_omegaconf(value: DictConfig | ListConfig, key: str, depth: int) -> Any:
+    part = value._get_parent() is not None
+    try:
+        return plain(OmegaConf.to_container(value, resolve=part), key, depth + 1)
+    except OmegaConfBaseException as error:
+        raise ConfigError(f"{key}: {one_line(error)}") from error
