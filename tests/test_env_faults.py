@@ -54,6 +54,8 @@ class Told(gym.Env):
         return self.on_step()
 
     def see(self):
+        if isinstance(self.observation_space, Discrete):
+            return self.observation_space.start
         return np.zeros(self.observation_space.shape, self.observation_space.dtype)
 
 
@@ -74,14 +76,19 @@ gym.register("TestOldReset-v0", OldReset, disable_env_checker=True)
 def rows(n=2, steps=4, name="TestTold-v0", mode="sync", wrappers=(), **env_args):
     """What is written for `steps` steps; the environments are closed."""
     env = EnvAgent(name, n, env_args=env_args, vectorization=mode, wrappers=wrappers)
-    workspace = Workspace()
     try:
-        env(workspace, t=0)
-        for t in range(steps):
-            workspace.set("action", t, torch.zeros(n, dtype=torch.int64))
-            env(workspace, t=t + 1)
+        return run(env, steps)
     finally:
         env.close()
+
+
+def run(env, steps):
+    """What is written for `steps` steps."""
+    workspace = Workspace()
+    env(workspace, t=0)
+    for t in range(steps):
+        workspace.set("action", t, torch.zeros(env.num_envs, dtype=torch.int64))
+        env(workspace, t=t + 1)
     return {key.removeprefix("env/"): workspace[key] for key in workspace.variables}
 
 
@@ -157,6 +164,7 @@ STATES = {
     "below the first": (Discrete(3, start=2), 1),
     "a fraction": (Discrete(3), 1.0),
     "in a list": (Discrete(3), [1]),
+    "in an array": (Discrete(3), np.array(3)),
     "a fraction for an integer": (Box(0, 9, (1,), np.int64), np.array([0.5])),
     "too large for a byte": (Box(0, 255, (2, 2), np.uint8), np.full((2, 2), 256)),
     "fractions in a picture": (Box(0, 255, (2, 2), np.uint8), np.ones((2, 2))),
@@ -177,6 +185,54 @@ def test_a_space_that_changes_later_is_told():
             return np.zeros(5, np.float32), 0.0, False, False, {}
 
     assert "an array of shape [5], float32; expected is Box(" in failure(wrappers=[Grows])
+
+
+class OddVector(gym.vector.VectorEnv):
+    """A vectorised task that returns what it was told to."""
+
+    metadata = {"autoreset_mode": gym.vector.AutoresetMode.NEXT_STEP}  # noqa: RUF012 - Gymnasium's
+    single_observation_space, single_action_space = SPACE, Discrete(2)
+
+    def __init__(self, num_envs, **changed):
+        n = self.num_envs = num_envs
+        self.observation_space = gym.vector.utils.batch_space(SPACE, n)
+        self.action_space = gym.vector.utils.batch_space(Discrete(2), n)
+        row = {"seen": np.zeros((n, 4)), "reward": np.zeros(n)}
+        row |= {"terminated": np.zeros(n, bool), "truncated": np.zeros(n, bool)}
+        self.row = tuple((row | changed).values())
+
+    def reset(self, *, seed=None, options=None):
+        return self.row[0], {}
+
+    def step(self, actions):
+        return *self.row, {}
+
+    def close(self):
+        raise OSError("no window")
+
+
+gym.register("TestOddVector-v0", Told, vector_entry_point=OddVector)
+
+
+@pytest.mark.parametrize(
+    ("changed", "what"),
+    [
+        ({"seen": np.zeros((2, 5))}, r"observations are an array of shape \[2, 5\].*\[2, 4\]"),
+        ({"reward": np.zeros((2, 1))}, r"rewards are an array of shape \[2, 1\].* shape \[2\]"),
+        ({"reward": 1.0}, "rewards are 1.0; expected is the shape"),
+        ({"truncated": np.zeros(1, bool)}, r"truncated are an array of shape \[1\]"),
+    ],
+)
+def test_rows_of_a_vectorised_task_that_do_not_fit_are_told(changed, what):
+    """NumPy would spread one number over all environments, or say that it cannot."""
+    env = EnvAgent(
+        "TestOddVector-v0", 2, env_args=changed, vectorization="vector_entry_point", autoreset=True
+    )
+    told = f"TestOddVector-v0 failed in a .*: its {what}"
+    with pytest.raises(EnvironmentFailed, match=told):
+        run(env, 1)
+    with pytest.warns(UserWarning, match=r"TestOddVector-v0 failed in close\(\): OSError: no wi"):
+        env.close()
 
 
 # ------------------------------------------------------------------------------ what is taken
@@ -238,6 +294,51 @@ def test_observations_that_lose_nothing_are_taken(space, seen, mode):
     start = getattr(space, "start", 0)
     got = rows(mode=mode, space=space, step=step(seen), reset=lambda: (space.sample(), {}))
     assert got["env_obs"][3, 1].tolist() == (np.asarray(seen) - start).tolist()
+
+
+@pytest.mark.parametrize("mode", MODES)
+@pytest.mark.parametrize("space", [Discrete(127, start=-60, dtype=np.int8), Discrete(9, start=1)])
+def test_states_of_a_narrow_type(mode, space):
+    """They lie in the workspace from 0, none of them wrapped around."""
+    last = space.start + space.n - 1
+    seen = rows(mode=mode, space=space, reset=lambda: (space.start, {}), step=step(last))
+    assert seen["env_obs"][:, 0].tolist()[::3] == [0, space.n - 1]
+
+
+ACTIONS = {
+    **{f"{kind} from {start}": Discrete(3, start=start, dtype=kind)
+       for kind in (np.int64, np.int32, np.int8) for start in (0, -2)},
+    "uint8": Discrete(255, dtype=np.uint8),
+    "uint8 from 5": Discrete(3, start=5, dtype=np.uint8),
+    "float64": Box(-1, 1, (3,), np.float64),
+    "float16": Box(-0.3, 0.3, (3,), np.float16),
+    "half open": Box(0, np.inf, (3,), np.float32),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("space", ACTIONS.values(), ids=ACTIONS)
+@pytest.mark.parametrize("mode", MODES)
+def test_an_environment_gets_actions_of_its_space(space, mode):
+    """Of its type too: int64 is no member of a Discrete space of int32."""
+
+    class Checks(Told):
+        action_space = space
+
+        def step(self, action):
+            assert self.action_space.contains(action), action
+            return super().step(action)
+
+    gym.register("TestChecks-v0", Checks, disable_env_checker=True)
+    env = EnvAgent("TestChecks-v0", 2, vectorization=mode)
+    del gym.registry["TestChecks-v0"]
+    workspace, discrete = Workspace(), isinstance(space, Discrete)
+    env(workspace, t=0)
+    for t in range(3):
+        last = int(space.n) - 1 if discrete else 0
+        sampled = torch.tensor([0, last]) if discrete else torch.full((2, 3), 9.0 * (t - 1))
+        workspace.set("action", t, sampled)
+        env(workspace, t=t + 1)
+    env.close()
 
 
 INFOS = {

@@ -50,6 +50,20 @@ def unfit_observation(observation: Any, space: gym.Space[Any]) -> UnfitError:
     return UnfitError(f"its observation is {described(observation)}; expected is {expected}")
 
 
+def check_rows(space: gym.Space[Any], n_envs: int, observation: Any, *reward_and_ends: Any) -> None:
+    """Refuse what a vector environment returned if it has other shapes than one of Gymnasium.
+
+    Raises:
+        UnfitError: naming the value, its shape and that which is expected.
+    """
+    names = ("observations", "rewards", "terminated", "truncated")
+    shapes = [(n_envs, *(space.shape or ())), *[(n_envs,)] * 3]
+    for name, value, shape in zip(names, (observation, *reward_and_ends), shapes, strict=False):
+        if np.shape(value) != shape:
+            expected = f"expected is the shape {list(shape)}"
+            raise UnfitError(f"its {name} are {described(value)}; {expected}")
+
+
 def described(value: Any) -> str:
     """What a value is, for who wrote the environment that returned it."""
     if isinstance(value, tuple):
@@ -59,6 +73,8 @@ def described(value: Any) -> str:
         return told if len(told) <= 50 else f"a {type(value).__name__}"
     shape, dtype = getattr(value, "shape", None), getattr(value, "dtype", None)
     if shape is not None and dtype is not None:
+        if not shape and hasattr(value, "item"):
+            return repr(value.item())
         kind = "an array" if isinstance(value, np.ndarray) else f"a {type(value).__name__}"
         return f"{kind} of shape {list(shape)}, {dtype}"
     return f"a {type(value).__name__}"

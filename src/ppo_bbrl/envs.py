@@ -17,12 +17,14 @@ from gymnasium.vector import AsyncVectorEnv, SyncVectorEnv
 from torch import Tensor
 
 from ppo_bbrl.config import ConfigError
-from ppo_bbrl.env_faults import reason
+from ppo_bbrl.env_faults import check_rows, reason
 from ppo_bbrl.errors import EnvironmentFailed
 from ppo_bbrl.seeding import env_seeds
 from ppo_bbrl.spaces import action_converter, check_supported, observation_template, size
 from ppo_bbrl.storage import Array
+from ppo_bbrl.sync_envs import SyncEnvs
 from ppo_bbrl.vector_envs import make_vector_env
+from ppo_bbrl.workers import WorkerVectorEnv
 from ppo_bbrl.workspace import Workspace
 from ppo_bbrl.wrappers import Wrapper, warn_of_statistics
 
@@ -75,6 +77,8 @@ class EnvAgent(GymAgent):
         except ConfigError:
             self.close()
             raise
+        #: whether rows are known to have the expected shapes
+        self._checked = isinstance(self.envs, SyncEnvs | WorkerVectorEnv)
         self._to_env = action_converter(self.action_space, n_envs)
         self._first_index = int(getattr(self.observation_space, "start", 0))
         templates: dict[str, Tensor] = {
@@ -152,9 +156,9 @@ class EnvAgent(GymAgent):
         if self._seeds is not None:
             seeds = env_seeds(self._seeds, self.num_envs if one_by_one else 1)
         try:
-            if one_by_one and not self.autoreset:
-                self.envs.call("release")  # type: ignore[attr-defined] # of sync and async
             observation, _ = self.envs.reset(seed=seeds if one_by_one or not seeds else seeds[0])
+            if not self._checked:
+                check_rows(self.observation_space, self.num_envs, observation)
         except EnvironmentFailed:
             raise
         except (Exception, SystemExit) as error:
@@ -171,6 +175,16 @@ class EnvAgent(GymAgent):
         to_env = self._to_env(action)
         try:
             observation, reward, terminated, truncated, _ = self.envs.step(to_env)
+            if not self._checked:
+                check_rows(
+                    self.observation_space,
+                    self.num_envs,
+                    observation,
+                    reward,
+                    terminated,
+                    truncated,
+                )
+                self._checked = True
         except EnvironmentFailed:
             raise
         except (Exception, SystemExit) as error:
@@ -192,8 +206,8 @@ class EnvAgent(GymAgent):
         else:
             running = ~ended
             row["env_obs"][running] = observation[running]
-            row["terminated"] |= running & terminated
-            row["truncated"] |= running & truncated
+            row["terminated"] |= running & np.asarray(terminated, np.bool_)
+            row["truncated"] |= running & np.asarray(truncated, np.bool_)
             row["reward"][...] = np.where(running, reward, 0)
             row["timestep"] += running
             row["cumulated_reward"] += row["reward"]

@@ -215,7 +215,7 @@ def action_converter(space: Space[Any], n_envs: int) -> Callable[[Array | Tensor
             array = _array(action)
             if array.shape != shape or array.dtype.kind not in "iu":
                 raise ValueError(_wrong_action(array, shape, "integers"))
-            return array if from_zero else array + start
+            return (array if from_zero else array + start).astype(space.dtype, copy=False)
 
         return discrete
 

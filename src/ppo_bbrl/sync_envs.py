@@ -36,6 +36,8 @@ class SyncEnvs(SyncVectorEnv):  # what it is generic in depends on the version
 
     Args:
         env_fns: make the environments. If one fails, those that are already made are closed.
+        hold: whether an ended environment is left alone until the next reset of all, its row
+            repeated with reward 0. Otherwise it is reset in the next step.
         first: the index of the first environment among `total`, in messages.
         total: how many environments there are with those in other processes.
         like: the spaces that each environment must have; None: those of the first one.
@@ -50,6 +52,7 @@ class SyncEnvs(SyncVectorEnv):  # what it is generic in depends on the version
         self,
         env_fns: Sequence[MakeEnv],
         *,
+        hold: bool = False,
         first: int = 0,
         total: int | None = None,
         like: Spaces | None = None,
@@ -57,7 +60,7 @@ class SyncEnvs(SyncVectorEnv):  # what it is generic in depends on the version
     ) -> None:
         self._first, self._total = first, len(env_fns) if total is None else total
         self._running: Any = [NOT_RUNNING] if running is None else running
-        self._n_steps = 0
+        self._hold, self._n_steps = hold, 0
         made: list[Env] = []
         try:
             for make_env in env_fns:
@@ -145,6 +148,9 @@ class SyncEnvs(SyncVectorEnv):  # what it is generic in depends on the version
         try:
             for i, (env, action) in enumerate(zip(self.envs, actions, strict=True)):
                 running[0] = i
+                if over[i] and self._hold:
+                    rewards[i] = 0.0
+                    continue
                 if over[i]:
                     observation = _reset(env)
                     reward, terminated, truncated = 0.0, False, False

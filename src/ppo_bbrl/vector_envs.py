@@ -10,7 +10,7 @@ import gymnasium as gym
 import numpy as np
 from gymnasium.envs.registration import EnvSpec
 from gymnasium.vector import AutoresetMode, VectorEnv
-from omegaconf import DictConfig
+from omegaconf import DictConfig, ListConfig
 
 from ppo_bbrl import envpool_envs
 from ppo_bbrl.compute import available_cores, core_numbers
@@ -42,34 +42,19 @@ class ScalarAction(gym.ActionWrapper[Any, Any, Any]):
         return np.asarray(action).reshape(())
 
 
-class HoldAfterEnd(gym.Wrapper[Any, Any, Any, Any]):
-    """Leaves an ended environment alone: autoreset and further steps no longer reach it.
+def plain(value: Any) -> Any:
+    """Lists, tuples and dicts as Python has them, and new ones; anything else as it is.
 
-    `release()` before a reset lets that reset through.
+    An environment may change what it is given, or write it down as JSON. So each one gets its own
+    of what stands in a configuration, where lists and dicts are OmegaConf's.
     """
-
-    def __init__(self, env: gym.Env[Any, Any]) -> None:
-        super().__init__(env)
-        self._last: Any = None
-        self._ended = False
-
-    def release(self) -> None:
-        """Let the next reset through."""
-        self._ended = False
-
-    def reset(self, **kwargs: Any) -> tuple[Any, dict[str, Any]]:
-        """Reset, or after the end of an episode: nothing."""
-        if self._ended:
-            return self._last, {}
-        return self.env.reset(**kwargs)
-
-    def step(self, action: Any) -> tuple[Any, Any, bool, bool, dict[str, Any]]:
-        """Step, or after the end of an episode: nothing, for no reward."""
-        if self._ended:
-            return self._last, 0.0, False, False, {}
-        self._last, reward, terminated, truncated, info = self.env.step(action)
-        self._ended = bool(terminated or truncated)
-        return self._last, reward, bool(terminated), bool(truncated), info
+    if isinstance(value, dict | DictConfig):
+        return {key: plain(item) for key, item in value.items()}
+    if isinstance(value, list | ListConfig):
+        return [plain(item) for item in value]
+    if type(value) is tuple:
+        return tuple(map(plain, value))
+    return value.item() if isinstance(value, np.generic) else value
 
 
 def find_spec(env_name: str) -> EnvSpec:
@@ -109,7 +94,7 @@ def longest_episode(cfg: DictConfig) -> int:
     """Where an evaluation ends an episode: `max_eval_steps`, the environment's limit, or 10 000."""
     chosen: int | None = cfg.algorithm.max_eval_steps
     own = envpool_envs.time_limit if cfg.gym_env.vectorization == "envpool" else time_limit
-    return chosen or own(cfg.gym_env.env_name, cfg.gym_env.env_args) or DEFAULT_TIME_LIMIT
+    return chosen or own(cfg.gym_env.env_name, plain(cfg.gym_env.env_args)) or DEFAULT_TIME_LIMIT
 
 
 def make_vector_env(
@@ -133,24 +118,22 @@ def make_vector_env(
         ConfigError: if the environment does not exist or refuses its arguments, or if
             `vector_entry_point` is another task than the environment with its wrappers.
     """
-    env_args = dict(env_args or {})
+    env_args = plain(dict(env_args or {}))
     _check_arguments(env_args)
     vectorization = choose_vectorization(env_name, env_args, wrappers, vectorization)
     if vectorization == "envpool":
         if wrappers:
             raise ConfigError("gym_env.vectorization = envpool: its environments take no wrappers")
-        return envpool_envs.EnvPoolVectorEnv(env_name, n_envs, env_args)
+        return envpool_envs.EnvPoolVectorEnv(env_name, n_envs, plain(env_args))
     if vectorization == "vector_entry_point":
         return _vectorised(env_name, n_envs, env_args, wrappers)
-    make_one = environment_maker(
-        env_name, env_args, [*wrappers, HoldAfterEnd] if hold else wrappers
-    )
+    make_one = environment_maker(env_name, env_args, wrappers)
     # Observations are copied into the workspace at once, no further copy is needed.
     try:
         if vectorization != "async":
-            return SyncEnvs([make_one] * n_envs)
+            return SyncEnvs([make_one] * n_envs, hold=hold)
         n_workers = choose_workers(n_envs, available_cores())
-        return WorkerVectorEnv([make_one] * n_envs, n_workers, core_numbers())
+        return WorkerVectorEnv([make_one] * n_envs, n_workers, core_numbers(), hold=hold)
     except Exception as error:
         raise _cannot_be_made(env_name, env_args, error) from error
 
@@ -186,7 +169,9 @@ def _vectorised(
 
     try:
         refuse("" if known else what_is_lost(spec, env_args, wrappers))
-        envs = gym.make_vec(env_name, n_envs, vectorization_mode="vector_entry_point", **env_args)
+        envs = gym.make_vec(
+            env_name, n_envs, vectorization_mode="vector_entry_point", **plain(env_args)
+        )
     except ConfigError:
         raise
     except Exception as error:
@@ -220,7 +205,7 @@ def environment_maker(
         if os.getpid() != this_process:
             # Ctrl-C on a terminal reaches workers as well. What it means is their parent's to say.
             signal.signal(signal.SIGINT, signal.SIG_IGN)
-        return wrap(gym.make(env_name, **env_args), wrappers)
+        return wrap(gym.make(env_name, **plain(dict(env_args))), wrappers)
 
     return make_one
 

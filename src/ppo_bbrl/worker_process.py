@@ -78,6 +78,7 @@ class Group:
     first: int
     total: int
     kind: Kind
+    hold: bool
     follows_parent: bool
 
     def __call__(self) -> "_Spaces":
@@ -113,6 +114,7 @@ def work(  # noqa: PLR0917 - Gymnasium's order
     try:
         envs = SyncEnvs(
             group.env_fns,
+            hold=group.hold,
             first=group.first,
             total=group.total,
             like=group.kind.spaces,

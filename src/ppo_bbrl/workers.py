@@ -62,6 +62,7 @@ class WorkerVectorEnv(AsyncVectorEnv):  # what it is generic in depends on the v
         env_fns: make the environments.
         n_workers: how many processes; divides the number of environments.
         cores: those that the processes may run on; empty: as the system decides.
+        hold: whether an ended environment is left alone until the next reset of all.
 
     Raises:
         EnvironmentFailed: if an environment cannot be made, fails, or its process ends. The
@@ -69,7 +70,12 @@ class WorkerVectorEnv(AsyncVectorEnv):  # what it is generic in depends on the v
     """
 
     def __init__(
-        self, env_fns: Sequence[MakeEnv], n_workers: int, cores: Sequence[int] = ()
+        self,
+        env_fns: Sequence[MakeEnv],
+        n_workers: int,
+        cores: Sequence[int] = (),
+        *,
+        hold: bool = False,
     ) -> None:
         n_envs, size = len(env_fns), len(env_fns) // n_workers
         self._groups = (n_workers, size)
@@ -79,7 +85,7 @@ class WorkerVectorEnv(AsyncVectorEnv):  # what it is generic in depends on the v
         self._board = Board.new(n_envs, n_workers)
         follows = threading.current_thread() is threading.main_thread()
         groups = [
-            Group(fns, i * size, n_envs, kind, follows)
+            Group(fns, i * size, n_envs, kind, hold, follows)
             for i, fns in enumerate(self._group(env_fns))
         ]
         try:

@@ -10,9 +10,11 @@ from torch import Tensor
 from torch.distributions import Distribution
 
 from ppo_bbrl.advantages import gae, lambda_returns
-from ppo_bbrl.errors import UserError
+from ppo_bbrl.env_faults import check_rows, reason
+from ppo_bbrl.errors import EnvironmentFailed, UserError
 from ppo_bbrl.seeding import env_seeds
 from ppo_bbrl.spaces import action_converter, as_observation, observation_template
+from ppo_bbrl.workers import AFTER_A_FAULT, close_workers
 
 Forward = Callable[[Tensor], tuple[Distribution, Tensor]]
 
@@ -84,6 +86,7 @@ class Collector:
     _observation: Tensor = field(init=False)  # [B, …], and whether an episode has ended with it:
     _done: Tensor = field(init=False)  # [B]
     _return: Tensor = field(init=False)  # [B], of the running episodes
+    _checked: bool = field(init=False, default=False)  # whether rows have the expected shapes
 
     def start(self, seeds: Any) -> Tensor:
         """Reset the environments and return what is seen, `[B, …]`.
@@ -95,11 +98,27 @@ class Collector:
         one_by_one = isinstance(self.env.unwrapped, SyncVectorEnv | AsyncVectorEnv)
         # One seed for each environment; for all of them where they are vectorised otherwise.
         numbers = cast("Any", env_seeds(seeds, n_envs if one_by_one else 1))
-        observed, _ = self.env.reset(seed=numbers if one_by_one else numbers[0])
+        seed = numbers if one_by_one else numbers[0]
+        observed, _ = self._ask("a reset", self.env.reset, seed=seed)
         self._observation = as_observation(self.env.single_observation_space, observed)
         self._done = torch.zeros(n_envs, dtype=torch.bool)
         self._return = torch.zeros(n_envs, dtype=torch.float64)
         return self._observation
+
+    def _ask(self, what: str, method: Callable[..., Any], *args: Any, **kwargs: Any) -> Any:
+        """What the environments answer. One that fails is told in one line, and ends the others."""
+        try:
+            answer = method(*args, **kwargs)
+            if not self._checked:
+                check_rows(self.env.single_observation_space, self.env.num_envs, *answer[:-1])
+                self._checked = len(answer) > 2  # a step
+        except EnvironmentFailed:
+            raise
+        except (Exception, SystemExit) as error:
+            if isinstance(self.env.unwrapped, AsyncVectorEnv):
+                close_workers(self.env.unwrapped, AFTER_A_FAULT)
+            raise EnvironmentFailed(f"env failed in {what}: {reason(error)}") from error
+        return answer
 
     @torch.no_grad()
     def collect(
@@ -140,7 +159,8 @@ class Collector:
             log_probs.append(dist.log_prob(action).cpu())
             values.append(value.cpu())
             actions.append(action.cpu())
-            observed, earned, ended, cut, _ = self.env.step(to_env(actions[-1]))
+            seen = self._ask("a step", self.env.step, to_env(actions[-1]))
+            observed, earned, ended, cut, _ = seen
             observations[t + 1] = as_observation(space, observed)
             reward[t], terminated[t] = torch.as_tensor(earned), torch.as_tensor(ended)
             done[t + 1] = terminated[t] | torch.as_tensor(cut)

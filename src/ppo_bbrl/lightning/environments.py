@@ -6,42 +6,44 @@ from typing import Any
 
 import gymnasium as gym
 from gymnasium.spaces import Box, Discrete, MultiBinary, MultiDiscrete
-from gymnasium.vector import AsyncVectorEnv, AutoresetMode, SyncVectorEnv, VectorEnv
+from gymnasium.vector import AutoresetMode, VectorEnv
 
 from ppo_bbrl.errors import UserError, one_line
-from ppo_bbrl.vector_envs import environment_maker
-from ppo_bbrl.workers import close_workers
+from ppo_bbrl.sync_envs import SyncEnvs
+from ppo_bbrl.vector_envs import environment_maker, plain
+from ppo_bbrl.workers import WorkerVectorEnv
 
 Env = gym.Env[Any, Any]
 MakeEnv = Callable[[], Env]
 
-CLOSE_SECONDS = 5.0  # that environments in other processes have to close by themselves
 
-
-class DummyVecEnv(SyncVectorEnv):  # what it is generic in depends on the version
-    """Environments in this process, one after the other.
+class DummyVecEnv(SyncEnvs):
+    """Environments in this process, one after the other. Their infos are dropped.
 
     Args:
         env_fns: make the environments.
+
+    Raises:
+        EnvironmentFailed: naming the environment that cannot be made, or that fails in a step.
     """
 
     def __init__(self, env_fns: Sequence[MakeEnv]) -> None:
-        super().__init__(env_fns, copy=False, autoreset_mode=AutoresetMode.NEXT_STEP)
+        super().__init__(env_fns)
 
 
-class SubprocVecEnv(AsyncVectorEnv):
-    """Environments in processes of their own: Gymnasium's `AsyncVectorEnv`.
+class SubprocVecEnv(WorkerVectorEnv):
+    """Environments in processes of their own. Their infos are dropped.
 
     Args:
         env_fns: make the environments.
+
+    Raises:
+        EnvironmentFailed: naming the environment that cannot be made, that fails in a step, or
+            whose process ends; all processes are ended by then.
     """
 
     def __init__(self, env_fns: Sequence[MakeEnv]) -> None:
-        super().__init__(env_fns, copy=False, autoreset_mode=AutoresetMode.NEXT_STEP)
-
-    def close_extras(self, timeout: float | None = None, terminate: bool = False) -> None:
-        """End the processes, even if one of them hangs or is dead."""
-        close_workers(self, 0.0 if terminate else CLOSE_SECONDS if timeout is None else timeout)
+        super().__init__(env_fns, len(env_fns))
 
 
 def make_vec_env(
@@ -75,7 +77,7 @@ def make_vec_env(
         make_class = env_id
 
         def make_one() -> Env:
-            env = make_class(**kwargs)
+            env = make_class(**plain(kwargs))
             return wrapper_class(env) if wrapper_class else env
 
     try:
@@ -107,11 +109,11 @@ def training_environment(env: Any) -> VectorEnv[Any, Any, Any]:
     Raises:
         UserError: if it is none, or if PPO cannot handle it.
     """
+    given = env
     if isinstance(env, str):
         env = DummyVecEnv([named_environment("env", env)])
     elif isinstance(env, gym.Env):
-        only = env
-        env = DummyVecEnv([lambda: only])
+        env = DummyVecEnv([lambda: given])
     if not isinstance(env, VectorEnv):
         raise UserError(
             f"env = {env!r}: must be an environment, a vector environment or a registered name"
@@ -122,7 +124,12 @@ def training_environment(env: Any) -> VectorEnv[Any, Any, Any]:
             f"env resets its environments by {mode or 'a mode that it does not name'}; supported "
             "is AutoresetMode.NEXT_STEP, where the last observation of an episode has its own row"
         )
-    check_spaces(env.single_observation_space, env.single_action_space)
+    try:
+        check_spaces(env.single_observation_space, env.single_action_space)
+    except UserError:
+        if isinstance(given, str):
+            env.close()
+        raise
     return env
 
 

@@ -15,6 +15,7 @@ from ppo_bbrl.errors import UserError, one_line
 from ppo_bbrl.lightning.environments import Env
 from ppo_bbrl.seeding import action_stream, env_seeds
 from ppo_bbrl.spaces import action_converter, as_observation
+from ppo_bbrl.sync_envs import SyncEnvs
 from ppo_bbrl.vector_envs import DEFAULT_TIME_LIMIT
 from ppo_bbrl.video import frames_per_second, has_screen, no_screen, render_frame, video_file
 
@@ -43,19 +44,21 @@ def play_episodes(
     """
     returns, lengths, unfinished = [], [], 0
     to_env = action_converter(env.action_space, 1)
+    envs = SyncEnvs([lambda: env])
+    envs.closed = True  # `env` is not ours to close
     with action_stream(seeds).active():
         for seed in env_seeds(seeds, n_episodes):
-            observed, _ = env.reset(seed=seed)
+            observed, _ = envs.reset(seed=[seed])
             show()
             total, length, ended = 0.0, 0, False
             while not ended and length < DEFAULT_TIME_LIMIT:
-                observation = as_observation(env.observation_space, np.asarray(observed)[None])
+                observation = as_observation(env.observation_space, observed)
                 action = predict(observation)
                 action = action.cpu().numpy() if isinstance(action, Tensor) else np.asarray(action)
-                observed, reward, terminated, truncated, _ = env.step(to_env(action)[0])
+                observed, reward, terminated, truncated, _ = envs.step(to_env(action))
                 show()
-                total, length = total + float(reward), length + 1
-                ended = bool(terminated or truncated)
+                total, length = total + float(reward[0]), length + 1
+                ended = bool(terminated[0] or truncated[0])
             unfinished += not ended
             returns.append(total)
             lengths.append(length)
