@@ -53,18 +53,7 @@ class Described(gym.Env):
         return np.zeros((32, 32, 3), np.uint8)
 
 
-class DescribedVector(gym.vector.VectorEnv):
-    """The same, all together; it notes what one environment would."""
-
-    metadata = {"autoreset_mode": gym.vector.AutoresetMode.NEXT_STEP}  # noqa: RUF012
-
-    def __init__(self, num_envs, **arguments):
-        Described(**arguments)
-        raise NotImplementedError
-
-
 gym.register("TestDescribed-v0", Described)
-gym.register("TestDescribedVector-v0", Described, vector_entry_point=DescribedVector)
 
 
 @pytest.fixture(autouse=True)
@@ -72,17 +61,20 @@ def nothing_seen():
     SEEN.clear()
 
 
-def config(name="TestDescribed-v0", vectorization="auto"):
-    gym_env = {"env_name": name, "env_args": ARGUMENTS, "vectorization": vectorization}
+def config(vectorization):
+    gym_env = {
+        "env_name": "TestDescribed-v0",
+        "env_args": ARGUMENTS,
+        "vectorization": vectorization,
+    }
     algorithm = {"n_envs": 2, "n_steps": 4, "max_epochs": 1, "nb_evals": 2}
     return OmegaConf.create({"gym_env": gym_env, "algorithm": algorithm})
 
 
-@pytest.mark.parametrize("name", ["TestDescribed-v0", "TestDescribedVector-v0"])
 @pytest.mark.parametrize("mode", ["auto", "async"])
-def test_each_environment_of_a_run_has_arguments_of_its_own(name, mode):
+def test_each_environment_of_a_run_has_arguments_of_its_own(mode):
     """In training, in an evaluation and for a video; the configuration stays as it was."""
-    cfg = config(name, mode)
+    cfg = config(mode)
     algo = PPOClip(cfg)
     algo.evaluate(force=True)
     algo.record_best()
@@ -130,7 +122,7 @@ def test_the_end_of_an_evaluation_is_looked_up_with_plain_arguments(monkeypatch)
         kinds.append((type(env_args), type(env_args["layout"])))
 
     monkeypatch.setattr(envpool_envs, "time_limit", time_limit)
-    cfg = config(vectorization="envpool")
+    cfg = config("envpool")
     cfg.algorithm.max_eval_steps = None
     assert longest_episode(cfg) == 10_000
     assert kinds == [(dict, list)]

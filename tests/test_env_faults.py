@@ -193,13 +193,16 @@ class OddVector(gym.vector.VectorEnv):
     metadata = {"autoreset_mode": gym.vector.AutoresetMode.NEXT_STEP}  # noqa: RUF012 - Gymnasium's
     single_observation_space, single_action_space = SPACE, Discrete(2)
 
-    def __init__(self, num_envs, **changed):
+    def __init__(self, num_envs, seen=None, reward=None, truncated=None):
         n = self.num_envs = num_envs
         self.observation_space = gym.vector.utils.batch_space(SPACE, n)
         self.action_space = gym.vector.utils.batch_space(Discrete(2), n)
-        row = {"seen": np.zeros((n, 4)), "reward": np.zeros(n)}
-        row |= {"terminated": np.zeros(n, bool), "truncated": np.zeros(n, bool)}
-        self.row = tuple((row | changed).values())
+        self.row = (
+            np.zeros((n, 4)) if seen is None else seen,
+            np.zeros(n) if reward is None else reward,
+            np.zeros(n, bool),
+            np.zeros(n, bool) if truncated is None else truncated,
+        )
 
     def reset(self, *, seed=None, options=None):
         return self.row[0], {}
@@ -211,7 +214,7 @@ class OddVector(gym.vector.VectorEnv):
         raise OSError("no window")
 
 
-gym.register("TestOddVector-v0", Told, vector_entry_point=OddVector)
+gym.register("TestOddVector-v0", vector_entry_point=OddVector)
 
 
 @pytest.mark.parametrize(
