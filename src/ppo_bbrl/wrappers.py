@@ -16,6 +16,7 @@ from typing import Any
 
 import gymnasium as gym
 import numpy as np
+from gymnasium.spaces import Box
 
 from ppo_bbrl.errors import ConfigError, one_line
 
@@ -51,7 +52,7 @@ ALLOWED = (
 )
 _PREFIX = "gymnasium.wrappers."
 # Where Gymnasium takes a number or an array; elsewhere a YAML list stands for a tuple.
-_BOUNDS = ("min_action", "max_action", "min_obs", "max_obs", "min_reward", "max_reward")
+_BOUNDS = ("min_action", "max_action", "min_obs", "max_obs")
 # The key under which a run remembers a wrapper that cannot be named.
 _OWN = "callable"
 _LONGEST_NAME = 200
@@ -76,9 +77,7 @@ class Named:
     def __call__(self, env: Env) -> Env:
         """Wrap an environment."""
         arguments = {
-            name: np.array(value)
-            if name in _BOUNDS and isinstance(value, list)
-            else _with_tuples(value)
+            name: _bound(name, value, env) if name in _BOUNDS else _with_tuples(value)
             for name, value in self.arguments.items()
         }
         wrapped: Env = getattr(gym.wrappers, self.name)(env, **arguments)
@@ -185,17 +184,19 @@ def combine(entries: Sequence[Any], given: Iterable[Wrapper]) -> tuple[list[Any]
     wrappers: list[Any] = [
         parse(entry, f"gym_env.wrappers[{index}]") for index, entry in enumerate(entries)
     ]
-    given = _callables(given)
-    described = [describe(wrapper) for wrapper in given]
+    own_given = _callables(given)
+    described = [describe(wrapper) for wrapper in own_given]
+    # What is written down is also what runs.
+    used = [d if isinstance(d, Named) else w for d, w in zip(described, own_given, strict=True)]
     own = [index for index, wrapper in enumerate(wrappers) if isinstance(wrapper, Own)]
-    start = len(wrappers) - len(given)
+    start = len(wrappers) - len(used)
     if start >= 0 and all(map(_alike, wrappers[start:], described)):
         places: Sequence[int] = range(start, len(wrappers))
-    elif len(own) == len(given):
+    elif len(own) == len(used):
         places = own
         _warn_of_other_names([wrappers[index] for index in own], described)
     else:
-        places = range(len(wrappers), len(wrappers) + len(given))
+        places = range(len(wrappers), len(wrappers) + len(used))
         wrappers += described
     missing = [wrappers[index] for index in own if index not in places]
     if missing:
@@ -207,7 +208,7 @@ def combine(entries: Sequence[Any], given: Iterable[Wrapper]) -> tuple[list[Any]
             f"ppo_bbrl.load(run, env_wrappers=[{again}])"
         )
     kept = [wrapper.entry for wrapper in wrappers]
-    for place, wrapper in zip(places, given, strict=True):
+    for place, wrapper in zip(places, used, strict=True):
         wrappers[place] = wrapper
     return kept, wrappers
 
@@ -277,6 +278,12 @@ def _warn_of_other_names(recorded: Sequence[Own], given: Sequence[Named | Own]) 
 def _name(wrapper: Wrapper) -> str:
     known = describe(wrapper)
     return known.name if isinstance(known, Named) else known.last_name
+
+
+def _bound(name: str, value: Any, env: Env) -> Any:
+    """An array of the type of the space, since Gymnasium warns of any other."""
+    space = env.action_space if name.endswith("action") else env.observation_space
+    return np.full(space.shape, value, space.dtype) if isinstance(space, Box) else value
 
 
 def _with_tuples(value: Any) -> Any:
