@@ -1,5 +1,6 @@
 """A run's policy in another program: made again from files alone, or refused with a reason."""
 
+import shutil
 import sys
 from pathlib import Path
 
@@ -190,7 +191,7 @@ def test_an_action_is_in_the_action_space(seen, acts):
         actions = policy.predict(np.array(observations), deterministic=deterministic)
         assert actions.shape == (6, *policy.action_space.shape)
         assert actions.dtype == policy.action_space.dtype
-        assert all(policy.action_space.contains(action) for action in actions)
+        assert all(policy.action_space.contains(np.asarray(one)) for one in actions)
     env.close()
 
 
@@ -294,7 +295,7 @@ def test_load_takes_the_folder_of_a_run_or_of_a_policy(monkeypatch):
     ],
 )
 def test_what_is_no_policy(path, which, told):
-    saved_run(shaped())
+    shutil.rmtree(saved_run(shaped()).parent / "last")
     with pytest.raises(UserError, match=told):
         ppo_bbrl.load(path, which=which)
 

@@ -154,9 +154,7 @@ def _config(path: Path, own_agent: bool | None) -> DictConfig:
     except ConfigError:
         if not own_agent:
             raise
-        return load_saved_config(
-            path, own_keys=True
-        )  # of an algorithm of the user's, with keys of its own
+        return load_saved_config(path, own_keys=True)  # of an algorithm of the user's program
 
 
 def _read(path: Path) -> dict[str, Any]:
