@@ -30,7 +30,8 @@ IMPORTING = 300.0  # seconds for the teacher's definitions
 
 #: What the worker gets of the environment. No tokens of a hub, nothing that changes Python.
 KEPT = ("PATH", "LANG", "LC_ALL", "LD_LIBRARY_PATH", "SYSTEMROOT", "VIRTUAL_ENV", "CONDA_PREFIX")
-# One thread each: a fork takes no others along. TESTING_MODE makes whatever trains short.
+# One thread each: a fork takes no others along. TESTING_MODE makes whatever trains short. Functions
+# are not compiled: that starts a compiler, and takes longer than a check.
 SET = {
     "MPLBACKEND": "Agg",
     "MKL_NUM_THREADS": "1",
@@ -42,6 +43,8 @@ SET = {
     "PYTHONUTF8": "1",
     "SDL_VIDEODRIVER": "dummy",
     "TESTING_MODE": "on",
+    "TORCH_COMPILE_DISABLE": "1",
+    "TORCHDYNAMO_DISABLE": "1",  # its name until torch 2.5
 }
 
 

@@ -18,6 +18,7 @@ from typing import Any
 
 from ppo_bbrl.grading.cells import Cell
 from ppo_bbrl.grading.needed import Statement, filename, needed, statements
+from ppo_bbrl.grading.settings import put_back
 from ppo_bbrl.grading.shell import NotebookShell
 
 SHARE = 0.2  # of the time for other cells, that each statement may take when all of them run
@@ -72,8 +73,10 @@ class Notebook:
             ),
         }
         chosen = [each for each in found if each in taken]
-        each_at_most = self.seconds * (SHARE if everything else 1)
+        with put_back():
+            self._run_all(chosen, self.seconds * (SHARE if everything else 1))
 
+    def _run_all(self, chosen: list[Statement], each_at_most: float) -> None:
         failed = self._run([each for each in chosen if each.cell.above], each_at_most)
         above = {
             name: value
