@@ -8,10 +8,11 @@ import os
 import sys
 from pathlib import Path
 
+from nbconvert.preprocessors import CSSHTMLHeaderPreprocessor
 from nbgrader.preprocessors import (
     AssignLatePenalties,
     CheckCellMetadata,
-    ClearOutput,
+    GetGrades,
     IgnorePattern,
     LimitOutput,
     OverwriteCells,
@@ -19,7 +20,8 @@ from nbgrader.preprocessors import (
     SaveAutoGrades,
 )
 
-from ppo_bbrl.grading.preprocessors import GradeApart, RestoreCells
+from ppo_bbrl.grading.collecting import before_autograde
+from ppo_bbrl.grading.preprocessors import GradeApart, HideTests, RestoreCells
 
 c = get_config()  # noqa: F821 - nbgrader provides it
 
@@ -31,11 +33,14 @@ c.CourseDirectory.course_id = "ppo"
 # What a student finds where the solution was.
 c.ClearSolutions.code_stub = {"python": "assert False, 'Not implemented yet'"}
 
-# As nbgrader has it, with RestoreCells in the place of DeduplicateIds: a cell that a student copied
-# does not end the grading of everybody.
+# Files under another name, in a folder too deep, in an encoding of Windows: nbgrader looks for one
+# place alone.
+before_autograde(Path(__file__).parent, *sys.argv)
+
+# As nbgrader has it, with RestoreCells in the place of ClearOutput and DeduplicateIds: what one
+# marks by hand stays, and a cell that a student copied does not end the grading of everybody.
 c.Autograde.sanitize_preprocessors = [
     RestoreCells,
-    ClearOutput,
     OverwriteKernelspec,
     OverwriteCells,
     CheckCellMetadata,
@@ -51,6 +56,9 @@ c.Autograde.autograde_preprocessors = [
     AssignLatePenalties,
     CheckCellMetadata,
 ]
+
+# As nbgrader has it, and without the hidden tests: who hands in again would know their numbers.
+c.GenerateFeedback.preprocessors = [GetGrades, HideTests, CSSHTMLHeaderPreprocessor]
 
 # For one graded cell with the student's code that it needs.
 c.GradeApart.seconds = 20.0  # of processor time; by the clock, four times as many and a minute

@@ -13,7 +13,7 @@ from types import ModuleType
 from typing import Any
 
 from ppo_bbrl.grading.answers import CHECKS, demand_own
-from ppo_bbrl.grading.cells import Cell, Code
+from ppo_bbrl.grading.cells import REGION, Cell, Code
 from ppo_bbrl.grading.notebook import Notebook
 from ppo_bbrl.grading.watching import Watch
 
@@ -189,12 +189,23 @@ def lines_of(error: BaseException) -> list[str]:
 
 def _of_cells(told: traceback.TracebackException) -> traceback.TracebackException:
     """The lines of the notebook alone; those of packages tell a student little."""
-    own = [frame for frame in told.stack if frame.filename.startswith("<")]
+    own = [_shown(frame) for frame in told.stack if frame.filename.startswith("<")]
     told.stack = traceback.StackSummary.from_list(own)
     for other in (told.__cause__, told.__context__):
         if other is not None:
             _of_cells(other)
     return told
+
+
+def _shown(frame: traceback.FrameSummary) -> traceback.FrameSummary:
+    """A line of a traceback, unless it is one of a hidden test."""
+    hidden = False
+    for line in linecache.getlines(frame.filename)[: frame.lineno]:
+        if mark := REGION.match(line):
+            hidden = mark[1] == "BEGIN" and mark[2] == "HIDDEN TESTS"
+    if not hidden:
+        return frame
+    return traceback.FrameSummary(frame.filename, frame.lineno, frame.name, line="a hidden test")
 
 
 def _short(lines: Iterable[str]) -> list[str]:

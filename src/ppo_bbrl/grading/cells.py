@@ -146,7 +146,8 @@ def read_assignment(source: NotebookNode, release: NotebookNode) -> Assignment:
         if marks.get("solution"):
             solutions[marks["grade_id"]] = text
         elif marks.get("grade"):
-            exercises.append(_exercise(marks["grade_id"], text, solutions))
+            # With the marks of hidden tests, for who is not to see them.
+            exercises.append(_exercise(marks["grade_id"], python(cell.source), solutions))
     return Assignment(
         tuple(definitions),
         tuple(exercises),

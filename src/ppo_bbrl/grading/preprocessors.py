@@ -12,8 +12,10 @@ from nbgrader.preprocessors import ClearHiddenTests, ClearSolutions, NbGraderPre
 from traitlets import Float, Integer, Unicode
 
 from ppo_bbrl.grading.cells import marks_of, read_assignment
+from ppo_bbrl.grading.collecting import read_files
 from ppo_bbrl.grading.grader import Grader, Verdict
 from ppo_bbrl.grading.limits import Limits
+from ppo_bbrl.grading.sound import sound, writable
 
 Resources = dict[str, Any]
 
@@ -53,6 +55,8 @@ class RestoreCells(_WithSource):
     - Of several copies of a solution cell, the last one that was changed keeps the marks.
     - A check cell that was deleted comes back, at the end. Its text is nbgrader's business.
     - Marks that the source does not know are taken away; broken ones are mended.
+    - Pictures in the text stay, and what cells showed, for who marks by hand; but no HTML and no
+      JavaScript, which would run in the teacher's browser.
     - What else editors write into a notebook is left out: it need not be as nbformat has it, and
       would then stop nbgrader. Halves of characters become question marks for the same reason.
     """
@@ -67,7 +71,7 @@ class RestoreCells(_WithSource):
             grade_id = marks_of(cell).get("grade_id")
             if isinstance(grade_id, str) and grade_id in places:
                 places[grade_id].append(place)
-        nb = _sound(nb, source)
+        nb = sound(nb, source)
         for grade_id, found in places.items():
             original = marked[grade_id]
             if found:
@@ -81,25 +85,6 @@ class RestoreCells(_WithSource):
         return nb, resources
 
 
-def _sound(notebook: NotebookNode, source: NotebookNode) -> NotebookNode:
-    """The sources of a notebook's cells, without outputs and metadata."""
-    new: Any = nbformat.v4
-    kinds = {"code": new.new_code_cell, "markdown": new.new_markdown_cell}
-    cells = []
-    for number, cell in enumerate(notebook.cells):
-        text = cell.get("source", "")
-        make = kinds.get(cell.get("cell_type"), new.new_raw_cell)
-        text = _writable(text) if isinstance(text, str) else ""
-        cells.append(make(text, id=f"submitted-{number}"))
-    sound: NotebookNode = new.new_notebook(cells=cells, metadata=copy.deepcopy(source.metadata))
-    return sound
-
-
-def _writable(text: str) -> str:
-    """A text without halves of characters, which JSON can hold and a file in UTF-8 cannot."""
-    return text.encode("utf-8", "replace").decode("utf-8")
-
-
 def _last_changed(notebook: NotebookNode, places: list[int], released: str) -> int:
     changed = [
         place
@@ -107,6 +92,21 @@ def _last_changed(notebook: NotebookNode, places: list[int], released: str) -> i
         if notebook.cells[place].source.strip() not in ("", released.strip())
     ]
     return (changed or places)[-1]
+
+
+class HideTests(ClearHiddenTests):  # type: ignore[misc]
+    """Takes the hidden tests out of what students see, as ClearHiddenTests does for a release.
+
+    It leaves alone what a student wrote between such marks.
+    """
+
+    def preprocess_cell(
+        self, cell: NotebookNode, resources: Resources, cell_index: int
+    ) -> tuple[NotebookNode, Resources]:
+        """nbgrader's interface."""
+        if marks_of(cell).get("grade") and not marks_of(cell).get("solution"):
+            self._remove_hidden_test_region(cell)
+        return cell, resources
 
 
 class GradeApart(_WithSource):
@@ -120,17 +120,37 @@ class GradeApart(_WithSource):
         config=True
     )
     memory = Integer(2048, help="MiB of memory that a graded cell may take").tag(config=True)
+    beside = Unicode(
+        "submitted/{student_id}/{assignment_id}",
+        help="where a submission is, from the root of the course, with the files that it needs",
+    ).tag(config=True)
     cache = Unicode(".grading", help="a folder that spares repeated work").tag(config=True)
 
     def preprocess(self, nb: NotebookNode, resources: Resources) -> tuple[NotebookNode, Resources]:
         """nbgrader's interface."""
-        verdicts = self.grader(resources).grade(nb)
+        verdicts = self.grader(resources).grade(nb, self.files(resources))
         for cell in nb.cells:
             verdict = verdicts.get(marks_of(cell).get("grade_id", ""))
-            if verdict is not None and marks_of(cell).get("grade"):
+            marks = marks_of(cell)
+            if verdict is not None and marks.get("grade") and not marks.get("solution"):
                 cell.outputs = list(_outputs(verdict))
                 self.log.info("%s: %s", verdict.grade_id, verdict.outcome)
         return nb, resources
+
+    def files(self, resources: Resources) -> dict[str, bytes]:
+        """What a student handed in beside the notebook, and over it what the teacher handed out."""
+        names = resources["nbgrader"]
+        folders = (self.beside, str(Path(self.source).parent))
+        return read_files(
+            Path(
+                folder.format(
+                    student_id=names["student"],
+                    assignment_id=names["assignment"],
+                    notebook_id=names["notebook"],
+                )
+            )
+            for folder in folders
+        )
 
     def grader(self, resources: Resources) -> Grader:
         """What grades the notebook: the same for all submissions of a batch."""
@@ -160,9 +180,9 @@ def _outputs(verdict: Verdict) -> Iterator[NotebookNode]:
     """What Jupyter would show. Never a stream named stderr: nbgrader gives no points then."""
     new: Any = nbformat.v4.new_output
     if verdict.output:
-        yield new("stream", name="stdout", text=_writable(verdict.output))
+        yield new("stream", name="stdout", text=writable(verdict.output))
     if not verdict.passed:
-        error, *message = (_writable(line) for line in (verdict.error, *verdict.message))
+        error, *message = (writable(line) for line in (verdict.error, *verdict.message))
         yield new(
             "error",
             ename=error,

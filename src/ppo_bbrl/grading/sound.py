@@ -1,0 +1,95 @@
+"""A submission in a form that nbformat, nbgrader and nbconvert take, whatever is in the file."""
+
+import copy
+import json
+import re
+from collections.abc import Iterator
+from typing import Any
+from urllib.parse import unquote
+
+import nbformat
+from mistune.util import escape_url
+from nbformat import NotebookNode
+
+PICTURES = ("image/png", "image/jpeg", "image/gif")
+SHOWN = (*PICTURES, "text/plain")
+MOST_SHOWN = 32 * 2**20  # characters of all outputs of a notebook
+#: references to pictures in a text; names in angle brackets may have spaces
+ATTACHED = re.compile(r"attachment:(?=([^>\"'\n]+))([^\s)>\"']+)")
+EMPTY_PICTURE = {"image/gif": "R0lGODlhAQABAAAAACH5BAEAAAAALAAAAAABAAEAAAICTAEAOw=="}
+
+
+def sound(notebook: NotebookNode, source: NotebookNode) -> NotebookNode:
+    """The cells of a notebook: their text, the pictures in it, what they showed.
+
+    Args:
+        notebook: a student's.
+        source: the teacher's, whose metadata the result gets.
+    """
+    new: Any = nbformat.v4
+    kinds = {"code": new.new_code_cell, "markdown": new.new_markdown_cell}
+    cells = []
+    left = MOST_SHOWN
+    for number, cell in enumerate(notebook.cells):
+        text = cell.get("source", "")
+        make = kinds.get(cell.get("cell_type"), new.new_raw_cell)
+        text = writable(text) if isinstance(text, str) else ""
+        made = make(text, id=f"submitted-{number}")
+        if make is new.new_code_cell:
+            count = cell.get("execution_count")
+            made.execution_count = count if type(count) is int and count > 0 else None
+            made.outputs = list(_shown(cell.get("outputs")))
+            left -= len(json.dumps(made.outputs))
+            if left < 0:
+                made.outputs = []
+        else:
+            made.attachments = _attachments(cell.get("attachments"), text)
+        cells.append(made)
+    made_new: NotebookNode = new.new_notebook(cells=cells, metadata=copy.deepcopy(source.metadata))
+    return made_new
+
+
+def writable(text: str) -> str:
+    """A text without halves of characters, which JSON can hold and a file in UTF-8 cannot."""
+    return text.encode("utf-8", "replace").decode("utf-8")
+
+
+def _attachments(given: Any, text: str) -> dict[str, dict[str, str]]:
+    """The pictures of a text, by all the names by which nbconvert may look for them.
+
+    It makes no page at all where one is missing; so that one is an empty picture here.
+    """
+    pictures: dict[str, dict[str, str]] = {}
+    for name, picture in given.items() if isinstance(given, dict) else ():
+        if isinstance(picture, dict):
+            pictures[str(name)] = _kept(picture, PICTURES) or EMPTY_PICTURE
+    found = dict(pictures)
+    for name in (*pictures, *(name for names in ATTACHED.findall(text) for name in names)):
+        picture = pictures.get(name) or pictures.get(unquote(name)) or EMPTY_PICTURE
+        found.setdefault(name, picture)
+        found.setdefault(str(escape_url(name)), picture)
+    return {writable(name): picture for name, picture in found.items()}
+
+
+def _shown(outputs: Any) -> Iterator[NotebookNode]:
+    """What a cell showed, as text and pictures: the rest could run in the teacher's browser."""
+    new: Any = nbformat.v4.new_output
+    for output in outputs if isinstance(outputs, list) else ():
+        if not isinstance(output, dict):
+            continue
+        kind, data, text = (output.get(key) for key in ("output_type", "data", "text"))
+        if kind == "stream" and isinstance(text, str):
+            yield new("stream", name="stdout", text=writable(text))
+        elif kind in ("display_data", "execute_result") and isinstance(data, dict):
+            yield new("display_data", data=_kept(data, SHOWN))
+        elif kind == "error":
+            lines = output.get("traceback")
+            told = (
+                [line for line in lines if isinstance(line, str)] if isinstance(lines, list) else []
+            )
+            name, value = (writable(str(output.get(key, ""))) for key in ("ename", "evalue"))
+            yield new("error", ename=name, evalue=value, traceback=list(map(writable, told)))
+
+
+def _kept(data: dict[str, Any], kinds: tuple[str, ...]) -> dict[str, str]:
+    return {kind: writable(data[kind]) for kind in kinds if isinstance(data.get(kind), str)}

@@ -1,0 +1,347 @@
+"""What comes back from students: other names, deeper folders, other encodings, pictures, plots.
+
+A small course is graded by nbgrader's own commands; what is brought into place before is tried
+file by file too.
+"""
+
+import base64
+import csv
+import json
+import os
+import re
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import nbformat
+import pytest
+
+from ppo_bbrl.grading.collecting import before_autograde, read_files, tidy
+from ppo_bbrl.grading.sound import sound
+
+ROOT = Path(__file__).parents[2]
+NAME = "squares"
+FILE = f"{NAME}.ipynb"
+PIXEL = base64.b64encode(b"the bytes of a picture").decode()
+ANSWER = "def square(x):\n    return x * x"
+
+
+def marks(grade_id: str, *, solution: bool, points: int = 0) -> dict[str, object]:
+    base = {"schema_version": 3, "task": False, "grade_id": grade_id, "solution": solution}
+    grade = {"grade": bool(points), "locked": not solution}
+    return {**base, **grade, **({"points": points} if points else {})}
+
+
+def source() -> nbformat.NotebookNode:
+    """A check with hidden tests, and a text that a person marks."""
+    new = nbformat.v4
+    cells = [
+        new.new_code_cell("import math", metadata={"tags": ["definitions"]}),
+        new.new_code_cell(
+            "def square(x):\n    ### BEGIN SOLUTION\n    return x * x\n    ### END SOLUTION",
+            metadata={"nbgrader": marks("square", solution=True)},
+        ),
+        new.new_code_cell(
+            "assert square(3) == 9\n### BEGIN HIDDEN TESTS\nassert square(7) == 49\n"
+            "### END HIDDEN TESTS",
+            metadata={"nbgrader": marks("square-check", solution=False, points=2)},
+        ),
+        new.new_code_cell("plot(square)"),
+        new.new_markdown_cell(
+            "Why?", metadata={"nbgrader": marks("report", solution=True, points=3)}
+        ),
+    ]
+    kernel = {"display_name": "Python 3", "language": "python", "name": "python3"}
+    metadata = {"kernelspec": kernel, "language_info": {"name": "python"}}
+    return new.new_notebook(cells=cells, metadata=metadata)
+
+
+def handed_out() -> nbformat.NotebookNode:
+    notebook = source()
+    notebook.cells[1].source = "def square(x):\n    assert False, 'Not implemented yet'"
+    notebook.cells[2].source = "assert square(3) == 9"
+    return notebook
+
+
+def answered(text: str = ANSWER) -> nbformat.NotebookNode:
+    notebook = handed_out()
+    notebook.cells[1].source = text
+    return notebook
+
+
+def with_pictures() -> nbformat.NotebookNode:
+    """In the report, by names of all kinds; and what a cell showed."""
+    notebook = answered()
+    names = ("image.png", "Capture d’écran 1.png", "lost.png")
+    report = notebook.cells[4]
+    report.source = "Since ![a](attachment:image.png) ![b](<attachment:Capture d’écran 1.png>)\n"
+    report.source += "![c](attachment:lost.png) ![d][e] ![f](<attachment:lost too.png>)\n\n"
+    report.source += "[e]: attachment:image.png"
+    report.attachments = {name: {"image/png": PIXEL} for name in names[:2]}
+    notebook.cells.append(nbformat.v4.new_markdown_cell("![mine](attachment:x)"))
+    data = {"image/png": PIXEL, "text/html": "<script>bad()</script>", "text/plain": "a plot"}
+    notebook.cells[3].outputs = [nbformat.v4.new_output("display_data", data=data)]
+    return notebook
+
+
+def hand_in(folder: Path, notebook: nbformat.NotebookNode | str, encoding: str = "utf-8") -> None:
+    folder.parent.mkdir(parents=True, exist_ok=True)
+    text = notebook if isinstance(notebook, str) else nbformat.writes(notebook)
+    folder.write_bytes(text.encode(encoding))
+
+
+@pytest.fixture
+def course(tmp_path: Path) -> Path:
+    hand_in(tmp_path / "source" / NAME / FILE, source())
+    hand_in(tmp_path / "release" / NAME / FILE, handed_out())
+    (tmp_path / "submitted").mkdir()
+    return tmp_path
+
+
+@pytest.fixture
+def zoe(course: Path) -> Path:
+    """The folder of a student."""
+    folder = course / "submitted" / "zoë" / NAME
+    folder.mkdir(parents=True)
+    return folder
+
+
+def read(path: Path) -> nbformat.NotebookNode:
+    return nbformat.read(path, as_version=4)
+
+
+# --------------------------------------------------------------------- what is brought into place
+
+
+def test_what_is_in_its_place_stays_as_it_is(course, zoe):
+    hand_in(zoe / FILE, answered())
+    before = (zoe / FILE).read_bytes()
+    assert tidy(course) == []
+    assert (zoe / FILE).read_bytes() == before
+    assert [path.name for path in zoe.iterdir()] == [FILE]
+
+
+@pytest.mark.parametrize(
+    "place",
+    [
+        f"{NAME}/{FILE}",
+        f"deep/er/{FILE}",
+        f"{NAME} (1).ipynb",
+        f"Copy of {NAME}.ipynb",
+        f"{NAME}.ipynb.txt",
+        f"{NAME}.ipynb.json",
+        "SQUARES.IPYNB",
+    ],
+)
+@pytest.mark.parametrize("beside", [None, "as handed out", "broken"])
+def test_a_notebook_is_found_wherever_it_is(place, beside, course, zoe):
+    if beside:
+        hand_in(zoe / FILE, handed_out() if beside == "as handed out" else "{")
+    hand_in(zoe / place, answered())
+    (line,) = tidy(course)
+    assert line.startswith(f"zoë: graded is {place}")
+    assert read(zoe / FILE).cells[1].source == ANSWER
+    assert (zoe / place).exists()
+    assert (zoe / f"{FILE}.set-aside").exists() == bool(beside)
+    assert tidy(course) == []  # once is enough
+
+
+def test_of_several_downloads_the_newest_counts(course, zoe):
+    hand_in(zoe / FILE, handed_out())
+    for number in (1, 10, 9):
+        hand_in(zoe / f"{NAME} ({number}).ipynb", answered(f"{ANSWER}  # {number}"))
+    (line,) = tidy(course)
+    assert "(10)" in line
+    assert read(zoe / FILE).cells[1].source.endswith("# 10")
+
+
+def test_of_two_answers_the_one_with_the_right_name_counts_and_the_other_is_told(course, zoe):
+    hand_in(zoe / FILE, answered())
+    hand_in(zoe / f"{NAME} (1).ipynb", answered("def square(x):\n    return 0"))
+    assert tidy(course) == [f"zoë: graded is {FILE}, and not {NAME} (1).ipynb"]
+    assert read(zoe / FILE).cells[1].source == ANSWER
+
+
+def test_what_is_beside_a_deeper_notebook_comes_with_it(course, zoe):
+    hand_in(zoe / NAME / FILE, answered())
+    hand_in(zoe / NAME / "own.py", "ONE = 1")
+    hand_in(zoe / NAME / "data" / "table.csv", "1")
+    hand_in(zoe / NAME / ".ipynb_checkpoints" / FILE, handed_out())
+    hand_in(zoe / "__MACOSX" / f"._{FILE}", "binary")
+    assert len(tidy(course)) == 1
+    assert (zoe / "own.py").read_text(encoding="utf-8") == "ONE = 1"
+    assert (zoe / "data" / "table.csv").exists()
+    files = read_files([zoe])
+    assert files["own.py"] == b"ONE = 1"
+    assert not any(FILE in name for name in files)
+
+
+@pytest.mark.parametrize(
+    "encoding", ["utf-8-sig", "utf-16", "utf-16-le", "utf-16-be", "utf-32", "cp1252"]
+)
+def test_every_encoding_becomes_utf_8(encoding, course, zoe):
+    hand_in(zoe / FILE, answered(f"{ANSWER}  # é").copy(), "utf-8")
+    text = json.dumps(read(zoe / FILE), ensure_ascii=False)
+    hand_in(zoe / FILE, text, encoding)
+    assert tidy(course) == []
+    assert read(zoe / FILE).cells[1].source == f"{ANSWER}  # é"
+
+
+def test_who_handed_in_nothing_gets_an_empty_file(course, zoe):
+    (line,) = tidy(course)
+    assert "no notebook was handed in" in line
+    assert (zoe / FILE).read_bytes() == b""
+
+
+@pytest.mark.parametrize("text", ["", "print('hello')\n", "{", "[1]", '{"cells": 3}', "[" * 9**5])
+def test_a_file_that_is_no_notebook_is_told(text, course, zoe):
+    hand_in(zoe / FILE, text)
+    (line,) = tidy(course)
+    assert line.startswith(f"zoë: {FILE} is no notebook")
+    assert (zoe / FILE).read_text(encoding="utf-8") == text
+
+
+def test_links_lead_nowhere(course, zoe):
+    """Neither to another student's work, nor to a file of the teacher's."""
+    hand_in(course / "submitted" / "bob" / NAME / FILE, answered())
+    secret = course / "secret.txt"
+    hand_in(secret, "secret")
+    (zoe / FILE).symlink_to(course / "submitted" / "bob" / NAME / FILE)
+    (zoe / "own.py").symlink_to(secret)
+    (zoe / "all").symlink_to(course)
+    (line,) = tidy(course)
+    assert "no notebook was handed in" in line
+    assert read_files([zoe]) == {FILE: b""} or read_files([zoe]) == {}
+
+
+def test_the_files_beside_a_notebook_have_an_end(zoe):
+    (zoe / "large.bin").write_bytes(bytes(5 * 2**20))
+    for number in range(100):
+        (zoe / f"{number:03}.txt").write_bytes(b"x")
+    os.mkfifo(zoe / "pipe")
+    files = read_files([zoe])
+    assert "large.bin" not in files
+    assert len(files) == 64
+
+
+def test_only_the_assignment_that_is_graded_is_touched(course, zoe):
+    before_autograde(course, "nbgrader", "generate_feedback", NAME)
+    assert list(zoe.iterdir()) == []
+    (course / "source" / "other").mkdir()
+    before_autograde(course, "nbgrader", "autograde", "--assignment=other")
+    assert list(zoe.iterdir()) == []
+    before_autograde(course, "nbgrader", "autograde", f"--assignment={NAME}")
+    assert (zoe / FILE).exists()
+
+
+# ------------------------------------------------------------------------------- a sound notebook
+
+
+def test_outputs_stay_as_text_and_pictures_alone():
+    new = nbformat.v4.new_output
+    notebook = answered()
+    notebook.cells[1].outputs = [
+        new("stream", name="stderr", text="a warning"),
+        new("error", ename="E", evalue="e", traceback=["line"]),
+        new("display_data", data={"image/svg+xml": "<svg onload='bad()'/>", "text/html": "<b>"}),
+        new("execute_result", data={"image/png": PIXEL, "application/javascript": "bad()"}),
+        {"output_type": "display_data", "data": 3},
+        {"output_type": "error", "traceback": 3},
+        "nonsense",
+    ]
+    made = sound(notebook, source()).cells[1].outputs
+    assert [output.output_type for output in made] == [
+        *("stream", "error", "display_data", "display_data", "error")
+    ]
+    assert made[0].name == "stdout"
+    assert made[3].data == {"image/png": PIXEL}
+    assert "bad" not in json.dumps(made)
+
+
+@pytest.mark.parametrize("given", [3, [1], {"a": 3}, {"a": {"image/png": 3}}, {"a": {}}, None])
+def test_odd_attachments_do_not_matter(given):
+    notebook = answered()
+    notebook.cells[4].source = "![x](attachment:a)"
+    notebook.cells[4]["attachments"] = given
+    made = sound(notebook, source())
+    nbformat.validate(made)
+    assert made.cells[4].attachments["a"]
+
+
+# ------------------------------------------------------------------------- nbgrader's own commands
+
+
+@pytest.fixture(scope="module")
+def graded(tmp_path_factory: pytest.TempPathFactory):
+    """A course that was graded; what each command said."""
+    course = tmp_path_factory.mktemp("course")
+    shutil.copy(ROOT / "notebooks" / "nbgrader_config.py", course)
+    hand_in(course / "source" / NAME / FILE, source())
+    said = {}
+
+    def nbgrader(*words: str, status: int = 0) -> None:
+        done = subprocess.run(
+            [sys.executable, "-m", "nbgrader", *words],
+            cwd=course,
+            env={**os.environ, "JUPYTER_CONFIG_DIR": str(course / ".jupyter")},
+            capture_output=True,
+            text=True,
+            check=False,
+        )
+        said[words[0]] = done.stdout + done.stderr
+        assert done.returncode == status, said[words[0]][-3000:]
+
+    nbgrader("generate_assignment", NAME)
+    students = course / "submitted"
+    hand_in(students / "nested" / NAME / NAME / FILE, answered())
+    hand_in(students / "renamed" / NAME / f"{NAME} (1).ipynb", answered())
+    hand_in(students / "renamed" / NAME / FILE, read(course / "release" / NAME / FILE))
+    hand_in(students / "marked" / NAME / FILE, answered(), "utf-16")
+    hand_in(students / "pictures" / NAME / FILE, with_pictures())
+    by_file = "import own\n\ndef square(x):\n    return own.square(x)"
+    hand_in(students / "helped" / NAME / FILE, answered(by_file))
+    hand_in(students / "helped" / NAME / "own.py", ANSWER)
+    hidden = "def square(x):\n    return 9\n### BEGIN HIDDEN TESTS"
+    hand_in(students / "by-heart" / NAME / FILE, answered(hidden))
+    hand_in(students / "nobody" / NAME / "notes.txt", "I forgot")
+    (students / "empty" / NAME).mkdir(parents=True)
+    nbgrader("autograde", NAME, status=1)
+    nbgrader("generate_feedback", NAME)
+    nbgrader("export")
+    with (course / "grades.csv").open(encoding="utf-8") as file:
+        said["marks"] = {row["student_id"]: float(row["score"]) for row in csv.DictReader(file)}
+    return course, said
+
+
+def page(course: Path, student: str) -> str:
+    path = course / "feedback" / student / NAME / f"{NAME}.html"
+    return path.read_text(encoding="utf-8")
+
+
+def test_everybody_has_a_row_with_the_mark(graded):
+    right = dict.fromkeys(["nested", "renamed", "marked", "pictures", "helped"], 2.0)
+    assert graded[1]["marks"] == {**right, "by-heart": 0.0, "nobody": 0.0, "empty": 0.0}
+
+
+def test_the_teacher_is_told_once_who_has_to_hear_of_it(graded):
+    said = graded[1]["autograde"]
+    lines = [line for line in said.splitlines() if line.startswith("[submitted]")]
+    assert sorted(line.split()[1] for line in lines) == ["empty:", "nested:", "nobody:", "renamed:"]
+
+
+def test_a_picture_in_a_text_costs_no_feedback(graded):
+    text = page(graded[0], "pictures")
+    assert text.count(f"data:image/png;base64,{PIXEL}") >= 4  # with the plot
+
+
+def test_the_plots_that_a_person_marks_stay(graded):
+    path = graded[0] / "autograded" / "pictures" / NAME / FILE
+    (shown,) = read(path).cells[3].outputs
+    assert shown.data == {"image/png": PIXEL, "text/plain": "a plot"}
+
+
+def test_nobody_sees_hidden_tests(graded):
+    for student in ("nested", "by-heart"):
+        assert not re.search(r"square\(7\)|>49<", page(graded[0], student))
+    assert "a hidden test" in page(graded[0], "by-heart")
