@@ -398,7 +398,7 @@ class GaussianPolicy(Policy):
 
     def draw_noise(self, *leading: int) -> Tensor:
         """Standard normal noise, `[*leading, *action_shape]`."""
-        return torch.randn((*leading, *self.action_shape))
+        return torch.randn((*leading, *self.action_shape), dtype=self.log_std.dtype)
 
     def act(self, obs: Tensor, noise: Tensor | None) -> Tensor:
         """Mean + standard deviation × noise."""

@@ -61,17 +61,11 @@ def mode_of(dist: Distribution) -> Tensor:
         UserError: if there is none, as for mixtures.
     """
     try:
-        mode = dist.mode
+        mode = _mode(dist)
     except NotImplementedError as error:
-        if isinstance(dist, Independent):
-            return mode_of(dist.base_dist)
-        if isinstance(dist, TransformedDistribution):
-            action = mode_of(dist.base_dist)
-            for transform in dist.transforms:
-                action = transform(action)
-            return action
+        named = dist.base_dist if isinstance(dist, Independent) else dist
         raise UserError(
-            f"{type(dist).__name__} has no mode, which acting greedily needs: give a subclass of "
+            f"{type(named).__name__} has no mode, which acting greedily needs: give a subclass of "
             "it a property `mode`"
         ) from error
     unknown = mode.isnan()
@@ -79,6 +73,20 @@ def mode_of(dist: Distribution) -> Tensor:
         return mode
     mean = dist.mean.round() if dist.support.is_discrete else dist.mean  # type: ignore[union-attr]
     return torch.where(unknown, mean, mode)
+
+
+def _mode(dist: Distribution) -> Tensor:
+    try:
+        return dist.mode
+    except NotImplementedError:
+        if isinstance(dist, Independent):
+            return _mode(dist.base_dist)
+        if not isinstance(dist, TransformedDistribution):
+            raise
+    action = _mode(dist.base_dist)
+    for transform in dist.transforms:
+        action = transform(action)
+    return action
 
 
 class MultiCategorical(Distribution):

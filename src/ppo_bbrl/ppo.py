@@ -26,12 +26,13 @@ from ppo_bbrl.config import ConfigError, load_config
 from ppo_bbrl.console import say
 from ppo_bbrl.episodic import EpisodicAlgo, iter_partial_episodes
 from ppo_bbrl.errors import UserError
+from ppo_bbrl.fits import check_fits
 from ppo_bbrl.flat import FlatWeights, NotFlatError
 from ppo_bbrl.networks import evaluation_mode
 from ppo_bbrl.optimizers import setup_optimizer
 from ppo_bbrl.rollout import Rollout, record
 from ppo_bbrl.schedules import SCHEDULES
-from ppo_bbrl.shared_trunk import check_fits, share_weights
+from ppo_bbrl.shared_trunk import share_weights
 from ppo_bbrl.trained_policy import restore_policy
 from ppo_bbrl.update import UpdateReport, update
 from ppo_bbrl.workspace import Workspace
@@ -105,18 +106,14 @@ class PPOClip(EpisodicAlgo):
             if has_memory(agent):
                 raise ConfigError(f"{type(agent).__name__} has memory, which PPOClip cannot train")
             agent.to(self.cfg.compute.device)
-            check_fits(
-                agent,
-                self.train_env.env_name,
-                self.train_env.observation_space,
-                self.train_env.action_space,
-            )
         # Agents of your own may have dropout and the like; the package's have none.
         given = ((train_policy, policy), (critic_agent, critic))
         self._own_agents = [agent for own, agent in given if own is not None]
         self._own_policy = train_policy is not None
         self.train_policy = policy.with_prefix(policy.prefix or "current_policy/")
         self.critic_agent = critic.with_prefix(critic.prefix or "critic/")
+        if self._own_agents:
+            check_fits(self.train_policy, self.critic_agent, self.train_env)
         self.eval_policy = KWAgentWrapper(
             self.train_policy, stochastic=False, predict_proba=False, compute_entropy=False
         )

@@ -10,16 +10,12 @@ from typing import Any, Self, TypeGuard
 
 import bbrl.agents
 import gymnasium as gym
-import torch
-from gymnasium import Space
-from gymnasium.spaces import Discrete
 from torch import Tensor, nn
 from torch.distributions import Distribution
 
 from ppo_bbrl.agents import (
     Critic,
     Policy,
-    device_of,
     estimate,
     estimates_tensors,
     judge,
@@ -27,12 +23,7 @@ from ppo_bbrl.agents import (
 )
 from ppo_bbrl.config import ConfigError
 from ppo_bbrl.distributions import as_one_event, entropy_of
-from ppo_bbrl.errors import one_line
-from ppo_bbrl.networks import evaluation_mode
-from ppo_bbrl.spaces import action_converter, observation_template
 
-# A number of observations that is hardly the size of anything else, so that a mix-up is seen.
-_N_CHECKED = 7
 _ENVIRONMENTS = (gym.Env, gym.vector.VectorEnv)
 
 
@@ -42,9 +33,22 @@ class _Head:
     model: nn.Module
 
     def dist_and_value(self, obs: Tensor) -> tuple[Distribution, Tensor]:
-        """π(·|s) and V(s), `[N]`, from observations `[N, …]`, by one run of the model."""
+        """π(·|s) and V(s), `[N]`, from observations `[N, …]`, by one run of the model.
+
+        Raises:
+            ConfigError: if the model gives something else.
+        """
         run = getattr(self.model, "dist_and_value", self.model)
-        dist, value = run(_in_precision_of(self.model, obs))
+        answer = run(_in_precision_of(self.model, obs))
+        if not isinstance(answer, tuple) or len(answer) != 2:
+            raise ConfigError(f"must give (distribution, value), not {_told(answer)}")
+        dist, value = answer
+        if not isinstance(dist, Distribution):
+            raise ConfigError(
+                f"must give (distribution, value), the first a Distribution, not {_told(dist)}"
+            )
+        if not isinstance(value, Tensor):
+            raise ConfigError(f"must give values of shape [{len(obs)}], not {_told(value)}")
         return as_one_event(dist, value.dim()), value
 
     def __deepcopy__(self, memo: dict[int, Any]) -> Self:
@@ -142,64 +146,6 @@ def assessor(
 def share_weights(one: nn.Module, other: nn.Module) -> bool:
     """Whether two agents have a parameter in common."""
     return not set(one.parameters()).isdisjoint(other.parameters())
-
-
-@torch.no_grad()
-def check_fits(
-    agent: nn.Module, env_name: str, observation_space: Space[Any], action_space: Space[Any]
-) -> None:
-    """Try the model of one of `shared_agents` on blank observations; no random stream is touched.
-
-    Raises:
-        ConfigError: if it fails, or does not give a distribution of actions and values `[N]`.
-    """
-    if not isinstance(agent, SharedPolicy | SharedCritic):
-        return
-    told = f"{type(agent.model).__name__} on {env_name}: "
-    obs = observation_template(observation_space, _N_CHECKED).to(device_of(agent))
-    with evaluation_mode(agent), torch.random.fork_rng():
-        run = getattr(agent.model, "dist_and_value", agent.model)
-        try:
-            answer = run(_in_precision_of(agent.model, obs))
-        except Exception as error:
-            reason = one_line(error, 200)
-            raise ConfigError(
-                f"{told}fails on observations {list(obs.shape)} {obs.dtype}: {reason}"
-            ) from error
-        problem = _problem(answer, action_space)
-    if problem:
-        raise ConfigError(told + problem)
-
-
-def _problem(answer: Any, action_space: Space[Any]) -> str:
-    """What is wrong with the answer of a model to `_N_CHECKED` observations; empty: nothing."""
-    if not isinstance(answer, tuple) or len(answer) != 2:
-        return f"must give (distribution, value), not {_told(answer)}"
-    dist, value = answer
-    if not isinstance(dist, Distribution):
-        return f"must give (distribution, value), the first a Distribution, not {_told(dist)}"
-    n = _N_CHECKED
-    if not isinstance(value, Tensor) or value.shape != (n,):
-        column = isinstance(value, Tensor) and value.shape == (n, 1)
-        remedy = "; value.squeeze(-1) takes the last dimension away" if column else ""
-        return f"must give values of shape [{n}], not {_told(value)}{remedy}"
-    named, space = type(dist).__name__, one_line(action_space)
-    dist = as_one_event(dist, 1)
-    try:
-        action, greedy = dist.sample(), dist.mode
-        log_prob = dist.log_prob(action)
-        for taken in (action, greedy):
-            action_converter(action_space, n)(taken.cpu())
-    except (ValueError, NotImplementedError) as error:
-        reason = str(error) or "it has no sample, no mode or no log_prob"
-        return f"its {named} does not fit the action space {space}: {reason}"
-    if log_prob.shape != (n,):
-        return f"the log_prob of its {named} is {_told(log_prob)}; must be of shape [{n}]"
-    if isinstance(action_space, Discrete):
-        most = getattr(dist.support, "upper_bound", action_space.n - 1)
-        if int(most) != action_space.n - 1:
-            return f"its {named} is over {int(most) + 1} actions, the action space is {space}"
-    return ""
 
 
 def _in_precision_of(model: nn.Module, obs: Tensor) -> Tensor:
