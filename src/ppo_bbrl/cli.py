@@ -50,6 +50,14 @@ Run = Annotated[
     Path, typer.Argument(help="Folder of a run, as in outputs/CartPole-v1/…", show_default=False)
 ]
 
+Trust = Annotated[
+    bool,
+    typer.Option(
+        "--trust",
+        help="Import the module of an environment `module:Name-v0` that the run's files name.",
+    ),
+]
+
 
 def _print_version(wanted: bool) -> None:
     if wanted:
@@ -106,8 +114,10 @@ def train(
     with insistent_interrupts() as calm:
         with quick_start():
             from ppo_bbrl.config import load_config
+            from ppo_bbrl.env_names import look_also_in
             from ppo_bbrl.ppo import PPOClip, run
 
+            look_also_in((Path.cwd(), config.parent))
             algo = PPOClip(load_config(config, overrides or ()))
         start = time.monotonic()
         try:
@@ -132,10 +142,11 @@ def evaluate_run(
     run: Run,
     episodes: Annotated[int, typer.Option(min=1, help="How many episodes.")] = 20,
     seed: Annotated[int, typer.Option(min=0, help="Of the episodes.")] = 0,
+    trust: Trust = False,
 ) -> None:
     """Evaluate the best policy of a run on fresh episodes; with RUN/last the last one."""
     with quick_start():
-        folder, policy = _open(run)
+        folder, policy = _open(run, trust)
     from ppo_bbrl.envs import EnvAgent
     from ppo_bbrl.evaluation import evaluate
     from ppo_bbrl.seeding import Seeds
@@ -145,7 +156,7 @@ def evaluate_run(
 
     saved, gym_env = policy.saved, policy.saved.cfg.gym_env
     env = EnvAgent(
-        gym_env.env_name,
+        policy.env_name,
         episodes,
         autoreset=False,
         env_args=gym_env.env_args,
@@ -174,26 +185,27 @@ def replay(
     human: Annotated[bool, typer.Option("--human", help="Show it in a window instead.")] = False,
     seed: Annotated[int, typer.Option(min=0, help="Of the episode.")] = 0,
     out: Annotated[Path | None, typer.Option(help="The MP4; default: RUN/video/replay.mp4")] = None,
+    trust: Trust = False,
 ) -> None:
     """Record the best policy of a run as a video, or show it live; with RUN/last the last one."""
     with quick_start():
-        folder, policy = _open(run)
+        folder, policy = _open(run, trust)
     from ppo_bbrl.checkpoint import POLICIES
     from ppo_bbrl.replay import record_video, watch
     from ppo_bbrl.seeding import Seeds
     from ppo_bbrl.vector_envs import longest_episode
 
-    gym_env = policy.saved.cfg.gym_env
+    gym_env, env_name = policy.saved.cfg.gym_env, policy.env_name
     task = {"env_args": gym_env.env_args, "wrappers": policy.wrappers, "trained_on": policy}
     seeds, limit = Seeds(seed).sequence("replay"), longest_episode(policy.saved.cfg)
     if human:
-        total = watch(policy.agent, gym_env.env_name, seeds=seeds, max_steps=limit, **task)
+        total = watch(policy.agent, env_name, seeds=seeds, max_steps=limit, **task)
         say(f"return {total:g}")
         return
     home = folder.parent if folder.name in POLICIES else folder
     path = record_video(
         policy.agent,
-        gym_env.env_name,
+        env_name,
         out or home / "video" / "replay.mp4",
         root=home if out is None else None,
         seeds=seeds,
@@ -246,9 +258,11 @@ def profile(
     """Show where the time of a run goes, by training for a few seconds. Leaves no files."""
     with quick_start():
         from ppo_bbrl.config import load_config
+        from ppo_bbrl.env_names import look_also_in
         from ppo_bbrl.ppo import PPOClip
         from ppo_bbrl.profiling import profile as take_profile
 
+        look_also_in((Path.cwd(), config.parent))
         quiet = ["save_best=false", "logger.log_dir=null", "logger.verbose=false"]
         algo = PPOClip(load_config(config, [*(overrides or ()), *quiet]))
     try:
@@ -268,12 +282,15 @@ def profile(
     )
 
 
-def _open(run: Path) -> "tuple[Path, TrainedPolicy]":
+def _open(run: Path, trust: bool) -> "tuple[Path, TrainedPolicy]":
     from ppo_bbrl.checkpoint import find_policy, load_policy
+    from ppo_bbrl.env_names import look_also_in
     from ppo_bbrl.trained_policy import TrainedPolicy
 
+    if trust:
+        look_also_in([Path.cwd()])
     folder = find_policy(run)
-    return folder, TrainedPolicy(load_policy(folder))
+    return folder, TrainedPolicy(load_policy(folder), trust=trust)
 
 
 def main() -> None:

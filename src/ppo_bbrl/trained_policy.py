@@ -15,6 +15,7 @@ from torch import Tensor
 from ppo_bbrl.agents import DiscretePolicy, GaussianPolicy, KWAgentWrapper, Policy
 from ppo_bbrl.build import build_policy
 from ppo_bbrl.checkpoint import SavedPolicy, class_name, find_policy, load_policy, restore
+from ppo_bbrl.env_names import check_trusted
 from ppo_bbrl.envs import EnvAgent
 from ppo_bbrl.errors import UserError, one_line, printable
 from ppo_bbrl.spaces import (
@@ -33,7 +34,11 @@ _OF_THE_PACKAGE = (class_name(DiscretePolicy), class_name(GaussianPolicy))
 
 
 def load(
-    path: str | Path, *, which: str = "best", env_wrappers: Iterable[Wrapper] = ()
+    path: str | Path,
+    *,
+    which: str = "best",
+    env_wrappers: Iterable[Wrapper] = (),
+    trust: bool = False,
 ) -> "TrainedPolicy":
     """Load the policy of a run, for your own program.
 
@@ -44,12 +49,14 @@ def load(
         path: the folder of a run, or of one of its policies, as `RUN/last`.
         which: best or last.
         env_wrappers: those of the run that its configuration cannot name, or all that were given.
+        trust: whether `make_env` may import the module of an environment `module:Name-v0`. It need
+            not be asked for a module that your program has imported.
 
     Raises:
         UserError: if there is no policy, or if it needs something that only your program has: a
             wrapper, or an agent of your own.
     """
-    return TrainedPolicy(load_policy(find_policy(path, which)), env_wrappers)
+    return TrainedPolicy(load_policy(find_policy(path, which)), env_wrappers, trust=trust)
 
 
 class TrainedPolicy:
@@ -58,6 +65,7 @@ class TrainedPolicy:
     Args:
         saved: what was read.
         env_wrappers: those of the run that its configuration cannot name.
+        trust: whether a module that the run's files name may be imported.
 
     Raises:
         UserError: if it cannot be made again.
@@ -69,15 +77,33 @@ class TrainedPolicy:
         observation_space, action_space: of the run's environments.
     """
 
-    def __init__(self, saved: SavedPolicy, env_wrappers: Iterable[Wrapper] = ()) -> None:
+    def __init__(
+        self,
+        saved: SavedPolicy,
+        env_wrappers: Iterable[Wrapper] = (),
+        *,
+        trust: bool = False,
+    ) -> None:
         if saved.agent not in _OF_THE_PACKAGE:
             raise _own_agent(saved)
-        self.saved = saved
+        self.saved, self._trust = saved, trust
         _, self.wrappers = combine(saved.cfg.gym_env.wrappers, env_wrappers)
-        spaces = _spaces(saved, self.wrappers)
+        spaces = self._spaces()
         self.observation_space, self.action_space = spaces.observation_space, spaces.action_space
         self.agent = _greedy(saved, spaces)
         self._policy: Policy = self.agent.wrapped
+
+    @property
+    def env_name(self) -> str:
+        """The name of the run's environment, for who makes one.
+
+        Raises:
+            UserError: if that would import a module that neither the user trusts nor the program
+                has imported by itself.
+        """
+        name: str = self.saved.cfg.gym_env.env_name
+        check_trusted(name, self._trust)
+        return name
 
     def predict(self, observation: Any, *, deterministic: bool = True) -> Any:
         """The action in an observation, or those in a batch of observations.
@@ -118,15 +144,29 @@ class TrainedPolicy:
         Raises:
             UserError: if it cannot be made, or has other spaces than in the run.
         """
-        gym_env = self.saved.cfg.gym_env
-        env = environment_maker(gym_env.env_name, {**gym_env.env_args, **env_args}, self.wrappers)()
+        env_args = {**self.saved.cfg.gym_env.env_args, **env_args}
+        env = environment_maker(self.env_name, env_args, self.wrappers)()
         try:
-            check_same_spaces(gym_env.env_name, env, self)
+            check_same_spaces(self.env_name, env, self)
             warn_of_statistics(env.has_wrapper_attr)
         except Exception:
             env.close()
             raise
         return env
+
+    def _spaces(self) -> HasSpaces:
+        saved, gym_env = self.saved, self.saved.cfg.gym_env
+        if saved.observation_space is not None and saved.action_space is not None:
+            return _Spaces(saved.observation_space, saved.action_space)
+        env = EnvAgent(  # of an old file
+            self.env_name,
+            1,
+            env_args=gym_env.env_args,
+            wrappers=self.wrappers,
+            vectorization=gym_env.vectorization,
+        )
+        env.close()
+        return _Spaces(env.observation_space, env.action_space)
 
 
 def restore_policy(saved: SavedPolicy, *, env_wrappers: Iterable[Wrapper] = ()) -> KWAgentWrapper:
@@ -146,21 +186,6 @@ def restore_policy(saved: SavedPolicy, *, env_wrappers: Iterable[Wrapper] = ()) 
 class _Spaces:
     observation_space: Space[Any]
     action_space: Space[Any]
-
-
-def _spaces(saved: SavedPolicy, wrappers: list[Wrapper]) -> HasSpaces:
-    if saved.observation_space is not None and saved.action_space is not None:
-        return _Spaces(saved.observation_space, saved.action_space)
-    gym_env = saved.cfg.gym_env  # of an old file
-    env = EnvAgent(
-        gym_env.env_name,
-        1,
-        env_args=gym_env.env_args,
-        wrappers=wrappers,
-        vectorization=gym_env.vectorization,
-    )
-    env.close()
-    return _Spaces(env.observation_space, env.action_space)
 
 
 def _greedy(saved: SavedPolicy, spaces: HasSpaces) -> KWAgentWrapper:

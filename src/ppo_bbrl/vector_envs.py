@@ -3,7 +3,6 @@
 import os
 import signal
 from collections.abc import Callable, Mapping, Sequence
-from importlib import import_module
 from typing import Any
 
 import gymnasium as gym
@@ -15,6 +14,7 @@ from omegaconf import DictConfig, ListConfig
 from ppo_bbrl import envpool_envs
 from ppo_bbrl.compute import available_cores, core_numbers
 from ppo_bbrl.config import ConfigError
+from ppo_bbrl.env_names import find_spec
 from ppo_bbrl.errors import one_line
 from ppo_bbrl.sync_envs import SyncEnvs
 from ppo_bbrl.twins import is_same_task, limit_of, other_space, what_is_lost
@@ -55,24 +55,6 @@ def plain(value: Any) -> Any:
     if type(value) is tuple:
         return tuple(map(plain, value))
     return value.item() if isinstance(value, np.generic) else value
-
-
-def find_spec(env_name: str) -> EnvSpec:
-    """The registration of an environment; those of bbrl_gymnasium are known too.
-
-    Raises:
-        ConfigError: if there is none of that name.
-    """
-    try:
-        if ":" not in env_name and env_name not in gym.registry:
-            import bbrl_gymnasium  # noqa: F401, PLC0415 - registers its environments
-        module, _, name = env_name.rpartition(":")
-        if module:
-            import_module(module)
-        return gym.spec(name)
-    except Exception as error:  # a module may fail in any way
-        reason = one_line(error)
-        raise ConfigError(f"gym_env.env_name = {env_name!r}: {reason}") from error
 
 
 def time_limit(env_name: str, env_args: Mapping[str, Any]) -> int | None:
