@@ -104,6 +104,11 @@ def test_a_section_of_a_part_may_come_from_elsewhere():
     assert load_episodic_config(cfg.ppo).algorithm.seed == 4
 
 
+def test_a_part_of_a_list():
+    configs = OmegaConf.create([{**CARTPOLE, "algorithm": {"seed": "${[1].seed}"}}, {"seed": 6}])
+    assert load_config(configs[0]).algorithm.seed == 6
+
+
 def test_parts_of_several_configurations_in_a_dict():
     """Each is resolved where it comes from."""
     cfg = larger()
@@ -153,10 +158,16 @@ class Application:
     gym_env: Task = field(default_factory=Task)
 
 
+@dataclass
+class Unusable:
+    what: object = field(default_factory=object)
+
+
 def test_structured_configurations_of_others():
     for source in (Application(), Application, OmegaConf.structured(Application)):
         assert load_config(source, ["algorithm.seed=3"]).gym_env.env_name == "CartPole-v1"
     assert load_config({"gym_env": Task()}).gym_env.env_name == "CartPole-v1"
+    assert "extra.made" in refused({**CARTPOLE, "extra": {"made": Unusable()}})
 
 
 @pytest.mark.parametrize("key", ["algorithm", "algorithm.n_envs", "extra.mine", "optimizer"])

@@ -6,7 +6,7 @@ before any file is written.
 """
 
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, fields, is_dataclass
+from dataclasses import fields, is_dataclass
 from difflib import get_close_matches
 from pathlib import Path, PurePosixPath
 from time import strftime
@@ -16,11 +16,11 @@ from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 from yaml import YAMLError
 
+from ppo_bbrl.config_sources import Section, Source, read
 from ppo_bbrl.errors import ConfigError, one_line, shown
 from ppo_bbrl.files import write_file
-from ppo_bbrl.plain_values import plain
 from ppo_bbrl.schema import EpisodicConfig, PPOConfig, Rule, known_keys, nested
-from ppo_bbrl.yaml_files import parse_value, read_yaml
+from ppo_bbrl.yaml_files import parse_value
 
 __all__ = [
     "ConfigError",
@@ -33,8 +33,6 @@ __all__ = [
     "run_name",
     "save_config",
 ]
-
-Source = Mapping[str, Any] | DictConfig | str | Path
 
 _LONGEST_NAME = 200  # bytes; file systems take 255, and a name may get a number
 _LONGEST_PATH = 1000  # characters
@@ -57,12 +55,12 @@ def load_config(source: Source, overrides: Sequence[str] = ()) -> DictConfig:
         ConfigError: for a file that cannot be read, an unknown key, a wrong type or an
             impossible value.
     """
-    return _load(_read(source), overrides, PPOConfig, free=False)
+    return _load(read(source), overrides, PPOConfig, free=False)
 
 
 def load_episodic_config(source: Source) -> DictConfig:
     """Like `load_config`, for `EpisodicAlgo`: its own keys are checked, all others are left."""
-    return _load(_read(source), (), EpisodicConfig, free=True)
+    return _load(read(source), (), EpisodicConfig, free=True)
 
 
 def load_saved_config(path: Path, *, own_keys: bool = False) -> DictConfig:
@@ -78,7 +76,7 @@ def load_saved_config(path: Path, *, own_keys: bool = False) -> DictConfig:
     Raises:
         ConfigError: as by `load_config`, and for an interpolation.
     """
-    section = _read(path)
+    section = read(path)
     for key, value in _leaves(section.given):
         if "${" in f"{key}{value}":
             raise ConfigError(f"{path}: {key} = {shown(value)}: no saved configuration has a ${{")
@@ -115,30 +113,7 @@ def run_name(base_dir: str) -> str:
     raise ConfigError(f"base_dir = {one_line(repr(base_dir))}: {why}")
 
 
-@dataclass(frozen=True)
-class _Section:
-    """The configuration of a run, unresolved, and the larger one that it may be a part of."""
-
-    given: dict[str, Any]
-    whole: Any = None
-    keys: tuple[Any, ...] = ()  # where it lies in the whole
-
-    def placed(self, values: Mapping[str, Any]) -> DictConfig:
-        """`values` in the place of what was given: its interpolations see the whole.
-
-        What the whole lacks they find in `values`, as if it stood alone.
-        """
-        if not self.keys:
-            return OmegaConf.create(dict(values))
-        config = OmegaConf.create({**values, **self.whole})
-        node: Any = config
-        for key in self.keys[:-1]:
-            node = node[key]
-        node[self.keys[-1]] = dict(values)
-        return cast("DictConfig", node[self.keys[-1]])
-
-
-def _load(section: _Section, overrides: Sequence[str], schema: type, *, free: bool) -> DictConfig:
+def _load(section: Section, overrides: Sequence[str], schema: type, *, free: bool) -> DictConfig:
     if not OmegaConf.has_resolver("current_time"):
         OmegaConf.register_new_resolver("current_time", lambda: strftime("%Y%m%d-%H%M%S"))
     try:
@@ -176,40 +151,6 @@ def _load(section: _Section, overrides: Sequence[str], schema: type, *, free: bo
         return typed
     except OmegaConfBaseException as error:
         raise ConfigError(_told(error)) from error
-
-
-def _read(source: Source) -> _Section:
-    name, whole, keys = "the configuration", None, ()
-    if isinstance(source, str | Path):
-        name, path = str(source), Path(source)
-        try:
-            is_folder, is_there = path.is_dir(), path.exists()
-        except OSError:  # a name that is too long
-            is_folder = is_there = False
-        if is_folder:
-            raise ConfigError(f"{name}: a folder; the YAML file in it is wanted")
-        if not is_there:
-            raise ConfigError(f"{name}: there is no such configuration file")
-        given = plain(read_yaml(path))
-    elif isinstance(source, DictConfig) and not source._is_none():
-        root, keys = _root(source)
-        whole = OmegaConf.to_container(root, resolve=False)
-        given = plain(OmegaConf.to_container(source, resolve=False))
-    else:
-        given = plain(source)
-    if not isinstance(given, dict):
-        raise ConfigError(f"{name}: not a configuration: `key: value` lines are expected")
-    given.pop("hydra", None)  # Hydra's own settings, which it also hides from its programs
-    return _Section(given, whole, keys)
-
-
-def _root(node: Any) -> tuple[Any, tuple[Any, ...]]:
-    """The configuration that a part belongs to, and the keys that lead from there to the part."""
-    keys: list[Any] = []
-    while (parent := node._get_parent()) is not None:
-        keys.insert(0, node._key())
-        node = parent
-    return node, tuple(keys)
 
 
 def _leaves(node: Any, key: str = "") -> Iterator[tuple[str, Any]]:

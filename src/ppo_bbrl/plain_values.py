@@ -35,7 +35,10 @@ def plain(value: Any, key: str = "", depth: int = 0) -> Any:
     if isinstance(value, DictConfig | ListConfig):
         return _of_omegaconf(value, key, depth)
     if is_dataclass(value):
-        return OmegaConf.to_container(OmegaConf.structured(value), resolve=False)
+        try:
+            return OmegaConf.to_container(OmegaConf.structured(value), resolve=False)
+        except OmegaConfBaseException as error:
+            raise ConfigError(f"{key or 'the configuration'}: {one_line(error)}") from error
     if isinstance(value, Mapping):
         return {
             str.__str__(name) if isinstance(name, str) else name: plain(

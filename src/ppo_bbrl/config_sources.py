@@ -1,0 +1,76 @@
+"""Where a configuration comes from: a dict, a file, a part of a larger configuration."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, cast
+
+from omegaconf import DictConfig, OmegaConf
+
+from ppo_bbrl.errors import ConfigError
+from ppo_bbrl.plain_values import plain
+from ppo_bbrl.yaml_files import read_yaml
+
+Source = Mapping[str, Any] | DictConfig | str | Path
+
+
+@dataclass(frozen=True)
+class Section:
+    """The configuration of a run, unresolved, and the larger one that it may be a part of."""
+
+    given: dict[str, Any]
+    whole: Any = None
+    keys: tuple[Any, ...] = ()  # where it lies in the whole
+
+    def placed(self, values: Mapping[str, Any]) -> DictConfig:
+        """`values` in the place of what was given: its interpolations see the whole.
+
+        What the whole lacks they find in `values`, as if it stood alone.
+        """
+        if not self.keys:
+            return OmegaConf.create(dict(values))
+        is_list = isinstance(self.whole, list)
+        node: Any = OmegaConf.create(self.whole if is_list else {**values, **self.whole})
+        for key in self.keys[:-1]:
+            node = node[key]
+        node[self.keys[-1]] = dict(values)
+        return cast("DictConfig", node[self.keys[-1]])
+
+
+def read(source: Source) -> Section:
+    """The configuration of a run, as it was given.
+
+    Raises:
+        ConfigError: if there is no such file, or it holds no configuration.
+    """
+    name, whole, keys = "the configuration", None, ()
+    if isinstance(source, str | Path):
+        name, path = str(source), Path(source)
+        try:
+            is_folder, is_there = path.is_dir(), path.exists()
+        except OSError:  # a name that is too long
+            is_folder = is_there = False
+        if is_folder:
+            raise ConfigError(f"{name}: a folder; the YAML file in it is wanted")
+        if not is_there:
+            raise ConfigError(f"{name}: there is no such configuration file")
+        given = plain(read_yaml(path))
+    elif isinstance(source, DictConfig) and not source._is_none():
+        root, keys = _root(source)
+        whole = OmegaConf.to_container(root, resolve=False)
+        given = plain(OmegaConf.to_container(source, resolve=False))
+    else:
+        given = plain(source)
+    if not isinstance(given, dict):
+        raise ConfigError(f"{name}: not a configuration: `key: value` lines are expected")
+    given.pop("hydra", None)  # Hydra's own settings, which it also hides from its programs
+    return Section(given, whole, keys)
+
+
+def _root(node: Any) -> tuple[Any, tuple[Any, ...]]:
+    """The configuration that a part belongs to, and the keys that lead from there to the part."""
+    keys: list[Any] = []
+    while (parent := node._get_parent()) is not None:
+        keys.insert(0, node._key())
+        node = parent
+    return node, tuple(keys)
