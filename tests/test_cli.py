@@ -3,6 +3,7 @@
 import gc
 import os
 import re
+import shutil
 import signal
 import subprocess
 import sys
@@ -76,6 +77,26 @@ def test_eval_replay_and_plot_of_a_run(trained, monkeypatch, capsys):
     status, out, _ = call(monkeypatch, capsys, "plot", run, "--out", "picture.png")
     assert status == 0
     assert Path("picture.png").read_bytes().startswith(b"\x89PNG")
+
+
+@pytest.mark.filterwarnings("default:left out of the picture")
+def test_plot_of_a_folder_typed_twice(trained, monkeypatch, capsys):
+    """The second time, the shell's * gives the first picture too."""
+    run, _ = trained
+    again = run.with_name("again")
+    shutil.copytree(run, again)
+    for _ in range(2):
+        words = sorted(run.parent.glob("*"))  # tblogs, too
+        status, out, err = call(monkeypatch, capsys, "plot", *words)
+        assert status == 0
+        assert str(run.parent / "curve.png") in out
+        assert all(line.startswith("ppo-bbrl: warning: left out") for line in err.splitlines())
+    assert (run.parent / "curve.png").is_file()
+    status, out, _ = call(monkeypatch, capsys, "plot", run, again.resolve())
+    assert (status, out) == (0, f"curve  {run.parent / 'curve.png'}\n")
+    status, out, err = call(monkeypatch, capsys, "plot", run, again, "--out", "x.jpg")
+    assert (status, out) == (1, "")
+    assert err.count("\n") == 1
 
 
 @pytest.mark.parametrize("command", ["eval", "replay", "plot"])

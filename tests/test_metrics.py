@@ -18,7 +18,7 @@ from tensorboard.backend.event_processing.event_file_loader import (
 from tensorboard.compat.proto.event_pb2 import Event
 from tensorboard.compat.proto.summary_pb2 import DATA_CLASS_SCALAR
 
-from ppo_bbrl.metrics import METRICS, Logger, _floats
+from ppo_bbrl.metrics import METRICS, Logger, _floats, metric_name
 from ppo_bbrl.plots import read_metrics
 
 DOCUMENT = Path(__file__).parents[1] / "docs" / "metrics.md"
@@ -45,10 +45,10 @@ def logger(run, log_dir):
 
 
 def scalars(log_dir):
-    """What TensorBoard reads: tag → list of (step, value)."""
+    """What TensorBoard reads: metric → list of (step, value)."""
     events = EventAccumulator(str(log_dir)).Reload()
     return {
-        tag: [(event.step, event.value) for event in events.Scalars(tag)]
+        metric_name(tag): [(event.step, event.value) for event in events.Scalars(tag)]
         for tag in events.Tags()["scalars"]
     }
 
@@ -312,7 +312,33 @@ def test_one_event_per_step(log_dir, logger):
     events = list(EventFileLoader(str(file)).Load())
     assert [event.step for event in events] == [0, 1, 2, 3]
     assert events[0].file_version == "brain.Event:2"
-    assert [value.tag for value in events[1].summary.value] == list(METRICS)
+    assert [value.tag for value in events[1].summary.value] == [
+        metric.tag for metric in METRICS.values()
+    ]
+
+
+def test_tensorboard_shows_returns_before_losses(log_dir, logger):
+    """It shows the groups in alphabetical order; a name without a slash is a group of its own."""
+    for name in METRICS:
+        logger.add_log(name, 1.0, 1)
+    logger.close()
+    tags = EventAccumulator(str(log_dir)).Reload().Tags()["scalars"]
+    groups = sorted({tag.partition("/")[0] for tag in tags})
+    assert groups == ["episode", "reward", "time", "train"]
+    assert all("/" in tag for tag in tags)
+
+
+def test_a_metric_has_two_names(run, log_dir, logger):
+    """That of the table, as ever, and that of TensorBoard."""
+    for name, metric in METRICS.items():
+        assert metric_name(name) == metric_name(metric.tag) == name
+    logger.add_log("approx_kl", 1.0, 1)
+    logger.add_log("train/approx_kl", 3.0, 1)
+    assert logger.newest() == {"approx_kl": 2.0}
+    logger.close()
+    assert measured(run, "approx_kl") == [(1, 2.0)]
+    assert list(EventAccumulator(str(log_dir)).Reload().Tags()["scalars"]) == ["train/approx_kl"]
+    assert metric_name("mine") == "mine"
 
 
 def test_tensorboard_shows_what_each_metric_means(log_dir, logger):
@@ -321,9 +347,9 @@ def test_tensorboard_shows_what_each_metric_means(log_dir, logger):
             logger.add_log(name, step, step)
     logger.close()
     events = EventAccumulator(str(log_dir)).Reload()
-    assert set(events.Tags()["scalars"]) == {*METRICS, "mine"}
-    for name, metric in METRICS.items():
-        metadata = events.SummaryMetadata(name)
+    assert set(events.Tags()["scalars"]) == {*(m.tag for m in METRICS.values()), "mine"}
+    for metric in METRICS.values():
+        metadata = events.SummaryMetadata(metric.tag)
         assert metadata.plugin_data.plugin_name == "scalars"
         assert metadata.summary_description == metric.description
     # TensorBoard's fast loader drops the description without this.

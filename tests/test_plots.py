@@ -2,14 +2,25 @@ import json
 import re
 import subprocess
 import sys
+from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 from matplotlib.colors import to_hex
 from scipy import stats
 
+from ppo_bbrl.errors import UserError
 from ppo_bbrl.metrics import Logger
-from ppo_bbrl.plots import bootstrap_interval, learning_curve, read_metrics, save_figure
+from ppo_bbrl.plots import (
+    bootstrap_interval,
+    learning_curve,
+    read_metrics,
+    save_figure,
+    workspace_grid,
+)
+from ppo_bbrl.plots.run_files import common_folder
+from ppo_bbrl.workspace import Workspace
 
 
 @pytest.fixture
@@ -229,7 +240,8 @@ def test_a_folder_that_is_not_a_run(tmp_path, make_run):
     assert "does not exist" in one_line(tmp_path / "nowhere")
     empty = tmp_path / "empty"
     empty.mkdir()
-    assert "no config.yaml" in one_line(empty, make_run("a"), empty)
+    assert "no config.yaml" in one_line(empty)
+    assert "does not exist" in one_line(tmp_path / "nowhere", make_run("a"), tmp_path / "nowhere")
     (empty / "config.yaml").write_text("algorithm: {seed: 1}")
     assert "no metrics.csv" in one_line(empty)
     (empty / "metrics.csv").write_text("")
@@ -245,7 +257,17 @@ def test_broken_files(make_run):
         (run / "metrics.csv").write_text(table + rows)
         assert "metrics.csv is not a table of numbers" in one_line(run)
     (run / "metrics.csv").write_text(table)
-    for config in ("a: [1", "a: ${b", "- 3\n- {", "\0"):
+    for name in ("steps,reward/mean,reward/mean", "steps", "x\0y"):
+        (run / "metrics.csv").write_text(f"{name}\n1,2,3\n")
+        assert "metrics.csv" in one_line(run)
+    for rows in (b"\xff\xfe\n1,2\n", b"steps,a\n1,\xe9\n"):
+        (run / "metrics.csv").write_bytes(rows)
+        assert "metrics.csv is not UTF-8" in one_line(run)
+    for steps in ("nan", "", "inf", "1e300"):
+        (run / "metrics.csv").write_text(f"steps,reward/mean\n{steps},2\n")
+        assert "metrics.csv is not a table of numbers" in one_line(run)
+    (run / "metrics.csv").write_text(table)
+    for config in ("a: [1", "- 3\n- {", "\0", "a: &a [*a]"):
         (run / "config.yaml").write_text(config)
         assert "config.yaml cannot be read" in one_line(run)
 
@@ -260,7 +282,141 @@ def test_a_metric_that_was_not_measured(make_run):
     assert one_line(empty).endswith("this run has no reward/mean; it has no metric yet")
 
 
+# ------------------------------------------------------------------------- what is left out
+
+
+def test_of_several_runs_those_are_drawn_that_can_be(make_run, tmp_path):
+    """The shell's * gives earlier pictures and runs that have just begun, too."""
+    good = [make_run("a"), make_run("b", seed=2, values=(0, 20, 40))]
+    others = {
+        "curve.png": tmp_path / "curve.png",
+        "no config.yaml": tmp_path / "empty",
+        "no metrics.csv": make_run("begun"),
+        "no rows": make_run("header"),
+        "UTF-8": make_run("binary"),
+    }
+    others["curve.png"].write_bytes(b"\x89PNG")
+    others["no config.yaml"].mkdir()
+    (others["no metrics.csv"] / "metrics.csv").unlink()
+    (others["no rows"] / "metrics.csv").write_text("steps,reward/mean\n12,3")  # half a line
+    (others["UTF-8"] / "metrics.csv").write_bytes(b"steps,\xff\n")
+    with pytest.warns(UserWarning, match="left out of the picture: ") as warned:
+        figure = learning_curve([*good, *others.values()])
+    assert lines(figure)["2 seeds"] == ([0, 100, 200], [0, 15, 30])
+    told = sorted(str(warning.message) for warning in warned)
+    for (what, path), line in zip(
+        sorted(others.items(), key=lambda item: str(item[1])), told, strict=True
+    ):
+        assert str(path) in line
+        assert what in line
+        assert "\n" not in line
+
+
+def test_many_that_are_left_out_are_counted(make_run, tmp_path):
+    empty = [tmp_path / f"empty{index}" for index in range(20)]
+    for folder in empty:
+        folder.mkdir()
+    with pytest.warns(UserWarning, match="left out") as warned:
+        learning_curve([make_run("a"), *empty])
+    assert len(warned) < 10
+    assert "15 others" in str(warned[-1].message)
+
+
+def test_a_run_that_lacks_the_metric_is_left_out(make_run):
+    runs = [make_run("a"), make_run("b", seed=2)]
+    with Logger(None, runs[0] / "metrics.csv") as logger:
+        logger.add_log("mine", 0.5, 300)
+    with pytest.warns(UserWarning, match="this run has no mine"):
+        figure = learning_curve(runs, metric="mine")
+    assert len(figure.axes[0].get_lines()) == 1
+
+
+def test_what_is_no_number_is_not_drawn(make_run, tmp_path):
+    run = make_run("a", steps=(0, 100, 200, 300), values=(0, float("nan"), float("inf"), 3))
+    figure = learning_curve([run])
+    assert lines(figure)["evaluation episodes, mean"] == ([0, 300], [0, 3])
+    save_figure(figure, tmp_path / "curve.png")
+    assert "it has reward/mean" in one_line(run, metric="approx_kl")
+    assert "no steps" in one_line(run, metric="steps")
+
+
+def test_either_name_of_a_metric(make_run):
+    run = make_run("a")
+    with Logger(None, run / "metrics.csv") as logger:
+        logger.add_log("approx_kl", 0.01, 300)
+    for name in ("approx_kl", "train/approx_kl"):
+        assert learning_curve([run], metric=name).axes[0].get_ylabel() == "approx_kl (nats)"
+
+
+# ---------------------------------------------------------------------------------------- names
+
+ODD = ["$\\frac{$", "$x$", "a_b^c", "\\alpha", "%", "_hidden", "{", "\x1b[31m", "x" * 5000, "$" * 3]
+
+
+@pytest.mark.parametrize("name", ODD, ids=range(len(ODD)))
+def test_names_are_shown_literally(name, make_run, tmp_path):
+    """A dollar sign in a stranger's name is no formula, and a long name does not fill the page."""
+    runs = [make_run("a", mine=name), make_run("b", mine=f"{name}2")]
+    for run in runs:
+        config = json.loads((run / "config.yaml").read_text())
+        config["gym_env"]["env_name"] = name
+        (run / "config.yaml").write_text(json.dumps(config))
+        with Logger(None, run / "metrics.csv") as logger:
+            logger.add_log(name, 0.5, 300)
+    for figure in (learning_curve(runs, metric=name), learning_curve(runs[:1], metric=name)):
+        save_figure(figure, tmp_path / "curve.svg")
+        (axes,) = figure.axes
+        for text in (axes.get_title(), axes.get_ylabel()):
+            assert text.isprintable()
+            assert len(text) < 200
+            assert text.startswith(name[:30]) or not name.isprintable()
+    texts = [text.get_text() for text in learning_curve(runs).axes[0].get_legend().get_texts()]
+    assert len(texts) == 2
+
+
+def test_a_variable_of_the_grid_is_shown_literally(tmp_path):
+    workspace = Workspace()
+    for name in ("env/terminated", "env/truncated"):
+        workspace.set_full(name, torch.zeros(2, 2, dtype=torch.bool))
+    workspace.set_full("$\\frac{$", torch.zeros(2, 2))
+    save_figure(workspace_grid(workspace, "$\\frac{$"), tmp_path / "grid.png")
+
+
 # ---------------------------------------------------------------------------------------- files
+
+
+@pytest.mark.parametrize(
+    ("name", "begins"),
+    [("a.png", b"\x89PNG"), ("a.PNG", b"\x89PNG"), ("a.svg", b"<?xml"), ("new/a.pdf", b"%PDF")],
+)
+def test_a_picture_has_the_format_of_its_name(name, begins, make_run, tmp_path):
+    save_figure(learning_curve([make_run("a")]), tmp_path / name)
+    assert (tmp_path / name).read_bytes().startswith(begins)
+
+
+@pytest.mark.parametrize("name", ["a", "a.jpg", "a.tmp", ".png", "png"])
+def test_another_ending_is_refused(name, make_run, tmp_path):
+    with pytest.raises(UserError, match=r"\.png, \.svg, \.pdf"):
+        save_figure(learning_curve([make_run("run")]), tmp_path / name)
+    assert not (tmp_path / name).exists()
+
+
+def test_the_common_folder(make_run, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    runs = [make_run("x/a"), make_run("x/b"), make_run("y/c")]
+    assert common_folder([Path("x/a"), runs[1]]) == Path("x")
+    assert common_folder(runs) == Path()
+    assert common_folder(runs[:1]) == Path("x/a")
+    assert common_folder([*runs[:2], Path("/somewhere/else.png"), tmp_path / "none"]) == Path("x")
+    monkeypatch.chdir(tmp_path / "y")
+    assert common_folder(runs[:2]) == tmp_path / "x"
+
+
+def test_folders_that_have_only_the_root_in_common(monkeypatch, tmp_path):
+    """A picture in / would be found by nobody, or refused."""
+    monkeypatch.setattr(Path, "is_file", lambda _: True)
+    monkeypatch.chdir(tmp_path)
+    assert common_folder([Path("/a/b"), Path("/c/d")]) == Path()
 
 
 def test_reading_sorts_by_step(make_run):

@@ -223,7 +223,7 @@ def plot(
         list[Path], typer.Argument(help="Folders of one or several runs.", show_default=False)
     ],
     metric: Annotated[
-        str, typer.Option(help="A column of metrics.csv; see docs/metrics.md.")
+        str, typer.Option(help="What to draw, by either of its names in docs/metrics.md.")
     ] = "reward/mean",
     by: Annotated[
         str | None,
@@ -232,13 +232,19 @@ def plot(
         ),
     ] = None,
     out: Annotated[
-        Path | None, typer.Option(help="The PNG; default: curve.png in the folder of the runs.")
+        Path | None,
+        typer.Option(
+            help="A .png, .svg or .pdf file; default: curve.png in the folder of the runs."
+        ),
     ] = None,
 ) -> None:
     """Draw the learning curves of runs in one picture."""
     from ppo_bbrl.plots import learning_curve, save_figure
+    from ppo_bbrl.plots.figures import picture_format
+    from ppo_bbrl.plots.run_files import common_folder
 
-    path = out or Path(os.path.commonpath(runs)) / "curve.png"
+    path = out or common_folder(runs) / "curve.png"
+    picture_format(path)  # before the work
     save_figure(learning_curve(runs, metric=metric, by=by), path)
     say(f"curve  {path}")
 

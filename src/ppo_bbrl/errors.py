@@ -4,7 +4,10 @@ _LONGEST = 600  # characters: room for the longest list of what is allowed
 
 
 class UserError(ValueError):
-    """Something that was asked for cannot be done; the message says what and why."""
+    """Something that was asked for cannot be done; the message says what and why, printably."""
+
+    def __str__(self) -> str:
+        return printable(super().__str__())
 
 
 class ConfigError(UserError):

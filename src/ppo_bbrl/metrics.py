@@ -27,6 +27,13 @@ class Metric(NamedTuple):
     description: str
     unit: str
 
+    @property
+    def tag(self) -> str:
+        """Its name in TensorBoard, whose groups come in alphabetical order: returns first."""
+        if self.name.startswith(("episode/", "reward/")):
+            return self.name
+        return f"{'time' if self.name == 'steps_per_second' else 'train'}/{self.name}"
+
 
 _TABLE = (
     ("critic_loss", "Value loss × critic_coef, as the critic minimises it.", "return²"),
@@ -51,6 +58,12 @@ _TABLE = (
     ("episode/length", "Mean length of the training episodes ended in this rollout.", "steps"),
 )
 METRICS: dict[str, Metric] = {row[0]: Metric(*row) for row in _TABLE}
+_NAMES = {metric.tag: name for name, metric in METRICS.items()}
+
+
+def metric_name(name: str) -> str:
+    """The name of a metric in `metrics.csv`, which is also asked for by its tag in TensorBoard."""
+    return _NAMES.get(name, name)
 
 
 class Logger:
@@ -96,7 +109,7 @@ class Logger:
         """Adds a scalar to the row of a step.
 
         Args:
-            name: one of `METRICS`, or any other.
+            name: one of `METRICS` or its tag, or any other.
             value: a number or a tensor without dimensions, which is never kept attached to a graph.
             steps: environment steps so far.
 
@@ -113,7 +126,7 @@ class Logger:
                 self._rows.write()
                 self._newest = max(step, self._newest)
             row = pending[step] = {}
-        row.setdefault(name, []).append(scalar)
+        row.setdefault(metric_name(name), []).append(scalar)
 
     def log_losses(self, critic_loss: Any, entropy_loss: Any, actor_loss: Any, steps: int) -> None:
         """Logs the three losses, with the signs of `METRICS`."""
@@ -288,7 +301,8 @@ class _EventFile(_Output):
             self._open()
         event = self._event(wall_time=time.time(), step=step)
         for name, value in row.items():
-            scalar = event.summary.value.add(tag=name, simple_value=value)
+            tag = METRICS[name].tag if name in METRICS else name
+            scalar = event.summary.value.add(tag=tag, simple_value=value)
             if metric := self._undescribed.pop(name, None):
                 scalar.metadata.summary_description = metric.description
                 scalar.metadata.plugin_data.plugin_name = "scalars"

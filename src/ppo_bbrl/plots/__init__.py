@@ -8,10 +8,11 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from ppo_bbrl.plots.curves import Curve, bootstrap_interval, learning_curve, read_metrics
+    from ppo_bbrl.plots.curves import Curve, bootstrap_interval, learning_curve
     from ppo_bbrl.plots.figures import save_figure
     from ppo_bbrl.plots.grid import workspace_grid
     from ppo_bbrl.plots.maps import critic_map, policy_map
+    from ppo_bbrl.plots.run_files import read_metrics
     from ppo_bbrl.plots.states import Coordinate, StateSpace
 
 _HOME = {
@@ -22,7 +23,7 @@ _HOME = {
     "critic_map": "ppo_bbrl.plots.maps",
     "learning_curve": "ppo_bbrl.plots.curves",
     "policy_map": "ppo_bbrl.plots.maps",
-    "read_metrics": "ppo_bbrl.plots.curves",
+    "read_metrics": "ppo_bbrl.plots.run_files",
     "save_figure": "ppo_bbrl.plots.figures",
     "workspace_grid": "ppo_bbrl.plots.grid",
 }

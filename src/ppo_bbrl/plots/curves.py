@@ -2,25 +2,20 @@
 
 from __future__ import annotations
 
-import csv
-import io
-import json
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
-from omegaconf import OmegaConf
 
-from ppo_bbrl.errors import UserError
-from ppo_bbrl.metrics import METRICS
-from ppo_bbrl.plots.figures import COLOURS
-from ppo_bbrl.runs import open_folder
+from ppo_bbrl.errors import UserError, one_line
+from ppo_bbrl.metrics import METRICS, metric_name
+from ppo_bbrl.plots.figures import COLOURS, show_literally
+from ppo_bbrl.plots.run_files import Run, leave_out, read_runs
 
-# matplotlib and pandas are imported where they are used: with them the start takes twice as long.
+# matplotlib is imported where it is used: with it the start takes twice as long.
 if TYPE_CHECKING:
-    import pandas as pd
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
@@ -33,6 +28,7 @@ _LINES = ("-", "--", ":")
 _SEED = "algorithm.seed"
 _MOST_LINES = 6  # of a legend that has room inside the picture
 _UNSET = "(unset)"
+_LONGEST_NAME, _LONGEST_TITLE = 60, 90  # characters
 
 
 class Curve(NamedTuple):
@@ -40,43 +36,6 @@ class Curve(NamedTuple):
 
     steps: Floats
     values: Floats
-
-
-class _Run(NamedTuple):
-    folder: Path
-    config: dict[str, str]  # by dotted key
-    metrics: pd.DataFrame
-
-
-def read_metrics(run: Path) -> pd.DataFrame:
-    """Reads a run's `metrics.csv`.
-
-    Args:
-        run: the folder of the run.
-
-    Returns:
-        A column `steps` and one per metric, sorted by step; NaN where nothing was measured.
-
-    Raises:
-        UserError: the folder is not that of a run, or has no metrics yet.
-    """
-    import pandas as pd  # noqa: PLC0415
-
-    path = open_folder(run).metrics
-    if not path.is_file():
-        raise UserError(f"{run}: this run has no metrics.csv")
-    text = path.read_text(encoding="utf-8")
-    whole = text[: text.rfind("\n") + 1]  # A run that is being killed leaves half a line.
-    # Not by pandas, whose parsers of some versions are off by one unit in the last place.
-    header, *rows = csv.reader(io.StringIO(whole)) if whole else [[""]]
-    if header[0] != "steps" or not rows:
-        raise UserError(f"{run}: metrics.csv has no rows")
-    try:
-        cells = np.array([[float(cell or "nan") for cell in row] for row in rows])
-        frame = pd.DataFrame(cells, columns=header).astype({"steps": np.int64})
-    except ValueError as error:
-        raise UserError(f"{run}: metrics.csv is not a table of numbers: {error}") from error
-    return frame.sort_values("steps", kind="stable", ignore_index=True)
 
 
 def learning_curve(
@@ -89,24 +48,23 @@ def learning_curve(
     for each run. A single run shows the range of its evaluation episodes, and its training
     episodes.
 
+    Of several runs those are drawn that can be: a file among them, a run that has just begun, or
+    one that lacks the metric is left out with a warning.
+
     Args:
         runs: folders of runs.
-        metric: what to draw, a column of `metrics.csv`. Where a run has no evaluation yet, the
-            returns of the training episodes are drawn instead, which the axis says.
+        metric: what to draw, by either of its names (docs/metrics.md). Where a run has no
+            evaluation yet, the returns of the training episodes are drawn instead, which the axis
+            says.
         by: group the runs by this config key instead, such as `algorithm.clip_range`.
 
     Raises:
-        UserError: a folder is not that of a run, or lacks the metric or the key.
+        UserError: none of the folders can be drawn, one does not exist, or lacks the key.
     """
     from matplotlib.figure import Figure  # noqa: PLC0415
     from matplotlib.ticker import EngFormatter  # noqa: PLC0415
 
-    found = [
-        _read_run(folder) for folder in {Path(run).resolve(): Path(run) for run in runs}.values()
-    ]
-    if not found:
-        raise UserError("no run to draw: give at least one run folder")
-    metric, label = _choose_metric(found, metric)
+    found, metric, label = _choose_metric(read_runs(runs), metric_name(metric))
 
     figure = Figure(figsize=(7.0, 4.2), dpi=150, layout="constrained")
     axes = figure.add_subplot()
@@ -119,7 +77,7 @@ def learning_curve(
             line = _LINES[index // len(COLOURS) % len(_LINES)]
             _draw_group(axes, name, group, metric, colour=colour, line=line)
     tasks = sorted({run.config.get("gym_env.env_name", "") for run in found} - {""})
-    axes.set_title(", ".join(tasks))
+    axes.set_title(one_line(", ".join(tasks), _LONGEST_TITLE))
     axes.set_xlabel("Environment steps")
     axes.set_ylabel(label)
     axes.xaxis.set_major_formatter(EngFormatter(sep=""))
@@ -136,55 +94,41 @@ def learning_curve(
         else:
             figure.set_figheight(4.2 + 0.1 * lines)
             figure.legend(loc="outside lower center", ncols=2, frameon=False, **style)
+    show_literally(figure)
     return figure
 
 
-def _read_run(folder: Path) -> _Run:
-    config = open_folder(folder).config
-    try:
-        tree = OmegaConf.to_container(OmegaConf.load(config))
-    except Exception as error:
-        reason = str(error).splitlines()[0]
-        raise UserError(f"{folder}: config.yaml cannot be read: {reason}") from error
-    return _Run(folder, dict(_leaves(tree)), read_metrics(folder))
+def _choose_metric(runs: Sequence[Run], metric: str) -> tuple[list[Run], str, str]:
+    """The runs that have the metric, its name, and the label of its axis."""
+
+    def having(name: str) -> list[Run]:
+        return [run for run in runs if len(_curve(run, name).steps)]
+
+    found = having(metric)
+    if metric == EVALUATION and len(found) < len(runs) == len(having(TRAINING)):
+        whose = " of all runs" if found else ""
+        return list(runs), TRAINING, f"{_LABELS[TRAINING]}\n(no evaluation{whose} yet)"
+    reasons = []
+    for run in runs:
+        if run not in found:
+            there = [name for name in run.metrics.columns[1:] if len(_curve(run, name).steps)]
+            have = f"it has {', '.join(there)}" if there else "it has no metric yet"
+            reasons.append(f"{run.folder}: this run has no {metric}; {have}")
+    leave_out(reasons, some_are_left=bool(found))
+    unit = METRICS[metric].unit if metric in METRICS else ""
+    label = _LABELS.get(metric, f"{metric} ({unit})" if unit else metric)
+    return found, metric, one_line(label, _LONGEST_TITLE)
 
 
-def _leaves(tree: Any, prefix: str = "") -> Iterable[tuple[str, str]]:
-    """The leaves of a config, by dotted key, as text."""
-    if isinstance(tree, dict):
-        for key, value in tree.items():
-            yield from _leaves(value, f"{prefix}.{key}" if prefix else str(key))
-    else:
-        yield prefix, tree if isinstance(tree, str) else json.dumps(tree)
-
-
-def _choose_metric(runs: Sequence[_Run], metric: str) -> tuple[str, str]:
-    """The metric that all runs have, and the label of its axis."""
-
-    def lacking(name: str) -> list[_Run]:
-        return [run for run in runs if not len(_curve(run, name).steps)]
-
-    without = lacking(metric)
-    if not without:
-        unit = METRICS[metric].unit if metric in METRICS else ""
-        return metric, _LABELS.get(metric, f"{metric} ({unit})" if unit else metric)
-    if metric == EVALUATION and not lacking(TRAINING):
-        whose = "" if len(without) == len(runs) else " of all runs"
-        return TRAINING, f"{_LABELS[TRAINING]}\n(no evaluation{whose} yet)"
-    run = without[0]
-    there = [name for name in run.metrics.columns[1:] if len(_curve(run, name).steps)]
-    have = f"it has {', '.join(there)}" if there else "it has no metric yet"
-    raise UserError(f"{run.folder}: this run has no {metric}; {have}")
-
-
-def _curve(run: _Run, metric: str) -> Curve:
-    if metric not in run.metrics:
+def _curve(run: Run, metric: str) -> Curve:
+    if metric not in run.metrics.columns[1:]:
         return Curve(np.empty(0), np.empty(0))
-    series = run.metrics.set_index("steps")[metric].dropna().groupby(level=0).mean()
+    series = run.metrics.set_index("steps")[metric]
+    series = series[np.isfinite(series)].groupby(level=0).mean()
     return Curve(series.index.to_numpy(np.float64), series.to_numpy(np.float64))
 
 
-def _group(runs: Sequence[_Run], by: str | None) -> dict[str, list[_Run]]:
+def _group(runs: Sequence[Run], by: str | None) -> dict[str, list[Run]]:
     """Runs by what their configs have in common, under a name that tells the groups apart."""
     if by is None:
         every = dict.fromkeys(key for run in runs for key in run.config)
@@ -198,9 +142,11 @@ def _group(runs: Sequence[_Run], by: str | None) -> dict[str, list[_Run]]:
         for run in runs:
             if by not in run.config:
                 raise UserError(f"{run.folder}: its config has no key {by}")
-    groups: dict[str, list[_Run]] = {}
+    groups: dict[str, list[Run]] = {}
     for run in runs:
-        name = "\n".join(f"{key}={run.config.get(key, _UNSET)}" for key in keys)
+        name = "\n".join(
+            one_line(f"{key}={run.config.get(key, _UNSET)}", _LONGEST_NAME) for key in keys
+        )
         groups.setdefault(name, []).append(run)
     return groups
 
@@ -210,7 +156,7 @@ def _names_the_run(key: str) -> bool:
     return key == _SEED or key.startswith("logger.") or key.endswith("_dir")
 
 
-def _draw_run(axes: Axes, run: _Run, metric: str) -> None:
+def _draw_run(axes: Axes, run: Run, metric: str) -> None:
     """One run: its evaluations with their range, before its training episodes."""
     steps, values = _curve(run, metric)
     label = ""
@@ -229,13 +175,15 @@ def _draw_run(axes: Axes, run: _Run, metric: str) -> None:
 
 
 def _draw_group(
-    axes: Axes, name: str, runs: Sequence[_Run], metric: str, *, colour: str, line: str
+    axes: Axes, name: str, runs: Sequence[Run], metric: str, *, colour: str, line: str
 ) -> None:
     """Several runs that differ in their seed: mean, interval of the mean, single runs."""
     curves = [_curve(run, metric) for run in runs]
     seeds = {run.config.get(_SEED, str(index)) for index, run in enumerate(runs)}
     count = f"{len(runs)} {'seed' if len(seeds) == len(runs) else 'run'}{'s' * (len(runs) > 1)}"
     label = f"{name} ({count})" if name else count
+    if label.startswith("_"):  # which would hide it
+        label = f" {label}"
     grid = _common_grid(curves)
     if len(curves) > 1 and len(grid):
         for steps, values in curves:

@@ -80,7 +80,8 @@ def workspace_grid(
         for (t, b), text in np.ndenumerate(written):
             axes.text(b, t, text, ha="center", va="center", fontsize="small")
     _label(axes, n_rows, n_envs)
-    axes.set_title(title or (numbers if isinstance(numbers, str) else ""))
+    name = numbers if isinstance(numbers, str) else ""
+    axes.set_title(title or name, parse_math=bool(title))  # a dollar sign in a name is no formula
     found = [name for name, is_end in _ends(terminated, truncated).items() if is_end.any()]
     _draw_legend(axes, found, has_reset=bool((terminated | truncated)[:-1].any()))
     figure = axes.get_figure(root=True)
