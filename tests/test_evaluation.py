@@ -3,13 +3,15 @@
 import random
 
 import bbrl.agents
+import gymnasium as gym
 import numpy as np
 import pytest
 import torch
+from gymnasium.spaces import Box, Discrete
 from probe_envs import config, fresh_log
 from torch import nn
 
-from ppo_bbrl import PPOClip
+from ppo_bbrl import DiscretePolicy, PPOClip, Workspace, evaluation
 from ppo_bbrl.envs import EnvAgent
 from ppo_bbrl.evaluation import EvaluationError, evaluate
 
@@ -130,6 +132,177 @@ def test_a_return_that_is_no_number_names_its_episodes():
     env = make("NotANumber-v0", 2)
     with pytest.raises(EvaluationError, match=r"NotANumber-v0.*\[0, 1\].*nan"):
         evaluate(Dice(2), env, seeds(1), max_steps=12)
+    env.close()
+
+
+class Broken(gym.Env):
+    """Something of it is no number, from step 3 on, in the second environment alone."""
+
+    observation_space = Box(-1, 1, (2,), np.float32)
+    action_space = Discrete(2)
+    made = 0
+
+    def __init__(self, what, value=float("nan"), final=False):
+        self.what, self.value, self.final = what, value, final
+        self.index = Broken.made % 2
+        Broken.made += 1
+
+    def _observe(self):
+        observation = np.zeros(2, np.float32)
+        if self.what == "env_obs" and self.index == 1 and self.t >= 3:
+            observation[1] = self.value
+        return observation
+
+    def reset(self, *, seed=None, options=None):
+        super().reset(seed=seed)
+        self.t = 0
+        return self._observe(), {}
+
+    def step(self, action):
+        self.t += 1
+        broken = self.what == "reward" and self.index == 1 and self.t >= 3
+        ends = self.t >= (3 if self.final else 6)
+        return self._observe(), self.value if broken else 1.0, ends, False, {}
+
+
+gym.register("Broken-v0", Broken, disable_env_checker=True)
+
+
+@pytest.mark.parametrize("value", [float("nan"), float("inf"), -float("inf")])
+@pytest.mark.parametrize("what", ["env_obs", "reward"])
+def test_what_is_no_number_is_named_with_episode_and_step(what, value):
+    """The argmax of NaN is 0: the returns of such an evaluation would look like any others."""
+    Broken.made = 0
+    env = make("Broken-v0", 2, env_args={"what": what, "value": value})
+    named = rf"Broken-v0: in step 3 of episodes \[1\] env/{what} is {value}"
+    with pytest.raises(EvaluationError, match=named):
+        evaluate(DiscretePolicy(2, [4], 2), env, seeds(1), max_steps=12)
+    env.close()
+
+
+def test_the_last_observation_of_an_episode_may_be_anything():
+    """Nobody acts on it: a simulation that explodes is ended by its environment."""
+    Broken.made = 0
+    env = make("Broken-v0", 2, env_args={"what": "env_obs", "final": True})
+    report = evaluate(DiscretePolicy(2, [4], 2), env, seeds(1), max_steps=12)
+    assert report.returns.tolist() == [3, 3]
+    env.close()
+
+
+def test_an_agent_of_ones_own_may_know_what_infinity_means():
+    Broken.made = 0
+    env = make("Broken-v0", 2, env_args={"what": "env_obs", "value": float("inf")})
+    assert evaluate(Dice(2), env, seeds(1), max_steps=12).returns.tolist() == [6, 6]
+    env.close()
+
+
+@pytest.mark.parametrize("value", [float("nan"), float("inf")])
+def test_an_action_that_is_no_number_is_named(value):
+    class Wild(bbrl.agents.Agent):
+        def forward(self, t, **kwargs):
+            action = torch.zeros(3, 1)
+            if t == 2:
+                action[1] = value
+            self.set(("action", t), action)
+
+    env = make("Pendulum-v1", 3)
+    named = rf"Pendulum-v1: in step 2 of episodes \[1\] action is {value}"
+    with pytest.raises(EvaluationError, match=named):
+        evaluate(Wild(), env, seeds(1), max_steps=12)
+    env.close()
+
+
+def test_a_policy_whose_weights_are_no_numbers_is_not_evaluated():
+    """Nor is it the best of a run ever after."""
+    policy, env = DiscretePolicy(3, [4], 2), make("Chance-v0", 2)
+    with torch.no_grad():
+        policy.model[0].weight[0, 0] = float("nan")
+    with pytest.raises(EvaluationError, match=r"model\.0\.weight is not all numbers"):
+        evaluate(policy, env, seeds(1), max_steps=12)
+    env.close()
+
+
+@pytest.mark.filterwarnings("ignore:overflow")
+def test_rewards_whose_sum_is_no_number_are_named():
+    Broken.made = 0
+    env = make("Broken-v0", 2, env_args={"what": "reward", "value": 3e38})
+    with pytest.raises(EvaluationError, match=r"the return of episodes \[1\] is inf"):
+        evaluate(Dice(2), env, seeds(1), max_steps=12)
+    env.close()
+
+
+# ------------------------------------------------------------------------------ its memory
+
+
+class Reader(bbrl.agents.Agent):
+    """Reads what `read(agent, t)` does, and keeps all of it; acts by chance."""
+
+    def __init__(self, read):
+        super().__init__()
+        self.read, self.seen = read, []
+
+    def forward(self, t, **kwargs):
+        if t == 0:
+            self.seen = []
+        self.set(("mine", t), torch.full((4,), float(t)))
+        self.seen.append(self.read(self, t))
+        self.set(("action", t), torch.randint(2, (4,)))
+
+
+def hidden(agent, t):
+    """Behind a `try`, as an agent may look for a row that is not there at first."""
+    try:
+        return agent.get(("mine", t - 3))
+    except Exception:  # noqa: BLE001
+        return None
+
+
+READS = {
+    "this row": lambda agent, t: agent.get(("env/env_obs", t)),
+    "the row before": lambda agent, t: agent.get(("mine", max(t - 1, 0))),
+    "two rows before": lambda agent, t: agent.get(("mine", max(t - 2, 0))),
+    "the first row": lambda agent, _: agent.get(("env/env_obs", 0)),
+    "every third row": lambda agent, t: agent.get(("mine", max(t - 3, 0))) if t % 3 == 0 else None,
+    "all rows": lambda agent, _: agent.workspace["env/env_obs"],
+    "the last rows": lambda agent, t: agent.workspace.get_time_truncated("mine", 0, t + 1),
+    "a part": lambda agent, t: agent.workspace.variables["mine"].subtime(0, t + 1).view(),
+    "the length": lambda agent, _: torch.tensor(agent.workspace.variables["mine"].time_size()),
+    "behind a try": hidden,
+}
+
+
+@pytest.mark.parametrize("read", READS.values(), ids=READS.keys())
+def test_an_agent_may_read_any_row_of_its_episode(read, monkeypatch):
+    """What it gets is what it would get if all rows were kept."""
+    env = make("Chance-v0", 4)
+    agent = Reader(read)
+    report = evaluate(agent, env, seeds(1), max_steps=100)
+    monkeypatch.setattr(evaluation, "with_enough_rows", lambda use: use(Workspace(capacity=512)))
+    other = Reader(read)
+    expected = evaluate(other, env, seeds(1), max_steps=100)
+    assert torch.equal(report.returns, expected.returns)
+    assert len(agent.seen) == len(other.seen) == 4
+    for one, two in zip(agent.seen, other.seen, strict=True):
+        assert (one is two is None) or torch.equal(one, two)
+    env.close()
+
+
+@pytest.mark.parametrize("read", ["this row", "the row before"])
+def test_memory_does_not_grow_with_the_episodes(read):
+    """Of every variable two rows are kept, of agents of your own too."""
+    sizes = []
+
+    class Weighed(Reader):
+        def forward(self, t, **kwargs):
+            super().forward(t, **kwargs)
+            variables = self.workspace.variables.values()
+            sizes.append(sum(one._storage.numel() for one in variables))
+
+    env = make("Logged-v0", 4, env_args={"ends": False})
+    with pytest.warns(UserWarning, match="still running"):
+        evaluate(Weighed(READS[read]), env, seeds(1), max_steps=700)
+    assert len(sizes) == 700
+    assert sizes[-1] == sizes[0]
     env.close()
 
 

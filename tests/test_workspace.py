@@ -14,6 +14,7 @@ from torch import nn
 from ppo_bbrl.agents import Agent, DiscretePolicy, VAgent
 from ppo_bbrl.envs import EnvAgent
 from ppo_bbrl.rollout import collect, record
+from ppo_bbrl.storage import RowsGone
 from ppo_bbrl.workspace import VARIABLES, TemporalTensor, Workspace, one_row
 
 
@@ -629,3 +630,74 @@ class AgainstUpstream(RuleBasedStateMachine):
 
 TestAgainstUpstream = AgainstUpstream.TestCase
 TestAgainstUpstream.settings = settings(max_examples=60, stateful_step_count=20)
+
+
+# ------------------------------------------------------------------------- the newest rows only
+
+
+def newest(*rows, name="x"):
+    workspace = Workspace(newest_only=True)
+    for t, row in enumerate(rows):
+        workspace.set(name, t, torch.tensor(row))
+    return workspace
+
+
+def test_of_the_newest_rows_times_are_those_of_all_rows():
+    workspace = newest(*([t] for t in range(5)))
+    assert workspace.time_size() == 5
+    assert workspace.get("x", 4).tolist() == [4]
+    assert workspace.get("x", 3).tolist() == [3]
+    assert workspace.row_array("x", 4).tolist() == [4]
+    with pytest.raises(IndexError):
+        workspace.get("x", 5)
+
+
+@pytest.mark.parametrize(
+    "use",
+    [
+        lambda workspace: workspace.get("x", 2),
+        lambda workspace: workspace.set("x", 2, torch.tensor([7])),
+        lambda workspace: workspace.row_array("x", 0),
+        lambda workspace: workspace["x"],
+        lambda workspace: workspace.view("x"),
+        lambda workspace: workspace.set_full("x", torch.zeros(5, 1)),
+        lambda workspace: workspace.get_time_truncated("x", 0, 5),
+        lambda workspace: workspace.subtime(0, 5),
+        lambda workspace: workspace.copy_time(0, 4, 1),
+        lambda workspace: Workspace(workspace),
+    ],
+)
+def test_earlier_rows_are_missed_aloud(use):
+    """No `Exception`: an agent that takes any failure for a missing row must not hide it."""
+    with pytest.raises(RowsGone) as caught:
+        use(newest(*([t] for t in range(5))))
+    assert not isinstance(caught.value, Exception)
+
+
+def test_the_newest_rows_as_long_as_none_is_gone():
+    workspace = newest([1], [2])
+    assert workspace["x"].tolist() == [[1], [2]]
+
+
+def test_among_the_newest_rows_those_never_written_are_zero():
+    workspace = newest([1], [2], [3])
+    workspace.set("x", 4, torch.tensor([5]))
+    assert workspace.get("x", 3).tolist() == [0]
+    workspace.put("x", 9, np.array([7]), torch.tensor([7]))
+    assert [workspace.get("x", t).tolist() for t in (8, 9)] == [[0], [7]]
+
+
+def test_a_newest_row_may_be_written_again():
+    workspace = newest([1], [2], [3])
+    workspace.set("x", 1, torch.tensor([8]))
+    workspace.put("x", 2, np.array([9]), torch.tensor([9]))
+    assert [workspace.get("x", t).tolist() for t in (1, 2)] == [[8], [9]]
+    with pytest.raises(ValueError, match="rows are"):
+        workspace.set("x", 3, torch.tensor([1.5]))
+
+
+def test_what_was_read_of_the_newest_rows_never_changes():
+    workspace = newest([1], [2])
+    read = workspace.get("x", 0)
+    workspace.set("x", 2, torch.tensor([3]))
+    assert read.tolist() == [1]

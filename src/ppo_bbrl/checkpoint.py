@@ -14,6 +14,7 @@ from torch import nn
 from ppo_bbrl.config import ConfigError, load_saved_config, save_config
 from ppo_bbrl.errors import UserError, printable
 from ppo_bbrl.files import make_folder, write_file
+from ppo_bbrl.networks import no_numbers
 from ppo_bbrl.runs import open_folder
 from ppo_bbrl.spaces import HasSpaces, as_data, from_data
 
@@ -103,12 +104,6 @@ def save_policy(
     write_file(folder / POLICY_FILE, content.getvalue())
 
 
-def is_numbers(policy: nn.Module) -> bool:
-    """Whether its weights are finite, and no buffer has a NaN (a mask may have infinities)."""
-    finite = all(bool(weight.isfinite().all()) for weight in policy.parameters())
-    return finite and not any(bool(buffer.isnan().any()) for buffer in policy.buffers())
-
-
 def find_policy(path: str | Path, which: str = "best") -> Path:
     """The folder of a saved policy.
 
@@ -192,5 +187,5 @@ def restore(policy: nn.Module, saved: SavedPolicy) -> None:
             f"the saved weights do not fit the policy of the configuration, a {made}: one of the "
             "two has been changed, or is of another run"
         ) from error
-    if not is_numbers(policy):
+    if no_numbers(policy):
         raise UserError("the saved weights are not numbers: the run they are from has diverged")

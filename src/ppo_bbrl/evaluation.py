@@ -2,8 +2,10 @@
 
 import math
 import warnings
+from collections.abc import Callable
 from contextlib import ExitStack
 from dataclasses import dataclass
+from typing import TypeVar
 
 import bbrl.agents
 import numpy as np
@@ -13,9 +15,12 @@ from torch import Tensor
 from ppo_bbrl.agents import Policy
 from ppo_bbrl.envs import EnvAgent
 from ppo_bbrl.errors import UserError
-from ppo_bbrl.networks import evaluation_mode
+from ppo_bbrl.networks import evaluation_mode, no_numbers
 from ppo_bbrl.seeding import action_stream
+from ppo_bbrl.storage import Array, RowsGone
 from ppo_bbrl.workspace import Workspace
+
+Result = TypeVar("Result")
 
 
 class EvaluationError(UserError):
@@ -57,7 +62,8 @@ def evaluate(
 ) -> EvalReport:
     """Run one episode in each environment and report their returns.
 
-    Touches no random stream but its own, and leaves the policy as it was.
+    Touches no random stream but its own, and leaves the policy as it was. Memory does not grow
+    with the length of the episodes, unless the policy reads earlier rows than the one before.
 
     Args:
         policy: any agent that writes `action`.
@@ -66,38 +72,110 @@ def evaluate(
         max_steps: where episodes end that would not end by themselves.
 
     Raises:
-        EvaluationError: if a return is not a number.
+        EvaluationError: if a weight, an observation, an action or a return is not a number.
     """
-    workspace = Workspace(capacity=min(max_steps + 1, 512))
-    with ExitStack() as prepared:
-        prepared.enter_context(evaluation_mode(policy))
-        prepared.enter_context(action_stream(seeds).active())
-        for module in policy.modules():
-            if isinstance(module, Policy):
-                prepared.enter_context(module.on_arrays(env.num_envs))
-        env.seed(seeds)
-        env(workspace, t=0)
-        for t in range(max_steps):
-            policy(workspace, t=t)
-            env(workspace, t=t + 1)
-            if env.all_done():
-                break
-    last = workspace.variables["env/done"].time_size() - 1
-    report = EvalReport(
-        returns=workspace.get("env/cumulated_reward", last),
-        lengths=workspace.get("env/timestep", last),
-        unfinished=int((~workspace.get("env/done", last)).sum()),
-    )
+
+    def report_of(workspace: Workspace) -> EvalReport:
+        play_episodes(policy, env, seeds, workspace, max_steps=max_steps)
+        last = workspace.variables[f"{env.output}done"].time_size() - 1
+        return EvalReport(
+            returns=workspace.get(f"{env.output}cumulated_reward", last),
+            lengths=workspace.get(f"{env.output}timestep", last),
+            unfinished=int((~workspace.get(f"{env.output}done", last)).sum()),
+        )
+
+    report = with_enough_rows(report_of)
     if report.unfinished:
         warnings.warn(
             f"evaluation on {env.env_name} ended after {max_steps} steps: {report.unfinished} of "
             f"{env.num_envs} episodes were still running (algorithm.max_eval_steps)",
             stacklevel=2,
         )
-    if not math.isfinite(report.mean):
+    if not math.isfinite(report.mean):  # numbers whose sum is none
         broken = [episode for episode, value in enumerate(report.returns) if not value.isfinite()]
         raise EvaluationError(
             f"evaluation on {env.env_name}: the return of episodes {broken} is "
-            f"{float(report.returns[broken[0]])}; the environment's rewards are not all numbers"
+            f"{float(report.returns[broken[0]])}; the environment's rewards are too large"
         )
     return report
+
+
+def with_enough_rows(use: Callable[[Workspace], Result]) -> Result:
+    """Call `use` with a workspace of which only the two newest rows are kept.
+
+    If an agent looks further back, it is called once more, with a workspace that keeps all rows.
+    """
+    try:
+        return use(Workspace(newest_only=True))
+    except RowsGone:
+        return use(Workspace(capacity=512))
+
+
+@torch.no_grad()
+def play_episodes(
+    policy: bbrl.agents.Agent,
+    env: EnvAgent,
+    seeds: np.random.SeedSequence,
+    workspace: Workspace,
+    *,
+    max_steps: int,
+    on_row: Callable[[], None] = lambda: None,
+) -> None:
+    """Run one episode in each environment, from row 0 of an empty workspace.
+
+    Args:
+        policy: any agent that writes `action`.
+        env: environments without autoreset.
+        seeds: of the environments and of a stochastic policy.
+        workspace: empty.
+        max_steps: where episodes end that would not end by themselves.
+        on_row: called after each row of the environments.
+
+    Raises:
+        EvaluationError: if a weight, an observation, an action or a reward is not a number.
+    """
+    if broken := no_numbers(policy):
+        raise EvaluationError(f"the policy cannot be evaluated: {broken[0]} is not all numbers")
+    networks = [module for module in policy.modules() if isinstance(module, Policy)]
+    # An agent of your own may have a meaning for infinity; a network makes NaN of it.
+    is_number = np.isfinite if networks else _is_no_nan
+    with ExitStack() as prepared:
+        prepared.enter_context(evaluation_mode(policy))
+        prepared.enter_context(action_stream(seeds).active())
+        for module in networks:
+            prepared.enter_context(module.on_arrays(env.num_envs))
+        env.seed(seeds)
+        env(workspace, t=0)
+        on_row()
+        for t in range(max_steps):
+            _check(workspace, env, f"{env.output}env_obs", t, is_number)
+            policy(workspace, t=t)
+            _check(workspace, env, env.input, t, np.isfinite)
+            env(workspace, t=t + 1)
+            _check(workspace, env, f"{env.output}reward", t + 1, np.isfinite)
+            on_row()
+            if env.all_done():
+                break
+
+
+def _is_no_nan(array: Array) -> Array:
+    return ~np.isnan(array)
+
+
+def _check(
+    workspace: Workspace, env: EnvAgent, name: str, t: int, is_number: Callable[[Array], Array]
+) -> None:
+    """See that row t of a variable is numbers; the argmax of NaN would be action 0."""
+    row = workspace.row_array(name, t)
+    if row.dtype.kind != "f" or is_number(row).all():
+        return
+    broken = ~is_number(row).reshape(len(row), -1)
+    if name != f"{env.output}reward":  # nobody acts on the last observation of an episode
+        broken[workspace.row_array(f"{env.output}done", t)] = False
+    episodes = np.flatnonzero(broken.any(1)).tolist()
+    if episodes:
+        value = float(row.reshape(broken.shape)[broken][0])
+        raise EvaluationError(
+            f"evaluation on {env.env_name}: in step {t} of episodes {episodes} {name} is {value}; "
+            "observations, actions and rewards must be numbers"
+        )

@@ -114,6 +114,12 @@ def build_ortho_mlp(
     return nn.Sequential(*layers)
 
 
+def no_numbers(network: nn.Module) -> list[str]:
+    """Its weights that are not finite, and its buffers with a NaN (a mask may have infinities)."""
+    weights = [name for name, one in network.named_parameters() if not one.isfinite().all()]
+    return weights + [name for name, one in network.named_buffers() if one.isnan().any()]
+
+
 @contextmanager
 def evaluation_mode(*networks: nn.Module) -> Iterator[None]:
     """Inside the `with` block dropout and the like are off; then each module is as it was."""

@@ -13,7 +13,6 @@ from torch import Tensor, nn
 
 from ppo_bbrl.agents import KWAgentWrapper, copy_agent, has_memory
 from ppo_bbrl.build import build_critic, build_policy
-from ppo_bbrl.checkpoint import is_numbers
 from ppo_bbrl.compute import (
     available_cores,
     check_compute,
@@ -28,7 +27,7 @@ from ppo_bbrl.episodic import EpisodicAlgo, iter_partial_episodes
 from ppo_bbrl.errors import UserError
 from ppo_bbrl.fits import check_fits
 from ppo_bbrl.flat import FlatWeights, NotFlatError
-from ppo_bbrl.networks import evaluation_mode
+from ppo_bbrl.networks import evaluation_mode, no_numbers
 from ppo_bbrl.optimizers import setup_optimizer
 from ppo_bbrl.rollout import Rollout, record
 from ppo_bbrl.schedules import SCHEDULES
@@ -254,7 +253,7 @@ class PPOClip(EpisodicAlgo):
     def _last_policy(self) -> bbrl.agents.Agent | None:
         """The policy as it is now; where an update broke its weights, as it was before."""
         now = super()._last_policy()
-        if now is None and is_numbers(self.old_policy):
+        if now is None and not no_numbers(self.old_policy):
             return KWAgentWrapper(self.old_policy, stochastic=False)
         return now
 

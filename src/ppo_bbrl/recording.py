@@ -11,11 +11,12 @@ from omegaconf import DictConfig
 from torch import Tensor
 
 from ppo_bbrl.agents import copy_agent
-from ppo_bbrl.checkpoint import is_numbers, save_policy
+from ppo_bbrl.checkpoint import save_policy
 from ppo_bbrl.config import save_config
 from ppo_bbrl.envs import EnvAgent
 from ppo_bbrl.errors import UserError, one_line
 from ppo_bbrl.metrics import Logger
+from ppo_bbrl.networks import no_numbers
 from ppo_bbrl.runs import RunFolder, claim_folder, outputs_dir
 
 _RUNNING_WINDOW = 10
@@ -161,7 +162,7 @@ class Recording:
         """The policy as it is now, if there is one and its weights are numbers."""
         if self.train_policy is None and self.eval_policy is None:
             return None
-        return self._acting_policy if is_numbers(self._acting_policy) else None
+        return None if no_numbers(self._acting_policy) else self._acting_policy
 
     def _save(
         self, folder: Path, policy: bbrl.agents.Agent | None, reward: float, steps: int

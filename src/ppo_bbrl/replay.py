@@ -6,12 +6,11 @@ from typing import TYPE_CHECKING, Any
 
 import bbrl.agents
 import numpy as np
-import torch
 
 from ppo_bbrl.console import say
 from ppo_bbrl.envs import EnvAgent
+from ppo_bbrl.evaluation import play_episodes, with_enough_rows
 from ppo_bbrl.notebook import in_notebook
-from ppo_bbrl.seeding import action_stream
 from ppo_bbrl.spaces import HasSpaces, check_same_spaces
 from ppo_bbrl.video import (
     NoPicturesError,
@@ -29,31 +28,21 @@ if TYPE_CHECKING:
     from IPython.display import Video
 
 
-@torch.no_grad()
 def play(
-    policy: bbrl.agents.Agent,
-    env: EnvAgent,
-    seeds: np.random.SeedSequence,
-    *,
-    max_steps: int,
-    on_row: Any = None,
+    policy: bbrl.agents.Agent, env: EnvAgent, seeds: np.random.SeedSequence, *, max_steps: int
 ) -> float:
-    """Run one episode and return its return; `on_row()` is called after each row."""
-    workspace = Workspace(capacity=512)
-    with action_stream(seeds).active():
-        env.seed(seeds)
-        env(workspace, t=0)
-        for t in range(max_steps):
-            if on_row is not None:
-                on_row()
-            policy(workspace, t=t)
-            env(workspace, t=t + 1)
-            if env.all_done():
-                break
-    if on_row is not None:
-        on_row()
-    last = workspace.variables["env/done"].time_size() - 1
-    return float(workspace.get("env/cumulated_reward", last)[0])
+    """Run one episode and return its return.
+
+    Raises:
+        EvaluationError: if a weight, an observation, an action or a reward is not a number.
+    """
+
+    def return_of(workspace: Workspace) -> float:
+        play_episodes(policy, env, seeds, workspace, max_steps=max_steps)
+        last = workspace.variables["env/done"].time_size() - 1
+        return float(workspace.get("env/cumulated_reward", last)[0])
+
+    return with_enough_rows(return_of)
 
 
 def record_video(
@@ -87,17 +76,20 @@ def record_video(
     try:
         drawn: Any = env.envs.unwrapped
         (one,) = drawn.envs
-        with (
-            no_screen(),
-            video_file(path, frames_per_second(one.metadata, env_name), root=root) as write_frame,
-        ):
-            play(
-                policy,
-                env,
-                seeds,
-                max_steps=max_steps,
-                on_row=lambda: write_frame(render_frame(one, env_name)),
-            )
+        fps = frames_per_second(one.metadata, env_name)
+
+        def record(workspace: Workspace) -> None:
+            with no_screen(), video_file(path, fps, root=root) as write_frame:
+                play_episodes(
+                    policy,
+                    env,
+                    seeds,
+                    workspace,
+                    max_steps=max_steps,
+                    on_row=lambda: write_frame(render_frame(one, env_name)),
+                )
+
+        with_enough_rows(record)
     finally:
         env.close()
     return path

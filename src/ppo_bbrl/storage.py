@@ -1,4 +1,4 @@
-"""Storage of one workspace variable: preallocated, or row by row where there are gradients."""
+"""Storage of a variable: preallocated; rows with gradient; or only the two newest rows."""
 
 from typing import Any
 
@@ -228,3 +228,86 @@ class TemporalTensor:
     def _no_batch_dims(self, batch_dims: Any) -> None:
         if batch_dims is not None:
             raise ValueError(f"{self.name}: batch dimensions need a shared workspace")
+
+
+class RowsGone(BaseException):
+    """Somebody asked for rows that were not kept.
+
+    No `Exception`, so that an agent which looks for an earlier row, and takes any failure for
+    its absence, does not hide it.
+    """
+
+
+class NewestRows(TemporalTensor):
+    """A variable of which only the two newest rows are kept: memory that does not grow.
+
+    Times are those of all rows. Reading or changing an earlier row, or all of them at once, is a
+    `RowsGone`. Rows are detached.
+    """
+
+    def row_view(self, t: int) -> Tensor:
+        """Row t of the storage itself, `[B, …]`."""
+        self._check_time(t)
+        assert self._storage is not None
+        return self._storage[t % 2]
+
+    def row_array(self, t: int) -> Array:
+        """Row t of the storage itself as an array, `[B, …]`."""
+        self._check_time(t)
+        if self._array is None:
+            assert self._storage is not None
+            self._array = self._storage.numpy()
+        row: Array = self._array[t % 2]
+        return row
+
+    def view(self) -> Tensor:
+        """The storage itself, as long as nothing is missing in it."""
+        if self._length > 2:
+            raise RowsGone(f"{self.name}: only the two newest of its rows were kept")
+        return super().view()
+
+    def set(self, t: int, value: Tensor, batch_dims: Any = None) -> None:
+        """Write row t, `[B, …]`; rows that were never written between are 0."""
+        self._no_batch_dims(batch_dims)
+        self._check_row(t, value)
+        self._room(t, value)[t % 2] = value.detach()
+
+    def put(self, t: int, row: Array, like: Tensor) -> None:
+        """Write row t in place from an array of the shape and type of `like`."""
+        if self._storage is None or t != self._length:
+            self._room(t, like)
+        else:
+            self._length = t + 1
+        if self._array is None:
+            assert self._storage is not None
+            self._array = self._storage.numpy()
+        self._array[t % 2] = row
+
+    def _room(self, t: int, like: Tensor) -> Tensor:
+        if self._storage is None:
+            self._replace(like.new_zeros((2, *like.shape)))
+        assert self._storage is not None
+        if t < self._length:
+            self._check_time(t)
+        for skipped in range(max(self._length, t - 1), t):
+            self._storage[skipped % 2] = 0
+        self._length = max(self._length, t + 1)
+        return self._storage
+
+    def set_full(self, value: Tensor, batch_dims: Any = None) -> None:
+        """Refused: it would be all rows."""
+        raise RowsGone(f"{self.name}: only the two newest of its rows are kept")
+
+    def writable(self, t: int, like: Tensor) -> Tensor:
+        """Refused: row t lies elsewhere in the storage."""
+        raise RowsGone(f"{self.name}: only the two newest of its rows are kept")
+
+    def copy_time(self, from_time: int, to_time: int, n_steps: int) -> None:
+        """Copy n_steps rows."""
+        for i in range(n_steps):
+            self.set(to_time + i, self.get(from_time + i))
+
+    def _check_time(self, t: int) -> None:
+        super()._check_time(t)
+        if t < self._length - 2:
+            raise RowsGone(f"{self.name}: row {t} was not kept, as row {self._length - 1} is")

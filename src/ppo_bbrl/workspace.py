@@ -15,7 +15,7 @@ import bbrl.workspace
 import torch
 from torch import Tensor
 
-from ppo_bbrl.storage import Array, TemporalTensor
+from ppo_bbrl.storage import Array, NewestRows, TemporalTensor
 
 #: name → (who writes it, shape and type, what it means)
 VARIABLES: dict[str, tuple[str, str, str]] = {
@@ -40,15 +40,22 @@ class Workspace(bbrl.workspace.Workspace):
     Args:
         workspace: if given, a workspace of which this becomes a copy.
         capacity: rows for which room is made at first.
+        newest_only: keep only the two newest rows, so that memory does not grow; whoever asks
+            for earlier ones gets a `RowsGone`.
     """
 
     variables: dict[str, TemporalTensor]
 
     def __init__(
-        self, workspace: bbrl.workspace.Workspace | None = None, *, capacity: int = 16
+        self,
+        workspace: bbrl.workspace.Workspace | None = None,
+        *,
+        capacity: int = 16,
+        newest_only: bool = False,
     ) -> None:
         super().__init__()
         self._capacity = capacity
+        self._storage = NewestRows if newest_only else TemporalTensor
         if workspace is not None:
             for name in workspace.keys():  # noqa: SIM118 - a workspace is no mapping
                 self.set_full(name, workspace.get_full(name))
@@ -63,7 +70,7 @@ class Workspace(bbrl.workspace.Workspace):
         """Write row t of a variable, `[B, …]`."""
         variable = self.variables.get(var_name)
         if variable is None:
-            variable = self.variables[var_name] = TemporalTensor(var_name, self._capacity)
+            variable = self.variables[var_name] = self._storage(var_name, self._capacity)
         variable.set(t, v, batch_dims)
 
     def get(self, var_name: str, t: int, batch_dims: Any = None) -> Tensor:
@@ -73,7 +80,7 @@ class Workspace(bbrl.workspace.Workspace):
     def set_full(self, var_name: str, value: Tensor, batch_dims: Any = None) -> None:
         """Write a whole variable, `[T, B, …]`."""
         if var_name not in self.variables:
-            self.variables[var_name] = TemporalTensor(var_name, self._capacity)
+            self.variables[var_name] = self._storage(var_name, self._capacity)
         self.variables[var_name].set_full(value, batch_dims)
 
     def get_full(self, var_name: str, batch_dims: Any = None) -> Tensor:
@@ -88,7 +95,7 @@ class Workspace(bbrl.workspace.Workspace):
         """Write row t of a variable in place from an array of the shape and type of `like`."""
         variable = self.variables.get(var_name)
         if variable is None:
-            variable = self.variables[var_name] = TemporalTensor(var_name, self._capacity)
+            variable = self.variables[var_name] = self._storage(var_name, self._capacity)
         variable.put(t, row, like)
 
     def row_array(self, var_name: str, t: int) -> Array:
