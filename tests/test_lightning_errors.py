@@ -317,6 +317,37 @@ def test_gsde_needs_a_box_and_noise():
     assert "no StateDependentNoise and no reset_noise" in error_of(lambda: trainer().fit(made))
 
 
+@pytest.mark.parametrize("what", ["observation", "action", "reward"])
+def test_what_is_no_number_in_an_evaluation_is_named(what):
+    """The argmax of NaN is 0: the returns of such an evaluation would look like any others."""
+
+    class Broken(gym.Env):
+        observation_space = gym.spaces.Box(-1, 1, (2,), np.float32)
+        action_space = gym.spaces.Box(-1, 1, (1,), np.float32)
+
+        def reset(self, *, seed=None, options=None):
+            super().reset(seed=seed)
+            self.t = 0
+            return np.zeros(2, np.float32), {}
+
+        def step(self, action):
+            self.t += 1
+            broken = float("nan") if self.t == 3 else 0.0
+            observation = np.full(2, broken if what == "observation" else 0.0, np.float32)
+            return observation, broken if what == "reward" else 1.0, self.t == 6, False, {}
+
+    class Wild(Model):
+        def predict(self, x, deterministic=True):
+            action = super().predict(x, deterministic)
+            if what == "action" and self.eval_env.t == 3:
+                action[:] = float("nan")
+            return action
+
+    made = Wild(env=Broken(), eval_env=Broken())
+    told = error_of(lambda: made.evaluate(1))
+    assert f"in step 3 of episode 0 the {what} is nan" in told
+
+
 def test_evaluation_without_an_environment_or_pictures_says_so():
     made = Model(env=Steps(), eval_env=None)
     assert "eval_env = None" in error_of(lambda: made.evaluate(1))

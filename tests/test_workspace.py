@@ -664,7 +664,7 @@ def test_of_the_newest_rows_times_are_those_of_all_rows():
         lambda workspace: workspace.get_time_truncated("x", 0, 5),
         lambda workspace: workspace.subtime(0, 5),
         lambda workspace: workspace.copy_time(0, 4, 1),
-        lambda workspace: Workspace(workspace),
+        Workspace,
     ],
 )
 def test_earlier_rows_are_missed_aloud(use):

@@ -138,7 +138,7 @@ def play_episodes(
         raise EvaluationError(f"the policy cannot be evaluated: {broken[0]} is not all numbers")
     networks = [module for module in policy.modules() if isinstance(module, Policy)]
     # An agent of your own may have a meaning for infinity; a network makes NaN of it.
-    is_number = np.isfinite if networks else _is_no_nan
+    is_number = np.isfinite if networks else is_no_nan
     with ExitStack() as prepared:
         prepared.enter_context(evaluation_mode(policy))
         prepared.enter_context(action_stream(seeds).active())
@@ -158,7 +158,8 @@ def play_episodes(
                 break
 
 
-def _is_no_nan(array: Array) -> Array:
+def is_no_nan(array: Array) -> Array:
+    """Whether each value is a number or infinite."""
     return ~np.isnan(array)
 
 

@@ -12,9 +12,11 @@ import torch
 from torch import Tensor
 
 from ppo_bbrl.errors import UserError, one_line
+from ppo_bbrl.evaluation import EvaluationError, is_no_nan
 from ppo_bbrl.lightning.environments import Env
 from ppo_bbrl.seeding import action_stream, env_seeds
 from ppo_bbrl.spaces import action_converter, as_observation
+from ppo_bbrl.storage import Array
 from ppo_bbrl.sync_envs import SyncEnvs
 from ppo_bbrl.vector_envs import DEFAULT_TIME_LIMIT
 from ppo_bbrl.video import frames_per_second, has_screen, no_screen, render_frame, video_file
@@ -33,7 +35,8 @@ def play_episodes(
 ) -> tuple[list[float], list[int]]:
     """Returns and lengths of episodes, each on a seed of its own.
 
-    Touches no random stream but its own. An episode is ended after 10,000 steps, with a warning.
+    Touches no random stream but its own, and keeps no step. An episode is ended after 10,000
+    steps, with a warning.
 
     Args:
         predict: chooses the actions.
@@ -41,8 +44,23 @@ def play_episodes(
         n_episodes: how many.
         seeds: of the environment and of a stochastic `predict`.
         show: called after each reset and each step.
+
+    Raises:
+        EvaluationError: if an observation, an action or a reward is not a number.
     """
-    returns, lengths, unfinished = [], [], 0
+    returns: list[float] = []
+    lengths: list[int] = []
+    unfinished = 0
+
+    def check(name: str, value: Array, step: int, is_number: Callable[[Array], Array]) -> None:
+        # It would go unseen: the argmax of NaN is 0.
+        if value.dtype.kind == "f" and not is_number(value).all():
+            broken = float(value[~is_number(value)][0])
+            raise EvaluationError(
+                f"evaluation: in step {step} of episode {len(returns)} the {name} is {broken}; "
+                "observations, actions and rewards must be numbers"
+            )
+
     to_env = action_converter(env.action_space, 1)
     envs = SyncEnvs([lambda: env])
     envs.closed = True  # `env` is not ours to close
@@ -52,10 +70,13 @@ def play_episodes(
             show()
             total, length, ended = 0.0, 0, False
             while not ended and length < DEFAULT_TIME_LIMIT:
+                check("observation", np.asarray(observed), length, is_no_nan)
                 observation = as_observation(env.observation_space, observed)
                 action = predict(observation)
                 action = action.cpu().numpy() if isinstance(action, Tensor) else np.asarray(action)
+                check("action", action, length, np.isfinite)
                 observed, reward, terminated, truncated, _ = envs.step(to_env(action))
+                check("reward", np.asarray(reward), length + 1, np.isfinite)
                 show()
                 total, length = total + float(reward[0]), length + 1
                 ended = bool(terminated[0] or truncated[0])
