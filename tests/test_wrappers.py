@@ -280,8 +280,6 @@ def test_both_kinds_in_their_order():
     algo = PPOClip(cfg, env_wrappers=[Add, double, gymnasiums.FlattenObservation])
     for env in (algo.train_env, algo.eval_env):
         outer = env.envs.envs[0]
-        if env is algo.eval_env:
-            outer = outer.env  # of the evaluation itself
         layers = [outer, outer.env, outer.env.env, outer.env.env.env]
         assert [type(layer).__name__ for layer in layers] == [
             "FlattenObservation",
