@@ -90,8 +90,8 @@ def test_spaces_are_saved_with_the_weights(cfg):
     )
     save_policy(FOLDER, policy(), cfg, 1.0, 1, env=spaces)
     loaded = load_policy(FOLDER)
-    assert loaded.observation_space == spaces.observation_space
-    assert loaded.action_space == spaces.action_space
+    assert loaded.spaces.observation_space == spaces.observation_space
+    assert loaded.spaces.action_space == spaces.action_space
     assert loaded.own_agent is False
     content = torch.load(FILE, weights_only=True)
     assert content["action_space"] == {"kind": "Discrete", "n": 2, "start": 3, "dtype": "int64"}
@@ -104,7 +104,7 @@ def test_a_file_of_an_older_version():
     old = {name: content[name] for name in ("policy", "reward", "steps", "agent")}
     torch.save(old, FILE)
     loaded = load_policy(FOLDER)
-    assert (loaded.own_agent, loaded.observation_space, loaded.action_space) == (None, None, None)
+    assert (loaded.own_agent, loaded.spaces) == (None, None)
 
 
 def test_numbers_of_other_types_are_saved_as_numbers(cfg):
@@ -196,7 +196,7 @@ def test_a_foreign_file(content):
         {"policy": {}, "reward": "much", "steps": 1},
         {"policy": {}, "reward": 1.0, "steps": float("inf")},
         {"policy": {}, "reward": 1.0},
-        {"policy": {}, "reward": 1.0, "steps": 1, "agent": "A", "action_space": {"kind": "Text"}},
+        {"policy": {}, "reward": 1.0, "steps": 1, "agent": "A", "observation_space": {"n": 3}},
     ],
     ids=repr,
 )

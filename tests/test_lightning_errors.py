@@ -370,6 +370,32 @@ def test_a_function_that_was_not_saved_has_to_be_given_again():
     trainer().fit(Model.load_from_checkpoint(path, env=Steps(), eval_env=None, clip_range=half))
 
 
+def test_a_checkpoint_is_opened_with_the_environment_of_its_training():
+    """A wrapper that was forgotten is told as that, not as weights of wrong sizes."""
+    made = Model(env=Steps(), eval_env=None, num_eval_episodes=0, buffer_length=8)
+    run = trainer(enable_checkpointing=True)
+    run.fit(made)
+    path = run.checkpoint_callback.best_model_path
+
+    def opened(env):
+        return Model.load_from_checkpoint(path, env=env, eval_env=None)
+
+    stacked = gym.wrappers.FrameStackObservation(Steps(), 3)
+    told = error_of(lambda: opened(stacked))
+    assert told.startswith("env: its observation space is Box(")
+    assert "trained on Box(" in told
+    assert "action space" in error_of(lambda: opened(Steps(action_space=gym.spaces.Discrete(3))))
+    opened(gym.wrappers.RecordEpisodeStatistics(Steps()))
+
+
+def test_statistics_of_its_own_in_each_environment_are_told():
+    """The evaluation's begin anew."""
+    env = make_vec_env(Steps, 2, wrapper_class=gym.wrappers.NormalizeObservation)
+    with pytest.warns(UserWarning, match="NormalizeObservation"):
+        Model(env=env, eval_env=None)
+    env.close()
+
+
 BLOCKED = """
 import sys
 asked = []

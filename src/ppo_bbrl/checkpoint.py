@@ -7,7 +7,6 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from gymnasium import Space
 from omegaconf import DictConfig
 from torch import nn
 
@@ -16,11 +15,10 @@ from ppo_bbrl.errors import UserError, printable
 from ppo_bbrl.files import make_folder, write_file
 from ppo_bbrl.networks import no_numbers
 from ppo_bbrl.runs import open_folder
-from ppo_bbrl.spaces import HasSpaces, as_data, from_data
+from ppo_bbrl.spaces import HasSpaces, Spaces, both_as_data, both_from_data
 
 POLICY_FILE = "policy.pt"
 POLICIES = ("best", "last")  # folders of a run
-_SPACES = ("observation_space", "action_space")
 
 
 @dataclass(frozen=True)
@@ -35,7 +33,7 @@ class SavedPolicy:
         agent: the class of the policy.
         own_agent: whether the run was given this policy by the user's program; None if the file
             does not say, being an old one.
-        observation_space, action_space: of its environments; None in old files.
+        spaces: of its environments; None in old files.
     """
 
     state: dict[str, torch.Tensor]
@@ -44,8 +42,7 @@ class SavedPolicy:
     steps: int
     agent: str
     own_agent: bool | None = None
-    observation_space: Space[Any] | None = None
-    action_space: Space[Any] | None = None
+    spaces: Spaces | None = None
 
 
 def agent_name(policy: nn.Module) -> str:
@@ -96,8 +93,7 @@ def save_policy(
         "own_agent": own_agent,
     }
     if env is not None:
-        saved["observation_space"] = as_data(env.observation_space)
-        saved["action_space"] = as_data(env.action_space)
+        saved |= both_as_data(env)
     # Not into the file at once: on a full disk torch's writer raises what is no OSError.
     content = io.BytesIO()
     torch.save(saved, content)
@@ -167,7 +163,7 @@ def _read(path: Path) -> dict[str, Any]:
         "steps": int(saved["steps"]),
         "agent": str(saved["agent"]),
         "own_agent": bool(saved["own_agent"]) if "own_agent" in saved else None,
-        **{name: from_data(saved[name]) for name in _SPACES if name in saved},
+        "spaces": both_from_data(saved),
     }
 
 

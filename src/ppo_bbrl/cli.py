@@ -153,6 +153,7 @@ def evaluate_run(
     from ppo_bbrl.spaces import check_same_spaces
     from ppo_bbrl.summary import told
     from ppo_bbrl.vector_envs import longest_episode
+    from ppo_bbrl.wrappers import warn_of_statistics
 
     saved, gym_env = policy.saved, policy.saved.cfg.gym_env
     env = EnvAgent(
@@ -165,7 +166,7 @@ def evaluate_run(
     )
     try:
         check_same_spaces(gym_env.env_name, env, policy)
-        env.warn_of_statistics()
+        warn_of_statistics(env.envs)
         report = evaluate(
             policy.agent,
             env,

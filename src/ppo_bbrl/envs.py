@@ -26,7 +26,7 @@ from ppo_bbrl.sync_envs import SyncEnvs
 from ppo_bbrl.vector_envs import make_vector_env
 from ppo_bbrl.workers import WorkerVectorEnv
 from ppo_bbrl.workspace import Workspace
-from ppo_bbrl.wrappers import Wrapper, warn_of_statistics
+from ppo_bbrl.wrappers import Wrapper
 
 
 class EnvAgent(GymAgent):
@@ -136,12 +136,6 @@ class EnvAgent(GymAgent):
     def all_done(self) -> bool:
         """Whether the row that was written last ends every episode."""
         return bool(self._row["done"].all())
-
-    def warn_of_statistics(self) -> None:
-        """Warn of wrappers whose statistics every environment has for itself."""
-        if isinstance(self.envs, SyncVectorEnv | AsyncVectorEnv):
-            call = self.envs.call
-            warn_of_statistics(lambda name: bool(call("has_wrapper_attr", name)[0]))
 
     def close(self) -> None:
         """End the environments and their processes, even if one of these hangs or is dead."""

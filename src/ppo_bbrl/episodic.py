@@ -29,7 +29,7 @@ from ppo_bbrl.seeding import Seeds
 from ppo_bbrl.signals import exit_on_signals
 from ppo_bbrl.vector_envs import choose_vectorization, longest_episode
 from ppo_bbrl.workspace import Workspace
-from ppo_bbrl.wrappers import Wrapper, combine
+from ppo_bbrl.wrappers import Wrapper, combine, warn_of_statistics
 
 with warnings.catch_warnings():
     # In a notebook it imports an experimental part of tqdm, which warns.
@@ -86,7 +86,7 @@ class EpisodicAlgo(Recording, bbrl_utils.algorithms.EpisodicAlgo):
         self.train_env = self._make_env(self.cfg.algorithm.n_envs, autoreset=autoreset)
         try:
             check_rollout(self.cfg.algorithm, self.train_env.observation_space)
-            self.train_env.warn_of_statistics()
+            warn_of_statistics(self.train_env.envs)
             self.train_env.seed(self.seeds.sequence("train_env"))
         except Exception:
             self.train_env.close()

@@ -8,7 +8,8 @@ added, clipped to the bounds.
 
 import math
 import warnings
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
 from typing import Any, Protocol
 
 import numpy as np
@@ -25,12 +26,21 @@ from ppo_bbrl.sizes import size_or_shape
 
 Array = NDArray[Any]
 
+ROLES = ("observation_space", "action_space")
 _IMAGE_DIMS = 2
 _LARGEST = 2**28  # numbers of an observation or an action that a file may ask for
 
 
 class HasSpaces(Protocol):
     """An environment, or what stands for one: something with its two spaces."""
+
+    observation_space: Space[Any]
+    action_space: Space[Any]
+
+
+@dataclass
+class Spaces:
+    """Two spaces that stand for their environment."""
 
     observation_space: Space[Any]
     action_space: Space[Any]
@@ -64,13 +74,13 @@ def check_same_spaces(env_name: str, made: HasSpaces, trained_on: HasSpaces) -> 
     Raises:
         UserError: for spaces that the policy cannot see or act in.
     """
-    for role in ("observation", "action"):
-        here, there = (getattr(owner, f"{role}_space") for owner in (made, trained_on))
+    for role in ROLES:
+        here, there = getattr(made, role), getattr(trained_on, role)
         if here == there and here.dtype == there.dtype:
             continue
         told = (
-            f"{env_name}: its {role} space is {one_line(here, 200)}; the policy was trained on "
-            f"{one_line(there, 200)}"
+            f"{env_name}: its {role.replace('_', ' ')} is {one_line(here, 200)}; the policy was "
+            f"trained on {one_line(there, 200)}"
         )
         boxes = isinstance(here, Box) and isinstance(there, Box) and here.shape == there.shape
         if not boxes or is_image(here) != is_image(there):
@@ -153,6 +163,20 @@ def from_data(data: dict[str, Any]) -> Space[Any]:
     if kind == "MultiDiscrete":
         return MultiDiscrete(np.array(data["nvec"]), start=np.array(data["start"]), **chosen)
     raise ValueError(f"{kind!r} is no space that is kept as data")
+
+
+def both_as_data(env: HasSpaces) -> dict[str, Any]:
+    """The spaces of an environment, each under its name, as plain data."""
+    return {name: as_data(getattr(env, name)) for name in ROLES}
+
+
+def both_from_data(data: Mapping[str, Any]) -> Spaces | None:
+    """What `both_as_data` described; None if nothing is there.
+
+    Raises:
+        ValueError, TypeError, KeyError: if it describes no spaces.
+    """
+    return Spaces(*(from_data(data[name]) for name in ROLES)) if ROLES[0] in data else None
 
 
 def _few_numbers(bound: Array) -> Any:

@@ -1,7 +1,6 @@
 """What a run has learned, for other programs: its policy, made again from its files."""
 
 from collections.abc import Iterable
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -20,6 +19,7 @@ from ppo_bbrl.envs import EnvAgent
 from ppo_bbrl.errors import UserError, one_line, printable
 from ppo_bbrl.spaces import (
     HasSpaces,
+    Spaces,
     action_converter,
     as_observation,
     check_same_spaces,
@@ -148,7 +148,7 @@ class TrainedPolicy:
         env = environment_maker(self.env_name, env_args, self.wrappers)()
         try:
             check_same_spaces(self.env_name, env, self)
-            warn_of_statistics(env.has_wrapper_attr)
+            warn_of_statistics(env)
         except Exception:
             env.close()
             raise
@@ -156,8 +156,8 @@ class TrainedPolicy:
 
     def _spaces(self) -> HasSpaces:
         saved, gym_env = self.saved, self.saved.cfg.gym_env
-        if saved.observation_space is not None and saved.action_space is not None:
-            return _Spaces(saved.observation_space, saved.action_space)
+        if saved.spaces is not None:
+            return saved.spaces
         env = EnvAgent(  # of an old file
             self.env_name,
             1,
@@ -166,7 +166,7 @@ class TrainedPolicy:
             vectorization=gym_env.vectorization,
         )
         env.close()
-        return _Spaces(env.observation_space, env.action_space)
+        return Spaces(env.observation_space, env.action_space)
 
 
 def restore_policy(saved: SavedPolicy, *, env_wrappers: Iterable[Wrapper] = ()) -> KWAgentWrapper:
@@ -180,12 +180,6 @@ def restore_policy(saved: SavedPolicy, *, env_wrappers: Iterable[Wrapper] = ()) 
         UserError: if the run had wrappers or an agent of the user's own, which no file makes.
     """
     return TrainedPolicy(saved, env_wrappers).agent
-
-
-@dataclass
-class _Spaces:
-    observation_space: Space[Any]
-    action_space: Space[Any]
 
 
 def _greedy(saved: SavedPolicy, spaces: HasSpaces) -> KWAgentWrapper:

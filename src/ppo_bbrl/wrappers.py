@@ -17,6 +17,7 @@ from typing import Any
 import gymnasium as gym
 import numpy as np
 from gymnasium.spaces import Box
+from gymnasium.vector import AsyncVectorEnv, SyncVectorEnv, VectorEnv
 
 from ppo_bbrl.errors import ConfigError, one_line
 
@@ -235,15 +236,17 @@ def wrap(env: Env, wrappers: Iterable[Wrapper]) -> Env:
     return wrapped
 
 
-def warn_of_statistics(has_attribute: Callable[[str], bool]) -> None:
-    """Warn of wrappers whose statistics every environment has for itself.
-
-    Args:
-        has_attribute: whether an environment, or a wrapper of it, has an attribute of that name.
-    """
-    for attribute, warning in _STATISTICS.items():
-        if has_attribute(attribute):
-            warnings.warn(warning, stacklevel=3)
+def warn_of_statistics(env: Env | VectorEnv[Any, Any, Any]) -> None:
+    """Warn of wrappers whose statistics every environment has for itself."""
+    if isinstance(env, SyncVectorEnv | AsyncVectorEnv):
+        answers = {name: bool(env.call("has_wrapper_attr", name)[0]) for name in _STATISTICS}
+    elif isinstance(env, gym.Env):
+        answers = {name: env.has_wrapper_attr(name) for name in _STATISTICS}
+    else:
+        return
+    for name, has_it in answers.items():
+        if has_it:
+            warnings.warn(_STATISTICS[name], stacklevel=2)
 
 
 def _callables(given: Any) -> list[Wrapper]:

@@ -12,6 +12,7 @@ from ppo_bbrl.errors import UserError, one_line
 from ppo_bbrl.sync_envs import SyncEnvs
 from ppo_bbrl.vector_envs import environment_maker, plain
 from ppo_bbrl.workers import WorkerVectorEnv
+from ppo_bbrl.wrappers import warn_of_statistics
 
 Env = gym.Env[Any, Any]
 MakeEnv = Callable[[], Env]
@@ -130,6 +131,7 @@ def training_environment(env: Any) -> VectorEnv[Any, Any, Any]:
         if isinstance(given, str):
             env.close()
         raise
+    warn_of_statistics(env)
     return env
 
 

@@ -31,6 +31,7 @@ from ppo_bbrl.networks import evaluation_mode
 from ppo_bbrl.replay import show
 from ppo_bbrl.schedules import Schedule
 from ppo_bbrl.seeding import Seeds
+from ppo_bbrl.spaces import both_as_data, both_from_data, check_same_spaces
 
 _NOT_SAVED = ("env", "eval_env")
 _CHECKPOINT_KEY = "ppo_bbrl"
@@ -260,15 +261,18 @@ class PPO(pl.LightningModule):
         )
 
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
-        """Note which functions are missing in the hyper-parameters."""
+        """Note which functions are missing in the hyper-parameters, and the spaces."""
         functions = [name for name in SCHEDULED if callable(getattr(self, name))]
-        checkpoint[_CHECKPOINT_KEY] = {"functions": functions}
+        checkpoint[_CHECKPOINT_KEY] = {"functions": functions, **both_as_data(self)}
         for name in functions:
             checkpoint.get(self.CHECKPOINT_HYPER_PARAMS_KEY, {}).pop(name, None)
 
     def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
-        """See which functions have to be given again before training goes on."""
-        functions = checkpoint.get(_CHECKPOINT_KEY, {}).get("functions", [])
+        """See which functions have to be given again, and that the spaces are those of before."""
+        noted = checkpoint.get(_CHECKPOINT_KEY, {})
+        if (trained_on := both_from_data(noted)) is not None:
+            check_same_spaces("env", self, trained_on)
+        functions = noted.get("functions", [])
         self.functions_not_saved = [n for n in functions if not callable(getattr(self, n))]
 
     def train_dataloader(self) -> Iterable[Batch]:
