@@ -4,8 +4,10 @@ import re
 from pathlib import Path
 
 import pytest
+import torch
 from omegaconf import OmegaConf
 
+import ppo_bbrl
 from ppo_bbrl.config import load_config
 
 ROOT = Path(__file__).parents[1]
@@ -24,6 +26,19 @@ def test_the_loop_of_the_readme_runs():
     exec(compile(loop, "README.md", "exec"), names)
     assert names["ppo_clip"].nb_steps > 400
     assert list(Path("outputs").rglob("best.mp4"))
+
+
+def test_the_policy_of_the_readme_acts():
+    """In the program of somebody else, from the files of a run."""
+    (lines,) = re.findall(r"```py\n(.*?)```", README, re.DOTALL)
+    assert len(lines.splitlines()) == 3
+    algo = ppo_bbrl.PPOClip({"base_dir": "mine", "gym_env": {"env_name": "Pendulum-v1"}})
+    algo.register_evaluation(torch.zeros(1))
+    algo.close()
+    names: dict[str, object] = {"ppo_bbrl": ppo_bbrl}
+    exec(compile(lines.replace("Pendulum-v1/<run>", "mine"), "README.md", "exec"), names)
+    assert names["env"].action_space.contains(names["action"])
+    names["env"].close()
 
 
 @pytest.mark.parametrize(
