@@ -187,7 +187,8 @@ class EpisodicAlgo(Recording, bbrl_utils.algorithms.EpisodicAlgo):
             "steps/s": f"{steps_per_second:,.0f}",
         }
         if "reward/mean" in last:
-            facts["reward"] = f"{last['reward/mean']:.1f} (best {self.best_reward:.1f})"
+            facts["reward"] = f"{last['reward/mean']:.1f}"
+            facts["best"] = f"{self.best_reward:.1f}"
         if "approx_kl" in last:
             facts["kl"] = f"{last['approx_kl']:.4f}"
         return facts
