@@ -4,10 +4,13 @@ import math
 
 import pytest
 import torch
+import variants
 from hypothesis import given
 from hypothesis import strategies as st
 
 from ppo_bbrl.advantages import gae, lambda_returns, normalise
+
+every_variant = variants.fixture(__name__, gae, lambda_returns, normalise)
 
 GAMMA = 0.5  # a power of two: the numbers below are exact
 

@@ -4,6 +4,7 @@ import math
 
 import pytest
 import torch
+import variants
 from hypothesis import given
 from hypothesis import strategies as st
 from torch.distributions import Categorical
@@ -12,6 +13,10 @@ from ppo_bbrl.agents import DiscretePolicy
 from ppo_bbrl.losses import clipped_surrogate, entropy_loss, explained_variance, value_loss
 
 EPSILON = 0.2
+
+every_variant = variants.fixture(
+    __name__, clipped_surrogate, value_loss, entropy_loss, explained_variance
+)
 
 
 def vector(*numbers, requires_grad=False):

@@ -5,20 +5,27 @@ t+1 of a workspace: `value[t]` comes from row t; `reward[t]`, `next_value[t]`, `
 and `done[t]` from row t+1.
 """
 
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
 import torch
 from torch import Tensor
+
+if TYPE_CHECKING:  # only the tests, which check the shapes, and mypy need it
+    from jaxtyping import Bool, Float, Shaped
 
 
 def gae(
     *,
-    reward: Tensor,
-    value: Tensor,
-    next_value: Tensor,
-    terminated: Tensor,
-    done: Tensor,
+    reward: Float[Tensor, "T B"],
+    value: Float[Tensor, "T B"],
+    next_value: Float[Tensor, "T B"],
+    terminated: Bool[Tensor, "T B"],
+    done: Bool[Tensor, "T B"],
     discount_factor: float,
     gae_lambda: float,
-) -> Tensor:
+) -> Float[Tensor, "T B"]:
     r"""Generalised advantage estimation.
 
     .. math::
@@ -58,19 +65,17 @@ def gae(
     decay = discount_factor * gae_lambda
     if decay == 0.0 or len(delta) == 0:
         return delta
-    trace = torch.full_like(delta, decay).masked_fill_(done, 0.0)
-    finite = bool(torch.isfinite(delta.abs().sum()))  # the sum bounds every advantage
-    advantages = list(delta.unbind(0))
-    cuts, traces = done.unbind(0), trace.unbind(0)
+    advantages, cuts = list(delta.unbind(0)), done.unbind(0)
     for t in range(len(advantages) - 2, -1, -1):
-        following = advantages[t + 1]
-        if not finite:  # an infinity of a later episode must not cross the cut either
-            following = following.masked_fill(cuts[t], 0.0)
-        advantages[t] = torch.addcmul(advantages[t], traces[t], following)
+        # Not even an infinity of a later episode crosses the cut.
+        following = advantages[t + 1].masked_fill(cuts[t], 0.0)
+        advantages[t] = torch.add(advantages[t], following, alpha=decay)
     return torch.stack(advantages)
 
 
-def lambda_returns(*, advantage: Tensor, value: Tensor) -> Tensor:
+def lambda_returns(
+    *, advantage: Float[Tensor, "T B"], value: Float[Tensor, "T B"]
+) -> Float[Tensor, "T B"]:
     r"""The critic's target: :math:`G^\lambda_t = A^{GAE}_t + V(s_t)`.
 
     Source: Sutton and Barto (2018), equation 12.2; the identity holds for the advantage of `gae`.
@@ -86,7 +91,12 @@ def lambda_returns(*, advantage: Tensor, value: Tensor) -> Tensor:
     return advantage + value
 
 
-def normalise(advantage: Tensor, *, mask: Tensor | None = None, eps: float = 1e-8) -> Tensor:
+def normalise(
+    advantage: Float[Tensor, "*shape"],
+    *,
+    mask: Shaped[Tensor, "*shape"] | None = None,
+    eps: float = 1e-8,
+) -> Float[Tensor, "*shape"]:
     """Shift to mean 0 and scale to standard deviation 1 (detail 7 of the 37).
 
     Args:

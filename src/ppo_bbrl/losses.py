@@ -4,10 +4,16 @@ Every function returns `(loss, diagnostics)`: a scalar to *minimise*, and detach
 describe the same samples. Callers leave autoreset steps out.
 """
 
+from __future__ import annotations
+
 import math
+from typing import TYPE_CHECKING
 
 import torch
 from torch import Tensor
+
+if TYPE_CHECKING:  # only the tests, which check the shapes, and mypy need it
+    from jaxtyping import Float, Shaped
 
 Diagnostics = dict[str, Tensor]
 
@@ -17,13 +23,13 @@ _MAX_LOG_RATIO = 20.0
 
 def clipped_surrogate(
     *,
-    log_prob: Tensor,
-    old_log_prob: Tensor,
-    advantage: Tensor,
+    log_prob: Float[Tensor, " N"],
+    old_log_prob: Float[Tensor, " N"],
+    advantage: Float[Tensor, " N"],
     clip_range: float | Tensor,
-    mask: Tensor | None = None,
+    mask: Shaped[Tensor, " N"] | None = None,
     max_log_ratio: float = _MAX_LOG_RATIO,
-) -> tuple[Tensor, Diagnostics]:
+) -> tuple[Float[Tensor, ""], Diagnostics]:
     r"""The policy loss of PPO-clip.
 
     .. math::
@@ -65,12 +71,12 @@ def clipped_surrogate(
 
 def value_loss(
     *,
-    value: Tensor,
-    old_value: Tensor,
-    target: Tensor,
+    value: Float[Tensor, " N"],
+    old_value: Float[Tensor, " N"],
+    target: Float[Tensor, " N"],
     clip_range_vf: float | Tensor,
-    mask: Tensor | None = None,
-) -> tuple[Tensor, Diagnostics]:
+    mask: Shaped[Tensor, " N"] | None = None,
+) -> tuple[Float[Tensor, ""], Diagnostics]:
     r"""The critic's mean squared error (without ½), clipped as PPO2 does.
 
     .. math::
@@ -107,7 +113,9 @@ def value_loss(
     return loss, {"value_clip_fraction": _mean(change.detach().abs() > clip_range_vf, mask)}
 
 
-def entropy_loss(*, entropy: Tensor, mask: Tensor | None = None) -> tuple[Tensor, Diagnostics]:
+def entropy_loss(
+    *, entropy: Float[Tensor, " N"], mask: Shaped[Tensor, " N"] | None = None
+) -> tuple[Float[Tensor, ""], Diagnostics]:
     """The negative mean entropy: minimising it keeps the policy exploring.
 
     Args:
@@ -122,8 +130,11 @@ def entropy_loss(*, entropy: Tensor, mask: Tensor | None = None) -> tuple[Tensor
 
 
 def squared_log_ratio(
-    *, log_prob: Tensor, old_log_prob: Tensor, mask: Tensor | None = None
-) -> Tensor:
+    *,
+    log_prob: Float[Tensor, " N"],
+    old_log_prob: Float[Tensor, " N"],
+    mask: Shaped[Tensor, " N"] | None = None,
+) -> Float[Tensor, ""]:
     r"""The estimate k2 of KL(old ‖ new): :math:`\mathbb{E}[\tfrac{1}{2} (\log r)^2]`.
 
     Source: Schulman, "Approximating KL Divergence" (2020); OpenAI Baselines logs it. Biased, but
@@ -144,7 +155,9 @@ def squared_log_ratio(
     return _mean(0.5 * (log_prob - old_log_prob).detach().square(), mask)
 
 
-def explained_variance(*, value: Tensor, target: Tensor) -> Tensor:
+def explained_variance(
+    *, value: Float[Tensor, " N"], target: Float[Tensor, " N"]
+) -> Float[Tensor, ""]:
     """How much of the variation of the returns the critic explains: 1 - Var(G - V) / Var(G).
 
     1 is perfect, 0 no better than a constant, negative worse. NaN where the returns do not vary.
@@ -167,11 +180,20 @@ def _finite_exp(x: Tensor, limit: float) -> Tensor:
 
     So it stays finite, and a bad action that has become far too probable still has a gradient.
     """
-    # A compiler cannot ask; anybody else can, which is cheaper than what follows.
-    if not torch.compiler.is_compiling() and bool((x < limit).all()):
+    if _all_below(x, limit):  # nearly always, and cheaper than what follows
         return x.exp()
     beyond = (x - limit).relu()
     return torch.add(x.clamp(max=limit).exp(), beyond, alpha=math.exp(limit))
+
+
+def _all_below(x: Tensor, limit: float) -> bool:
+    """Whether every entry is below a limit; False where one cannot ask."""
+    if torch.compiler.is_compiling():
+        return False
+    try:
+        return bool((x < limit).all())
+    except RuntimeError:  # inside torch.func.vmap
+        return False
 
 
 def _mean(x: Tensor, mask: Tensor | None) -> Tensor:
