@@ -137,7 +137,7 @@ def test_whoever_would_end_the_watch_gets_nothing(shapes):
 @pytest.mark.parametrize(
     ("source", "told"),
     [
-        (IMPORT_AGAIN, "not allowed while the notebook is graded: reading"),
+        (IMPORT_AGAIN, "import ppo_bbrl.exercises.is_clipped"),
         (READ, "not allowed while the notebook is graded: reading"),
         ("from ppo_bbrl.exercises.suspects import CULPRITS", "cannot import name 'CULPRITS'"),
         ("import ppo_bbrl.exercises.is_clipped", "No module named 'ppo_bbrl.exercises.is_clipped'"),
@@ -147,10 +147,15 @@ def test_whoever_would_end_the_watch_gets_nothing(shapes):
         ),
         (
             "import inspect\ninspect.getsource(check_culprits)",
-            "could not get source code",
+            "was expected",
         ),
         ("import threading\nthreading.Thread(target=print).start()", "starting a thread"),
-        ("check_culprits.__kwdefaults__ = {}", "changing the code of a function"),
+        ("check_culprits.__globals__", "has no attribute '__globals__'"),
+        ("check_culprits.__wrapped__", "has no attribute '__wrapped__'"),
+        (
+            "from ppo_bbrl.advantages import gae\ngae.__kwdefaults__ = {}",
+            "changing the code of a function",
+        ),
     ],
 )
 def test_the_answers_in_the_package_are_out_of_reach(source, told, shapes):

@@ -27,7 +27,7 @@ from ppo_bbrl.grading.controls import mutants
 from ppo_bbrl.grading.grader import Grader
 from ppo_bbrl.grading.limits import Limits
 from ppo_bbrl.grading.needed import needed, statements
-from ppo_bbrl.grading.tampering import Snapshot
+from ppo_bbrl.grading.tampering import snapshot
 
 SOLUTION = "def square(x):\n    return x * x"
 CHECK = "assert square(3) == 9\nassert square(0.5) == 0.25"
@@ -300,35 +300,35 @@ def test_mutants_differ_from_the_answer_and_each_other_in_one_place():
 )
 def test_what_is_replaced_is_noticed_and_named(target, name, monkeypatch):
     target = importlib.import_module(target) if isinstance(target, str) else target
-    snapshot = Snapshot()
-    assert snapshot.changed() is None
+    _, changed = snapshot()
+    assert changed() is None
     with monkeypatch.context() as patch:
         patch.setattr(target, name, lambda *_: True)
-        found = snapshot.changed()
+        found = changed()
     assert found is not None
     assert found.endswith(f".{name}")
-    assert snapshot.changed() is None
+    assert changed() is None
 
 
 def test_what_hides_a_builtin_or_an_inherited_method_is_noticed(monkeypatch):
     module = importlib.import_module("ppo_bbrl.exercises.policy_objective")
-    snapshot = Snapshot()
+    _, changed = snapshot()
     with monkeypatch.context() as patch:
         patch.setattr(module, "zip", lambda *_, **__: iter(()), raising=False)
-        assert snapshot.changed() == "ppo_bbrl.exercises.policy_objective.zip"
+        assert changed() == "ppo_bbrl.exercises.policy_objective.zip"
     feedback = importlib.import_module("ppo_bbrl.exercises.feedback")
     with monkeypatch.context() as patch:
         patch.setattr(feedback.ExerciseError, "__new__", lambda *_: SystemExit(0))
-        assert snapshot.changed() == "ppo_bbrl.exercises.feedback.ExerciseError.__new__"
+        assert changed() == "ppo_bbrl.exercises.feedback.ExerciseError.__new__"
 
 
 def test_other_code_of_a_function_is_noticed():
     module = importlib.import_module("ppo_bbrl.exercises.feedback")
     before = module.same.__code__
-    snapshot = Snapshot()
+    _, changed = snapshot()
     try:
         module.same.__code__ = (lambda *_: True).__code__
-        assert snapshot.changed() == "ppo_bbrl.exercises.feedback.same"
+        assert changed() == "ppo_bbrl.exercises.feedback.same"
     finally:
         module.same.__code__ = before
 
@@ -336,28 +336,28 @@ def test_other_code_of_a_function_is_noticed():
 def test_a_value_of_the_check_is_watched_too(monkeypatch):
     """The right answer is one: who replaces it makes wrong ones right."""
     module = importlib.import_module("ppo_bbrl.exercises.policy_objective")
-    snapshot = Snapshot()
+    _, changed = snapshot()
     with monkeypatch.context() as patch:
         patch.setattr(module, "RIGHT", module.RIGHT[::-1])
-        assert snapshot.changed() == "ppo_bbrl.exercises.policy_objective.RIGHT"
+        assert changed() == "ppo_bbrl.exercises.policy_objective.RIGHT"
     table = module.RESULTS_BY_HAND = {"right": 1}
-    snapshot = Snapshot()
+    _, changed = snapshot()
     try:
         table["right"] = 2
-        assert snapshot.changed() == "ppo_bbrl.exercises.policy_objective.RESULTS_BY_HAND"
+        assert changed() == "ppo_bbrl.exercises.policy_objective.RESULTS_BY_HAND"
     finally:
         del module.RESULTS_BY_HAND
 
 
 def test_what_is_harmless_is_not_noticed(monkeypatch):
     importlib.import_module("torch._dynamo")  # as the worker does
-    snapshot = Snapshot()
+    _, changed = snapshot()
     monkeypatch.setattr(torch, "a_student_was_here", 1, raising=False)
     monkeypatch.setitem(sys.modules, "helpers", types.ModuleType("helpers"))
     optimizer = torch.optim.Adam([torch.zeros(1, requires_grad=True)])  # wraps its own step
     optimizer.step()
     torch.distributions.Normal(0.0, 1.0).log_prob(torch.zeros(()))
-    assert snapshot.changed() is None
+    assert changed() is None
 
 
 # ---------------------------------------------------------------------------------- what is refused

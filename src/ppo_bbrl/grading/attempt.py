@@ -1,21 +1,18 @@
-"""One graded cell, run: the student's code, the check, and then the check of the check."""
+"""What is asked of the process for one graded cell; running code in it, and telling of errors."""
 
 import base64
-import contextlib
-import io
 import linecache
 import sys
 import traceback
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from types import ModuleType
+from types import CodeType, ModuleType
 from typing import Any
 
-from ppo_bbrl.grading.answers import CHECKS, demand_own
+from ppo_bbrl.grading.answers import CHECKS
 from ppo_bbrl.grading.cells import REGION, Cell, Code
 from ppo_bbrl.grading.notebook import Notebook
-from ppo_bbrl.grading.watching import Watch
 
 MOST_LINES, LONGEST_LINE = 40, 400  # of what a student is told
 
@@ -60,51 +57,23 @@ class Task:
         )
 
 
-@dataclass(frozen=True)
-class Result:
-    """How it went.
-
-    Attributes:
-        outcome: "passed", "failed" or "tampered".
-        error: the name of the exception's class.
-        message: its lines, as a notebook would show them.
-    """
-
-    outcome: str
-    error: str = ""
-    message: tuple[str, ...] = ()
-
-
-def run(task: Task, definitions: Mapping[str, Any], watch: Watch) -> Result:
-    """Run the student's code, then the check in a namespace of its own.
+def answering(task: Task, module: ModuleType) -> Callable[[], dict[str, Any]]:
+    """Get ready to run the student's code as a notebook; what it returns are its names then.
 
     Args:
         task: what to run.
-        definitions: the namespace after the teacher's definitions.
-        watch: over what the check relies on, begun before the student's code.
+        module: with the teacher's definitions; it becomes `__main__`.
     """
-    try:
-        student = namespace(definitions)
+    sys.modules["__main__"] = module
+    notebook = Notebook(vars(module), seconds=task.seconds)
+
+    def answer() -> dict[str, Any]:
+        sys.modules["__main__"] = module
         _unpack(task.files)
-        cells = Notebook(student, seconds=task.seconds)
-        cells.run(task.cells, wanted=task.names, everything=task.everything)
-        for name in task.names:
-            if name in student:
-                demand_own(name, student[name])
-        _check(task, definitions, student)
-    except BaseException as error:  # noqa: BLE001 - SystemExit is no pass either
-        if replaced := watch.replaced():
-            return _tampered(f"{replaced} was replaced while your code ran.")
-        return Result("failed", type(error).__name__, tuple(lines_of(error)))
-    # Only whoever passed has anything to gain from a check that does not work.
-    if replaced := watch.replaced():
-        return _tampered(f"{replaced} was replaced while your code ran.")
-    if watch.lost():
-        return _tampered("your code ended the watch over it, as endless recursion does.")
-    for control in task.controls:
-        if _passes(control, task, definitions):
-            return _tampered("after your code ran, it lets wrong answers pass.")
-    return Result("passed")
+        notebook.run(task.cells, wanted=task.names, everything=task.everything)
+        return vars(module)
+
+    return answer
 
 
 def _unpack(files: Iterable[tuple[str, str]]) -> None:
@@ -116,42 +85,6 @@ def _unpack(files: Iterable[tuple[str, str]]) -> None:
     sys.path.insert(0, str(here))
 
 
-def _check(task: Task, definitions: Mapping[str, Any], student: Mapping[str, Any]) -> None:
-    """Run the graded cell with the teacher's names; of the student's, the exercise's alone.
-
-    So it does not matter what the student's code calls `check_…`.
-    """
-    missing = [name for name in task.names if name not in student]
-    if missing:
-        raise NameError(f"no cell defines {' and '.join(missing)}")
-    graded = namespace(definitions)
-    graded.update({name: student[name] for name in task.names})
-    execute(task.check, graded, prefix="<")
-
-
-def _passes(control: Code, task: Task, definitions: Mapping[str, Any]) -> bool:
-    """Whether a wrong solution gets through the check now."""
-    try:
-        with contextlib.redirect_stdout(io.StringIO()):
-            solution = namespace(definitions)
-            execute(control, solution, prefix="<")
-            _check(task, definitions, solution)
-    except BaseException:  # noqa: BLE001 - as it should be
-        return False
-    return True
-
-
-def _tampered(why: str) -> Result:
-    return Result(
-        "tampered",
-        "CheckDisturbed",
-        (
-            f"The check could not be trusted: {why}",
-            "Where to look: leave the functions of the packages as they are, in all your cells.",
-        ),
-    )
-
-
 def namespace(definitions: Mapping[str, Any]) -> dict[str, Any]:
     """A notebook's globals, with what the definitions left there; it becomes `__main__`."""
     module = ModuleType("__main__")
@@ -161,11 +94,16 @@ def namespace(definitions: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def execute(code: Code, globals_: dict[str, Any], *, prefix: str) -> None:
-    """Run some lines as a cell of a notebook; error messages can show them."""
+    """Run some lines as a cell of a notebook."""
+    exec(compiled(code, prefix=prefix), globals_)
+
+
+def compiled(code: Code, *, prefix: str) -> CodeType:
+    """Some lines, ready to run; error messages can show them."""
     filename = f"{prefix}{code.name}>"
     lines = code.text.splitlines(keepends=True)
     linecache.cache[filename] = (len(code.text), None, lines, filename)
-    exec(compile(code.text, filename, "exec", dont_inherit=True), globals_)
+    return compile(code.text, filename, "exec", dont_inherit=True)
 
 
 def lines_of(error: BaseException) -> list[str]:

@@ -1,8 +1,8 @@
 """What a student's code may not do while it is graded: start processes, go online, look around.
 
 Python tells an audit hook of such events before they happen, and a hook cannot be taken away.
-This keeps honest mistakes (a file deleted, a server called) and simple tricks away from the machine
-of the teacher. It is no sandbox: against code written by an enemy, grade in a container.
+The boundary refuses it too (`boundary`); this says so in words, and keeps the insides of Python out
+of reach.
 """
 
 import _thread
@@ -31,6 +31,7 @@ PROCESSES = (
 )
 NETWORK = ("socket.bind", "socket.connect", "socket.getaddrinfo", "socket.gethostbyname")
 INTERPRETER = (
+    "cpython.PyInterpreterState_New",
     "gc.get_objects",
     "gc.get_referents",
     "gc.get_referrers",
@@ -60,7 +61,7 @@ FRAMES = ("tb_frame", "gi_frame", "cr_frame", "ag_frame")
 #: what else a function consists of
 REWRITTEN = ("__defaults__", "__kwdefaults__")
 
-HANDING_OUT_FRAMES = ("inspect", "traceback")
+HANDING_OUT_FRAMES = ("inspect", "logging", "traceback")
 
 WRITING = os.O_WRONLY | os.O_RDWR | os.O_CREAT | os.O_TRUNC | os.O_APPEND
 

@@ -6,11 +6,12 @@ import hashlib
 import json
 import os
 import select
+import shutil
 import signal
 import subprocess
 import sys
 import tempfile
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from types import MappingProxyType, TracebackType
@@ -18,10 +19,13 @@ from typing import IO, Any
 
 from nbformat import NotebookNode
 
+from ppo_bbrl.grading.answers import CHECKS_FOLDER
 from ppo_bbrl.grading.attempt import Task
+from ppo_bbrl.grading.boundary import Boundary, BoundaryError, command, find
 from ppo_bbrl.grading.cells import Assignment, Cell, Code, Exercise, SourceError, cells_for
 from ppo_bbrl.grading.controls import mutants
 from ppo_bbrl.grading.limits import Limits
+from ppo_bbrl.grading.reachable import to_python, without
 
 N_CONTROLS = 2
 MOST_MUTANTS = 40
@@ -45,6 +49,9 @@ SET = {
     "TESTING_MODE": "on",
     "TORCH_COMPILE_DISABLE": "1",
     "TORCHDYNAMO_DISABLE": "1",  # its name until torch 2.5
+    # No thread can begin while a student's code runs: nothing may need one.
+    "CUDA_VISIBLE_DEVICES": "",
+    "OMP_THREAD_LIMIT": "1",
 }
 
 
@@ -83,10 +90,13 @@ class Grader:
     Args:
         assignment: what the source notebook says.
         limits: for each graded cell.
-        hidden: a folder whose files a student's code may not read: the course.
+        boundary: what keeps a student's code from this machine; None for the best there is.
+        hidden: folders of which a student's code may see nothing: the course, besides the home.
+        readable: files and folders that definitions and solutions may read, besides Python's own.
         cache: a folder to remember the controls of each exercise in; made when it is missing.
 
     Raises:
+        BoundaryError: on opening, if there is no boundary, or it does not hold.
         SourceError: on opening, if the teacher's own notebook cannot be graded with: definitions
             that raise, or a solution that fails its check.
     """
@@ -96,14 +106,17 @@ class Grader:
         assignment: Assignment,
         *,
         limits: Limits | None = None,
-        hidden: Path | None = None,
+        boundary: Boundary | None = None,
+        hidden: Sequence[Path] = (),
+        readable: Sequence[Path] = (),
         cache: Path | None = None,
     ) -> None:
         self.assignment = assignment
         self.limits = limits or Limits()
-        self.hidden, self.cache = hidden, cache
+        self.boundary = boundary
+        self.hidden, self.readable, self.cache = hidden, readable, cache
         self.controls: dict[str, tuple[Code, ...]] = {}
-        self._folder: tempfile.TemporaryDirectory[str] | None = None
+        self._folder: Path | None = None
         self._process: subprocess.Popen[bytes] | None = None
 
     def __enter__(self) -> "Grader":
@@ -120,7 +133,7 @@ class Grader:
 
     def open(self) -> None:
         """Start the process that grades, and try it on the teacher's own answers."""
-        self._folder = tempfile.TemporaryDirectory(prefix="grading-", ignore_cleanup_errors=True)
+        self.boundary = self.boundary or find()
         try:
             self._start()
             self.controls = {
@@ -134,8 +147,6 @@ class Grader:
     def close(self) -> None:
         """End that process; it may be opened again."""
         self._stop()
-        if self._folder is not None:
-            self._folder.cleanup()
 
     def grade(
         self, submission: NotebookNode, files: Mapping[str, bytes] = MappingProxyType({})
@@ -176,46 +187,37 @@ class Grader:
         return verdict
 
     def _verdict(self, exercise: Exercise, task: Task) -> Verdict:
-        try:
-            answer = self._ask(
-                {"ask": "grade", "task": task.to_json(), "limits": self.limits.to_json()},
-                seconds=self.limits.wall_seconds + PATIENCE,
-            )
-        except WorkerEndedError:
-            self._stop()
-            self._start()
+        request = {"ask": "grade", "task": task.to_json(), "limits": self.limits.to_json()}
+        # Once more where the worker ends: it need not be this code that ended it.
+        for _ in range(2):
+            try:
+                answer = self._ask(request, seconds=self.limits.wall_seconds + PATIENCE)
+            except WorkerEndedError:
+                self._start()
+                continue
+            if not answer["clean"]:  # it left something where the next one begins
+                self._start()
             return Verdict(
                 exercise.grade_id,
-                "crashed",
-                "ProcessEnded",
-                ("Your code ended the process that grades it.",),
+                answer["outcome"],
+                answer["error"],
+                tuple(answer["message"]),
+                answer["output"],
             )
         return Verdict(
             exercise.grade_id,
-            answer["outcome"],
-            answer["error"],
-            tuple(answer["message"]),
-            answer["output"],
+            "crashed",
+            "ProcessEnded",
+            ("Your code ended the process that grades it.",),
         )
 
     # -------------------------------------------------------------------------- the worker
 
     def _start(self) -> None:
-        assert self._folder is not None
-        environment = {name: os.environ[name] for name in KEPT if name in os.environ} | SET
-        environment |= {"HOME": self._folder.name, "MPLCONFIGDIR": self._folder.name}
-        command = [sys.executable, "-P", "-m", "ppo_bbrl.grading.worker", self._folder.name]
-        if self.hidden is not None:
-            command.append(str(self.hidden.resolve()))
-        self._process = subprocess.Popen(
-            command,
-            stdin=subprocess.PIPE,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.DEVNULL,
-            cwd=self._folder.name,
-            env=environment,
-            start_new_session=True,  # Ctrl-C is the teacher's
-        )
+        """A new worker in a new folder, with the definitions run."""
+        self._stop()
+        self._folder = folder = Path(tempfile.mkdtemp(prefix="grading-"))
+        self._begin(folder)
         definitions = [asdict(code) for code in self.assignment.definitions]
         try:
             answer = self._ask({"ask": "define", "definitions": definitions}, seconds=IMPORTING)
@@ -223,18 +225,67 @@ class Grader:
             raise SourceError("the definitions of the source end Python, or never end") from error
         if answer.get("error"):
             raise SourceError(f"the definitions of the source raise: {answer['error']}")
+        # They have been imported. From now on there are none to be read.
+        shutil.rmtree(folder / "checks", ignore_errors=True)
+
+    def _begin(self, folder: Path) -> None:
+        """Start the process within its boundary, and have it prove that."""
+        assert self.boundary is not None
+        home, scratch, checks = (folder / name for name in ("home", "scratch", "checks"))
+        home.mkdir()
+        scratch.mkdir()
+        environment = {name: os.environ[name] for name in KEPT if name in os.environ} | SET
+        environment |= {"HOME": str(home), "MPLCONFIGDIR": str(home), "TMPDIR": str(scratch)}
+        private = [Path.home(), *self.hidden]
+        read = [*to_python(environment, private=private), *map(str, self.readable)]
+        if self.boundary.bubblewrap:
+            shutil.copytree(CHECKS_FOLDER, checks)
+        words = command(
+            self.boundary,
+            [sys.executable, "-P", "-m", "ppo_bbrl.grading.worker"],
+            read=read,
+            replaced=[(CHECKS_FOLDER, str(checks))],
+            write=[str(scratch), str(home)],
+        )
+        with (folder / "errors.txt").open("wb") as errors:
+            self._process = subprocess.Popen(
+                words,
+                stdin=subprocess.PIPE,
+                stdout=subprocess.PIPE,
+                stderr=errors,
+                cwd=scratch,
+                env=environment,
+                start_new_session=True,  # Ctrl-C is the teacher's
+            )
+        use = {"landlock": self.boundary.landlock, "seccomp": self.boundary.seccomp}
+        world = {
+            "scratch": str(scratch),
+            "read": [str(path) for path in without([*read, str(home)], Path(CHECKS_FOLDER))],
+            "hidden": [str(path) for path in self.hidden],
+            "use": use,
+        }
+        try:
+            answer = self._ask({"ask": "begin", "world": world}, seconds=IMPORTING)
+        except WorkerEndedError as error:
+            said = Path(errors.name).read_text(encoding="utf-8", errors="replace").strip()
+            why = said.splitlines()[-1] if said else "the process that grades does not begin"
+            raise BoundaryError(f"nothing was graded, {self.boundary} fail: {why}") from error
+        if answer.get("error"):
+            raise BoundaryError(f"nothing was graded, {self.boundary}: {answer['error']}")
 
     def _stop(self) -> None:
         process, self._process = self._process, None
-        if process is None:
-            return
-        with contextlib.suppress(ProcessLookupError, PermissionError):
-            os.killpg(process.pid, signal.SIGKILL)
-        for stream in (process.stdin, process.stdout):
-            with contextlib.suppress(OSError):
-                if stream is not None:
-                    stream.close()
-        process.wait()
+        if process is not None:
+            with contextlib.suppress(ProcessLookupError, PermissionError):
+                os.killpg(process.pid, signal.SIGKILL)
+            for stream in (process.stdin, process.stdout):
+                with contextlib.suppress(OSError):
+                    if stream is not None:
+                        stream.close()
+            process.wait()
+        folder, self._folder = self._folder, None
+        if folder is not None:
+            _remove(folder)
 
     def _ask(self, request: dict[str, Any], *, seconds: float) -> dict[str, Any]:
         """Send a line, wait for one."""
@@ -322,3 +373,10 @@ def _line(stream: IO[bytes], seconds: float) -> bytes:
     if not line.endswith(b"\n"):
         raise WorkerEndedError
     return line
+
+
+def _remove(folder: Path) -> None:
+    """Take a folder away, however deep it is."""
+    shutil.rmtree(folder, ignore_errors=True)
+    if folder.exists():
+        subprocess.run(["rm", "-rf", "--", folder], capture_output=True, check=False)

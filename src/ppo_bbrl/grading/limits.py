@@ -13,39 +13,50 @@ class Limits:
     """The limits of one graded cell, with the student's code that it needs.
 
     Attributes:
-        seconds: of processor time. On a busy machine that lasts longer than on an idle one, and
-            who waits or sleeps uses none; `wall_seconds` ends that.
+        seconds: of processor time. On a busy machine that lasts longer than on an idle one.
         memory: MiB besides what the packages take before the student's code runs.
         output: bytes of what is printed that are kept.
+        idle: seconds by the clock in which it may do nothing, as who sleeps or waits.
+        disk: MiB of the files that it writes, all together; each of them may have a quarter.
+        files: how many of them.
     """
 
     seconds: float = 20.0
     memory: int = 2048
     output: int = 20_000
+    idle: float = 5.0
+    disk: int = 64
+    files: int = 2000
 
     @property
     def wall_seconds(self) -> float:
         """After which it is over in any case; so long that a busy machine costs nobody marks."""
-        return 4 * self.seconds + 60
+        return 3 * self.seconds + 15
 
     def to_json(self) -> dict[str, Any]:
         """For another process."""
         return asdict(self)
 
 
-def apply(limits: Limits) -> None:
+def apply(limits: Limits, *, descriptors: int) -> None:
     """Limit this process for good: hard limits cannot be raised again.
 
     The memory limit needs Linux, where one can read how much there is already.
     """
     # At the soft limit comes a signal that tells what happened, at the hard one the end.
     _limit(resource.RLIMIT_CPU, max(1, round(limits.seconds)), more=2)
-    _limit(resource.RLIMIT_FSIZE, 16 * MIB)
+    _limit(resource.RLIMIT_FSIZE, limits.disk * MIB // 4)
     _limit(resource.RLIMIT_CORE, 0)
+    _limit(resource.RLIMIT_NOFILE, descriptors)
     statm = Path("/proc/self/statm")
     if statm.exists():
         pages = int(statm.read_text(encoding="ascii").split()[0])
         _limit(resource.RLIMIT_AS, pages * resource.getpagesize() + limits.memory * MIB)
+
+
+def no_more_processes() -> None:
+    """Let no process or thread begin; root's may, which `seccomp` refuses."""
+    _limit(resource.RLIMIT_NPROC, 0)
 
 
 def _limit(what: int, value: int, *, more: int = 0) -> None:

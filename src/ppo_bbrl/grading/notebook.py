@@ -24,7 +24,7 @@ from ppo_bbrl.grading.shell import NotebookShell
 SHARE = 0.2  # of the time for other cells, that each statement may take when all of them run
 PATIENCE = 5  # times as long by the clock
 # Out of reach of whoever replaces them in their module.
-on_signal, set_timer = signal.signal, signal.setitimer
+set_timer = signal.setitimer
 
 
 class OutOfTimeError(BaseException):
@@ -45,6 +45,7 @@ class Notebook:
         self._shell = NotebookShell.instance()
         self._shell.enter(sys.modules["__main__"])
         self._cell: Cell | None = None
+        self._timer = Timer()
 
     def run(self, cells: Iterable[Cell], *, wanted: Iterable[str], everything: bool) -> None:
         """Run what an exercise needs.
@@ -117,7 +118,7 @@ class Notebook:
     def _run_other(self, statement: Statement, most: float) -> None:
         begin = time.process_time()
         try:
-            with at_most(min(most, self.seconds)):
+            with self._timer.at_most(min(most, self.seconds)):
                 self._shell.run_node(statement.node, last=statement.last)
         except Exception:
             raise
@@ -135,29 +136,31 @@ class Notebook:
         self._shell.begin_cell(cell.text, name, cell.count)
 
 
-@contextlib.contextmanager
-def at_most(seconds: float) -> Iterator[None]:
-    """End what is below after some seconds of processor time.
+class Timer:
+    """Ends what takes too long. Its handlers are set when it is made: later, none can be set."""
 
-    Raises:
-        OutOfTimeError: then; again and again, should somebody catch it.
-    """
-    armed = True
+    def __init__(self) -> None:
+        self._armed = False
+        for number in (signal.SIGPROF, signal.SIGALRM):
+            signal.signal(number, self._stop)
 
-    def stop(_number: int, _frame: FrameType | None) -> None:
-        if armed:
+    def _stop(self, _number: int, _frame: FrameType | None) -> None:
+        if self._armed:
             raise OutOfTimeError
 
-    timers = (
-        (signal.SIGPROF, signal.ITIMER_PROF, 1),
-        (signal.SIGALRM, signal.ITIMER_REAL, PATIENCE),
-    )
-    for number, timer, times in timers:
-        on_signal(number, stop)
-        set_timer(timer, max(times * seconds, 0.01), 0.5)
-    try:
-        yield
-    finally:
-        armed = False
-        for _, timer, _ in timers:
-            set_timer(timer, 0)
+    @contextlib.contextmanager
+    def at_most(self, seconds: float) -> Iterator[None]:
+        """End what is below after some seconds of processor time.
+
+        Raises:
+            OutOfTimeError: then; again and again, should somebody catch it.
+        """
+        self._armed = True
+        set_timer(signal.ITIMER_PROF, max(seconds, 0.01), 0.5)
+        set_timer(signal.ITIMER_REAL, max(PATIENCE * seconds, 0.01), 0.5)
+        try:
+            yield
+        finally:
+            self._armed = False
+            for timer in (signal.ITIMER_PROF, signal.ITIMER_REAL):
+                set_timer(timer, 0)

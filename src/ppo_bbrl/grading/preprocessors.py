@@ -164,7 +164,7 @@ class GradeApart(_WithSource):
             grader = Grader(
                 assignment,
                 limits=Limits(seconds=self.seconds, memory=self.memory),
-                hidden=root,
+                hidden=[root],
                 cache=root / self.cache,
             )
             grader.open()

@@ -2,9 +2,10 @@
 
 import builtins
 import sys
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
+from functools import partial
 from operator import is_
-from types import FunctionType, ModuleType
+from types import FunctionType, ModuleType, SimpleNamespace
 from typing import Any
 
 #: whole packages, by the first part of their modules' names
@@ -32,94 +33,104 @@ IMMUTABLE = 1 << 8  # Python's flag of a class whose attributes cannot be set
 #: the name of a check's function that only raises: a check may put it anywhere for a while
 RAISES = "_not_there"
 
+Namespace = Mapping[str, Any]
+#: what tells the name of something that is not as it was, or None
+Look = Callable[[], str | None]
 
-class Snapshot:
-    """The functions and classes of the modules above as they are now, and what they consist of."""
 
-    def __init__(self) -> None:
-        self._builtins, self._builtins_before = vars(builtins), dict(vars(builtins))
-        #: a namespace, some names in it, and what they stand for
-        self._places: list[tuple[str, Mapping[str, Any], tuple[str, ...], tuple[Any, ...]]] = []
-        #: namespaces of modules and classes, with the names that were in them
-        self._namespaces: list[tuple[str, Mapping[str, Any], frozenset[str], type | None]] = []
-        #: lists, dicts and sets, and what was in them
-        self._containers: list[tuple[str, Any, Any]] = []
-        self._functions: dict[FunctionType, tuple[Any, ...]] = {}
-        self._raising: list[Any] = []
-        self._seen: set[type] = set()
-        for name, module in list(sys.modules.items()):
-            if _watched(name):
-                self._add(name, vars(module))
+def snapshot() -> tuple[Look, Look]:
+    """How the functions and classes of the modules above are now, and what they consist of.
 
-    def _add(self, name: str, namespace: Mapping[str, Any], cls: type | None = None) -> None:
-        if cls is not None or name.partition(".")[0] in PACKAGES:
-            self._namespaces.append((name, namespace, frozenset(namespace), cls))
-        kept: dict[str, Any] = {}
-        for key, value in list(namespace.items()):
-            own = name.startswith(OWN) and not key.startswith("__")
-            if _is_function(value) or (own and not isinstance(value, ModuleType)):
-                kept[key] = value
-            if own and key == RAISES:
-                self._raising.append(value)
-            function = getattr(value, "__func__", value)
-            if isinstance(function, FunctionType):
-                self._functions[function] = _parts(function)
-            elif isinstance(value, type):
-                if value not in self._seen and _watched(value.__module__) and _open(value):
-                    self._seen.add(value)
-                    self._add(f"{value.__module__}.{value.__qualname__}", vars(value), value)
-            elif own:
-                self._add_value(f"{name}.{key}", value)
-        self._places.append((name, namespace, tuple(kept), tuple(kept.values())))
+    Returns:
+        Two functions that compare. The first one does not look into functions: it is fast enough
+        for every call. The second one does; it takes milliseconds. What was added counts where it
+        hides something: a function of a module that has the name of a builtin, a method that a
+        class had inherited.
+    """
+    # Of a class of Python's own, since a class of this module could be changed.
+    before = SimpleNamespace(
+        builtins=(vars(builtins), dict(vars(builtins))),
+        places=[],  # a namespace, some names in it, and what they stand for
+        namespaces=[],  # of modules and classes, with the names that were in them
+        containers=[],  # lists, dicts and sets, and what was in them
+        functions={},
+        raising=[],
+        seen=set(),
+    )
+    for name, module in list(sys.modules.items()):
+        if _watched(name):
+            _add(before, name, vars(module))
+    return partial(_replaced, before), partial(_changed, before)
 
-    def _add_value(self, place: str, value: Any) -> None:
-        """What a module of ours keeps besides functions: tables, and objects that hold them."""
-        if isinstance(value, list | dict | set):
-            self._containers.append((place, value, value.copy()))
-        elif type(value).__module__.startswith(OWN) and hasattr(value, "__dict__"):
-            attributes = vars(value)
-            self._places.append((place, attributes, tuple(attributes), tuple(attributes.values())))
 
-    def changed(self) -> str | None:
-        """The name of something that is not as it was, or None.
+def _add(before: SimpleNamespace, name: str, namespace: Namespace, cls: type | None = None) -> None:
+    if cls is not None or name.partition(".")[0] in PACKAGES:
+        before.namespaces.append((name, namespace, frozenset(namespace), cls))
+    kept: dict[str, Any] = {}
+    for key, value in list(namespace.items()):
+        own = name.startswith(OWN) and not key.startswith("__")
+        if _is_function(value) or (own and not isinstance(value, ModuleType)):
+            kept[key] = value
+        if own and key == RAISES:
+            before.raising.append(value)
+        function = getattr(value, "__func__", value)
+        if isinstance(function, FunctionType):
+            before.functions[function] = _parts(function)
+        elif isinstance(value, type):
+            if value not in before.seen and _watched(value.__module__) and _open(value):
+                before.seen.add(value)
+                _add(before, f"{value.__module__}.{value.__qualname__}", vars(value), value)
+        elif own:
+            _add_value(before, f"{name}.{key}", value)
+    before.places.append((name, namespace, tuple(kept), tuple(kept.values())))
 
-        What was added counts where it hides something: a function of a module that has the name
-        of a builtin, a method that a class had inherited. It takes milliseconds.
-        """
-        return self.replaced() or self._rewritten()
 
-    def replaced(self) -> str | None:
-        """As `changed`, but functions are not looked into: fast enough for every call."""
-        # First without the help of any builtin, since the rest trusts them.
-        for key, value in self._builtins_before.items():
-            if key != "_" and self._builtins.get(key) is not value:
-                return f"builtins.{key}"
-        for name, namespace, keys, values in self._places:
-            if not all(map(is_, map(namespace.get, keys), values)):
-                for key, value in zip(keys, values, strict=True):
-                    now = namespace.get(key)
-                    if now is not value and not any(now is function for function in self._raising):
-                        return f"{name}.{key}"
-        for name, container, contents in self._containers:
-            if not _same_contents(container, contents):
-                return name
-        for name, namespace, before, cls in self._namespaces:
-            if len(namespace) != len(before):
-                for key in namespace.keys() - before:
-                    if _hides(key, namespace, cls):
-                        return f"{name}.{key}"
-        return None
+def _add_value(before: SimpleNamespace, place: str, value: Any) -> None:
+    """What a module of ours keeps besides functions: tables, and objects that hold them."""
+    if isinstance(value, list | dict | set):
+        before.containers.append((place, value, value.copy()))
+    elif type(value).__module__.startswith(OWN) and hasattr(value, "__dict__"):
+        attributes = vars(value)
+        before.places.append((place, attributes, tuple(attributes), tuple(attributes.values())))
 
-    def _rewritten(self) -> str | None:
-        """A function whose code or default values are others."""
-        for function, (code, defaults, keywords) in self._functions.items():
-            if (
-                function.__code__ is not code
-                or function.__defaults__ is not defaults
-                or function.__kwdefaults__ is not keywords
-            ):
-                return f"{function.__module__}.{function.__qualname__}"
-        return None
+
+def _replaced(before: SimpleNamespace) -> str | None:
+    now_builtins, builtins_before = before.builtins
+    # First without the help of any builtin, since the rest trusts them.
+    for key, value in builtins_before.items():
+        if key != "_" and now_builtins.get(key) is not value:
+            return f"builtins.{key}"
+    for name, namespace, keys, values in before.places:
+        if not all(map(is_, map(namespace.get, keys), values)):
+            for key, value in zip(keys, values, strict=True):
+                now = namespace.get(key)
+                if now is not value and not any(now is function for function in before.raising):
+                    return f"{name}.{key}"
+    for name, container, contents in before.containers:
+        if not _same_contents(container, contents):
+            return str(name)
+    for name, namespace, known, cls in before.namespaces:
+        if len(namespace) != len(known):
+            for key in namespace.keys() - known:
+                if _hides(key, namespace, cls):
+                    return f"{name}.{key}"
+    return None
+
+
+def _changed(before: SimpleNamespace) -> str | None:
+    return _replaced(before) or _rewritten(before)
+
+
+def _rewritten(before: SimpleNamespace) -> str | None:
+    """A function whose code or default values are others."""
+    for function, (code, defaults, keywords) in before.functions.items():
+        if (
+            function.__code__ is not code
+            or function.__defaults__ is not defaults
+            or function.__kwdefaults__ is not keywords
+        ):
+            return f"{function.__module__}.{function.__qualname__}"
+    return None
 
 
 def _watched(name: str) -> bool:

@@ -7,12 +7,12 @@ and everything has to be as it was at both times.
 """
 
 import gc
-import sys
 from collections.abc import Callable
+from functools import partial
 from types import CodeType, FrameType, FunctionType
 from typing import Any
 
-from ppo_bbrl.grading.tampering import Snapshot
+from ppo_bbrl.grading.tampering import Look
 
 #: what the file names of the teacher's cells begin with, and of Python's own code
 TRUSTED = ("<definitions ", "<check ", "<control>", "<frozen ")
@@ -33,60 +33,57 @@ def made_by_packages() -> dict[int, CodeType]:
     }
 
 
-class Watch:
-    """What was found so far. It begins at once, in this thread, and for good.
+def watch(
+    replaced: Look, changed: Look, *, scratch: str, known: dict[int, CodeType]
+) -> tuple[Callable[[FrameType, str, Any], None], Look]:
+    """Look after what the check relies on.
 
     Args:
-        snapshot: how everything was.
+        replaced: of `tampering.snapshot`, as the next one.
+        changed: likewise.
         scratch: the folder in which the student's code can write files, and so modules.
         known: what `made_by_packages` gave.
+
+    Returns:
+        A hook for `sys.setprofile`, and what tells the first thing that was seen replaced, whether
+        it came back or not.
     """
+    found: list[str] = []
+    others: set[str] = set()  # file names, for speed: this is called a million times a second
+    of_student = partial(_of_student, scratch.rstrip("/") + "/", known)
 
-    def __init__(self, snapshot: Snapshot, *, scratch: str, known: dict[int, CodeType]) -> None:
-        self._snapshot = snapshot
-        self._replaced: str | None = None
-        self._scratch = scratch.rstrip("/") + "/"
-        self._known = known
-        self._kept = sys.getprofile, self._looking()
-        sys.setprofile(self._kept[1])
-        # What leads to this object is taken away.
-        vars(sys)["getprofile"] = lambda: None
-
-    def replaced(self) -> str | None:
-        """The first thing that was seen replaced, whether it came back or not."""
-        return self._replaced or self._snapshot.changed()
-
-    def lost(self) -> bool:
-        """Whether it ended, as it does with an error such as endless recursion."""
-        getprofile, look = self._kept
-        return getprofile() is not look
-
-    def _looking(self) -> Callable[[FrameType, str, Any], None]:
-        of_student = self._of_student
-        others: set[str] = set()  # file names, for speed: this is called a million times a second
-
-        def look(frame: FrameType, event: str, _: Any) -> None:
-            if event not in EVENTS:
+    def look(frame: FrameType, event: str, given: Any) -> None:
+        if event not in EVENTS:
+            return
+        code = frame.f_code
+        if type(given) is FrameType and frame.f_back and of_student(frame.f_back.f_code):
+            found.append("the frames of the interpreter were looked at")
+        if code.co_filename in others:
+            return
+        if not of_student(code):
+            if not code.co_filename.startswith("<"):
+                others.add(code.co_filename)
+            return
+        # Only where it meets other code, or a helper would cost milliseconds at each call.
+        caller = frame.f_back
+        while caller is not None:
+            if of_student(caller.f_code):
                 return
-            code = frame.f_code
-            if code.co_filename in others:
-                return
-            if not of_student(code):
-                if not code.co_filename.startswith("<"):
-                    others.add(code.co_filename)
-                return
-            # Only where it meets other code, or a helper would cost milliseconds at each call.
-            caller = frame.f_back
-            while caller is not None:
-                if of_student(caller.f_code):
-                    return
-                caller = caller.f_back
-            self._replaced = self._replaced or self._snapshot.replaced()
+            caller = caller.f_back
+        if not found and (name := replaced()):
+            found.append(f"{name} was replaced")
 
-        return look
+    def first() -> str | None:
+        if found:
+            return found[0]
+        name = changed()
+        return name and f"{name} was replaced"
 
-    def _of_student(self, code: CodeType) -> bool:
-        name = code.co_filename
-        if id(code) in self._known or name.startswith(TRUSTED):
-            return False
-        return not name.startswith("/") or name.startswith(self._scratch)
+    return look, first
+
+
+def _of_student(scratch: str, known: dict[int, CodeType], code: CodeType) -> bool:
+    name = code.co_filename
+    if id(code) in known or name.startswith(TRUSTED):
+        return False
+    return not name.startswith("/") or name.startswith(scratch)
