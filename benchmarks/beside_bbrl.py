@@ -18,6 +18,7 @@ from peers import versions
 from published_bbrl import PublishedPPO, run_published
 
 from ppo_bbrl import PPOClip, copy_parameters, load_config, run
+from ppo_bbrl.files import write_file
 
 ROOT = Path(__file__).parents[1]
 RESULTS = Path(__file__).parent / "results" / "beside_bbrl.json"
@@ -91,7 +92,7 @@ def main() -> None:
     for name, row in results.items():
         low, high = row["ratio_range"]
         print(f"{name}: {row['ratio']:.1f} × ({low:.1f} to {high:.1f})")
-    RESULTS.write_text(json.dumps({"versions": versions(), **results}, indent=1) + "\n")
+    write_file(RESULTS, json.dumps({"versions": versions(), **results}, indent=1) + "\n")
 
 
 if __name__ == "__main__":

@@ -13,9 +13,10 @@ from pathlib import Path
 import gymnasium
 import numpy as np
 import torch
-from throughput import CASES, CONFIG
+from throughput import CASES, CONFIG, Learning
 
-from ppo_bbrl import PPOClip, load_config, run
+from ppo_bbrl import load_config, run
+from ppo_bbrl.files import write_file
 
 RESULTS = Path(__file__).parent / "results" / "floor.json"
 CASE = "wide 64 × 64"
@@ -44,19 +45,18 @@ def main() -> None:
     parser.add_argument("--rounds", type=int, default=7)
     arguments = parser.parse_args()
     torch.set_num_threads(1)
-    quiet = ["save_best=false", "base_dir=benchmark/floor", f"algorithm.eval_interval={10**12}"]
     cfg = load_config(
         CONFIG,
         [
             *CASES[CASE][0],
-            *quiet,
+            "base_dir=benchmark/floor",
             f"algorithm.max_epochs={ROLLOUTS}",
             "compute.compile=always",
             "compute.threads=1",
         ],
     )
     settings = cfg.algorithm
-    algo = PPOClip(cfg)
+    algo = Learning(cfg)
     run(algo)  # compiles
     envs = gymnasium.make_vec(
         cfg.gym_env.env_name, settings.n_envs, vectorization_mode="vector_entry_point"
@@ -90,7 +90,7 @@ def main() -> None:
         "ratio_range": [min(ratios), max(ratios)],
     }
     print(result)
-    RESULTS.write_text(json.dumps(result, indent=1) + "\n")
+    write_file(RESULTS, json.dumps(result, indent=1) + "\n")
 
 
 if __name__ == "__main__":

@@ -14,6 +14,8 @@ import sys
 import time
 from pathlib import Path
 
+from ppo_bbrl.files import write_file
+
 CONFIG = Path(__file__).parents[1] / "configs" / "cartpole.yaml"
 RESULTS = Path(__file__).parent / "results" / "growth.json"
 N_ENVS = (1, 8, 64, 512, 4096)
@@ -109,7 +111,7 @@ def main() -> None:
         },
         "1000 rollouts": in_a_process("train", 8, 64, 2000),
     }
-    RESULTS.write_text(json.dumps(results, indent=1) + "\n")
+    write_file(RESULTS, json.dumps(results, indent=1) + "\n")
 
 
 if __name__ == "__main__":

@@ -24,6 +24,7 @@ from ppo_bbrl import PPOClip, load_config
 from ppo_bbrl.envs import EnvAgent
 from ppo_bbrl.episodic import iter_partial_episodes
 from ppo_bbrl.evaluation import evaluate
+from ppo_bbrl.files import write_file
 
 CONFIG = Path(__file__).parents[1] / "configs" / "cartpole.yaml"
 SOLVED = 475.0
@@ -125,9 +126,9 @@ def main() -> None:
         }
         print(name, summary[name])
     out = Path(__file__).parent / "results" / "learning_cartpole.json"
-    out.parent.mkdir(exist_ok=True)
-    out.write_text(
-        json.dumps({"versions": versions(), "summary": summary, "runs": results}, indent=1) + "\n"
+    write_file(
+        out,
+        json.dumps({"versions": versions(), "summary": summary, "runs": results}, indent=1) + "\n",
     )
 
 

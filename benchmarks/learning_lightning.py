@@ -26,6 +26,7 @@ import torch
 from stable_baselines3.common.env_util import make_vec_env as sb3_vec_env
 from stable_baselines3.common.evaluation import evaluate_policy
 
+from ppo_bbrl.files import write_file
 from ppo_bbrl.lightning import make_vec_env
 
 ROOT = Path(__file__).parents[1]
@@ -150,8 +151,7 @@ def main() -> None:
                 "numpy": np.__version__,
             }
             out = ROOT / "benchmarks" / "results" / f"lightning_{name}.json"
-            out.parent.mkdir(exist_ok=True)
-            out.write_text(json.dumps({"versions": versions, **result}, indent=1) + "\n")
+            write_file(out, json.dumps({"versions": versions, **result}, indent=1) + "\n")
 
 
 if __name__ == "__main__":

@@ -14,6 +14,7 @@ from pathlib import Path
 from peers import versions
 
 from ppo_bbrl import PPOClip, load_config, run
+from ppo_bbrl.files import write_file
 
 CONFIG = Path(__file__).parents[1] / "configs" / "pendulum.yaml"
 RESULTS = Path(__file__).parent / "results" / "learning_pendulum.json"
@@ -51,9 +52,9 @@ def main() -> None:
         "return_range": [min(returns), max(returns)],
     }
     print(summary)
-    RESULTS.parent.mkdir(exist_ok=True)
-    RESULTS.write_text(
-        json.dumps({"versions": versions(), "summary": summary, "runs": runs}, indent=1) + "\n"
+    write_file(
+        RESULTS,
+        json.dumps({"versions": versions(), "summary": summary, "runs": runs}, indent=1) + "\n",
     )
 
 

@@ -9,6 +9,8 @@ from typing import Any
 
 from matplotlib.figure import Figure
 
+from ppo_bbrl.files import write_file
+
 ROOT = Path(__file__).parents[1]
 RESULTS = ROOT / "benchmarks" / "results"
 PAGE = ROOT / "docs" / "performance.md"
@@ -155,7 +157,7 @@ def main() -> None:
     _, _, tail = rest.partition(end)
     table = ["", "| What | Target | Median (range) | |", "|---|---|---|---|", *lines, ""]
     table += [f"One thread each, {versions}.", ""]
-    PAGE.write_text(head + begin + "\n".join(table) + end + tail, encoding="utf-8")
+    write_file(PAGE, head + begin + "\n".join(table) + end + tail)
 
 
 if __name__ == "__main__":

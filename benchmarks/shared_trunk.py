@@ -25,6 +25,7 @@ from peers import versions
 from torch import nn
 
 from ppo_bbrl import PPOClip, iter_partial_episodes, load_config, shared_agents
+from ppo_bbrl.files import write_file
 from ppo_bbrl.hub import PPO2
 
 ROOT = Path(__file__).parents[1]
@@ -97,7 +98,7 @@ def main() -> None:
         }
         print(name, summary[name])
     told = {"versions": versions(), "settings": arguments.overrides, "summary": summary}
-    RESULTS.write_text(json.dumps({**told, "runs": results}, indent=1) + "\n")
+    write_file(RESULTS, json.dumps({**told, "runs": results}, indent=1) + "\n")
 
 
 if __name__ == "__main__":

@@ -20,6 +20,7 @@ from omegaconf import DictConfig
 from peers import sb3_ppo, sbx_ppo, versions
 
 from ppo_bbrl import PPOClip, load_config, run
+from ppo_bbrl.files import write_file
 
 CONFIG = Path(__file__).parents[1] / "configs" / "cartpole.yaml"
 RESULTS = Path(__file__).parent / "results" / "throughput.json"
@@ -39,17 +40,26 @@ CASES: dict[str, tuple[list[str], int]] = {
 }
 
 
+class Learning(PPOClip):
+    """Without the evaluation and the saved policies at the end of a run: they are not measured."""
+
+    def evaluate(self, force: bool = False) -> bool:
+        return False
+
+    def keep(self) -> list[Path]:
+        return []
+
+
 def contenders(overrides: list[str], rollouts: int) -> dict[str, tuple[Callable[[], None], int]]:
     """What trains for one round, and how many environment steps a round has."""
 
     def config(*more: str) -> DictConfig:
-        quiet = [f"algorithm.eval_interval={10**12}", "save_best=false", "compute.threads=1"]
         folder = ["base_dir=benchmark/throughput", f"algorithm.max_epochs={rollouts}"]
-        return load_config(CONFIG, [*overrides, *quiet, *folder, *more])
+        return load_config(CONFIG, [*overrides, "compute.threads=1", *folder, *more])
 
     cfg = config()
     steps = rollouts * cfg.algorithm.n_envs * cfg.algorithm.n_steps
-    eager, compiled = (PPOClip(config(f"compute.compile={c}")) for c in ("never", "always"))
+    eager, compiled = (Learning(config(f"compute.compile={c}")) for c in ("never", "always"))
     sb3, sbx = sb3_ppo(cfg), sbx_ppo(cfg)
     return {
         "ppo-bbrl": (lambda: run(eager), steps),
@@ -94,8 +104,7 @@ def main() -> None:
                 f"{row['ratio_to_sb3']:.2f} × SB3 ({low:.2f} to {high:.2f})",
                 flush=True,
             )
-    RESULTS.parent.mkdir(exist_ok=True)
-    RESULTS.write_text(json.dumps({"versions": versions(), "threads": 1, **results}, indent=1))
+    write_file(RESULTS, json.dumps({"versions": versions(), "threads": 1, **results}, indent=1))
 
 
 if __name__ == "__main__":

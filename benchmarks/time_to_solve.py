@@ -16,6 +16,8 @@ import sys
 import time
 from pathlib import Path
 
+from ppo_bbrl.files import write_file
+
 ROOT = Path(__file__).parents[1]
 RESULTS = Path(__file__).parent / "results" / "time_to_solve.json"
 SOLVED = 475.0
@@ -105,7 +107,7 @@ def main() -> None:
     }
     summary["ratio"] = summary["ours"]["median_seconds"] / summary["sb3"]["median_seconds"]
     print(summary)
-    RESULTS.write_text(json.dumps({"summary": summary, "runs": runs}, indent=1) + "\n")
+    write_file(RESULTS, json.dumps({"summary": summary, "runs": runs}, indent=1) + "\n")
 
 
 if __name__ == "__main__":

@@ -33,6 +33,8 @@ from nbgrader.preprocessors import (
 )
 from traitlets.config import Config
 
+from ppo_bbrl.files import write_file
+
 STUB = "assert False, 'Not implemented yet'"
 
 # A region's delimiter in whatever spelling. nbgrader knows the exact one alone, and would hand the
@@ -229,8 +231,7 @@ def main(arguments: list[str] | None = None) -> int:
         if options.check:
             print(f"{path}: out of date; run `make notebooks`", file=sys.stderr)
         else:
-            path.parent.mkdir(parents=True, exist_ok=True)
-            path.write_bytes(files[path].encode())
+            write_file(path, files[path])
             print(f"wrote {path}")
     # Not deleted here: it might be a student's work saved under a new name.
     lost = orphans(root, files)

@@ -14,6 +14,8 @@ from pathlib import Path
 
 from build import BuildError, read_source, render, student_version
 
+from ppo_bbrl.files import write_file
+
 HERE = Path(__file__).parent
 CONFIG = HERE / "nbgrader_config.py"
 
@@ -64,8 +66,7 @@ def main(arguments: list[str] | None = None) -> int:
             print(f"{path}: kept, it differs (--overwrite replaces it)", file=sys.stderr)
             kept += 1
             continue
-        path.parent.mkdir(parents=True, exist_ok=True)
-        path.write_text(text, encoding="utf-8")
+        write_file(path, text)
         print(f"wrote {path}")
     print(f"Next: cd {options.folder} && nbgrader generate_assignment {sources[0].stem}")
     return 1 if kept else 0

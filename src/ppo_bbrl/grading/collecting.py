@@ -17,6 +17,8 @@ from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
+from ppo_bbrl.files import written_aside
+
 #: what a browser or an editor makes of the ending
 ENDING = re.compile(r"\.ipynb(\.json|\.txt)?$", re.IGNORECASE)
 COPY = re.compile(r"\((\d+)\)")
@@ -189,7 +191,6 @@ def _to_utf8(path: Path) -> None:
     """Write a file anew if it is in an encoding that nbgrader does not read."""
     text = _text(path)
     if text is not None and text[1] != "utf-8":
-        new = path.with_name(f"{path.name}.new")
-        new.write_bytes(text[0].encode("utf-8", "replace"))
-        shutil.copystat(path, new)
-        new.replace(path)
+        with written_aside(path) as new:
+            new.write_bytes(text[0].encode("utf-8", "replace"))
+            shutil.copystat(path, new)
