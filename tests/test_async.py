@@ -242,4 +242,4 @@ def test_none_is_left_when_the_run_is_killed(killed):
     wait_until_stepped(process)
     os.kill(process.pid, killed)
     status, _, _ = ended(process)
-    assert status == (130 if killed == signal.SIGTERM else -signal.SIGKILL)
+    assert status == (143 if killed == signal.SIGTERM else -signal.SIGKILL)

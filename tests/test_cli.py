@@ -292,6 +292,43 @@ def test_an_interrupted_run_keeps_the_best_policy_and_the_curve(monkeypatch, cap
     assert str(Path("outputs/run/best")) in out
 
 
+FRAGILE = """
+import gymnasium as gym
+from gymnasium.envs.classic_control import CartPoleEnv
+
+class Fragile(CartPoleEnv):
+    steps = 0
+
+    def step(self, action):
+        Fragile.steps += 1
+        if Fragile.steps > 6000:
+            raise ConnectionError("the simulator is gone")
+        return super().step(action)
+
+gym.register("Fragile-v0", Fragile, max_episode_steps=50)
+"""
+
+
+def test_a_run_whose_environment_fails_keeps_what_it_has_learned(monkeypatch, capsys):
+    """It is named, and `eval` opens it, the best policy or the last."""
+    Path("fragile.py").write_text(FRAGILE)
+    monkeypatch.syspath_prepend(str(Path.cwd()))
+    words = ["train", CONFIGS / "cartpole.yaml", *SHORT, "gym_env.env_name=fragile:Fragile-v0"]
+    more = ["algorithm.max_epochs=1000", "algorithm.eval_interval=1000", "save_best=false"]
+    status, out, err = call(monkeypatch, capsys, *words, *more)
+    assert status == 1
+    assert "the simulator is gone" in err
+    run = Path("outputs/run")
+    for name in ("best", "last", "curve.png"):
+        assert (run / name).exists()
+        assert str(run / name) in out
+    monkeypatch.setattr(sys.modules["fragile"].Fragile, "steps", -(10**9))
+    for folder in (run, run / "last"):
+        status, out, err = call(monkeypatch, capsys, "eval", folder, "--episodes", 2)
+        assert status == 0, err
+        assert "over 2 episodes" in out
+
+
 def test_the_summary_tells_best_from_last(monkeypatch, capsys):
     from ppo_bbrl import ppo
 

@@ -520,3 +520,21 @@ def test_the_result_is_typed():
         cfg.algorithm.seed = "three"
     with pytest.raises(Exception, match="sed"):
         cfg.algorithm.sed = 3
+
+
+@pytest.mark.parametrize("base_dir", ["/run", "../run", ".", "tblogs/run", "a\0b", "x" * 5000])
+@pytest.mark.parametrize("load", [load_config, load_episodic_config])
+def test_a_folder_that_no_run_can_have_is_refused_with_the_configuration(load, base_dir):
+    """Before there is a file or an environment; `runs` has the cases."""
+    with pytest.raises(ConfigError, match=r"^base_dir = ") as caught:
+        load(merged(CARTPOLE, {"base_dir": base_dir}))
+    assert len(str(caught.value)) < 400
+
+
+def test_a_folder_for_events_may_lie_anywhere_that_is_a_path():
+    for log_dir in ("/tmp/tb", "../tb", "~/tb", "tb/"):
+        assert load_config(merged(CARTPOLE, {"logger": {"log_dir": log_dir}}))
+    for log_dir in ("a\0b", "x" * 5000, "tb\x1b[31m"):
+        with pytest.raises(ConfigError, match=r"^logger\.log_dir = .* must be printable") as caught:
+            load_config(merged(CARTPOLE, {"logger": {"log_dir": log_dir}}))
+        assert len(str(caught.value)) < 400

@@ -492,6 +492,31 @@ def test_C2_a_new_column_that_does_not_fit_leaves_the_table_as_it_was(run, log_d
     assert sorted(path.name for path in run.iterdir()) == ["config.yaml", "metrics.csv"]
 
 
+def test_a_logger_stays_in_its_files(tmp_path, monkeypatch):
+    """An environment may change the current folder before the first row, or later."""
+    with Logger(Path("tb"), Path("metrics.csv")) as logger:
+        Path("elsewhere").mkdir()
+        monkeypatch.chdir("elsewhere")
+        logger.add_log("critic_loss", 1.0, 1)
+    assert {path.name for path in tmp_path.iterdir()} == {"elsewhere", "metrics.csv", "tb"}
+    assert not list((tmp_path / "elsewhere").iterdir())
+
+
+@pytest.mark.parametrize("index", [0, 1])
+def test_rows_are_not_written_through_links(run, log_dir, tmp_path, index):
+    outside = tmp_path / "outside"
+    outside.mkdir()
+    (outside / "file").write_text("steps,mine\n1,2\n")
+    link = (run / "metrics.csv", log_dir)[index]
+    link.symlink_to((outside / "file", outside)[index])
+    logger = Logger(log_dir, run / "metrics.csv")
+    logger.add_log("critic_loss", 1.0, 1)
+    with pytest.warns(RuntimeWarning, match="symbolic link"):
+        logger.close()
+    assert [path.name for path in outside.iterdir()] == ["file"]
+    assert (outside / "file").read_text() == "steps,mine\n1,2\n"
+
+
 def test_verbose_prints_each_row(capsys):
     with Logger(None, None, verbose=True) as logger:
         logger.add_log("critic_loss", 0.5, 32)

@@ -156,6 +156,24 @@ def test_a_run_whose_environment_fails_keeps_what_it_has_learned(monkeypatch):
     algo.close()
 
 
+def test_a_run_whose_process_dies_keeps_what_it_has_learned():
+    cfg = config("Chance", max_epochs=50, eval_interval=30)
+    cfg["gym_env"]["vectorization"] = "async"
+
+    class Killing(PPOClip):
+        def update(self, rollout):
+            if self.epoch == 2:
+                self.train_env.envs.processes[0].kill()
+            return super().update(rollout)
+
+    algo = Killing(cfg)
+    with pytest.raises(EnvironmentFailed):
+        run(algo)
+    assert same(kept("last").state, weights(algo.eval_policy))
+    assert same(kept("best").state, weights(algo.best_policy))
+    algo.close()
+
+
 @pytest.mark.parametrize("end", [None, *ENDS])
 @pytest.mark.parametrize("make", [learner, students])
 def test_a_loop_of_ones_own_keeps_what_it_has_learned(make, end):

@@ -110,7 +110,7 @@ def run_name(base_dir: str) -> str:
         why = f"must not be in the way of what runs write: {', '.join(_RESERVED)}"
     else:
         return "/".join(part.rstrip(".") for part in parts)
-    raise ConfigError(f"base_dir = {one_line(repr(base_dir))}: {why}")
+    raise ConfigError(f"base_dir = {shown(base_dir)}: {why}")
 
 
 def _load(section: Section, overrides: Sequence[str], schema: type, *, free: bool) -> DictConfig:
@@ -287,6 +287,6 @@ def _check_path(key: str, path: str | None) -> None:
     longest = max(len(part.encode(errors="replace")) for part in path.split("/"))
     if not path.isprintable() or longest > _LONGEST_NAME or len(path) > _LONGEST_PATH:
         raise ConfigError(
-            f"{key} = {one_line(repr(path), 100)}: must be printable, with at most {_LONGEST_NAME} "
+            f"{key} = {shown(path)}: must be printable, with at most {_LONGEST_NAME} "
             f"bytes between two slashes and {_LONGEST_PATH} characters in all"
         )

@@ -99,9 +99,9 @@ class Logger:
         self._newest = -1
         self._rows = _Rows(verbose)
         if csv_path is not None:
-            self._rows.outputs.append(_CsvFile(Path(csv_path), every_n_seconds))
+            self._rows.outputs.append(_CsvFile(Path(csv_path).absolute(), every_n_seconds))
         if log_dir is not None:
-            self._rows.outputs.append(_EventFile(Path(log_dir), every_n_seconds))
+            self._rows.outputs.append(_EventFile(Path(log_dir).absolute(), every_n_seconds))
         # A logger that nobody closes still writes its last row, at the latest when Python ends.
         weakref.finalize(self, self._rows.close)
 
