@@ -346,6 +346,23 @@ def test_the_summary_tells_best_from_last(monkeypatch, capsys):
     assert set(asked) == {True, False}
 
 
+def test_after_the_run_each_wait_is_announced_and_bounded(monkeypatch, capsys):
+    """Slow environments took minutes there, without a word."""
+    monkeypatch.setattr("ppo_bbrl.summary._PATIENCE", -1.0)  # any environment is too slow
+    monkeypatch.setattr("ppo_bbrl.summary._LONGEST_VIDEO", 3)
+    frames = []
+    monkeypatch.setattr(
+        "ppo_bbrl.episodic.record_video",
+        lambda *_, max_steps, **__: frames.append(max_steps) or Path("best.mp4"),
+    )
+    status, out, _ = call(monkeypatch, capsys, "train", CONFIGS / "cartpole.yaml", *SHORT)
+    assert status == 0
+    for told in ("episodes of at most 500 steps", "at most 3 steps"):
+        assert out.index("100 %") < out.index(told) < out.index("TensorBoard")
+    assert re.findall(r"(last|best) policy .* over 4 episodes", out) == ["last", "best"]
+    assert frames == [3]
+
+
 def test_a_video_that_cannot_be_made_costs_no_result(monkeypatch, capsys):
     def fail(*_, **__):
         raise RuntimeError("no graphics library")

@@ -340,6 +340,35 @@ def test_a_file_that_would_not_end_or_is_no_yaml_is_one_line(text, told):
     assert told in message
 
 
+@pytest.mark.parametrize(
+    "line",
+    [
+        "x{i}: ${{extra.x{j}}}${{extra.x{j}}}",
+        "x{i}: ${{.x{j}}} and ${{ .x{j} }}",
+        "x{i}: [${{extra.x{j}}}, '${{extra.x{j}}}']",
+        "x{i}: {{a: '${{extra.x{j}}}', b: ['${{..x{j}}}']}}",
+        "x{i}: ${{oc.select:extra.x{j}}}${{oc.select:extra.x{j}}}",
+        "x{i}: ${{extra.${{extra.k{j}}}}}${{extra.${{extra.k{j}}}}}\n  k{i}: x{i}",
+    ],
+)
+def test_interpolations_that_would_double_again_and_again_are_refused(line):
+    """As aliases can: thirty lines for a billion values."""
+    lines = [line.format(i=i, j=i - 1) for i in range(1, 40)]
+    text = "\n  ".join(["gym_env: {env_name: CartPole-v1}\nextra:", "x0: ha", "k0: x0", *lines])
+    Path("laughs.yaml").write_text(text)
+    assert len(refused("laughs.yaml")) < 200
+
+
+def test_a_long_chain_of_interpolations_is_one_line():
+    chain = {f"x{i}": f"${{extra.x{i + 1}}}" for i in range(3_000)}
+    assert refused({**CARTPOLE, "extra": {**chain, "x3000": "1"}})
+
+
+def test_many_harmless_interpolations_are_fine():
+    mine = {f"x{i}": "${algorithm.seed}" for i in range(200)}
+    assert load_config({**CARTPOLE, "extra": mine}).extra.x7 == 1
+
+
 @pytest.mark.parametrize("value", ["{again: &x [*x]}", "[" * 1_000, "[" + "1," * 50_000 + "1]"])
 def test_an_override_has_the_same_limits(value):
     assert refused(CARTPOLE, f"extra={value}").startswith("override 'extra=")

@@ -17,7 +17,7 @@ def test_a_warning_is_one_line_without_the_code_that_gave_it(capsys):
             logger.warn("gymnasium colours %s", "its own")
     assert capsys.readouterr().err == (
         "ppo-bbrl: warning: two lines of \\x1b]0;a stranger\\x07\n"
-        "ppo-bbrl: warning: WARN: gymnasium colours its own\n"
+        "ppo-bbrl: warning: gymnasium colours its own\n"
     )
 
 

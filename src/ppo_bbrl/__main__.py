@@ -7,10 +7,11 @@ def main() -> None:
     """Run the command line; an interrupt that comes while it is loaded is one line, too."""
     try:
         from ppo_bbrl.cli import main as run_command_line  # noqa: PLC0415 - it may be interrupted
+
+        run_command_line()
     except KeyboardInterrupt:
         sys.stderr.write("ppo-bbrl: interrupted\n")
         sys.exit(130)
-    run_command_line()
 
 
 if __name__ == "__main__":

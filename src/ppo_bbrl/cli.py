@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from ppo_bbrl.trained_policy import TrainedPolicy
 
 TRACEBACK = "PPO_BBRL_TRACEBACK"
+INTERRUPTED = 130
 
 EXIT_STATUS = """Exit status: 0: done; 1: an error, told in one line; 2: a wrong call. A command \
 that is stopped ends with 130 (Ctrl-C), 143 (SIGTERM) or 129 (SIGHUP, a closed terminal); a run \
@@ -307,7 +308,10 @@ def main() -> None:
     """
     with lasting_output(), warnings_in_one_line():
         try:
-            sys.exit(app(standalone_mode=False) or 0)
+            status = app(standalone_mode=False) or 0
+            if status == INTERRUPTED:  # before a command began: typer has caught Ctrl-C
+                raise _Ended from KeyboardInterrupt()
+            sys.exit(status)
         except _Ended as end:
             error = end.__cause__
         except Exception as other:  # noqa: BLE001 - all are told below
@@ -319,8 +323,9 @@ def _fail(error: BaseException | None) -> NoReturn:
     """Tell an error in one line, and end the process."""
     usage = getattr(error, "format_message", None)  # of the errors in calling a command
     if isinstance(error, KeyboardInterrupt | typer.Abort):
-        by = f" ({error.signal.name})" if isinstance(error, Stopped) else ""
-        told, status = f"interrupted{by}", error.status if isinstance(error, Stopped) else 130
+        told, status = "interrupted", INTERRUPTED
+        if isinstance(error, Stopped):
+            told, status = f"interrupted ({error.signal.name})", error.status
     elif isinstance(error, UserError | OSError):
         told, status = str(error), 1
     elif usage is not None:
@@ -330,8 +335,9 @@ def _fail(error: BaseException | None) -> NoReturn:
     elif TRACEBACK in os.environ and error is not None:
         raise error
     else:
-        told = f"{type(error).__name__}: {error} (with {TRACEBACK}=1 more is shown)"
-        status = 1
+        kind, reason = type(error).__name__, one_line(error)
+        told = kind if reason == kind else f"{kind}: {reason}"
+        told, status = f"{told} (with {TRACEBACK}=1 more is shown)", 1
     say(f"ppo-bbrl: {one_line(told)}", error=True)
     sys.exit(status)
 

@@ -8,6 +8,7 @@ from typing import Any, cast
 from omegaconf import DictConfig, OmegaConf
 
 from ppo_bbrl.errors import ConfigError
+from ppo_bbrl.interpolations import check_extent
 from ppo_bbrl.plain_values import plain
 from ppo_bbrl.yaml_files import read_yaml
 
@@ -26,14 +27,19 @@ class Section:
         """`values` in the place of what was given: its interpolations see the whole.
 
         What the whole lacks they find in `values`, as if it stood alone.
+
+        Raises:
+            ConfigError: if they would stand for too much.
         """
         if not self.keys:
+            check_extent(values)
             return OmegaConf.create(dict(values))
         is_list = isinstance(self.whole, list)
         node: Any = OmegaConf.create(self.whole if is_list else {**values, **self.whole})
         for key in self.keys[:-1]:
             node = node[key]
         node[self.keys[-1]] = dict(values)
+        check_extent(OmegaConf.to_container(node._get_root(), resolve=False), self.keys)
         return cast("DictConfig", node[self.keys[-1]])
 
 

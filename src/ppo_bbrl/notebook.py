@@ -26,7 +26,7 @@ def setup_tensorboard(path: str | Path) -> None:
 
         shell = get_ipython()
         shell.run_line_magic("load_ext", "tensorboard")
-        shell.run_line_magic("tensorboard", f"--logdir '{folder}'")
+        shell.run_line_magic("tensorboard", f"--logdir {shlex.quote(str(folder))}")
         return
     say(f"To see the curves, start TensorBoard:\n{tensorboard_command(folder)}")
 

@@ -13,7 +13,7 @@ from typing import Any
 from ppo_bbrl.console import say
 from ppo_bbrl.errors import one_line
 
-_COLOUR = re.compile(r"\x1b\[[0-9;]*m")
+_FRAME = re.compile(r"\x1b\[[0-9;]*m(WARN: )?")  # Gymnasium's, around its warnings
 
 
 class Stopped(KeyboardInterrupt):
@@ -98,7 +98,7 @@ def warnings_in_one_line() -> Iterator[None]:
     shown = set()
 
     def show(message: Warning | str, *_: Any, **__: Any) -> None:
-        told = one_line(_COLOUR.sub("", str(message)))
+        told = one_line(_FRAME.sub("", str(message)))
         if told not in shown:
             shown.add(told)
             say(f"ppo-bbrl: warning: {told}", error=True)

@@ -49,13 +49,13 @@ def summarise(algo: "PPOClip", seconds: float) -> None:
     length = min(limit, _LONGEST_VIDEO)
     say(f"Recording a video of the best policy: one episode, at most {length:,} steps of it.")
     _tell("video", _attempt(lambda: algo.record_best(max_steps=length)))
-    _tell("policies", f"{algo.folder.best}, {algo.folder.last}")
+    _tell("policies", f"{_near(algo.folder.best)}, {_near(algo.folder.last)}")
     _tell("TensorBoard", tensorboard_command(algo.folder.events))
 
 
 def tell_what_is_kept(algo: "PPOClip", error: BaseException) -> None:
     """Keep what a run has that was ended early, its policies and the curve; tell it."""
-    kept = [str(path) for path in algo.keep()]
+    kept = [_near(path) for path in algo.keep()]
     if kept:
         kept.append(_attempt(lambda: _curve(algo)))
     how = "Interrupted" if isinstance(error, KeyboardInterrupt) else "Ended by an error"
@@ -90,9 +90,15 @@ def _curve(algo: "PPOClip") -> Path:
 def _attempt(make: Callable[[], Path]) -> str:
     """The path that `make` returns, or why there is none: no screen library, a full disk."""
     try:
-        return str(make())
+        return _near(make())
     except Exception as error:  # noqa: BLE001 - renderers fail in any way; the results stay
         return f"none: {one_line(error, 200)}"
+
+
+def _near(path: Path) -> str:
+    """A path as one would type it here."""
+    here = Path.cwd()
+    return str(path.relative_to(here) if path.is_relative_to(here) else path)
 
 
 def _tell(name: str, text: str) -> None:
