@@ -5,7 +5,7 @@ subclass, or to a notebook: `for workspace in algo.iter_partial_episodes(): …`
 """
 
 import warnings
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from functools import cached_property
 from pathlib import Path
@@ -18,6 +18,7 @@ from tqdm import TqdmExperimentalWarning
 
 from ppo_bbrl.compute import check_rollout
 from ppo_bbrl.config import ConfigError, load_episodic_config
+from ppo_bbrl.config_changes import ConfigChanges
 from ppo_bbrl.console import say
 from ppo_bbrl.envs import EnvAgent
 from ppo_bbrl.evaluation import EvalReport, evaluate
@@ -97,6 +98,8 @@ class EpisodicAlgo(Recording, bbrl_utils.algorithms.EpisodicAlgo):
         self.epoch = 0
         self.last_eval_step = 0
         self._n_evaluations = 0
+        self._loop: object | None = None  # the one that is running
+        self._changes = ConfigChanges(self.cfg)
         if self._seeds_globally:
             torch.manual_seed(self.cfg.algorithm.seed)
 
@@ -110,6 +113,33 @@ class EpisodicAlgo(Recording, bbrl_utils.algorithms.EpisodicAlgo):
         gym_env.vectorization = choose_vectorization(
             gym_env.env_name, gym_env.env_args, self._env_wrappers, gym_env.vectorization
         )
+
+    def _read_config(self) -> None:
+        """Use what was changed in the configuration since the last time, or refuse it by name."""
+        files = {"base_dir": "folder", "logger": "logger"}
+        if "folder" in vars(self):
+            self._changes.known["base_dir"] = self.folder.name  # it has been written there
+        changes = self._changes.find(
+            self.cfg,
+            in_a_loop=self._loop is not None,
+            written=[key for key, made in files.items() if made in vars(self)],
+        )
+        if changes:
+            self._load_config(self.cfg)  # checks the values
+            check_rollout(self.cfg.algorithm, self.train_env.observation_space)
+            self._use(changes)
+            self._changes.accept(self.cfg)
+
+    def _use(self, changes: Mapping[str, Any]) -> None:
+        """Let go of what was made from values that are now others, by their dotted keys."""
+        if "algorithm.nb_evals" in changes and "eval_env" in self.__dict__:
+            self.__dict__.pop("eval_env").close()
+        if "algorithm.max_eval_steps" in changes:
+            self.__dict__.pop("_max_steps", None)
+
+    def _begin_loop(self) -> None:
+        self._loop = None  # of one that was left
+        self._read_config()
 
     def _make_env(self, n_envs: int, *, autoreset: bool) -> EnvAgent:
         gym_env = self.cfg.gym_env
@@ -130,6 +160,7 @@ class EpisodicAlgo(Recording, bbrl_utils.algorithms.EpisodicAlgo):
         Its first row is the last one of the time before, with a fresh action. It is the same
         workspace every time; what was read from it stays as it was.
         """
+        self._begin_loop()
         n_rows = self.cfg.algorithm.n_steps if episode_steps is None else episode_steps
         if n_rows < 2:
             name = "algorithm.n_steps" if episode_steps is None else "episode_steps"
@@ -150,6 +181,7 @@ class EpisodicAlgo(Recording, bbrl_utils.algorithms.EpisodicAlgo):
         """
         if self.train_env.autoreset:
             raise ConfigError("iter_episodes needs EpisodicAlgo(cfg, autoreset=False)")
+        self._begin_loop()
         for _ in self._progress():
             workspace = Workspace(capacity=128)
             policy, t = self._policy("train_policy"), 0
@@ -169,14 +201,18 @@ class EpisodicAlgo(Recording, bbrl_utils.algorithms.EpisodicAlgo):
 
     def _progress(self) -> Iterator[int]:
         progress, steps = Progress(self.cfg.algorithm.max_epochs), self.nb_steps
+        loop = self._loop = object()
         with exit_on_signals():
             try:
                 for self.epoch in progress.rollouts():
+                    self._read_config()
                     yield self.epoch
                     if progress.due(self.epoch + 1):
                         rate = (self.nb_steps - steps) / progress.seconds()
                         progress.show(self.epoch + 1, self._facts(rate))
             finally:  # also where the body of the loop fails or breaks off: this closes the loop
+                if self._loop is loop:
+                    self._loop = None
                 self.keep()
 
     def _facts(self, steps_per_second: float) -> dict[str, str]:
@@ -231,6 +267,7 @@ class EpisodicAlgo(Recording, bbrl_utils.algorithms.EpisodicAlgo):
         Raises:
             EvaluationError: if a return is not a number.
         """
+        self._read_config()
         self._is_run = True
         if not force and self.nb_steps - self.last_eval_step <= self.cfg.algorithm.eval_interval:
             return False

@@ -3,12 +3,18 @@
 The parameters become views of the flat tensor, the moments in the optimisers' state likewise. So
 clipping and Adam take a dozen operations, however many layers there are; torch's own optimisers
 and whoever reads the parameters see the same numbers as ever.
+
+The layout holds for the parameters and optimisers that it was made of. `fits` says whether they
+are still the same, `take_gradients` whether every parameter has learned something: torch's
+optimisers pass over a parameter without gradient, weight decay and all.
 """
 
 from typing import NamedTuple
 
 import torch
 from torch import Tensor, nn
+
+_STATE = ("exp_avg", "exp_avg_sq", "step")
 
 
 class NotFlatError(ValueError):
@@ -52,35 +58,37 @@ class FlatWeights:
         policy_optimizer: torch.optim.Optimizer,
         critic_optimizer: torch.optim.Optimizer,
     ) -> None:
+        self.adam = _common(policy_optimizer, critic_optimizer)
         for agent in (policy, critic):
             for parameter in agent.parameters():
                 if not parameter.requires_grad or parameter.dtype != torch.float32:
                     raise NotFlatError(
                         f"{type(agent).__name__} has parameters that are fixed or not float32"
                     )
-        policys = list(policy.parameters())
-        known = set(policys)
-        critics = [parameter for parameter in critic.parameters() if parameter not in known]
+        of_policy = list(policy.parameters())
+        known = set(of_policy)
+        of_critic = [parameter for parameter in critic.parameters() if parameter not in known]
         together = policy_optimizer is critic_optimizer
-        if len(critics) < len(list(critic.parameters())) and not together:
+        if len(of_critic) < len(list(critic.parameters())) and not together:
             raise NotFlatError("policy and critic share parameters, but not their optimiser")
-        self.adam = _adam(policy_optimizer)
-        if self.adam != _adam(critic_optimizer):
-            raise NotFlatError("the two optimisers have different settings")
+        self.parameters = [*of_policy, *of_critic]
         self._optimizers = (policy_optimizer, critic_optimizer)
-        self.parameters = [*policys, *critics]
+        held = {parameter for one in self._optimizers for parameter in held_parameters(one)}
+        if held != set(self.parameters):
+            raise NotFlatError("the optimisers hold other parameters than the agents have")
+        if len(self._steps()) > 1:
+            raise NotFlatError("not all parameters have made the same number of steps")
         self._states = [
-            *(policy_optimizer.state[parameter] for parameter in policys),
-            *(critic_optimizer.state[parameter] for parameter in critics),
+            *(policy_optimizer.state[parameter] for parameter in of_policy),
+            *(critic_optimizer.state[parameter] for parameter in of_critic),
         ]
+        self._sizes = [parameter.numel() for parameter in self.parameters]
         self.weights = torch.cat([parameter.detach().flatten() for parameter in self.parameters])
         self.gradient, self.moment1, self.moment2 = self.weights.new_zeros(3, len(self.weights))
-        self._gradients: list[Tensor] = []
         start = 0
         for parameter, state in zip(self.parameters, self._states, strict=True):
             part = slice(start, start + parameter.numel())
             parameter.data = self.weights[part].view_as(parameter)
-            self._gradients.append(self.gradient[part].view_as(parameter))
             for name, moment in (("exp_avg", self.moment1), ("exp_avg_sq", self.moment2)):
                 view = moment[part].view_as(parameter)
                 if name in state:
@@ -88,19 +96,49 @@ class FlatWeights:
                 state[name] = view
             state.setdefault("step", torch.zeros((), device=parameter.device))
             start = part.stop
-        n_policy = sum(parameter.numel() for parameter in policys)
+        n_policy = sum(parameter.numel() for parameter in of_policy)
         self.parts = (
             {"shared": slice(0, start)}
             if together
             else {"policy": slice(0, n_policy), "critic": slice(n_policy, start)}
         )
         self._parts = [self.gradient[part] for part in self.parts.values()]
+        # Kept, so that no other object can have the same identity.
+        self._kept = [dict(state) for state in self._states]
+        self._made_of = _identity(policy, critic, *self._optimizers)
+
+    def fits(
+        self,
+        policy: nn.Module,
+        critic: nn.Module,
+        policy_optimizer: torch.optim.Optimizer,
+        critic_optimizer: torch.optim.Optimizer,
+    ) -> bool:
+        """Whether all is still as it was laid out: nothing replaced, moved, frozen or set anew."""
+        if self._made_of != _identity(policy, critic, policy_optimizer, critic_optimizer):
+            return False
+        try:
+            same = self.adam == _common(policy_optimizer, critic_optimizer)
+        except NotFlatError:
+            return False
+        return same and len(self._steps()) == 1
+
+    def _steps(self) -> set[float]:
+        """The numbers of steps that the parameters have made."""
+        steps = [
+            optimizer.state.get(parameter, {}).get("step", 0.0)
+            for optimizer in self._optimizers
+            for parameter in held_parameters(optimizer)
+        ]
+        tensors = [step.to(self.parameters[0].device) for step in steps if isinstance(step, Tensor)]
+        numbers = {float(step) for step in steps if not isinstance(step, Tensor)}
+        # Asked once for all: the answer of an accelerator takes its time.
+        return numbers | set(torch.stack(tensors).tolist() if tensors else ())
 
     @property
     def rate(self) -> float:
-        """The learning rate, as the policy's optimiser has it now."""
-        rate: float = self._optimizers[0].param_groups[0]["lr"]
-        return rate
+        """The learning rate, as the optimisers have it now."""
+        return float(self._optimizers[0].param_groups[0]["lr"])
 
     @property
     def count(self) -> float:
@@ -112,11 +150,28 @@ class FlatWeights:
         for state in self._states:
             state["step"].fill_(steps)
 
-    def zero_gradient(self) -> None:
-        """Let backpropagation add to the flat gradient, from 0."""
-        self.gradient.zero_()
-        for parameter, gradient in zip(self.parameters, self._gradients, strict=True):
-            parameter.grad = gradient
+    def take_gradients(self) -> bool:
+        """Lay the gradients of the parameters out flat; False if a parameter has none."""
+        gradients = [parameter.grad for parameter in self.parameters]
+        found = [gradient.flatten() for gradient in gradients if gradient is not None]
+        if len(found) < len(gradients):
+            return False
+        torch.cat(found, out=self.gradient)
+        return True
+
+    def give_gradients(self) -> None:
+        """Let each parameter have its part of the flat gradient, as it was clipped."""
+        parts = self.gradient.clone().split(self._sizes)
+        for parameter, part in zip(self.parameters, parts, strict=True):
+            parameter.grad = part.view_as(parameter)
+
+    def give_up(self, count: float) -> None:
+        """Leave the rest to torch's optimisers, which made `count` steps as far as they know."""
+        self.count = count
+        if count == 0:
+            for parameter in self.parameters:
+                for optimizer in self._optimizers:
+                    optimizer.state.pop(parameter, None)
 
     def clip_gradients(self, max_norm: float) -> list[Tensor]:
         """Clip the gradient of each of `parts` to a norm; returns the norms from before."""
@@ -142,10 +197,46 @@ class FlatWeights:
         weights.addcdiv_(self.moment1, deviation, value=-rate / (1 - adam.beta1**count))
 
 
+def held_parameters(optimizer: torch.optim.Optimizer) -> list[nn.Parameter]:
+    """The parameters of all groups of an optimiser."""
+    return [parameter for group in optimizer.param_groups for parameter in group["params"]]
+
+
+def _identity(
+    policy: nn.Module, critic: nn.Module, *optimizers: torch.optim.Optimizer
+) -> list[object]:
+    """What a layout is made of, in numbers that are cheap to compare."""
+    parameters = [*policy.parameters(), *critic.parameters()]
+    made_of: list[object] = [
+        (id(parameter), parameter.data_ptr(), parameter.requires_grad) for parameter in parameters
+    ]
+    for optimizer in optimizers:
+        made_of.append(id(optimizer))
+        for parameter in held_parameters(optimizer):
+            state = optimizer.state.get(parameter, {})
+            made_of.append((id(parameter), *map(id, map(state.get, _STATE))))
+    return made_of
+
+
+def _common(*optimizers: torch.optim.Optimizer) -> Adam:
+    """The constants of Adam that the optimisers have in common."""
+    constants = {_adam(optimizer) for optimizer in optimizers}
+    rates = {float(optimizer.param_groups[0]["lr"]) for optimizer in optimizers}
+    if len(constants) > 1 or len(rates) > 1:
+        raise NotFlatError("the two optimisers have different settings")
+    return constants.pop()
+
+
 def _adam(optimizer: torch.optim.Optimizer) -> Adam:
     kind = type(optimizer)
-    if kind not in (torch.optim.Adam, torch.optim.AdamW) or len(optimizer.param_groups) != 1:
+    if kind not in (torch.optim.Adam, torch.optim.AdamW):
         raise NotFlatError(f"{kind.__name__} has no flat step, only Adam and AdamW have")
+    if len(optimizer.param_groups) != 1:
+        raise NotFlatError(f"{kind.__name__} has several groups of parameters")
+    # A scheduler of torch and hooks want to see each call of `step`.
+    hooks = ("_optimizer_step_pre_hooks", "_optimizer_step_post_hooks")
+    if "step" in vars(optimizer) or any(getattr(optimizer, name, None) for name in hooks):
+        raise NotFlatError(f"{kind.__name__} has a scheduler or hooks on its step")
     group = optimizer.param_groups[0]
     if group["amsgrad"] or group["maximize"]:
         raise NotFlatError("amsgrad and maximize have no flat step")

@@ -3,6 +3,7 @@
 import inspect
 from collections.abc import Mapping
 from typing import Any
+from weakref import WeakKeyDictionary
 
 import torch
 from torch import Tensor, nn
@@ -116,6 +117,44 @@ def setup_optimizer(
     if "fused" in inspect.signature(chosen).parameters and not {"fused", "foreach"} & set(section):
         section["fused"] = all(parameter.is_floating_point() for parameter in parameters)
     return _make(chosen, parameters, section)
+
+
+class ScheduledRates:
+    """Learning rates that follow a schedule from what their optimisers were given.
+
+    The rate of a new optimiser, or group of parameters, is that of the beginning of the schedule.
+    One that somebody else has written since is that of now: the schedule goes on from there.
+    """
+
+    def __init__(self) -> None:
+        # Of each group: its rate at the beginning, the rate that was written, and its factor.
+        self._groups: WeakKeyDictionary[torch.optim.Optimizer, list[tuple[float, float, float]]] = (
+            WeakKeyDictionary()
+        )
+
+    def apply(self, optimizer: torch.optim.Optimizer, factor: float) -> None:
+        """Set the learning rates of a moment, whose factor of the schedule is `factor`."""
+        known = self._groups.setdefault(optimizer, [])
+        for number, group in enumerate(optimizer.param_groups):
+            first = rate = float(group["lr"])
+            if number < len(known):
+                first, written, factor_then = known[number]
+                if rate != written:
+                    first = rate / factor_then if factor_then else rate
+            if isinstance(group["lr"], Tensor):
+                group["lr"].fill_(first * factor)
+            else:
+                group["lr"] = first * factor
+            known[number : number + 1] = [(first, float(group["lr"]), factor)]
+
+    def begin_with(self, optimizer: torch.optim.Optimizer, rate: float) -> None:
+        """Let the rate of all groups at the beginning of the schedule be another one."""
+        self._groups.pop(optimizer, None)
+        for group in optimizer.param_groups:
+            if isinstance(group["lr"], Tensor):
+                group["lr"].fill_(rate)
+            else:
+                group["lr"] = rate
 
 
 def copy_parameters(source: nn.Module, target: nn.Module) -> None:

@@ -1,8 +1,7 @@
 """PPO-clip: collect, advantages, update, evaluate."""
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, nullcontext
-from functools import partial
 from time import perf_counter
 from typing import Any
 
@@ -22,18 +21,17 @@ from ppo_bbrl.compute import (
     threads,
 )
 from ppo_bbrl.config import ConfigError, load_config
-from ppo_bbrl.console import say
+from ppo_bbrl.engines import Engine, choose_engine
 from ppo_bbrl.episodic import EpisodicAlgo, iter_partial_episodes
 from ppo_bbrl.errors import UserError
 from ppo_bbrl.fits import check_fits
-from ppo_bbrl.flat import FlatWeights, NotFlatError
+from ppo_bbrl.learners import Learners, make_optimizers
 from ppo_bbrl.networks import evaluation_mode, no_numbers
-from ppo_bbrl.optimizers import setup_optimizer
+from ppo_bbrl.optimizers import ScheduledRates
 from ppo_bbrl.rollout import Rollout, record
 from ppo_bbrl.schedules import SCHEDULES
-from ppo_bbrl.shared_trunk import share_weights
 from ppo_bbrl.trained_policy import restore_policy
-from ppo_bbrl.update import UpdateReport, update
+from ppo_bbrl.update import UpdateReport
 from ppo_bbrl.workspace import Workspace
 from ppo_bbrl.wrappers import Wrapper
 
@@ -59,13 +57,20 @@ class PPOClip(EpisodicAlgo):
         ConfigError: for a configuration that cannot be run; no file has been made then.
 
     Attributes:
-        train_policy, critic_agent: what learns.
+        train_policy, critic_agent: what learns. Assigning another agent makes everything below
+            anew; optimisers keep what they know of the weights that stay.
         eval_policy: the greedy version of train_policy.
         old_policy, old_critic_agent: the weights that collected the last rollout.
-        policy_optimizer, critic_optimizer: one each; one for both where they share weights.
+        policy_optimizer, critic_optimizer: one each; one for both where they share weights. They
+            may be replaced, and their param_groups changed; the schedule goes on from there.
+        cfg: the resolved configuration. What is changed in it is used in the next rollout or
+            update, or is refused by name.
     """
 
     _seeds_globally = False
+    _own_policy = False
+    policy_optimizer: torch.optim.Optimizer
+    critic_optimizer: torch.optim.Optimizer
 
     def __init__(
         self,
@@ -76,61 +81,111 @@ class PPOClip(EpisodicAlgo):
         env_wrappers: Sequence[Wrapper] = (),
     ) -> None:
         super().__init__(cfg, autoreset=True, env_wrappers=env_wrappers)
-        self._learn: Callable[..., UpdateReport] | None = None
+        self._learn: Engine | None = None
+        self._made_of: Any = None
+        self._weights: tuple[list[Tensor], list[Tensor]] = ([], [])
+        self._rates = ScheduledRates()
         # The loop reads plain attributes: looking up a key of OmegaConf takes ten times as long.
         self._settings: Any = OmegaConf.to_object(self.cfg.algorithm)
         try:
             self._choose_compute()
-            self._make_agents(train_policy, critic_agent)
+            self._changes.accept(self.cfg)
+            own = [agent for agent in (train_policy, critic_agent) if agent is not None]
+            with self.seeds.weights.active():
+                if train_policy is None:
+                    train_policy = build_policy(self.cfg, self.train_env)
+                if critic_agent is None:
+                    critic_agent = build_critic(self.cfg, self.train_env)
+            self._set_agents(train_policy, critic_agent, own=own)
         except Exception:
             self.close()  # environments may be processes
             raise
 
-    def _make_agents(
-        self, train_policy: bbrl.agents.Agent | None, critic_agent: bbrl.agents.Agent | None
-    ) -> None:
-        with self.seeds.weights.active():
-            policy = (
-                build_policy(self.cfg, self.train_env) if train_policy is None else train_policy
-            )
-            critic = (
-                build_critic(self.cfg, self.train_env) if critic_agent is None else critic_agent
-            )
+    @property
+    def train_policy(self) -> Any:
+        """The policy that learns; see the attributes of the class."""
+        return self._train_policy
+
+    @train_policy.setter
+    def train_policy(self, policy: bbrl.agents.Agent | None) -> None:
+        if policy is None:  # in the constructor of the base class
+            self._train_policy: Any = None
+            return
+        self._set_agents(policy, self.critic_agent, own=[policy, self.critic_agent], new=policy)
+
+    @property
+    def critic_agent(self) -> Any:
+        """The critic that learns; see the attributes of the class."""
+        return self._critic_agent
+
+    @critic_agent.setter
+    def critic_agent(self, critic: bbrl.agents.Agent) -> None:
+        self._set_agents(self.train_policy, critic, own=[self.train_policy, critic], new=critic)
+
+    def _set_agents(self, policy: Any, critic: Any, *, own: list[Any], new: Any = None) -> None:
+        """Take the agents that are to learn, and make what depends on them.
+
+        Args:
+            policy: of any BBRL agent.
+            critic: likewise.
+            own: those of them that are not the package's.
+            new: the one of the two that is new; None: both are.
+        """
         for argument, agent in (("train_policy", policy), ("critic_agent", critic)):
             if not isinstance(agent, bbrl.agents.Agent):
                 raise ConfigError(
                     f"{argument} is a {type(agent).__name__}, which is no BBRL agent; "
                     "shared_agents(model) makes two of a model with a policy and a value head"
                 )
+            if isinstance(agent, bbrl.agents.KWAgentWrapper):  # as best_policy is
+                raise ConfigError(
+                    f"{argument} is a KWAgentWrapper, whose fixed arguments leave it nothing to "
+                    "learn: give what it wraps, its attribute `wrapped`"
+                )
             if has_memory(agent):
                 raise ConfigError(f"{type(agent).__name__} has memory, which PPOClip cannot train")
             agent.to(self.cfg.compute.device)
+        policy = policy.with_prefix(policy.prefix or "current_policy/")
+        critic = critic.with_prefix(critic.prefix or "critic/")
+        if own:
+            check_fits(policy, critic, self.train_env)
+        try:
+            before = None if new is None else (self.policy_optimizer, self.critic_optimizer)
+            made = make_optimizers(self.cfg.optimizer, policy, critic, new=new, before=before)
+        except ValueError as error:
+            raise ConfigError(str(error)) from error
+        self.policy_optimizer, self.critic_optimizer = made
+        self._train_policy, self._critic_agent = policy, critic
         # Agents of your own may have dropout and the like; the package's have none.
-        given = ((train_policy, policy), (critic_agent, critic))
-        self._own_agents = [agent for own, agent in given if own is not None]
-        self._own_policy = train_policy is not None
-        self.train_policy = policy.with_prefix(policy.prefix or "current_policy/")
-        self.critic_agent = critic.with_prefix(critic.prefix or "critic/")
-        if self._own_agents:
-            check_fits(self.train_policy, self.critic_agent, self.train_env)
+        self._own_agents = own
+        if new is not critic:
+            self._own_policy = policy in own
         self.eval_policy = KWAgentWrapper(
-            self.train_policy, stochastic=False, predict_proba=False, compute_entropy=False
+            policy, stochastic=False, predict_proba=False, compute_entropy=False
         )
+        self._made_of = None
+        self._learners()
+
+    def _learners(self) -> Learners:
+        """What learns, as it is now; what was replaced since the last time is checked."""
+        learners = Learners(
+            self.train_policy, self.critic_agent, self.policy_optimizer, self.critic_optimizer
+        )
+        made_of = learners.made_of()
+        if made_of != self._made_of:
+            if self._made_of is not None:
+                learners.check(self._weights)
+            if self._made_of is None or made_of[0] != self._made_of[0]:
+                self._copy_agents()
+            self._weights, self._made_of = learners.tensors(), made_of
+        return learners
+
+    def _copy_agents(self) -> None:
         both = nn.ModuleList((self.train_policy, self.critic_agent))  # has each weight once
         old: Any = copy_agent(both)
         self.old_policy = old[0].with_prefix("old_policy/")
         self.old_critic_agent = old[1].with_prefix("old_critic/")
         self._now_and_old = list(_pairs(both, old))
-        try:
-            if share_weights(self.train_policy, self.critic_agent):
-                joint = setup_optimizer(self.cfg.optimizer, both)
-                self.policy_optimizer = self.critic_optimizer = joint
-            else:
-                self.policy_optimizer = setup_optimizer(self.cfg.optimizer, self.train_policy)
-                self.critic_optimizer = setup_optimizer(self.cfg.optimizer, self.critic_agent)
-        except ValueError as error:
-            raise ConfigError(str(error)) from error
-        self._initial_rate = self.policy_optimizer.param_groups[0]["lr"]
 
     def _choose_compute(self) -> None:
         """Decide what `auto` leaves open, and keep the decision in the configuration."""
@@ -150,11 +205,21 @@ class PPOClip(EpisodicAlgo):
             compile_it, self._why_compile = choose_compile(steps)
             chosen.compile = "always" if compile_it else "never"
 
+    def _use(self, changes: Mapping[str, Any]) -> None:
+        super()._use(changes)
+        self._settings = OmegaConf.to_object(self.cfg.algorithm)
+        if "optimizer.lr" in changes:
+            for optimizer in {self.policy_optimizer, self.critic_optimizer}:
+                self._rates.begin_with(optimizer, self.cfg.optimizer.lr)
+        if any(name.startswith("compute.") for name in changes):
+            self._learn = None
+            self._choose_compute()
+            if self._loop is not None:  # which sets them back when it ends
+                torch.set_num_threads(self.cfg.compute.threads)
+
     def iter_partial_episodes(self, episode_steps: int | None = None) -> Iterator[Workspace]:
         """As in `EpisodicAlgo`, with the threads of the configuration while the loop runs."""
-        settings = OmegaConf.to_object(self.cfg.algorithm)
-        if settings != self._settings:  # changed between two runs
-            self._settings, self._learn = settings, None
+        self._begin_loop()
         with threads(self.cfg.compute.threads):
             yield from super().iter_partial_episodes(episode_steps)
 
@@ -171,6 +236,7 @@ class PPOClip(EpisodicAlgo):
 
     def record(self, workspace: Workspace) -> Rollout:
         """Complete a collected workspace with what learning needs, and take it out."""
+        self._read_config()
         settings = self._settings
         with evaluation_mode(*self._own_agents):
             return record(
@@ -183,22 +249,32 @@ class PPOClip(EpisodicAlgo):
 
     def update(self, rollout: Rollout) -> UpdateReport:
         """Improve policy and critic on a rollout, after copying the weights that acted."""
+        self._read_config()
+        learners = self._learners()
         self._keep_old_weights()
         settings = self._settings
-        remaining = 1 - self.epoch / settings.max_epochs
-        rate = self._initial_rate * SCHEDULES[settings.learning_rate_schedule](remaining)
-        for optimizer in (self.policy_optimizer, self.critic_optimizer):
-            for group in optimizer.param_groups:
-                group["lr"] = rate
+        remaining = max(0.0, 1 - self.epoch / settings.max_epochs)
+        for optimizer in {self.policy_optimizer, self.critic_optimizer}:
+            self._rates.apply(optimizer, SCHEDULES[settings.learning_rate_schedule](remaining))
         clip_factor = SCHEDULES[settings.clip_range_schedule](remaining)
-        if self._learn is None:
-            self._learn = self._choose_update(rollout)
+        if self._learn is None or not self._learn.fits(learners, settings, rollout):
+            self._learn = choose_engine(
+                learners, settings, self.cfg.compute, rollout, self._why_compile
+            )
+            self._why_compile = ""  # has been said
+            self._changes.accept(self.cfg)  # it may have decided against compiling
         with self.seeds.learning.active() if self._own_agents else nullcontext():
-            report = self._learn(rollout, clip_factor=clip_factor, generator=self.seeds.minibatches)
+            report = self._learn(
+                rollout,
+                learners,
+                settings,
+                clip_factor=clip_factor,
+                generator=self.seeds.minibatches,
+            )
         self._check_finite(report)
         report.metrics["clip_range"] = torch.tensor(settings.clip_range * clip_factor)
         report.metrics["learning_rate"] = torch.tensor(
-            self.policy_optimizer.param_groups[0]["lr"], dtype=torch.float64
+            float(self.policy_optimizer.param_groups[0]["lr"]), dtype=torch.float64
         )
         return report
 
@@ -215,40 +291,6 @@ class PPOClip(EpisodicAlgo):
         with torch.no_grad():
             for now, old in self._now_and_old:
                 old.copy_(now)
-
-    def _choose_update(self, rollout: Rollout) -> Callable[..., UpdateReport]:
-        """`update`, compiled if the configuration says so and the agents can be compiled."""
-        settings, chosen = self._settings, self.cfg.compute
-        learners = {
-            "policy": self.train_policy,
-            "critic": self.critic_agent,
-            "policy_optimizer": self.policy_optimizer,
-            "critic_optimizer": self.critic_optimizer,
-            "settings": settings,
-        }
-        if chosen.compile == "never" and self._why_compile:
-            say(f"The update is not compiled: {self._why_compile} (compute.compile).")
-        if chosen.compile == "always":
-            from ppo_bbrl.compiled import CannotCompileError, CompiledUpdate  # noqa: PLC0415
-
-            why = f": {self._why_compile}" if self._why_compile else ""
-            begins = f"Compiling the update{why}. This takes some ten seconds."
-            size = settings.n_envs * settings.n_steps
-            try:
-                return CompiledUpdate(**learners, example=rollout, size=size, announcement=begins)
-            except CannotCompileError as error:
-                say(f"The update is not compiled: {error}.")
-                chosen.compile = "never"
-        try:
-            flat = FlatWeights(
-                self.train_policy,
-                self.critic_agent,
-                self.policy_optimizer,
-                self.critic_optimizer,
-            )
-        except NotFlatError:
-            return partial(update, **learners)
-        return partial(update, **learners, flat=flat)
 
     def _last_policy(self) -> bbrl.agents.Agent | None:
         """The policy as it is now; where an update broke its weights, as it was before."""

@@ -1,6 +1,6 @@
 """One optimisation phase: epochs × minibatches over a rollout."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -8,8 +8,8 @@ import torch
 from torch import Tensor, nn
 
 from ppo_bbrl.advantages import normalise
-from ppo_bbrl.errors import UserError
-from ppo_bbrl.flat import FlatWeights
+from ppo_bbrl.errors import UserError, one_line
+from ppo_bbrl.flat import FlatWeights, held_parameters
 from ppo_bbrl.losses import clipped_surrogate, entropy_loss, explained_variance, value_loss
 from ppo_bbrl.rollout import Rollout
 from ppo_bbrl.shared_trunk import assessor
@@ -72,6 +72,11 @@ def update(
     assess = assessor(policy, critic)
     learners = _learners(policy, critic, policy_optimizer, critic_optimizer)
     names = [f"grad_norm/{name}" for name in learners]
+    owned = {
+        parameter: None
+        for parameters, optimizer in learners.values()
+        for parameter in (*parameters, *held_parameters(optimizer))
+    }
     history: list[Mapping[str, Tensor]] = []
     stopped_early = False
 
@@ -94,28 +99,28 @@ def update(
         if target_kl is not None and facts["approx_kl"] > KL_TOLERANCE * target_kl:
             stopped_early = True
             break
+        for parameter in owned:
+            parameter.grad = None
+        _backward(losses, weights)
+        if flat is not None and not flat.take_gradients():
+            flat.give_up(count)  # torch's optimisers pass over a parameter without gradient
+            flat = None
         if flat is not None:
-            flat.zero_gradient()
-            # The gradient of the weighted sum of the three losses.
-            torch.autograd.backward(losses, weights)
             norms = flat.clip_gradients(max_norm)
             count += 1
             flat.step(count, rate)
         else:
-            for parameters, _ in learners.values():
-                for parameter in parameters:
-                    parameter.grad = None
-            torch.autograd.backward(losses, weights)
             norms = [
                 nn.utils.clip_grad_norm_(parameters, max_norm)
                 for parameters, _ in learners.values()
             ]
-            for _, optimizer in learners.values():
-                optimizer.step()
+            for name, (_, optimizer) in learners.items():
+                _step(optimizer, name)
         facts.update(zip(names, norms, strict=True))
 
-    if flat is not None:
+    if flat is not None and count > flat.count:
         flat.count = count
+        flat.give_gradients()
     metrics = _means(history)
     if len(rollout):
         metrics["explained_variance"] = explained_variance(
@@ -138,6 +143,23 @@ def _learners(
         "policy": (list(policy.parameters()), policy_optimizer),
         "critic": (list(critic.parameters()), critic_optimizer),
     }
+
+
+def _backward(losses: Sequence[Tensor], weights: Sequence[Tensor]) -> None:
+    """The gradient of the weighted sum of the losses; one that nothing moves has none."""
+    moved = [(loss, weight) for loss, weight in zip(losses, weights, strict=True) if loss.grad_fn]
+    if moved:
+        torch.autograd.backward([loss for loss, _ in moved], [weight for _, weight in moved])
+
+
+def _step(optimizer: torch.optim.Optimizer, name: str) -> None:
+    try:
+        optimizer.step()
+    except Exception as error:
+        raise UserError(
+            f"{type(optimizer).__name__}, the {name} optimiser, cannot make a step: "
+            f"{one_line(error)}"
+        ) from error
 
 
 def loss_weights(settings: Any) -> tuple[float, float, float]:
