@@ -3,24 +3,25 @@
 Heavy imports wait inside the commands, so that `--help` answers at once.
 """
 
-import os
 import sys
 import time
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, NoReturn
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 from typer.core import TyperGroup
 
 from ppo_bbrl.console import lasting_output, say
-from ppo_bbrl.errors import UserError, one_line
-from ppo_bbrl.startup import Stopped, insistent_interrupts, quick_start, warnings_in_one_line
+from ppo_bbrl.startup import (
+    INTERRUPTED,
+    end_with,
+    insistent_interrupts,
+    quick_start,
+    warnings_in_one_line,
+)
 
 if TYPE_CHECKING:
     from ppo_bbrl.trained_policy import TrainedPolicy
-
-TRACEBACK = "PPO_BBRL_TRACEBACK"
-INTERRUPTED = 130
 
 EXIT_STATUS = """Exit status: 0: done; 1: an error, told in one line; 2: a wrong call. A command \
 that is stopped ends with 130 (Ctrl-C), 143 (SIGTERM) or 129 (SIGHUP, a closed terminal); a run \
@@ -316,30 +317,7 @@ def main() -> None:
             error = end.__cause__
         except Exception as other:  # noqa: BLE001 - all are told below
             error = other
-        _fail(error)
-
-
-def _fail(error: BaseException | None) -> NoReturn:
-    """Tell an error in one line, and end the process."""
-    usage = getattr(error, "format_message", None)  # of the errors in calling a command
-    if isinstance(error, KeyboardInterrupt | typer.Abort):
-        told, status = "interrupted", INTERRUPTED
-        if isinstance(error, Stopped):
-            told, status = f"interrupted ({error.signal.name})", error.status
-    elif isinstance(error, UserError | OSError):
-        told, status = str(error), 1
-    elif usage is not None:
-        if not usage():  # the help was shown
-            sys.exit(2)
-        told, status = f"{usage()} (see --help)", 2
-    elif TRACEBACK in os.environ and error is not None:
-        raise error
-    else:
-        kind, reason = type(error).__name__, one_line(error)
-        told = kind if reason == kind else f"{kind}: {reason}"
-        told, status = f"{told} (with {TRACEBACK}=1 more is shown)", 1
-    say(f"ppo-bbrl: {one_line(told)}", error=True)
-    sys.exit(status)
+        end_with(error)
 
 
 if __name__ == "__main__":

@@ -19,7 +19,8 @@ from yaml import YAMLError
 from ppo_bbrl.config_sources import Section, Source, read
 from ppo_bbrl.errors import ConfigError, one_line, shown
 from ppo_bbrl.files import write_file
-from ppo_bbrl.schema import EpisodicConfig, PPOConfig, Rule, known_keys, nested
+from ppo_bbrl.rules import Rule
+from ppo_bbrl.schema import EpisodicConfig, PPOConfig, known_keys, nested
 from ppo_bbrl.yaml_files import parse_value
 
 __all__ = [

@@ -10,7 +10,7 @@ from torch import Tensor, nn
 
 from ppo_bbrl.errors import ConfigError, one_line, shown
 from ppo_bbrl.plain_values import plain
-from ppo_bbrl.schema import Rule
+from ppo_bbrl.rules import Rule
 
 # Every optimiser of torch.optim that steps without a closure, on dense gradients.
 OPTIMIZERS = (

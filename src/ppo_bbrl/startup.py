@@ -1,17 +1,22 @@
-"""What surrounds a command: signals that end it, a quick start, how warnings look."""
+"""What surrounds a command: a quick start, signals, how warnings look, how an error is told."""
 
 import atexit
 import gc
 import logging
+import os
 import re
 import signal
+import sys
 import warnings
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from typing import Any
+from typing import Any, NoReturn
 
 from ppo_bbrl.console import say
-from ppo_bbrl.errors import one_line
+from ppo_bbrl.errors import UserError, one_line
+
+TRACEBACK = "PPO_BBRL_TRACEBACK"
+INTERRUPTED = 130
 
 _FRAME = re.compile(r"\x1b\[[0-9;]*m(WARN: )?")  # Gymnasium's, around its warnings
 
@@ -114,3 +119,26 @@ def warnings_in_one_line() -> Iterator[None]:
         warnings.showwarning = before
         if unhandled is not None:
             unhandled.setFormatter(formatter)
+
+
+def end_with(error: BaseException | None) -> NoReturn:
+    """Tell an error in one line, and end the process with its status."""
+    usage = getattr(error, "format_message", None)  # of the errors in calling a command
+    if isinstance(error, Stopped):
+        told, status = f"interrupted ({error.signal.name})", error.status
+    elif isinstance(error, KeyboardInterrupt):
+        told, status = "interrupted", INTERRUPTED
+    elif isinstance(error, UserError | OSError):
+        told, status = str(error), 1
+    elif usage is not None:
+        if not usage():  # the help was shown
+            sys.exit(2)
+        told, status = f"{usage()} (see --help)", 2
+    elif TRACEBACK in os.environ and error is not None:
+        raise error
+    else:
+        kind, reason = type(error).__name__, one_line(error)
+        told = kind if reason == kind else f"{kind}: {reason}"
+        told, status = f"{told} (with {TRACEBACK}=1 more is shown)", 1
+    say(f"ppo-bbrl: {one_line(told)}", error=True)
+    sys.exit(status)
