@@ -237,6 +237,21 @@ def test_samples_come_from_torchs_stream_and_greedy_actions_from_none():
     assert np.array_equal(policy.predict([0, 0]), greedy)
 
 
+def test_loading_draws_nothing_and_keeps_the_precision():
+    """The program's random numbers stay as they were, and the weights as they are in the file."""
+    folder = saved_run(shaped())
+    before = torch.get_rng_state()
+    default = torch.get_default_dtype()
+    try:
+        torch.set_default_dtype(torch.float64)
+        policy = ppo_bbrl.load(folder)
+        assert policy.predict(np.zeros(2, F32)) in policy.action_space
+    finally:
+        torch.set_default_dtype(default)
+    assert torch.equal(torch.get_rng_state(), before)
+    assert {weight.dtype for weight in policy.agent.parameters()} == {torch.float32}
+
+
 @pytest.mark.parametrize(
     ("seen", "observation"),
     [

@@ -183,8 +183,11 @@ def restore_policy(saved: SavedPolicy, *, env_wrappers: Iterable[Wrapper] = ()) 
 
 
 def _greedy(saved: SavedPolicy, spaces: HasSpaces) -> KWAgentWrapper:
+    floats = (tensor.dtype for tensor in saved.state.values() if tensor.is_floating_point())
     try:
-        policy = build_policy(saved.cfg, spaces).with_prefix("current_policy/")
+        with torch.random.fork_rng(devices=[]):  # the first weights are drawn, and replaced
+            policy = build_policy(saved.cfg, spaces).with_prefix("current_policy/")
+        policy.to(next(floats, torch.float32))
         greedy = KWAgentWrapper(
             policy, stochastic=False, predict_proba=False, compute_entropy=False
         )
