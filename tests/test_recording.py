@@ -17,6 +17,7 @@ from torch import nn
 from ppo_bbrl import EpisodicAlgo, PPOClip, run
 from ppo_bbrl.checkpoint import load_policy
 from ppo_bbrl.envs import EnvironmentFailed
+from ppo_bbrl.errors import UserError
 from ppo_bbrl.evaluation import EvaluationError
 from ppo_bbrl.plots import read_metrics
 from ppo_bbrl.ppo import TrainingFailed, restore_policy
@@ -221,6 +222,15 @@ def test_before_the_first_evaluation_the_last_policy_is_the_best():
     assert same(kept("best").state, kept("last").state)
     assert kept("best").reward == kept("last").reward == NEVER
     algo.close()
+
+
+def test_the_evaluation_of_another_policy_is_not_that_of_the_last():
+    algo = learner()
+    algo.register_evaluation(torch.tensor([1.0]))
+    algo.register_evaluation(torch.tensor([5.0]), policy=Linear())
+    algo.close()
+    assert kept("last").reward == 1
+    assert kept("best").reward == 5
 
 
 def test_closing_keeps_what_was_learned():
@@ -488,6 +498,14 @@ def test_a_run_stays_in_its_folder(tmp_path, monkeypatch):
     assert {path.name for path in (tmp_path / "outputs").iterdir()} == {"run"}
     assert {path.name for path in (tmp_path / "tb").iterdir()} == {"run"}
     assert same(kept("last", tmp_path / "outputs/run").state, weights(algo.eval_policy))
+
+
+def test_a_current_folder_that_is_gone_is_one_line(tmp_path, monkeypatch):
+    (tmp_path / "gone").mkdir()
+    monkeypatch.chdir("gone")
+    (tmp_path / "gone").rmdir()
+    with pytest.raises(UserError, match="current folder"):
+        learner()
 
 
 def test_runs_with_one_log_dir_have_events_of_their_own():

@@ -49,11 +49,14 @@ class Recording:
         self.running_reward = _NEVER
         self.eval_rewards: list[Tensor] = []
         self._best_steps = 0  # after which the best policy was evaluated
-        self._evaluated_at = -1  # nb_steps when the present policy was
+        self._last_evaluation = (-1, _NEVER)  # of the present policy: nb_steps, mean return
         #: whether this is a run that `keep` keeps, and not a look at a few rows
         self._is_run = False
         # An environment, or its user, may change the current folder before anything is written.
-        self._outputs, self._started_in = outputs_dir().absolute(), Path.cwd()
+        try:
+            self._outputs, self._started_in = outputs_dir().absolute(), Path.cwd()
+        except FileNotFoundError as error:
+            raise UserError("the current folder has been deleted; change to another") from error
 
     @cached_property
     def folder(self) -> RunFolder:
@@ -105,7 +108,7 @@ class Recording:
         recent = [float(returns.mean()) for returns in self.eval_rewards[-_RUNNING_WINDOW:]]
         self.running_reward = sum(recent) / len(recent)
         if policy is None:
-            self._evaluated_at = self.nb_steps
+            self._last_evaluation = (self.nb_steps, mean)
         # Of equals the latest, which has learned from more. (NaN is never the best.)
         if not mean >= self.best_reward:
             return False
@@ -140,23 +143,25 @@ class Recording:
         Returns:
             The folders with what was saved. What could not be has caused a warning.
         """
-        if self._has_logged():
-            self.logger.flush()
-        if not self._is_run:
-            return []
-        try:
-            last_folder, best_folder = self.folder.last, self.folder.best
-        except UserError as error:
-            warnings.warn(str(error), stacklevel=2)
-            return []
-        reward = _NEVER
-        if self._evaluated_at == self.nb_steps:
-            reward = float(self.eval_rewards[-1].mean())
-        best = last = (self._last_policy(), reward, self.nb_steps)
+        steps, reward = self._last_evaluation
+        best = last = (
+            self._last_policy(),
+            reward if steps == self.nb_steps else _NEVER,
+            self.nb_steps,
+        )
         if self.best_policy is not None:
             best = (self.best_policy, self.best_reward, self._best_steps)
-        wanted = {best_folder: best, last_folder: last}
-        return [folder for folder, what in wanted.items() if self._save(folder, *what)]
+        try:
+            if not self._is_run:
+                return []
+            wanted = {self.folder.best: best, self.folder.last: last}
+            return [folder for folder, what in wanted.items() if self._save(folder, *what)]
+        except UserError as error:  # the folder cannot be made
+            warnings.warn(str(error), stacklevel=2)
+            return []
+        finally:
+            if self._has_logged():
+                self.logger.flush()
 
     def _last_policy(self) -> bbrl.agents.Agent | None:
         """The policy as it is now, if there is one and its weights are numbers."""

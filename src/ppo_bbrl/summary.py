@@ -2,6 +2,7 @@
 
 import time
 from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -49,7 +50,7 @@ def summarise(algo: "PPOClip", seconds: float) -> None:
     length = min(limit, _LONGEST_VIDEO)
     say(f"Recording a video of the best policy: one episode, at most {length:,} steps of it.")
     _tell("video", _attempt(lambda: algo.record_best(max_steps=length)))
-    _tell("policies", f"{_near(algo.folder.best)}, {_near(algo.folder.last)}")
+    _tell("policies", ", ".join(map(_near, algo.keep())) or "none")
     _tell("TensorBoard", tensorboard_command(algo.folder.events))
 
 
@@ -96,9 +97,10 @@ def _attempt(make: Callable[[], Path]) -> str:
 
 
 def _near(path: Path) -> str:
-    """A path as one would type it here."""
-    here = Path.cwd()
-    return str(path.relative_to(here) if path.is_relative_to(here) else path)
+    """The path as seen from the current folder, if it lies below."""
+    with suppress(OSError, ValueError):  # the current folder may be gone, or be another one
+        return str(path.relative_to(Path.cwd()))
+    return str(path)
 
 
 def _tell(name: str, text: str) -> None:
