@@ -22,7 +22,10 @@ TIMEOUT = 60  # seconds until a process counts as one that stays
 
 # The environments tell in their first step that the run is under way.
 MODULE = """
+import multiprocessing
+import os
 import sys
+import time
 import gymnasium as gym
 import numpy as np
 from gymnasium.spaces import Box, Discrete
@@ -33,8 +36,11 @@ class Told(gym.Env):
     action_space = Discrete(2)
     told = False
 
-    def __init__(self, fails_after=None):
-        self.fails_after, self.steps = fails_after, 0
+    def __init__(self, fails_after=None, how="raises", hangs_when_made=False):
+        self.fails_after, self.how, self.steps = fails_after, how, 0
+        if hangs_when_made and multiprocessing.parent_process():
+            print("making", flush=True)
+            time.sleep(3600)
 
     def reset(self, *, seed=None, options=None):
         super().reset(seed=seed)
@@ -46,6 +52,13 @@ class Told(gym.Env):
             self.told = True
         self.steps += 1
         if self.steps == self.fails_after:
+            if self.how == "leaves":
+                sys.exit(3)
+            if self.how == "ends":
+                os._exit(7)
+            if self.how == "hangs":
+                print("hangs", flush=True)
+                time.sleep(3600)
             raise ArithmeticError("no such state")
         return np.zeros(2, np.float32), 1.0, self.steps % 5 == 0, False, {}
 
@@ -179,11 +192,19 @@ def ended(process):
     return process.returncode, out, err
 
 
-def wait_until_stepped(process):
+def wait_until_stepped(process, word="stepped"):
     for line in process.stdout:
-        if line == "stepped\n":
+        if line == f"{word}\n":
             return
     pytest.fail(f"the run ended before its first step: {process.communicate()[1]}")
+
+
+def workers_of(process):
+    """The processes of its environments."""
+    path = Path(f"/proc/{process.pid}/task/{process.pid}/children")
+    if not path.exists():
+        pytest.skip("this system does not list the children of a process")
+    return [int(number) for number in path.read_text().split()]
 
 
 @pytest.mark.slow
@@ -243,3 +264,80 @@ def test_none_is_left_when_the_run_is_killed(killed):
     os.kill(process.pid, killed)
     status, _, _ = ended(process)
     assert status == (143 if killed == signal.SIGTERM else -signal.SIGKILL)
+
+
+# -------------------------------------------------------------------- processes that end or hang
+
+
+@pytest.mark.parametrize(
+    ("how", "told"),
+    [
+        ("ends", "environment 0 of 3 (Told-v0): its process ended (exit code 7) in step 4"),
+        pytest.param(
+            "leaves",
+            "environment 0 of 3 (Told-v0) failed in step 4: it called sys.exit(3)",
+            marks=pytest.mark.slow,
+        ),
+    ],
+)
+def test_an_environment_that_leaves_is_told_in_one_line(how, told):
+    """Neither tracebacks of its siblings nor raw errors of pipes, and none is left."""
+    status, _, err = ended(train("gym_env.env_args.fails_after=4", f"gym_env.env_args.how={how}"))
+    assert status == 1
+    assert err == f"ppo-bbrl: {told}\n"
+
+
+def test_a_worker_that_is_killed_is_told_in_one_line():
+    process = train(ENDLESS, "compute.compile=never")
+    wait_until_stepped(process)
+    os.kill(workers_of(process)[1], signal.SIGKILL)
+    status, _, err = ended(process)
+    assert status == 1
+    assert len(err.splitlines()) == 1
+    assert "its process ended (exit code -9, killed by SIGKILL)" in err
+    assert err.startswith("ppo-bbrl: environment")
+
+
+@pytest.mark.slow
+def test_a_run_that_is_stopped_while_environments_are_made_says_nothing_of_its_workers():
+    """They had the handlers of the command line, and told that they were interrupted."""
+    process = train("gym_env.env_args.hangs_when_made=true")
+    wait_until_stepped(process, "making")
+    os.killpg(process.pid, signal.SIGTERM)
+    status, _, err = ended(process)
+    assert status == 143
+    assert "Traceback" not in err
+
+
+@pytest.mark.parametrize("killed", [signal.SIGKILL, pytest.param("SIGINT", marks=pytest.mark.slow)])
+def test_none_is_left_in_a_long_step(killed):
+    """Of a run that can say nothing any more, or that is interrupted."""
+    if killed == signal.SIGKILL and sys.platform != "linux":
+        pytest.skip("only Linux ends a process with its parent")
+    process = train(ENDLESS, "gym_env.env_args.fails_after=4", "gym_env.env_args.how=hangs")
+    wait_until_stepped(process, "hangs")
+    os.kill(process.pid, getattr(signal, killed) if isinstance(killed, str) else killed)
+    status, _, err = ended(process)
+    assert status == (-9 if killed == signal.SIGKILL else 130)
+    assert "Traceback" not in err
+
+
+def test_workers_have_no_signal_handlers_of_the_run():
+    """`terminate` is to end them, and not to raise an interrupt in them."""
+
+    class Asks(Chance):
+        def handlers(self):
+            return [signal.getsignal(number) for number in (signal.SIGTERM, signal.SIGINT)]
+
+    before = signal.signal(signal.SIGTERM, lambda *_: None)
+    try:
+        groups = WorkerVectorEnv([Asks] * 2, 2)
+    finally:
+        signal.signal(signal.SIGTERM, before)
+    expected = [signal.SIG_DFL, signal.SIG_IGN]
+    assert groups.call("handlers") == (expected, expected)
+    assert signal.pthread_sigmask(signal.SIG_BLOCK, []) == set()
+    groups.processes[0].terminate()
+    groups.processes[0].join(TIMEOUT)
+    assert groups.processes[0].exitcode == -signal.SIGTERM
+    groups.close()

@@ -6,7 +6,9 @@ processes, all processes are gone by then.
 
 import multiprocessing
 import os
+import signal
 import sys
+import threading
 import warnings
 from fractions import Fraction
 
@@ -16,6 +18,7 @@ import pytest
 import torch
 from gymnasium.spaces import Box, Discrete
 
+from ppo_bbrl import sync_envs
 from ppo_bbrl.config import ConfigError
 from ppo_bbrl.envs import EnvAgent
 from ppo_bbrl.errors import EnvironmentFailed
@@ -636,6 +639,31 @@ def test_an_environment_that_fails_in_close_is_told_from_a_process_too():
     with pytest.warns(UserWarning, match=r"environment 1 of 2 \(Sticky\) failed in close\(\): Att"):
         envs.close()
     assert multiprocessing.active_children() == []
+
+
+def test_a_close_that_hangs_has_an_end(monkeypatch):
+    """Nobody may be there to press Ctrl-C."""
+    monkeypatch.setattr(sync_envs, "CLOSE_SECONDS", 0.1)
+    closed = []
+
+    class Hangs(Told):
+        def close(self):
+            closed.append(1)
+            if len(closed) == 1:
+                threading.Event().wait()
+
+    envs = SyncEnvs([Hangs] * 2)
+    with pytest.warns(UserWarning, match=r"environment 0 of 2 \(Hangs\) .*longer than 0\.1 s"):
+        envs.close()
+    assert len(closed) == 2
+    assert signal.getitimer(signal.ITIMER_REAL) == (0, 0)
+    assert signal.getsignal(signal.SIGALRM) is signal.SIG_DFL
+
+
+def test_the_alarm_of_a_program_is_left_alone():
+    signal.setitimer(signal.ITIMER_REAL, 1000)
+    SyncEnvs([Told]).close()
+    assert signal.setitimer(signal.ITIMER_REAL, 0)[0] > 900
 
 
 def test_an_interrupt_ends_a_close_that_hangs():

@@ -1,12 +1,20 @@
 """PPO for Lightning in several processes: they step together, as one process would."""
 
+import multiprocessing
+import os
 import subprocess
 import sys
 from pathlib import Path
 
+import gymnasium as gym
+import numpy as np
 import pytest
 import torch
+from gymnasium.spaces import Discrete
+from lightning_models import Model, Steps, trainer
 
+from ppo_bbrl.errors import UserError
+from ppo_bbrl.lightning import DummyVecEnv, SubprocVecEnv
 from ppo_bbrl.lightning.batches import minibatches
 from ppo_bbrl.lightning.collection import Batch, Transitions
 
@@ -119,3 +127,69 @@ def test_two_processes_are_one_with_the_minibatches_joined(target_kl):
     else:
         assert 4 < steps < 2 * 2 * 3 * 8
         assert stopped > 0
+
+
+# ---------------------------------------------------------------- environments in processes
+
+
+class Ends(Steps):
+    """Its process ends in a step."""
+
+    def step(self, action):
+        os._exit(5)
+
+
+@pytest.mark.parametrize(
+    ("kind", "told"),
+    [
+        (
+            SubprocVecEnv,
+            r"environment 0 of 2 \(Ends\): its process ended \(exit code 5\) in step 1",
+        ),
+        (gym.vector.AsyncVectorEnv, r"env failed in a step: the process of environment \d ended"),
+    ],
+)
+@pytest.mark.filterwarnings("ignore:This process.*multi-threaded:DeprecationWarning")
+def test_a_process_that_ends_is_told_and_none_is_left(kind, told):
+    env = kind([Ends, Ends])
+    model = Model(env=env, eval_env=None, num_eval_episodes=0)
+    with pytest.raises(UserError, match=told) as raised:
+        trainer().fit(model)
+    assert "\n" not in str(raised.value)
+    assert env.closed
+    assert multiprocessing.active_children() == []
+
+
+def test_environments_in_processes_are_as_many_as_it_says():
+    """Spaces, observations and attributes as of Gymnasium's own, wrappers on top included."""
+    one = Steps()
+    env = gym.wrappers.vector.RecordEpisodeStatistics(SubprocVecEnv([Steps] * 3))
+    assert env.num_envs == 3
+    assert env.observation_space == gym.vector.utils.batch_space(one.observation_space, 3)
+    assert env.action_space == gym.vector.utils.batch_space(one.action_space, 3)
+    assert env.metadata["autoreset_mode"] == gym.vector.AutoresetMode.NEXT_STEP
+    observation, _ = env.reset(seed=3)
+    assert observation.shape == env.observation_space.shape
+    assert len(env.step(env.action_space.sample())[1]) == 3
+    assert len(env.unwrapped.get_attr("metadata")) == 3
+    env.close()
+
+
+def test_observations_that_are_no_array_are_for_wrappers():
+    """PPO itself takes arrays; a wrapper may make one of a dictionary."""
+
+    class InTwo(Steps):
+        def __init__(self):
+            super().__init__(gym.spaces.Dict({"a": gym.spaces.Box(-1, 1, (2,)), "b": Discrete(3)}))
+
+        def reset(self, **kwargs):
+            return {"a": np.full(2, 0.5, np.float32), "b": 2}, super().reset(**kwargs)[1]
+
+        def step(self, action):
+            return {"a": np.full(2, 0.25, np.float32), "b": 1}, 1.0, False, False, {}
+
+    for kind in (DummyVecEnv, SubprocVecEnv):
+        env = gym.wrappers.vector.FlattenObservation(kind([InTwo] * 2))
+        assert env.reset(seed=1)[0].tolist() == [[0.5, 0.5, 0, 0, 1]] * 2
+        assert env.step(env.action_space.sample())[0].tolist() == [[0.25, 0.25, 0, 1, 0]] * 2
+        env.close()

@@ -1,4 +1,7 @@
-"""Signals that ask a process to end: what is open gets closed, and what was learned is kept."""
+"""Signals: those that ask a process to end, and the alarm of what takes too long.
+
+What is open gets closed, and what was learned is kept.
+"""
 
 import signal
 from collections.abc import Iterator
@@ -28,6 +31,34 @@ def exit_on_signals() -> Iterator[None]:
             for one in ours:
                 if signal.getsignal(one) is _exit:
                     signal.signal(one, signal.SIG_DFL)
+
+
+@contextmanager
+def time_limit(seconds: float) -> Iterator[None]:
+    """Raise `TimeoutError` in what takes longer, and again every half second until it ends.
+
+    There is no limit where Python cannot set an alarm: in other threads than the main one, on
+    Windows, and where the program has an alarm of its own.
+    """
+    alarm = getattr(signal, "SIGALRM", None)
+    if (
+        alarm is None
+        or current_thread() is not main_thread()
+        or signal.getitimer(signal.ITIMER_REAL)[0] > 0
+    ):
+        yield
+        return
+
+    def ring(*_: object) -> None:
+        raise TimeoutError(f"it takes longer than {seconds:g} s")
+
+    before = signal.signal(alarm, ring)
+    signal.setitimer(signal.ITIMER_REAL, seconds, 0.5)
+    try:
+        yield
+    finally:
+        signal.setitimer(signal.ITIMER_REAL, 0)
+        signal.signal(alarm, before)
 
 
 def _exit(number: int, _: FrameType | None) -> None:

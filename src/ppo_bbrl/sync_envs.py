@@ -7,6 +7,7 @@ with the index of the environment and what was expected.
 import operator
 import warnings
 from collections.abc import Callable, Iterable, Sequence
+from contextlib import nullcontext
 from functools import partial
 from typing import Any
 
@@ -19,12 +20,14 @@ from numpy.typing import NDArray
 
 from ppo_bbrl.env_faults import RESET, UnfitError, described, name_of, reason, unfit_observation
 from ppo_bbrl.errors import EnvironmentFailed
+from ppo_bbrl.signals import time_limit
 
 Env = gym.Env[Any, Any]
 MakeEnv = Callable[[], Env]
 Spaces = tuple[gym.Space[Any], gym.Space[Any]]  # of observations and of actions
 
 NOT_RUNNING = -1
+CLOSE_SECONDS = 3.0  # that environments have to close
 
 
 class SyncEnvs(SyncVectorEnv):  # what it is generic in depends on the version
@@ -180,14 +183,20 @@ class SyncEnvs(SyncVectorEnv):  # what it is generic in depends on the version
         self._join_seen()
 
     def close(self, **kwargs: Any) -> None:
-        """Close every environment, and warn of those that fail in it. An interrupt ends it."""
+        """Close every environment, and warn of those that fail in it or do not come back.
+
+        Args:
+            kwargs: `seconds`, that they have for it; None: no limit.
+        """
         if self.closed:
             return
         self.closed = True  # at once, so that an interrupted `close` does not begin anew at exit
-        problems = _close_each(getattr(self, "envs", ()), self._running)
+        seconds = kwargs.get("seconds", CLOSE_SECONDS)
+        with nullcontext() if seconds is None else time_limit(seconds):
+            problems = _close_each(getattr(self, "envs", ()), self._running)
         if problems:
-            i, error = problems[0]
-            more = f", and so did {len(problems) - 1} others" if len(problems) > 1 else ""
+            (i, error), *others = problems
+            more = f" (and {len(others)} more)" if others else ""
             warnings.warn(f"{self._who(i)} failed in close(): {reason(error)}{more}", stacklevel=2)
 
     def _fitting(self, observation: Any) -> Any:

@@ -146,7 +146,7 @@ def work(  # noqa: PLR0917 - Gymnasium's order
                 envs.set_attr(*data)
             if not envs.in_one_array and command in {"step", "reset"}:
                 write_to_shared_memory(space, index, envs._observations, shared_memory)
-        envs.close()
+        envs.close(seconds=None)
         pipe.send((None, None, warned))
     except BaseException as error:  # noqa: BLE001 - sys.exit in an environment, for example
         told = reason(error)
@@ -157,7 +157,7 @@ def work(  # noqa: PLR0917 - Gymnasium's order
             pipe.send((None, Fault(told, traceback.format_exc()), warned))
     finally:
         if envs is not None:
-            envs.close()
+            envs.close(seconds=None)
 
 
 def show_one(make_env: CloudpickleWrapper, pipe: Any, follows_parent: bool) -> None:

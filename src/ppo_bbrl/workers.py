@@ -23,10 +23,9 @@ from gymnasium.vector import AsyncVectorEnv
 from gymnasium.vector.utils import CloudpickleWrapper, batch_space, iterate
 
 from ppo_bbrl.errors import EnvironmentFailed
-from ppo_bbrl.sync_envs import NOT_RUNNING, MakeEnv
+from ppo_bbrl.sync_envs import CLOSE_SECONDS, NOT_RUNNING, MakeEnv
 from ppo_bbrl.worker_process import Board, Group, Kind, show_one, signals_held, work
 
-CLOSE_SECONDS = 4.0  # that environments in other processes have to close by themselves
 AFTER_A_FAULT = 1.0  # the same, when one of the processes has failed
 LOOK_AROUND = 1000  # ms of waiting for one process after which the others are looked at
 
@@ -153,7 +152,7 @@ class WorkerVectorEnv(AsyncVectorEnv):  # what it is generic in depends on the v
         seconds = CLOSE_SECONDS if timeout is None else timeout
         slow = close_workers(self, 0.0 if terminate else seconds)
         if slow and not terminate:
-            more = f", and so was that of {len(slow) - 1} more" if len(slow) > 1 else ""
+            more = f" (and {len(slow) - 1} more)" if len(slow) > 1 else ""
             told = f"{self._who(slow[0])} did not close: after {seconds:g} s its process was killed"
             warnings.warn(told + more, stacklevel=3)
 

@@ -2,6 +2,7 @@
 
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from multiprocessing.connection import wait
 from typing import Any, NamedTuple, cast
 
 import torch
@@ -115,9 +116,15 @@ class Collector:
         except EnvironmentFailed:
             raise
         except (Exception, SystemExit) as error:
-            if isinstance(self.env.unwrapped, AsyncVectorEnv):
-                close_workers(self.env.unwrapped, AFTER_A_FAULT)
-            raise EnvironmentFailed(f"env failed in {what}: {reason(error)}") from error
+            told, envs = reason(error), self.env.unwrapped
+            if isinstance(envs, AsyncVectorEnv):
+                if isinstance(error, EOFError | OSError):
+                    processes = [process.sentinel for process in envs.processes]
+                    for ended in wait(processes, AFTER_A_FAULT):
+                        which = processes.index(cast("int", ended))
+                        told = f"the process of environment {which} ended ({told})"
+                close_workers(envs, AFTER_A_FAULT)
+            raise EnvironmentFailed(f"env failed in {what}: {told}") from error
         return answer
 
     @torch.no_grad()
