@@ -53,11 +53,8 @@ def test_times():
     assert {seconds: duration(seconds) for seconds in told} == told
 
 
-@pytest.mark.skipif(sys.platform == "win32", reason="needs a pseudo-terminal")
-@pytest.mark.parametrize("columns", [60, 80, 200])
-def test_on_a_terminal_nothing_is_cut(columns):
-    facts = {name: told for name, told in LONG.items() if name not in ("elapsed", "left")}
-    code = f"from ppo_bbrl.progress import Progress\nProgress(100).show(45, {facts})"
+def on_a_terminal(code, columns):
+    """What a program writes to a terminal of so many columns."""
     import fcntl
     import pty
     import struct
@@ -72,10 +69,35 @@ def test_on_a_terminal_nothing_is_cut(columns):
         while part := os.read(ours, 4096):
             shown += part
     os.close(ours)
-    lines = re.split(r"[\r\n]+", shown.decode())
+    return shown.decode()
+
+
+needs_terminal = pytest.mark.skipif(sys.platform == "win32", reason="needs a pseudo-terminal")
+FACTS = {name: told for name, told in LONG.items() if name not in ("elapsed", "left")}
+SHOW = f"""
+from ppo_bbrl.progress import Progress
+progress = Progress(100)
+progress.show(45, {FACTS})
+"""
+
+
+@needs_terminal
+@pytest.mark.parametrize("columns", [60, 80, 200])
+def test_on_a_terminal_nothing_is_cut(columns):
+    lines = re.split(r"[\r\n]+", on_a_terminal(SHOW, columns))
     (line,) = {line.strip() for line in lines if "kl" in line}
     assert re.search(r"kl 0\.0123 .*\d+ s left$", line)
     assert len(line) < columns
+
+
+@needs_terminal
+def test_what_is_said_meanwhile_has_a_line_of_its_own():
+    """A warning stood behind the bar, in the same line."""
+    told = on_a_terminal(f"{SHOW}\nfrom ppo_bbrl.console import say; say('a warning')", 80)
+    before, _, after = told.partition("a warning")
+    assert before.endswith("\r")
+    assert after.startswith("\r\n")
+    assert "kl" in after, "the bar comes again"
 
 
 def test_without_a_console_there_is_a_display(monkeypatch):

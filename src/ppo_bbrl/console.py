@@ -4,7 +4,7 @@ import io
 import os
 import sys
 from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from contextlib import AbstractContextManager, contextmanager, nullcontext, suppress
 from typing import Any, TextIO, cast
 
 from ppo_bbrl.errors import printable
@@ -23,12 +23,22 @@ def say(text: str, *, error: bool = False) -> None:
     stream: TextIO | None = sys.stderr if error else sys.stdout
     if stream is None:  # a program without a console
         return
-    with suppress(OSError, ValueError):  # ValueError: of a closed file
+    # ValueError: of a closed file.
+    with suppress(OSError, ValueError), _between_bars(stream):
         try:
             print(printable(text), file=stream, flush=True)
         except UnicodeEncodeError:
             encoded = printable(text).encode(stream.encoding, "replace")
             print(encoded.decode(stream.encoding), file=stream, flush=True)
+
+
+def _between_bars(stream: TextIO) -> AbstractContextManager[None]:
+    """Take a progress bar away while something is printed, where one is shown."""
+    tqdm = sys.modules.get("tqdm")
+    if tqdm is None:
+        return nullcontext()
+    bars: AbstractContextManager[None] = tqdm.tqdm.external_write_mode(file=stream)
+    return bars
 
 
 @contextmanager
