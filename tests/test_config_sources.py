@@ -420,6 +420,10 @@ def test_a_strangers_run_reads_nothing_of_this_machine(line, monkeypatch):
     assert "xyzzy" not in message
 
 
+def test_one_override_needs_no_list():
+    assert load_config(CARTPOLE, "algorithm.seed=3").algorithm.seed == 3
+
+
 def test_a_saved_run_opens():
     Path("config.yaml").write_text("gym_env: {env_name: CartPole-v1}\nbase_dir: $x{}")
     assert load_saved_config(Path("config.yaml")).base_dir == "$x{}"

@@ -267,7 +267,7 @@ def test_broken_files(make_run):
         (run / "metrics.csv").write_text(f"steps,reward/mean\n{steps},2\n")
         assert "metrics.csv is not a table of numbers" in one_line(run)
     (run / "metrics.csv").write_text(table)
-    for config in ("a: [1", "- 3\n- {", "\0", "a: &a [*a]"):
+    for config in ("a: [1", "a: ${b", "- 3\n- {", "\0", "a: &a [*a]"):
         (run / "config.yaml").write_text(config)
         assert "config.yaml cannot be read" in one_line(run)
 

@@ -21,7 +21,7 @@ from ppo_bbrl.errors import ConfigError, one_line, shown
 from ppo_bbrl.files import write_file
 from ppo_bbrl.rules import Rule
 from ppo_bbrl.schema import EpisodicConfig, PPOConfig, known_keys, nested
-from ppo_bbrl.yaml_files import parse_value
+from ppo_bbrl.yaml_files import parse_value, read_resolved_yaml
 
 __all__ = [
     "ConfigError",
@@ -65,10 +65,7 @@ def load_episodic_config(source: Source) -> DictConfig:
 
 
 def load_saved_config(path: Path, *, own_keys: bool = False) -> DictConfig:
-    """Read the configuration that a run has left in its folder.
-
-    It may be a stranger's. It is resolved already, so nothing in it may ask for the values of
-    this machine, as `${oc.env:...}` does.
+    """Read the configuration that a run has left in its folder; it may be a stranger's.
 
     Args:
         path: of the file.
@@ -77,10 +74,7 @@ def load_saved_config(path: Path, *, own_keys: bool = False) -> DictConfig:
     Raises:
         ConfigError: as by `load_config`, and for an interpolation.
     """
-    section = read(path)
-    for key, value in _leaves(section.given):
-        if "${" in f"{key}{value}":
-            raise ConfigError(f"{path}: {key} = {shown(value)}: no saved configuration has a ${{")
+    section = Section.of(read_resolved_yaml(path), str(path))
     return _load(section, (), EpisodicConfig if own_keys else PPOConfig, free=own_keys)
 
 
@@ -173,7 +167,7 @@ def _told(error: OmegaConfBaseException) -> str:
 
 
 def _override(given: DictConfig, overrides: Sequence[str]) -> DictConfig:
-    for override in overrides:
+    for override in [overrides] if isinstance(overrides, str) else overrides:
         key, equals, value = override.partition("=")
         if not equals or not key.strip():
             raise ConfigError(

@@ -3,7 +3,7 @@
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, cast
+from typing import Any, Self, cast
 
 from omegaconf import DictConfig, OmegaConf
 
@@ -22,6 +22,19 @@ class Section:
     given: dict[str, Any]
     whole: Any = None
     keys: tuple[Any, ...] = ()  # where it lies in the whole
+
+    @classmethod
+    def of(cls, given: Any, name: str, whole: Any = None, keys: tuple[Any, ...] = ()) -> Self:
+        """Of what was given under that name.
+
+        Raises:
+            ConfigError: if it is no configuration.
+        """
+        values = plain(given)
+        if not isinstance(values, dict):
+            raise ConfigError(f"{name}: not a configuration: `key: value` lines are expected")
+        values.pop("hydra", None)  # Hydra's own settings, which it also hides from its programs
+        return cls(values, whole, keys)
 
     def placed(self, values: Mapping[str, Any]) -> DictConfig:
         """`values` in the place of what was given: its interpolations see the whole.
@@ -49,28 +62,22 @@ def read(source: Source) -> Section:
     Raises:
         ConfigError: if there is no such file, or it holds no configuration.
     """
-    name, whole, keys = "the configuration", None, ()
     if isinstance(source, str | Path):
-        name, path = str(source), Path(source)
+        path = Path(source)
         try:
             is_folder, is_there = path.is_dir(), path.exists()
         except OSError:  # a name that is too long
             is_folder = is_there = False
         if is_folder:
-            raise ConfigError(f"{name}: a folder; the YAML file in it is wanted")
+            raise ConfigError(f"{source}: a folder; the YAML file in it is wanted")
         if not is_there:
-            raise ConfigError(f"{name}: there is no such configuration file")
-        given = plain(read_yaml(path))
-    elif isinstance(source, DictConfig) and not source._is_none():
+            raise ConfigError(f"{source}: there is no such configuration file")
+        return Section.of(read_yaml(path), str(source))
+    if isinstance(source, DictConfig) and not source._is_none():
         root, keys = _root(source)
-        whole = OmegaConf.to_container(root, resolve=False)
-        given = plain(OmegaConf.to_container(source, resolve=False))
-    else:
-        given = plain(source)
-    if not isinstance(given, dict):
-        raise ConfigError(f"{name}: not a configuration: `key: value` lines are expected")
-    given.pop("hydra", None)  # Hydra's own settings, which it also hides from its programs
-    return Section(given, whole, keys)
+        given, whole = (OmegaConf.to_container(node, resolve=False) for node in (source, root))
+        return Section.of(given, "the configuration", whole, keys)
+    return Section.of(source, "the configuration")
 
 
 def _root(node: Any) -> tuple[Any, tuple[Any, ...]]:

@@ -9,7 +9,7 @@ import yaml
 from omegaconf import OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
-from ppo_bbrl.errors import ConfigError, one_line
+from ppo_bbrl.errors import ConfigError, one_line, shown
 
 # Some hundred times what a configuration needs, and read in a fraction of a second.
 _MOST_BYTES = 200_000
@@ -43,6 +43,37 @@ def read_yaml(path: Path) -> Any:
     except _FAULTS as error:
         reason = _told(error, text)
     raise ConfigError(f"{path}: not a configuration: {reason}")
+
+
+def read_resolved_yaml(path: Path) -> Any:
+    """Like `read_yaml`, for a file that a run has left, which may be a stranger's.
+
+    It was resolved when it was written, so nothing in it may ask for the values of this machine,
+    as `${oc.env:...}` does.
+
+    Raises:
+        ConfigError: as by `read_yaml`, and for an interpolation.
+    """
+    tree = read_yaml(path)
+    for value in _strings(tree):
+        if "${" in value:
+            raise ConfigError(
+                f"{path}: not a configuration: {shown(value)}, and a saved one has no ${{"
+            )
+    return tree
+
+
+def _strings(node: Any) -> Iterator[str]:
+    """All strings of a tree, those of keys too."""
+    if isinstance(node, dict):
+        for key, value in node.items():
+            yield from _strings(key)
+            yield from _strings(value)
+    elif isinstance(node, list):
+        for item in node:
+            yield from _strings(item)
+    elif isinstance(node, str):
+        yield node
 
 
 def parse_value(text: str) -> Any:

@@ -15,7 +15,7 @@ import numpy as np
 
 from ppo_bbrl.errors import ConfigError, UserError, one_line
 from ppo_bbrl.runs import CONFIG_FILE, open_folder
-from ppo_bbrl.yaml_files import read_yaml
+from ppo_bbrl.yaml_files import read_resolved_yaml
 
 # pandas is imported where it is used: it takes long.
 if TYPE_CHECKING:
@@ -134,7 +134,7 @@ def leave_out(reasons: Sequence[str], *, some_are_left: bool) -> None:
 def _read_run(folder: Path) -> Run:
     config = open_folder(folder).config
     try:
-        tree = read_yaml(config)
+        tree = read_resolved_yaml(config)
     except ConfigError as error:
         reason = str(error).partition("configuration: ")[2]
         raise UserError(f"{folder}: config.yaml cannot be read: {reason}") from error
