@@ -37,6 +37,14 @@ c.ClearSolutions.code_stub = {"python": "assert False, 'Not implemented yet'"}
 # place alone.
 before_autograde(Path(__file__).parent, *sys.argv)
 
+# `nbgrader zip_collect` on what Moodle gives as "Download all submissions", in folders or not. The
+# number is Moodle's for the participant. Modules that are handed in come along.
+c.FileNameCollectorPlugin.named_regexp = (
+    r".*/(?P<first_name>[^/]+?)(?: (?P<last_name>[^/]+))?_(?P<student_id>\d+)_assignsubmission_file"
+    r"(?:_?/|_)(?P<file_id>.+)$"
+)
+c.FileNameCollectorPlugin.valid_ext = [".ipynb", ".py"]
+
 # As nbgrader has it, with RestoreCells in the place of ClearOutput and DeduplicateIds: what one
 # marks by hand stays, and a cell that a student copied does not end the grading of everybody.
 c.Autograde.sanitize_preprocessors = [

@@ -18,6 +18,7 @@ from ppo_bbrl.exercises.feedback import (
     not_right,
     untouched_randomness,
 )
+from ppo_bbrl.exercises.lent import Lent
 from ppo_bbrl.exercises.trajectories import Episodes, cases
 from ppo_bbrl.workspace import Workspace
 
@@ -180,6 +181,13 @@ def run(function: Callable[..., Any], arguments: Mapping[str, Any], *, name: str
                     "what is computed from a variable goes into a new tensor, and not back under "
                     "its name",
                 )
+        if isinstance(table := arguments[key], Lent) and (variable := table.written_into()):
+            raise not_right(
+                name,
+                f'it writes into what it read from {key}["{variable}"], which others need, too',
+                "an assignment like values[…] = …; work on a copy, .clone(), or use masked_fill or "
+                "torch.where, which make a new tensor",
+            )
     return result
 
 

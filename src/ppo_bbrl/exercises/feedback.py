@@ -81,6 +81,7 @@ def call(function: Callable[..., Any], *args: Any, hint: Callable[[Exception], s
             made and that could answer to every comparison as it likes.
     """
     name = getattr(function, "__name__", "the function")
+    precision = torch.get_default_dtype()
     try:
         result = function(*args)
     except Exception as error:  # a student's code may raise anything
@@ -102,6 +103,8 @@ def call(function: Callable[..., Any], *args: Any, hint: Callable[[Exception], s
             if said:
                 message += f"\nWhere to look: {said}"
         raise ExerciseError(message) from error
+    finally:
+        torch.set_default_dtype(precision)  # a function may set its own; the check has this one
     _check_plain(name, result)
     return result
 

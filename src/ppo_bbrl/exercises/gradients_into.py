@@ -107,8 +107,11 @@ def _check_traces(function: GradientsInto, case: Case) -> None:
     before = [None if p.grad is None else p.grad.clone() for p in everything]
     modules = [*case.module.modules(), *case.others.modules()]
     training = [module.training for module in modules]
+    loss = case.loss.detach().clone()
     call(function, case.loss, case.module, hint=_hint)
     facts = [f"  Example: {case.told}."]
+    if not torch.equal(case.loss.detach(), loss):
+        raise not_right(NAME, "it changes the loss", "an instrument only looks", *facts)
     if not all(parameter.requires_grad for parameter in everything):
         raise not_right(
             NAME,

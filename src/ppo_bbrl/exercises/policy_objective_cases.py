@@ -15,7 +15,8 @@ from torch.distributions import Categorical
 from ppo_bbrl.agents import Policy
 from ppo_bbrl.config import load_config
 from ppo_bbrl.exercises.feedback import ExerciseError, call, not_right
-from ppo_bbrl.workspace import Workspace, one_row
+from ppo_bbrl.exercises.lent import Lent
+from ppo_bbrl.workspace import Workspace
 
 #: (policy, workspace, cfg) → (policy_loss, entropy, policy_advantage)
 PolicyObjective = Callable[[Any, Workspace, Any], tuple[Tensor, Tensor, Tensor]]
@@ -139,7 +140,9 @@ class Case:
             "advantage": self.advantage,
             OLD: self.old,
         }
-        self.workspace = one_row(self._given)
+        self.workspace = Lent(capacity=1)
+        for name, tensor in self._given.items():
+            self.workspace.set(name, 0, tensor)
         self.cfg = load_config(
             {
                 "gym_env": {"env_name": "CartPole-v1"},
@@ -179,12 +182,14 @@ class Case:
                 "it changes the weights of the policy",
                 "the function says what the objective is; the loop below makes the step",
             )
+        written = self.workspace.written_into(self._given)
         for name, tensor in self._given.items():
-            if not torch.equal(self.workspace.get(name, 0), tensor):
+            if name == written or not torch.equal(self.workspace.get(name, 0), tensor):
                 raise not_right(
                     NAME,
                     f'it changes workspace["{name}"], which the next epochs still need',
-                    "what is computed from it goes into a new tensor, and not back under this name",
+                    "what is computed from it goes into a new tensor, and not back under this "
+                    "name; functions whose name ends in _, and -=, write where they read",
                 )
 
     def log_prob_and_entropy(self) -> tuple[Tensor, Tensor]:
