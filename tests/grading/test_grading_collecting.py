@@ -5,69 +5,29 @@ file by file too.
 """
 
 import base64
-import csv
 import json
 import os
 import re
-import shutil
-import subprocess
-import sys
 from pathlib import Path
 
 import nbformat
 import pytest
+from small_course import (
+    ANSWER,
+    FILE,
+    NAME,
+    SmallCourse,
+    answered,
+    hand_in,
+    handed_out,
+    read,
+    source,
+)
 
 from ppo_bbrl.grading.collecting import before_autograde, read_files, tidy
 from ppo_bbrl.grading.sound import sound
 
-ROOT = Path(__file__).parents[2]
-NAME = "squares"
-FILE = f"{NAME}.ipynb"
 PIXEL = base64.b64encode(b"the bytes of a picture").decode()
-ANSWER = "def square(x):\n    return x * x"
-
-
-def marks(grade_id: str, *, solution: bool, points: int = 0) -> dict[str, object]:
-    base = {"schema_version": 3, "task": False, "grade_id": grade_id, "solution": solution}
-    grade = {"grade": bool(points), "locked": not solution}
-    return {**base, **grade, **({"points": points} if points else {})}
-
-
-def source() -> nbformat.NotebookNode:
-    """A check with hidden tests, and a text that a person marks."""
-    new = nbformat.v4
-    cells = [
-        new.new_code_cell("import math", metadata={"tags": ["definitions"]}),
-        new.new_code_cell(
-            "def square(x):\n    ### BEGIN SOLUTION\n    return x * x\n    ### END SOLUTION",
-            metadata={"nbgrader": marks("square", solution=True)},
-        ),
-        new.new_code_cell(
-            "assert square(3) == 9\n### BEGIN HIDDEN TESTS\nassert square(7) == 49\n"
-            "### END HIDDEN TESTS",
-            metadata={"nbgrader": marks("square-check", solution=False, points=2)},
-        ),
-        new.new_code_cell("plot(square)"),
-        new.new_markdown_cell(
-            "Why?", metadata={"nbgrader": marks("report", solution=True, points=3)}
-        ),
-    ]
-    kernel = {"display_name": "Python 3", "language": "python", "name": "python3"}
-    metadata = {"kernelspec": kernel, "language_info": {"name": "python"}}
-    return new.new_notebook(cells=cells, metadata=metadata)
-
-
-def handed_out() -> nbformat.NotebookNode:
-    notebook = source()
-    notebook.cells[1].source = "def square(x):\n    assert False, 'Not implemented yet'"
-    notebook.cells[2].source = "assert square(3) == 9"
-    return notebook
-
-
-def answered(text: str = ANSWER) -> nbformat.NotebookNode:
-    notebook = handed_out()
-    notebook.cells[1].source = text
-    return notebook
 
 
 def with_pictures() -> nbformat.NotebookNode:
@@ -85,12 +45,6 @@ def with_pictures() -> nbformat.NotebookNode:
     return notebook
 
 
-def hand_in(folder: Path, notebook: nbformat.NotebookNode | str, encoding: str = "utf-8") -> None:
-    folder.parent.mkdir(parents=True, exist_ok=True)
-    text = notebook if isinstance(notebook, str) else nbformat.writes(notebook)
-    folder.write_bytes(text.encode(encoding))
-
-
 @pytest.fixture
 def course(tmp_path: Path) -> Path:
     hand_in(tmp_path / "source" / NAME / FILE, source())
@@ -105,10 +59,6 @@ def zoe(course: Path) -> Path:
     folder = course / "submitted" / "zoë" / NAME
     folder.mkdir(parents=True)
     return folder
-
-
-def read(path: Path) -> nbformat.NotebookNode:
-    return nbformat.read(path, as_version=4)
 
 
 # --------------------------------------------------------------------- what is brought into place
@@ -273,75 +223,49 @@ def test_odd_attachments_do_not_matter(given):
 
 
 @pytest.fixture(scope="module")
-def graded(tmp_path_factory: pytest.TempPathFactory):
-    """A course that was graded; what each command said."""
-    course = tmp_path_factory.mktemp("course")
-    shutil.copy(ROOT / "notebooks" / "nbgrader_config.py", course)
-    hand_in(course / "source" / NAME / FILE, source())
-    said = {}
-
-    def nbgrader(*words: str, status: int = 0) -> None:
-        done = subprocess.run(
-            [sys.executable, "-m", "nbgrader", *words],
-            cwd=course,
-            env={**os.environ, "JUPYTER_CONFIG_DIR": str(course / ".jupyter")},
-            capture_output=True,
-            text=True,
-            check=False,
-        )
-        said[words[0]] = done.stdout + done.stderr
-        assert done.returncode == status, said[words[0]][-3000:]
-
-    nbgrader("generate_assignment", NAME)
-    students = course / "submitted"
-    hand_in(students / "nested" / NAME / NAME / FILE, answered())
-    hand_in(students / "renamed" / NAME / f"{NAME} (1).ipynb", answered())
-    hand_in(students / "renamed" / NAME / FILE, read(course / "release" / NAME / FILE))
-    hand_in(students / "marked" / NAME / FILE, answered(), "utf-16")
-    hand_in(students / "pictures" / NAME / FILE, with_pictures())
+def graded(tmp_path_factory: pytest.TempPathFactory) -> tuple[SmallCourse, str]:
+    """A course that was graded, and what that command said."""
+    course = SmallCourse(tmp_path_factory.mktemp("course"))
+    untouched = read(course.folder / "release" / NAME / FILE)
     by_file = "import own\n\ndef square(x):\n    return own.square(x)"
-    hand_in(students / "helped" / NAME / FILE, answered(by_file))
-    hand_in(students / "helped" / NAME / "own.py", ANSWER)
-    hidden = "def square(x):\n    return 9\n### BEGIN HIDDEN TESTS"
-    hand_in(students / "by-heart" / NAME / FILE, answered(hidden))
-    hand_in(students / "nobody" / NAME / "notes.txt", "I forgot")
-    (students / "empty" / NAME).mkdir(parents=True)
-    nbgrader("autograde", NAME, status=1)
-    nbgrader("generate_feedback", NAME)
-    nbgrader("export")
-    with (course / "grades.csv").open(encoding="utf-8") as file:
-        said["marks"] = {row["student_id"]: float(row["score"]) for row in csv.DictReader(file)}
+    by_heart = "def square(x):\n    return 9\n### BEGIN HIDDEN TESTS"
+    hand_in(course.submitted("nested") / NAME / FILE, answered())
+    hand_in(course.submitted("renamed") / f"{NAME} (1).ipynb", answered())
+    hand_in(course.submitted("renamed") / FILE, untouched)
+    hand_in(course.submitted("marked") / FILE, answered(), "utf-16")
+    hand_in(course.submitted("pictures") / FILE, with_pictures())
+    hand_in(course.submitted("helped") / FILE, answered(by_file))
+    hand_in(course.submitted("helped") / "own.py", ANSWER)
+    hand_in(course.submitted("by-heart") / FILE, answered(by_heart))
+    hand_in(course.submitted("nobody") / "notes.txt", "I forgot")
+    course.submitted("empty").mkdir(parents=True)
+    said = course.nbgrader("autograde", NAME, status=1)
+    course.nbgrader("generate_feedback", NAME)
     return course, said
-
-
-def page(course: Path, student: str) -> str:
-    path = course / "feedback" / student / NAME / f"{NAME}.html"
-    return path.read_text(encoding="utf-8")
 
 
 def test_everybody_has_a_row_with_the_mark(graded):
     right = dict.fromkeys(["nested", "renamed", "marked", "pictures", "helped"], 2.0)
-    assert graded[1]["marks"] == {**right, "by-heart": 0.0, "nobody": 0.0, "empty": 0.0}
+    assert graded[0].marks() == {**right, "by-heart": 0.0, "nobody": 0.0, "empty": 0.0}
 
 
 def test_the_teacher_is_told_once_who_has_to_hear_of_it(graded):
-    said = graded[1]["autograde"]
-    lines = [line for line in said.splitlines() if line.startswith("[submitted]")]
+    lines = [line for line in graded[1].splitlines() if line.startswith("[submitted]")]
     assert sorted(line.split()[1] for line in lines) == ["empty:", "nested:", "nobody:", "renamed:"]
 
 
 def test_a_picture_in_a_text_costs_no_feedback(graded):
-    text = page(graded[0], "pictures")
+    text = graded[0].page("pictures")
     assert text.count(f"data:image/png;base64,{PIXEL}") >= 4  # with the plot
 
 
 def test_the_plots_that_a_person_marks_stay(graded):
-    path = graded[0] / "autograded" / "pictures" / NAME / FILE
+    path = graded[0].folder / "autograded" / "pictures" / NAME / FILE
     (shown,) = read(path).cells[3].outputs
     assert shown.data == {"image/png": PIXEL, "text/plain": "a plot"}
 
 
 def test_nobody_sees_hidden_tests(graded):
     for student in ("nested", "by-heart"):
-        assert not re.search(r"square\(7\)|>49<", page(graded[0], student))
-    assert "a hidden test" in page(graded[0], "by-heart")
+        assert not re.search(r"square\(7\)|>49<", graded[0].page(student))
+    assert "a hidden test" in graded[0].page("by-heart")

@@ -80,13 +80,6 @@ class Classroom:
         copied = " (1)" if student.name == "browser-named" else ""
         (folder / f"{self.name}{copied}.ipynb").write_text(text, encoding="utf-8")
 
-    def rename(self) -> None:
-        """As docs/teaching.md says."""
-        page = (ROOT / "docs" / "teaching.md").read_text(encoding="utf-8")
-        (line,) = (line for line in page.splitlines() if line.startswith("for folder in"))
-        command = ["bash", "-ec", line.replace(PPO, self.name)]
-        subprocess.run(command, cwd=self.folder, check=True, capture_output=True)
-
     def marks(self) -> dict[str, float]:
         """From the exported table."""
         self.nbgrader("export")
@@ -104,7 +97,6 @@ def graded(folder: Path, name: str, wanted: tuple[str, ...] | None = None) -> Cl
     for student in submissions(name, classroom.course):
         if wanted is None or student.name in wanted:
             classroom.hand_in(student)
-    classroom.rename()
     broken = any(student.name == "not-a-notebook" for student in classroom.students)
     classroom.nbgrader("autograde", name, status=1 if broken else 0)
     classroom.nbgrader("generate_feedback", name)

@@ -2,11 +2,15 @@
 
 import math
 import re
+import shlex
 import sys
 import types
+import zipfile
 from pathlib import Path
 
+import nbformat
 import pytest
+from small_course import FILE, NAME, SmallCourse, answered, hand_in
 from submissions import Course, Draft, wrong_answers
 
 from ppo_bbrl.exercises import ExerciseError
@@ -16,6 +20,7 @@ from ppo_bbrl.grading.limits import Limits
 
 ROOT = Path(__file__).parents[2]
 PAGE = (ROOT / "docs" / "teaching.md").read_text(encoding="utf-8")
+BLOCKS = re.findall(r"^```sh\n(.*?)^```", PAGE, re.DOTALL | re.MULTILINE)
 CHECK, TEST, CELLS, WRONG = re.findall(r"^```python\n(.*?)^```", PAGE, re.DOTALL | re.MULTILINE)
 SOLUTION, GRADED = "returns-discounted", "returns-discounted-check"
 
@@ -84,6 +89,78 @@ def test_the_cells_of_the_page_are_released_and_graded(tmp_path, monkeypatch):
         outcome, message = verdict(Draft(course).write(returns_discounted=wrong))
         assert outcome == "failed"
         assert "the rewards are discounted from the end" in message
+
+
+def command(beginning: str) -> list[str]:
+    """The first command on the page that begins so, for the small course's notebook."""
+    inline = re.findall(r"`((?:nbgrader|jupytext)[^`]*)`", PAGE.replace("\n", " "))
+    lines = [line for block in BLOCKS for line in block.splitlines()]
+    found = next(line for line in (*lines, *inline) if line.startswith(beginning))
+    return shlex.split(found.replace("03_ppo_clip", NAME), comments=True)
+
+
+def test_the_commands_of_the_page_do_what_it_says(tmp_path):
+    course = SmallCourse(tmp_path)
+
+    def run(beginning: str) -> str:
+        program, *words = command(beginning)
+        if program == "nbgrader":
+            return course.nbgrader(*words)
+        return course.run(sys.executable, *words)
+
+    hand_in(course.submitted("anna") / FILE, answered())
+    wrong = "def square(x):\n    return x * x if x < 8 else 1"
+    archive = tmp_path / "downloaded" / NAME / "archive" / "Course-Squares-77.zip"
+    archive.parent.mkdir(parents=True)
+    with zipfile.ZipFile(archive, "w") as moodle:
+        for place in (
+            f"Zoë von der Au_101_assignsubmission_file/{NAME} (1).ipynb",
+            f"李雷_102_assignsubmission_file_/work/{FILE}",
+            f"Jean-Luc O'Brien_103_assignsubmission_file_{FILE}",
+        ):
+            moodle.writestr(place, nbformat.writes(answered(wrong)))
+    names = "id,first_name,last_name,email\nanna,Anna,Meier,a@x.org\n101,Zoë,Au,z@x.org\n"
+    (tmp_path / "students.csv").write_text(names, encoding="utf-8")
+
+    run("nbgrader zip_collect")
+    run("nbgrader db student import")
+    run("nbgrader db assignment add")
+    (course.submitted("anna") / "timestamp.txt").write_text("2027-03-01 18:30 UTC")
+    run("nbgrader autograde")
+    rows = course.rows()
+    assert {student: float(row["score"]) for student, row in rows.items()} == dict.fromkeys(
+        ("anna", "101", "102", "103"), 2.0
+    )
+    assert (rows["anna"]["email"], rows["101"]["last_name"]) == ("a@x.org", "Au")
+    assert rows["anna"]["duedate"] < rows["anna"]["timestamp"]
+
+    # The check was too easy, and is worth more now.
+    changed = tmp_path / "source" / NAME / FILE
+    text = changed.read_text(encoding="utf-8")
+    text = text.replace("square(7) == 49", "square(8) == 64").replace('"points": 2', '"points": 4')
+    changed.chmod(0o644)
+    changed.write_text(text, encoding="utf-8")
+    config = tmp_path / "nbgrader_config.py"
+    (penalty,) = re.findall(r"`(c\.LateSubmissionPlugin[^`]*)`", PAGE)
+    config.write_text(f"{config.read_text(encoding='utf-8')}\n{penalty}\n", encoding="utf-8")
+    (again,) = (block for block in BLOCKS if block.startswith("nbgrader generate_assignment"))
+    for line in again.splitlines():
+        program, *words = shlex.split(line.replace("03_ppo_clip", NAME))
+        assert program == "nbgrader"
+        course.nbgrader(*words)
+    assert "square(8)" not in course.page("101")
+    rows = course.rows()
+    assert {student: float(row["raw_score"]) for student, row in rows.items()} == {
+        "anna": 4.0,
+        "101": 0.0,
+        "102": 0.0,
+        "103": 0.0,
+    }
+    assert float(rows["anna"]["score"]) == 0  # late
+    run("python -c")
+    table = (tmp_path / "marks.csv").read_text(encoding="utf-8").splitlines()
+    assert table[0] == f"student_id,{NAME}"
+    assert len(table) == 5
 
 
 def test_the_page_names_every_notebook_there_is():

@@ -5,6 +5,7 @@ another, cells in any order, files beside the notebook. What has nothing to do w
 costs it nothing. The answers are in `right/`.
 """
 
+import platform
 import re
 from pathlib import Path
 
@@ -108,3 +109,15 @@ def test_what_an_exercise_misses_is_told(grader):
     verdict = grader.grade(submission("square = power", ["1 / 0"], []))["square-check"]
     assert "NameError: name 'power' is not defined" in "\n".join(verdict.message)
     assert "cell solution" in "\n".join(verdict.message)
+
+
+def test_syntax_that_is_not_known_is_told_with_the_python_that_grades(grader):
+    """Students may have a newer one than their teacher."""
+    verdict = grader.grade(submission("def square(x) => x * x", [], []))["square-check"]
+    assert (verdict.outcome, verdict.error) == ("failed", "SyntaxError")
+    assert f"graded with Python {platform.python_version()}" in "\n".join(verdict.message)
+
+
+def test_a_module_that_was_not_handed_in_is_told(grader):
+    verdict = grader.grade(submission(f"import my_own_helper\n{SQUARE}", [], []))["square-check"]
+    assert "handed in beside the notebook" in "\n".join(verdict.message)

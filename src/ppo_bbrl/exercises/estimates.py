@@ -181,10 +181,10 @@ def run(function: Callable[..., Any], arguments: Mapping[str, Any], *, name: str
                     "what is computed from a variable goes into a new tensor, and not back under "
                     "its name",
                 )
-        if isinstance(table := arguments[key], Lent) and (variable := table.written_into()):
+        if isinstance(table := arguments[key], Lent) and (written := table.written_into()):
             raise not_right(
                 name,
-                f'it writes into what it read from {key}["{variable}"], which others need, too',
+                f'it writes into what it read from {key}["{written}"], which others need, too',
                 "an assignment like values[…] = …; work on a copy, .clone(), or use masked_fill or "
                 "torch.where, which make a new tensor",
             )

@@ -116,8 +116,12 @@ def lines_of(error: BaseException) -> list[str]:
         lines = "".join(told.format()).splitlines()
         if isinstance(error, NameError):
             lines.append("Graded are the solution cells, with what they need of your other cells.")
+        if isinstance(error, SyntaxError):
+            lines.append(f"It is graded with Python {sys.version.partition(' ')[0]}.")
         if isinstance(error, ImportError) and CHECKS in str(error):
             lines.append("Of the checks, one can import what the notebook itself imports.")
+        elif isinstance(error, ModuleNotFoundError):
+            lines.append("A module of your own has to be handed in beside the notebook.")
         if isinstance(error, MemoryError) or "allocate memory" in str(error):
             lines.append("Your code wants more memory than there is for it.")
     except BaseException:  # noqa: BLE001 - the student's error need not be printable
