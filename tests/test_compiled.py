@@ -496,8 +496,7 @@ def test_a_step_never_asks_an_accelerator_for_a_number(whole, monkeypatch):
         kept_gradient=flat.gradient,
         moment1=flat.moment1,
         moment2=flat.moment2,
-        count=meta(),
-        changing=meta(4),
+        changing=meta(6),
         index=meta(n, dtype=torch.int64),
         mask=meta(n),
         data={

@@ -13,7 +13,7 @@ import torch
 from torch import Tensor, nn
 
 from ppo_bbrl.agents import copy_agent, estimates_tensors, judges_tensors
-from ppo_bbrl.compiled_step import Pair, make_step
+from ppo_bbrl.compiled_step import Pair, bias_corrections, make_step
 from ppo_bbrl.console import say
 from ppo_bbrl.errors import one_line
 from ppo_bbrl.flat import FlatWeights, NotFlatError
@@ -69,7 +69,6 @@ class CompiledUpdate:
         except NotFlatError as error:
             raise CannotCompileError(str(error)) from error
         device = self._flat.weights.device
-        self._count = torch.zeros((), device=device)
         self._index = torch.zeros(self._batch_size, dtype=torch.int64, device=device)
         self._mask = torch.zeros(self._batch_size, device=device)
         self._names += [f"grad_norm/{name}" for name in self._flat.parts]
@@ -128,19 +127,24 @@ class CompiledUpdate:
                 settings.clip_range * clip_factor,
                 settings.clip_range_vf * clip_factor,
                 limit,
+                0.0,  # of each step, below
+                0.0,
             ],
             device=self._flat.weights.device,
         )
-        self._count.fill_(self._flat.count)
+        done = self._flat.count
+        n_steps = settings.opt_epochs * self._n_batches(count)
+        corrections = bias_corrections(self._flat.adam, done, n_steps).to(changing.device)
         history: list[Tensor] = []
         stopped_early = False
-        for _ in self._minibatches(count, settings.opt_epochs, generator):
+        minibatches = self._minibatches(count, settings.opt_epochs, generator)
+        for _, correction in zip(minibatches, corrections, strict=True):
+            changing[-2:] = correction
             facts = self._step(
                 flat=self._flat.weights,
                 kept_gradient=self._flat.gradient,
                 moment1=self._flat.moment1,
                 moment2=self._flat.moment2,
-                count=self._count,
                 changing=changing,
                 index=self._index,
                 mask=self._mask,
@@ -152,7 +156,7 @@ class CompiledUpdate:
                 if stopped_early:
                     break
         if len(history) > stopped_early:
-            self._flat.count = self._count
+            self._flat.count = done + len(history) - stopped_early
             self._flat.give_gradients()
         metrics = self._means(torch.stack(history), stopped_early)
         metrics["explained_variance"] = explained_variance(
@@ -183,8 +187,7 @@ class CompiledUpdate:
                 kept_gradient=self._flat.gradient,
                 moment1=self._flat.moment1,
                 moment2=self._flat.moment2,
-                count=self._count,
-                changing=torch.tensor([0.0, 1.0, 1.0, -torch.inf], device=device),
+                changing=torch.tensor([0.0, 1.0, 1.0, -torch.inf, 1.0, 1.0], device=device),
                 index=self._index,
                 mask=torch.ones_like(self._mask),
                 data=self._data,
@@ -195,7 +198,7 @@ class CompiledUpdate:
 
     def _minibatches(self, count: int, epochs: int, generator: torch.Generator) -> Iterator[None]:
         """Set index and mask to each minibatch; in the order of `Rollout.minibatches`."""
-        n_batches = -(-count // self._batch_size)
+        n_batches = self._n_batches(count)
         if n_batches == 1:
             self._select(torch.arange(count))
         for _ in range(epochs):
@@ -206,6 +209,9 @@ class CompiledUpdate:
             for part in shuffled.tensor_split(n_batches):
                 self._select(part)
                 yield
+
+    def _n_batches(self, count: int) -> int:
+        return -(-count // self._batch_size)
 
     def _select(self, part: Tensor) -> None:
         """Make these transitions the minibatch; the rest of it is padding that the mask hides."""

@@ -6,7 +6,7 @@ import torch
 from torch import Tensor, nn
 
 from ppo_bbrl.agents import Critic, Policy
-from ppo_bbrl.flat import FlatWeights
+from ppo_bbrl.flat import Adam, FlatWeights
 from ppo_bbrl.shared_trunk import have_one_model
 from ppo_bbrl.update import loss_weights, minibatch_losses
 
@@ -39,10 +39,21 @@ def _places(pair: Pair) -> dict[str, int]:
     }
 
 
-def make_step(pair: Pair, flat_weights: FlatWeights, settings: Any, *, whole: bool) -> Any:
-    """The minibatch step as a pure function of tensors, which updates the first five in place.
+def bias_corrections(adam: Adam, done: float, n: int) -> Tensor:
+    """What Adam divides its moments by in the next n steps, `[n, 2]`, after `done` steps.
 
-    With `whole`, a minibatch is the rollout as it is, and the index is not read.
+    In float64, as in torch's Adam: 1 - 0.999 has only three digits left in float32.
+    """
+    step = done + torch.arange(1, n + 1, dtype=torch.float64)
+    corrections = (1 - adam.beta1**step, (1 - adam.beta2**step).sqrt())
+    return torch.stack(corrections, 1).float()
+
+
+def make_step(pair: Pair, flat_weights: FlatWeights, settings: Any, *, whole: bool) -> Any:
+    """The minibatch step as a pure function of tensors, which updates the first four in place.
+
+    `changing` holds learning rate, clip ranges, limit of the KL and `bias_corrections`. With
+    `whole`, a minibatch is the rollout as it is, and the index is not read.
     """
     shapes = [parameter.shape for parameter in pair.parameters()]
     sizes, places = [shape.numel() for shape in shapes], _places(pair)
@@ -89,13 +100,12 @@ def make_step(pair: Pair, flat_weights: FlatWeights, settings: Any, *, whole: bo
         kept_gradient: Tensor,
         moment1: Tensor,
         moment2: Tensor,
-        count: Tensor,
         changing: Tensor,
         index: Tensor,
         mask: Tensor,
         data: dict[str, Tensor],
     ) -> Tensor:
-        rate, clip_range, clip_vf, kl_limit = changing.unbind()
+        rate, clip_range, clip_vf, kl_limit, correction1, correction2 = changing.unbind()
         batch = data if whole else {name: tensor[index] for name, tensor in data.items()}
         gradient, (_, facts) = torch.func.grad_and_value(total_loss, has_aux=True)(
             flat, batch, mask, clip_range, clip_vf
@@ -107,15 +117,15 @@ def make_step(pair: Pair, flat_weights: FlatWeights, settings: Any, *, whole: bo
         gradient = clipped_gradient = torch.cat(clipped)
 
         # Adam (Kingma and Ba, 2015), with decoupled weight decay (Loshchilov and Hutter, 2019).
-        steps, decayed = count + 1, flat
+        decayed = flat
         if adam.decoupled:
             decayed = flat * (1 - rate * adam.weight_decay)
         else:
             gradient = gradient + adam.weight_decay * flat
         new1 = moment1.lerp(gradient, 1 - adam.beta1)
         new2 = adam.beta2 * moment2 + (1 - adam.beta2) * gradient.square()
-        mean = new1 / (1 - adam.beta1**steps)
-        deviation = (new2 / (1 - adam.beta2**steps)).sqrt()
+        mean = new1 / correction1
+        deviation = new2.sqrt() / correction2
         new_flat = decayed - rate * mean / (deviation + adam.eps)
 
         go_on = ~(facts["approx_kl"] > kl_limit)  # otherwise this step is not made; NaN is no stop
@@ -123,7 +133,6 @@ def make_step(pair: Pair, flat_weights: FlatWeights, settings: Any, *, whole: bo
         kept_gradient.copy_(torch.where(go_on, clipped_gradient, kept_gradient))
         moment1.copy_(torch.where(go_on, new1, moment1))
         moment2.copy_(torch.where(go_on, new2, moment2))
-        count.copy_(torch.where(go_on, steps, count))
         return torch.stack([fact.detach().float() for fact in facts.values()])
 
     # torch.compile finds what it compiled by the code object. Without guards a second algorithm
