@@ -211,7 +211,8 @@ class CompiledUpdate:
                 yield
 
     def _n_batches(self, count: int) -> int:
-        return -(-count // self._batch_size)
+        n_batches: int = -(-count // self._batch_size)
+        return n_batches
 
     def _select(self, part: Tensor) -> None:
         """Make these transitions the minibatch; the rest of it is padding that the mask hides."""
