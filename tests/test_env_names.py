@@ -33,6 +33,7 @@ algorithm: {{n_envs: 2, n_steps: 8, max_epochs: 1, opt_epochs: 1, nb_evals: 1}}
 def fresh(monkeypatch):
     """Whatever is imported, registered or looked into in a test is forgotten after it."""
     monkeypatch.setattr(sys, "path", list(sys.path))
+    forget()  # what tests of other files have registered
     yield monkeypatch
     forget()
 
