@@ -328,3 +328,13 @@ def test_normalise_with_a_mask_is_that_of_the_subset(entries):
     # Equal entries have a deviation of nothing but rounding errors: 1e-8 would not hide it.
     masked = normalise(advantage, mask=counted.double(), eps=1e-3)[counted]
     torch.testing.assert_close(masked, normalise(advantage[counted], eps=1e-3))
+
+
+def test_without_a_trace_nothing_of_later_steps_arrives():
+    """λ = 0: not even an infinity that another step of the same episode earns."""
+    reward, zeros = torch.tensor([[1.0], [math.inf]]), torch.zeros(2, 1)
+    advantage = gae(
+        reward=reward, value=zeros, next_value=zeros, terminated=zeros.bool(), done=zeros.bool(),
+        discount_factor=0.9, gae_lambda=0.0,
+    )  # fmt: skip
+    assert torch.equal(advantage, reward)

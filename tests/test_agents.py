@@ -367,10 +367,15 @@ def test_noise_drawn_at_once_is_used_row_by_row(make):
 
 
 def test_noise_is_forgotten_when_a_rollout_is_interrupted():
-    policy = discrete()
-    with pytest.raises(ZeroDivisionError), policy.noise_for(3, 6):
+    """Rows on arrays and rows of torch alike draw their own again."""
+    policy, workspace = DiscretePolicy(BOX, [8], 2), table()
+    with pytest.raises(ZeroDivisionError), policy.noise_for(3, 6), policy.on_arrays(6):
         1 // 0  # noqa: B018
-    assert policy.noise is None
+    for prepared in (policy.on_arrays(6), nullcontext()):
+        state = torch.get_rng_state()
+        with prepared:
+            policy(workspace, t=0)
+        assert not torch.equal(torch.get_rng_state(), state)
 
 
 @POLICIES
@@ -398,6 +403,8 @@ def test_acting_on_arrays_is_acting(kind, stochastic, activation):
     policy, obs = kind(BOX, [8, 8], 3, activation=activation), torch.randn(5, 6, 4)
     with torch.no_grad():
         policy.model[-1].weight.mul_(100)
+        if kind is GaussianPolicy:
+            policy.log_std.copy_(torch.tensor([-1.0, 0.0, 0.7]))
     results = []
     for on_arrays in (False, True):
         workspace = Workspace()
@@ -772,3 +779,13 @@ def test_activations(activation):
         GaussianPolicy(4, [8], 2, activation=activation),
     ):
         assert type(agent.model[1]).__name__.lower() == activation
+
+
+@pytest.mark.parametrize("kind", [DiscretePolicy, GaussianPolicy])
+def test_other_precisions_do_not_act_on_arrays(kind):
+    """Nor what is not on the CPU: NumPy would compute with other numbers, or not at all."""
+    policy = kind(BOX, [8], 2)
+    with policy.on_arrays(6):
+        assert policy._act_on_arrays is not None
+    with policy.double().on_arrays(6):
+        assert policy._act_on_arrays is None

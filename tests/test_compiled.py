@@ -119,6 +119,7 @@ MATRIX = {
             "batch_size": 13,
         },
     ),
+    "almost one minibatch": ("Chance", {"batch_size": 60, "clip_range_vf": 0.1}),
     "one minibatch": ("Chance", {"batch_size": 0, "optimizer": ADAM}),
     "larger than the rollout": ("Chance", {"batch_size": 1000, "normalize_advantage": True}),
     "tight clipping of gradients": ("Chance", {"max_grad_norm": 0.01}),
@@ -145,7 +146,14 @@ MATRIX = {
 
 @pytest.mark.usefixtures("traced")
 @pytest.mark.parametrize(
-    "case", ["everything", "everything, continuous", "one minibatch", "larger than the rollout"]
+    "case",
+    [
+        "everything",
+        "everything, continuous",
+        "almost one minibatch",
+        "one minibatch",
+        "larger than the rollout",
+    ],
 )
 def test_traced_and_eager_agree(case):
     env_name, settings = MATRIX[case]

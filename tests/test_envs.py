@@ -741,3 +741,25 @@ def test_make_vector_env_alone():
     assert vector.num_envs == 3
     vector.close()
     TemporalAgent(Agents(AllSame(torch.zeros(2))))(Workspace(), t=0, n_steps=2)
+
+
+def test_the_first_row_of_an_episode_has_no_reward_whatever_the_environment_says(make):
+    """Gymnasium asks vector environments for a 0 there; one that gives another changes nothing."""
+    env = make(env_args={"length": 2})
+    step = env.envs.step
+
+    def generous(actions):
+        observation, reward, *rest = step(actions)
+        return observation, reward + 5, *rest
+
+    env.envs.step = generous
+    rows = play(env, pushes(7))
+    done = rows["done"][:-1]
+    assert done.any()
+    first = torch.cat((torch.ones(1, 2, dtype=torch.bool), done))
+    for name in ("reward", "cumulated_reward", "timestep"):
+        assert not rows[name][first].any(), name
+    for b in range(2):
+        assert rows["cumulated_reward"][:, b].tolist() == pytest.approx(
+            [float(rows["reward"][t - rows["timestep"][t, b] : t + 1, b].sum()) for t in range(8)]
+        )

@@ -333,3 +333,27 @@ def test_a_temporal_agent_of_bbrl_runs_on_our_rows():
         TemporalAgent(Critic())(workspace, t=0, n_steps=6)
         assert torch.equal(workspace["value"], workspace["env/env_obs"].sum(-1))
     algo.close()
+
+
+def test_an_evaluation_is_due_when_more_than_the_interval_has_gone_by():
+    """Not when exactly as many steps have, as in bbrl."""
+    algo = algo_of(eval_interval=100)
+    due = []
+    for algo.nb_steps in (99, 100, 101, 201, 202):
+        algo.evaluate()
+        due.append(len(algo.eval_rewards))
+    assert due == [0, 0, 1, 1, 2]
+    algo.close()
+
+
+def test_the_running_reward_is_of_the_last_ten():
+    algo = algo_of()
+    for reward in range(13):
+        algo.register_evaluation(torch.tensor([float(reward)]))
+    assert algo.running_reward == sum(range(3, 13)) / 10
+    algo.close()
+
+
+def test_environments_of_evaluations_stand_still_at_their_end():
+    """One that began anew would be stepped on while the others play."""
+    assert not algo_of(autoreset=True).eval_env.autoreset

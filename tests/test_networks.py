@@ -6,7 +6,14 @@ import pytest
 import torch
 from torch import nn
 
-from ppo_bbrl.networks import ACTIVATIONS, FlatOrOneHot, Flatten, OneHot, build_ortho_mlp
+from ppo_bbrl.networks import (
+    ACTIVATIONS,
+    FlatOrOneHot,
+    Flatten,
+    MultiOneHot,
+    OneHot,
+    build_ortho_mlp,
+)
 
 
 def linears(network):
@@ -90,3 +97,13 @@ def test_a_bare_number_fits_vectors_and_states():
     vector = torch.rand(5, 3)
     assert encode(vector) is vector
     assert encode(torch.tensor([1, 0])).tolist() == [[0, 1, 0], [1, 0, 0]]
+
+
+@pytest.mark.parametrize("leading", [(), (5,), (2, 5)])
+def test_multi_one_hot(leading):
+    """Each has a part of its own, of its own size."""
+    features = MultiOneHot([2, 3, 4])(torch.tensor([1, 2, 3]).expand(*leading, 3))
+    assert features.shape == (*leading, 9)
+    expected = torch.tensor([0, 1, 0, 0, 1, 0, 0, 0, 1.0])
+    assert torch.equal(features, expected.expand(*leading, 9))
+    assert MultiOneHot([2, 3, 4])(torch.tensor([0, 1, 0])).tolist() == [1, 0, 0, 1, 0, 1, 0, 0, 0]

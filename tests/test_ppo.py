@@ -484,3 +484,36 @@ def test_the_critic_gets_the_activation_and_the_clip_range_its_schedule():
     algo = PPOClip(cfg)
     assert algo.critic_agent.model.activation == "tanh"
     algo.close()
+
+
+def test_the_two_networks_have_sizes_of_their_own():
+    sizes = {"actor_hidden_size": [5, 7], "critic_hidden_size": [3]}
+    algo = PPOClip(config("Chance", architecture=sizes))
+    layers = [
+        [layer.out_features for layer in agent.model if isinstance(layer, torch.nn.Linear)]
+        for agent in (algo.train_policy, algo.critic_agent)
+    ]
+    assert layers == [[5, 7, 2], [3, 1]]
+    algo.close()
+
+
+def test_weights_do_not_move_the_stream_of_the_actions():
+    """A larger network draws more weights; the noise of the actions stays the same."""
+    noises = []
+    for size in (4, 32):
+        algo = PPOClip(config("Chance", architecture={"actor_hidden_size": [size]}))
+        with algo.seeds.actions.active():
+            noises.append(torch.rand(4))
+        algo.close()
+    assert torch.equal(*noises)
+
+
+def test_the_greedy_policy_is_the_one_of_evaluations():
+    """Its actions are the most likely ones, and it writes nothing else."""
+    algo = PPOClip(config("LoggedBox"))
+    workspace = next(algo.iter_partial_episodes(3))
+    algo.eval_policy(workspace, t=1, stochastic=True, predict_proba=True, compute_entropy=True)
+    mean = algo.train_policy.mean(workspace["env/env_obs"][1])
+    assert torch.equal(workspace["action"][1], mean)
+    assert "current_policy/entropy" not in workspace.variables
+    algo.close()

@@ -2,11 +2,12 @@
 
 import bbrl.agents
 import numpy as np
+import probe_envs
 import pytest
 import torch
 from probe_envs import SCALE, config, fresh_log, state_ids
 
-from ppo_bbrl import DiscretePolicy, EpisodicAlgo, GaussianPolicy, PPOClip, VAgent
+from ppo_bbrl import DiscretePolicy, EpisodicAlgo, GaussianPolicy, PPOClip, VAgent, run
 from ppo_bbrl.agents import judge
 from ppo_bbrl.rollout import Rollout
 
@@ -19,8 +20,11 @@ def log():
 class Spy:
     """Writes down how likely each action was when it was taken: what the ratio is about."""
 
+    on_arrays_in = 0  # rows
+
     def forward(self, t, *, predict_proba=False, **kwargs):
         super().forward(t, predict_proba=predict_proba, **kwargs)
+        self.on_arrays_in += self._act_on_arrays is not None
         if not predict_proba:
             dist = self.dist(self.get(("env/env_obs", t)))
             self.set(("taken_with", t), dist.log_prob(self.get(("action", t))))
@@ -35,7 +39,10 @@ class GaussianSpy(Spy, GaussianPolicy):
 
 
 def spy(env_name):
-    return DiscreteSpy(2, [16], 3) if env_name == "Logged" else GaussianSpy(2, [16], 2)
+    """Of the observation space: only then does it act on arrays, as the package's policies do."""
+    if env_name == "Logged":
+        return DiscreteSpy(probe_envs.Logged.observation_space, [16], 3)
+    return GaussianSpy(probe_envs.LoggedBox.observation_space, [16], 2, log_std_init=-0.5)
 
 
 def valid(workspace):
@@ -152,6 +159,7 @@ def test_on_the_first_minibatch_the_ratio_is_1(env_name, spied):
             assert (ratio - 1)[:-1][valid(workspace)].abs().max() <= 1e-5  # float32, two formulas
         moved = max(moved, float(algo.update(rollout).metrics["approx_kl"]))
     assert moved > 1e-4
+    assert not spied or algo.train_policy.on_arrays_in == 25 * 17
     algo.close()
 
 
@@ -275,3 +283,77 @@ def test_minibatches_are_shuffled_anew_each_time():
     }
     assert len(orders) == 3
     assert tuple(range(64)) not in orders
+
+
+# ---------------------------------------------------------------------------- once in a rollout
+
+
+@pytest.mark.parametrize("env_name", ["Logged", "LoggedBox"])
+def test_noise_is_drawn_once_for_a_whole_rollout(env_name, monkeypatch):
+    """Drawing it row by row costs as much as the environments."""
+    algo = PPOClip(config(env_name, max_epochs=2))
+    shapes, draw = [], algo.train_policy.draw_noise
+
+    def watched(*leading):
+        shapes.append(leading)
+        return draw(*leading)
+
+    monkeypatch.setattr(algo.train_policy, "draw_noise", watched)
+    for _ in algo.iter_partial_episodes(17):
+        pass
+    assert shapes == [(17, 4)] * 2
+    algo.close()
+
+
+def test_steps_are_counted_where_they_begin():
+    """Episodes of one step: rows are in turn the first and the last of one."""
+    algo = PPOClip(config("ConstantReward", n_envs=2, max_epochs=4))
+    counts = []
+    for workspace in algo.iter_partial_episodes(2):
+        counts.append(algo.nb_steps)
+        assert torch.equal(workspace["env/done"][0], ~workspace["env/done"][1])
+    assert counts == [2, 2, 4, 4]
+    algo.close()
+
+
+def test_the_last_row_is_carried_over_though_all_episodes_end_in_it():
+    """Autoreset begins the next ones; a reset in its place would hide the final observation."""
+    algo = PPOClip(config("Logged", n_envs=1, max_epochs=40))
+    last, ends = None, 0
+    for workspace in algo.iter_partial_episodes(4):
+        obs, done = workspace["env/env_obs"], workspace["env/done"]
+        if last is not None:
+            assert torch.equal(obs[0], last)
+        last, ends = obs[-1], ends + int(done[-1].all())
+    assert ends > 2
+    algo.close()
+
+
+def test_the_last_row_of_a_rollout_has_no_target():
+    """No transition begins there: advantage and return are 0."""
+    algo = PPOClip(config("Logged"))
+    for workspace in algo.iter_partial_episodes(9):
+        algo.record(workspace)
+        for name in ("advantage", "return"):
+            assert workspace[name].shape == (9, 4)
+            assert not workspace[name][-1].any()
+            assert workspace[name][:-1].any()
+    algo.close()
+
+
+def test_an_agent_of_ones_own_may_learn_from_any_variable():
+    """The critic here reads the time, when it collects and when it learns."""
+
+    class Clock(bbrl.agents.Agent):
+        def __init__(self):
+            super().__init__()
+            self.weight = torch.nn.Parameter(torch.zeros(()))
+
+        def forward(self, t, **kwargs):
+            value = self.weight * self.get(("env/timestep", t)).float()
+            self.set((f"{self.prefix}v_values", t), value)
+
+    algo = PPOClip(config("Logged"), critic_agent=Clock())
+    run(algo)
+    assert algo.critic_agent.weight != 0
+    algo.close()

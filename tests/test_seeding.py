@@ -107,3 +107,20 @@ def test_seeds_of_every_size(seed):
     seeds = Seeds(seed)
     assert all(0 <= word < 2**31 for word in env_seeds(seeds.sequence("train_env"), 64))
     assert torch.isfinite(draw(seeds.actions)).all()
+
+
+def test_no_two_streams_of_a_run_are_the_same():
+    """Nor is that of an evaluation's policy the one of its environments."""
+    seeds = Seeds(12)
+    sequence = seeds.sequence("evaluation", 3)
+    drawn = [draw(stream) for stream in (seeds.weights, seeds.actions, seeds.learning)]
+    drawn.append(draw(action_stream(sequence)))
+    drawn.append(draw(RandomStream(int(sequence.generate_state(1, np.uint64)[0] >> np.uint64(1)))))
+    drawn.append(torch.rand(4, generator=seeds.minibatches))
+    for name in STREAMS:  # what each would be, if it were derived as those of torch are
+        state = seeds.sequence(name).generate_state(1, np.uint64)[0]
+        drawn.append(draw(RandomStream(int(state >> np.uint64(1)))))
+    firsts = [tuple(numbers.tolist()) for numbers in drawn]
+    # Weights, actions and minibatches come twice: by name, and as derived here.
+    assert len(set(firsts)) == len(firsts) - 3
+    assert len(set(firsts[:6])) == 6

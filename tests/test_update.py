@@ -9,6 +9,7 @@ from probe_envs import config, fresh_log
 
 from ppo_bbrl import DiscretePolicy, GaussianPolicy, PPOClip, compiled, run
 from ppo_bbrl.errors import UserError
+from ppo_bbrl.ppo import TrainingFailed
 
 
 def collected(env_name="Logged", lr=1e-3, **algorithm):
@@ -29,7 +30,7 @@ def same(before, after):
     return all(torch.equal(before[name], after[name]) for name in before)
 
 
-def by_hand(algo, rollout, lr):
+def by_hand(algo, rollout, lr, clip_factor=1.0):
     """Whole-rollout steps of plain gradient descent, as the definitions say; returns metrics."""
     settings = algo.cfg.algorithm
     policy, critic = copy.deepcopy(algo.train_policy), copy.deepcopy(algo.critic_agent)
@@ -42,14 +43,15 @@ def by_hand(algo, rollout, lr):
         dist = policy.dist(obs)
         log_ratio = dist.log_prob(action) - rollout.log_prob
         ratio = log_ratio.exp()
-        clipped = ratio.clamp(1 - settings.clip_range, 1 + settings.clip_range)
+        clip_range = clip_factor * settings.clip_range
+        clipped = ratio.clamp(1 - clip_range, 1 + clip_range)
         objective = torch.min(ratio * advantage, clipped * advantage).mean()
         entropy = dist.entropy().mean()
         value = critic.value(obs)
         errors = (value - rollout.target) ** 2
         if settings.clip_range_vf > 0:
             change = value - rollout.value
-            bound = settings.clip_range_vf
+            bound = clip_factor * settings.clip_range_vf
             near = rollout.value + change.clamp(-bound, bound)
             errors = torch.max(errors, (near - rollout.target) ** 2)
         loss = -settings.policy_coef * objective - settings.entropy_coef * entropy
@@ -60,8 +62,10 @@ def by_hand(algo, rollout, lr):
             "entropy_loss": entropy,
             "advantage": advantage.mean(),
             "approx_kl": (ratio - 1 - log_ratio).mean(),
-            "clip_fraction": ((ratio - 1).abs() > settings.clip_range).float().mean(),
+            "clip_fraction": ((ratio - 1).abs() > clip_range).float().mean(),
         }
+        if settings.clip_range_vf > 0:
+            facts["value_clip_fraction"] = (change.abs() > bound).float().mean()
         for name, agent in (("policy", policy), ("critic", critic)):
             parameters = list(agent.parameters())
             gradients = torch.autograd.grad(loss, parameters, retain_graph=True)
@@ -86,6 +90,7 @@ def by_hand(algo, rollout, lr):
         ("LoggedBox", {"clip_range_vf": 0.05, "policy_coef": 0.5, "critic_coef": 0.3}),
         ("Logged", {"max_grad_norm": None, "clip_range": 0.02}),
         ("LoggedBox", {"max_grad_norm": 0.05, "entropy_coef": 0.01}),
+        ("Logged", {"clip_range": 0.06, "clip_range_vf": 0.3, "clip_range_schedule": "linear"}),
     ],
 )
 def test_an_update_is_what_the_formulas_say(env_name, algorithm):
@@ -97,7 +102,10 @@ def test_an_update_is_what_the_formulas_say(env_name, algorithm):
     algo, rollout = collected(env_name, lr, batch_size=0, opt_epochs=4, n_steps=32, **algorithm)
     algo.policy_optimizer = torch.optim.SGD(algo.train_policy.parameters(), lr)
     algo.critic_optimizer = torch.optim.SGD(algo.critic_agent.parameters(), lr)
-    policy, critic, metrics = by_hand(algo, rollout, lr)
+    clip_factor = 1.0
+    if algo.cfg.algorithm.clip_range_schedule == "linear":
+        algo.epoch, clip_factor = 2, 1 / 3  # of three epochs two are over
+    policy, critic, metrics = by_hand(algo, rollout, lr, clip_factor)
     report = algo.update(rollout)
     assert metrics["approx_kl"] > 1e-5
     for name, value in metrics.items():
@@ -285,3 +293,53 @@ def test_forbidden_actions_leave_every_engine_finite(engine, monkeypatch):
     run(algo)
     algo.close()
     assert all(parameter.isfinite().all() for parameter in algo.train_policy.parameters())
+
+
+@pytest.mark.parametrize("factor", [1.4, 1.6])
+def test_target_kl_leaves_half_as_much_again(factor):
+    """An approx_kl of up to 1.5 × target_kl is no reason to stop."""
+    algo, rollout = collected(lr=1e-2, opt_epochs=2, batch_size=0)
+    kl = 2 * float(algo.update(rollout).metrics["approx_kl"])  # 0 in the first of the two steps
+    algo.close()
+    algo, rollout = collected(lr=1e-2, opt_epochs=2, batch_size=0, target_kl=kl / factor)
+    report = algo.update(rollout)
+    assert report.stopped_early == (factor > 1.5)
+    # Those that were made: the minibatch that ended the update has no step.
+    assert report.n_minibatches == 2 - report.stopped_early
+    steps = {float(state["step"]) for state in algo.policy_optimizer.state.values()}
+    assert steps == {report.n_minibatches}
+    algo.close()
+
+
+def test_old_policy_is_copied_before_every_update():
+    """Buffers too, such as running statistics."""
+
+    class Counts(GaussianPolicy):
+        def __init__(self):
+            super().__init__(2, [8], 2)
+            self.register_buffer("seen", torch.zeros(()))
+
+        def log_prob_and_entropy(self, obs, action):
+            self.seen += len(obs)
+            return super().log_prob_and_entropy(obs, action)
+
+    fresh_log()
+    algo = PPOClip(config("LoggedBox", max_epochs=3), train_policy=Counts())
+    for workspace in algo.iter_partial_episodes(17):
+        rollout = algo.record(workspace)
+        policy, critic = weights(algo.train_policy), weights(algo.critic_agent)
+        algo.update(rollout)
+        assert same(policy, weights(algo.old_policy))
+        assert same(critic, weights(algo.old_critic_agent))
+        assert not same(policy, weights(algo.train_policy))
+    assert algo.old_policy.seen > 0
+    algo.close()
+
+
+def test_a_critic_without_numbers_ends_the_training():
+    """Though the policy's loss is one."""
+    algo, rollout = collected(batch_size=0, opt_epochs=1)
+    rollout.target[0] = torch.inf
+    with pytest.raises(TrainingFailed):
+        algo.update(rollout)
+    algo.close()

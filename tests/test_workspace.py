@@ -701,3 +701,12 @@ def test_what_was_read_of_the_newest_rows_never_changes():
     read = workspace.get("x", 0)
     workspace.set("x", 2, torch.tensor([3]))
     assert read.tolist() == [1]
+
+
+@pytest.mark.parametrize("gradient", [False, True])
+def test_each_row_of_several_is_copied_to_a_row_of_its_own(gradient):
+    workspace = Workspace()
+    for t in range(6):
+        workspace.set("x", t, torch.full((2,), float(t), requires_grad=gradient))
+    workspace.copy_time(3, 0, 3)
+    assert workspace["x"][:, 0].tolist() == [3, 4, 5, 3, 4, 5]
