@@ -143,25 +143,24 @@ class Recording:
         Returns:
             The folders with what was saved. What could not be has caused a warning.
         """
-        steps, reward = self._last_evaluation
-        best = last = (
-            self._last_policy(),
-            reward if steps == self.nb_steps else _NEVER,
-            self.nb_steps,
-        )
-        if self.best_policy is not None:
-            best = (self.best_policy, self.best_reward, self._best_steps)
         try:
-            if not self._is_run:
-                return []
-            wanted = {self.folder.best: best, self.folder.last: last}
-            return [folder for folder, what in wanted.items() if self._save(folder, *what)]
+            return self._keep_policies() if self._is_run else []
         except UserError as error:  # the folder cannot be made
             warnings.warn(str(error), stacklevel=2)
             return []
         finally:
             if self._has_logged():
                 self.logger.flush()
+
+    def _keep_policies(self) -> list[Path]:
+        steps, reward = self._last_evaluation
+        if steps != self.nb_steps:
+            reward = _NEVER
+        best = last = (self._last_policy(), reward, self.nb_steps)
+        if self.best_policy is not None:
+            best = (self.best_policy, self.best_reward, self._best_steps)
+        wanted = {self.folder.best: best, self.folder.last: last}
+        return [folder for folder, what in wanted.items() if self._save(folder, *what)]
 
     def _last_policy(self) -> bbrl.agents.Agent | None:
         """The policy as it is now, if there is one and its weights are numbers."""
