@@ -127,4 +127,4 @@ def test_what_is_left_is_estimated_without_the_start(monkeypatch):
     progress.started_up(1)
     now = 41.0
     progress.show(2, {})
-    assert "41 s, 40 s left" in told[0][2]
+    assert told[0][2] == {"elapsed": "41 s", "left": "40 s"}
