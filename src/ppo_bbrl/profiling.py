@@ -117,7 +117,7 @@ def profile(algo: PPOClip, rollouts: int | None = None, *, at_least: float = 5.0
         tempfile.TemporaryDirectory() as scratch,
         threads(algo.cfg.compute.threads),
     ):
-        algo.__dict__["folder"] = RunFolder("profile", *[Path(scratch)] * 3)
+        algo.__dict__["folder"] = RunFolder(algo.cfg.base_dir, *[Path(scratch)] * 3)
         with ExitStack() as patches:
 
             def patch(owner: object, name: str, replacement: Any) -> None:
