@@ -10,6 +10,7 @@ if TYPE_CHECKING:
     from bbrl.agents import Agents, TemporalAgent
 
     from ppo_bbrl.agents import Agent, DiscretePolicy, GaussianPolicy, KWAgentWrapper, VAgent
+    from ppo_bbrl.build import seeded
     from ppo_bbrl.config import ConfigError, load_config
     from ppo_bbrl.episodic import EpisodicAlgo, iter_episodes, iter_partial_episodes
     from ppo_bbrl.networks import build_ortho_mlp
@@ -41,6 +42,7 @@ _HOME = {
     "load": "ppo_bbrl.trained_policy",
     "load_config": "ppo_bbrl.config",
     "run": "ppo_bbrl.ppo",
+    "seeded": "ppo_bbrl.build",
     "setup_optimizer": "ppo_bbrl.optimizers",
     "setup_tensorboard": "ppo_bbrl.notebook",
     "shared_agents": "ppo_bbrl.shared_trunk",
@@ -65,6 +67,7 @@ __all__ = [
     "load",
     "load_config",
     "run",
+    "seeded",
     "setup_optimizer",
     "setup_tensorboard",
     "shared_agents",

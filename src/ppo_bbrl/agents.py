@@ -6,8 +6,8 @@ dimensions; `forward(t)` reads the workspace, calls them, writes the workspace.
 
 import copy
 import math
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import AbstractContextManager, contextmanager
 from typing import Any, Self, TypeGuard, TypeVar, cast
 
 import bbrl.agents
@@ -18,20 +18,25 @@ from torch.distributions import Categorical, Distribution, Independent, Normal
 
 from ppo_bbrl import spaces
 from ppo_bbrl.distributions import entropy_of, mode_of
-from ppo_bbrl.networks import MLP, Array, build_ortho_mlp
+from ppo_bbrl.networks import MLP, Array, FlatOrOneHot, Flatten, OneHot, build_ortho_mlp
+from ppo_bbrl.numpy_actor import (
+    ArrayActor,
+    Network,
+    choose,
+    deviate,
+    is_small,
+    network_on_arrays,
+)
+from ppo_bbrl.seeding import RandomStream, generator
 from ppo_bbrl.sizes import shape_of, size_of, size_or_shape
 from ppo_bbrl.workspace import Workspace, one_row
-
-ArrayActor = Callable[[Array, Array | None], Array]
-# Multiplications of one layer up to which NumPy's BLAS stays in one thread. Beyond, its threads and
-# torch's wait for each other, and every step takes ten times as long.
-_MOST_WORK_ON_ARRAYS = 2**18
 
 StateDim = int | tuple[int, ...] | Space[Any]
 ACTION_GAIN = 0.01  # details 2 and 23 of the 37: every action about equally likely at first
 VALUE_GAIN = 1.0
 
 _HALF_LOG_2PI = 0.5 * math.log(2 * math.pi)
+_WITHOUT_CHANCE = {MLP, nn.Linear, nn.ReLU, nn.Tanh, nn.Identity, Flatten, OneHot, FlatOrOneHot}
 
 
 class Agent(bbrl.agents.Agent):
@@ -163,7 +168,10 @@ class Policy(Agent):
         return log_prob, entropy_of(dist, log_prob)
 
     def draw_noise(self, *leading: int) -> Tensor:
-        """Standard noise for `leading` decisions, from torch's current global generator."""
+        """Standard noise for `leading` decisions, from torch's global generator.
+
+        The package's own policies draw it from `seeding.generator()` instead.
+        """
         return torch.zeros(leading)  # nothing to prepare: `act` samples by itself
 
     def act(self, obs: Tensor, noise: Tensor | None) -> Tensor:
@@ -238,8 +246,7 @@ class Policy(Agent):
     @contextmanager
     def on_arrays(self, n_envs: int) -> Iterator[None]:
         """Inside the `with` block `forward` acts in NumPy, where that is the faster way."""
-        work = n_envs * max((parameter.numel() for parameter in self.parameters()), default=0)
-        self._act_on_arrays = self._array_actor() if work <= _MOST_WORK_ON_ARRAYS else None
+        self._act_on_arrays = self._array_actor() if is_small(self, n_envs) else None
         if self._act_on_arrays:
             self._action_row = self._empty_actions(n_envs)
         try:
@@ -255,15 +262,10 @@ class Policy(Agent):
         """A tensor of the shape and type of n actions."""
         raise NotImplementedError
 
-    def _array_network(self, *methods: str) -> Callable[[Array], Array] | None:
-        """The network on arrays, if it is an MLP and a subclass has changed none of the methods."""
+    def _array_network(self, *methods: str) -> Network | None:
+        """The network on arrays, if there is one and a subclass has changed none of the methods."""
         own = all(getattr(type(self), name).__module__ == __name__ for name in methods)
-        network, encoder = getattr(self, "model", None), getattr(self, "encoder", None)
-        if not own or not isinstance(network, MLP) or type(encoder) is not nn.Identity:
-            return None
-        parameter = next(network.parameters())
-        small = parameter.device.type == "cpu" and parameter.dtype == torch.float32
-        return network.on_arrays() if small else None
+        return network_on_arrays(self) if own else None
 
 
 class DiscretePolicy(Policy):
@@ -313,7 +315,8 @@ class DiscretePolicy(Policy):
 
     def draw_noise(self, *leading: int) -> Tensor:
         """Standard Gumbel noise, `[*leading, n_actions]`."""
-        return torch.empty(*leading, self.n_actions).exponential_().log_().neg_()
+        noise = torch.empty(*leading, self.n_actions)
+        return noise.exponential_(generator=generator()).log_().neg_()
 
     def act(self, obs: Tensor, noise: Tensor | None) -> Tensor:
         """The Gumbel-max trick: argmax(logits + Gumbel noise) has the distribution π(·|s)."""
@@ -322,15 +325,7 @@ class DiscretePolicy(Policy):
 
     def _array_actor(self) -> ArrayActor | None:
         network = self._array_network("act", "dist", "logits")
-        if network is None:
-            return None
-
-        def act(obs: Array, noise: Array | None) -> Array:
-            logits = network(obs)
-            actions: Array = (logits if noise is None else logits + noise).argmax(-1)
-            return actions
-
-        return act
+        return None if network is None else choose(network)
 
     def _empty_actions(self, n: int) -> Tensor:
         return torch.empty(n, dtype=torch.int64)
@@ -366,11 +361,7 @@ class GaussianPolicy(Policy):
         self.action_shape = (shape,) if isinstance(shape, int) else shape
         self.encoder, n_features = spaces.encoder(state_dim)
         self.model = build_ortho_mlp(
-            [
-                n_features,
-                *shape_of("hidden_size", hidden_size),
-                math.prod(self.action_shape),
-            ],
+            [n_features, *shape_of("hidden_size", hidden_size), math.prod(self.action_shape)],
             activation,
             output_gain=ACTION_GAIN,
         )
@@ -398,7 +389,8 @@ class GaussianPolicy(Policy):
 
     def draw_noise(self, *leading: int) -> Tensor:
         """Standard normal noise, `[*leading, *action_shape]`."""
-        return torch.randn((*leading, *self.action_shape), dtype=self.log_std.dtype)
+        shape, dtype = (*leading, *self.action_shape), self.log_std.dtype
+        return torch.randn(shape, generator=generator(), dtype=dtype)
 
     def act(self, obs: Tensor, noise: Tensor | None) -> Tensor:
         """Mean + standard deviation × noise."""
@@ -406,19 +398,11 @@ class GaussianPolicy(Policy):
         return mean if noise is None else mean + self.log_std.exp() * noise
 
     def _array_actor(self) -> ArrayActor | None:
-        network, shape = self._array_network("act", "dist", "mean"), self.action_shape
-        if network is None:
-            return None
-        std = self.log_std.detach().exp().numpy()
-
-        def act(obs: Array, noise: Array | None) -> Array:
-            mean = network(obs).reshape(-1, *shape)
-            return mean if noise is None else mean + std * noise
-
-        return act
+        network = self._array_network("act", "dist", "mean")
+        return None if network is None else deviate(network, self.action_shape, self.log_std)
 
     def _empty_actions(self, n: int) -> Tensor:
-        return torch.empty(n, *self.action_shape)
+        return torch.empty(n, *self.action_shape, dtype=torch.float32)
 
 
 def device_of(agent: nn.Module) -> torch.device:
@@ -430,6 +414,18 @@ def device_of(agent: nn.Module) -> torch.device:
 def has_memory(agent: nn.Module) -> bool:
     """Whether an agent says, by an attribute `has_memory`, that rows depend on earlier rows."""
     return any(getattr(module, "has_memory", False) for module in agent.modules())
+
+
+def draws_noise_alone(policy: nn.Module) -> bool:
+    """Whether chance enters by `draw_noise` alone: in the package's own policies on MLPs."""
+    policy = getattr(policy, "wrapped", policy)
+    inner = {type(module) for module in policy.modules() if module is not policy}
+    return type(policy) in (DiscretePolicy, GaussianPolicy) and inner <= _WITHOUT_CHANCE
+
+
+def drawing_from(stream: RandomStream, policy: nn.Module) -> AbstractContextManager[None]:
+    """What a policy has to be run in for it to draw from a stream."""
+    return stream.direct() if draws_noise_alone(policy) else stream.active()
 
 
 def judges_tensors(policy: nn.Module) -> TypeGuard[Policy]:
@@ -471,8 +467,10 @@ AnyAgent = TypeVar("AnyAgent", bound=nn.Module)
 
 
 def copy_agent(agent: AnyAgent) -> AnyAgent:
-    """A deep copy without the workspace that an interrupted agent may still hold."""
-    for module in agent.modules():
-        if isinstance(module, bbrl.agents.Agent):
-            module.workspace = None
-    return copy.deepcopy(agent)
+    """A deep copy without what an agent has only while it acts, as it may in another thread."""
+    held = [getattr(module, "workspace", None) for module in agent.modules()]
+    copied = copy.deepcopy(agent, {id(workspace): None for workspace in held})
+    for module in copied.modules():
+        if isinstance(module, Policy):
+            module.noise = module._noise_array = module._act_on_arrays = None
+    return copied

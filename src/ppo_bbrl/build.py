@@ -1,12 +1,44 @@
 """The package's agents for the spaces of an environment, as a configuration describes them."""
 
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+
 from gymnasium.spaces import Discrete
 from omegaconf import DictConfig
 
 from ppo_bbrl.agents import DiscretePolicy, GaussianPolicy, Policy, VAgent
-from ppo_bbrl.config import ConfigError
+from ppo_bbrl.config import ConfigError, load_episodic_config
+from ppo_bbrl.config_sources import Source
 from ppo_bbrl.errors import one_line
+from ppo_bbrl.seeding import Seeds
 from ppo_bbrl.spaces import HasSpaces, size
+
+
+@contextmanager
+def seeded(cfg: Source) -> Iterator[None]:
+    """Let `algorithm.seed` draw the weights of agents of your own.
+
+    They are made before the run is, from torch's global generator; inside
+    `with seeded(cfg): policy, critic = MyPolicy(…), MyCritic(…)` that continues a stream of the
+    run's seed. Each block begins the same stream: make all agents of a run in one.
+
+    Args:
+        cfg: of the run that they are for.
+
+    Raises:
+        ConfigError: if it cannot be read.
+    """
+    with Seeds(load_episodic_config(cfg).algorithm.seed).own_weights.active():
+        yield
+
+
+def whose_weights(agents: Sequence[object]) -> str:
+    """One line on where the weights of agents of one's own are from, as far as a run knows."""
+    names = " and ".join(type(agent).__name__ for agent in agents)
+    return (
+        f"Your own {names}: algorithm.seed has drawn the weights only if made inside "
+        "`with ppo_bbrl.seeded(cfg):`."
+    )
 
 
 def build_policy(cfg: DictConfig, env: HasSpaces) -> Policy:

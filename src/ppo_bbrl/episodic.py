@@ -16,6 +16,7 @@ import torch
 from omegaconf import DictConfig
 from tqdm import TqdmExperimentalWarning
 
+from ppo_bbrl.agents import drawing_from
 from ppo_bbrl.compute import check_rollout
 from ppo_bbrl.config import ConfigError, load_episodic_config
 from ppo_bbrl.config_changes import ConfigChanges
@@ -167,10 +168,9 @@ class EpisodicAlgo(Recording, bbrl_utils.algorithms.EpisodicAlgo):
             raise ConfigError(f"{name} = {n_rows}: a transition needs at least 2 rows")
         workspace = Workspace(capacity=n_rows)
         for _ in self._progress():
-            with self.seeds.actions.active(), self._collecting():
-                self.nb_steps += collect(
-                    self.train_env, self._policy("train_policy"), workspace, n_rows
-                )
+            policy = self._policy("train_policy")
+            with drawing_from(self.seeds.actions, policy), self._collecting():
+                self.nb_steps += collect(self.train_env, policy, workspace, n_rows)
             yield workspace
 
     def iter_episodes(self) -> Iterator[Workspace]:
@@ -185,7 +185,7 @@ class EpisodicAlgo(Recording, bbrl_utils.algorithms.EpisodicAlgo):
         for _ in self._progress():
             workspace = Workspace(capacity=128)
             policy, t = self._policy("train_policy"), 0
-            with self.seeds.actions.active(), self._collecting():
+            with drawing_from(self.seeds.actions, policy), self._collecting():
                 self.train_env(workspace, t=0)
                 policy(workspace, t=0)
                 while not self.train_env.all_done() and t < self._max_steps:

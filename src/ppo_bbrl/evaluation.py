@@ -12,7 +12,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from ppo_bbrl.agents import Policy
+from ppo_bbrl.agents import Policy, copy_agent, drawing_from, draws_noise_alone
 from ppo_bbrl.envs import EnvAgent
 from ppo_bbrl.errors import UserError
 from ppo_bbrl.networks import evaluation_mode, no_numbers
@@ -136,12 +136,15 @@ def play_episodes(
     """
     if broken := no_numbers(policy):
         raise EvaluationError(f"the policy cannot be evaluated: {broken[0]} is not all numbers")
+    if draws_noise_alone(policy):  # other threads do not wait for this one: they may act with it
+        policy = copy_agent(policy)
     networks = [module for module in policy.modules() if isinstance(module, Policy)]
     # An agent of your own may have a meaning for infinity; a network makes NaN of it.
     is_number = np.isfinite if networks else is_no_nan
     with ExitStack() as prepared:
+        # First: other threads wait for it, and the modes are not meant for them.
+        prepared.enter_context(drawing_from(action_stream(seeds), policy))
         prepared.enter_context(evaluation_mode(policy))
-        prepared.enter_context(action_stream(seeds).active())
         for module in networks:
             prepared.enter_context(module.on_arrays(env.num_envs))
         env.seed(seeds)

@@ -11,6 +11,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
+from ppo_bbrl.seeding import generator
 from ppo_bbrl.sizes import shape_of, size_of
 
 Array = NDArray[Any]
@@ -103,8 +104,15 @@ def build_ortho_mlp(
     layers: list[nn.Module] = []
     last = len(sizes) - 2
     for i, (fan_in, fan_out) in enumerate(pairwise(sizes)):
-        linear = nn.Linear(fan_in, fan_out)
-        nn.init.orthogonal_(linear.weight, output_gain if i == last else math.sqrt(2))
+        device = torch.get_default_device()
+        linear: nn.Linear = nn.utils.skip_init(  # type: ignore[no-untyped-call]
+            nn.Linear, fan_in, fan_out, device=device
+        )
+        # What torch would have drawn for this layer at first: the same seed, the same weights.
+        for parameter in (linear.weight, linear.bias):
+            torch.empty_like(parameter).uniform_(generator=generator())
+        gain = output_gain if i == last else math.sqrt(2)
+        nn.init.orthogonal_(linear.weight, gain, generator=generator())
         nn.init.zeros_(linear.bias)
         layers.append(linear)
         if i < last:

@@ -1,7 +1,7 @@
 """PPO-clip: collect, advantages, update, evaluate."""
 
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager, nullcontext
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from time import perf_counter
 from typing import Any
 
@@ -11,7 +11,7 @@ from omegaconf import DictConfig, OmegaConf
 from torch import Tensor, nn
 
 from ppo_bbrl.agents import KWAgentWrapper, copy_agent, has_memory
-from ppo_bbrl.build import build_critic, build_policy
+from ppo_bbrl.build import build_critic, build_policy, whose_weights
 from ppo_bbrl.compute import (
     available_cores,
     check_compute,
@@ -21,6 +21,7 @@ from ppo_bbrl.compute import (
     threads,
 )
 from ppo_bbrl.config import ConfigError, load_config
+from ppo_bbrl.console import say
 from ppo_bbrl.engines import Engine, choose_engine
 from ppo_bbrl.episodic import EpisodicAlgo, iter_partial_episodes
 from ppo_bbrl.errors import UserError
@@ -49,7 +50,8 @@ class PPOClip(EpisodicAlgo):
             `predict_proba=True, compute_entropy=True` writes `{prefix}logprob_predict` and
             `{prefix}entropy`.
         critic_agent: an agent of your own that writes `{prefix}v_values`. It may share weights
-            with the policy: `shared_agents(model)` makes both of one model.
+            with the policy: `shared_agents(model)` makes both of one model. Agents made inside
+            `with seeded(cfg):` have weights that `algorithm.seed` draws.
         env_wrappers: applied to each environment in this order, after those of
             `gym_env.wrappers`.
 
@@ -91,12 +93,14 @@ class PPOClip(EpisodicAlgo):
             self._choose_compute()
             self._changes.accept(self.cfg)
             own = [agent for agent in (train_policy, critic_agent) if agent is not None]
-            with self.seeds.weights.active():
+            with self.seeds.weights.direct():
                 if train_policy is None:
                     train_policy = build_policy(self.cfg, self.train_env)
                 if critic_agent is None:
                     critic_agent = build_critic(self.cfg, self.train_env)
             self._set_agents(train_policy, critic_agent, own=own)
+            if own:
+                say(whose_weights(own))
         except Exception:
             self.close()  # environments may be processes
             raise
@@ -185,7 +189,10 @@ class PPOClip(EpisodicAlgo):
         old: Any = copy_agent(both)
         self.old_policy = old[0].with_prefix("old_policy/")
         self.old_critic_agent = old[1].with_prefix("old_critic/")
-        self._now_and_old = list(_pairs(both, old))
+        self._now_and_old = [
+            *zip(both.parameters(), old.parameters(), strict=True),
+            *zip(both.buffers(), old.buffers(), strict=True),
+        ]
 
     def _choose_compute(self) -> None:
         """Decide what `auto` leaves open, and keep the decision in the configuration."""
@@ -234,11 +241,15 @@ class PPOClip(EpisodicAlgo):
         with torch.no_grad(), evaluation_mode(*self._own_agents):
             yield
 
+    def _drawing(self) -> AbstractContextManager[None]:
+        """Around what agents of your own compute: they may draw, and change their modes."""
+        return self.seeds.learning.active() if self._own_agents else nullcontext()
+
     def record(self, workspace: Workspace) -> Rollout:
         """Complete a collected workspace with what learning needs, and take it out."""
         self._read_config()
         settings = self._settings
-        with evaluation_mode(*self._own_agents):
+        with self._drawing(), evaluation_mode(*self._own_agents):
             return record(
                 workspace,
                 self.train_policy,
@@ -257,13 +268,13 @@ class PPOClip(EpisodicAlgo):
         for optimizer in {self.policy_optimizer, self.critic_optimizer}:
             self._rates.apply(optimizer, SCHEDULES[settings.learning_rate_schedule](remaining))
         clip_factor = SCHEDULES[settings.clip_range_schedule](remaining)
-        if self._learn is None or not self._learn.fits(learners, settings, rollout):
-            self._learn = choose_engine(
-                learners, settings, self.cfg.compute, rollout, self._why_compile
-            )
-            self._why_compile = ""  # has been said
-            self._changes.accept(self.cfg)  # it may have decided against compiling
-        with self.seeds.learning.active() if self._own_agents else nullcontext():
+        with self._drawing():  # compiling tries the agents, too
+            if self._learn is None or not self._learn.fits(learners, settings, rollout):
+                self._learn = choose_engine(
+                    learners, settings, self.cfg.compute, rollout, self._why_compile
+                )
+                self._why_compile = ""  # has been said
+                self._changes.accept(self.cfg)  # it may have decided against compiling
             report = self._learn(
                 rollout,
                 learners,
@@ -279,7 +290,8 @@ class PPOClip(EpisodicAlgo):
         return report
 
     def _check_finite(self, report: UpdateReport) -> None:
-        losses = [report.metrics[name] for name in ("actor_loss", "critic_loss") if report.metrics]
+        names = ("actor_loss", "critic_loss", "entropy_loss")  # the last one's weight may be 0
+        losses = [report.metrics[name] for name in names if report.metrics]
         if losses and not bool(torch.stack(losses).isfinite().all()):
             raise TrainingFailed(
                 f"after {self.nb_steps} steps on {self.train_env.env_name} the losses are not "
@@ -295,7 +307,7 @@ class PPOClip(EpisodicAlgo):
     def _last_policy(self) -> bbrl.agents.Agent | None:
         """The policy as it is now; where an update broke its weights, as it was before."""
         now = super()._last_policy()
-        if now is None and not no_numbers(self.old_policy):
+        if now is None and self.train_policy is not None and not no_numbers(self.old_policy):
             return KWAgentWrapper(self.old_policy, stochastic=False)
         return now
 
@@ -309,12 +321,6 @@ class PPOClip(EpisodicAlgo):
                 value = workspace.view(variable)[1:][ended].double().mean()
                 self.logger.add_log(name, value, self.nb_steps)
         self.logger.add_log("steps_per_second", steps / seconds, self.nb_steps)
-
-
-def _pairs(now: nn.Module, old: nn.Module) -> Iterator[tuple[Tensor, Tensor]]:
-    """Each weight and buffer of an agent with its counterpart in the copy of the agent."""
-    yield from zip(now.parameters(), old.parameters(), strict=True)
-    yield from zip(now.buffers(), old.buffers(), strict=True)
 
 
 _EPISODE_METRICS = {"episode/return": "env/cumulated_reward", "episode/length": "env/timestep"}

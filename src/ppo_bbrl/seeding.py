@@ -1,38 +1,90 @@
 """Random streams: one seed, and for each use of chance a stream of its own.
 
 Weights, actions, minibatches, training environments and every single evaluation draw from
-streams that `numpy.random.SeedSequence` keeps independent. So an evaluation more or less, or
-another user of torch's global generator, changes nothing in training.
+streams that `numpy.random.SeedSequence` keeps independent. So an evaluation more or less, another
+user of torch's global generator, or another run in another thread changes nothing in training.
 """
 
+import os
+import threading
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
+from contextvars import ContextVar
+from typing import Any
 
 import numpy as np
 import torch
 
 _STREAMS = ("weights", "actions", "minibatches", "train_env", "evaluation", "replay", "learning")
 
+# From which this thread draws directly, if it does.
+_DIRECT: ContextVar[torch.Generator | None] = ContextVar("_DIRECT", default=None)
+# Of torch's global generator, which a process has once. One for each process: a fork would inherit
+# a lock that nobody in it can release.
+_LOCKS: dict[int, Any] = {}
+
 
 class RandomStream:
-    """A private state of torch's global generator.
+    """A stream of random numbers, from which one draws in one of two ways.
 
-    Agents draw from torch's global generator (`Categorical.sample()` knows no other). Inside
-    `with stream.active():` that generator continues this stream; outside it is untouched.
+    Inside `with stream.active():` torch's global generator continues it, for agents that know no
+    other (`Categorical.sample()` does not). Inside `with stream.direct():` whoever asks for
+    `generator()` draws from it, and nobody else.
     """
 
     def __init__(self, seed: int) -> None:
-        self._state = torch.Generator().manual_seed(seed).get_state()
+        self._own = torch.Generator().manual_seed(seed)
+        other = np.random.SeedSequence(seed, spawn_key=(1,))
+        self._others = torch.Generator().manual_seed(_to_int(other))
 
     @contextmanager
     def active(self) -> Iterator[None]:
-        """Let torch's global CPU generator continue this stream inside the `with` block."""
+        """Let torch's global CPU generator continue this stream inside the `with` block.
+
+        Outside it is untouched. One thread at a time: others wait for the end of its block.
+        """
+        before = _DIRECT.set(None)
+        try:
+            with _lent(self._own):
+                yield
+        finally:
+            _DIRECT.reset(before)
+
+    @contextmanager
+    def direct(self) -> Iterator[None]:
+        """Let `generator()` be this stream inside the `with` block, in this thread.
+
+        It waits for no other thread, and what others draw from the global generator changes
+        nothing. In the main thread the global generator continues a second stream meanwhile, for
+        environments that draw from it.
+        """
+        in_main = threading.current_thread() is threading.main_thread()
+        before = _DIRECT.set(self._own)
+        try:
+            with _lent(self._others) if in_main else nullcontext():
+                yield
+        finally:
+            _DIRECT.reset(before)
+
+
+def generator() -> torch.Generator | None:
+    """What this thread is to draw from, for `torch.randn(…, generator=generator())`.
+
+    None stands for torch's global generator.
+    """
+    return _DIRECT.get()
+
+
+@contextmanager
+def _lent(generator: torch.Generator) -> Iterator[None]:
+    """Let torch's global CPU generator continue another one, and then go on as if nothing was."""
+    with _LOCKS.setdefault(os.getpid(), threading.RLock()):
         outside = torch.get_rng_state()
-        torch.set_rng_state(self._state)
+        torch.set_rng_state(generator.get_state())
         try:
             yield
         finally:
-            self._state = torch.get_rng_state()
+            generator.set_state(torch.get_rng_state())
             torch.set_rng_state(outside)
 
 
@@ -42,6 +94,8 @@ class Seeds:
     def __init__(self, seed: int) -> None:
         self.seed = seed
         self.weights = RandomStream(_to_int(self.sequence("weights")))
+        #: of agents that users make: nothing that the package's own draw is drawn again
+        self.own_weights = RandomStream(_to_int(self.sequence("weights", 1)))
         self.actions = RandomStream(_to_int(self.sequence("actions")))
         self.learning = RandomStream(_to_int(self.sequence("learning")))
         self.minibatches = torch.Generator().manual_seed(_to_int(self.sequence("minibatches")))
