@@ -4,6 +4,7 @@ Every worker inherits the pipes of its parent. Reading these to the end therefor
 last process is gone; one that stays is a timeout.
 """
 
+import multiprocessing
 import os
 import signal
 import subprocess
@@ -341,3 +342,38 @@ def test_workers_have_no_signal_handlers_of_the_run():
     groups.processes[0].join(TIMEOUT)
     assert groups.processes[0].exitcode == -signal.SIGTERM
     groups.close()
+
+
+SPAWNS = """
+import multiprocessing
+import sys
+
+import numpy as np
+
+if __name__ == "__main__":
+    multiprocessing.set_start_method(sys.argv[1])
+    from ppo_bbrl.vector_envs import make_vector_env
+    limit = {"max_episode_steps": 5}
+    envs = make_vector_env("CartPole-v1", 4, vectorization="async", env_args=limit)
+    envs.reset(seed=[1, 2, 3, 4])
+    print(*[envs.step(np.zeros(4, np.int64))[3].sum() for _ in range(5)])
+    envs.processes[0].kill()
+    try:
+        envs.reset()
+    except Exception as error:
+        print(error)
+"""
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("method", ["spawn", "forkserver"])
+def test_processes_that_are_no_copies_of_the_run(method):
+    """As on macOS, on Windows, and on Linux since Python 3.14."""
+    if method not in multiprocessing.get_all_start_methods():
+        pytest.skip(f"{method} is not known here")
+    Path("spawns.py").write_text(SPAWNS, encoding="utf-8")
+    status, out, err = ended(start("spawns.py", method))
+    assert (status, err) == (0, "")
+    steps, told = out.splitlines()
+    assert steps == "0 0 0 0 4"
+    assert "of 4 (CartPole-v1): its process ended (exit code -9, killed by SIGKILL)" in told

@@ -142,6 +142,7 @@ class EnvAgent(GymAgent):
         try:
             self.envs.close()
         except (Exception, SystemExit) as error:  # noqa: BLE001 - the run is over all the same
+            self.envs.closed = True  # so that it is not tried again at exit
             warnings.warn(f"{self.env_name} failed in close(): {reason(error)}", stacklevel=2)
 
     def _reset(self) -> None:

@@ -172,10 +172,11 @@ def show_one(make_env: CloudpickleWrapper, pipe: Any, follows_parent: bool) -> N
     except BaseException as error:  # noqa: BLE001
         with suppress(OSError):
             pipe.send((None, Fault(reason(error), traceback.format_exc())))
-    finally:
-        if env is not None:
-            with suppress(Exception):
-                env.close()
+    if env is not None:
+        with suppress(Exception, SystemExit):
+            env.close()
+        with suppress(OSError):
+            pipe.send(None)  # it is closed
 
 
 @contextmanager

@@ -13,7 +13,7 @@ import threading
 import time
 import warnings
 from collections.abc import Callable, Sequence
-from contextlib import suppress
+from contextlib import ExitStack, suppress
 from functools import partial
 from itertools import chain
 from typing import Any
@@ -88,14 +88,13 @@ class WorkerVectorEnv(AsyncVectorEnv):  # what it is generic in depends on the v
             for i, fns in enumerate(self._group(env_fns))
         ]
         try:
-            with signals_held():
+            with ExitStack() as self._starting:
+                self._starting.enter_context(signals_held())
                 super().__init__(groups, copy=False, worker=partial(work, self._board))
-            self._wait_for = [_waiting(pipe) for pipe in self.parent_pipes]
             for process, core in zip(self.processes, choose_cores(n_workers, cores), strict=True):
                 if core is not None and process.pid is not None:
-                    with suppress(ProcessLookupError):  # it has ended, as is told below
+                    with suppress(ProcessLookupError):  # it has ended, as the next step will tell
                         os.sched_setaffinity(process.pid, {core})
-            self._receive()
         except BaseException:
             close_workers(self, AFTER_A_FAULT)
             raise
@@ -105,7 +104,10 @@ class WorkerVectorEnv(AsyncVectorEnv):  # what it is generic in depends on the v
         self._rows = self._board.rows()
 
     def _check_spaces(self) -> None:
-        """Nothing: each process compares the spaces of its environments with those of the first."""
+        """Wait until all are made. Each process compares their spaces with those of the first."""
+        self._starting.close()  # no process is to be started any more
+        self._wait_for = [_waiting(pipe) for pipe in self.parent_pipes]
+        self._receive()
 
     def reset_async(self, seed: Any = None, options: Any = None) -> None:
         """Seeds: one for each environment, or a number, that of the first one."""
@@ -235,14 +237,14 @@ class WorkerVectorEnv(AsyncVectorEnv):  # what it is generic in depends on the v
         return f"{which} of {len(self.processes) * size} ({self._kind.name})"
 
 
-def close_workers(envs: AsyncVectorEnv[Any, Any], seconds: float) -> list[int]:
+def close_workers(envs: "AsyncVectorEnv[Any, Any]", seconds: float) -> list[int]:
     """Let every worker close its environment and end; kill those that have not after some seconds.
 
     Gymnasium's own `close` waits for answers that an interrupted step has already read, and for
     workers that hang. Here a worker may be in any state.
 
     Returns:
-        Those that were killed.
+        Those that were killed before they had closed their environments.
     """
     if envs.closed:
         return []
@@ -261,14 +263,15 @@ def close_workers(envs: AsyncVectorEnv[Any, Any], seconds: float) -> list[int]:
             with suppress(Exception):
                 pipe.send(("close", None))
         for worker, (pipe, process) in enumerate(zip(pipes, processes, strict=False)):
+            answer: Any = "none yet"
             with suppress(Exception):
-                while pipe.poll(left()):
-                    answer, *_, also = pipe.recv()  # of the step that it was in
+                while answer is not None and pipe.poll(left()):
+                    answer, *_, also = (
+                        pipe.recv()
+                    )  # of the step that it was in; None: it has closed
                     warned += also if isinstance(also, list) else ()
-                    if answer is None:  # that it closes
-                        break
             process.join(left())
-            if process.is_alive():
+            if answer is not None and process.is_alive():
                 slow.append(worker)
     finally:
         for process in processes:
@@ -300,6 +303,7 @@ def _see(make_env: MakeEnv, n_envs: int) -> Kind:
             process.start()
         theirs.close()
         seen, fault = ours.recv()
+        closed = seen is None or ours.poll(CLOSE_SECONDS)
     except EOFError:
         process.join(LOOK_AROUND / 1000)
         raise EnvironmentFailed(
@@ -307,14 +311,13 @@ def _see(make_env: MakeEnv, n_envs: int) -> Kind:
         ) from None
     finally:
         ours.close()
-        process.join(CLOSE_SECONDS if seen else 0.0)
-        if seen and process.is_alive():
-            told = f"{seen.name} did not close: after {CLOSE_SECONDS:g} s its process was killed"
-            warnings.warn(told, stacklevel=2)
         process.kill()
         process.join()
     if seen is None:
         raise EnvironmentFailed(fault.told) from _Traceback(f"\n{fault.traceback}")
+    if not closed:
+        told = f"{seen.name} did not close: after {CLOSE_SECONDS:g} s its process was killed"
+        warnings.warn(told, stacklevel=2)
     return seen
 
 
