@@ -319,6 +319,7 @@ ACTIONS = {
     "float64": Box(-1, 1, (3,), np.float64),
     "float16": Box(-0.3, 0.3, (3,), np.float16),
     "half open": Box(0, np.inf, (3,), np.float32),
+    "a number": Box(-1, 1, (), np.float32),
 }  # fmt: skip
 
 
@@ -341,7 +342,9 @@ def test_an_environment_gets_actions_of_its_space(space, mode):
     env(workspace, t=0)
     for t in range(3):
         last = int(space.n) - 1 if discrete else 0
-        sampled = torch.tensor([0, last]) if discrete else torch.full((2, 3), 9.0 * (t - 1))
+        sampled = (
+            torch.tensor([0, last]) if discrete else torch.full((2, *space.shape), 9.0 * (t - 1))
+        )
         workspace.set("action", t, sampled)
         env(workspace, t=t + 1)
     env.close()

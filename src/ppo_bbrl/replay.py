@@ -9,6 +9,7 @@ import numpy as np
 
 from ppo_bbrl.console import say
 from ppo_bbrl.envs import EnvAgent
+from ppo_bbrl.errors import ConfigError
 from ppo_bbrl.evaluation import play_episodes, with_enough_rows
 from ppo_bbrl.notebook import in_notebook
 from ppo_bbrl.spaces import HasSpaces, check_same_spaces
@@ -134,14 +135,20 @@ def _render_env(
     trained_on: HasSpaces | None,
     mode: str,
 ) -> EnvAgent:
-    env = EnvAgent(
-        env_name,
-        1,
-        autoreset=False,
-        env_args={**(env_args or {}), "render_mode": mode},
-        wrappers=wrappers,
-        vectorization="sync",
-    )
+    try:
+        env = EnvAgent(
+            env_name,
+            1,
+            autoreset=False,
+            env_args={**(env_args or {}), "render_mode": mode},
+            wrappers=wrappers,
+            vectorization="sync",
+        )
+    except ConfigError as error:
+        if "unexpected keyword argument 'render_mode'" in str(error.__cause__):
+            told = f"{env_name} renders no pictures: it takes no render_mode"
+            raise NoPicturesError(told) from error
+        raise
     if trained_on is not None:
         try:
             check_same_spaces(env_name, env, trained_on)

@@ -86,6 +86,8 @@ class SyncEnvs(SyncVectorEnv):  # what it is generic in depends on the version
         #: whether a row of observations is one array
         self.in_one_array = isinstance(space, Box | Discrete | MultiDiscrete | MultiBinary)
         self._any_number = isinstance(space, Box | MultiBinary)  # is no index beyond the last one
+        taken = self.single_action_space
+        self._takes_numbers = isinstance(taken, Box) and taken.shape == ()
         self._seen: list[Any] = [None] * self.num_envs  # observations that are no array
         self._over = [False] * self.num_envs
 
@@ -143,13 +145,11 @@ class SyncEnvs(SyncVectorEnv):  # what it is generic in depends on the version
         terminations, truncations = self._terminations, self._truncations
         if in_one_array:
             shape, dtype = rows.shape[1:], rows.dtype
-        if not isinstance(actions, np.ndarray | list):
-            actions = iterate(self.action_space, actions)
         reward: Any
         terminated: Any
         truncated: Any
         try:
-            for i, (env, action) in enumerate(zip(self.envs, actions, strict=True)):
+            for i, (env, action) in enumerate(zip(self.envs, self._each(actions), strict=True)):
                 running[0] = i
                 if over[i] and self._hold:
                     rewards[i] = 0.0
@@ -181,6 +181,14 @@ class SyncEnvs(SyncVectorEnv):  # what it is generic in depends on the version
             raise self._failed(f"step {self._n_steps}", error) from error
         running[0] = NOT_RUNNING
         self._join_seen()
+
+    def _each(self, actions: Any) -> Any:
+        """The action of each environment."""
+        if not isinstance(actions, np.ndarray | list):
+            return iterate(self.action_space, actions)
+        if self._takes_numbers:  # of a Box only arrays are members
+            return map(np.asarray, actions)
+        return actions
 
     def close(self, **kwargs: Any) -> None:
         """Close every environment, and warn of those that fail in it or do not come back.
