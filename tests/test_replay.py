@@ -70,6 +70,7 @@ def test_an_older_video_is_replaced():
     assert decode(path)[0].shape[1:] == (32, 48, 3)
 
 
+@pytest.mark.filterwarnings("ignore:.*not in the possible render_modes")
 def test_an_environment_without_pictures_is_an_error_in_one_line():
     """And neither a file nor an open environment is left."""
     with pytest.raises(Exception, match="Chance-v0 renders no pictures: it takes no") as error:
