@@ -55,11 +55,22 @@ def test_a_terminal_that_is_gone(monkeypatch):
     everything()
 
 
+class Closed(io.StringIO):
+    """What was closed while a run goes on; a terminal, once."""
+
+    def isatty(self):
+        return True
+
+    def write(self, *_):
+        raise ValueError("I/O operation on closed file.")
+
+    flush = fileno = write
+
+
 def test_an_output_that_was_closed(monkeypatch):
-    closed = io.StringIO()
-    closed.close()
-    monkeypatch.setattr(sys, "stdout", closed)
-    say("a line")
+    for name in ("stdout", "stderr"):
+        monkeypatch.setattr(sys, name, Closed())
+    everything()
 
 
 def test_no_output_at_all(monkeypatch):

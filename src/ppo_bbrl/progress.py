@@ -44,7 +44,7 @@ class Progress:
         try:
             yield from range(self.total)
         finally:
-            with suppress(OSError):
+            with suppress(OSError, ValueError):
                 self._display.close()
 
     def seconds(self) -> float:
@@ -76,7 +76,7 @@ class Progress:
         since, before = self._counted_from
         left = (time.monotonic() - since) / max(done - before, 1) * (self.total - done)
         known = {**facts, "elapsed": duration(self.seconds()), "left": duration(left)}
-        with suppress(OSError):  # a terminal that is gone must not end a run
+        with suppress(OSError, ValueError):  # a terminal that is gone must not end a run
             self._display.show(done, self.total, known)
 
 
