@@ -19,6 +19,7 @@ from typing import IO, Any
 
 from nbformat import NotebookNode
 
+from ppo_bbrl.files import write_file
 from ppo_bbrl.grading.answers import CHECKS_FOLDER
 from ppo_bbrl.grading.attempt import Task
 from ppo_bbrl.grading.boundary import Boundary, BoundaryError, command, find
@@ -350,10 +351,7 @@ class Grader:
         if file is None:
             return
         with contextlib.suppress(OSError):  # it only saves time
-            file.parent.mkdir(parents=True, exist_ok=True)
-            new = file.with_name(f"{file.name}.{os.getpid()}")
-            new.write_text(json.dumps(known), encoding="utf-8")
-            new.replace(file)
+            write_file(file, json.dumps(known))
 
 
 def _task(exercise: Exercise, solution: str) -> Task:
