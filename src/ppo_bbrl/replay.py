@@ -145,7 +145,8 @@ def _render_env(
             vectorization="sync",
         )
     except ConfigError as error:
-        if "unexpected keyword argument 'render_mode'" in str(error.__cause__):
+        refused = ("unexpected keyword argument 'render_mode'", "takes no arguments")
+        if any(words in str(error.__cause__) for words in refused):
             told = f"{env_name} renders no pictures: it takes no render_mode"
             raise NoPicturesError(told) from error
         raise
