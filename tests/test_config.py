@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 import torch
+from gymnasium.vector import AutoresetMode
 from omegaconf import DictConfig, OmegaConf
 
 from ppo_bbrl import config
@@ -412,9 +413,12 @@ def test_what_is_no_mapping_is_refused(source):
 
 
 @pytest.mark.parametrize(
-    "value", [torch.zeros(1), object(), {1, 2}], ids=["tensor", "object", "set"]
+    "value",
+    [torch.zeros(1), object(), {1, 2}, int, AutoresetMode.NEXT_STEP],
+    ids=["tensor", "object", "set", "class", "enum"],
 )
 def test_objects_do_not_belong_in_a_configuration(value):
+    """A class or an Enum would train, and be saved as what no one reads without running code."""
     assert "extra.thing" in refused({**CARTPOLE, "extra": {"thing": value}})
 
 

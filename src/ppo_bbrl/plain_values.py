@@ -3,6 +3,7 @@
 import os
 from collections.abc import Mapping
 from dataclasses import is_dataclass
+from enum import Enum
 from typing import Any
 
 import numpy as np
@@ -27,7 +28,7 @@ def plain(value: Any, key: str = "", depth: int = 0) -> Any:
         depth: how deep it lies.
 
     Raises:
-        ConfigError: for what contains itself, a string that is no Unicode, a part of another
+        ConfigError: for what contains itself, a class or an Enum, a string that is no Unicode, a part of another
             configuration that cannot be resolved.
     """
     if depth > _DEEPEST:
@@ -58,6 +59,11 @@ def plain(value: Any, key: str = "", depth: int = 0) -> Any:
         value = os.fspath(value)
     if isinstance(value, str):
         return _string(value, key)
+    # OmegaConf takes these too, but what it writes of them nobody reads without running code.
+    if isinstance(value, type | Enum):
+        raise ConfigError(
+            f"{key} = {shown(value)}: must be a number, a string, true or false, a list or a dict"
+        )
     return value
 
 
