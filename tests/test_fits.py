@@ -158,6 +158,7 @@ MISFITS = {
         policy(lambda: OfDist(3, lambda out: Categorical(logits=torch.nan * out))),
         "OfDist on Logged",
     ),
+    "a critic for a policy": ("Logged", policy(lambda: VAgent(2, [8])), "must write `action`"),
     "forgotten": ("Logged", critic(lambda: bbrl.agents.Agent("nothing")), "Agent on Logged"),
 }  # fmt: skip
 

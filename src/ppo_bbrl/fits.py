@@ -106,6 +106,8 @@ def _try(policy: nn.Module, critic: nn.Module, env: EnvAgent, observation: Tenso
     for greedy in ({"stochastic": False}, {}):
         row = one_row({"env/env_obs": observation, **_other_variables(rows)})
         _run(policy, seen, partial(policy, row, t=0, **greedy))
+        if "action" not in row.variables:
+            raise _MisfitError(policy, "it must write `action`, and does not")
         _check_action(policy, space, row.get("action", 0), observation)
     repeated = torch.arange(_N_ROWS) % rows
     device = device_of(policy)

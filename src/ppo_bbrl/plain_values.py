@@ -28,8 +28,8 @@ def plain(value: Any, key: str = "", depth: int = 0) -> Any:
         depth: how deep it lies.
 
     Raises:
-        ConfigError: for what contains itself, a class or an Enum, a string that is no Unicode, a part of another
-            configuration that cannot be resolved.
+        ConfigError: for what contains itself, a class or an Enum, a string that is no Unicode, a
+            part of another configuration that cannot be resolved.
     """
     if depth > _DEEPEST:
         raise ConfigError(f"{key[:100]} …: nested more than {_DEEPEST} levels deep")
