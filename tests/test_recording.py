@@ -340,6 +340,32 @@ def signalled(name, **options):
     )
 
 
+def test_a_loop_that_is_open_when_python_ends_is_kept():
+    """Somebody holds it, so that nobody closes it before most modules are gone."""
+    script = """
+        import sys
+        from ppo_bbrl import PPOClip
+        from probe_envs import config
+
+        algo = PPOClip(config("Chance"))
+        loop = algo.iter_partial_episodes()
+        for _ in loop:
+            algo.evaluate()
+            algo.logger.add_log("mine", 1.0, algo.nb_steps)
+            sys.exit("the end")
+    """
+    done = subprocess.run(
+        [sys.executable, "-c", textwrap.dedent(script)],
+        env=os.environ | {"PYTHONPATH": str(Path(__file__).parent)},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.stderr == "the end\n"
+    assert kept("last").steps > 0
+    assert read_metrics(Path("outputs/run"))["mine"].tolist() == [1]
+
+
 @pytest.mark.parametrize("name", ["SIGTERM", "SIGHUP"])
 def test_a_signal_that_ends_a_program_lets_it_keep_what_it_learned(name):
     """From `kill`, a cluster whose time is up, a terminal that is closed."""

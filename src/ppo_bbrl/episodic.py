@@ -202,7 +202,7 @@ class EpisodicAlgo(Recording, bbrl_utils.algorithms.EpisodicAlgo):
     def _progress(self) -> Iterator[int]:
         progress, steps = Progress(self.cfg.algorithm.max_epochs), self.nb_steps
         loop = self._loop = object()
-        with exit_on_signals():
+        with exit_on_signals(), self._kept():
             try:
                 for self.epoch in progress.rollouts():
                     self._read_config()
@@ -213,7 +213,6 @@ class EpisodicAlgo(Recording, bbrl_utils.algorithms.EpisodicAlgo):
             finally:  # also where the body of the loop fails or breaks off: this closes the loop
                 if self._loop is loop:
                     self._loop = None
-                self.keep()
 
     def _facts(self, steps_per_second: float) -> dict[str, str]:
         """What the console shows."""

@@ -1,7 +1,10 @@
 """What a run leaves behind: its folder, its log, its best and its last policy, its videos."""
 
+import atexit
+import sys
 import warnings
-from contextlib import suppress
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -151,6 +154,18 @@ class Recording:
         finally:
             if self._has_logged():
                 self.logger.flush()
+
+    @contextmanager
+    def _kept(self) -> Iterator[None]:
+        """Around a loop: `keep`, however it is left."""
+        # At Python's end a loop that somebody holds is closed when hardly anything works any more.
+        atexit.register(self.keep)
+        try:
+            yield
+        finally:
+            atexit.unregister(self.keep)
+            if not sys.is_finalizing():
+                self.keep()
 
     def _keep_policies(self) -> list[Path]:
         steps, reward = self._last_evaluation
