@@ -439,9 +439,6 @@ def test_what_cannot_be_compiled_is_learned_eagerly_after_one_line(case, capsys)
 
 
 def test_a_compiler_that_fails_is_one_line(monkeypatch, capsys):
-    def fails(*_):
-        raise RuntimeError("no working\ncompiler")
-
     monkeypatch.setattr(compiled, "_backend", lambda _: {"backend": fails})
     algo = algorithm("Chance", "always")
     run(algo)
@@ -515,3 +512,116 @@ def test_a_step_never_asks_an_accelerator_for_a_number(whole, monkeypatch):
     )
     assert facts.is_meta
     assert facts.dim() == 1
+
+
+# --------------------------------------------------------------------------------- what it reads
+
+
+class Reads(DiscretePolicy):
+    """Whose logits depend on what stands elsewhere."""
+
+    def __init__(self, *args):
+        super().__init__(*args)
+        self.options = {"temperature": 1.0}
+        self.dropout = nn.Dropout(0.5)
+        self.dropout.eval()
+
+    def logits(self, obs):
+        return self.dropout(super().logits(obs)) / self.options["temperature"] * ELSEWHERE["factor"]
+
+
+ELSEWHERE = {"factor": 1.0}
+
+
+def hotter(algo):
+    algo.train_policy.options["temperature"] = 5.0
+
+
+def elsewhere(algo):
+    del algo
+    ELSEWHERE["factor"] = 5.0
+
+
+def other_activation(algo):
+    algo.critic_agent.model.activation = "tanh"
+
+
+@pytest.mark.parametrize("change", [hotter, elsewhere, other_activation])
+def test_what_agents_read_may_change(change, monkeypatch):
+    """A compiled step has taken it for a constant: with agents of one's own, anything at all."""
+    monkeypatch.setattr(compiled, "_backend", without_inductor)
+    monkeypatch.setitem(ELSEWHERE, "factor", 1.0)
+    own = change is not other_activation
+    algos = []
+    for how in ("never", "always"):
+        torch.manual_seed(0)
+        agents = (lambda: {"train_policy": Reads(3, [4], 2)}) if own else None
+        algos.append(algorithm("Chance", how, agents=agents, max_epochs=4))
+    eager, fast = algos
+    for number, workspace in enumerate(eager.iter_partial_episodes(17)):
+        rollout = eager.record(workspace)
+        if number == 2:
+            for algo in algos:
+                change(algo)
+        assert_same_report(eager.update(rollout), fast.update(rollout))
+    assert isinstance(fast._learn, CompiledUpdate)
+    assert_same_weights(eager, fast)
+
+
+def without_inductor(_device):
+    """As on a CPU, but the step is run by torch operation by operation."""
+    return {
+        "backend": "eager",
+        "options": {"guard_filter_fn": torch.compiler.skip_all_guards_unsafe},
+    }
+
+
+def test_dropout_that_is_switched_off_later(monkeypatch):
+    monkeypatch.setattr(compiled, "_backend", without_inductor)
+    algo = algorithm("Chance", "always", agents=lambda: {"train_policy": Reads(3, [4], 2)})
+    with torch.no_grad():
+        algo.train_policy.model[-1].weight.mul_(100)
+    for number, workspace in enumerate(algo.iter_partial_episodes(17)):
+        rollout = algo.record(workspace)
+        algo.train_policy.train(number == 0)
+        kl = float(algo.update(rollout.select(torch.arange(20))).metrics["approx_kl"])
+        assert (kl > 1e-3) == (number == 0)
+    assert isinstance(algo._learn, CompiledUpdate)
+    algo.close()
+
+
+@pytest.mark.usefixtures("traced")
+def test_a_step_that_cannot_be_compiled_anew_is_made_eagerly(capsys):
+    """As when an attribute of an agent has another value each time: torch gives up in the end."""
+    algo = algorithm("Chance", "always", max_epochs=4)
+    steps = []
+    for number, workspace in enumerate(algo.iter_partial_episodes(17)):
+        rollout = algo.record(workspace)
+        if number == 2:
+            algo._learn._step = fails
+        algo.update(rollout)
+        steps.append({float(s["step"]) for s in algo.policy_optimizer.state.values()})
+    assert steps == [{4.0}, {8.0}, {12.0}, {16.0}]
+    told = [line for line in capsys.readouterr().out.splitlines() if "not compiled" in line]
+    assert told == [
+        "The update is not compiled any longer: torch.compile failed: no working compiler."
+    ]
+    assert algo.cfg.compute.compile == "never"
+    algo.close()
+
+
+def fails(*_, **__):
+    raise RuntimeError("no working\ncompiler")
+
+
+@pytest.mark.usefixtures("traced")
+def test_hooks_on_parameters_are_run():
+    """A compiled step would not call them: what has some is learned eagerly."""
+    algo = algorithm("Chance", "always")
+    seen = []
+    for number, workspace in enumerate(algo.iter_partial_episodes(17)):
+        if number == 1:
+            algo.train_policy.model[0].weight.register_hook(seen.append)
+        algo.update(algo.record(workspace))
+        assert bool(seen) == (number >= 1)
+    algo.close()

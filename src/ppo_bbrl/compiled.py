@@ -73,6 +73,9 @@ class CompiledUpdate:
         self._mask = torch.zeros(self._batch_size, device=device)
         self._names += [f"grad_norm/{name}" for name in self._flat.parts]
         self._compiled_for = _constants(settings)
+        how = _backend(device)
+        if not _is_known(self._pair):  # each call is to look whether it must be compiled anew
+            how.get("options", {}).pop("guard_filter_fn", None)
         self._step: Any = torch.compile(
             make_step(
                 self._pair,
@@ -82,11 +85,13 @@ class CompiledUpdate:
             ),
             fullgraph=True,
             dynamic=False,
-            **_backend(device),
+            **how,
         )
         if announcement:
             say(announcement)
-        self._compile(device)
+        # Compile now, by a step that changes nothing: its limit of the KL is below every KL.
+        nothing = torch.tensor([0.0, 1.0, 1.0, -torch.inf, 1.0, 1.0], device=device)
+        self._run_step(nothing, torch.ones_like(self._mask))
         self._modules = _attributes(self._pair)
 
     def fits(self, learners: Learners, settings: Any, rollout: Rollout) -> bool:
@@ -115,7 +120,12 @@ class CompiledUpdate:
         clip_factor: float,
         generator: torch.Generator,
     ) -> UpdateReport:
-        """Improve policy and critic on a rollout."""
+        """Improve policy and critic on a rollout.
+
+        Raises:
+            CannotCompileError: if the step had to be compiled anew, and could not be. Those that
+                have been made stay.
+        """
         count = len(rollout)
         if count == 0:
             return UpdateReport({}, 0, False)
@@ -138,26 +148,19 @@ class CompiledUpdate:
         history: list[Tensor] = []
         stopped_early = False
         minibatches = self._minibatches(count, settings.opt_epochs, generator)
-        for _, correction in zip(minibatches, corrections, strict=True):
-            changing[-2:] = correction
-            facts = self._step(
-                flat=self._flat.weights,
-                kept_gradient=self._flat.gradient,
-                moment1=self._flat.moment1,
-                moment2=self._flat.moment2,
-                changing=changing,
-                index=self._index,
-                mask=self._mask,
-                data=self._data,
-            )
-            history.append(facts)
-            if settings.target_kl is not None:
-                stopped_early = bool(facts[self._names.index("approx_kl")] > limit)
-                if stopped_early:
-                    break
-        if len(history) > stopped_early:
-            self._flat.count = done + len(history) - stopped_early
-            self._flat.give_gradients()
+        try:
+            for _, correction in zip(minibatches, corrections, strict=True):
+                changing[-2:] = correction
+                facts = self._run_step(changing, self._mask)
+                history.append(facts)
+                if settings.target_kl is not None:
+                    stopped_early = bool(facts[self._names.index("approx_kl")] > limit)
+                    if stopped_early:
+                        break
+        finally:
+            if len(history) > stopped_early:
+                self._flat.count = done + len(history) - stopped_early
+                self._flat.give_gradients()
         metrics = self._means(torch.stack(history), stopped_early)
         metrics["explained_variance"] = explained_variance(
             value=rollout.value, target=rollout.target
@@ -179,22 +182,22 @@ class CompiledUpdate:
                         del metrics[name]
         return metrics
 
-    def _compile(self, device: torch.device) -> None:
-        """Compile now, by a step that changes nothing: its limit of the KL is below every KL."""
+    def _run_step(self, changing: Tensor, mask: Tensor) -> Tensor:
+        """One step; with agents of one's own it may be compiled anew, for other attributes."""
         try:
-            self._step(
+            facts: Tensor = self._step(
                 flat=self._flat.weights,
                 kept_gradient=self._flat.gradient,
                 moment1=self._flat.moment1,
                 moment2=self._flat.moment2,
-                changing=torch.tensor([0.0, 1.0, 1.0, -torch.inf, 1.0, 1.0], device=device),
+                changing=changing,
                 index=self._index,
-                mask=torch.ones_like(self._mask),
+                mask=mask,
                 data=self._data,
             )
         except Exception as error:  # whatever stops the compiler, training goes on
-            reason = one_line(error, 200)
-            raise CannotCompileError(f"torch.compile failed: {reason}") from error
+            raise CannotCompileError(f"torch.compile failed: {one_line(error, 200)}") from error
+        return facts
 
     def _minibatches(self, count: int, epochs: int, generator: torch.Generator) -> Iterator[None]:
         """Set index and mask to each minibatch; in the order of `Rollout.minibatches`."""
@@ -294,6 +297,12 @@ def _probe(pair: Pair, data: dict[str, Tensor]) -> tuple[list[str], str]:
         without = [name for name, one in zip(learning, gradients, strict=True) if one is None]
         idle = without[0] if without else ""
     return list(facts), idle
+
+
+def _is_known(pair: Pair) -> bool:
+    """Whether all modules are the package's and torch's, which read nothing but `_attributes`."""
+    modules = [type(module).__module__ for module in pair.modules()]
+    return all(name.startswith(("ppo_bbrl.", "torch.nn.")) for name in modules)
 
 
 def _backend(device: torch.device) -> dict[str, Any]:

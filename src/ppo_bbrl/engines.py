@@ -9,6 +9,7 @@ from typing import Any, Protocol
 
 import torch
 
+from ppo_bbrl.compiled import CannotCompileError, CompiledUpdate
 from ppo_bbrl.console import say
 from ppo_bbrl.flat import FlatWeights, NotFlatError
 from ppo_bbrl.learners import Learners
@@ -81,8 +82,6 @@ def choose_engine(
     if compute.compile == "never" and why:
         say(f"The update is not compiled: {why} (compute.compile).")
     if compute.compile == "always":
-        from ppo_bbrl.compiled import CannotCompileError, CompiledUpdate  # noqa: PLC0415
-
         begins = f"Compiling the update{f': {why}' if why else ''}. This takes some ten seconds."
         try:
             return CompiledUpdate(learners, settings, example=rollout, announcement=begins)
@@ -90,3 +89,20 @@ def choose_engine(
             say(f"The update is not compiled: {error}.")
             compute.compile = "never"
     return EagerUpdate(learners)
+
+
+def improve(
+    engine: Engine, rollout: Rollout, learners: Learners, settings: Any, compute: Any, **how: Any
+) -> tuple[Engine, UpdateReport]:
+    """An update by an engine, or by the eager one where the compiled one cannot go on.
+
+    Returns:
+        The engine that made it, and its report.
+    """
+    try:
+        return engine, engine(rollout, learners, settings, **how)
+    except CannotCompileError as error:
+        say(f"The update is not compiled any longer: {error}.")
+        compute.compile = "never"
+        engine = EagerUpdate(learners)
+        return engine, engine(rollout, learners, settings, **how)

@@ -22,7 +22,7 @@ from ppo_bbrl.compute import (
 )
 from ppo_bbrl.config import ConfigError, load_config
 from ppo_bbrl.console import say
-from ppo_bbrl.engines import Engine, choose_engine
+from ppo_bbrl.engines import Engine, choose_engine, improve
 from ppo_bbrl.episodic import EpisodicAlgo, iter_partial_episodes
 from ppo_bbrl.errors import UserError
 from ppo_bbrl.fits import check_fits
@@ -274,19 +274,20 @@ class PPOClip(EpisodicAlgo):
                     learners, settings, self.cfg.compute, rollout, self._why_compile
                 )
                 self._why_compile = ""  # has been said
-                self._changes.accept(self.cfg)  # it may have decided against compiling
-            report = self._learn(
+            self._learn, report = improve(
+                self._learn,
                 rollout,
                 learners,
                 settings,
+                self.cfg.compute,
                 clip_factor=clip_factor,
                 generator=self.seeds.minibatches,
             )
+        self._changes.accept(self.cfg)  # an engine may have decided against compiling
         self._check_finite(report)
         report.metrics["clip_range"] = torch.tensor(settings.clip_range * clip_factor)
-        report.metrics["learning_rate"] = torch.tensor(
-            float(self.policy_optimizer.param_groups[0]["lr"]), dtype=torch.float64
-        )
+        rate = float(self.policy_optimizer.param_groups[0]["lr"])
+        report.metrics["learning_rate"] = torch.tensor(rate, dtype=torch.float64)
         return report
 
     def _check_finite(self, report: UpdateReport) -> None:
