@@ -38,7 +38,10 @@ class EnvironmentConfig:
     """The Gymnasium environment."""
 
     env_name: str = _key(
-        "???", Rule(str), "registered name; `module:Name-v0` imports the module first"
+        "???",
+        Rule(str),
+        "registered name; `module:Name-v0` imports the module first, which `ppo-bbrl train` finds "
+        "in the current folder and beside the file, too",
     )
     env_args: dict[str, Any] = _key({}, Rule(dict), "keyword arguments of the environment")
     vectorization: str = _key(
