@@ -141,7 +141,7 @@ def test_what_the_encoder_cannot_write_leaves_the_old_file(monkeypatch, tmp_path
     write("video.mp4", red())
     before = Path("video.mp4").read_bytes()
     encoder = tmp_path / "encoder"
-    encoder.write_text("#!/bin/sh\nhead -c 100 > /dev/null\nexit 1\n")
+    encoder.write_text("#!/bin/sh\ncat > /dev/null\nexit 1\n")
     encoder.chmod(0o755)
     monkeypatch.setattr("imageio_ffmpeg._io.get_ffmpeg_exe", lambda: str(encoder))
     with pytest.raises(OSError, match=r"video\.mp4"):
