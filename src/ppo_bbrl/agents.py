@@ -309,8 +309,11 @@ class DiscretePolicy(Policy):
         """log π(a|s) and the entropy of π(·|s), both `[...]`; finite at any gap of the logits."""
         log_probs = self.logits(obs).log_softmax(-1)
         log_prob = log_probs.gather(-1, action.unsqueeze(-1)).squeeze(-1)
+        finite, least = log_probs, torch.finfo(log_probs.dtype).min
         # An action with the logit -inf is forbidden: 0·log 0 counts 0, and so does its gradient.
-        finite = log_probs.clamp(min=torch.finfo(log_probs.dtype).min)
+        # A compiler cannot ask whether there is one; for anybody else that is cheaper.
+        if torch.compiler.is_compiling() or (action.numel() and log_probs.min().item() < least):
+            finite = log_probs.clamp(min=least)
         return log_prob, -(log_probs.exp() * finite).sum(-1)
 
     def draw_noise(self, *leading: int) -> Tensor:
