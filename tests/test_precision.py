@@ -9,6 +9,7 @@ from probe_envs import config
 from torch import nn
 
 from ppo_bbrl import DiscretePolicy, GaussianPolicy, PPOClip, VAgent, compiled, run, shared_agents
+from ppo_bbrl.errors import UserError
 from ppo_bbrl.hub import PPO2
 
 
@@ -138,3 +139,13 @@ def test_single_precision_is_what_it_was():
     obs = torch.randn(3, 4)
     same = copy.deepcopy(critic)
     assert torch.equal(critic.value(obs), same.value(obs.double()))
+
+
+@pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16])
+def test_half_precision_as_torchs_default_is_refused(dtype):
+    torch.set_default_dtype(dtype)
+    try:
+        with pytest.raises(UserError, match=rf"{dtype}.: must be torch.float32 or torch.float64"):
+            PPOClip(config("Logged"))
+    finally:
+        torch.set_default_dtype(torch.float32)

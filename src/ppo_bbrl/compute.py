@@ -65,6 +65,19 @@ def compiler() -> str | None:
     return next((found for name in names if name and (found := shutil.which(name))), None)
 
 
+def check_precision() -> None:
+    """Refuse a default type of torch in which nothing can be learned.
+
+    Raises:
+        ConfigError: naming it.
+    """
+    dtype = torch.get_default_dtype()
+    if dtype not in (torch.float32, torch.float64):
+        raise ConfigError(
+            f"torch.set_default_dtype({dtype}): must be torch.float32 or torch.float64"
+        )
+
+
 def check_rollout(settings: Any, observation_space: Any = None) -> None:
     """Refuse rollouts that this machine cannot hold, before they are made room for.
 

@@ -158,12 +158,13 @@ class Flatten(nn.Module):
         """Flatten the last `len(shape)` dimensions."""
         leading = observation.shape[: observation.dim() - len(self.shape)]
         features = observation.reshape(*leading, math.prod(self.shape))
-        features = features if features.is_floating_point() else features.float()
+        if not features.is_floating_point():
+            features = features.to(torch.get_default_dtype())
         return features if self.scale == 1.0 else features / self.scale
 
 
 class OneHot(nn.Module):
-    """A discrete observation as features: `[...]` int64 in 0..n-1 to `[..., n]` float32."""
+    """A discrete observation as features: `[...]` int64 in 0..n-1 to `[..., n]` floats."""
 
     def __init__(self, n: int) -> None:
         super().__init__()
@@ -171,11 +172,12 @@ class OneHot(nn.Module):
 
     def forward(self, observation: Tensor) -> Tensor:
         """One-hot code."""
-        return torch.nn.functional.one_hot(observation, self.n).float()
+        code = torch.nn.functional.one_hot(observation, self.n)
+        return code.to(torch.get_default_dtype())
 
 
 class MultiOneHot(nn.Module):
-    """Several discrete observations as features: `[..., k]` int64 to `[..., sum(sizes)]` float32.
+    """Several discrete observations as features: `[..., k]` int64 to `[..., sum(sizes)]` floats.
 
     Args:
         sizes: of each of the k observations, how many values it has: 0..n-1.

@@ -5,6 +5,8 @@ from collections.abc import Callable
 from numbers import Integral, Real
 from typing import Any, NamedTuple
 
+import numpy as np
+
 from ppo_bbrl.errors import UserError
 from ppo_bbrl.schedules import Schedule
 
@@ -55,6 +57,17 @@ def check_arguments(**values: Any) -> None:
         fits = isinstance(value, allowed.kind) and not isinstance(value, bool)
         if not fits or not allowed.holds(value):
             raise UserError(f"{name} = {value!r}: must be {allowed.allowed}")
+
+
+def numbers_of_python(value: Any) -> Any:
+    """The same with Python's numbers in place of NumPy's; dicts and lists are changed in place."""
+    if isinstance(value, np.generic):
+        return value.item()
+    if isinstance(value, dict | list):
+        items = value.items() if isinstance(value, dict) else enumerate(value)
+        for key, item in list(items):
+            value[key] = numbers_of_python(item)
+    return tuple(map(numbers_of_python, value)) if type(value) is tuple else value
 
 
 def clip_value(name: str, value: float | Schedule | None, progress_remaining: float) -> float:

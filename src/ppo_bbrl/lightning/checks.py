@@ -38,6 +38,21 @@ def answer_of(name: str, function: Callable[[Tensor], Any], observation: Tensor)
         ) from error
 
 
+def check_weights(model: torch.nn.Module, precision: str) -> None:
+    """Refuse weights of half precision, unless the Trainer is told of them.
+
+    Raises:
+        UserError: naming their precision.
+    """
+    learned = {parameter.dtype for parameter in model.parameters() if parameter.requires_grad}
+    halves = learned & {torch.float16, torch.bfloat16}
+    if halves and "16" not in precision:
+        raise UserError(
+            f"the model's weights are {halves.pop()}: must be torch.float32 or torch.float64; "
+            "Trainer(precision='bf16-mixed') computes in half precision"
+        )
+
+
 @torch.no_grad()
 def check_forward(answer: Any, action_space: gym.Space[Any], n_envs: int) -> None:
     """Refuse what `forward` returned if PPO cannot learn from it.

@@ -1,7 +1,7 @@
 """Acting in the environments: a rollout of Lightning's PPO."""
 
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from multiprocessing.connection import wait
 from typing import Any, NamedTuple, cast
 
@@ -73,6 +73,16 @@ class Transitions:
     def __len__(self) -> int:
         """N."""
         return len(self.valid.advantages)
+
+    def observed_in(self, dtype: torch.dtype) -> "Transitions":
+        """The same with observations that are float32 in the precision of a model."""
+        if self.valid.observations.dtype != torch.float32 or dtype == torch.float32:
+            return self
+        valid, spare = (
+            batch._replace(observations=batch.observations.to(dtype))
+            for batch in (self.valid, self.spare)
+        )
+        return replace(self, valid=valid, spare=spare)
 
 
 @dataclass

@@ -19,7 +19,7 @@ from torch.distributions import Distribution
 from ppo_bbrl.advantages import normalise
 from ppo_bbrl.distributions import entropy_of, mode_of
 from ppo_bbrl.errors import UserError, one_line
-from ppo_bbrl.lightning.arguments import check_arguments, clip_value
+from ppo_bbrl.lightning.arguments import check_arguments, clip_value, numbers_of_python
 from ppo_bbrl.lightning.collection import Batch
 from ppo_bbrl.lightning.environments import evaluation_environment, training_environment
 from ppo_bbrl.lightning.episodes import play_episodes, watch_episodes
@@ -30,7 +30,7 @@ from ppo_bbrl.losses import clipped_surrogate, entropy_loss, value_loss
 from ppo_bbrl.networks import evaluation_mode
 from ppo_bbrl.replay import show
 from ppo_bbrl.schedules import Schedule
-from ppo_bbrl.seeding import Seeds
+from ppo_bbrl.seeding import Seeds, action_stream
 from ppo_bbrl.spaces import both_as_data, both_from_data, check_same_spaces
 
 _NOT_SAVED = ("env", "eval_env")
@@ -224,7 +224,8 @@ class PPO(pl.LightningModule):
         def predict(observation: Tensor) -> Any:
             return self.predict(self.for_network(observation), deterministic=deterministic)
 
-        with evaluation_mode(self):
+        # First the stream: other threads wait for it, and the mode is not meant for them.
+        with action_stream(seeds).active(), evaluation_mode(self):
             if not render or n_episodes == 0:
                 return play_episodes(predict, self.eval_env, n_episodes, seeds)
             returns, lengths, video = watch_episodes(
@@ -266,6 +267,7 @@ class PPO(pl.LightningModule):
         checkpoint[_CHECKPOINT_KEY] = {"functions": functions, **both_as_data(self)}
         for name in functions:
             checkpoint.get(self.CHECKPOINT_HYPER_PARAMS_KEY, {}).pop(name, None)
+        numbers_of_python(checkpoint)  # others do not load with weights_only=True
 
     def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         """See which functions have to be given again, and that the spaces are those of before."""

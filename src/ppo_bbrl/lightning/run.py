@@ -15,7 +15,7 @@ from ppo_bbrl.advantages import normalise
 from ppo_bbrl.errors import UserError
 from ppo_bbrl.lightning.arguments import clip_value
 from ppo_bbrl.lightning.batches import RolloutLoader
-from ppo_bbrl.lightning.checks import answer_of, check_forward, check_predict
+from ppo_bbrl.lightning.checks import answer_of, check_forward, check_predict, check_weights
 from ppo_bbrl.lightning.collection import Batch, Collector, Transitions
 from ppo_bbrl.lightning.processes import Processes
 from ppo_bbrl.lightning.sde import StateDependentNoise
@@ -94,6 +94,7 @@ class Run:
                 "eval_env is the environment that is learned from: an evaluation would end its "
                 "episode; make another one"
             )
+        check_weights(model, str(self.trainer.precision))
         functions = [name for name in SCHEDULED if callable(getattr(model, name))]
         missing = [name for name in model.functions_not_saved if name not in functions]
         if missing:
@@ -198,7 +199,7 @@ class Run:
                 before_step=self._before_step,
             )
         self._describe(rollout)
-        return rollout
+        return rollout.observed_in(cast("torch.dtype", model.dtype))
 
     def _before_step(self, t: int) -> None:
         model = self.model
