@@ -16,7 +16,7 @@ import gymnasium as gym
 import numpy as np
 import pytest
 import torch
-from gymnasium.spaces import Box, Discrete
+from gymnasium.spaces import Box, Discrete, MultiDiscrete
 
 from ppo_bbrl import sync_envs
 from ppo_bbrl.config import ConfigError
@@ -300,6 +300,29 @@ def test_observations_that_lose_nothing_are_taken(space, seen, mode):
     start = getattr(space, "start", 0)
     got = rows(mode=mode, space=space, step=step(seen), reset=lambda: (space.sample(), {}))
     assert got["env_obs"][3, 1].tolist() == (np.asarray(seen) - start).tolist()
+
+
+@pytest.mark.parametrize("kind", [SyncEnvs, lambda fns: WorkerVectorEnv(fns, 2)])
+def test_several_states_at_once(kind):
+    """Of a wider type than the space says; one beyond the last is told."""
+    space = MultiDiscrete([3, 5], start=[1, 0], dtype=np.int32)
+    states = [np.array([3, 4]), [1, 0], np.array([4, 0])]
+
+    class Several(Told):
+        def reset(self, **kwargs):
+            self.t = 0
+            return states[0], {}
+
+        def step(self, action):
+            self.t += 1
+            return states[self.t], 1.0, False, False, {}
+
+    envs = kind([lambda: Several(space=space)] * 2)
+    assert envs.reset()[0].tolist() == [[3, 4]] * 2
+    assert envs.step(np.zeros(2, np.int64))[0].tolist() == [[1, 0]] * 2
+    with pytest.raises(EnvironmentFailed, match=r"environment 0 .*\[2\], int64; expected is"):
+        envs.step(np.zeros(2, np.int64))
+    envs.close()
 
 
 @pytest.mark.parametrize("mode", MODES)

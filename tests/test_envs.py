@@ -13,7 +13,7 @@ from bbrl.agents import Agents, TemporalAgent
 from gymnasium.spaces import Box, Dict, Discrete, MultiDiscrete
 from gymnasium.vector import AsyncVectorEnv, SyncVectorEnv
 
-from ppo_bbrl import workers
+from ppo_bbrl import worker_process, workers
 from ppo_bbrl.agents import DiscretePolicy, GaussianPolicy, KWAgentWrapper
 from ppo_bbrl.config import ConfigError, load_config
 from ppo_bbrl.envs import EnvAgent
@@ -670,7 +670,8 @@ def test_workers_are_gone_after_close():
 
 def test_C6_close_returns_though_an_environment_hangs(monkeypatch):
     """Gymnasium's close() waits for ever."""
-    monkeypatch.setattr(workers, "CLOSE_SECONDS", 0.1)
+    for module in (workers, worker_process):
+        monkeypatch.setattr(module, "CLOSE_SECONDS", 0.1)
     with pytest.warns(UserWarning, match=r"HangsWhenClosed-v0 did not close: after 0\.1 s"):
         env = EnvAgent("TestHangsWhenClosed-v0", 2, vectorization="async")
     first_rows(env)

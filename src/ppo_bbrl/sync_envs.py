@@ -75,7 +75,8 @@ class SyncEnvs(SyncVectorEnv):  # what it is generic in depends on the version
         except BaseException as error:
             self.closed = True
             index = first + self._running[0]
-            _close_each(made, self._running)
+            with time_limit(CLOSE_SECONDS):
+                _close_each(made, self._running)
             if not isinstance(error, Exception | SystemExit):
                 raise
             which = f" (environment {index} of {self._total})" if index else ""
@@ -227,7 +228,7 @@ class SyncEnvs(SyncVectorEnv):  # what it is generic in depends on the version
         except Exception:  # noqa: BLE001 - ragged lists, tensors that require grad
             raise unfit_observation(observation, space) from None
         dtype: Any = space.dtype
-        if array.shape == space.shape and (self._any_number or space.contains(array)):
+        if array.shape == space.shape and (self._any_number or _are_states(array, space)):
             if np.can_cast(array.dtype, dtype, "same_kind"):
                 return array
             if array.dtype.kind in "iu" and dtype.kind in "iub":
@@ -263,6 +264,13 @@ def _check_spaces(env: Env, like: Spaces) -> None:
             raise UnfitError(
                 f"its {role} space {own} is another than that of the first one, {expected}"
             )
+
+
+def _are_states(array: NDArray[Any], space: MultiDiscrete) -> bool:
+    if array.dtype.kind not in "iub":
+        return False
+    index = array.astype(np.int64) - space.start
+    return bool(((index >= 0) & (index < space.nvec)).all())
 
 
 def _close_each(envs: Iterable[Env], running: Any) -> list[tuple[int, BaseException]]:

@@ -6,12 +6,13 @@ It writes rows into memory that it shares with the run, and tells what goes wron
 import ctypes
 import signal
 import sys
+import threading
 import traceback
 import warnings
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
-from multiprocessing import RawArray
+from multiprocessing import Pipe, Process, RawArray
 from typing import Any, NamedTuple, Self, cast
 
 import gymnasium as gym
@@ -25,7 +26,7 @@ from gymnasium.vector.utils import (
 
 from ppo_bbrl.env_faults import name_of, reason
 from ppo_bbrl.errors import EnvironmentFailed
-from ppo_bbrl.sync_envs import NOT_RUNNING, MakeEnv, Spaces, SyncEnvs
+from ppo_bbrl.sync_envs import CLOSE_SECONDS, NOT_RUNNING, MakeEnv, Spaces, SyncEnvs
 
 _PR_SET_PDEATHSIG = 1  # of prctl(2)
 
@@ -39,11 +40,21 @@ class Kind(NamedTuple):
     render_mode: str | None
 
 
+class _Traceback(Exception):  # noqa: N818 - it only carries the text, as the cause of an error
+    """The traceback of an error in another process."""
+
+
 class Fault(NamedTuple):
     """What went wrong in a process."""
 
     told: str
     traceback: str
+
+    def error(self) -> EnvironmentFailed:
+        """The error to be raised in the run's process."""
+        error = EnvironmentFailed(self.told)
+        error.__cause__ = _Traceback(f"\n{self.traceback}")
+        return error
 
 
 @dataclass
@@ -160,7 +171,42 @@ def work(  # noqa: PLR0917 - Gymnasium's order
             envs.close(seconds=None)
 
 
-def show_one(make_env: CloudpickleWrapper, pipe: Any, follows_parent: bool) -> None:
+def see_one(make_env: MakeEnv, n_envs: int) -> Kind:
+    """What an environment is like, by a process that makes one.
+
+    Raises:
+        EnvironmentFailed: if it cannot be made.
+    """
+    ours, theirs = Pipe()
+    follows = threading.current_thread() is threading.main_thread()
+    process = Process(
+        target=_show_one, args=(CloudpickleWrapper(make_env), theirs, follows), daemon=True
+    )
+    seen: Kind | None = None
+    try:
+        with signals_held():
+            process.start()
+        theirs.close()
+        seen, fault = ours.recv()
+        closed = seen is None or ours.poll(CLOSE_SECONDS)
+    except EOFError:
+        process.join(1.0)
+        raise EnvironmentFailed(
+            f"its process {end_of(process)} while it was made (environment 0 of {n_envs})"
+        ) from None
+    finally:
+        ours.close()
+        process.kill()
+        process.join()
+    if seen is None:
+        raise fault.error()
+    if not closed:
+        told = f"{seen.name} did not close: after {CLOSE_SECONDS:g} s its process was killed"
+        warnings.warn(told, stacklevel=2)
+    return seen
+
+
+def _show_one(make_env: CloudpickleWrapper, pipe: Any, follows_parent: bool) -> None:
     """Make one environment, tell what it is like, close it."""
     _become_worker(follows_parent)
     _collect_warnings()  # the same come again when the environments are made
@@ -177,6 +223,18 @@ def show_one(make_env: CloudpickleWrapper, pipe: Any, follows_parent: bool) -> N
             env.close()
         with suppress(OSError):
             pipe.send(None)  # it is closed
+
+
+def end_of(process: Any) -> str:
+    """How a process ended, in words."""
+    code = process.exitcode
+    if code is None:
+        return "closed its pipe"
+    if code >= 0:
+        return f"ended (exit code {code})"
+    with suppress(ValueError):
+        return f"ended (exit code {code}, killed by {signal.Signals(-code).name})"
+    return f"ended (exit code {code})"
 
 
 @contextmanager

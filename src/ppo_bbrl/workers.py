@@ -8,7 +8,6 @@ environment; then all processes are ended.
 import multiprocessing
 import os
 import select
-import signal
 import threading
 import time
 import warnings
@@ -20,11 +19,11 @@ from typing import Any
 
 import numpy as np
 from gymnasium.vector import AsyncVectorEnv
-from gymnasium.vector.utils import CloudpickleWrapper, batch_space, iterate
+from gymnasium.vector.utils import batch_space, iterate
 
 from ppo_bbrl.errors import EnvironmentFailed
 from ppo_bbrl.sync_envs import CLOSE_SECONDS, NOT_RUNNING, MakeEnv
-from ppo_bbrl.worker_process import Board, Group, Kind, show_one, signals_held, work
+from ppo_bbrl.worker_process import Board, Group, end_of, see_one, signals_held, work
 
 AFTER_A_FAULT = 1.0  # the same, when one of the processes has failed
 LOOK_AROUND = 1000  # ms of waiting for one process after which the others are looked at
@@ -46,10 +45,6 @@ def choose_cores(n_workers: int, cores: Sequence[int]) -> list[int | None]:
     them share a core for a while, with another one idle: a fifth of the time was lost so.
     """
     return list(cores) if n_workers == len(cores) else [None] * n_workers
-
-
-class _Traceback(Exception):  # noqa: N818 - it only carries the text, as the cause of an error
-    """The traceback of an error in another process."""
 
 
 class WorkerVectorEnv(AsyncVectorEnv):  # what it is generic in depends on the version
@@ -80,7 +75,7 @@ class WorkerVectorEnv(AsyncVectorEnv):  # what it is generic in depends on the v
         self._groups = (n_workers, size)
         self._n_steps, self._doing = 0, "while it was made"
         self._asked = [True] * n_workers  # and have not answered yet: they tell when they are ready
-        self._kind = kind = _see(env_fns[0], n_envs)
+        self._kind = kind = see_one(env_fns[0], n_envs)
         self._board = Board.new(n_envs, n_workers)
         follows = threading.current_thread() is threading.main_thread()
         groups = [
@@ -208,7 +203,7 @@ class WorkerVectorEnv(AsyncVectorEnv):  # what it is generic in depends on the v
             warnings.warn(text, category, stacklevel=2)
         if fault is not None:
             close_workers(self, AFTER_A_FAULT)
-            raise EnvironmentFailed(fault.told) from _Traceback(f"\n{fault.traceback}")
+            raise fault.error()
         return answer
 
     def _look_around(self) -> None:
@@ -224,7 +219,7 @@ class WorkerVectorEnv(AsyncVectorEnv):  # what it is generic in depends on the v
         process, who = self.processes[worker], self._who(worker)
         process.join(LOOK_AROUND / 1000)
         close_workers(self, AFTER_A_FAULT)
-        return EnvironmentFailed(f"{who}: its process {_end_of(process)} {when}")
+        return EnvironmentFailed(f"{who}: its process {end_of(process)} {when}")
 
     def _who(self, worker: int) -> str:
         """The environment at work in a process, or all that it has."""
@@ -286,41 +281,6 @@ def close_workers(envs: "AsyncVectorEnv[Any, Any]", seconds: float) -> list[int]
     return slow
 
 
-def _see(make_env: MakeEnv, n_envs: int) -> Kind:
-    """What an environment is like, by a process that makes one.
-
-    Raises:
-        EnvironmentFailed: if it cannot be made.
-    """
-    ours, theirs = multiprocessing.Pipe()
-    follows = threading.current_thread() is threading.main_thread()
-    process = multiprocessing.Process(
-        target=show_one, args=(CloudpickleWrapper(make_env), theirs, follows), daemon=True
-    )
-    seen: Kind | None = None
-    try:
-        with signals_held():
-            process.start()
-        theirs.close()
-        seen, fault = ours.recv()
-        closed = seen is None or ours.poll(CLOSE_SECONDS)
-    except EOFError:
-        process.join(LOOK_AROUND / 1000)
-        raise EnvironmentFailed(
-            f"its process {_end_of(process)} while it was made (environment 0 of {n_envs})"
-        ) from None
-    finally:
-        ours.close()
-        process.kill()
-        process.join()
-    if seen is None:
-        raise EnvironmentFailed(fault.told) from _Traceback(f"\n{fault.traceback}")
-    if not closed:
-        told = f"{seen.name} did not close: after {CLOSE_SECONDS:g} s its process was killed"
-        warnings.warn(told, stacklevel=2)
-    return seen
-
-
 def _waiting(pipe: Any) -> Callable[[int], Any]:
     """A function that waits until there is something to read, at most some milliseconds.
 
@@ -331,17 +291,6 @@ def _waiting(pipe: Any) -> Callable[[int], Any]:
     waiting = select.poll()
     waiting.register(pipe, select.POLLIN)
     return waiting.poll
-
-
-def _end_of(process: Any) -> str:
-    code = process.exitcode
-    if code is None:
-        return "closed its pipe"
-    if code >= 0:
-        return f"ended (exit code {code})"
-    with suppress(ValueError):
-        return f"ended (exit code {code}, killed by {signal.Signals(-code).name})"
-    return f"ended (exit code {code})"
 
 
 def _ungrouped(grouped: Any) -> Any:
