@@ -122,7 +122,7 @@ def test_without_a_speed_it_is_30(metadata):
 
 
 @pytest.mark.parametrize(
-    "named", [0, -5, np.nan, np.inf, "fast", "30", True, [30, 60], 10**400, 5000, 1j, b"30"]
+    "named", [0, -5, 1e-9, np.nan, np.inf, "fast", "30", True, [30, 60], 10**400, 5000, 1j, b"30"]
 )
 def test_no_speed_is_refused_by_its_key(named):
     with pytest.raises(NoPicturesError, match=r"Grey-v0 .*render_fps"):

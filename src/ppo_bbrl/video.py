@@ -19,7 +19,7 @@ from ppo_bbrl.files import written_aside
 Frame = NDArray[np.uint8]
 
 DEFAULT_FPS = 30.0
-_HIGHEST_FPS = 1000.0
+_LOWEST_FPS, _HIGHEST_FPS = 0.1, 1000.0
 _SMALLEST_SIDE = 2  # pixels: the encoder has one colour for each 2 × 2
 
 
@@ -134,18 +134,18 @@ def frames_per_second(metadata: Mapping[str, Any] | None, env_name: str) -> floa
     """The speed of an environment's pictures: its `render_fps`, or 30 where it names none.
 
     Raises:
-        NoPicturesError: if that is not a number between 0 and 1000.
+        NoPicturesError: if that is not a number from 0.1 to 1000.
     """
     named = (metadata or {}).get("render_fps")
     if named is None:
         return DEFAULT_FPS
     with suppress(TypeError, ValueError, OverflowError):
         fps = math.nan if isinstance(named, str | bytes | bool) else float(named)
-        if 0 < fps <= _HIGHEST_FPS:
+        if _LOWEST_FPS <= fps <= _HIGHEST_FPS:
             return fps
     raise NoPicturesError(
         f"{env_name} has metadata['render_fps'] = {one_line(repr(named))}: must be a number "
-        f"> 0, at most {_HIGHEST_FPS:.0f}"
+        f"from {_LOWEST_FPS} to {_HIGHEST_FPS:.0f}"
     )
 
 
