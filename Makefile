@@ -9,7 +9,7 @@ VENV ?= .venv
 # INDEX_URL: an index to use instead of the usual one (a mirror).
 EXTRA_INDEX_URL ?=
 INDEX_URL ?=
-# ARGS: added to the command of train, test, test-slow and course:
+# ARGS: added to the command of train, test, test-slow, mutants and course:
 #     make train ARGS="algorithm.seed=3"
 ARGS ?=
 # DIR: where `make course` makes a course.
@@ -30,7 +30,7 @@ DEV := $(VENV)/.installed-dev
 BENCH := $(VENV)/.installed-bench
 BROWSER := $(VENV)/.installed-browser
 
-.PHONY: help install train test test-slow test-browser check format notebooks course bench clean
+.PHONY: help install train test test-slow test-browser mutants check format notebooks course bench clean
 .DEFAULT_GOAL := help
 
 help: ## list the targets
@@ -49,6 +49,9 @@ test-slow: $(DEV) ## run the tests that take minutes
 
 test-browser: $(BROWSER) ## run notebook 03 in JupyterLab in the system's Chromium; screenshots in outputs/
 	$(BIN)/python -m pytest -m browser tests/browser $(ARGS)
+
+mutants: $(DEV) ## put small bugs into the package, one at a time: do the tests notice? Hours
+	$(BIN)/python tests/mutants.py $(ARGS)
 
 check: $(DEV) ## lint, format, types, imports, notebooks up to date
 	$(BIN)/ruff check

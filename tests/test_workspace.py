@@ -703,10 +703,14 @@ def test_what_was_read_of_the_newest_rows_never_changes():
     assert read.tolist() == [1]
 
 
-@pytest.mark.parametrize("gradient", [False, True])
-def test_each_row_of_several_is_copied_to_a_row_of_its_own(gradient):
+@pytest.mark.parametrize("how", ["set", "with a gradient", "put"])
+def test_each_row_of_several_is_copied_to_a_row_of_its_own(how):
     workspace = Workspace()
     for t in range(6):
-        workspace.set("x", t, torch.full((2,), float(t), requires_grad=gradient))
+        row = torch.full((2,), float(t), requires_grad=how == "with a gradient")
+        if how == "put":
+            workspace.put("x", t, row.numpy(), row)
+        else:
+            workspace.set("x", t, row)
     workspace.copy_time(3, 0, 3)
     assert workspace["x"][:, 0].tolist() == [3, 4, 5, 3, 4, 5]
