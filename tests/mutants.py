@@ -58,6 +58,7 @@ NEAREST = {
     "update": ("update", "flat", "replaced", "config_changes", "ppo", "compiled", "shared_trunk"),
     "rollout": ("rollout", "ppo", "episodic", "shared_trunk"),
     "agents": ("agents", "fits", "distributions", "rollout", "precision"),
+    "numpy_actor": ("agents", "precision"),
     "envs": ("envs", "env_arguments", "env_faults", "rollout", "episodic"),
     "flat": ("flat", "replaced", "compiled"),
     "learners": ("replaced", "optimizers", "shared_trunk"),
@@ -78,7 +79,7 @@ NEAREST = {
     "storage": ("workspace",),
     "optimizers": ("optimizers", "replaced"),
 }
-USUAL = ("advantages", "losses", "update", "rollout", "agents", "envs")
+USUAL = ("advantages", "losses", "update", "rollout", "agents", "numpy_actor", "envs")
 
 
 @dataclass(frozen=True)
