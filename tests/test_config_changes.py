@@ -196,6 +196,20 @@ def test_what_is_computed_with_may_change():
     algo.close()
 
 
+def test_another_configuration_is_one_with_changes():
+    algo = algorithm("flat")
+    rollout = next(rollouts(algo, 1))
+    then, algo.cfg = algo.cfg, {"algorithm": {"clip_range": 0.1}}
+    with pytest.raises(ConfigError, match="cfg is a dict"):
+        algo.update(rollout)
+    algo.cfg = OmegaConf.merge(then, {"algorithm": {"clip_range": 0.1}})
+    assert float(algo.update(rollout).metrics["clip_range"]) == pytest.approx(0.1)
+    algo.cfg = OmegaConf.merge(then, {"algorithm": {"seed": 8}})
+    with pytest.raises(ConfigError, match=r"algorithm\.seed = 8"):
+        algo.update(rollout)
+    algo.close()
+
+
 def test_every_key_is_seen():
     """However OmegaConf stores it: the comparison reads its inner attributes."""
     algo = algorithm("flat")

@@ -338,7 +338,14 @@ def new_head_in_a_group(algo):
     algo.policy_optimizer.add_param_group({"params": head.parameters()})
 
 
+def spread_out(algo):
+    """Other values in the same weights, as `load_state_dict` leaves them."""
+    state = algo.train_policy.state_dict()
+    algo.train_policy.load_state_dict({name: 1.5 * value for name, value in state.items()})
+
+
 CHANGED_AGENTS = {
+    "loaded": spread_out,
     "a layer is frozen": frozen,
     "a whole network is frozen": policy_frozen,
     "data": copied_into,
@@ -361,6 +368,24 @@ def test_what_is_changed_at_shared_agents_is_used(case):
     for engine in ENGINES:
         apart = results[engine].policy_optimizer is not results[engine].critic_optimizer
         assert apart == (case in ("policy", "critic"))
+
+
+@pytest.mark.parametrize("engine", ENGINES)
+def test_agents_may_change_their_precision(engine):
+    """Moments follow their weights, which torch's own optimisers fail on."""
+    algo = algorithm(engine)
+    for number, rollout in enumerate(rollouts(algo, 3)):
+        if number == 1:
+            algo.train_policy.double()
+            algo.critic_agent.double()
+        algo.update(rollout)
+    assert {weight.dtype for weight in weights(algo)} == {torch.float64}
+    for optimizer in (algo.policy_optimizer, algo.critic_optimizer):
+        for state in optimizer.state.values():
+            assert state["exp_avg"].dtype == torch.float64
+            assert state["step"] == 3 * 4
+    assert next(algo.old_policy.parameters()).dtype == torch.float64
+    algo.close()
 
 
 @pytest.mark.parametrize("engine", ENGINES)

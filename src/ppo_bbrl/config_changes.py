@@ -41,7 +41,7 @@ class ConfigChanges:
         self.known = _values(cfg)
 
     def find(
-        self, cfg: DictConfig, *, in_a_loop: bool = False, written: Collection[str] = ()
+        self, cfg: object, *, in_a_loop: bool = False, written: Collection[str] = ()
     ) -> dict[str, Any]:
         """What has changed: the values by their dotted keys.
 
@@ -53,6 +53,9 @@ class ConfigChanges:
         Raises:
             ConfigError: for a change that comes too late; it says what to do.
         """
+        if not isinstance(cfg, DictConfig):
+            kind = type(cfg).__name__
+            raise ConfigError(f"cfg is a {kind}: change keys of the DictConfig that was there")
         values = _values(cfg)
         if values == self.known:
             return {}
