@@ -78,6 +78,27 @@ def test_masked_logits_have_finite_entropies_and_gradients():
         assert gradient.isfinite().all()
 
 
+class Unknown(d.Normal):
+    """A normal distribution whose entropy torch does not know."""
+
+    def entropy(self):
+        raise NotImplementedError
+
+
+def test_an_estimated_entropy_pulls_as_the_entropy_does():
+    """The gradient of the mean of -log π(a|s) would be 0: a bonus for it would do nothing."""
+    torch.manual_seed(0)
+    mean, log_std = torch.zeros((), requires_grad=True), torch.tensor(0.3, requires_grad=True)
+    dist = Unknown(mean, log_std.exp())
+    log_prob = dist.log_prob(dist.sample((100_000,)))
+    estimate = entropy_of(dist, log_prob)
+    assert torch.equal(estimate, -log_prob)
+    gradients = torch.autograd.grad(estimate.mean(), (mean, log_std))
+    true = d.Normal(mean, log_std.exp()).entropy()
+    torch.testing.assert_close(estimate.mean(), true, atol=0.02, rtol=0)
+    torch.testing.assert_close(gradients, (torch.tensor(0.0), torch.tensor(1.0)), atol=0.03, rtol=0)
+
+
 class PerComponent(d.Independent):
     """A density of all components, an entropy of each."""
 

@@ -494,3 +494,16 @@ def test_reset_param_false_leaves_the_layers_as_torch_makes_them():
     )  # fmt: skip
     torch.manual_seed(0)
     assert torch.equal(made.latent[0].weight, torch.nn.Linear(4, 8).weight)
+
+
+class EntropyOfEach(d.Bernoulli):
+    """Says more numbers than there are actions, where the model makes one event of several bits."""
+
+    def entropy(self):
+        return super().entropy().unsqueeze(-1).expand(*self.batch_shape, 2)
+
+
+def test_an_entropy_of_another_shape_is_refused_by_name():
+    """Its mean would enter the loss without a word."""
+    with pytest.raises(UserError, match=r"EntropyOfEach: its entropy has shape .*, must be \[5\]"):
+        model()(torch.randn(5, 4), distribution=EntropyOfEach)

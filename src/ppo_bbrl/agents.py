@@ -158,7 +158,11 @@ class Policy(Agent):
                 setattr(cls, name, getattr(Policy, name))
 
     def dist(self, obs: Tensor) -> Distribution:
-        """π(·|s): `[..., *observation]` to a distribution with batch shape `[...]`."""
+        """π(·|s): `[..., *observation]` to a distribution with batch shape `[...]`.
+
+        It needs `sample`, `log_prob` and a `mode` (`distributions.mode_of` knows more of them than
+        torch does); without an `entropy`, -log π(a|s) stands for it.
+        """
         raise NotImplementedError(f"{type(self).__name__} must define dist(obs)")
 
     def log_prob_and_entropy(self, obs: Tensor, action: Tensor) -> tuple[Tensor, Tensor]:

@@ -26,10 +26,13 @@ def as_one_event(dist: Distribution, batch_dims: int) -> Distribution:
 
 
 def entropy_of(dist: Distribution, log_prob: Tensor) -> Tensor:
-    """The entropy of each distribution, `[N]`; where there is no formula, -log π(a|s).
+    r"""The entropy of each distribution, `[N]`; where there is no formula, -log π(a|s).
 
-    The latter is an unbiased estimate for actions of this distribution itself. (Its gradient is
-    none of the entropy's: a bonus for it does little.)
+    The latter is an unbiased estimate for actions of this distribution itself. Its own gradient
+    would be 0 on average, a bonus for it do nothing; so it has the one that is the entropy's:
+
+    .. math::
+        \nabla H = -\mathbb{E}[\log\pi(a|s) \nabla \log\pi(a|s)]
 
     Args:
         dist: with batch shape `[N]`.
@@ -41,7 +44,8 @@ def entropy_of(dist: Distribution, log_prob: Tensor) -> Tensor:
     try:
         entropy = dist.entropy()
     except NotImplementedError:
-        return -log_prob
+        sampled = log_prob.detach()
+        return -sampled - sampled * (log_prob - sampled)
     if entropy.shape != log_prob.shape:
         raise UserError(
             f"the entropy of {type(dist).__name__} has shape {list(entropy.shape)}, its "
