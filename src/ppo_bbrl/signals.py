@@ -5,7 +5,7 @@ What is open gets closed, and what was learned is kept.
 
 import signal
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from threading import current_thread, main_thread
 from types import FrameType
 
@@ -23,8 +23,9 @@ def exit_on_signals() -> Iterator[None]:
     wanted = [getattr(signal, name, None) for name in ("SIGTERM", "SIGHUP")]  # Windows lacks one
     ours = [one for one in wanted if one and signal.getsignal(one) is signal.SIG_DFL]
     try:
-        for one in ours:
-            signal.signal(one, _exit)
+        with suppress(OSError):  # a sandbox may forbid it
+            for one in ours:
+                signal.signal(one, _exit)
         yield
     finally:
         if current_thread() is main_thread():  # a generator may be closed anywhere
@@ -38,7 +39,7 @@ def time_limit(seconds: float) -> Iterator[None]:
     """Raise `TimeoutError` in what takes longer, and again every half second until it ends.
 
     There is no limit where Python cannot set an alarm: in other threads than the main one, on
-    Windows, and where the program has an alarm of its own.
+    Windows, in a sandbox, and where the program has an alarm of its own.
     """
     alarm = getattr(signal, "SIGALRM", None)
     if (
@@ -52,7 +53,11 @@ def time_limit(seconds: float) -> Iterator[None]:
     def ring(*_: object) -> None:
         raise TimeoutError(f"it takes longer than {seconds:g} s")
 
-    before = signal.signal(alarm, ring)
+    try:
+        before = signal.signal(alarm, ring)
+    except OSError:  # a sandbox may forbid it
+        yield
+        return
     signal.setitimer(signal.ITIMER_REAL, seconds, 0.5)
     try:
         yield
