@@ -79,10 +79,12 @@ class SmallCourse:
 
     def run(self, *command: str, status: int = 0) -> str:
         """Run a command in the course's folder; what it said."""
+        programs = os.pathsep.join((str(Path(sys.executable).parent), os.environ["PATH"]))
+        settings = {"PATH": programs, "JUPYTER_CONFIG_DIR": str(self.folder / ".jupyter")}
         done = subprocess.run(
             command,
             cwd=self.folder,
-            env={**os.environ, "JUPYTER_CONFIG_DIR": str(self.folder / ".jupyter")},
+            env={**os.environ, **settings},
             capture_output=True,
             text=True,
             check=False,
