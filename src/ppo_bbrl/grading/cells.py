@@ -13,40 +13,9 @@ DEFINITIONS = "definitions"  # the tag of cells that only define
 REGION = re.compile(r"^\s*#+\s*(BEGIN|END) (SOLUTION|HIDDEN TESTS|MARK SCHEME)\s*$")
 
 #: cell magics after which comes no Python, or Python that leaves no names in the notebook
-NOT_OF_THE_NOTEBOOK = frozenset(
-    [
-        "!",
-        "HTML",
-        "SVG",
-        "bash",
-        "capture",
-        "cmd",
-        "debug",
-        "file",
-        "html",
-        "javascript",
-        "js",
-        "julia",
-        "latex",
-        "markdown",
-        "perl",
-        "pypy",
-        "python",
-        "python2",
-        "python3",
-        "r",
-        "R",
-        "ruby",
-        "script",
-        "sh",
-        "shell",
-        "sql",
-        "svg",
-        "sx",
-        "system",
-        "timeit",
-        "writefile",
-    ]
+NOT_OF_THE_NOTEBOOK = (
+    "! HTML SVG bash capture cmd debug file html javascript js julia latex markdown perl pypy "
+    "python python2 python3 r R ruby script sh shell sql svg sx system timeit writefile"
 )
 CELL_MAGIC = re.compile(r"\s*%%(\S*)")
 MOST_TEXT = 1_000_000  # characters of a submission's cells that are looked at
@@ -234,7 +203,7 @@ def python(text: str) -> str:
     """
     lines = text.split("\n")
     while magic := CELL_MAGIC.match(lines[first := _first(lines)]):
-        if magic[1] in NOT_OF_THE_NOTEBOOK:
+        if magic[1] in NOT_OF_THE_NOTEBOOK.split():
             break
         lines[first] = ""  # %%time: its body belongs to the notebook
     try:

@@ -22,9 +22,9 @@ from ppo_bbrl.grading.settings import put_back
 from ppo_bbrl.grading.shell import NotebookShell
 
 SHARE = 0.2  # of the time for other cells, that each statement may take when all of them run
-PATIENCE = 5  # times as long by the clock
+PATIENCE = 3  # seconds in which a statement may wait
 # Out of reach of whoever replaces them in their module.
-set_timer = signal.setitimer
+set_timer, process_time = signal.setitimer, time.process_time
 
 
 class OutOfTimeError(BaseException):
@@ -116,7 +116,7 @@ class Notebook:
         return failed
 
     def _run_other(self, statement: Statement, most: float) -> None:
-        begin = time.process_time()
+        begin = process_time()
         try:
             with self._timer.at_most(min(most, self.seconds)):
                 self._shell.run_node(statement.node, last=statement.last)
@@ -125,7 +125,7 @@ class Notebook:
         except BaseException:  # noqa: BLE001 - `exit()` in a cell of no importance, or out of time
             pass
         finally:
-            self.seconds -= time.process_time() - begin
+            self.seconds -= process_time() - begin + self._timer.waited
 
     def _begin(self, cell: Cell) -> None:
         self._cell = cell
@@ -141,26 +141,40 @@ class Timer:
 
     def __init__(self) -> None:
         self._armed = False
-        for number in (signal.SIGPROF, signal.SIGALRM):
-            signal.signal(number, self._stop)
+        self._used, self._waits = 0.0, 0
+        signal.signal(signal.SIGPROF, self._stop)
+        signal.signal(signal.SIGALRM, self._look)
 
     def _stop(self, _number: int, _frame: FrameType | None) -> None:
         if self._armed:
             raise OutOfTimeError
 
+    def _look(self, number: int, frame: FrameType | None) -> None:
+        """Each second: whether anything has been done since the last one."""
+        used = process_time()
+        self._waits = self._waits + 1 if used < self._used + 0.02 else 0
+        self._used = used
+        if self._waits >= PATIENCE:
+            self._stop(number, frame)
+
     @contextlib.contextmanager
     def at_most(self, seconds: float) -> Iterator[None]:
-        """End what is below after some seconds of processor time.
+        """End what is below after some seconds of processor time, or if it only waits.
 
         Raises:
             OutOfTimeError: then; again and again, should somebody catch it.
         """
-        self._armed = True
+        self._armed, self._waits = True, 0
         set_timer(signal.ITIMER_PROF, max(seconds, 0.01), 0.5)
-        set_timer(signal.ITIMER_REAL, max(PATIENCE * seconds, 0.01), 0.5)
+        set_timer(signal.ITIMER_REAL, 1, 1)
         try:
             yield
         finally:
             self._armed = False
             for timer in (signal.ITIMER_PROF, signal.ITIMER_REAL):
                 set_timer(timer, 0)
+
+    @property
+    def waited(self) -> float:
+        """Seconds by the clock for which nothing was done, at the end of what was timed."""
+        return float(self._waits)

@@ -26,24 +26,9 @@ from traitlets.config import Config
 from ppo_bbrl.grading.cells import NOT_OF_THE_NOTEBOOK, python
 
 #: magics that run a student's code, or that a student's code uses: what they raise counts
-AT_WORK = frozenset(("time", "timeit", "prun", "run", "writefile", "file"))
+AT_WORK = ("time", "timeit", "prun", "run", "writefile", "file")
 #: magics about what is outside of the notebook
-ELSEWHERE = frozenset(
-    [
-        "conda",
-        "debug",
-        "edit",
-        "gui",
-        "load_ext",
-        "mamba",
-        "matplotlib",
-        "micromamba",
-        "pdb",
-        "pip",
-        "pylab",
-        "uv",
-    ]
-)
+ELSEWHERE = "conda debug edit gui load_ext mamba matplotlib micromamba pdb pip pylab reset uv"
 #: the options of %timeit, and those that say how often it runs its statement
 OPTIONS = re.compile(r"(?:\s*-(?:[nrp]\s*\d+|[tcqov]+)(?=\s|$))*")
 LOOPS = re.compile(r"-[nr]\s*\d+")
@@ -124,7 +109,7 @@ class NotebookShell(InteractiveShell):
 
     def run_line_magic(self, magic_name: str, line: str, _stack_depth: int = 1) -> Any:
         """IPython's interface; what cannot be had is None."""
-        if magic_name in ELSEWHERE:
+        if magic_name in ELSEWHERE.split():
             return None
         if magic_name in AT_WORK:
             return super().run_line_magic(magic_name, _once(magic_name, line), _stack_depth + 1)
@@ -143,7 +128,7 @@ class NotebookShell(InteractiveShell):
             return super().run_cell_magic(  # type: ignore[no-untyped-call]
                 magic_name, _once(magic_name, line), cell
             )
-        if magic_name not in NOT_OF_THE_NOTEBOOK:
+        if magic_name not in NOT_OF_THE_NOTEBOOK.split():
             self._run_body(cell)
         return None
 

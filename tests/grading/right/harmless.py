@@ -106,3 +106,16 @@ def square(x):
     return x * x
 print(square(trained))
 assert square(2) == 4
+
+# %% many cells that sleep
+# %%% above
+exec('TABLE = {3: 9}')
+# %%% above
+import time
+time.sleep(1000)
+# %%% above
+time.sleep(1000)
+# %%% above
+time.sleep(1000)
+# %%% above
+time.sleep(1000)
