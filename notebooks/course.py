@@ -15,9 +15,11 @@ from pathlib import Path
 from build import BuildError, read_source, render, student_version
 
 from ppo_bbrl.files import write_file
+from ppo_bbrl.grading.boundary import BoundaryError, find
 
 HERE = Path(__file__).parent
-CONFIG = HERE / "nbgrader_config.py"
+#: the second says what must hold where the first cannot be loaded
+CONFIGS = ("nbgrader_config.py", "nbgrader_config.json")
 
 
 def course_files(folder: Path, sources: list[Path]) -> dict[Path, str]:
@@ -26,13 +28,21 @@ def course_files(folder: Path, sources: list[Path]) -> dict[Path, str]:
     Raises:
         BuildError: if a source is no notebook, or its exercises are marked wrongly.
     """
-    files = {folder / "nbgrader_config.py": CONFIG.read_text(encoding="utf-8")}
+    files = {folder / name: (HERE / name).read_text(encoding="utf-8") for name in CONFIGS}
     for path in sources:
         notebook = read_source(path)
         student_version(notebook, name=path.name)  # raises where nbgrader would stumble
         name = path.stem
         files[folder / "source" / name / f"{name}.ipynb"] = render(notebook)
     return files
+
+
+def boundary() -> str:
+    """What keeps the code of submissions from this machine, in one line."""
+    try:
+        return str(find())
+    except BoundaryError as error:
+        return f"THERE IS NONE, and no submission can be graded. {error}"
 
 
 def main(arguments: list[str] | None = None) -> int:
@@ -68,6 +78,7 @@ def main(arguments: list[str] | None = None) -> int:
             continue
         write_file(path, text)
         print(f"wrote {path}")
+    print(f"Boundary: {boundary()}")
     print(f"Next: cd {options.folder} && nbgrader generate_assignment {sources[0].stem}")
     return 1 if kept else 0
 

@@ -20,8 +20,18 @@ from nbgrader.preprocessors import (
     SaveAutoGrades,
 )
 
-from ppo_bbrl.grading.collecting import before_autograde
-from ppo_bbrl.grading.preprocessors import GradeApart, HideTests, RestoreCells
+try:
+    from ppo_bbrl.grading.collecting import before_autograde
+    from ppo_bbrl.grading.pages import FeedbackExporter
+    from ppo_bbrl.grading.preprocessors import GradeApart, HideTests, RestoreCells
+    from ppo_bbrl.grading.reading import SafeExporter
+except Exception as error:
+    # nbgrader would go on with steps of its own, and run what students wrote as it is.
+    if "autograde" in sys.argv:
+        sys.exit(
+            f"nothing was graded: ppo-bbrl is not installed here, or not as it should: {error}"
+        )
+    raise
 
 c = get_config()  # noqa: F821 - nbgrader provides it
 
@@ -54,6 +64,11 @@ c.Autograde.sanitize_preprocessors = [
     CheckCellMetadata,
 ]
 
+# Nothing is graded where GradeApart is not among the steps, or where there is no boundary for it.
+# nbgrader_config.json says this too, for when this file cannot be loaded. The reader of submissions
+# follows no links, and takes none that is too large.
+c.Autograde.exporter_class = SafeExporter
+
 # As nbgrader has it, with GradeApart in the place of Execute: each graded cell runs in a process of
 # its own, with nothing of the student's notebook but what it needs.
 c.Autograde.autograde_preprocessors = [
@@ -68,6 +83,12 @@ c.Autograde.autograde_preprocessors = [
 # As nbgrader has it, and without the hidden tests: who hands in again would know their numbers.
 c.GenerateFeedback.preprocessors = [GetGrades, HideTests, CSSHTMLHeaderPreprocessor]
 
+# Nothing that students wrote runs in the browser of who looks at it.
+c.HTMLExporter.filters = {"markdown2html": "ppo_bbrl.grading.pages.markdown2html"}
+c.GenerateFeedback.exporter_class = FeedbackExporter
+
 # For one graded cell with the student's code that it needs.
-c.GradeApart.seconds = 20.0  # of processor time; by the clock, four times as many and a minute
+c.GradeApart.seconds = 20.0  # of processor time; by the clock, three times as many and 15
 c.GradeApart.memory = 2048  # MiB
+# "none" is for who runs all of nbgrader in a container or machine that is thrown away.
+c.GradeApart.boundary = "auto"

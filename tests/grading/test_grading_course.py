@@ -34,7 +34,11 @@ def course(make, tmp_path):
 
 def test_a_course_has_the_sources_and_nothing_for_students_yet(course):
     files = {str(path.relative_to(course)) for path in course.rglob("*") if path.is_file()}
-    assert files == {"nbgrader_config.py", "source/03_ppo_clip/03_ppo_clip.ipynb"}
+    assert files == {
+        "nbgrader_config.py",
+        "nbgrader_config.json",
+        "source/03_ppo_clip/03_ppo_clip.ipynb",
+    }
     notebook = nbformat.read(course / "source" / "03_ppo_clip" / "03_ppo_clip.ipynb", as_version=4)
     text = "\n".join(cell.source for cell in notebook.cells)
     assert "### BEGIN SOLUTION" in text

@@ -140,6 +140,9 @@ def _hook(scratch: str, hidden: Sequence[str]) -> Callable[[str, tuple[Any, ...]
             open_file(arguments[0], arguments[2])
         elif event in refused or event.startswith(FOREIGN_CODE):
             refuse(event)
+        elif event == "import":
+            if arguments[1] is not None and below(arguments[1], scratch):
+                refuse("native code of one's own")
         elif event == "sys.setprofile":  # Python itself does it, after an error in the profiler
             refuse("recursion without end, or another profiler")
         elif event in FILES:

@@ -22,7 +22,7 @@ from ppo_bbrl.errors import UserError
 from ppo_bbrl.grading import landlock, seccomp
 
 WANTED = ("auto", "bubblewrap", "landlock", "none")
-SCRATCH_BYTES = 64 * 2**20
+SCRATCH_BYTES = 128 * 2**20  # twice what a graded cell may write, which is named when it is more
 DEVICES = ("/dev/null", "/dev/zero", "/dev/full", "/dev/random", "/dev/urandom")
 
 
@@ -87,7 +87,7 @@ def find(wanted: str = "auto") -> Boundary:
     )
     if no_seccomp or not enough:
         raise BoundaryError(
-            "nothing was graded: a submission's code would reach your files and the network. "
+            "nothing was graded, since a submission's code would reach your files and the network. "
             f"What lacks: {lacking}. docs/teaching.md says what to do"
         )
     return Boundary(program, landlock=not no_landlock, seccomp=True, lacking=lacking)

@@ -31,6 +31,7 @@ from ppo_bbrl.grading.reachable import to_python, without
 N_CONTROLS = 2
 MOST_MUTANTS = 40
 PATIENCE = 20.0  # seconds that the worker has besides a graded cell's own
+WORKER = ("-m", "ppo_bbrl.grading.worker")
 IMPORTING = 300.0  # seconds for the teacher's definitions
 
 #: What the worker gets of the environment. No tokens of a hub, nothing that changes Python.
@@ -243,7 +244,7 @@ class Grader:
             shutil.copytree(CHECKS_FOLDER, checks)
         words = command(
             self.boundary,
-            [sys.executable, "-P", "-m", "ppo_bbrl.grading.worker"],
+            [sys.executable, "-P", *WORKER],
             read=read,
             replaced=[(CHECKS_FOLDER, str(checks))],
             write=[str(scratch), str(home)],
@@ -375,6 +376,7 @@ def _line(stream: IO[bytes], seconds: float) -> bytes:
 
 def _remove(folder: Path) -> None:
     """Take a folder away, however deep it is."""
-    shutil.rmtree(folder, ignore_errors=True)
+    with contextlib.suppress(RecursionError):
+        shutil.rmtree(folder, ignore_errors=True)
     if folder.exists():
         subprocess.run(["rm", "-rf", "--", folder], capture_output=True, check=False)

@@ -140,7 +140,7 @@ def prove() -> None:
         OSError: if something does; its text says what.
     """
     attempts: dict[str, Callable[[], object]] = {
-        "a process": os.fork,
+        "a process": _fork,
         "the network": lambda: socket.socket(socket.AF_INET, socket.SOCK_DGRAM),
         "a signal": lambda: os.kill(os.getpid(), 0),
         "a handler of signals": lambda: signal.signal(signal.SIGUSR1, signal.SIG_IGN),
@@ -154,6 +154,11 @@ def prove() -> None:
         except OSError:
             continue
         raise OSError(name)
+
+
+def _fork() -> None:
+    if os.fork() == 0:
+        os._exit(0)
 
 
 def _decider(judge: Callable[[Run], Sequence[str]], flush: Callable[[], None]) -> Any:

@@ -8,9 +8,11 @@ from typing import Any
 
 import nbformat
 from nbformat import NotebookNode
+from nbgrader.exchange.default import Exchange
 from nbgrader.preprocessors import ClearHiddenTests, ClearSolutions, NbGraderPreprocessor
-from traitlets import Float, Integer, Unicode
+from traitlets import Enum, Float, Integer, List, Unicode
 
+from ppo_bbrl.grading.boundary import WANTED, find
 from ppo_bbrl.grading.cells import marks_of, read_assignment
 from ppo_bbrl.grading.collecting import read_files
 from ppo_bbrl.grading.grader import Grader, Verdict
@@ -120,6 +122,16 @@ class GradeApart(_WithSource):
         config=True
     )
     memory = Integer(2048, help="MiB of memory that a graded cell may take").tag(config=True)
+    boundary = Enum(
+        WANTED,
+        "auto",
+        help="what keeps a student's code from the machine: the best there is, one to insist on, "
+        "or 'none', where all of grading is in a container or machine that is thrown away",
+    ).tag(config=True)
+    readable = List(
+        Unicode(),
+        help="files and folders that solutions and checks may read, besides Python and packages",
+    ).tag(config=True)
     beside = Unicode(
         "submitted/{student_id}/{assignment_id}",
         help="where a submission is, from the root of the course, with the files that it needs",
@@ -164,7 +176,9 @@ class GradeApart(_WithSource):
             grader = Grader(
                 assignment,
                 limits=Limits(seconds=self.seconds, memory=self.memory),
-                hidden=[root],
+                boundary=find(self.boundary),
+                hidden=[root, Path(Exchange(config=self.config).root)],
+                readable=[root / Path(path).expanduser() for path in self.readable],
                 cache=root / self.cache,
             )
             grader.open()

@@ -14,6 +14,7 @@ from nbformat import NotebookNode
 PICTURES = ("image/png", "image/jpeg", "image/gif")
 SHOWN = (*PICTURES, "text/plain")
 MOST_SHOWN = 32 * 2**20  # characters of all outputs of a notebook
+MOST_ATTACHED = 8 * 2**20  # of the pictures in its text: cleaning takes a second for each 2 MiB
 #: references to pictures in a text; names in angle brackets may have spaces
 ATTACHED = re.compile(r"attachment:(?=([^>\"'\n]+))([^\s)>\"']+)")
 EMPTY_PICTURE = {"image/gif": "R0lGODlhAQABAAAAACH5BAEAAAAALAAAAAABAAEAAAICTAEAOw=="}
@@ -29,7 +30,7 @@ def sound(notebook: NotebookNode, source: NotebookNode) -> NotebookNode:
     new: Any = nbformat.v4
     kinds = {"code": new.new_code_cell, "markdown": new.new_markdown_cell}
     cells = []
-    left = MOST_SHOWN
+    left, left_attached = MOST_SHOWN, MOST_ATTACHED
     for number, cell in enumerate(notebook.cells):
         text = cell.get("source", "")
         make = kinds.get(cell.get("cell_type"), new.new_raw_cell)
@@ -43,7 +44,8 @@ def sound(notebook: NotebookNode, source: NotebookNode) -> NotebookNode:
             if left < 0:
                 made.outputs = []
         else:
-            made.attachments = _attachments(cell.get("attachments"), text)
+            made.attachments = _attachments(cell.get("attachments"), text, left_attached)
+            left_attached -= len(json.dumps(made.attachments))
         cells.append(made)
     made_new: NotebookNode = new.new_notebook(cells=cells, metadata=copy.deepcopy(source.metadata))
     return made_new
@@ -54,15 +56,18 @@ def writable(text: str) -> str:
     return text.encode("utf-8", "replace").decode("utf-8")
 
 
-def _attachments(given: Any, text: str) -> dict[str, dict[str, str]]:
+def _attachments(given: Any, text: str, most: int) -> dict[str, dict[str, str]]:
     """The pictures of a text, by all the names by which nbconvert may look for them.
 
-    It makes no page at all where one is missing; so that one is an empty picture here.
+    It makes no page at all where one is missing; so that one is an empty picture here, as is one
+    that has more characters than there may be.
     """
     pictures: dict[str, dict[str, str]] = {}
     for name, picture in given.items() if isinstance(given, dict) else ():
         if isinstance(picture, dict):
-            pictures[str(name)] = _kept(picture, PICTURES) or EMPTY_PICTURE
+            kept = _kept(picture, PICTURES)
+            most -= sum(map(len, kept.values()))
+            pictures[str(name)] = kept if kept and most > 0 else EMPTY_PICTURE
     found = dict(pictures)
     for name in (*pictures, *(name for names in ATTACHED.findall(text) for name in names)):
         picture = pictures.get(name) or pictures.get(unquote(name)) or EMPTY_PICTURE
