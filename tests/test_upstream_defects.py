@@ -178,6 +178,7 @@ def test_A9_nb_steps_counts_what_the_environments_count(rows, log):
     """Upstream counts the carried row again: 3.1 % more than there were."""
     if rows == "run":
         algo = PPOClip(config("Logged"))
+        algo.evaluate = lambda **_: False  # its environments count, too
         run(algo)
     else:
         algo = EpisodicAlgo(config("Logged"), autoreset=rows == "iter_partial_episodes")
@@ -238,7 +239,7 @@ def test_A12_a_stochastic_evaluation_changes_nothing_in_training():
         algo.eval_policy = algo.train_policy
         run(algo)
         weights.append(copy.deepcopy(algo.train_policy.state_dict()))
-        assert (algo.best_policy is None) == (interval > 0)
+        assert len(algo.eval_rewards) == (1 if interval else algo.cfg.algorithm.max_epochs)
         algo.close()
     without, with_it = weights
     assert all(torch.equal(without[name], with_it[name]) for name in without)
@@ -322,7 +323,7 @@ def test_B8_a_video_folder_may_have_a_dot_in_its_name():
     cfg["base_dir"] = "run_lr0.001"
     algo = PPOClip(cfg)
     path = algo.visualize_best()
-    assert path.parts[:2] == ("outputs", "run_lr0.001")
+    assert path.relative_to(Path("outputs").resolve()).parts[0] == "run_lr0.001"
     assert path.is_file()
     algo.close()
 
@@ -430,7 +431,7 @@ def test_B13_the_folder_of_a_run_is_decided_once():
     cfg.base_dir = "run-${current_time:}"
     algo = PPOClip(cfg)
     assert "${" not in OmegaConf.to_container(algo.cfg, resolve=False)["base_dir"]
-    assert algo.base_dir == algo.base_dir == Path("outputs") / algo.cfg.base_dir
+    assert algo.base_dir == algo.base_dir == Path("outputs").resolve() / algo.cfg.base_dir
     run(algo)
     assert len(list(Path("outputs").glob("run-*"))) == 1
     algo.close()

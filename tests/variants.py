@@ -46,12 +46,7 @@ def compiled(function: Function) -> Function:
     traced = torch.compile(function, backend="aot_eager", dynamic=True)
 
     def quietly(*args: Any, **kwargs: Any) -> Any:
-        # gradcheck goes backward through the same graph several times.
-        several = torch._functorch.config.patch(donated_buffer=False)
-        with (
-            several,
-            warnings.catch_warnings(),
-        ):  # the tracer itself looks at the .grad of inner tensors
+        with warnings.catch_warnings():  # the tracer itself looks at the .grad of inner tensors
             warnings.filterwarnings("ignore", r"The \.grad attribute of a Tensor")
             return traced(*args, **kwargs)
 
@@ -133,7 +128,9 @@ def fixture(module: str, *functions: Function) -> Any:
             # A traced function has no types to check, and a mapped one no whole tensors.
             kind = checked(plain) if request.param is eager else request.param(plain)
             setattr(tests, function.__name__, kind)
-        yield
+        # gradcheck goes backward through the same graph several times.
+        with torch._functorch.config.patch(donated_buffer=False):
+            yield
         for function in functions:
             setattr(tests, function.__name__, function)
         if request.param is compiled:
