@@ -171,8 +171,9 @@ WRONG = {
     then(lambda *_: None): "it returns nothing",
     learns: "it changes the model's weights",
     in_place: "it writes into the observations",
-    lambda model, obs: model(torch.tensor(obs)): "torch.tensor(obs).float()",
-    lambda model, obs: model(obs): "the model wants a tensor",
+    # The model takes arrays, and numbers of double precision: only one thing is wrong with these.
+    lambda model, obs: model(torch.tensor(obs)): "it returns four things",
+    lambda model, obs: model(obs): "it returns four things",
     lambda obs: None: "is called as eval_fn(model, obs)",
     stub: "is not written yet",
 }
