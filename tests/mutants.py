@@ -33,11 +33,7 @@ from pathlib import Path
 from types import FrameType
 from typing import Any
 
-os.environ.setdefault("OMP_NUM_THREADS", "1")
-os.environ["PYTEST_DISABLE_PLUGIN_AUTOLOAD"] = "1"  # each process would import them
-
 ROOT = Path(__file__).resolve().parents[1]
-sys.path.insert(0, str(ROOT / "src"))  # of this tree, whatever is installed
 PACKAGE = ROOT / "src" / "ppo_bbrl"
 RESULTS = ROOT / "outputs" / "mutants"
 LISTED = Path(__file__).with_suffix(".toml")
@@ -526,6 +522,9 @@ def main() -> int:
             for mutant in mutants_of(module, listed_only=options.listed):
                 print(f"{module}:{mutant.lines[0]}: {mutant.old}  ->  {mutant.new}")
         return 0
+    os.environ.setdefault("OMP_NUM_THREADS", "1")
+    os.environ["PYTEST_DISABLE_PLUGIN_AUTOLOAD"] = "1"  # each process would import them
+    sys.path.insert(0, str(ROOT / "src"))  # of this tree, whatever is installed
     for name in PRELOADED:
         importlib.import_module(name)  # once for all children
     reasons = {

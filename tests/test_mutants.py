@@ -1,0 +1,96 @@
+"""`make mutants` finds the bugs that it should put in, and leaves the tree as it is."""
+
+import tomllib
+
+import mutants
+import pytest
+
+SOURCE = '''
+"""A module."""
+
+from torch import no_grad
+
+LIMIT = 2.0
+
+
+@no_grad()
+def clip(x: int, low=1, *, high: float | None = None) -> int:
+    """A docstring: a - b < 3."""
+    if x < low and high is not None:
+        raise ValueError(f"{x} < {low - 1}")
+    for row in (x[1:low] for x in rows if x):
+        row.copy().fill(x + low)
+        break
+    return min(x, LIMIT) if not high else -x
+'''
+
+
+def lines(tmp_path, monkeypatch, source=SOURCE):
+    monkeypatch.setattr(mutants, "PACKAGE", tmp_path)
+    (tmp_path / "example.py").write_text(source, encoding="utf-8")
+    found = list(mutants.mutants_of("example"))
+    assert (tmp_path / "example.py").read_text(encoding="utf-8") == source
+    return {(mutant.old, mutant.new) for mutant in found}, found
+
+
+@pytest.mark.parametrize(
+    ("old", "new"),
+    [
+        ("LIMIT = 2.0", "LIMIT = (2.0 * 2)"),
+        ("@no_grad()", "@(lambda function: function)"),
+        (
+            "def clip(x: int, low=1, *, high: float | None = None) -> int:",
+            "def clip(x: int, low=0, *, high: float | None = None) -> int:",
+        ),
+        ("if x < low and high is not None:", "if True:"),
+        ("if x < low and high is not None:", "if ((x) <= (low)) and high is not None:"),
+        ("if x < low and high is not None:", "if ((x < low) or (high is not None)):"),
+        ('raise ValueError(f"{x} < {low - 1}")', "pass"),
+        (
+            "for row in (x[1:low] for x in rows if x):",
+            "for row in (x[1:(low) + 1] for x in rows if x):",
+        ),
+        ("for row in (x[1:low] for x in rows if x):", "for row in (x[1:] for x in rows if x):"),
+        (
+            "for row in (x[1:low] for x in rows if x):",
+            "for row in (x[1:low] for x in rows if True):",
+        ),
+        ("row.copy().fill(x + low)", "(row).fill(x + low)"),
+        ("row.copy().fill(x + low)", "row.copy().fill(((x) - (low)))"),
+        ("row.copy().fill(x + low)", "pass"),
+        ("break", "continue"),
+        ("return min(x, LIMIT) if not high else -x", "return max(x, LIMIT) if not high else -x"),
+        ("return min(x, LIMIT) if not high else -x", "return (-x)"),
+        ("return min(x, LIMIT) if not high else -x", "return min(x, LIMIT) if (high) else -x"),
+        ("return min(x, LIMIT) if not high else -x", "return min(x, LIMIT) if not high else (x)"),
+    ],
+)
+def test_the_mutants_of_a_module(old, new, tmp_path, monkeypatch):
+    found, _ = lines(tmp_path, monkeypatch)
+    assert (old, new) in found
+
+
+def test_what_says_something_is_left_alone(tmp_path, monkeypatch):
+    """Docstrings, types and texts of errors are no code that could be wrong in silence."""
+    found, all_of_them = lines(tmp_path, monkeypatch)
+    assert not [old for old, _ in found if "docstring" in old or "import" in old]
+    assert not [new for _, new in found if "low - 2" in new or "{low + 1}" in new]
+    sources = [mutant.source for mutant in all_of_them]
+    assert len(set(sources)) == len(sources)
+    assert len({mutant.key for mutant in all_of_them}) == len(all_of_them)
+
+
+def test_equal_lines_have_keys_of_their_own(tmp_path, monkeypatch):
+    _, found = lines(tmp_path, monkeypatch, "a = 3\nb = a\na = 3\n")
+    assert [mutant.new for mutant in found] == ["a = (3 * 2)", "a = (3 * 2) (2)"]
+
+
+def test_every_listed_mutant_has_its_module_and_every_reason_a_sentence():
+    listed = tomllib.loads(mutants.LISTED.read_text(encoding="utf-8"))
+    for one in (*listed["mutant"], *listed["equivalent"]):
+        assert one["module"] in mutants.NEAREST
+        assert one["old"] != one["new"]
+    assert all(len(one["reason"].split()) > 3 for one in listed["equivalent"])
+    for files in mutants.NEAREST.values():
+        for name in files:
+            assert (mutants.ROOT / "tests" / f"test_{name}.py").exists()
