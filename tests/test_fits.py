@@ -153,6 +153,10 @@ MISFITS = {
     "double that is not converted": (
         "Logged", policy(lambda: Foreign(2, 3).double()), "torch.float32: .*same dtype",
     ),
+    "weights that are none": (
+        "Logged", policy(lambda: DiscretePolicy(2, [8], 3).to("meta")), "cannot be moved to cpu",
+    ),
+    "no action": ("Logged", policy(lambda: VAgent(2, [8])), "must write `action`"),
     "not a number": (
         "Logged",
         policy(lambda: OfDist(3, lambda out: Categorical(logits=torch.nan * out))),

@@ -301,16 +301,19 @@ def test_weights_of_ones_own_agents_can_be_the_seeds():
     assert not torch.equal(policy.model[0].weight, algo.critic_agent.model[0].weight)
 
 
-def test_a_run_says_whose_weights_it_starts_from(capsys):
-    PPOClip(config("Seen-v0")).close()
-    assert "seeded" not in capsys.readouterr().out
-    PPOClip(config("Seen-v0"), train_policy=OtherDist(2, [8], 3)).close()
-    told = [line for line in capsys.readouterr().out.splitlines() if "OtherDist" in line]
-    assert len(told) == 1
-    assert "seeded(cfg)" in told[0]
+def test_a_run_keeps_which_weights_it_was_given():
+    """The seed alone does not repeat such a run."""
+    cfg = config("Seen-v0") | {"extra": {"mine": 1}}
+    algo = PPOClip(cfg, train_policy=OtherDist(2, [8], 3))
+    assert algo.cfg.extra == {"mine": 1, "weights_given": ["train_policy"]}
+    algo.close()
+    again = PPOClip(algo.cfg)  # with the package's agents
+    assert again.cfg.extra == {"mine": 1}
+    assert algo.cfg.extra.weights_given == ["train_policy"]
+    again.close()
+    assert cfg["extra"] == {"mine": 1}
 
 
-@pytest.mark.filterwarnings("ignore:This process .* is multi-threaded")
 def test_a_gaussian_of_ones_own_in_two_threads():
     """A distribution that torch samples, where numbers of two normals come from one pair."""
 

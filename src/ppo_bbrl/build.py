@@ -1,10 +1,11 @@
 """The package's agents for the spaces of an environment, as a configuration describes them."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from contextlib import contextmanager
 
 from gymnasium.spaces import Discrete
 from omegaconf import DictConfig
+from torch import nn
 
 from ppo_bbrl.agents import DiscretePolicy, GaussianPolicy, Policy, VAgent
 from ppo_bbrl.config import ConfigError, load_episodic_config
@@ -32,13 +33,30 @@ def seeded(cfg: Source) -> Iterator[None]:
         yield
 
 
-def whose_weights(agents: Sequence[object]) -> str:
-    """One line on where the weights of agents of one's own are from, as far as a run knows."""
-    names = " and ".join(type(agent).__name__ for agent in agents)
-    return (
-        f"Your own {names}: algorithm.seed has drawn the weights only if made inside "
-        "`with ppo_bbrl.seeded(cfg):`."
-    )
+def note_weights(cfg: DictConfig, given: list[str]) -> None:
+    """Keep with a run which of its agents came with weights: the seed cannot draw these again.
+
+    Args:
+        cfg: of the run; `extra.weights_given` is changed.
+        given: names of arguments; those of an earlier run are forgotten.
+    """
+    cfg.extra.pop("weights_given", None)
+    if given:
+        cfg.extra.weights_given = given
+
+
+def put_on(agent: nn.Module, device: str) -> None:
+    """Move an agent to a device.
+
+    Raises:
+        ConfigError: if its weights cannot be moved, as those on the device meta, which are none.
+    """
+    try:
+        agent.to(device)
+    except (NotImplementedError, RuntimeError) as error:
+        raise ConfigError(
+            f"{type(agent).__name__} cannot be moved to {device}: {one_line(error)}"
+        ) from error
 
 
 def build_policy(cfg: DictConfig, env: HasSpaces) -> Policy:

@@ -11,7 +11,7 @@ from omegaconf import DictConfig, OmegaConf
 from torch import Tensor, nn
 
 from ppo_bbrl.agents import KWAgentWrapper, copy_agent, has_memory
-from ppo_bbrl.build import build_critic, build_policy, whose_weights
+from ppo_bbrl.build import build_critic, build_policy, note_weights, put_on
 from ppo_bbrl.compute import (
     available_cores,
     check_compute,
@@ -21,7 +21,6 @@ from ppo_bbrl.compute import (
     threads,
 )
 from ppo_bbrl.config import ConfigError, load_config
-from ppo_bbrl.console import say
 from ppo_bbrl.engines import Engine, choose_engine, improve
 from ppo_bbrl.episodic import EpisodicAlgo, iter_partial_episodes
 from ppo_bbrl.errors import UserError
@@ -51,7 +50,8 @@ class PPOClip(EpisodicAlgo):
             `{prefix}entropy`.
         critic_agent: an agent of your own that writes `{prefix}v_values`. It may share weights
             with the policy: `shared_agents(model)` makes both of one model. Agents made inside
-            `with seeded(cfg):` have weights that `algorithm.seed` draws.
+            `with seeded(cfg):` have weights that `algorithm.seed` draws; the configuration's
+            `extra.weights_given` names those that came with any.
         env_wrappers: applied to each environment in this order, after those of
             `gym_env.wrappers`.
 
@@ -91,16 +91,16 @@ class PPOClip(EpisodicAlgo):
         self._settings: Any = OmegaConf.to_object(self.cfg.algorithm)
         try:
             self._choose_compute()
+            given = {"train_policy": train_policy, "critic_agent": critic_agent}
+            own = [agent for agent in given.values() if agent is not None]
+            note_weights(self.cfg, [name for name in given if given[name] is not None])
             self._changes.accept(self.cfg)
-            own = [agent for agent in (train_policy, critic_agent) if agent is not None]
             with self.seeds.weights.direct():
                 if train_policy is None:
                     train_policy = build_policy(self.cfg, self.train_env)
                 if critic_agent is None:
                     critic_agent = build_critic(self.cfg, self.train_env)
             self._set_agents(train_policy, critic_agent, own=own)
-            if own:
-                say(whose_weights(own))
         except Exception:
             self.close()  # environments may be processes
             raise
@@ -148,7 +148,7 @@ class PPOClip(EpisodicAlgo):
                 )
             if has_memory(agent):
                 raise ConfigError(f"{type(agent).__name__} has memory, which PPOClip cannot train")
-            agent.to(self.cfg.compute.device)
+            put_on(agent, self.cfg.compute.device)
         policy = policy.with_prefix(policy.prefix or "current_policy/")
         critic = critic.with_prefix(critic.prefix or "critic/")
         if own:
