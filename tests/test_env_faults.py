@@ -439,6 +439,18 @@ def test_sys_exit_in_an_environment_is_an_error_of_it():
         assert "failed in a reset: it called sys.exit()" in failure(mode=mode, reset=sys.exit)
 
 
+def test_an_error_without_a_text_is_told_by_its_class():
+    class UnspeakableError(Exception):
+        def __str__(self):
+            raise RecursionError
+
+    def fail():
+        raise UnspeakableError
+
+    for mode in MODES:
+        assert failure(mode=mode, step=fail).endswith("failed in step 3: UnspeakableError")
+
+
 def test_sys_exit_while_an_environment_is_made():
     class Leaves(gym.Wrapper):
         def __init__(self, env):

@@ -75,6 +75,8 @@ class IntegerBox(Steps):
     ("env", "eval_env", "expected"),
     [
         ("NoSuchEnv-v1", None, "env = 'NoSuchEnv-v1': .*doesn't exist"),
+        ("MazeMDP-v0", None, "env = 'MazeMDP-v0' cannot be made: .*start_states"),
+        ("CartPole-v1", "MazeMDP-v0", "eval_env = 'MazeMDP-v0' cannot be made: .*start_states"),
         ("CartPole-v1", "NoSuchEnv-v1", "eval_env = 'NoSuchEnv-v1': .*doesn't exist"),
         (None, None, "env = None: must be an environment"),
         (Steps, None, "env = <class .*: must be an environment"),

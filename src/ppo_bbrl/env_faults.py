@@ -18,7 +18,10 @@ class UnfitError(Exception):
 
 def reason(error: BaseException) -> str:
     """What went wrong in an environment, in one line."""
-    told = one_line(error)
+    try:
+        told = one_line(error)
+    except Exception:  # noqa: BLE001 - an error of others may not even have a text
+        return type(error).__name__
     if isinstance(error, UnfitError | UserError):
         return told
     if isinstance(error, SystemExit):

@@ -25,7 +25,7 @@ from ppo_bbrl.spaces import (
     check_same_spaces,
     is_image,
 )
-from ppo_bbrl.vector_envs import environment_maker
+from ppo_bbrl.vector_envs import make_env
 from ppo_bbrl.wrappers import Env, Wrapper, combine, warn_of_statistics
 
 Array = NDArray[Any]
@@ -145,7 +145,7 @@ class TrainedPolicy:
             UserError: if it cannot be made, or has other spaces than in the run.
         """
         env_args = {**self.saved.cfg.gym_env.env_args, **env_args}
-        env = environment_maker(self.env_name, env_args, self.wrappers)()
+        env = make_env(self.env_name, env_args, self.wrappers)
         try:
             check_same_spaces(self.env_name, env, self)
             warn_of_statistics(env)

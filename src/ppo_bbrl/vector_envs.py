@@ -3,6 +3,7 @@
 import os
 import signal
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
 from typing import Any
 
 import gymnasium as gym
@@ -14,8 +15,8 @@ from omegaconf import DictConfig, ListConfig
 from ppo_bbrl import envpool_envs
 from ppo_bbrl.compute import available_cores, core_numbers
 from ppo_bbrl.config import ConfigError
+from ppo_bbrl.env_faults import reason
 from ppo_bbrl.env_names import find_spec
-from ppo_bbrl.errors import one_line
 from ppo_bbrl.sync_envs import SyncEnvs
 from ppo_bbrl.twins import is_same_task, limit_of, other_space, what_is_lost
 from ppo_bbrl.video import mujoco_remedy
@@ -162,8 +163,9 @@ def _vectorised(
         if envs.metadata.get("autoreset_mode") != AutoresetMode.NEXT_STEP:
             refuse("has no next-step autoreset")
         if not known and spec.entry_point is not None:
-            one = environment_maker(env_name, env_args)()
-            one.close()
+            one = make_env(env_name, env_args)
+            with suppress(Exception):
+                one.close()
             refuse(other_space(envs, one))
     except Exception:
         envs.close()
@@ -192,6 +194,21 @@ def environment_maker(
     return make_one
 
 
+def make_env(
+    env_name: str, env_args: Mapping[str, Any], wrappers: Sequence[Wrapper] = ()
+) -> gym.Env[Any, Any]:
+    """One environment.
+
+    Raises:
+        ConfigError: if it does not exist or cannot be made.
+    """
+    make_one = environment_maker(env_name, env_args, wrappers)
+    try:
+        return make_one()
+    except (Exception, SystemExit) as error:
+        raise _cannot_be_made(env_name, env_args, error) from error
+
+
 def _usable_spec(env_name: str) -> EnvSpec:
     spec = find_spec(env_name)
     if spec.entry_point in _UNUSABLE:
@@ -201,7 +218,9 @@ def _usable_spec(env_name: str) -> EnvSpec:
     return spec
 
 
-def _cannot_be_made(env_name: str, env_args: Mapping[str, Any], error: Exception) -> ConfigError:
-    with_args = f" with gym_env.env_args = {dict(env_args)}" if env_args else ""
-    reason = f"{one_line(error)}{mujoco_remedy(error)}"
-    return ConfigError(f"gym_env.env_name = {env_name!r}{with_args} cannot be made: {reason}")
+def _cannot_be_made(
+    env_name: str, env_args: Mapping[str, Any], error: BaseException
+) -> ConfigError:
+    with_args = f" with gym_env.env_args = {plain(dict(env_args))}" if env_args else ""
+    told = f"{reason(error)}{mujoco_remedy(error)}"
+    return ConfigError(f"gym_env.env_name = {env_name!r}{with_args} cannot be made: {told}")

@@ -8,6 +8,7 @@ import gymnasium as gym
 from gymnasium.spaces import Box, Discrete, MultiBinary, MultiDiscrete
 from gymnasium.vector import AutoresetMode, VectorEnv
 
+from ppo_bbrl.env_faults import reason
 from ppo_bbrl.errors import UserError, one_line
 from ppo_bbrl.sync_envs import SyncEnvs
 from ppo_bbrl.vector_envs import environment_maker, plain
@@ -104,6 +105,14 @@ def named_environment(
         raise UserError(f"{argument} = {name!r}: {one_line(error.__cause__ or error)}") from error
 
 
+def _made(argument: str, name: str, make: Callable[[MakeEnv], Any]) -> Any:
+    make_one = named_environment(argument, name)
+    try:
+        return make(make_one)
+    except (Exception, SystemExit) as error:
+        raise UserError(f"{argument} = {name!r} cannot be made: {reason(error)}") from error
+
+
 def training_environment(env: Any) -> VectorEnv[Any, Any, Any]:
     """The argument `env` as a vector environment with next-step autoreset.
 
@@ -112,7 +121,7 @@ def training_environment(env: Any) -> VectorEnv[Any, Any, Any]:
     """
     given = env
     if isinstance(env, str):
-        env = DummyVecEnv([named_environment("env", env)])
+        env = _made("env", env, lambda make_one: DummyVecEnv([make_one]))
     elif isinstance(env, gym.Env):
         env = DummyVecEnv([lambda: given])
     if not isinstance(env, VectorEnv):
@@ -144,7 +153,8 @@ def evaluation_environment(env: Any) -> Env | None:
     if env is None:
         return None
     if isinstance(env, str):
-        return named_environment("eval_env", env)()
+        made: Env = _made("eval_env", env, lambda make_one: make_one())
+        return made
     if isinstance(env, VectorEnv):
         raise UserError(
             f"eval_env = {env!r} is vectorised: must be a single environment, a registered name, "
