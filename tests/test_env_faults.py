@@ -181,6 +181,40 @@ def test_an_observation_that_would_be_changed_is_refused(space, state):
     assert f"expected is {space}" in " ".join(told.split())
 
 
+BEYOND = {
+    "reward": ({"step": step(reward=1e300)}, r"its reward is 1e\+300; expected is one number, of"),
+    "NumPy's reward": ({"step": step(reward=np.float64(-1e39))}, r"reward is np.float64\(-1e\+39"),
+    "observation": ({"step": step(np.full(4, 1e39))}, "numbers beyond those of float32"),
+    "wide observation": (
+        {"step": step(np.full(4, 1e39)), "space": Box(-np.inf, np.inf, (4,), np.float64)},
+        "numbers beyond those of float32",
+    ),
+    "narrow observation": (
+        {"step": step(np.full(4, 1e6)), "space": Box(-9, 9, (4,), np.float16)},
+        "numbers beyond those of float16",
+    ),
+    "nan for an end": (
+        {"step": step(truncated=float("nan"))},
+        "truncated is nan; .* true or false",
+    ),
+}
+
+
+@pytest.mark.parametrize(("env_args", "what"), BEYOND.values(), ids=BEYOND)
+def test_numbers_that_would_become_infinite_are_told(env_args, what):
+    """Else all that is learned from them would be NaN, a rollout later."""
+    with pytest.raises(AssertionError, match=what):
+        raise AssertionError(failure(**env_args))
+
+
+def test_numbers_that_float32_holds_are_taken():
+    seen = rows(step=step(np.full(4, 3e38), reward=-3e38), steps=3)
+    assert seen["reward"][3].tolist() == pytest.approx([-3e38] * 2)
+    wide = Box(-np.inf, np.inf, (4,), np.float64)
+    seen = rows(step=step(np.array([1.0, np.inf, -np.inf, 3e38])), space=wide, steps=3)
+    assert seen["env_obs"][3, 0].isinf().tolist() == [False, True, True, False]
+
+
 def test_a_space_that_changes_later_is_told():
     class Grows(gym.Wrapper):
         def step(self, action):

@@ -5,11 +5,13 @@ from typing import Any
 
 import gymnasium as gym
 import numpy as np
+from numpy.typing import NDArray
 
 from ppo_bbrl.errors import UserError, one_line
 
 RESET = "(observation, info)"
 STEP = "(observation, reward, terminated, truncated, info)"
+LARGEST = float(np.finfo(np.float32).max)  # in which rewards and observations are kept
 
 
 class UnfitError(Exception):
@@ -51,6 +53,21 @@ def unfit_observation(observation: Any, space: gym.Space[Any]) -> UnfitError:
     if len(expected) > 100:
         expected = f"{type(space).__name__} of shape {list(space.shape or ())}, {space.dtype}"
     return UnfitError(f"its observation is {described(observation)}; expected is {expected}")
+
+
+def narrowed(observation: NDArray[Any], dtype: Any) -> NDArray[Any]:
+    """Observations of a wider type of floats, in a narrower one.
+
+    Raises:
+        UnfitError: if there are numbers that it cannot hold: they would become infinite.
+    """
+    if observation.dtype.itemsize <= dtype.itemsize and observation.dtype.kind == "f":
+        return observation
+    try:
+        with np.errstate(over="raise"):
+            return observation.astype(dtype)
+    except FloatingPointError:
+        raise UnfitError(f"its observation has numbers beyond those of {dtype}") from None
 
 
 def check_rows(space: gym.Space[Any], n_envs: int, observation: Any, *reward_and_ends: Any) -> None:

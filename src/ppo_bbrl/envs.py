@@ -17,7 +17,7 @@ from gymnasium.vector import AsyncVectorEnv, SyncVectorEnv
 from torch import Tensor
 
 from ppo_bbrl.config import ConfigError
-from ppo_bbrl.env_faults import check_rows, reason
+from ppo_bbrl.env_faults import check_rows, narrowed, reason
 from ppo_bbrl.errors import EnvironmentFailed
 from ppo_bbrl.seeding import env_seeds
 from ppo_bbrl.spaces import action_converter, check_supported, observation_template, size
@@ -79,6 +79,8 @@ class EnvAgent(GymAgent):
             raise
         #: whether rows are known to have the expected shapes
         self._checked = isinstance(self.envs, SyncEnvs | WorkerVectorEnv)
+        #: whether observations lie in the workspace in a narrower type
+        self._wide = self.observation_space.dtype == np.float64
         self._to_env = action_converter(self.action_space, n_envs)
         self._first_index = int(getattr(self.observation_space, "start", 0))
         templates: dict[str, Tensor] = {
@@ -154,6 +156,8 @@ class EnvAgent(GymAgent):
             observation, _ = self.envs.reset(seed=seeds if one_by_one or not seeds else seeds[0])
             if not self._checked:
                 check_rows(self.observation_space, self.num_envs, observation)
+            if self._wide:
+                observation = narrowed(observation, np.dtype(np.float32))
         except EnvironmentFailed:
             raise
         except (Exception, SystemExit) as error:
@@ -180,6 +184,8 @@ class EnvAgent(GymAgent):
                     truncated,
                 )
                 self._checked = True
+            if self._wide:
+                observation = narrowed(observation, np.dtype(np.float32))
         except EnvironmentFailed:
             raise
         except (Exception, SystemExit) as error:

@@ -4,10 +4,11 @@ What each of them returns is looked at as it comes: something that does not fit 
 with the index of the environment and what was expected.
 """
 
+import math
 import operator
 import warnings
 from collections.abc import Callable, Iterable, Sequence
-from contextlib import nullcontext
+from contextlib import nullcontext, suppress
 from functools import partial
 from typing import Any
 
@@ -18,7 +19,16 @@ from gymnasium.vector import SyncVectorEnv
 from gymnasium.vector.utils import concatenate, iterate
 from numpy.typing import NDArray
 
-from ppo_bbrl.env_faults import RESET, UnfitError, described, name_of, reason, unfit_observation
+from ppo_bbrl.env_faults import (
+    LARGEST,
+    RESET,
+    UnfitError,
+    described,
+    name_of,
+    narrowed,
+    reason,
+    unfit_observation,
+)
 from ppo_bbrl.errors import EnvironmentFailed
 from ppo_bbrl.signals import time_limit
 
@@ -171,7 +181,8 @@ class SyncEnvs(SyncVectorEnv):  # what it is generic in depends on the version
                     rows[i] = observation
                 else:
                     rows[i] = self._fitting(observation)
-                rewards[i] = reward if type(reward) is float else _number(reward, "reward")
+                simple = type(reward) is float and -LARGEST <= reward <= LARGEST
+                rewards[i] = reward if simple else _number(reward, "reward")
                 if type(terminated) is not bool:
                     terminated = bool(_number(terminated, "terminated"))
                 if type(truncated) is not bool:
@@ -230,7 +241,7 @@ class SyncEnvs(SyncVectorEnv):  # what it is generic in depends on the version
         dtype: Any = space.dtype
         if array.shape == space.shape and (self._any_number or _are_states(array, space)):
             if np.can_cast(array.dtype, dtype, "same_kind"):
-                return array
+                return narrowed(array, dtype) if dtype.kind == "f" else array
             if array.dtype.kind in "iu" and dtype.kind in "iub":
                 as_stored = array.astype(dtype)
                 if np.array_equal(as_stored, array):  # 0 to 255 in an image of int64
@@ -296,17 +307,27 @@ def _number(value: Any, name: str) -> float:
     """A value that holds one number, as a number.
 
     Raises:
-        UnfitError: for any other value.
+        UnfitError: for any other value, and for rewards beyond those of float32.
     """
+    number = _as_float(value)
+    if name == "reward":
+        if number is not None and not LARGEST < abs(number) < math.inf:
+            return number
+        expected = f"one number, of at most {LARGEST:.1e}"
+    else:
+        if number is not None and not math.isnan(number):
+            return number
+        expected = "true or false"
+    raise UnfitError(f"its {name} is {described(value)}; expected is {expected}")
+
+
+def _as_float(value: Any) -> float | None:
     if isinstance(value, float | int | np.floating | np.integer | np.bool_):
         return float(value)
-    try:
+    with suppress(Exception):
         array = np.asarray(value.detach().cpu() if hasattr(value, "detach") else value)  # torch
         if array.size == 1 and array.dtype.kind in "biuf":
             return float(array.reshape(())[()])
         if array.dtype == object and array.ndim == 0 and hasattr(value, "__float__"):
             return float(value)  # a fraction, a decimal
-    except Exception:  # noqa: BLE001 - it is told below what it is
-        pass
-    expected = "one number" if name == "reward" else "true or false"
-    raise UnfitError(f"its {name} is {described(value)}; expected is {expected}")
+    return None
