@@ -222,7 +222,7 @@ def test_every_key_is_seen():
             node = node[section]
         then = OmegaConf.to_container(node)[key]
         if rule.kind is dict:
-            node[key] = {"new": {"inner": [1]}}
+            node[key] = {**then, "new": {"inner": [1]}}
         elif isinstance(then, list):
             node[key] = [3]
         elif rule.kind is bool:
