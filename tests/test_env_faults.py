@@ -261,6 +261,7 @@ gym.register("TestOddVector-v0", vector_entry_point=OddVector)
         ({"reward": np.zeros((2, 1))}, r"rewards are an array of shape \[2, 1\].* shape \[2\]"),
         ({"reward": 1.0}, "rewards are 1.0; expected is the shape"),
         ({"truncated": np.zeros(1, bool)}, r"truncated are an array of shape \[1\]"),
+        ({"reward": np.full(2, 1e39)}, "rewards have numbers beyond those of float32"),
     ],
 )
 def test_rows_of_a_vectorised_task_that_do_not_fit_are_told(changed, what):

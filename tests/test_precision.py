@@ -50,6 +50,21 @@ def test_float32_agents_work_where_the_default_is_float64(engine, monkeypatch):
         torch.set_default_dtype(torch.float32)
 
 
+@pytest.mark.parametrize("name", ["train_policy", "critic_agent"])
+def test_weights_without_values_are_told(name):
+    """On the device meta there are shapes and no numbers."""
+    algo = PPOClip(config("Logged"))
+    getattr(algo, name).to("meta")
+    with pytest.raises(UserError, match=f"{name}: .*meta"):
+        run(algo)
+    algo.close()
+
+
+def test_another_device_for_all_tensors_is_told():
+    with torch.device("meta"), pytest.raises(UserError, match="default device is 'meta'"):
+        PPOClip(config("Logged"))
+
+
 AGENTS = {
     "policy": lambda: {"train_policy": DiscretePolicy(2, [8], 3).double()},
     "critic": lambda: {"critic_agent": VAgent(2, [8]).double()},

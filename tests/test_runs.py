@@ -7,8 +7,10 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
+from probe_envs import config
 
 from ppo_bbrl.config import ConfigError
+from ppo_bbrl.episodic import EpisodicAlgo
 from ppo_bbrl.errors import UserError
 from ppo_bbrl.runs import claim_folder, open_folder, outputs_dir
 
@@ -187,6 +189,24 @@ def test_a_folder_for_events_that_cannot_be_made_stops_nobody():
     """The logger warns; the run's folder is what counts."""
     Path("tb").write_text("")
     assert claim_folder("run", events=Path("tb")).path.is_dir()
+
+
+@pytest.mark.parametrize("log_dir", ["/dev/full", "/dev/full/tb", "/proc/tb", "file/tb", "gone/tb"])
+def test_a_folder_for_events_that_cannot_be_is_refused_before_the_run(log_dir):
+    """Else the run is over, and its events were nowhere written."""
+    Path("file").write_text("")
+    Path("gone").symlink_to("nowhere")
+    before = sorted(Path().iterdir())
+    cfg = config("Logged") | {"logger": {"log_dir": log_dir}}
+    with pytest.raises(ConfigError, match=rf"^logger\.log_dir = .*{log_dir}") as caught:
+        EpisodicAlgo(cfg)
+    assert "\n" not in str(caught.value)
+    assert sorted(Path().iterdir()) == before
+
+
+def test_a_folder_for_events_that_can_be_is_not_made_before_the_run():
+    EpisodicAlgo(config("Logged") | {"logger": {"log_dir": "a/b"}}).close()
+    assert not Path("a").exists()
 
 
 def test_links_in_the_place_of_a_new_folder_are_taken_names(tmp_path):

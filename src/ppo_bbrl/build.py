@@ -10,7 +10,7 @@ from torch import nn
 from ppo_bbrl.agents import DiscretePolicy, GaussianPolicy, Policy, VAgent
 from ppo_bbrl.config import ConfigError, load_episodic_config
 from ppo_bbrl.config_sources import Source
-from ppo_bbrl.errors import one_line
+from ppo_bbrl.errors import UserError, one_line
 from ppo_bbrl.seeding import Seeds
 from ppo_bbrl.spaces import HasSpaces, size
 
@@ -57,6 +57,19 @@ def put_on(agent: nn.Module, device: str) -> None:
         raise ConfigError(
             f"{type(agent).__name__} cannot be moved to {device}: {one_line(error)}"
         ) from error
+
+
+def check_has_weights(agent: nn.Module, name: str) -> None:
+    """Refuse an agent that has been moved to the device meta.
+
+    Raises:
+        UserError: naming it.
+    """
+    if any(weight.is_meta for weight in agent.parameters()):
+        raise UserError(
+            f"{name}: its weights are on the device meta, where they have no values; make another "
+            "one, or give it weights with to_empty(device='cpu') and load_state_dict"
+        )
 
 
 def build_policy(cfg: DictConfig, env: HasSpaces) -> Policy:

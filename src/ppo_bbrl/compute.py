@@ -65,8 +65,8 @@ def compiler() -> str | None:
     return next((found for name in names if name and (found := shutil.which(name))), None)
 
 
-def check_precision() -> None:
-    """Refuse a default type of torch in which nothing can be learned.
+def check_defaults() -> None:
+    """Refuse a default type of torch in which nothing can be learned, and a device but the CPU.
 
     Raises:
         ConfigError: naming it.
@@ -75,6 +75,12 @@ def check_precision() -> None:
     if dtype not in (torch.float32, torch.float64):
         raise ConfigError(
             f"torch.set_default_dtype({dtype}): must be torch.float32 or torch.float64"
+        )
+    device = torch.empty(0).device
+    if device.type != "cpu":
+        raise ConfigError(
+            f"torch's default device is {str(device)!r}: must be 'cpu', where environments are; "
+            "compute.device says where the networks are"
         )
 
 

@@ -55,19 +55,19 @@ def unfit_observation(observation: Any, space: gym.Space[Any]) -> UnfitError:
     return UnfitError(f"its observation is {described(observation)}; expected is {expected}")
 
 
-def narrowed(observation: NDArray[Any], dtype: Any) -> NDArray[Any]:
-    """Observations of a wider type of floats, in a narrower one.
+def narrowed(array: NDArray[Any], dtype: Any, name: str = "observation has") -> NDArray[Any]:
+    """Observations or rewards of a wider type of floats, in a narrower one.
 
     Raises:
         UnfitError: if there are numbers that it cannot hold: they would become infinite.
     """
-    if observation.dtype.itemsize <= dtype.itemsize and observation.dtype.kind == "f":
-        return observation
+    if array.dtype.itemsize <= dtype.itemsize and array.dtype.kind == "f":
+        return array
     try:
         with np.errstate(over="raise"):
-            return observation.astype(dtype)
+            return array.astype(dtype)
     except FloatingPointError:
-        raise UnfitError(f"its observation has numbers beyond those of {dtype}") from None
+        raise UnfitError(f"its {name} numbers beyond those of {dtype}") from None
 
 
 def check_rows(space: gym.Space[Any], n_envs: int, observation: Any, *reward_and_ends: Any) -> None:

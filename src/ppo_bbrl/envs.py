@@ -79,6 +79,8 @@ class EnvAgent(GymAgent):
             raise
         #: whether rows are known to have the expected shapes
         self._checked = isinstance(self.envs, SyncEnvs | WorkerVectorEnv)
+        #: whether rewards are known to be numbers of float32
+        self._plain_rewards = self._checked
         #: whether observations lie in the workspace in a narrower type
         self._wide = self.observation_space.dtype == np.float64
         self._to_env = action_converter(self.action_space, n_envs)
@@ -184,6 +186,8 @@ class EnvAgent(GymAgent):
                     truncated,
                 )
                 self._checked = True
+            if not self._plain_rewards:
+                reward = narrowed(np.asarray(reward), np.dtype(np.float32), "rewards have")
             if self._wide:
                 observation = narrowed(observation, np.dtype(np.float32))
         except EnvironmentFailed:

@@ -17,7 +17,8 @@ from omegaconf import DictConfig
 from tqdm import TqdmExperimentalWarning
 
 from ppo_bbrl.agents import drawing_from
-from ppo_bbrl.compute import check_precision, check_rollout
+from ppo_bbrl.build import check_has_weights
+from ppo_bbrl.compute import check_defaults, check_rollout
 from ppo_bbrl.config import ConfigError, load_episodic_config
 from ppo_bbrl.config_changes import ConfigChanges
 from ppo_bbrl.console import say
@@ -82,7 +83,7 @@ class EpisodicAlgo(Recording, bbrl_utils.algorithms.EpisodicAlgo):
         env_wrappers: Sequence[Wrapper] = (),
     ) -> None:
         super().__init__(self._load_config(cfg))
-        check_precision()
+        check_defaults()
         check_rollout(self.cfg.algorithm)
         self._choose_environments(env_wrappers)
         self.seeds = Seeds(self.cfg.algorithm.seed)
@@ -233,6 +234,7 @@ class EpisodicAlgo(Recording, bbrl_utils.algorithms.EpisodicAlgo):
         policy = getattr(self, name)
         if policy is None:
             raise ValueError(f"{type(self).__name__} has no {name}: set it in the constructor")
+        check_has_weights(policy, name)
         return policy
 
     # Evaluating.

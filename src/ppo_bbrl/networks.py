@@ -123,9 +123,15 @@ def build_ortho_mlp(
 
 
 def no_numbers(network: nn.Module) -> list[str]:
-    """Its weights that are not finite, and its buffers with a NaN (a mask may have infinities)."""
-    weights = [name for name, one in network.named_parameters() if not one.isfinite().all()]
-    return weights + [name for name, one in network.named_buffers() if one.isnan().any()]
+    """Its weights that are not finite, and its buffers with a NaN (a mask may have infinities).
+
+    On the device meta there are no numbers.
+    """
+    weights = [
+        name for name, one in network.named_parameters() if one.is_meta or not one.isfinite().all()
+    ]
+    buffers = network.named_buffers()
+    return weights + [name for name, one in buffers if one.is_meta or one.isnan().any()]
 
 
 @contextmanager

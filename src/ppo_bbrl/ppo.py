@@ -252,8 +252,8 @@ class PPOClip(EpisodicAlgo):
         with self._drawing(), evaluation_mode(*self._own_agents):
             return record(
                 workspace,
-                self.train_policy,
-                self.critic_agent,
+                self._policy("train_policy"),
+                self._policy("critic_agent"),
                 discount_factor=settings.discount_factor,
                 gae_lambda=settings.gae,
             )

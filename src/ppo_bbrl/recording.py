@@ -20,7 +20,7 @@ from ppo_bbrl.envs import EnvAgent
 from ppo_bbrl.errors import UserError, one_line
 from ppo_bbrl.metrics import Logger
 from ppo_bbrl.networks import no_numbers
-from ppo_bbrl.runs import RunFolder, claim_folder, outputs_dir
+from ppo_bbrl.runs import RunFolder, check_events, claim_folder, outputs_dir
 
 _RUNNING_WINDOW = 10
 _NEVER = -float("inf")  # the reward of a policy that was never evaluated
@@ -60,6 +60,8 @@ class Recording:
             self._outputs, self._started_in = outputs_dir().absolute(), Path.cwd()
         except FileNotFoundError as error:
             raise UserError("the current folder has been deleted; change to another") from error
+        if cfg.logger.log_dir:
+            check_events(self._started_in / cfg.logger.log_dir)
 
     @cached_property
     def folder(self) -> RunFolder:

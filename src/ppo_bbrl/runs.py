@@ -5,8 +5,9 @@ from contextlib import suppress
 from dataclasses import dataclass
 from itertools import count
 from pathlib import Path
+from tempfile import TemporaryDirectory
 
-from ppo_bbrl.config import run_name
+from ppo_bbrl.config import ConfigError, run_name
 from ppo_bbrl.errors import UserError, one_line
 
 CONFIG_FILE = "config.yaml"
@@ -91,6 +92,26 @@ def claim_folder(
                 f"{folder.path}: this folder of the run cannot be made: {one_line(error)}"
             ) from error
     raise AssertionError("there is always another number")
+
+
+def check_events(folder: Path) -> None:
+    """Refuse a folder for events in which, or in the place of which, nothing can be made.
+
+    Nothing is left there.
+
+    Raises:
+        ConfigError: naming it.
+    """
+    there = next(path for path in (folder, *folder.parents) if os.path.lexists(path))
+    try:
+        with TemporaryDirectory(dir=there):
+            pass
+    except OSError as error:
+        why = error.strerror or one_line(error)
+        raise ConfigError(
+            f"logger.log_dir = {str(folder)!r}: must be a folder, there or to be made, in which "
+            f"files can be written; in {there}: {why}"
+        ) from error
 
 
 def _claim(folder: RunFolder) -> bool:

@@ -2,6 +2,7 @@
 
 import os
 import signal
+import warnings
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from typing import Any
@@ -167,6 +168,12 @@ def _vectorised(
             with suppress(Exception):
                 one.close()
             refuse(other_space(envs, one))
+            warnings.warn(
+                f"gym_env.vectorization = vector_entry_point: nobody has compared the vectorised "
+                f"{env_name} with the single one: its rewards, its ends and its limit of steps may "
+                "be others; with auto, sync or async they are those of the task",
+                stacklevel=2,
+            )
     except Exception:
         envs.close()
         raise
