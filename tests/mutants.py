@@ -14,6 +14,7 @@ the changed lines, the quickest first, until one fails.
 
 import argparse
 import ast
+import gc
 import importlib.abc
 import importlib.util
 import json
@@ -28,6 +29,7 @@ import tomllib
 from collections.abc import Callable, Iterator
 from contextlib import suppress
 from dataclasses import dataclass, replace
+from functools import lru_cache
 from itertools import pairwise
 from pathlib import Path
 from types import FrameType
@@ -39,6 +41,12 @@ RESULTS = ROOT / "outputs" / "mutants"
 LISTED = Path(__file__).with_suffix(".toml")
 WANTED = 0.95
 LONGEST = 90.0  # seconds of tests for one mutant
+
+# Verdicts on a mutant. Any other is the name of the test that fails with it.
+UNNOTICED, UNREACHED = "unnoticed", "unreached"
+ALIVE = (UNNOTICED, UNREACHED)
+NO_END = "(it dies, or does not end)"
+NO_TESTS = "(no tests)"
 
 PRELOADED = (
     "pytest", "torch", "numpy", "gymnasium.envs.classic_control", "bbrl.agents.gymnasium",
@@ -61,6 +69,7 @@ NEAREST = {
     "compiled": ("compiled", "replaced", "config_changes"),
     "compiled_step": ("compiled", "replaced"),
     "config_changes": ("config_changes",),
+    "build": ("ppo", "compute"),
     "ppo": ("ppo", "update", "replaced", "config_changes"),
     "recording": ("recording", "episodic"),
     "distributions": ("distributions", "agents"),
@@ -327,11 +336,16 @@ def mutants_of(module: str, *, listed_only: bool = False) -> Iterator[Mutant]:
             yield mutant if times == 1 else replace(mutant, new=f"{mutant.new} ({times})")
 
 
+@lru_cache(2)
+def dumped(source: bytes) -> str:
+    return ast.dump(ast.parse(source))
+
+
 def as_mutant(module: str, source: bytes, start: int, end: int, text: str) -> Mutant | None:
     """None if what comes of it is no Python, or the same."""
     changed = source[:start] + text.encode() + source[end:]
     try:
-        if ast.dump(ast.parse(changed)) == ast.dump(ast.parse(source)):
+        if dumped(changed) == dumped(source):
             return None
     except SyntaxError:
         return None
@@ -368,7 +382,7 @@ class Compiled(importlib.abc.MetaPathFinder, importlib.abc.Loader):
 
 
 def in_a_child(work: Callable[[], Any], timeout: float) -> Any:
-    """What `work` returns in a forked process; None if it dies or takes too long."""
+    """What `work` returns in a forked process; NO_END if it dies or takes too long."""
     reader, writer = os.pipe()
     child = os.fork()
     if child == 0:
@@ -396,7 +410,7 @@ def in_a_child(work: Callable[[], Any], timeout: float) -> Any:
     with suppress(ProcessLookupError):
         os.killpg(child, signal.SIGKILL)
     os.waitpid(child, 0)
-    return json.loads(told) if told else None
+    return json.loads(told) if told else NO_END
 
 
 def run_pytest(files: list[str], plugin: object) -> int:
@@ -433,16 +447,27 @@ class Measures:
 
 
 class Chooses:
-    """A plugin that keeps some tests, the quickest first."""
+    """A plugin that keeps some tests, the quickest first, and notes which of them fails."""
 
     def __init__(self, seconds: dict[str, float]) -> None:
         self.seconds = seconds
+        self.failed: str | None = None
 
     def pytest_collection_modifyitems(self, items: list[Any]) -> None:
         items[:] = sorted(
             (item for item in items if item.nodeid in self.seconds),
             key=lambda item: self.seconds[item.nodeid],
         )
+
+    def pytest_runtest_protocol(self, item: Any) -> None:
+        # The processor's time, so that an endless loop ends however busy the machine is.
+        signal.setitimer(signal.ITIMER_PROF, 10 + 10 * self.seconds[item.nodeid])
+
+    def pytest_runtest_logreport(self, report: Any) -> None:
+        if report.failed:
+            self.failed = report.nodeid
+
+    pytest_collectreport = pytest_runtest_logreport
 
 
 def measure(module: str) -> dict[str, tuple[float, list[int]]]:
@@ -455,49 +480,73 @@ def measure(module: str) -> dict[str, tuple[float, list[int]]]:
     return plugin.tests
 
 
-def is_noticed(mutant: Mutant, seconds: dict[str, float]) -> bool:
-    """Whether one of these tests fails with a mutant."""
+def noticed_by(mutant: Mutant, seconds: dict[str, float]) -> str:
+    """The test that fails with a mutant, out of these; or UNNOTICED."""
     name = f"ppo_bbrl.{mutant.module}"
     sys.meta_path.insert(0, Compiled(name, mutant.source, path_of(mutant.module)))
     files = sorted({test.partition("::")[0] for test in seconds})
-    return run_pytest(files, Chooses(seconds)) != 0
+    plugin = Chooses(seconds)
+    code = run_pytest(files, plugin)
+    if code == 0:
+        return UNNOTICED
+    if code == 5:
+        return NO_TESTS
+    return plugin.failed or "the import of tests/conftest.py"
+
+
+def try_out(mutant: Mutant, seconds: dict[str, float]) -> str:
+    """`noticed_by` in a process of its own."""
+    if not seconds:
+        return UNREACHED
+    told = in_a_child(lambda: noticed_by(mutant, seconds), 60 + 10 * sum(seconds.values()))
+    if told == NO_TESTS:
+        raise SystemExit("the tests have changed since they were measured: begin again")
+    return str(told)
 
 
 # ----------------------------------------------------------------------------------------- report
 
 
 def judge(module: str, *, fresh: bool, listed_only: bool) -> dict[str, str]:
-    """The verdict on each mutant of a module: noticed, unnoticed or unreached."""
+    """The verdict on each mutant of a module: what noticed it, or UNNOTICED or UNREACHED."""
     kept = RESULTS / f"{module}.json"
     before = {} if fresh or not kept.exists() else json.loads(kept.read_text(encoding="utf-8"))
     mutants = list(mutants_of(module, listed_only=listed_only))
-    todo = [mutant for mutant in mutants if before.get(mutant.key) != "noticed"]
-    verdicts = {mutant.key: "noticed" for mutant in mutants if mutant not in todo}
+    todo = [mutant for mutant in mutants if before.get(mutant.key, UNNOTICED) in ALIVE]
+    verdicts = {mutant.key: before[mutant.key] for mutant in mutants if mutant not in todo}
     print(f"{module}: {len(mutants)} mutants, {len(todo)} to try", flush=True)
-    tests = in_a_child(lambda: measure(module), 3600) if todo else {}
-    if tests is None:
-        raise SystemExit(f"the tests nearest to {module} do not pass without a mutant")
+    tests = measured(module) if todo else {}
     for number, mutant in enumerate(todo, 1):
         reached = {name for name, (_, lines) in tests.items() if set(lines) & set(mutant.lines)}
         if not reached and not in_a_function(mutant):
             reached = set(tests)  # it runs when the module is imported
-        seconds, total = {}, 0.0
-        for name in sorted(reached, key=lambda name: tests[name][0]):
-            total += tests[name][0]
-            if total < LONGEST:
-                seconds[name] = tests[name][0]
-        verdict = "unreached"
-        if seconds:
-            noticed = in_a_child(
-                lambda mutant=mutant, seconds=seconds: is_noticed(mutant, seconds),
-                60 + 10 * LONGEST,
-            )
-            verdict = "unnoticed" if noticed is False else "noticed"
-        verdicts[mutant.key] = verdict
-        if verdict != "noticed":
+        verdicts[mutant.key] = verdict = try_out(mutant, quickest(tests, reached))
+        if verdict in ALIVE:
             print(f"  {number}/{len(todo)} {verdict}: {mutant.old}  ->  {mutant.new}", flush=True)
         kept.write_text(json.dumps({**before, **verdicts}, indent=1), encoding="utf-8")
     return verdicts
+
+
+def measured(module: str) -> dict[str, tuple[float, list[int]]]:
+    """What `measure` tells. The tests must pass without a mutant, in the order that ours have."""
+    tests = in_a_child(lambda: measure(module), 3600)
+    if tests == NO_END:
+        raise SystemExit(f"the tests nearest to {module} do not pass as it is")
+    as_it_is = Mutant(module, "", "", (), path_of(module).read_bytes())
+    failed = try_out(as_it_is, quickest(tests, set(tests)))
+    if failed != UNNOTICED:
+        raise SystemExit(f"without a mutant of {module}, but in another order: {failed}")
+    return tests
+
+
+def quickest(tests: dict[str, tuple[float, list[int]]], chosen: set[str]) -> dict[str, float]:
+    """The seconds of the chosen tests, without the slowest where they take too long together."""
+    seconds, total = {}, 0.0
+    for name in sorted(chosen, key=lambda name: tests[name][0]):
+        total += tests[name][0]
+        if total < LONGEST:
+            seconds[name] = tests[name][0]
+    return seconds
 
 
 def in_a_function(mutant: Mutant) -> bool:
@@ -527,6 +576,8 @@ def main() -> int:
     sys.path.insert(0, str(ROOT / "src"))  # of this tree, whatever is installed
     for name in PRELOADED:
         importlib.import_module(name)  # once for all children
+    gc.freeze()  # they need not look through all that for garbage
+    sys.dont_write_bytecode, sys.pycache_prefix = False, str(RESULTS / "pycache")
     reasons = {
         f"{one['module']}: {one['old']} -> {one['new']}": one["reason"]
         for one in tomllib.loads(LISTED.read_text(encoding="utf-8")).get("equivalent", [])
@@ -534,7 +585,7 @@ def main() -> int:
     failed, lines = False, []
     for module in modules:
         verdicts = judge(module, fresh=options.fresh, listed_only=options.listed)
-        alive = {key: verdict for key, verdict in verdicts.items() if verdict != "noticed"}
+        alive = {key: verdict for key, verdict in verdicts.items() if verdict in ALIVE}
         unexplained = [key for key in alive if key not in reasons]
         counted = len(verdicts) - (len(alive) - len(unexplained))
         share = 1 - len(unexplained) / counted if counted else 1.0
