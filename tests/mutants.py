@@ -496,8 +496,6 @@ def noticed_by(mutant: Mutant, seconds: dict[str, float]) -> str:
 
 def try_out(mutant: Mutant, seconds: dict[str, float]) -> str:
     """`noticed_by` in a process of its own."""
-    if not seconds:
-        return UNREACHED
     told = in_a_child(lambda: noticed_by(mutant, seconds), 60 + 10 * sum(seconds.values()))
     if told == NO_TESTS:
         raise SystemExit("the tests have changed since they were measured: begin again")
@@ -518,9 +516,11 @@ def judge(module: str, *, fresh: bool, listed_only: bool) -> dict[str, str]:
     tests = measured(module) if todo else {}
     for number, mutant in enumerate(todo, 1):
         reached = {name for name, (_, lines) in tests.items() if set(lines) & set(mutant.lines)}
-        if not reached and not in_a_function(mutant):
-            reached = set(tests)  # it runs when the module is imported
-        verdicts[mutant.key] = verdict = try_out(mutant, quickest(tests, reached))
+        # What runs at import, and what torch compiles, is traced in no test: then all are tried.
+        verdict = try_out(mutant, quickest(tests, reached or set(tests)))
+        if verdict == UNNOTICED and not reached:
+            verdict = UNREACHED
+        verdicts[mutant.key] = verdict
         if verdict in ALIVE:
             print(f"  {number}/{len(todo)} {verdict}: {mutant.old}  ->  {mutant.new}", flush=True)
         kept.write_text(json.dumps({**before, **verdicts}, indent=1), encoding="utf-8")
@@ -547,15 +547,6 @@ def quickest(tests: dict[str, tuple[float, list[int]]], chosen: set[str]) -> dic
         if total < LONGEST:
             seconds[name] = tests[name][0]
     return seconds
-
-
-def in_a_function(mutant: Mutant) -> bool:
-    tree = ast.parse(path_of(mutant.module).read_bytes())
-    return any(
-        node.body[0].lineno <= mutant.lines[0] <= (node.end_lineno or 0)
-        for node in ast.walk(tree)
-        if isinstance(node, ast.FunctionDef)
-    )
 
 
 def main() -> int:

@@ -309,6 +309,14 @@ def test_normalise_by_hand():
     torch.testing.assert_close(result, torch.tensor([-1.0, 0.0, 1.0], dtype=torch.float64))
 
 
+@pytest.mark.parametrize("mask", [None, torch.ones(2)])
+def test_what_keeps_the_division_finite_is_1e_8(mask):
+    """More of it would shrink advantages that are small everywhere."""
+    result = normalise(torch.tensor([1e-8, -1e-8], dtype=torch.float64), mask=mask)
+    expected = 1 / (2**0.5 + 1)
+    torch.testing.assert_close(result, torch.tensor([expected, -expected], dtype=torch.float64))
+
+
 def test_normalise_stays_finite():
     """Equal advantages, and a minibatch of one, have no deviation to divide by."""
     assert torch.equal(normalise(torch.full((4,), 7.0)), torch.zeros(4))

@@ -17,7 +17,6 @@ from torch import distributions as d
 
 from ppo_bbrl.errors import UserError
 from ppo_bbrl.hub import PPO2
-from ppo_bbrl.losses import squared_log_ratio
 
 ROOT = Path(__file__).parents[1]
 LOSS_NAMES = (
@@ -340,15 +339,6 @@ def test_only_the_new_policy_and_value_learn():
     learned = {name for name in LOSS_NAMES if inputs[name].grad is not None}
     assert learned == {"value_f", "neg_log_probs", "entropy"}
     assert not kl.requires_grad
-
-
-def test_squared_log_ratio_by_hand_and_masked():
-    """½·(1 + 4)/2; the masked sample counts in neither sum."""
-    new, old = torch.tensor([1.0, -2.0, 50.0]), torch.zeros(3)
-    mask = torch.tensor([True, True, False])
-    assert float(squared_log_ratio(log_prob=new, old_log_prob=old, mask=mask)) == 1.25
-    with pytest.raises(ValueError, match="same shape"):
-        squared_log_ratio(log_prob=new, old_log_prob=old[:, None])
 
 
 # ------------------------------------------------------------------------------------ torch.hub

@@ -9,8 +9,15 @@ from hypothesis import given
 from hypothesis import strategies as st
 from torch.distributions import Categorical
 
+from ppo_bbrl import losses
 from ppo_bbrl.agents import DiscretePolicy
-from ppo_bbrl.losses import clipped_surrogate, entropy_loss, explained_variance, value_loss
+from ppo_bbrl.losses import (
+    clipped_surrogate,
+    entropy_loss,
+    explained_variance,
+    squared_log_ratio,
+    value_loss,
+)
 
 EPSILON = 0.2
 
@@ -156,6 +163,17 @@ def test_clip_fraction_counts_ratios_beyond_the_range():
     assert diagnostics["clip_fraction"].item() == pytest.approx(0.4)
 
 
+def test_squared_log_ratio_by_hand_and_masked():
+    """½·(1 + 4)/2; the masked sample counts in neither sum."""
+    new, old = vector(2.0, -1.0, 50.0, requires_grad=True), vector(1.0, 1.0, 1.0)
+    mask = torch.tensor([True, True, False])
+    masked = squared_log_ratio(log_prob=new, old_log_prob=old, mask=mask)
+    assert masked.item() == squared_log_ratio(log_prob=new[:2], old_log_prob=old[:2]) == 1.25
+    assert not masked.requires_grad
+    with pytest.raises(ValueError, match="same shape"):
+        squared_log_ratio(log_prob=new, old_log_prob=old[:, None])
+
+
 # ------------------------------------------------------------------------------------- critic
 
 
@@ -275,9 +293,9 @@ def test_only_the_new_critic_learns(clip_range_vf):
 
 
 def test_value_clip_fraction():
-    """The share of values that moved further than the range."""
+    """The share of values that moved further than the range; its edge is in the range."""
     _, diagnostics = value_loss(
-        value=vector(0.4, 0.6, -0.6, 0.0),
+        value=vector(0.5, 0.6, -0.6, 0.0),
         old_value=vector(0.0, 0.0, 0.0, 0.0),
         target=vector(0.0, 0.0, 0.0, 0.0),
         clip_range_vf=0.5,
@@ -420,7 +438,7 @@ def test_explained_variance_of_equal_returns_is_not_a_number():
 
 
 def test_A5_a_bad_action_that_became_far_too_probable_still_has_a_gradient():
-    """However far: where the exponential would overflow it goes on as a straight line."""
+    """However far: from e^20, long before the exponential overflows, it is a straight line."""
     for gap in (19.0, 25.0, 1e4):
         log_prob = torch.tensor([gap], requires_grad=True)
         loss, facts = clipped_surrogate(
@@ -430,10 +448,18 @@ def test_A5_a_bad_action_that_became_far_too_probable_still_has_a_gradient():
             clip_range=0.2,
         )
         loss.backward()
-        assert log_prob.grad is not None
-        assert log_prob.grad.isfinite().all()
-        assert log_prob.grad.item() > 1e6
+        slope = math.exp(min(gap, 20))
+        assert log_prob.grad.item() == pytest.approx(slope, rel=1e-5)
+        assert loss.item() == pytest.approx(slope * (1 + max(gap - 20, 0)), rel=1e-5)
         assert all(fact.isfinite() for fact in facts.values())
+
+
+def test_the_surrogate_is_traced_in_one_piece():
+    """As the compiled step needs: there the exponential cannot first look at the numbers."""
+    whole = torch.compile(losses.clipped_surrogate, backend="eager", fullgraph=True)
+    inputs = {"log_prob": vector(1e4), "old_log_prob": vector(0.0), "advantage": vector(-1.0)}
+    result = whole(**inputs, clip_range=EPSILON)
+    torch.testing.assert_close(result, losses.clipped_surrogate(**inputs, clip_range=EPSILON))
 
 
 # ------------------------------------------------------------------------------------- masks

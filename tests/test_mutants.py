@@ -86,11 +86,6 @@ def test_the_quickest_tests_run_and_none_too_long(monkeypatch):
     assert list(mutants.quickest(tests, {"slow", "quick", "middle"})) == ["quick", "middle"]
 
 
-def test_what_no_test_reaches_is_not_called_noticed():
-    mutant = mutants.Mutant("example", "a = 1", "a = 2", (1,), b"a = 2")
-    assert mutants.try_out(mutant, {}) in mutants.ALIVE
-
-
 def test_equal_lines_have_keys_of_their_own(tmp_path, monkeypatch):
     _, found = lines(tmp_path, monkeypatch, "a = 3\nb = a\na = 3\n")
     assert [mutant.new for mutant in found] == ["a = (3 * 2)", "a = (3 * 2) (2)"]
