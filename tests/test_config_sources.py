@@ -1,6 +1,7 @@
 """Where configurations come from: larger ones, Hydra, NumPy, the environment, any YAML file."""
 
 import copy
+import os
 from dataclasses import dataclass, field
 from pathlib import Path, PurePosixPath
 
@@ -427,3 +428,16 @@ def test_one_override_needs_no_list():
 def test_a_saved_run_opens():
     Path("config.yaml").write_text("gym_env: {env_name: CartPole-v1}\nbase_dir: $x{}")
     assert load_saved_config(Path("config.yaml")).base_dir == "$x{}"
+
+
+def test_a_run_of_an_older_version_opens_wherever_it_was():
+    """Opening reads; a new run with this configuration is refused, as ever."""
+    old = Path("config.yaml")
+    old.write_text("gym_env: {env_name: CartPole-v1}\nbase_dir: /tmp/run")
+    assert load_saved_config(old).base_dir == "/tmp/run"
+    assert "base_dir" in refused(load_saved_config(old))
+
+
+def test_a_named_pipe_in_a_run_keeps_nobody_waiting():
+    os.mkfifo("config.yaml")
+    assert "no file" in refused(Path("config.yaml"), load=load_saved_config)

@@ -390,6 +390,35 @@ def test_a_checkpoint_is_opened_with_the_environment_of_its_training():
     opened(gym.wrappers.RecordEpisodeStatistics(Steps()))
 
 
+class Named(Model):
+    """Its environment is among its hyper-parameters, by name."""
+
+    def __init__(self, env_id="CartPole-v1"):
+        super().__init__(env=env_id, eval_env=None)
+        self.save_hyperparameters()
+
+
+def test_a_checkpoint_imports_nothing_unless_it_is_trusted(tmp_path, monkeypatch):
+    """It may be a stranger's, and a module may do anything when it is imported."""
+    (tmp_path / "found.py").write_text("import gymnasium as gym; gym.make('CartPole-v1').close()")
+    monkeypatch.syspath_prepend(tmp_path)
+    made = Named()
+    run = trainer()
+    run.strategy.connect(made)
+    checkpoint = run._checkpoint_connector.dump_checkpoint()
+    checkpoint["hyper_parameters"] = {"env_id": "found:CartPole-v1"}
+    torch.save(checkpoint, "it.ckpt")
+    told = error_of(lambda: Named.load_from_checkpoint("it.ckpt"))
+    assert "'found:CartPole-v1'" in told
+    Named.load_from_checkpoint("it.ckpt", env_id="CartPole-v1")
+    assert "found" not in sys.modules
+    Named.load_from_checkpoint("it.ckpt", trust=True)
+    assert sys.modules.pop("found")
+    Named.load_from_checkpoint("it.ckpt", env_id="found:CartPole-v1")
+    with pytest.raises(TypeError, match="Named"):
+        made.load_from_checkpoint("it.ckpt")
+
+
 def test_statistics_of_its_own_in_each_environment_are_told():
     """The evaluation's begin anew."""
     env = make_vec_env(Steps, 2, wrapper_class=gym.wrappers.NormalizeObservation)

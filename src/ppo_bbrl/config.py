@@ -75,7 +75,8 @@ def load_saved_config(path: Path, *, own_keys: bool = False) -> DictConfig:
         ConfigError: as by `load_config`, and for an interpolation.
     """
     section = Section.of(read_resolved_yaml(path), str(path))
-    return _load(section, (), EpisodicConfig if own_keys else PPOConfig, free=own_keys)
+    schema = EpisodicConfig if own_keys else PPOConfig
+    return _load(section, (), schema, free=own_keys, saved=True)
 
 
 def save_config(cfg: DictConfig, path: Path) -> None:
@@ -108,7 +109,14 @@ def run_name(base_dir: str) -> str:
     raise ConfigError(f"base_dir = {shown(base_dir)}: {why}")
 
 
-def _load(section: Section, overrides: Sequence[str], schema: type, *, free: bool) -> DictConfig:
+def _load(
+    section: Section,
+    overrides: Sequence[str],
+    schema: type,
+    *,
+    free: bool,
+    saved: bool = False,
+) -> DictConfig:
     if not OmegaConf.has_resolver("current_time"):
         OmegaConf.register_new_resolver("current_time", lambda: strftime("%Y%m%d-%H%M%S"))
     try:
@@ -131,7 +139,10 @@ def _load(section: Section, overrides: Sequence[str], schema: type, *, free: boo
 
         for index, entry in enumerate(values["gym_env"]["wrappers"]):
             parse(entry, f"gym_env.wrappers[{index}]")
-    values["base_dir"] = run_name(values["base_dir"])
+    if saved:  # nothing is written there any more, wherever an old run has been
+        _check_path("base_dir", values["base_dir"])
+    else:
+        values["base_dir"] = run_name(values["base_dir"])
     _check_path("logger.log_dir", values["logger"]["log_dir"])
     if "optimizer" in values and not free:
         from ppo_bbrl.optimizers import optimizer_section  # noqa: PLC0415 - torch takes a second

@@ -54,6 +54,8 @@ def read_resolved_yaml(path: Path) -> Any:
     Raises:
         ConfigError: as by `read_yaml`, and for an interpolation.
     """
+    if path.exists() and not path.is_file():  # who opens a named pipe waits
+        raise ConfigError(f"{path}: not a configuration: it is no file")
     tree = read_yaml(path)
     for value in _strings(tree):
         if "${" in value:

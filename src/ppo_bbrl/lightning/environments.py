@@ -10,6 +10,7 @@ from gymnasium.vector import AutoresetMode, VectorEnv
 
 from ppo_bbrl.env_faults import reason
 from ppo_bbrl.errors import UserError, one_line
+from ppo_bbrl.lightning.opened import check_name
 from ppo_bbrl.sync_envs import SyncEnvs
 from ppo_bbrl.vector_envs import environment_maker, plain
 from ppo_bbrl.workers import WorkerVectorEnv
@@ -97,8 +98,10 @@ def named_environment(
     """What makes an environment of a registered name.
 
     Raises:
-        UserError: naming the argument, if there is none of that name.
+        UserError: naming the argument, if there is none of that name, or if a checkpoint names it
+            and its module is not trusted.
     """
+    check_name(name)
     try:
         return environment_maker(name, kwargs or {}, wrappers)
     except UserError as error:

@@ -8,7 +8,6 @@ from types import FrameType
 from typing import Any, cast
 
 import gymnasium as gym
-import lightning as pl
 import numpy as np
 import torch
 from gymnasium.spaces import Box
@@ -23,6 +22,7 @@ from ppo_bbrl.lightning.arguments import check_arguments, clip_value, numbers_of
 from ppo_bbrl.lightning.collection import Batch
 from ppo_bbrl.lightning.environments import evaluation_environment, training_environment
 from ppo_bbrl.lightning.episodes import play_episodes, watch_episodes
+from ppo_bbrl.lightning.opened import Opened
 from ppo_bbrl.lightning.processes import Processes
 from ppo_bbrl.lightning.run import SCHEDULED, Run
 from ppo_bbrl.lightning.sde import StateDependentNoise
@@ -37,7 +37,7 @@ _NOT_SAVED = ("env", "eval_env")
 _CHECKPOINT_KEY = "ppo_bbrl"
 
 
-class PPO(pl.LightningModule):
+class PPO(Opened):
     """Proximal policy optimisation, clipped (Schulman et al., 2017).
 
     A subclass defines `forward(x) -> (distribution, value)` for observations `[N, …]`, the values
