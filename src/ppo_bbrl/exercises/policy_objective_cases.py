@@ -4,8 +4,10 @@ A few made-up transitions whose probabilities one can check by hand, or, to grad
 are drawn from a seed.
 """
 
+import copy
 import random
 from collections.abc import Callable, Sequence
+from functools import cache
 from typing import Any, NamedTuple
 
 import torch
@@ -112,6 +114,16 @@ class Inputs(NamedTuple):
     clip_range: float
 
 
+@cache
+def _config() -> Any:
+    return load_config(
+        {
+            "gym_env": {"env_name": "CartPole-v1"},
+            "algorithm": {"clip_range_vf": CLIP_RANGE_VF, "entropy_coef": ENTROPY_COEF},
+        }
+    )
+
+
 class Case:
     """Some transitions as the student's function gets them, fresh for every call.
 
@@ -143,16 +155,8 @@ class Case:
         self.workspace = Lent(capacity=1)
         for name, tensor in self._given.items():
             self.workspace.set(name, 0, tensor)
-        self.cfg = load_config(
-            {
-                "gym_env": {"env_name": "CartPole-v1"},
-                "algorithm": {
-                    "clip_range": clip_range,
-                    "clip_range_vf": CLIP_RANGE_VF,
-                    "entropy_coef": ENTROPY_COEF,
-                },
-            }
-        )
+        self.cfg = copy.deepcopy(_config())  # reading one takes longer than the rest of the check
+        self.cfg.algorithm.clip_range = clip_range
 
     def call(self, function: PolicyObjective) -> Any:
         """What the student's function returns."""
