@@ -26,7 +26,7 @@ import sys
 import tempfile
 import time
 import tomllib
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Collection, Iterator
 from contextlib import suppress
 from dataclasses import dataclass, replace
 from functools import lru_cache
@@ -43,8 +43,8 @@ WANTED = 0.95
 LONGEST = 90.0  # seconds of tests for one mutant
 
 # Verdicts on a mutant. Any other is the name of the test that fails with it.
-UNNOTICED, UNREACHED = "unnoticed", "unreached"
-ALIVE = (UNNOTICED, UNREACHED)
+UNNOTICED, UNREACHED, EXPLAINED = "unnoticed", "unreached", "explained"
+ALIVE = (UNNOTICED, UNREACHED, EXPLAINED)
 NO_END = "(it dies, or does not end)"
 NO_TESTS = "(no tests)"
 
@@ -505,13 +505,17 @@ def try_out(mutant: Mutant, seconds: dict[str, float]) -> str:
 # ----------------------------------------------------------------------------------------- report
 
 
-def judge(module: str, *, fresh: bool, listed_only: bool) -> dict[str, str]:
-    """The verdict on each mutant of a module: what noticed it, or UNNOTICED or UNREACHED."""
+def judge(
+    module: str, *, explained: Collection[str], fresh: bool, listed_only: bool
+) -> dict[str, str]:
+    """The verdict on each mutant of a module: what noticed it, or one of ALIVE."""
     kept = RESULTS / f"{module}.json"
     before = {} if fresh or not kept.exists() else json.loads(kept.read_text(encoding="utf-8"))
     mutants = list(mutants_of(module, listed_only=listed_only))
-    todo = [mutant for mutant in mutants if before.get(mutant.key, UNNOTICED) in ALIVE]
-    verdicts = {mutant.key: before[mutant.key] for mutant in mutants if mutant not in todo}
+    if not fresh:
+        before |= dict.fromkeys(explained, EXPLAINED)
+    todo = [one for one in mutants if before.get(one.key, UNNOTICED) in (UNNOTICED, UNREACHED)]
+    verdicts = {one.key: before[one.key] for one in mutants if one not in todo}
     print(f"{module}: {len(mutants)} mutants, {len(todo)} to try", flush=True)
     tests = measured(module) if todo else {}
     for number, mutant in enumerate(todo, 1):
@@ -575,7 +579,7 @@ def main() -> int:
     }
     failed, lines = False, []
     for module in modules:
-        verdicts = judge(module, fresh=options.fresh, listed_only=options.listed)
+        verdicts = judge(module, explained=reasons, fresh=options.fresh, listed_only=options.listed)
         alive = {key: verdict for key, verdict in verdicts.items() if verdict in ALIVE}
         unexplained = [key for key in alive if key not in reasons]
         counted = len(verdicts) - (len(alive) - len(unexplained))

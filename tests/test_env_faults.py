@@ -4,6 +4,7 @@ The line names the environment by its index and says what was expected; of envir
 processes, all processes are gone by then.
 """
 
+import gc
 import multiprocessing
 import os
 import signal
@@ -700,6 +701,32 @@ def default_warnings(make):
     with warnings.catch_warnings():
         warnings.simplefilter("default")
         return make()
+
+
+def test_processes_end_with_the_agent_that_nobody_has_any_longer(monkeypatch):
+    """Whoever breaks off a loop, in a notebook say, does not close."""
+    closed = []
+
+    class Processes(gym.vector.AsyncVectorEnv):
+        single_observation_space, single_action_space = SPACE, Discrete(2)
+
+        def __del__(self):
+            pass  # somebody may have them still
+
+        def __init__(self):
+            pass
+
+        def close(self):
+            closed.append(self)
+
+    processes = Processes()
+    monkeypatch.setattr("ppo_bbrl.envs.make_vector_env", lambda *_, **__: processes)
+    agent = EnvAgent("TestTold-v0", 1)
+    gc.collect()
+    assert closed == []
+    del agent
+    gc.collect()
+    assert closed == [processes]
 
 
 def test_an_environment_that_fails_in_close_is_told_from_a_process_too():
