@@ -164,20 +164,32 @@ def test_on_the_first_minibatch_the_ratio_is_1(env_name, spied):
 
 
 def test_an_agent_with_memory_keeps_its_carried_row():
-    """Its state in row 0 led to the action there; acting again would advance it twice."""
+    """Its state in row 0 led to the action there; acting again would advance it twice.
+
+    Gradients end there: those of the last rollout have been followed, and cannot be twice.
+    """
 
     class Recurrent(bbrl.agents.Agent):
         has_memory = True
 
+        def __init__(self):
+            super().__init__()
+            self.weight = torch.nn.Parameter(torch.ones(()))
+
         def forward(self, t, **kwargs):
             obs = self.get(("env/env_obs", t))
             before = self.get(("memory", t - 1)) if t > 0 else torch.zeros(obs.shape[0])
-            self.set(("memory", t), before + 1)
+            self.set(("memory", t), before * self.weight + 1)
+            if t == 0:  # and no row to carry
+                self.set(("env/first_seen", t), obs)
             self.set(("action", t), torch.zeros(obs.shape[0], dtype=torch.int64))
 
     algo = EpisodicAlgo(config("Chance", max_epochs=3), autoreset=True)
     algo.train_policy = Recurrent()
-    counts = [workspace["memory"][:, 0].tolist() for workspace in algo.iter_partial_episodes(4)]
+    counts = []
+    for workspace in algo.iter_partial_episodes(4):
+        counts.append(workspace["memory"][:, 0].tolist())
+        workspace["memory"].sum().backward()
     assert counts == [[1, 2, 3, 4], [4, 5, 6, 7], [7, 8, 9, 10]]
     algo.close()
 
@@ -270,6 +282,12 @@ def test_minibatches_hold_every_transition_once(n, batch_size):
         assert torch.allclose(batch.value, chosen + 0.2)
         assert torch.allclose(batch.advantage, chosen + 0.3)
         assert torch.allclose(batch.target, chosen + 0.4)
+
+
+@pytest.mark.parametrize("batch_size", [0, 16])
+def test_where_no_transition_begins_there_is_no_minibatch(batch_size):
+    """Every episode had just ended: the mean of nothing would make weights of NaN."""
+    assert list(some_rollout(0).minibatches(batch_size, torch.Generator())) == []
 
 
 def test_minibatches_are_shuffled_anew_each_time():
