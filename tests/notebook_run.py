@@ -15,22 +15,31 @@ class NotebookRun:
     """A notebook, run in a folder of its own. nbclient has no keyboard: input() would raise.
 
     Its experiments are shortened where TESTING_MODE is set. `more` is the source of a last cell,
-    run in the notebook's own kernel: it tells what the cells only draw.
+    run in the notebook's own kernel: it tells what the cells only draw. `kernel`, a manager, is one
+    that others have used: of them it keeps the imported modules and nothing else.
     """
 
-    def __init__(self, version, name, folder, *, more=None, timeout=300):
+    def __init__(self, version, name, folder, *, more=None, timeout=300, kernel=None):
         self.content = nbformat.read(NOTEBOOKS / version / f"{name}.ipynb", as_version=4)
         if more is not None:
             self.content.cells.append(nbformat.v4.new_code_cell(more))
+        if kernel is not None:
+            clear = f"%reset -f\n%cd -q {folder}"
+            self.content.cells.insert(0, nbformat.v4.new_code_cell(clear))
         self.client = NotebookClient(
             self.content,
+            km=kernel,
             timeout=timeout,
             kernel_name="python3",
             resources={"metadata": {"path": str(folder)}},
         )
 
     def run(self):
-        self.client.execute()
+        try:
+            self.client.execute()
+        finally:
+            if self.client.kc is not None:  # a kernel of others goes on
+                self.client.kc.stop_channels()
         return self
 
     @property

@@ -37,7 +37,10 @@ print("environments in the checkpoint =", len(kept))
 def short(tmp_path_factory):
     folder = tmp_path_factory.mktemp("short")
     with pytest.MonkeyPatch.context() as patch:
-        patch.setenv("IPYTHONDIR", str(folder / "ipython"))
+        for name in ("IPYTHONDIR", "JUPYTER_CONFIG_DIR", "JUPYTER_RUNTIME_DIR"):
+            patch.setenv(name, str(folder / "jupyter"))
+        for name in ("http_proxy", "https_proxy", "HTTP_PROXY", "HTTPS_PROXY"):
+            patch.setenv(name, "http://127.0.0.1:9")  # nobody listens there
         patch.setenv("TESTING_MODE", "on")
         return NotebookRun("solution", NAME, folder, more=MORE).run()
 
@@ -51,6 +54,12 @@ def numbers(text, line):
     found = re.search(rf"^{re.escape(line)} = (.*)$", text, re.MULTILINE)
     assert found, f"no line {line!r}"
     return [float(number) for number in re.findall(r"-?\d+\.?\d*(?:e-\d+)?", found[1])]
+
+
+def test_the_short_run_goes_from_top_to_bottom(short):
+    counts = [cell.execution_count for cell in short.cells]
+    assert counts == list(range(1, len(counts) + 1))
+    assert short.cells[0].outputs == []  # nothing was installed
 
 
 def test_the_short_run_shows_its_pictures_and_a_video_and_warns_of_nothing(short):
