@@ -275,6 +275,7 @@ def test_minibatches_hold_every_transition_once(n, batch_size):
     sizes = [len(batch) for batch in batches]
     assert max(sizes) <= (batch_size or n)
     assert max(sizes) - min(sizes) <= 1
+    assert len(batches) > 1 or batches[0] is rollout  # neither drawn nor copied
     for batch in batches:
         chosen = batch.variables["action"]
         assert torch.equal(batch.variables["env/env_obs"][:, 0], chosen * SCALE)
