@@ -207,6 +207,7 @@ def test_a_rollout_holds_the_valid_transitions_and_nothing_else():
         expected = workspace["env/env_obs"][:-1][starts]
         assert torch.equal(rollout.variables["env/env_obs"], expected)
         assert torch.equal(rollout.variables["action"], workspace["action"][:-1][starts])
+        assert set(rollout.variables) == {"env/env_obs", "action"}  # the rest nobody reads
         for name, tensor in (
             ("current_policy/logprob", rollout.log_prob),
             ("critic/v_values", rollout.value),
