@@ -7,7 +7,7 @@ import gymnasium as gym
 import numpy as np
 from numpy.typing import NDArray
 
-from ppo_bbrl.errors import UserError, one_line
+from ppo_bbrl.errors import Terminated, UserError, one_line
 
 RESET = "(observation, info)"
 STEP = "(observation, reward, terminated, truncated, info)"
@@ -19,7 +19,13 @@ class UnfitError(Exception):
 
 
 def reason(error: BaseException) -> str:
-    """What went wrong in an environment, in one line."""
+    """What went wrong in an environment, in one line.
+
+    Raises:
+        Terminated: if that is the error: a signal is no fault of the environment that it met.
+    """
+    if isinstance(error, Terminated):
+        raise error
     try:
         told = one_line(error)
     except Exception:  # noqa: BLE001 - an error of others may not even have a text

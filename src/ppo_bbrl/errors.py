@@ -18,6 +18,10 @@ class EnvironmentFailed(UserError):  # noqa: N818 - what happened, not what kind
     """An environment raised an exception, returned what does not fit, or its process ended."""
 
 
+class Terminated(SystemExit):
+    """A signal asks this process to end. No environment has called `sys.exit`, wherever it is."""
+
+
 def printable(text: object) -> str:
     r"""A text as a terminal can show it: names and errors of others may hold control characters.
 

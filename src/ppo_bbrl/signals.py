@@ -9,6 +9,8 @@ from contextlib import contextmanager, suppress
 from threading import current_thread, main_thread
 from types import FrameType
 
+from ppo_bbrl.errors import Terminated
+
 
 @contextmanager
 def exit_on_signals() -> Iterator[None]:
@@ -67,4 +69,4 @@ def time_limit(seconds: float) -> Iterator[None]:
 
 
 def _exit(number: int, _: FrameType | None) -> None:
-    raise SystemExit(128 + number)  # the status that a shell gives for this signal
+    raise Terminated(128 + number)  # the status that a shell gives for this signal

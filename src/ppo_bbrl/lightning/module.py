@@ -26,6 +26,7 @@ from ppo_bbrl.lightning.opened import Opened
 from ppo_bbrl.lightning.processes import Processes
 from ppo_bbrl.lightning.run import SCHEDULED, Run
 from ppo_bbrl.lightning.sde import StateDependentNoise
+from ppo_bbrl.lightning.stopping import stopped_by_sigterm
 from ppo_bbrl.losses import clipped_surrogate, entropy_loss, value_loss
 from ppo_bbrl.networks import evaluation_mode
 from ppo_bbrl.replay import show
@@ -225,7 +226,7 @@ class PPO(Opened):
             return self.predict(self.for_network(observation), deterministic=deterministic)
 
         # First the stream: other threads wait for it, and the mode is not meant for them.
-        with action_stream(seeds).active(), evaluation_mode(self):
+        with stopped_by_sigterm(), action_stream(seeds).active(), evaluation_mode(self):
             if not render or n_episodes == 0:
                 return play_episodes(predict, self.eval_env, n_episodes, seeds)
             returns, lengths, video = watch_episodes(

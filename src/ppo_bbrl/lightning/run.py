@@ -19,6 +19,7 @@ from ppo_bbrl.lightning.checks import answer_of, check_forward, check_predict, c
 from ppo_bbrl.lightning.collection import Batch, Collector, Transitions
 from ppo_bbrl.lightning.processes import Processes
 from ppo_bbrl.lightning.sde import StateDependentNoise
+from ppo_bbrl.lightning.stopping import stopped_by_sigterm
 from ppo_bbrl.losses import clipped_surrogate, explained_variance
 from ppo_bbrl.networks import evaluation_mode
 from ppo_bbrl.seeding import Seeds
@@ -190,7 +191,7 @@ class Run:
         model = self.model
         remaining = self._remaining(index)
         model.progress_remaining = 1.0 if remaining is None else remaining
-        with self.seeds.actions.active(), evaluation_mode(model):
+        with stopped_by_sigterm(), self.seeds.actions.active(), evaluation_mode(model):
             rollout = self.collector.collect(
                 self.act,
                 model.buffer_length,
