@@ -84,10 +84,13 @@ def test_what_is_in_its_place_stays_as_it_is(course, zoe):
         "SQUARES.IPYNB",
     ],
 )
-@pytest.mark.parametrize("beside", [None, "as handed out", "broken"])
+@pytest.mark.parametrize("beside", [None, "as handed out", "with a note", "broken"])
 def test_a_notebook_is_found_wherever_it_is(place, beside, course, zoe):
     if beside:
-        hand_in(zoe / FILE, handed_out() if beside == "as handed out" else "{")
+        empty = handed_out()
+        if beside == "with a note":  # something is new, and no exercise is answered
+            empty.cells += [nbformat.v4.new_markdown_cell("Zoë"), nbformat.v4.new_code_cell("1")]
+        hand_in(zoe / FILE, "{" if beside == "broken" else empty)
     hand_in(zoe / place, answered())
     (line,) = tidy(course)
     assert line.startswith(f"zoë: graded is {place}")
@@ -95,6 +98,38 @@ def test_a_notebook_is_found_wherever_it_is(place, beside, course, zoe):
     assert (zoe / place).exists()
     assert (zoe / f"{FILE}.set-aside").exists() == bool(beside)
     assert tidy(course) == []  # once is enough
+
+
+def test_an_answer_counts_where_its_cell_has_lost_its_marks(course, zoe):
+    """Some editors drop them; a student may delete the cell and write another one."""
+    hand_in(zoe / FILE, handed_out())
+    notebook = answered()
+    for cell in notebook.cells:
+        cell.metadata.pop("nbgrader", None)
+    hand_in(zoe / f"{NAME} (1).ipynb", notebook)
+    hand_in(zoe / f"{NAME} (2).ipynb", handed_out())
+    (line,) = tidy(course)
+    assert "(1)" in line
+
+
+def test_what_is_set_aside_is_never_lost(course, zoe):
+    """Students hand in again, and again; a name may be taken already."""
+    for number in range(1, 4):
+        hand_in(zoe / FILE, handed_out() if number > 1 else "{")
+        hand_in(zoe / f"{NAME} ({number}).ipynb", answered(f"{ANSWER}  # {number}"))
+        tidy(course)
+    kept = {path.name: path.read_text("utf-8") for path in zoe.glob("*.set-aside*")}
+    assert sorted(kept) == [f"{FILE}.set-aside{end}" for end in ("", "-2", "-3")]
+    assert kept[f"{FILE}.set-aside"] == "{"
+    assert read_files([zoe]) == {}
+
+
+def test_the_names_of_files_do_nothing_in_a_terminal(course, zoe, capsys):
+    hand_in(zoe / f"{NAME}\x1b]0;owned\x07 (1).ipynb", answered())
+    before_autograde(course, "nbgrader", "autograde")
+    said = capsys.readouterr().err
+    assert "graded is" in said
+    assert said.rstrip("\n").isprintable()
 
 
 def test_of_several_downloads_the_newest_counts(course, zoe):
@@ -136,6 +171,7 @@ def test_every_encoding_becomes_utf_8(encoding, course, zoe):
     hand_in(zoe / FILE, text, encoding)
     assert tidy(course) == []
     assert read(zoe / FILE).cells[1].source == f"{ANSWER}  # é"
+    assert (zoe / f"{FILE}.set-aside").read_bytes() == text.encode(encoding)
 
 
 def test_who_handed_in_nothing_gets_an_empty_file(course, zoe):

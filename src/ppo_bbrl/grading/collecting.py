@@ -2,8 +2,8 @@
 
 nbgrader grades `submitted/<student>/<assignment>/<assignment>.ipynb`, in UTF-8, and passes over
 everything else. Folders come out of archives one level deeper, browsers save a second download
-under another name, and editors of Windows write other encodings. Nothing is deleted here, and
-nothing that a student wrote is replaced.
+under another name, and editors of Windows write other encodings. Nothing is deleted here: what
+makes room is set aside under a name that no other file has.
 """
 
 import contextlib
@@ -25,6 +25,8 @@ COPY = re.compile(r"\((\d+)\)")
 LARGEST = 100 * 2**20  # bytes of a notebook that is looked into
 MOST_FILES, MOST_BYTES = 64, 4 * 2**20  # of those that lie beside a notebook
 SET_ASIDE = ".set-aside"
+#: why a file with the right name is not graded, by what `_answers` says
+WHY_NOT = ("is as it was handed out", "has no answers")
 
 
 @functools.cache  # nbgrader reads its configuration several times
@@ -39,7 +41,9 @@ def before_autograde(course: Path, *command: str) -> None:
         words = [word.partition("=")[2] or word for word in command]
         named = [word for word in words if (course / "source" / word).is_dir()]
         for line in tidy(course, named):
-            print(f"[submitted] {line}", file=sys.stderr)
+            # Names of files are the students' own; in a terminal they could do more than be read.
+            text = "".join(sign if sign.isprintable() else "?" for sign in line)
+            print(f"[submitted] {text}", file=sys.stderr)
 
 
 def tidy(course: Path, assignments: Iterable[str] = ()) -> list[str]:
@@ -58,7 +62,7 @@ def tidy(course: Path, assignments: Iterable[str] = ()) -> list[str]:
         name = source.parent.name
         if source.stem != name or (names and name not in names):
             continue
-        released = _texts(_notebook(course / "release" / name / source.name) or {})
+        released = _notebook(course / "release" / name / source.name) or {}
         for folder in sorted((course / "submitted").glob(f"*/{name}")):
             if folder.is_dir() and not folder.is_symlink():
                 line = _tidy(folder, source.name, released)
@@ -66,23 +70,28 @@ def tidy(course: Path, assignments: Iterable[str] = ()) -> list[str]:
     return told
 
 
-def _tidy(folder: Path, name: str, released: set[str]) -> str:
+def _tidy(folder: Path, name: str, released: dict[str, Any]) -> str:
     """One student's folder; what to say about it."""
     expected = folder / name
     if expected.is_symlink():
         # nbgrader would follow it, to whatever file.
-        expected.rename(folder / f"{name}{SET_ASIDE}")
+        _set_aside(expected)
     own = _notebook(expected)
-    answers = own is not None and _texts(own) - released
+    answers = _answers(own, released) if own is not None else 0
     found = {
         path: notebook
         for path in files_below(folder)
         if path != expected and _is_notebook(path) and (notebook := _notebook(path)) is not None
     }
-    touched = [path for path, notebook in found.items() if _texts(notebook) - released]
-    if answers or (own is not None and not touched):
+    ranks = {path: _answers(notebook, released) for path, notebook in found.items()}
+    most = max(ranks.values(), default=0)
+    if own is not None and answers >= most:
         _to_utf8(expected)
-        others = [path for path in touched if own is None or _texts(found[path]) != _texts(own)]
+        others = [
+            path
+            for path, rank in ranks.items()
+            if rank == most > 0 and _texts(found[path]) != _texts(own)
+        ]
         also = ", ".join(str(path.relative_to(folder)) for path in others)
         return f"graded is {name}, and not {also}" if also else ""
     if not found:
@@ -91,15 +100,51 @@ def _tidy(folder: Path, name: str, released: set[str]) -> str:
         # nbgrader leaves out who has no file; who has an empty one gets a row in the table.
         expected.touch()
         return f"no notebook was handed in: the mark is 0 ({name} is an empty file)"
-    chosen = max(touched or found, key=lambda path: (_copy(path), path.stat().st_mtime, str(path)))
+    best = [path for path, rank in ranks.items() if rank == most]
+    chosen = max(best, key=lambda path: (_copy(path), path.stat().st_mtime, str(path)))
     told = f"graded is {chosen.relative_to(folder)}"
     if expected.exists():
-        expected.rename(folder / f"{name}{SET_ASIDE}")
-        told += f", since {name} {'is as it was handed out' if own else 'is no notebook'}"
+        _set_aside(expected)
+        told += f", since {name} {WHY_NOT[answers] if own else 'is no notebook'}"
     _copy_beside(chosen.parent, folder)
     shutil.copy2(chosen, expected)
     _to_utf8(expected)
     return told
+
+
+def _set_aside(path: Path) -> Path:
+    """Give a file a name that no other has; which one."""
+    number, new = 1, path.with_name(f"{path.name}{SET_ASIDE}")
+    while os.path.lexists(new):
+        number += 1
+        new = path.with_name(f"{path.name}{SET_ASIDE}-{number}")
+    path.rename(new)
+    return new
+
+
+def _answers(notebook: dict[str, Any], released: dict[str, Any]) -> int:
+    """Whether there are answers in a notebook: 2 if there are, 1 if anything, 0 if nothing is new.
+
+    An exercise is answered in its own cell, or anywhere where that cell has lost its marks.
+    """
+    known, given = _texts(released), _solutions(released)
+    texts = _texts(notebook)
+    if not texts - known:
+        return 0
+    cells = _solutions(notebook)
+    answered = any(text and text not in known for text in cells.values())
+    return 2 if answered or given.keys() - cells.keys() else 1
+
+
+def _solutions(notebook: dict[str, Any]) -> dict[str, str]:
+    """The texts of the cells that are marked as solutions, by their name."""
+    found = {}
+    for cell in _cells(notebook) or ():
+        metadata = cell.get("metadata") if isinstance(cell, dict) else None
+        marks = metadata.get("nbgrader") if isinstance(metadata, dict) else None
+        if isinstance(marks, dict) and marks.get("solution"):
+            found[str(marks.get("grade_id"))] = _text_of(cell)
+    return found
 
 
 def _copy(path: Path) -> int:
@@ -133,12 +178,13 @@ def read_files(folders: Iterable[Path]) -> dict[str, bytes]:
 
 
 def files_below(folder: Path) -> Iterator[Path]:
-    """The regular files below a folder, without those that computers make for themselves."""
+    """The regular files below a folder, without what is set aside, and what computers add."""
     for root, folders, files in os.walk(folder):
         folders[:] = [name for name in folders if not name.startswith((".", "__"))]
         for name in sorted(files):
             path = Path(root, name)
-            if not name.startswith(".") and path.is_file() and not path.is_symlink():
+            odd = name.startswith(".") or SET_ASIDE in name
+            if not odd and path.is_file() and not path.is_symlink():
                 yield path
 
 
@@ -182,15 +228,21 @@ def _texts(notebook: dict[str, Any]) -> set[str]:
     found = set()
     for cell in _cells(notebook) or ():
         if isinstance(cell, dict):
-            text = cell.get("source", cell.get("input", ""))
-            found.add("".join(map(str, text)) if isinstance(text, list) else str(text))
-    return {text.replace("\r\n", "\n").strip() for text in found}
+            found.add(_text_of(cell))
+    return found
+
+
+def _text_of(cell: dict[str, Any]) -> str:
+    text = cell.get("source", cell.get("input", ""))
+    joined = "".join(map(str, text)) if isinstance(text, list) else str(text)
+    return joined.replace("\r\n", "\n").strip()
 
 
 def _to_utf8(path: Path) -> None:
     """Write a file anew if it is in an encoding that nbgrader does not read."""
     text = _text(path)
     if text is not None and text[1] != "utf-8":
+        old = _set_aside(path)
         with written_aside(path) as new:
             new.write_bytes(text[0].encode("utf-8", "replace"))
-            shutil.copystat(path, new)
+            shutil.copystat(old, new)
