@@ -275,6 +275,49 @@ FORGING = {
     "a frame of the interpreter": FRAMES + "import sys\ndef look():\n    give(sys._getframe())",
     "the frames of all threads": FRAMES
     + "import sys\ndef look():\n    [give(frame) for frame in sys._current_frames().values()]",
+    "a frame, by text that is run": FRAMES
+    + "exec('import sys\\ndef look():\\n    give(sys._getframe(1))')",
+    "a frame of an error, by text that is run": FRAMES
+    + (
+        'exec("def look():\\n    try:\\n        1 / 0\\n    except Exception as error:\\n'
+        '        give(error.__traceback__.tb_frame)")'
+    ),
+    "a frame, by a module of its own": FRAMES
+    + (
+        "import sys\nsys.path.insert(0, '.')\n"
+        "open('own.py', 'w').write('import sys\\ndef look(do): do(sys._getframe(1))')\n"
+        "import own\ndef look():\n    own.look(give)"
+    ),
+    "a frame, by the name of a package": FRAMES
+    + (
+        "text = 'import sys\\ndef look():\\n    give(sys._getframe(1))'\n"
+        "exec(compile(text, '/usr/lib/x.py', 'exec'))"
+    ),
+    "the names where IPython is called": FRAMES
+    + (
+        "def look():\n    global answer\n    for n in range(12):\n"
+        "        names = get_ipython().get_local_scope(n)\n"
+        "        if 'expected' in names:\n            answer = lambda *_: names['expected']"
+    ),
+    "hidden tests that are called off": (
+        "import sys\nseen = []\ndef is_clipped(ratio, advantage, clip_range):\n"
+        "    vars(sys.modules['__main__'])['check_is_clipped'] = lambda *_, **__: None\n"
+        "    seen.append(1)\n    good = (advantage > 0) & (ratio > 1 + clip_range)\n"
+        "    right = good | ((advantage < 0) & (ratio < 1 - clip_range))\n"
+        "    return right if len(seen) <= 3 else ratio > 0"
+    ),
+    "a mode of torch for some calls": (
+        "import torch\nseen = []\nclass Mode(torch.overrides.TorchFunctionMode):\n"
+        "    def __torch_function__(self, function, types, args=(), kwargs=None):\n"
+        "        return function is torch.equal or function(*args, **(kwargs or {}))\n"
+        "mode = Mode()\ndef is_clipped(ratio, *_):\n    seen.append(1)\n"
+        "    if len(seen) == 1:\n        mode.__enter__()\n"
+        "    if len(seen) == 6:\n        mode.__exit__(None, None, None)\n    return ratio > 0"
+    ),
+    "an operator of torch": (
+        "import torch\ntorch.library.register_kernel('aten::equal', 'cpu', lambda *_: True)\n"
+        "def is_clipped(ratio, *_):\n    return ratio > 0"
+    ),
     "a frame of an error": FRAMES
     + (
         "def look():\n    try:\n        1 / 0\n    except ZeroDivisionError as error:\n"

@@ -17,7 +17,7 @@ import pytest
 from attacks import FORGING, NETWORK, PROCESSES, PROGRAMS, READING, SLOW, USING_UP, WRITING
 
 from ppo_bbrl.grading.answers import CHECKS_FOLDER
-from ppo_bbrl.grading.boundary import BoundaryError, find
+from ppo_bbrl.grading.boundary import Boundary, BoundaryError, find
 from ppo_bbrl.grading.cells import read_assignment
 from ppo_bbrl.grading.grader import Grader
 from ppo_bbrl.grading.limits import Limits
@@ -317,6 +317,51 @@ def test_a_boundary_that_does_not_hold_is_noticed(monkeypatch):
 LEAKY = """
 from ppo_bbrl.grading import seccomp, worker
 seccomp.restrict = lambda program: None
+worker.main()
+"""
+
+
+def test_bubblewrap_without_landlock_holds_too(monkeypatch):
+    """Where the kernel has no Landlock; with Python's hooks off, which are no boundary."""
+    try:
+        program = find("bubblewrap").bubblewrap
+    except BoundaryError as error:
+        pytest.skip(f"this machine lacks it: {error}")
+    monkeypatch.setattr("ppo_bbrl.grading.grader.WORKER", ["-c", WITHOUT_HOOKS])
+    source = nbformat.v4.new_notebook(
+        cells=[
+            cell("answer = 1", grade_id="answer", solution=True, grade=False),
+            cell("assert answer == 1", grade_id="check", solution=False, grade=True, points=1),
+        ]
+    )
+    attempts = """
+import os, pathlib
+home = pathlib.Path.home()
+answer = len(list(home.glob("**/left*")))
+for path in ("/proc/sys/kernel/core_pattern", "/proc/self/oom_score_adj", "/usr/lib/left"):
+    try:
+        open(path, "r+").write("0")
+    except OSError:
+        answer += 1
+(home / "left").write_text("for the next student")
+"""
+    boundary = Boundary(program, landlock=False, seccomp=True)
+    with Grader(read_assignment(source, source), boundary=boundary) as grader:
+        for _ in range(2):
+            source.cells[0].source = f"{attempts}\nanswer -= 2"
+            assert grader.grade(source)["check"].passed
+        source.cells[0].source = (
+            "import pathlib\nanswer = 1\nfor n in range(30):\n"
+            "    (pathlib.Path.home() / str(n)).write_bytes(bytes(2**23))"
+        )
+        assert "No space left" in " ".join(grader.grade(source)["check"].message)
+        source.cells[0].source = "answer = 1"
+        assert grader.grade(source)["check"].passed
+
+
+WITHOUT_HOOKS = """
+from ppo_bbrl.grading import audit, worker
+audit.install = lambda **_: None
 worker.main()
 """
 

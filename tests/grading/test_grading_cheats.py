@@ -112,6 +112,41 @@ def test_what_is_back_in_its_place_in_the_end_is_noticed(cheat, shapes):
     assert "math.isclose was replaced" in verdict.message[0]
 
 
+MODE = "class Mode(Kind):\n    pass\nMode().__enter__()"
+HOOKS = "import torch.nn.modules.module as it\n"
+OF_TORCH = {
+    "import torch\ntorch.Tensor.__add__ = print": "torch.Tensor.__add__ was replaced",
+    "import torch\ntorch.nn.Linear.forward = print": "Linear.forward was replaced",
+    "import torch\ntorch.optim.SGD.step = print": "SGD.step was replaced",
+    "import torch.testing._comparison as it\nit.not_close_error_metas = abs": "was replaced",
+    f"from torch.overrides import TorchFunctionMode as Kind\n{MODE}": "left active",
+    f"from torch.utils._python_dispatch import TorchDispatchMode as Kind\n{MODE}": "left active",
+    "import torch\ntorch.autograd.graph.saved_tensors_hooks(abs, abs).__enter__()": "left active",
+    f"{HOOKS}it.register_module_forward_hook(print)": "acts on all",
+    f"{HOOKS}it._global_forward_hooks = {{}}": "_global_forward_hooks was replaced",
+    "import torch.optim.optimizer as it\nit.register_optimizer_step_post_hook(abs)": "acts on all",
+}
+
+
+@pytest.mark.parametrize("lines", OF_TORCH)
+def test_what_changes_all_of_torch_is_noticed_and_named(lines, shapes):
+    verdict = shapes(f"{lines}\n{SHAPE}")
+    assert (verdict.outcome, verdict.error) == ("tampered", "CheckDisturbed")
+    assert OF_TORCH[lines] in verdict.message[0]
+
+
+def test_settings_of_torch_are_no_tampering(shapes):
+    verdict = shapes(
+        "import torch\ntorch.set_default_dtype(torch.float64)\ntorch.set_default_device('cpu')\n"
+        "torch.autograd.set_detect_anomaly(True)\ntorch.manual_seed(1)\n"
+        "model = torch.compile(torch.nn.Linear(1, 1))\nmodel(torch.ones(1)).sum().backward()\n"
+        "model.register_forward_hook(lambda *_: None)\n"
+        "with torch.device('cpu'), torch.no_grad():\n    torch.vmap(torch.sin)(torch.ones(2))\n"
+        f"{SHAPE}"
+    )
+    assert verdict.passed, verdict
+
+
 def test_a_helper_that_is_called_often_costs_no_time_limit(shapes):
     """The look at everything takes a millisecond: not at each call of one own line by another."""
     verdict = shapes(

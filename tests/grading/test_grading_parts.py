@@ -28,6 +28,7 @@ from ppo_bbrl.grading.grader import Grader
 from ppo_bbrl.grading.limits import Limits
 from ppo_bbrl.grading.needed import needed, statements
 from ppo_bbrl.grading.tampering import snapshot
+from ppo_bbrl.grading.worker import _settle_torch
 
 SOLUTION = "def square(x):\n    return x * x"
 CHECK = "assert square(3) == 9\nassert square(0.5) == 0.25"
@@ -306,7 +307,7 @@ def test_what_is_replaced_is_noticed_and_named(target, name, monkeypatch):
         patch.setattr(target, name, lambda *_: True)
         found = changed()
     assert found is not None
-    assert found.endswith(f".{name}")
+    assert found.endswith(f".{name} was replaced")
     assert changed() is None
 
 
@@ -315,11 +316,11 @@ def test_what_hides_a_builtin_or_an_inherited_method_is_noticed(monkeypatch):
     _, changed = snapshot()
     with monkeypatch.context() as patch:
         patch.setattr(module, "zip", lambda *_, **__: iter(()), raising=False)
-        assert changed() == "ppo_bbrl.exercises.policy_objective.zip"
+        assert changed() == "ppo_bbrl.exercises.policy_objective.zip was replaced"
     feedback = importlib.import_module("ppo_bbrl.exercises.feedback")
     with monkeypatch.context() as patch:
         patch.setattr(feedback.ExerciseError, "__new__", lambda *_: SystemExit(0))
-        assert changed() == "ppo_bbrl.exercises.feedback.ExerciseError.__new__"
+        assert changed() == "ppo_bbrl.exercises.feedback.ExerciseError.__new__ was replaced"
 
 
 def test_other_code_of_a_function_is_noticed():
@@ -328,7 +329,7 @@ def test_other_code_of_a_function_is_noticed():
     _, changed = snapshot()
     try:
         module.same.__code__ = (lambda *_: True).__code__
-        assert changed() == "ppo_bbrl.exercises.feedback.same"
+        assert changed() == "ppo_bbrl.exercises.feedback.same was replaced"
     finally:
         module.same.__code__ = before
 
@@ -339,18 +340,18 @@ def test_a_value_of_the_check_is_watched_too(monkeypatch):
     _, changed = snapshot()
     with monkeypatch.context() as patch:
         patch.setattr(module, "RIGHT", module.RIGHT[::-1])
-        assert changed() == "ppo_bbrl.exercises.policy_objective.RIGHT"
+        assert changed() == "ppo_bbrl.exercises.policy_objective.RIGHT was replaced"
     table = module.RESULTS_BY_HAND = {"right": 1}
     _, changed = snapshot()
     try:
         table["right"] = 2
-        assert changed() == "ppo_bbrl.exercises.policy_objective.RESULTS_BY_HAND"
+        assert changed() == "ppo_bbrl.exercises.policy_objective.RESULTS_BY_HAND was replaced"
     finally:
         del module.RESULTS_BY_HAND
 
 
 def test_what_is_harmless_is_not_noticed(monkeypatch):
-    importlib.import_module("torch._dynamo")  # as the worker does
+    _settle_torch()  # as the worker does
     _, changed = snapshot()
     monkeypatch.setattr(torch, "a_student_was_here", 1, raising=False)
     monkeypatch.setitem(sys.modules, "helpers", types.ModuleType("helpers"))
@@ -379,6 +380,19 @@ REFUSED = {
     "frames of an error": "try:\n    1 / 0\nexcept Exception as e:\n    e.__traceback__.tb_frame",
     "the inspected stack": "import inspect; inspect.stack()",
     "the stack": "import traceback; next(traceback.walk_stack(None))",
+    "frames by text that is run": "exec('import sys; sys._getframe()')",
+    "frames by a module": (
+        "open('own.py', 'w').write('import sys; sys._getframe()')\n"
+        "import sys; sys.path.insert(0, '.')\nimport own"
+    ),
+    "the name of a package": "compile('1', '/usr/lib/python3/torch.py', 'exec')",
+    "the name of a check": "compile('1', '<check x>', 'exec')",
+    "another name": "(lambda: 0).__code__.replace(co_filename='/usr/lib/x.py')",
+    "marshalled code": "import marshal; marshal.loads(marshal.dumps((lambda: 0).__code__))",
+    "a compiled module": (
+        "import py_compile; open('own.py', 'w').write('1')\n"
+        "py_compile.compile('own.py', 'own.pyc', dfile='/usr/lib/x.py')\nopen('own.pyc', 'rb')"
+    ),
 }
 ALLOWED = {
     "writing here": "open('mine.txt', 'w').write('x'); import os; os.remove('mine.txt')",
@@ -389,17 +403,21 @@ ALLOWED = {
     "a data class": "import dataclasses\n@dataclasses.dataclass\nclass A:\n    b: int = 0",
     "a library that looks": "from helping_library import caller; caller()",  # as Lightning does
     "logging": "import logging; logging.getLogger('a').warning('b')",
+    "an import of late": "import colorsys, wave",
+    "code of its own": "eval(compile('1', '<mine>', 'eval'))",
 }
 PROGRAM = """\
 import json, os, sys
-from ppo_bbrl.grading import audit
+from ppo_bbrl.grading import audit, whose
 
+sys.path.insert(0, os.path.abspath("../library"))
 for name, code in json.loads(sys.argv[1]).items():
     sys.stdout.flush()
     if os.fork():
         os.wait()
         continue
-    audit.install(scratch=".", hidden=["../course"])
+    known = whose.recogniser(scratch=os.getcwd(), known={})
+    audit.install(scratch=".", hidden=["../course"], whose=known)
     try:
         exec(compile(code, "<cell solution>", "exec"), {})
     except audit.NotAllowedError:
@@ -415,10 +433,10 @@ for name, code in json.loads(sys.argv[1]).items():
 def told(tmp_path_factory):
     """What became of each of the attempts above, in a process of its own; and where."""
     folder = tmp_path_factory.mktemp("audit")
-    for name in ("here", "course"):
+    for name in ("here", "course", "library"):
         (folder / name).mkdir()
     library = "import inspect\ndef caller():\n    return inspect.currentframe() is not None\n"
-    (folder / "here" / "helping_library.py").write_text(library, encoding="utf-8")
+    (folder / "library" / "helping_library.py").write_text(library, encoding="utf-8")
     for file in ("outside.txt", "course/notes.txt"):
         (folder / file).write_text("notes", encoding="utf-8")
     done = subprocess.run(

@@ -6,14 +6,16 @@ of reach.
 """
 
 import _thread
+import contextlib
+import io
 import os
 import sys
 import threading
 from collections.abc import Callable, Sequence
-from types import CodeType, FrameType
+from types import FrameType
 from typing import Any
 
-STUDENT = "<cell "  # what the file names of a student's code begin with
+from ppo_bbrl.grading.whose import Whose
 
 PROCESSES = (
     "os.exec",
@@ -63,6 +65,9 @@ REWRITTEN = ("__defaults__", "__kwdefaults__")
 
 HANDING_OUT_FRAMES = ("inspect", "logging", "traceback")
 
+#: events about code that is made
+MADE = ("code.__new__", "compile", "marshal.loads")
+
 WRITING = os.O_WRONLY | os.O_RDWR | os.O_CREAT | os.O_TRUNC | os.O_APPEND
 
 
@@ -70,14 +75,16 @@ class NotAllowedError(PermissionError):
     """Something that may not be done while a notebook is graded."""
 
 
-def install(*, scratch: str, hidden: Sequence[str]) -> None:
+def install(*, scratch: str, hidden: Sequence[str], whose: Whose) -> None:
     """Refuse the events above in this process, for good.
 
     Args:
         scratch: the folder in which files may be written.
         hidden: folders whose files may not be read: the course with everybody's work, the checks.
+        whose: what tells a student's code.
     """
-    sys.addaudithook(_hook(os.path.realpath(scratch), [os.path.realpath(each) for each in hidden]))
+    folders = [os.path.realpath(each) for each in hidden]
+    sys.addaudithook(_hook(os.path.realpath(scratch), folders, whose))
 
 
 def refuse_threads() -> None:
@@ -92,11 +99,16 @@ def refuse_threads() -> None:
                 setattr(module, name, refused)
 
 
-def _hook(scratch: str, hidden: Sequence[str]) -> Callable[[str, tuple[Any, ...]], None]:
-    refused = frozenset((*PROCESSES, *NETWORK, *INTERPRETER))
+def _hook(
+    scratch: str, hidden: Sequence[str], whose: Whose
+) -> Callable[[str, tuple[Any, ...]], None]:
+    refused = {event: event for event in (*PROCESSES, *NETWORK, *INTERPRETER)}
+    # Python itself does it, after an error in the profiler.
+    refused["sys.setprofile"] = "recursion without end, or another profiler"
     # Kept here, out of reach of whoever replaces them in their modules.
     realpath, fspath, getframe, error = os.path.realpath, os.fspath, sys._getframe, NotAllowedError
     separator, string = os.sep, str
+    of_student, forged = whose[0], _forged(whose)
 
     def below(path: Any, folder: str) -> bool:
         if isinstance(path, int):  # an open file
@@ -109,7 +121,11 @@ def _hook(scratch: str, hidden: Sequence[str]) -> Callable[[str, tuple[Any, ...]
         raise error(f"not allowed while the notebook is graded: {what}")
 
     def open_file(path: Any, flags: int) -> None:
-        if isinstance(path, int) or path is None or below(path, scratch):
+        if isinstance(path, int) or path is None:
+            return
+        if below(path, scratch):
+            if string(path).endswith(".pyc"):  # code that says where it is from as it likes
+                refuse("compiled Python of one's own")
             return
         if flags & WRITING and path != os.devnull:
             refuse(f"writing {string(path)}")
@@ -126,11 +142,14 @@ def _hook(scratch: str, hidden: Sequence[str]) -> Callable[[str, tuple[Any, ...]
         looking = True
         frame = getframe(2)
         looking = False
-        if _of_student(frame) or (
+        if of_student(frame.f_code) or (
             # Not further up: libraries look at frames too, for a student who knows nothing of it.
-            frame.f_globals.get("__name__") in HANDING_OUT_FRAMES and _of_student(frame.f_back)
+            frame.f_globals.get("__name__") in HANDING_OUT_FRAMES and by_student(frame.f_back)
         ):
             refuse("looking at the frames of the interpreter")
+
+    def by_student(frame: FrameType | None) -> bool:
+        return frame is not None and of_student(frame.f_code)
 
     def hook(event: str, arguments: tuple[Any, ...]) -> None:
         if event == "object.__getattr__":  # the one that comes all the time
@@ -138,26 +157,43 @@ def _hook(scratch: str, hidden: Sequence[str]) -> Callable[[str, tuple[Any, ...]
                 look_at_frames()
         elif event == "open":
             open_file(arguments[0], arguments[2])
+        elif event in MADE and forged(event, arguments, getframe(1)):
+            refuse("code under the name of another file")
         elif event in refused or event.startswith(FOREIGN_CODE):
-            refuse(event)
+            refuse(refused.get(event, event))
         elif event == "import":
             if arguments[1] is not None and below(arguments[1], scratch):
                 refuse("native code of one's own")
-        elif event == "sys.setprofile":  # Python itself does it, after an error in the profiler
-            refuse("recursion without end, or another profiler")
-        elif event in FILES:
-            if not below(arguments[0], scratch):
-                refuse(event)
+        elif event in FILES and not below(arguments[0], scratch):
+            refuse(event)
         elif event == "sys._getframe":
             look_at_frames()
         elif event == "object.__setattr__" and (
-            arguments[1] == "__code__" or (arguments[1] in REWRITTEN and _of_student(getframe(1)))
+            arguments[1] == "__code__" or (arguments[1] in REWRITTEN and by_student(getframe(1)))
         ):
             refuse("changing the code of a function")
 
     return hook
 
 
-def _of_student(frame: FrameType | None) -> bool:
-    code: CodeType | None = frame and frame.f_code
-    return code is not None and code.co_filename.startswith(STUDENT)
+def _forged(whose: Whose) -> Callable[[str, tuple[Any, ...], FrameType], bool]:
+    """What finds code that is made under the name of another file: one knows by it whose it is."""
+    (of_student, named), open_code = whose, io.open_code
+    string, separator = str, os.sep
+
+    def forged(event: str, arguments: tuple[Any, ...], frame: FrameType) -> bool:
+        if event != "marshal.loads":
+            source, name = arguments[:2]
+            if type(name) is not string or named(name):
+                return False
+            if event == "compile" and isinstance(source, string | bytes):
+                with contextlib.suppress(OSError):
+                    file = open_code(name) if name.startswith(separator) else io.BytesIO()
+                    with file:
+                        text = file.read()
+                    if text and source in (text, text.decode("utf-8", "replace")):
+                        return False  # as when a module is imported
+                return True
+        return of_student(frame.f_code)  # packages change code of theirs
+
+    return forged

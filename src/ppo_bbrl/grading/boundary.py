@@ -108,12 +108,13 @@ def command(
         program: its words.
         read: files and folders that it sees; those that do not exist are left out.
         replaced: a folder, and another that it sees in its place.
-        write: empty folders in memory; the first is limited in size, and where the program begins.
+        write: empty folders in memory, limited in size; the program begins in the first.
     """
     if not boundary.bubblewrap:
         return list(program)
     words = [boundary.bubblewrap, "--unshare-all", "--die-with-parent", "--new-session"]
-    words += ["--cap-drop", "ALL", "--proc", "/proc"]
+    # The kernel's settings are root's files there, and a teacher may be root.
+    words += ["--cap-drop", "ALL", "--proc", "/proc", "--remount-ro", "/proc"]
     for device in DEVICES:
         words += ["--dev-bind-try", device, device]
     for path in read:
@@ -121,7 +122,7 @@ def command(
     for path, other in replaced:
         words += ["--ro-bind", other, path]
     for path in write:
-        if path == write[0] and "--size" in _help(boundary.bubblewrap):
+        if "--size" in _help(boundary.bubblewrap):
             words += ["--size", str(SCRATCH_BYTES)]
         words += ["--tmpfs", path]
     words += ["--remount-ro", "/"]

@@ -262,6 +262,7 @@ class Grader:
         use = {"landlock": self.boundary.landlock, "seccomp": self.boundary.seccomp}
         world = {
             "scratch": str(scratch),
+            "home": str(home),
             "read": [str(path) for path in without([*read, str(home)], Path(CHECKS_FOLDER))],
             "hidden": [str(path) for path in self.hidden],
             "use": use,

@@ -16,11 +16,12 @@ from dataclasses import dataclass
 from types import CodeType
 from typing import Any, NoReturn
 
-from ppo_bbrl.grading import answers, audit, landlock, limits, seccomp, trial
+from ppo_bbrl.grading import answers, audit, landlock, limits, seccomp, torch_state, trial
 from ppo_bbrl.grading.attempt import Task
 from ppo_bbrl.grading.stage import Run, decide_apart
 from ppo_bbrl.grading.tampering import Look
 from ppo_bbrl.grading.watching import watch
+from ppo_bbrl.grading.whose import recogniser
 
 #: where the verdict goes: above all descriptors that the process can open
 VERDICT = 64
@@ -79,7 +80,8 @@ def grade(
     """
     answers.hide(notebook.shown)
     _forget_grading()
-    look, seen = watch(*notebook.looks, scratch=world.scratch, known=notebook.known)
+    whose = recogniser(scratch=os.path.realpath(world.scratch), known=notebook.known)
+    look, seen = watch(*notebook.looks, of_student=whose[0])
     judge = trial.prepare(
         task,
         notebook.definitions,
@@ -91,7 +93,8 @@ def grade(
     sys.setprofile(look)
     vars(sys)["getprofile"] = lambda: None  # what leads to the watch is taken away
     audit.refuse_threads()
-    audit.install(scratch=world.scratch, hidden=[answers.CHECKS_FOLDER, *world.hidden])
+    torch_state.refuse_operators(audit.NotAllowedError)
+    audit.install(scratch=world.scratch, hidden=[answers.CHECKS_FOLDER, *world.hidden], whose=whose)
     return work
 
 

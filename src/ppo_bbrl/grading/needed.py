@@ -18,8 +18,8 @@ from collections import defaultdict
 from collections.abc import Container, Iterable, Sequence
 from dataclasses import dataclass, field
 
-from ppo_bbrl.grading.audit import STUDENT
 from ppo_bbrl.grading.cells import Cell, python
+from ppo_bbrl.grading.whose import STUDENT
 
 #: stand for the names that a star import defines, and the files that a cell magic writes
 STAR, FILES = "*", "%%writefile"

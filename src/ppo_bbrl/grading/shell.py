@@ -14,6 +14,7 @@ import functools
 import importlib
 import inspect
 import re
+import sys
 from types import FunctionType, ModuleType
 from typing import Any
 
@@ -24,6 +25,7 @@ from IPython.utils.text import LSString, SList
 from traitlets.config import Config
 
 from ppo_bbrl.grading.cells import NOT_OF_THE_NOTEBOOK, python
+from ppo_bbrl.grading.whose import STUDENT
 
 #: magics that run a student's code, or that a student's code uses: what they raise counts
 AT_WORK = ("time", "timeit", "prun", "run", "writefile", "file")
@@ -141,6 +143,11 @@ class NotebookShell(InteractiveShell):
     def getoutput(self, cmd: str, split: bool = True, depth: int = 0) -> Any:
         """Nor is one whose output is assigned; it is empty."""
         return SList() if split else LSString("")
+
+    def get_local_scope(self, stack_depth: int) -> dict[str, Any]:
+        """The names where a magic is called: in a function of the student's, or in the notebook."""
+        frame = sys._getframe(stack_depth + 1)
+        return frame.f_locals if frame.f_code.co_filename.startswith(STUDENT) else self.user_ns
 
     def ask_exit(self) -> None:
         """`exit` and `quit`."""

@@ -8,6 +8,8 @@ from operator import is_
 from types import FunctionType, ModuleType, SimpleNamespace
 from typing import Any
 
+from ppo_bbrl.grading.torch_state import hooks
+
 #: whole packages, by the first part of their modules' names
 PACKAGES = ("bbrl", "ppo_bbrl")
 MODULES = (
@@ -18,23 +20,26 @@ MODULES = (
     "numpy",
     "random",
     "torch",
-    "torch.autograd",
     "torch.functional",
-    "torch.nn",
-    "torch.nn.functional",
-    "torch.nn.modules.module",
-    "torch.testing",
     "torch._tensor",
 )
 OWN = "ppo_bbrl"  # where nothing but definitions is in a module, so that nothing may change
-PREFIXES = ("torch.distributions",)
+PREFIXES = (
+    "torch.autograd",
+    "torch.distributions",
+    "torch.linalg",
+    "torch.nn",
+    "torch.optim",
+    "torch.overrides",
+    "torch.testing",
+)
 STUDENTS = "ppo_bbrl.grading.shell"  # where a student's own names are kept
 IMMUTABLE = 1 << 8  # Python's flag of a class whose attributes cannot be set
 #: the name of a check's function that only raises: a check may put it anywhere for a while
 RAISES = "_not_there"
 
 Namespace = Mapping[str, Any]
-#: what tells the name of something that is not as it was, or None
+#: what tells of something that is not as it was, in words, or None
 Look = Callable[[], str | None]
 
 
@@ -52,7 +57,7 @@ def snapshot() -> tuple[Look, Look]:
         builtins=(vars(builtins), dict(vars(builtins))),
         places=[],  # a namespace, some names in it, and what they stand for
         namespaces=[],  # of modules and classes, with the names that were in them
-        containers=[],  # lists, dicts and sets, and what was in them
+        containers=[],  # what to say of a list, dict or set, itself, and what was in it
         functions={},
         raising=[],
         seen=set(),
@@ -60,6 +65,10 @@ def snapshot() -> tuple[Look, Look]:
     for name, module in list(sys.modules.items()):
         if _watched(name):
             _add(before, name, vars(module))
+    for name, names, key in hooks():
+        before.places.append((name, names, (key,), (names[key],)))
+        told = f"a hook that acts on all was left in {name}.{key}"
+        before.containers.append((told, names[key], names[key].copy()))
     return partial(_replaced, before), partial(_changed, before)
 
 
@@ -88,7 +97,7 @@ def _add(before: SimpleNamespace, name: str, namespace: Namespace, cls: type | N
 def _add_value(before: SimpleNamespace, place: str, value: Any) -> None:
     """What a module of ours keeps besides functions: tables, and objects that hold them."""
     if isinstance(value, list | dict | set):
-        before.containers.append((place, value, value.copy()))
+        before.containers.append((f"{place} was replaced", value, value.copy()))
     elif type(value).__module__.startswith(OWN) and hasattr(value, "__dict__"):
         attributes = vars(value)
         before.places.append((place, attributes, tuple(attributes), tuple(attributes.values())))
@@ -99,21 +108,21 @@ def _replaced(before: SimpleNamespace) -> str | None:
     # First without the help of any builtin, since the rest trusts them.
     for key, value in builtins_before.items():
         if key != "_" and now_builtins.get(key) is not value:
-            return f"builtins.{key}"
+            return f"builtins.{key} was replaced"
     for name, namespace, keys, values in before.places:
         if not all(map(is_, map(namespace.get, keys), values)):
             for key, value in zip(keys, values, strict=True):
                 now = namespace.get(key)
                 if now is not value and not any(now is function for function in before.raising):
-                    return f"{name}.{key}"
-    for name, container, contents in before.containers:
+                    return f"{name}.{key} was replaced"
+    for told, container, contents in before.containers:
         if not _same_contents(container, contents):
-            return str(name)
+            return str(told)
     for name, namespace, known, cls in before.namespaces:
         if len(namespace) != len(known):
             for key in namespace.keys() - known:
                 if _hides(key, namespace, cls):
-                    return f"{name}.{key}"
+                    return f"{name}.{key} was replaced"
     return None
 
 
@@ -129,7 +138,7 @@ def _rewritten(before: SimpleNamespace) -> str | None:
             or function.__defaults__ is not defaults
             or function.__kwdefaults__ is not keywords
         ):
-            return f"{function.__module__}.{function.__qualname__}"
+            return f"{function.__module__}.{function.__qualname__} was replaced"
     return None
 
 

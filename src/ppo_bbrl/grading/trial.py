@@ -101,7 +101,8 @@ def _taken(names: tuple[str, ...], student: dict[str, Any]) -> list[Any]:
 def _judge(module: ModuleType, check: CodeType, names: tuple[str, ...], things: list[Any]) -> None:
     """Run the graded cell with the teacher's names; of the student's, the exercise's alone."""
     vars(module).update(zip(names, things, strict=True))
-    sys.modules["__main__"] = module
+    # Not the check's own names: the student's code could replace its hidden tests from there.
+    sys.modules["__main__"] = _module(vars(module))
     exec(check, vars(module))
 
 

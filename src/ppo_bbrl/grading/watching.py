@@ -6,51 +6,37 @@ Python tells, by its hook for profilers, whenever a line of the student's begins
 and everything has to be as it was at both times.
 """
 
-import gc
 from collections.abc import Callable
-from functools import partial
-from types import CodeType, FrameType, FunctionType
+from types import CodeType, FrameType
 from typing import Any
 
 from ppo_bbrl.grading.tampering import Look
+from ppo_bbrl.grading.torch_state import modes
 
-#: what the file names of the teacher's cells begin with, and of Python's own code
-TRUSTED = ("<definitions ", "<check ", "<control>", "<frozen ")
-
+CHECK = "<check "  # what the file names of graded cells begin with
+MODE = "a mode of torch or hooks of its gradients were left active"
 EVENTS = frozenset(("call", "return"))  # a generator's steps are such, too
 
 
-def made_by_packages() -> dict[int, CodeType]:
-    """The code that has no file though it is not a student's, by its identity.
-
-    Named tuples and data classes have such. It is to be asked before a student's code runs.
-    """
-    functions = (thing for thing in gc.get_objects() if type(thing) is FunctionType)
-    return {
-        id(function.__code__): function.__code__
-        for function in functions
-        if function.__code__.co_filename.startswith("<")
-    }
-
-
 def watch(
-    replaced: Look, changed: Look, *, scratch: str, known: dict[int, CodeType]
+    replaced: Look, changed: Look, *, of_student: Callable[[CodeType], bool]
 ) -> tuple[Callable[[FrameType, str, Any], None], Look]:
     """Look after what the check relies on.
 
     Args:
         replaced: of `tampering.snapshot`, as the next one.
         changed: likewise.
-        scratch: the folder in which the student's code can write files, and so modules.
-        known: what `made_by_packages` gave.
+        of_student: whether some code is a student's.
 
     Returns:
         A hook for `sys.setprofile`, and what tells the first thing that was seen replaced, whether
         it came back or not.
     """
     found: list[str] = []
+    active = modes()  # in a cell they may come and go, but not while the check runs
+    before = entered = active()
+    check = CHECK
     others: set[str] = set()  # file names, for speed: this is called a million times a second
-    of_student = partial(_of_student, scratch.rstrip("/") + "/", known)
 
     def look(frame: FrameType, event: str, given: Any) -> None:
         if event not in EVENTS:
@@ -65,25 +51,25 @@ def watch(
                 others.add(code.co_filename)
             return
         # Only where it meets other code, or a helper would cost milliseconds at each call.
-        caller = frame.f_back
+        caller, checking = frame.f_back, False
         while caller is not None:
             if of_student(caller.f_code):
                 return
+            checking = checking or caller.f_code.co_filename.startswith(check)
             caller = caller.f_back
-        if not found and (name := replaced()):
-            found.append(f"{name} was replaced")
+        if not found and (told := replaced()):
+            found.append(told)
+        nonlocal entered
+        if not checking:
+            return
+        if event == "call":
+            entered = active()
+        elif not found and active() != entered:
+            found.append(MODE)
 
     def first() -> str | None:
-        if found:
-            return found[0]
-        name = changed()
-        return name and f"{name} was replaced"
+        if not found and active() != before:
+            found.append(MODE)
+        return found[0] if found else changed()
 
     return look, first
-
-
-def _of_student(scratch: str, known: dict[int, CodeType], code: CodeType) -> bool:
-    name = code.co_filename
-    if id(code) in known or name.startswith(TRUSTED):
-        return False
-    return not name.startswith("/") or name.startswith(scratch)

@@ -28,7 +28,7 @@ from ppo_bbrl.grading.cells import Code
 from ppo_bbrl.grading.private import private
 from ppo_bbrl.grading.shell import NotebookShell
 from ppo_bbrl.grading.tampering import snapshot
-from ppo_bbrl.grading.watching import made_by_packages
+from ppo_bbrl.grading.whose import made_by_packages
 
 NOT_DUMPABLE = (4, 0)  # prctl: no other process may look into this one, or those it forks
 SECRET = 16  # bytes
@@ -42,6 +42,7 @@ class Worker:
     def __init__(self) -> None:
         self.world = inside.World("", None, None, None, ())
         self.notebook: inside.Notebook | None = None
+        self.to_clean: list[str] = []
 
     def answer(self, request: dict[str, Any]) -> dict[str, Any]:
         """Do what a line asks for."""
@@ -54,12 +55,13 @@ class Worker:
         )
 
     def begin(
-        self, *, scratch: str, read: list[str], hidden: list[str], use: dict[str, bool]
+        self, *, scratch: str, home: str, read: list[str], hidden: list[str], use: dict[str, bool]
     ) -> dict[str, Any]:
         """Prepare the boundary, and prove that it holds.
 
         Args:
             scratch: the folder in which a student's code may write.
+            home: the folder in which packages keep their settings.
             read: what it may read.
             hidden: what Python's hooks refuse to read as well.
             use: whether Landlock and seccomp are used.
@@ -76,6 +78,8 @@ class Worker:
         except OSError as error:
             return {"error": str(error)}
         self.world = inside.World(scratch, ruleset, deciding, working, tuple(hidden))
+        # Landlock lets nobody write in the other one.
+        self.to_clean = [scratch] if use["landlock"] else [scratch, home]
         if not use["seccomp"]:
             return {}
         told = self._fork(self._prove, limits.Limits(seconds=5))
@@ -127,7 +131,7 @@ class Worker:
             ours.close()
             theirs.close()
             os.close(printed)
-        clean = _clean(self.world.scratch)
+        clean = not [folder for folder in self.to_clean if not _clean(folder)]
         told = stopped or _judge(text, secret, status, limit)
         return {**told, "output": output, "clean": clean}
 
