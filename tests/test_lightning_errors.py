@@ -75,6 +75,7 @@ class IntegerBox(Steps):
     ("env", "eval_env", "expected"),
     [
         ("NoSuchEnv-v1", None, "env = 'NoSuchEnv-v1': .*doesn't exist"),
+        ("ALE/Pong-v5", None, "env = 'ALE/Pong-v5': .*ale_py:ALE/Pong-v5"),
         ("MazeMDP-v0", None, "env = 'MazeMDP-v0' cannot be made: .*start_states"),
         ("CartPole-v1", "MazeMDP-v0", "eval_env = 'MazeMDP-v0' cannot be made: .*start_states"),
         ("CartPole-v1", "NoSuchEnv-v1", "eval_env = 'NoSuchEnv-v1': .*doesn't exist"),
@@ -468,3 +469,35 @@ for module in pkgutil.iter_modules(ppo_bbrl.__path__, "ppo_bbrl."):
 assert not asked, asked
 """)
     assert result.returncode == 0, result.stderr
+
+
+class Odd(Steps):
+    """Its step returns another reward or observation."""
+
+    def __init__(self, reward=1.0, seen=0.0):
+        super().__init__()
+        self.odd = np.full(2, seen, np.float32), reward
+
+    def step(self, action):
+        return *self.odd, *super().step(action)[2:]
+
+
+@pytest.mark.parametrize(
+    ("odd", "told"),
+    [
+        ({"reward": 1e39}, "rewards are not all numbers of torch.float32"),
+        ({"reward": float("nan")}, "rewards are not all numbers"),
+        ({"seen": float("nan")}, "in a step: its observations are not all numbers"),
+    ],
+)
+def test_what_is_no_number_is_told_of_the_environment(odd, told):
+    """Not of logits, a rollout later; in Gymnasium's own vector environments, too."""
+    env = gym.vector.SyncVectorEnv([lambda: Odd(**odd)] * 2)
+    model = Model(env=env, eval_env=None, num_eval_episodes=0, buffer_length=4)
+    assert told in error_of(lambda: trainer().fit(model))
+
+
+def test_an_argument_that_is_changed_before_training_is_checked():
+    model = Model(env=Steps(), eval_env=None, num_eval_episodes=0)
+    model.batch_size = 8.5
+    assert error_of(lambda: trainer().fit(model)).startswith("batch_size = 8.5: must be")

@@ -35,6 +35,10 @@ def test_a_line_fits_and_keeps_what_matters(width):
         assert kept in line
 
 
+def test_the_narrowest_line_says_how_far_the_policy_moves_and_how_long_it_takes():
+    assert written(LONG, 30) == " 45 %  kl 0.0123  98 min left"
+
+
 def test_a_wide_line_has_everything():
     line = written(LONG, 200)
     assert all(told in line for told in LONG.values())

@@ -23,6 +23,7 @@ _SHORTER: tuple[tuple[int, tuple[str, ...]], ...] = (
     (0, ("elapsed", "steps/s")),
     (0, ("elapsed", "steps/s", "best")),
     (0, ("elapsed", "steps/s", "best", "steps")),
+    (0, ("elapsed", "steps/s", "best", "steps", "reward")),
 )
 
 
@@ -71,7 +72,7 @@ class Progress:
 
         Args:
             done: how many.
-            facts: by name; on a narrow terminal `steps/s`, `best` and `steps` go first.
+            facts: by name; on a narrow terminal `steps/s`, `best`, `steps`, `reward` go first.
         """
         since, before = self._counted_from
         left = (time.monotonic() - since) / max(done - before, 1) * (self.total - done)

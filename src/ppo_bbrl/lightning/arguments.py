@@ -42,6 +42,7 @@ _RANGES = {
     "verbose": _Range(Integral, lambda value: value in {0, 1, 2}, "0, 1 or 2"),
     "seed": _SEED,
 }
+ARGUMENTS = tuple(_RANGES)
 
 
 def check_arguments(**values: Any) -> None:

@@ -111,7 +111,7 @@ class Collector:
         numbers = cast("Any", env_seeds(seeds, n_envs if one_by_one else 1))
         seed = numbers if one_by_one else numbers[0]
         observed, _ = self._ask("a reset", self.env.reset, seed=seed)
-        self._observation = as_observation(self.env.single_observation_space, observed)
+        self._observation = self._seen("a reset", observed)
         self._done = torch.zeros(n_envs, dtype=torch.bool)
         self._return = torch.zeros(n_envs, dtype=torch.float64)
         return self._observation
@@ -136,6 +136,13 @@ class Collector:
                 close_workers(envs, AFTER_A_FAULT)
             raise EnvironmentFailed(f"env failed in {what}: {told}") from error
         return answer
+
+    def _seen(self, what: str, observed: Any) -> Tensor:
+        """Observations, `[B, …]`; of a NaN a distribution would say that its logits are wrong."""
+        row = as_observation(self.env.single_observation_space, observed)
+        if row.is_floating_point() and bool(row.isnan().any()):
+            raise EnvironmentFailed(f"env failed in {what}: its observations are not all numbers")
+        return row
 
     @torch.no_grad()
     def collect(
@@ -178,7 +185,7 @@ class Collector:
             actions.append(action.cpu())
             seen = self._ask("a step", self.env.step, to_env(actions[-1]))
             observed, earned, ended, cut, _ = seen
-            observations[t + 1] = as_observation(space, observed)
+            observations[t + 1] = self._seen("a step", observed)
             reward[t], terminated[t] = torch.as_tensor(earned), torch.as_tensor(ended)
             done[t + 1] = terminated[t] | torch.as_tensor(cut)
             self._return += torch.where(done[t], 0.0, reward[t])
@@ -190,10 +197,11 @@ class Collector:
         value = torch.stack(values)
         # In half precision a return of 300 would be rounded to the next 2.
         value = value.to(torch.promote_types(value.dtype, torch.float32))
+        reward = reward.to(value.dtype)
         if not bool(torch.isfinite(reward).all()):
-            raise UserError("env: its rewards are not all numbers")
+            raise UserError(f"env: its rewards are not all numbers of {value.dtype}")
         advantage = gae(
-            reward=reward.to(value.dtype),
+            reward=reward,
             value=value[:-1],
             next_value=value[1:],
             terminated=terminated,

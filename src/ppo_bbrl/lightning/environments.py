@@ -105,7 +105,8 @@ def named_environment(
     try:
         return environment_maker(name, kwargs or {}, wrappers)
     except UserError as error:
-        raise UserError(f"{argument} = {name!r}: {one_line(error.__cause__ or error)}") from error
+        told = one_line(error).removeprefix(f"gym_env.env_name = {name!r}: ")
+        raise UserError(f"{argument} = {name!r}: {told}") from error
 
 
 def _made(argument: str, name: str, make: Callable[[MakeEnv], Any]) -> Any:

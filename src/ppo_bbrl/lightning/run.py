@@ -13,7 +13,7 @@ from torch.distributions import Distribution
 
 from ppo_bbrl.advantages import normalise
 from ppo_bbrl.errors import UserError
-from ppo_bbrl.lightning.arguments import clip_value
+from ppo_bbrl.lightning.arguments import ARGUMENTS, check_arguments, clip_value
 from ppo_bbrl.lightning.batches import RolloutLoader
 from ppo_bbrl.lightning.checks import answer_of, check_forward, check_predict, check_weights
 from ppo_bbrl.lightning.collection import Batch, Collector, Transitions
@@ -80,6 +80,7 @@ class Run:
 
     def _check_settings(self) -> None:
         model = self.model
+        check_arguments(**{name: getattr(model, name) for name in ARGUMENTS})  # may be assigned
         if model.eval_env is None and model.num_eval_episodes:
             raise UserError(
                 "eval_env = None: training evaluates the model after each epoch; give one, or set "
