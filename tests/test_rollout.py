@@ -361,19 +361,30 @@ def test_the_last_row_of_a_rollout_has_no_target():
     algo.close()
 
 
+class Clock(bbrl.agents.Agent):
+    """A critic that reads the time, when it collects and when it learns."""
+
+    def __init__(self):
+        super().__init__()
+        self.weight = torch.nn.Parameter(torch.zeros(()))
+
+    def forward(self, t, **kwargs):
+        value = self.weight * self.get(("env/timestep", t)).float()
+        self.set((f"{self.prefix}v_values", t), value)
+
+
 def test_an_agent_of_ones_own_may_learn_from_any_variable():
-    """The critic here reads the time, when it collects and when it learns."""
-
-    class Clock(bbrl.agents.Agent):
-        def __init__(self):
-            super().__init__()
-            self.weight = torch.nn.Parameter(torch.zeros(()))
-
-        def forward(self, t, **kwargs):
-            value = self.weight * self.get(("env/timestep", t)).float()
-            self.set((f"{self.prefix}v_values", t), value)
-
     algo = PPOClip(config("Logged"), critic_agent=Clock())
     run(algo)
     assert algo.critic_agent.weight != 0
+    algo.close()
+
+
+def test_what_has_not_all_rows_belongs_to_no_transition():
+    algo = PPOClip(config("Logged"), critic_agent=Clock())
+    workspace = next(algo.iter_partial_episodes(9))
+    workspace.set("noted", 0, torch.zeros(4))
+    variables = algo.record(workspace).variables
+    assert "env/timestep" in variables
+    assert "noted" not in variables
     algo.close()
