@@ -108,6 +108,8 @@ def test_an_update_is_what_the_formulas_say(env_name, algorithm):
     policy, critic, metrics = by_hand(algo, rollout, lr, clip_factor)
     report = algo.update(rollout)
     assert metrics["approx_kl"] > 1e-5
+    rest = float((rollout.target - rollout.value).var() / rollout.target.var())
+    metrics["explained_variance"] = 1 - rest
     for name, value in metrics.items():
         assert float(report.metrics[name]) == pytest.approx(value, rel=1e-3, abs=1e-5), name
     for agent, expected in ((algo.train_policy, policy), (algo.critic_agent, critic)):
@@ -150,6 +152,9 @@ def test_target_kl_stops_before_the_step_that_would_go_further():
         if target_kl == 1e-3:
             assert report.stopped_early
             assert 1 < report.n_minibatches < 20
+            assert {float(one["step"]) for one in algo.policy_optimizer.state.values()} == {
+                report.n_minibatches  # and none was looked at after the one that ended it
+            }
         else:
             assert not report.stopped_early
             assert report.n_minibatches == 20
@@ -295,7 +300,7 @@ def test_forbidden_actions_leave_every_engine_finite(engine, monkeypatch):
     assert all(parameter.isfinite().all() for parameter in algo.train_policy.parameters())
 
 
-@pytest.mark.parametrize("factor", [1.4, 1.6])
+@pytest.mark.parametrize("factor", [1.4, 1.5, 1.6])
 def test_target_kl_leaves_half_as_much_again(factor):
     """An approx_kl of up to 1.5 × target_kl is no reason to stop."""
     algo, rollout = collected(lr=1e-2, opt_epochs=2, batch_size=0)
@@ -308,6 +313,23 @@ def test_target_kl_leaves_half_as_much_again(factor):
     assert report.n_minibatches == 2 - report.stopped_early
     steps = {float(state["step"]) for state in algo.policy_optimizer.state.values()}
     assert steps == {report.n_minibatches}
+    algo.close()
+
+
+def test_where_every_episode_had_just_ended_nothing_is_learned():
+    """No transition, no step, and no gradient of an earlier update that could be followed again."""
+    algo, rollout = collected()
+    algo.update(rollout)
+    parameters = [*algo.train_policy.parameters(), *algo.critic_agent.parameters()]
+    for parameter in parameters:
+        parameter.grad = None
+    before = weights(algo.train_policy), weights(algo.critic_agent)
+    report = algo.update(rollout.select(torch.arange(0)))
+    assert set(report.metrics) == {"clip_range", "learning_rate"}
+    assert (report.n_minibatches, report.stopped_early) == (0, False)
+    assert same(before[0], weights(algo.train_policy))
+    assert same(before[1], weights(algo.critic_agent))
+    assert all(parameter.grad is None for parameter in parameters)
     algo.close()
 
 
