@@ -11,7 +11,7 @@ from omegaconf import OmegaConf
 from ppo_bbrl import PPOClip
 from ppo_bbrl.config import ConfigError
 from ppo_bbrl.envs import EnvAgent
-from ppo_bbrl.vector_envs import longest_episode, plain
+from ppo_bbrl.vector_envs import longest_episode, own_copy
 
 SEEN = []
 ARGUMENTS = {
@@ -92,10 +92,10 @@ def test_environments_of_lightning_have_arguments_of_their_own():
     assert SEEN == [ARGUMENTS] * 6
 
 
-def test_plain_leaves_everything_else_as_it_is():
+def test_a_copy_leaves_everything_else_as_it_is():
     space, array = Box(-1, 1, (2,)), np.zeros(2)
     given = {"space": space, "array": array, "both": ([1], "a"), "number": np.int64(3)}
-    got = plain(given)
+    got = own_copy(given)
     assert got["space"] is space
     assert got["array"] is array
     assert got["both"] == ([1], "a")

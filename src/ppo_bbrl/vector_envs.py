@@ -44,18 +44,20 @@ class ScalarAction(gym.ActionWrapper[Any, Any, Any]):
         return np.asarray(action).reshape(())
 
 
-def plain(value: Any) -> Any:
+def own_copy(value: Any) -> Any:
     """Lists, tuples and dicts as Python has them, and new ones; anything else as it is.
+
+    `plain_values.plain` is for what a configuration holds; an argument may be of any kind.
 
     An environment may change what it is given, or write it down as JSON. So each one gets its own
     of what stands in a configuration, where lists and dicts are OmegaConf's.
     """
     if isinstance(value, dict | DictConfig):
-        return {key: plain(item) for key, item in value.items()}
+        return {key: own_copy(item) for key, item in value.items()}
     if isinstance(value, list | ListConfig):
-        return [plain(item) for item in value]
+        return [own_copy(item) for item in value]
     if type(value) is tuple:
-        return tuple(map(plain, value))
+        return tuple(map(own_copy, value))
     return value.item() if isinstance(value, np.generic) else value
 
 
@@ -78,7 +80,7 @@ def longest_episode(cfg: DictConfig) -> int:
     """Where an evaluation ends an episode: `max_eval_steps`, the environment's limit, or 10 000."""
     chosen: int | None = cfg.algorithm.max_eval_steps
     own = envpool_envs.time_limit if cfg.gym_env.vectorization == "envpool" else time_limit
-    return chosen or own(cfg.gym_env.env_name, plain(cfg.gym_env.env_args)) or DEFAULT_TIME_LIMIT
+    return chosen or own(cfg.gym_env.env_name, own_copy(cfg.gym_env.env_args)) or DEFAULT_TIME_LIMIT
 
 
 def make_vector_env(
@@ -102,13 +104,13 @@ def make_vector_env(
         ConfigError: if the environment does not exist or refuses its arguments, or if
             `vector_entry_point` is another task than the environment with its wrappers.
     """
-    env_args = plain(dict(env_args or {}))
+    env_args = own_copy(dict(env_args or {}))
     _check_arguments(env_args)
     vectorization = choose_vectorization(env_name, env_args, wrappers, vectorization)
     if vectorization == "envpool":
         if wrappers:
             raise ConfigError("gym_env.vectorization = envpool: its environments take no wrappers")
-        return envpool_envs.EnvPoolVectorEnv(env_name, n_envs, plain(env_args))
+        return envpool_envs.EnvPoolVectorEnv(env_name, n_envs, own_copy(env_args))
     if vectorization == "vector_entry_point":
         return _vectorised(env_name, n_envs, env_args, wrappers)
     make_one = environment_maker(env_name, env_args, wrappers)
@@ -154,7 +156,7 @@ def _vectorised(
     try:
         refuse("" if known else what_is_lost(spec, env_args, wrappers))
         envs = gym.make_vec(
-            env_name, n_envs, vectorization_mode="vector_entry_point", **plain(env_args)
+            env_name, n_envs, vectorization_mode="vector_entry_point", **own_copy(env_args)
         )
     except ConfigError:
         raise
@@ -196,7 +198,7 @@ def environment_maker(
         if os.getpid() != this_process:
             # Ctrl-C on a terminal reaches workers as well. What it means is their parent's to say.
             signal.signal(signal.SIGINT, signal.SIG_IGN)
-        return wrap(gym.make(env_name, **plain(dict(env_args))), wrappers)
+        return wrap(gym.make(env_name, **own_copy(dict(env_args))), wrappers)
 
     return make_one
 
@@ -228,6 +230,6 @@ def _usable_spec(env_name: str) -> EnvSpec:
 def _cannot_be_made(
     env_name: str, env_args: Mapping[str, Any], error: BaseException
 ) -> ConfigError:
-    with_args = f" with gym_env.env_args = {plain(dict(env_args))}" if env_args else ""
+    with_args = f" with gym_env.env_args = {own_copy(dict(env_args))}" if env_args else ""
     told = f"{reason(error)}{mujoco_remedy(error)}"
     return ConfigError(f"gym_env.env_name = {env_name!r}{with_args} cannot be made: {told}")

@@ -12,7 +12,7 @@ from ppo_bbrl.env_faults import reason
 from ppo_bbrl.errors import UserError, one_line
 from ppo_bbrl.lightning.opened import check_name
 from ppo_bbrl.sync_envs import SyncEnvs
-from ppo_bbrl.vector_envs import environment_maker, plain
+from ppo_bbrl.vector_envs import environment_maker, own_copy
 from ppo_bbrl.workers import WorkerVectorEnv
 from ppo_bbrl.wrappers import warn_of_statistics
 
@@ -80,7 +80,7 @@ def make_vec_env(
         make_class = env_id
 
         def make_one() -> Env:
-            env = make_class(**plain(kwargs))
+            env = make_class(**own_copy(kwargs))
             return wrapper_class(env) if wrapper_class else env
 
     try:
