@@ -12,6 +12,7 @@ import re
 import shutil
 import subprocess
 import sys
+import time
 from html.parser import HTMLParser
 from pathlib import Path
 from typing import Self
@@ -21,7 +22,7 @@ import pytest
 from submissions import Course, Draft
 
 from ppo_bbrl.grading.cells import marks_of
-from ppo_bbrl.grading.pages import clean
+from ppo_bbrl.grading.pages import SPENT, clean, markdown2html
 
 ROOT = Path(__file__).parents[2]
 SQUARES = "squares"
@@ -223,9 +224,11 @@ def graded(classroom, tmp_path_factory):
     many = Draft(made.course).solve()
     many.notebook.cells += [nbformat.v4.new_markdown_cell("x") for _ in range(11_000)]
     made.hand_in("many", many)
+    made.hand_in("long", Draft(made.course).solve().add("a = 1\n" * 400_000))
     made.place("deep").write_text("[" * 100_000, encoding="utf-8")
     scripts = Draft(made.course).solve()
     scripts.notebook.cells.insert(0, nbformat.v4.new_markdown_cell(SCRIPTS))
+    scripts.notebook.cells.insert(1, nbformat.v4.new_raw_cell("<script>alert(1)</script>"))
     solution = next(c for c in scripts.notebook.cells if marks_of(c).get("solution"))
     solution.outputs = [
         nbformat.v4.new_output("display_data", data={"text/html": "<script>alert(1)</script>"}),
@@ -259,6 +262,7 @@ def graded(classroom, tmp_path_factory):
         ("whole", 0),
         ("huge", 0),
         ("many", 0),
+        ("long", 0),
         ("deep", 0),
     ],
 )
@@ -267,10 +271,12 @@ def test_odd_files_cost_nobody_else_anything(graded, student, points):
     assert marks.get(student, 0) == points
 
 
-@pytest.mark.parametrize("student", ["folder", "whole", "huge", "many"])
+@pytest.mark.parametrize("student", ["folder", "whole", "huge", "many", "long"])
 def test_who_is_not_graded_is_named_with_the_reason(graded, student):
     _, said, _ = graded
-    assert re.search(rf"UnsafeSubmissionError: .*({student}|11\d\d\d cells)", said), said[-3000:]
+    assert re.search(
+        rf"UnsafeSubmissionError: .*({student}|11\d\d\d cells|code has 2.3 MiB)", said
+    ), said[-3000:]
 
 
 def test_only_files_are_copied_from_beside_a_notebook(graded):
@@ -322,6 +328,28 @@ def test_the_formgrader_gets_clean_pages_too(classroom):
     )
     assert "&lt;script&gt;alert(1)&lt;/script&gt;" in done.stdout
     assert "<strong>bold</strong>" in done.stdout
+
+
+@pytest.mark.parametrize("text", ["<div>\n", "\\begin{a}", "<table><tr><td>", "|a", "<b>"])
+def test_no_text_keeps_the_page_from_being_made(text):
+    """Some take quadratic time: 120 kB were minutes, in nbgrader's own process."""
+    begin = time.process_time()
+    resources = {}
+    given = {"resources": resources, "cell": {}}
+    page = markdown2html(given, text * 100_000)
+    assert time.process_time() - begin < 1
+    assert page.startswith("<pre>")
+    assert not re.search(r"<(div|table|b)\b", page)
+    resources[SPENT] = 1000.0  # many cells that are short
+    assert markdown2html(given, "**a**") == "<pre>**a**</pre>"
+
+
+def test_a_large_picture_in_a_text_is_no_long_text():
+    """As Colab pastes them."""
+    picture = f"data:image/png;base64,{'iVBO' * 50_000}"
+    page = markdown2html({"resources": {}, "cell": {}}, f"**a** ![b]({picture})")
+    assert "<strong>a</strong>" in page
+    assert f'src="{picture}"' in page
 
 
 @pytest.mark.parametrize(

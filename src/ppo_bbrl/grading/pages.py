@@ -5,7 +5,9 @@ formgrader, whose page can do all that the teacher can. So it is cleaned when it
 """
 
 import functools
+import html
 import re
+import time
 from typing import Any
 
 import bleach
@@ -29,21 +31,36 @@ ATTRIBUTES = "align alt class colspan height open rowspan start title valign wid
 HEADING = re.compile("h[1-6]")
 LINK = re.compile(r"(https?://|mailto:|#)", re.IGNORECASE)
 PICTURE = re.compile(r"data:image/(png|jpeg|gif);base64,", re.IGNORECASE)
+#: what a picture consists of, which costs little however long it is
+DATA = re.compile(r"(?<=;base64,)[A-Za-z0-9+/=]+")
+MOST_TEXT = 20_000  # characters of a Markdown cell that become HTML: some take quadratic time
+MOST_SECONDS = 20.0  # for all of a page
+SPENT = "seconds_for_markdown"
 
 
 @jinja2.pass_context
 def markdown2html(context: Any, source: str) -> str:
-    """nbconvert's filter of this name, for `c.HTMLExporter.filters`; what it gives is clean."""
-    return clean(_exporter().markdown2html(context, source))
+    """nbconvert's filter of this name, for `c.HTMLExporter.filters`; what it gives is clean.
+
+    A text that is very long, or comes when the page has taken its time, is shown as it is written.
+    """
+    resources = context.get("resources")
+    page = resources if isinstance(resources, dict) else {}
+    if len(DATA.sub("", source)) > MOST_TEXT or page.get(SPENT, 0.0) > MOST_SECONDS:
+        return f"<pre>{html.escape(source)}</pre>"
+    begin = time.monotonic()
+    made = clean(_exporter().markdown2html(context, source))
+    page[SPENT] = page.get(SPENT, 0.0) + time.monotonic() - begin
+    return made
 
 
-def clean(html: str) -> str:
+def clean(text: str) -> str:
     """HTML without scripts, forms, styles, and links to anything but the web and this page.
 
     Tags that are not allowed become text.
     """
     cleaned: str = bleach.clean(
-        html, tags=TAGS.split(), attributes=_allowed, protocols={"http", "https", "mailto", "data"}
+        text, tags=TAGS.split(), attributes=_allowed, protocols={"http", "https", "mailto", "data"}
     )
     return cleaned
 
@@ -70,6 +87,6 @@ class FeedbackExporter(HTMLExporter):
         self, nb: NotebookNode, resources: dict[str, Any] | None = None, **kw: Any
     ) -> Any:
         """nbconvert's interface."""
-        html, resources = super().from_notebook_node(nb, resources, **kw)
+        page, resources = super().from_notebook_node(nb, resources, **kw)
         policy = f'<meta http-equiv="Content-Security-Policy" content="{POLICY}"/>'
-        return html.replace("<head>", f"<head>\n{policy}", 1), resources
+        return page.replace("<head>", f"<head>\n{policy}", 1), resources

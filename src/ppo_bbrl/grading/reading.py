@@ -18,6 +18,7 @@ from ppo_bbrl.grading.preprocessors import GradeApart
 MIB = 2**20
 LARGEST = 100 * MIB  # of a notebook, and of all the files beside it
 MOST_CELLS = 10_000
+MOST_CODE = 2 * MIB  # characters of all code cells: colouring them takes ten seconds for each MiB
 MOST_FILES = 1000
 
 
@@ -79,10 +80,16 @@ class SafeExporter(NotebookExporter):
         """nbconvert's interface.
 
         Raises:
-            UnsafeSubmissionError: if there are too many cells.
+            UnsafeSubmissionError: if there are too many cells, or there is too much in them.
         """
         if len(nb.cells) > MOST_CELLS:
             raise UnsafeSubmissionError(f"it has {len(nb.cells)} cells, more than {MOST_CELLS}")
+        texts = [cell.get("source") for cell in nb.cells if cell.get("cell_type") == "code"]
+        code = sum(len(text) for text in texts if isinstance(text, str))
+        if code > MOST_CODE:
+            raise UnsafeSubmissionError(
+                f"its code has {code / MIB:.1f} MiB, more than {MOST_CODE // MIB}"
+            )
         return super().from_notebook_node(nb, resources, **kw)  # type: ignore[no-untyped-call]
 
     def _refuse(self, why: str) -> None:

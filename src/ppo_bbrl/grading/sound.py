@@ -1,6 +1,7 @@
 """A submission in a form that nbformat, nbgrader and nbconvert take, whatever is in the file."""
 
 import copy
+import itertools
 import json
 import re
 from collections.abc import Iterator
@@ -15,8 +16,9 @@ PICTURES = ("image/png", "image/jpeg", "image/gif")
 SHOWN = (*PICTURES, "text/plain")
 MOST_SHOWN = 32 * 2**20  # characters of all outputs of a notebook
 MOST_ATTACHED = 8 * 2**20  # of the pictures in its text: cleaning takes a second for each 2 MiB
+MOST_REFERENCES = 500
 #: references to pictures in a text; names in angle brackets may have spaces
-ATTACHED = re.compile(r"attachment:(?=([^>\"'\n]+))([^\s)>\"']+)")
+ATTACHED = re.compile(r"attachment:(?=([^>\"'\n]{1,200}))([^\s)>\"']{1,200})")
 EMPTY_PICTURE = {"image/gif": "R0lGODlhAQABAAAAACH5BAEAAAAALAAAAAABAAEAAAICTAEAOw=="}
 
 
@@ -69,7 +71,8 @@ def _attachments(given: Any, text: str, most: int) -> dict[str, dict[str, str]]:
             most -= sum(map(len, kept.values()))
             pictures[str(name)] = kept if kept and most > 0 else EMPTY_PICTURE
     found = dict(pictures)
-    for name in (*pictures, *(name for names in ATTACHED.findall(text) for name in names)):
+    references = itertools.islice(ATTACHED.finditer(text), MOST_REFERENCES)
+    for name in (*pictures, *(name for found_at in references for name in found_at.groups())):
         picture = pictures.get(name) or pictures.get(unquote(name)) or EMPTY_PICTURE
         found.setdefault(name, picture)
         found.setdefault(str(escape_url(name)), picture)
