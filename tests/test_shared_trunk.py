@@ -127,6 +127,22 @@ def test_steps_follow_the_joint_gradient_with_one_norm(case, max_grad_norm, flat
     algo.close()
 
 
+def test_heads_that_only_one_agent_has_are_clipped_with_the_rest():
+    """Two agents that have a layer in common: one step, whose length is the limit's."""
+    policy, critic = DiscretePolicy(3, [8], 2), VAgent(3, [8])
+    critic.model[0] = policy.model[0]
+    cfg = config("Chance", batch_size=0, opt_epochs=1, max_grad_norm=1e-3)
+    cfg["optimizer"] = {"classname": "torch.optim.SGD", "lr": 0.5}
+    algo = PPOClip(cfg, train_policy=policy, critic_agent=critic)
+    weights = torch.nn.ModuleList((policy, critic)).parameters
+    before = torch.nn.utils.parameters_to_vector(weights()).detach()
+    report = algo.update(first_rollout(algo))
+    moved = torch.nn.utils.parameters_to_vector(weights()).detach() - before
+    assert report.metrics["grad_norm/shared"] > 1e-2
+    assert float(moved.norm()) == pytest.approx(0.5 * 1e-3, rel=1e-3)
+    algo.close()
+
+
 @pytest.mark.parametrize("case", MODELS)
 def test_there_is_one_optimiser_with_each_parameter_once(case):
     env_name, make = MODELS[case]

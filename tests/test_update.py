@@ -10,6 +10,7 @@ from probe_envs import config, fresh_log
 from ppo_bbrl import DiscretePolicy, GaussianPolicy, PPOClip, compiled, run
 from ppo_bbrl.errors import UserError
 from ppo_bbrl.ppo import TrainingFailed
+from ppo_bbrl.update import minibatch_losses
 
 
 def collected(env_name="Logged", lr=1e-3, **algorithm):
@@ -331,6 +332,26 @@ def test_where_every_episode_had_just_ended_nothing_is_learned():
     assert same(before[1], weights(algo.critic_agent))
     assert all(parameter.grad is None for parameter in parameters)
     algo.close()
+
+
+@pytest.mark.parametrize(("clip_range_vf", "normalised"), [(0.0, True), (0.1, False)])
+def test_a_masked_minibatch_is_the_one_without_the_padding(clip_range_vf, normalised):
+    """In every loss and every metric: the compiled step pads its minibatches."""
+    names = (
+        "log_prob", "entropy", "value", "old_log_prob", "old_value", "advantage", "target",
+    )  # fmt: skip
+    drawn = torch.randn(len(names), 12, generator=torch.Generator().manual_seed(0))
+    mask = torch.arange(12) < 7
+    settings = {
+        "clip_range": 0.2, "clip_range_vf": clip_range_vf, "critic_coef": 0.3,
+        "normalize_advantage": normalised,
+    }  # fmt: skip
+    padded = dict(zip(names, drawn, strict=True))
+    plain = {name: numbers[mask] for name, numbers in padded.items()}
+    losses, facts = minibatch_losses(**padded, **settings, mask=mask)
+    expected, expected_facts = minibatch_losses(**plain, **settings)
+    torch.testing.assert_close(losses, expected)
+    torch.testing.assert_close(facts, expected_facts)
 
 
 def test_old_policy_is_copied_before_every_update():
