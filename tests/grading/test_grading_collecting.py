@@ -46,6 +46,18 @@ def with_pictures() -> nbformat.NotebookNode:
     return notebook
 
 
+def as_text() -> nbformat.NotebookNode:
+    """The answer in a Markdown cell with a picture, the check in a raw one, the report in code."""
+    notebook = answered()
+    kinds = {1: "markdown", 2: "raw", 4: "code"}
+    for place, kind in kinds.items():
+        old = notebook.cells[place]
+        new = getattr(nbformat.v4, f"new_{kind}_cell")
+        notebook.cells[place] = new(old.source, metadata=old.metadata)
+    notebook.cells[1].attachments = {"image.png": {"image/png": PIXEL}}
+    return notebook
+
+
 @pytest.fixture
 def course(tmp_path: Path) -> Path:
     hand_in(tmp_path / "source" / NAME / FILE, source())
@@ -280,6 +292,7 @@ def graded(tmp_path_factory: pytest.TempPathFactory) -> tuple[SmallCourse, str]:
     hand_in(course.submitted("renamed") / FILE, untouched)
     hand_in(course.submitted("marked") / FILE, answered(), "utf-16")
     hand_in(course.submitted("pictures") / FILE, with_pictures())
+    hand_in(course.submitted("as-text") / FILE, as_text())
     hand_in(course.submitted("helped") / FILE, answered(by_file))
     hand_in(course.submitted("helped") / "own.py", ANSWER)
     hand_in(course.submitted("by-heart") / FILE, answered(by_heart))
@@ -291,7 +304,7 @@ def graded(tmp_path_factory: pytest.TempPathFactory) -> tuple[SmallCourse, str]:
 
 
 def test_everybody_has_a_row_with_the_mark(graded):
-    right = dict.fromkeys(["nested", "renamed", "marked", "pictures", "helped"], 2.0)
+    right = dict.fromkeys(["nested", "renamed", "marked", "pictures", "as-text", "helped"], 2.0)
     assert graded[0].marks() == {**right, "by-heart": 0.0, "nobody": 0.0, "empty": 0.0}
 
 

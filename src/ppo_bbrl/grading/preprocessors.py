@@ -17,7 +17,7 @@ from ppo_bbrl.grading.cells import marks_of, read_assignment
 from ppo_bbrl.grading.collecting import read_files
 from ppo_bbrl.grading.grader import Grader, Verdict
 from ppo_bbrl.grading.limits import Limits
-from ppo_bbrl.grading.sound import sound, writable
+from ppo_bbrl.grading.sound import remade, sound, writable
 
 Resources = dict[str, Any]
 
@@ -55,6 +55,7 @@ class RestoreCells(_WithSource):
     cell; nbgrader then takes the notebook for one of an old version and ends the whole batch.
 
     - Of several copies of a solution cell, the last one that was changed keeps the marks.
+    - Code that became text, or text that became code, is again what it was.
     - A check cell that was deleted comes back, at the end. Its text is nbgrader's business.
     - Marks that the source does not know are taken away; broken ones are mended.
     - Pictures in the text stay, and what cells showed, for who marks by hand; but no HTML and no
@@ -80,6 +81,9 @@ class RestoreCells(_WithSource):
                 kept = _last_changed(nb, found, original.source)
                 if len(found) > 1:
                     self.log.warning("Cell '%s' exists %d times", grade_id, len(found))
+                if nb.cells[kept].cell_type != original.cell_type:
+                    self.log.warning("Cell '%s' is %s again", grade_id, original.cell_type)
+                    nb.cells[kept] = remade(nb.cells[kept], original.cell_type)
                 nb.cells[kept].metadata.nbgrader = copy.deepcopy(original.metadata.nbgrader)
             elif marks_of(original).get("grade"):
                 self.log.warning("Cell '%s' was deleted; it is put back", grade_id)

@@ -53,6 +53,13 @@ def sound(notebook: NotebookNode, source: NotebookNode) -> NotebookNode:
     return made_new
 
 
+def remade(cell: NotebookNode, kind: str) -> NotebookNode:
+    """The text of a cell as one of another kind: "code", "markdown" or "raw"."""
+    new: Any = getattr(nbformat.v4, f"new_{kind}_cell")
+    made: NotebookNode = new(cell.source, id=cell.id)
+    return made
+
+
 def writable(text: str) -> str:
     """A text without halves of characters, which JSON can hold and a file in UTF-8 cannot."""
     return text.encode("utf-8", "replace").decode("utf-8")
