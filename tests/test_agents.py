@@ -16,6 +16,7 @@ from torch.distributions.transforms import TanhTransform
 
 from ppo_bbrl.agents import (
     Agent,
+    Critic,
     DiscretePolicy,
     GaussianPolicy,
     KWAgentWrapper,
@@ -26,6 +27,7 @@ from ppo_bbrl.agents import (
     has_memory,
     judge,
 )
+from ppo_bbrl.seeding import RandomStream
 from ppo_bbrl.workspace import Workspace
 
 LEADING = [(), (5,), (3, 5), (2, 3, 5), (0,)]
@@ -117,6 +119,8 @@ def test_distributions_have_the_leading_dimensions_of_the_observations(make, lea
     dist = policy.dist(obs)
     assert dist.batch_shape == leading
     action = dist.sample()
+    for noise in (None, policy.draw_noise(*leading)):
+        assert policy.act(obs, noise).shape == action.shape
     log_prob, entropy = policy.log_prob_and_entropy(obs, action)
     assert log_prob.shape == entropy.shape == leading
     for index in itertools.product(*map(range, leading)):
@@ -297,6 +301,10 @@ def test_a_wrapper_with_fixed_arguments():
     assert isinstance(greedy, bbrl.agents.KWAgentWrapper)
     assert greedy.wrapped is policy
     assert list(greedy.parameters())[0] is list(policy.parameters())[0]  # noqa: RUF015
+    assert greedy.with_prefix("q/").prefix == policy.prefix == "q/"
+    greedy.workspace = other = table(seed=2)
+    greedy.forward(0, stochastic=True)  # as an agent that holds its workspace may be called
+    assert torch.equal(other.get("action", 0), policy.dist(other.get("env/env_obs", 0)).mode)
 
 
 # ------------------------------------------------------------------------------------- sampling
@@ -389,6 +397,17 @@ def test_same_seed_same_actions(make):
     assert torch.equal(*results)
 
 
+@POLICIES
+def test_noise_comes_from_the_stream_of_the_actions(make):
+    """Whatever an environment draws from torch's global generator meanwhile."""
+    policy, noises = make(), []
+    for others in (1, 2):
+        with RandomStream(5).direct():
+            torch.rand(others)
+            noises.append(policy.draw_noise(4))
+    assert torch.equal(*noises)
+
+
 # ------------------------------------------------------------------------------------- on arrays
 
 BOX = Box(-10, 10, (4,))
@@ -448,6 +467,31 @@ def test_acting_on_arrays_leaves_the_workspace_as_it_found_it():
 
 
 # ----------------------------------------------------------------------------------- subclasses
+
+
+@pytest.mark.parametrize("kind", [DiscretePolicy, GaussianPolicy])
+def test_on_arrays_it_acts_and_nothing_else(kind):
+    """What judges goes through torch, as does all on a workspace of bbrl's own."""
+    policy, workspace = kind(BOX, [8], 2).with_prefix("p/"), table()
+    foreign = bbrl.workspace.Workspace()
+    foreign.set("env/env_obs", 0, workspace.get("env/env_obs", 0))
+    act, through_torch = policy.act, []
+
+    def watched(obs, noise):
+        through_torch.append(obs)
+        return act(obs, noise)
+
+    policy.act = watched
+    with policy.on_arrays(6):
+        policy(workspace, t=0)
+        assert through_torch == []
+        policy(workspace, t=0, predict_proba=True)
+        assert through_torch == []
+        policy(workspace, t=0, compute_entropy=True)
+        policy.log_prob_and_entropy = None  # who acts judges nothing
+        policy(foreign, t=0)
+    assert len(through_torch) == 2
+    assert {"p/logprob_predict", "p/entropy"} < set(workspace.keys())
 
 
 class Reversed(DiscretePolicy):
@@ -513,6 +557,18 @@ def subclass(cls):
 SUBCLASSES = pytest.mark.parametrize(
     "cls", [Reversed, Mixed, Grandchild, Overridden, OtherLogits, Wide, Own]
 )
+
+
+def test_a_class_keeps_what_it_brings_with_its_distribution():
+    class Both(DiscretePolicy):
+        def dist(self, obs):
+            return Categorical(logits=-self.logits(obs))
+
+        def act(self, obs, noise):
+            return self.dist(obs).mode
+
+    assert Both.act.__module__ == __name__
+    assert Both.draw_noise is Policy.draw_noise is not DiscretePolicy.draw_noise
 
 
 @SUBCLASSES
@@ -601,6 +657,11 @@ def test_a_distribution_without_mode_and_entropy_is_a_policy():
     torch.testing.assert_close(action, policy.mean(obs).tanh())
     log_prob, estimate = policy.log_prob_and_entropy(obs, action)
     assert torch.equal(estimate, -log_prob)
+
+
+def test_a_critic_without_a_value_says_so():
+    with pytest.raises(NotImplementedError, match=r"Critic must define value\(obs\)"):
+        Critic()(table(), t=0)
 
 
 def test_a_policy_without_a_distribution_says_so():
@@ -771,6 +832,15 @@ def test_actions_are_about_equally_likely_at_first():
     assert (dist.stddev == 1).all()
 
 
+@pytest.mark.parametrize(
+    ("agent", "gain"),
+    [(DiscretePolicy(4, [8], 3), 0.01), (GaussianPolicy(4, [8], 3), 0.01), (VAgent(4, [8]), 1.0)],
+)
+def test_last_layers_have_gains_of_their_own(agent, gain):
+    gains = torch.linalg.svdvals(agent.model[-1].weight.detach())
+    torch.testing.assert_close(gains, torch.full_like(gains, gain))
+
+
 @pytest.mark.parametrize("activation", ["relu", "tanh"])
 def test_activations(activation):
     for agent in (
@@ -785,6 +855,9 @@ def test_activations(activation):
 def test_other_precisions_do_not_act_on_arrays(kind):
     """Nor what is not on the CPU: NumPy would compute with other numbers, or not at all."""
     policy = kind(BOX, [8], 2)
+    for rows in (2**13, 2**13 + 1):  # beyond, NumPy's threads and torch's wait for each other
+        with policy.on_arrays(rows):
+            assert (policy._act_on_arrays is None) == (rows > 2**13)
     with policy.on_arrays(6):
         assert policy._act_on_arrays is not None
     with policy.double().on_arrays(6):

@@ -190,6 +190,13 @@ BEYOND = {
         {"step": step(np.full(4, 1e39)), "space": Box(-np.inf, np.inf, (4,), np.float64)},
         "numbers beyond those of float32",
     ),
+    "wide first observation": (
+        {
+            "reset": lambda: (np.full(4, 1e39), {}),
+            "space": Box(-np.inf, np.inf, (4,), np.float64),
+        },
+        "numbers beyond those of float32",
+    ),
     "narrow observation": (
         {"step": step(np.full(4, 1e6)), "space": Box(-9, 9, (4,), np.float16)},
         "numbers beyond those of float16",
@@ -273,8 +280,12 @@ def test_rows_of_a_vectorised_task_that_do_not_fit_are_told(changed, what):
     told = f"TestOddVector-v0 failed in a .*: its {what}"
     with pytest.raises(EnvironmentFailed, match=told):
         run(env, 1)
-    with pytest.warns(UserWarning, match=r"TestOddVector-v0 failed in close\(\): OSError: no wi"):
+    with pytest.warns(
+        UserWarning, match=r"TestOddVector-v0 failed in close\(\): OSError: no wi"
+    ) as told:
         env.close()
+    assert told[0].filename == __file__
+    assert env.envs.closed  # it is not tried again when Python ends
 
 
 # ------------------------------------------------------------------------------ what is taken

@@ -234,6 +234,52 @@ def test_without_autoreset_the_last_row_is_repeated(make, mode):
     assert env.all_done()
 
 
+@pytest.mark.parametrize("truncate", [False, True])
+def test_the_others_go_on_when_one_has_ended(make, truncate):
+    """They are neither ended with it nor held: each has the rows that it has alone."""
+
+    class Ends(gym.Wrapper):
+        def step(self, action):
+            obs, reward, *_ = self.env.step(action)
+            return obs, reward, action > 1 and not truncate, action > 1 and truncate, {}
+
+    env = make(n=3, env_args={"length": 99}, wrappers=[Ends], autoreset=False)
+    pushed = torch.tensor([[1.5, 0.25, 0.5], [0.0, 0.25, 0.5], [0.0, 1.5, 0.5], [0.0, 0.0, 0.5]])
+    rows = play(env, pushed[..., None])
+    ends = torch.tensor([1, 3, 4])  # the last of them does not end
+    time = torch.arange(5)[:, None]
+    assert torch.equal(rows["timestep"], time.minimum(ends))
+    assert torch.equal(rows["env_obs"][..., 1], time.minimum(ends).float())
+    assert torch.equal(rows["done"], (time >= ends) & (ends < 4))
+    assert torch.equal(rows["truncated" if truncate else "terminated"], rows["done"])
+    assert not rows["terminated" if truncate else "truncated"].any()
+    reward = torch.cat((torch.zeros(1, 3), pushed)) * (time <= ends)
+    assert torch.equal(rows["reward"], reward)
+    assert torch.equal(rows["cumulated_reward"], reward.cumsum(0))
+    begun = play(env, pushed[:0])
+    assert {name: int(row.count_nonzero()) for name, row in begun.items()} == dict.fromkeys(
+        rows, 0
+    ) | {"env_obs": 3}  # the number of the episode; the rest begins at 0
+
+
+@pytest.mark.parametrize("autoreset", [False, True])
+def test_a_workspace_of_bbrl_gets_the_same_rows(make, autoreset):
+    ours, theirs = (
+        play(make(autoreset=autoreset), pushes(5), kind())
+        for kind in (Workspace, bbrl.workspace.Workspace)
+    )
+    assert ours.keys() == theirs.keys()
+    for name, rows in ours.items():
+        assert torch.equal(rows, theirs[name]), name
+
+
+def test_an_environment_agent_that_is_called_begins(make):
+    """As agents do on a workspace without further arguments."""
+    workspace = Workspace()
+    make()(workspace)
+    assert workspace["env/env_obs"].tolist() == [[[1, 0], [1, 0]]]
+
+
 @pytest.mark.parametrize("mode", MODES)
 def test_an_ended_environment_is_left_alone(make, mode):
     """Neither stepped nor reset: a simulator may be slow, and a video would show it."""
@@ -450,6 +496,7 @@ OBSERVATIONS = {
         torch.uint8,
     ),
     "state": (2, Discrete(3), 2, torch.int64),
+    "large state": (2**24 + 1, Discrete(2**25), 2**24 + 1, torch.int64),
     "state from 1": (3, Discrete(3, start=1), 2, torch.int64),
     "state from -5": (-5, Discrete(3, start=-5), 0, torch.int64),
 }
