@@ -9,7 +9,7 @@ import bbrl.agents
 import pytest
 import torch
 from bbrl.agents import Agents, TemporalAgent
-from gymnasium.spaces import Box
+from gymnasium.spaces import Box, Discrete
 from torch import nn
 from torch.distributions import Categorical, Independent, Normal, TransformedDistribution
 from torch.distributions.transforms import TanhTransform
@@ -23,11 +23,13 @@ from ppo_bbrl.agents import (
     Policy,
     VAgent,
     copy_agent,
+    drawing_from,
+    draws_noise_alone,
     estimate,
     has_memory,
     judge,
 )
-from ppo_bbrl.seeding import RandomStream
+from ppo_bbrl.seeding import RandomStream, generator
 from ppo_bbrl.workspace import Workspace
 
 LEADING = [(), (5,), (3, 5), (2, 3, 5), (0,)]
@@ -84,6 +86,7 @@ class SeedDiscretePolicy(bbrl.agents.Agent):
         scores = self.model(observation)
         probs = torch.softmax(scores, dim=-1)
         if predict_proba:
+            assert stochastic  # what is judged was sampled
             action = self.get(("action", t))
             log_probs = probs[torch.arange(probs.size()[0]), action].log()
             self.set((f"{self.prefix}logprob_predict", t), log_probs)
@@ -406,6 +409,21 @@ def test_noise_comes_from_the_stream_of_the_actions(make):
             torch.rand(others)
             noises.append(policy.draw_noise(4))
     assert torch.equal(*noises)
+
+
+def test_chance_that_enters_by_the_noise_alone_needs_no_global_generator():
+    """Whoever draws from the global one needs it, and another policy may."""
+    inside, stream = DiscretePolicy(4, [8], 3), RandomStream(5)
+    inside.dropout = nn.Dropout(0.5)
+    for policy, alone in (
+        (DiscretePolicy(4, [8], 3), True),
+        (KWAgentWrapper(GaussianPolicy(BOX, [8], 2, activation="tanh"), stochastic=True), True),
+        (inside, False),
+        (Reversed(4, [8], 3), False),
+    ):
+        assert draws_noise_alone(policy) == alone
+        with drawing_from(stream, policy):
+            assert (generator() is not None) == alone
 
 
 # ------------------------------------------------------------------------------------- on arrays
@@ -802,6 +820,15 @@ def test_copies_are_independent():
     assert copied.model[0].weight.any()
 
 
+def test_a_copy_has_nothing_of_the_rollout_that_is_being_collected():
+    """It may act in another thread, with other weights and other noise."""
+    policy = DiscretePolicy(BOX, [8], 2)
+    with policy.noise_for(3, 6), policy.on_arrays(6):
+        copied = copy_agent(policy)
+        assert policy.noise is not None
+    assert copied.noise is copied._noise_array is copied._act_on_arrays is None
+
+
 def test_an_agent_needs_a_workspace():
     with pytest.raises(ValueError, match="DiscretePolicy needs a workspace"):
         discrete()(None, t=0)
@@ -862,3 +889,12 @@ def test_other_precisions_do_not_act_on_arrays(kind):
         assert policy._act_on_arrays is not None
     with policy.double().on_arrays(6):
         assert policy._act_on_arrays is None
+
+
+def test_other_networks_do_not_act_on_arrays():
+    """Another model, or an encoder that turns states into vectors, would be left out."""
+    model = DiscretePolicy(BOX, [8], 2)
+    model.model = nn.Sequential(*model.model)
+    for policy in (model, DiscretePolicy(Discrete(4), [8], 2)):
+        with policy.on_arrays(6):
+            assert policy._act_on_arrays is None
