@@ -860,11 +860,11 @@ def test_actions_are_about_equally_likely_at_first():
 
 
 @pytest.mark.parametrize(
-    ("agent", "gain"),
-    [(DiscretePolicy(4, [8], 3), 0.01), (GaussianPolicy(4, [8], 3), 0.01), (VAgent(4, [8]), 1.0)],
+    ("kind", "arguments", "gain"),
+    [(DiscretePolicy, [3], 0.01), (GaussianPolicy, [3], 0.01), (VAgent, [], 1.0)],
 )
-def test_last_layers_have_gains_of_their_own(agent, gain):
-    gains = torch.linalg.svdvals(agent.model[-1].weight.detach())
+def test_last_layers_have_gains_of_their_own(kind, arguments, gain):
+    gains = torch.linalg.svdvals(kind(4, [8], *arguments).model[-1].weight.detach())
     torch.testing.assert_close(gains, torch.full_like(gains, gain))
 
 
@@ -889,6 +889,8 @@ def test_other_precisions_do_not_act_on_arrays(kind):
         assert policy._act_on_arrays is not None
     with policy.double().on_arrays(6):
         assert policy._act_on_arrays is None
+    if kind is GaussianPolicy:  # noise of its own precision, not rounded to another
+        assert policy.draw_noise(6).dtype == torch.float64
 
 
 def test_other_networks_do_not_act_on_arrays():
