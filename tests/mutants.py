@@ -5,7 +5,7 @@
 The bugs (mutants) are found in the source as it is: comparisons, arithmetic, constants, dropped
 statements, swapped arguments, limits of slices, and so on, and the list in `mutants.toml`. One that
 no test notices needs a test, or a reason in `mutants.toml` why it changes nothing. What was noticed
-once is not run again until `--fresh`.
+once, or has a reason, is not run again until `--fresh`.
 
 Nothing is written into the tree. Each mutant has a process of its own, forked after torch has been
 imported, in which the module is compiled from the changed source. There the tests run that reach
@@ -512,10 +512,11 @@ def judge(
     kept = RESULTS / f"{module}.json"
     before = {} if fresh or not kept.exists() else json.loads(kept.read_text(encoding="utf-8"))
     mutants = list(mutants_of(module, listed_only=listed_only))
+    known = {key: verdict for key, verdict in before.items() if verdict not in ALIVE}
     if not fresh:
-        before |= dict.fromkeys(explained, EXPLAINED)
-    todo = [one for one in mutants if before.get(one.key, UNNOTICED) in (UNNOTICED, UNREACHED)]
-    verdicts = {one.key: before[one.key] for one in mutants if one not in todo}
+        known = dict.fromkeys(explained, EXPLAINED) | known
+    todo = [mutant for mutant in mutants if mutant.key not in known]
+    verdicts = {mutant.key: known[mutant.key] for mutant in mutants if mutant.key in known}
     print(f"{module}: {len(mutants)} mutants, {len(todo)} to try", flush=True)
     tests = measured(module) if todo else {}
     for number, mutant in enumerate(todo, 1):
