@@ -25,7 +25,7 @@ import torch
 from gymnasium.spaces import Box, Discrete
 
 from ppo_bbrl import PPOClip, load_config, run
-from ppo_bbrl.files import write_file
+from ppo_bbrl.system.files import write_file
 
 CONFIG = Path(__file__).parents[1] / "configs" / "cartpole.yaml"
 RESULTS = Path(__file__).parent / "results" / "async_envs.json"

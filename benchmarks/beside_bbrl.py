@@ -18,7 +18,7 @@ from peers import versions
 from published_bbrl import PublishedPPO, run_published
 
 from ppo_bbrl import PPOClip, copy_parameters, load_config, run
-from ppo_bbrl.files import write_file
+from ppo_bbrl.system.files import write_file
 
 ROOT = Path(__file__).parents[1]
 RESULTS = Path(__file__).parent / "results" / "beside_bbrl.json"

@@ -16,7 +16,7 @@ import torch
 from throughput import CASES, CONFIG, Learning
 
 from ppo_bbrl import load_config, run
-from ppo_bbrl.files import write_file
+from ppo_bbrl.system.files import write_file
 
 RESULTS = Path(__file__).parent / "results" / "floor.json"
 CASE = "wide 64 × 64"

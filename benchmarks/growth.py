@@ -14,7 +14,7 @@ import sys
 import time
 from pathlib import Path
 
-from ppo_bbrl.files import write_file
+from ppo_bbrl.system.files import write_file
 
 CONFIG = Path(__file__).parents[1] / "configs" / "cartpole.yaml"
 RESULTS = Path(__file__).parent / "results" / "growth.json"

@@ -21,10 +21,10 @@ from peers import SB3Agent, sb3_ppo, versions
 from stable_baselines3.common.callbacks import BaseCallback
 
 from ppo_bbrl import PPOClip, load_config
-from ppo_bbrl.envs import EnvAgent
+from ppo_bbrl.envs.agent import EnvAgent
 from ppo_bbrl.episodic import iter_partial_episodes
 from ppo_bbrl.evaluation import evaluate
-from ppo_bbrl.files import write_file
+from ppo_bbrl.system.files import write_file
 
 CONFIG = Path(__file__).parents[1] / "configs" / "cartpole.yaml"
 SOLVED = 475.0

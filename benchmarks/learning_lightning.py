@@ -26,8 +26,8 @@ import torch
 from stable_baselines3.common.env_util import make_vec_env as sb3_vec_env
 from stable_baselines3.common.evaluation import evaluate_policy
 
-from ppo_bbrl.files import write_file
 from ppo_bbrl.lightning import make_vec_env
+from ppo_bbrl.system.files import write_file
 
 ROOT = Path(__file__).parents[1]
 Model = runpy.run_path(str(ROOT / "examples" / "lightning_cartpole.py"))["Model"]

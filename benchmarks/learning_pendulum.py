@@ -14,7 +14,7 @@ from pathlib import Path
 from peers import versions
 
 from ppo_bbrl import PPOClip, load_config, run
-from ppo_bbrl.files import write_file
+from ppo_bbrl.system.files import write_file
 
 CONFIG = Path(__file__).parents[1] / "configs" / "pendulum.yaml"
 RESULTS = Path(__file__).parent / "results" / "learning_pendulum.json"

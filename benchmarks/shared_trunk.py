@@ -25,8 +25,8 @@ from peers import versions
 from torch import nn
 
 from ppo_bbrl import PPOClip, iter_partial_episodes, load_config, shared_agents
-from ppo_bbrl.files import write_file
 from ppo_bbrl.hub import PPO2
+from ppo_bbrl.system.files import write_file
 
 ROOT = Path(__file__).parents[1]
 CONFIG = ROOT / "configs" / "cartpole_shared.yaml"

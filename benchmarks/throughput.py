@@ -20,7 +20,7 @@ from omegaconf import DictConfig
 from peers import sb3_ppo, sbx_ppo, versions
 
 from ppo_bbrl import PPOClip, load_config, run
-from ppo_bbrl.files import write_file
+from ppo_bbrl.system.files import write_file
 
 CONFIG = Path(__file__).parents[1] / "configs" / "cartpole.yaml"
 RESULTS = Path(__file__).parent / "results" / "throughput.json"

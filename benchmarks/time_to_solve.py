@@ -16,7 +16,7 @@ import sys
 import time
 from pathlib import Path
 
-from ppo_bbrl.files import write_file
+from ppo_bbrl.system.files import write_file
 
 ROOT = Path(__file__).parents[1]
 RESULTS = Path(__file__).parent / "results" / "time_to_solve.json"

@@ -14,8 +14,8 @@ from torch import Tensor, nn
 from torch.distributions import Categorical
 
 from ppo_bbrl import PPOClip, load_config, run, shared_agents
+from ppo_bbrl.agents.networks import build_ortho_mlp
 from ppo_bbrl.hub import PPO2
-from ppo_bbrl.networks import build_ortho_mlp
 
 CONFIG = Path(__file__).resolve().parents[1] / "configs" / "cartpole_shared.yaml"
 

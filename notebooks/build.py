@@ -33,7 +33,7 @@ from nbgrader.preprocessors import (
 )
 from traitlets.config import Config
 
-from ppo_bbrl.files import write_file
+from ppo_bbrl.system.files import write_file
 
 STUB = "assert False, 'Not implemented yet'"
 

@@ -14,8 +14,8 @@ from pathlib import Path
 
 from build import BuildError, read_source, render, student_version
 
-from ppo_bbrl.files import write_file
-from ppo_bbrl.grading.boundary import BoundaryError, find
+from ppo_bbrl.system.files import write_file
+from ppo_course.grading.boundary import BoundaryError, find
 
 HERE = Path(__file__).parent
 #: the second says what must hold where the first cannot be loaded

@@ -21,10 +21,10 @@ from nbgrader.preprocessors import (
 )
 
 try:
-    from ppo_bbrl.grading.collecting import before_autograde
-    from ppo_bbrl.grading.pages import FeedbackExporter
-    from ppo_bbrl.grading.preprocessors import GradeApart, HideTests, RestoreCells
-    from ppo_bbrl.grading.reading import SafeExporter
+    from ppo_course.grading.collecting import before_autograde
+    from ppo_course.grading.pages import FeedbackExporter
+    from ppo_course.grading.preprocessors import GradeApart, HideTests, RestoreCells
+    from ppo_course.grading.reading import SafeExporter
 except Exception as error:
     # nbgrader would go on with steps of its own, and run what students wrote as it is.
     if "autograde" in sys.argv:
@@ -84,7 +84,7 @@ c.Autograde.autograde_preprocessors = [
 c.GenerateFeedback.preprocessors = [GetGrades, HideTests, CSSHTMLHeaderPreprocessor]
 
 # Nothing that students wrote runs in the browser of who looks at it.
-c.HTMLExporter.filters = {"markdown2html": "ppo_bbrl.grading.pages.markdown2html"}
+c.HTMLExporter.filters = {"markdown2html": "ppo_course.grading.pages.markdown2html"}
 c.GenerateFeedback.exporter_class = FeedbackExporter
 
 # For one graded cell with the student's code that it needs.

@@ -71,16 +71,16 @@ import torch
 
 from ppo_bbrl import Agent, Agents, TemporalAgent, Workspace
 from ppo_bbrl.advantages import gae, lambda_returns
-from ppo_bbrl.envs import EnvAgent
-from ppo_bbrl.exercises import (
+from ppo_bbrl.envs.agent import EnvAgent
+from ppo_bbrl.plots import bootstrap_interval, workspace_grid
+from ppo_bbrl.runs.progress import Progress
+from ppo_course import (
     check_critic_targets,
     check_gae_by_hand,
     check_lambda_return,
     check_td_error,
 )
-from ppo_bbrl.exercises.probes import corridor_values, register_probes
-from ppo_bbrl.plots import bootstrap_interval, workspace_grid
-from ppo_bbrl.progress import Progress
+from ppo_course.probes import corridor_values, register_probes
 
 # The tensors below are so small that several threads would mostly wait for each other.
 torch.set_num_threads(1)

@@ -84,9 +84,9 @@ from ppo_bbrl import (
     setup_tensorboard,
 )
 from ppo_bbrl.advantages import gae, lambda_returns, normalise
-from ppo_bbrl.exercises import check_is_clipped, check_policy_objective
 from ppo_bbrl.losses import clipped_surrogate
 from ppo_bbrl.plots import critic_map, learning_curve, policy_map, read_metrics, workspace_grid
+from ppo_course import check_is_clipped, check_policy_objective
 
 # The networks below are so small that several threads would mostly wait for each other.
 torch.set_num_threads(1)

@@ -72,22 +72,22 @@ from omegaconf import OmegaConf
 from torch import nn
 
 from ppo_bbrl import PPOClip, build_ortho_mlp, iter_partial_episodes, setup_tensorboard
-from ppo_bbrl.ablation import (
-    PPOWithReplacement,
-    PPOWithTorchInitialisation,
-    Variant,
-    train_variants,
-)
 from ppo_bbrl.advantages import normalise
-from ppo_bbrl.exercises import (
+from ppo_bbrl.losses import clipped_surrogate, value_loss
+from ppo_bbrl.plots import bootstrap_interval, read_metrics
+from ppo_course import (
     check_difference_interval,
     check_interquartile_mean,
     check_minibatch_indices,
     check_scheduled,
     check_should_stop,
 )
-from ppo_bbrl.losses import clipped_surrogate, value_loss
-from ppo_bbrl.plots import bootstrap_interval, read_metrics
+from ppo_course.ablation import (
+    PPOWithReplacement,
+    PPOWithTorchInitialisation,
+    Variant,
+    train_variants,
+)
 
 # The networks below are so small that several threads would mostly wait for each other.
 torch.set_num_threads(1)

@@ -81,13 +81,13 @@ from ppo_bbrl import (
     run,
     setup_tensorboard,
 )
-from ppo_bbrl.exercises import (
+from ppo_bbrl.plots import critic_map, learning_curve, policy_map, read_metrics
+from ppo_course import (
     check_gaussian_entropy,
     check_gaussian_log_prob,
     check_gaussian_policy,
     check_sample_action,
 )
-from ppo_bbrl.plots import critic_map, learning_curve, policy_map, read_metrics
 
 # The networks below are so small that several threads would mostly wait for each other.
 torch.set_num_threads(1)

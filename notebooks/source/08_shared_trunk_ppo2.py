@@ -74,8 +74,8 @@ from omegaconf import OmegaConf
 import ppo_bbrl
 from ppo_bbrl import PPOClip, run, setup_tensorboard, shared_agents
 from ppo_bbrl.advantages import gae, lambda_returns
-from ppo_bbrl.exercises import check_eval_fn, check_joint_loss, check_train_fn
 from ppo_bbrl.plots import bootstrap_interval, critic_map, policy_map, read_metrics
+from ppo_course import check_eval_fn, check_joint_loss, check_train_fn
 
 # The networks below are so small that several threads would mostly wait for each other.
 torch.set_num_threads(1)

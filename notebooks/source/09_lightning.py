@@ -86,9 +86,9 @@ from torch.distributions import Categorical
 
 from ppo_bbrl import setup_tensorboard, shared_agents
 from ppo_bbrl.advantages import normalise
-from ppo_bbrl.exercises import check_actor_critic, check_minibatch_stream, check_training_step
 from ppo_bbrl.lightning import PPO, make_vec_env
 from ppo_bbrl.plots import bootstrap_interval, critic_map, policy_map
+from ppo_course import check_actor_critic, check_minibatch_stream, check_training_step
 
 # The networks below are so small that several threads would mostly wait for each other.
 torch.set_num_threads(1)

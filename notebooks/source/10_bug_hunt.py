@@ -75,7 +75,10 @@ import torch
 
 from ppo_bbrl import KWAgentWrapper, setup_tensorboard
 from ppo_bbrl.advantages import gae
-from ppo_bbrl.exercises import (
+from ppo_bbrl.plots import bootstrap_interval, workspace_grid
+from ppo_bbrl.runs.progress import Progress
+from ppo_bbrl.runs.replay import record_video, show
+from ppo_course import (
     check_coverage,
     check_culprits,
     check_gradients_into,
@@ -83,10 +86,7 @@ from ppo_bbrl.exercises import (
     check_ratio_error,
     check_value_error,
 )
-from ppo_bbrl.exercises.suspects import SUSPECTS, suspect
-from ppo_bbrl.plots import bootstrap_interval, workspace_grid
-from ppo_bbrl.progress import Progress
-from ppo_bbrl.replay import record_video, show
+from ppo_course.nb10_bug_hunt.suspects import SUSPECTS, suspect
 
 # The networks below are so small that several threads would mostly wait for each other.
 torch.set_num_threads(1)

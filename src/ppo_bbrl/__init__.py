@@ -3,82 +3,64 @@
 Importing the package loads nothing: each name below comes with its module when it is first used.
 """
 
-from importlib import import_module
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
+
+from ppo_bbrl.system.lazy import lazy_names
 
 if TYPE_CHECKING:
-    from bbrl.agents import Agents, TemporalAgent
+    from bbrl.agents import Agents as Agents
+    from bbrl.agents import TemporalAgent as TemporalAgent
 
-    from ppo_bbrl.agents import Agent, DiscretePolicy, GaussianPolicy, KWAgentWrapper, VAgent
-    from ppo_bbrl.build import seeded
-    from ppo_bbrl.config import ConfigError, load_config
-    from ppo_bbrl.episodic import EpisodicAlgo, iter_episodes, iter_partial_episodes
-    from ppo_bbrl.networks import build_ortho_mlp
-    from ppo_bbrl.notebook import setup_tensorboard
-    from ppo_bbrl.optimizers import copy_parameters, setup_optimizer
-    from ppo_bbrl.ppo import PPOClip, run
-    from ppo_bbrl.shared_trunk import shared_agents
-    from ppo_bbrl.trained_policy import load
-    from ppo_bbrl.workspace import Workspace
+    from ppo_bbrl.agents.base import Agent as Agent
+    from ppo_bbrl.agents.base import KWAgentWrapper as KWAgentWrapper
+    from ppo_bbrl.agents.build import seeded as seeded
+    from ppo_bbrl.agents.critics import VAgent as VAgent
+    from ppo_bbrl.agents.networks import build_ortho_mlp as build_ortho_mlp
+    from ppo_bbrl.agents.policies import DiscretePolicy as DiscretePolicy
+    from ppo_bbrl.agents.policies import GaussianPolicy as GaussianPolicy
+    from ppo_bbrl.agents.shared import shared_agents as shared_agents
+    from ppo_bbrl.config.loading import load_config as load_config
+    from ppo_bbrl.config.optimizers import copy_parameters as copy_parameters
+    from ppo_bbrl.config.optimizers import setup_optimizer as setup_optimizer
+    from ppo_bbrl.episodic import EpisodicAlgo as EpisodicAlgo
+    from ppo_bbrl.episodic import iter_episodes as iter_episodes
+    from ppo_bbrl.episodic import iter_partial_episodes as iter_partial_episodes
+    from ppo_bbrl.errors import ConfigError as ConfigError
+    from ppo_bbrl.ppo import PPOClip as PPOClip
+    from ppo_bbrl.ppo import run as run
+    from ppo_bbrl.runs.notebook import setup_tensorboard as setup_tensorboard
+    from ppo_bbrl.runs.trained_policy import load as load
+    from ppo_bbrl.workspace.table import Workspace as Workspace
 
 __version__ = "0.1.0"
 
 _HOME = {
-    "Agent": "ppo_bbrl.agents",
+    "Agent": "ppo_bbrl.agents.base",
     "Agents": "bbrl.agents",
-    "ConfigError": "ppo_bbrl.config",
-    "DiscretePolicy": "ppo_bbrl.agents",
+    "ConfigError": "ppo_bbrl.errors",
+    "DiscretePolicy": "ppo_bbrl.agents.policies",
     "EpisodicAlgo": "ppo_bbrl.episodic",
-    "GaussianPolicy": "ppo_bbrl.agents",
-    "KWAgentWrapper": "ppo_bbrl.agents",
+    "GaussianPolicy": "ppo_bbrl.agents.policies",
+    "KWAgentWrapper": "ppo_bbrl.agents.base",
     "PPOClip": "ppo_bbrl.ppo",
     "TemporalAgent": "bbrl.agents",
-    "VAgent": "ppo_bbrl.agents",
-    "Workspace": "ppo_bbrl.workspace",
-    "build_ortho_mlp": "ppo_bbrl.networks",
-    "copy_parameters": "ppo_bbrl.optimizers",
+    "VAgent": "ppo_bbrl.agents.critics",
+    "Workspace": "ppo_bbrl.workspace.table",
+    "build_ortho_mlp": "ppo_bbrl.agents.networks",
+    "copy_parameters": "ppo_bbrl.config.optimizers",
     "iter_episodes": "ppo_bbrl.episodic",
     "iter_partial_episodes": "ppo_bbrl.episodic",
-    "load": "ppo_bbrl.trained_policy",
-    "load_config": "ppo_bbrl.config",
+    "load": "ppo_bbrl.runs.trained_policy",
+    "load_config": "ppo_bbrl.config.loading",
     "run": "ppo_bbrl.ppo",
-    "seeded": "ppo_bbrl.build",
-    "setup_optimizer": "ppo_bbrl.optimizers",
-    "setup_tensorboard": "ppo_bbrl.notebook",
-    "shared_agents": "ppo_bbrl.shared_trunk",
+    "seeded": "ppo_bbrl.agents.build",
+    "setup_optimizer": "ppo_bbrl.config.optimizers",
+    "setup_tensorboard": "ppo_bbrl.runs.notebook",
+    "shared_agents": "ppo_bbrl.agents.shared",
 }
-
-__all__ = [
-    "Agent",
-    "Agents",
-    "ConfigError",
-    "DiscretePolicy",
-    "EpisodicAlgo",
-    "GaussianPolicy",
-    "KWAgentWrapper",
-    "PPOClip",
-    "TemporalAgent",
-    "VAgent",
-    "Workspace",
-    "build_ortho_mlp",
-    "copy_parameters",
-    "iter_episodes",
-    "iter_partial_episodes",
-    "load",
-    "load_config",
-    "run",
-    "seeded",
-    "setup_optimizer",
-    "setup_tensorboard",
-    "shared_agents",
-]
-
-
-def __getattr__(name: str) -> Any:
-    if name in _HOME:
-        return getattr(import_module(_HOME[name]), name)
-    raise AttributeError(f"module 'ppo_bbrl' has no attribute {name!r}")
+__all__ = list(_HOME)
+__getattr__ = lazy_names(__name__, _HOME)
 
 
 def __dir__() -> list[str]:
-    return [*globals(), *__all__]
+    return [*globals(), *_HOME]

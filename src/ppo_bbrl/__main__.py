@@ -6,7 +6,7 @@ import sys
 def main() -> None:
     """Run the command line; an interrupt that comes while it is loaded is one line, too."""
     try:
-        from ppo_bbrl.cli import main as run_command_line  # noqa: PLC0415 - it may be interrupted
+        from ppo_bbrl.cli.commands import main as run_command_line  # noqa: PLC0415 - it may be interrupted
 
         run_command_line()
     except KeyboardInterrupt:

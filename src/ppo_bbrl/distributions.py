@@ -1,7 +1,8 @@
 """What PPO asks of a torch distribution, also where torch has no formula for it. Torch alone."""
 
-from collections.abc import Sequence
-from typing import Any, ClassVar
+import math
+from collections.abc import Callable, Sequence
+from typing import Any, ClassVar, Self, cast
 
 import torch
 from torch import Tensor
@@ -9,11 +10,157 @@ from torch.distributions import (
     Categorical,
     Distribution,
     Independent,
+    Normal,
     TransformedDistribution,
     constraints,
 )
+from torch.distributions.utils import lazy_property
 
 from ppo_bbrl.errors import UserError
+
+#: gives the generator to draw from; None stands for torch's global one
+Source = Callable[[], torch.Generator | None]
+
+_HALF_LOG_2PI = 0.5 * math.log(2 * math.pi)
+
+
+def _global() -> None:
+    return None
+
+
+class ActionCategorical(Categorical):
+    """Categorical over actions, from logits: what is finite stays so, at any gap of the logits.
+
+    An action whose logit is -inf is forbidden. Nothing is normalised or validated before it is
+    needed, and sampling needs neither.
+
+    Args:
+        logits: `[..., A]`, unnormalised.
+        generator: from which samples are drawn.
+    """
+
+    def __init__(self, logits: Tensor, generator: Source = _global) -> None:
+        self.unnormalised = self._param = logits
+        self._num_events = logits.shape[-1]
+        self._generator = generator
+        Distribution.__init__(self, logits.shape[:-1], validate_args=False)
+
+    @lazy_property
+    def logits(self) -> Tensor:
+        """Log-probabilities, `[..., A]`."""
+        return self.unnormalised.log_softmax(-1)
+
+    @property
+    def mode(self) -> Tensor:
+        """The most likely actions, `[...]`."""
+        return self.unnormalised.argmax(-1)
+
+    def evaluate(self, action: Tensor) -> tuple[Tensor, Tensor]:
+        """log π(a|s) and the entropy, both `[...]`."""
+        log_probs = self.unnormalised.log_softmax(-1)
+        log_prob = log_probs.gather(-1, action.unsqueeze(-1)).squeeze(-1)
+        finite, least = log_probs, torch.finfo(log_probs.dtype).min
+        # 0·log 0 counts 0, and so does its gradient. A compiler cannot ask whether there is one;
+        # for anybody else that is cheaper.
+        if torch.compiler.is_compiling() or (action.numel() and log_probs.min().item() < least):
+            finite = log_probs.clamp(min=least)
+        return log_prob, -(log_probs.exp() * finite).sum(-1)
+
+    def noise(self, *leading: int) -> Tensor:
+        """Standard Gumbel noise, `[*leading, A]`."""
+        return gumbel_noise((*leading, self._num_events), self._generator())
+
+    def with_noise(self, noise: Tensor) -> Tensor:
+        """The Gumbel-max trick: argmax(logits + Gumbel noise) has this distribution."""
+        return (self.unnormalised + noise).argmax(-1)
+
+    def sample(self, sample_shape: Sequence[int] = ()) -> Tensor:
+        """Actions, `[*sample_shape, ...]`."""
+        return self.with_noise(self.noise(*sample_shape, *self.batch_shape)).detach()
+
+    def expand(self, batch_shape: Any, _instance: Any = None) -> Self:
+        """The same in a larger batch."""
+        logits = self.unnormalised.expand(*batch_shape, self._num_events)
+        return type(self)(logits, self._generator)
+
+
+class ActionGaussian(Independent):  # type: ignore[type-arg] # a class without arguments in torch
+    """A diagonal Gaussian over actions, whose components are one event.
+
+    Args:
+        mean: `[..., *shape]`.
+        log_std: `[*shape]`, logarithm of the standard deviations, the same everywhere.
+        generator: from which samples are drawn.
+    """
+
+    def __init__(self, mean: Tensor, log_std: Tensor, generator: Source = _global) -> None:
+        self.location, self.log_std, self._generator = mean, log_std, generator
+        self.reinterpreted_batch_ndims = log_std.dim()
+        batch = mean.shape[: mean.dim() - log_std.dim()]
+        Distribution.__init__(self, batch, log_std.shape, validate_args=False)
+
+    @lazy_property
+    def base_dist(self) -> Normal:
+        """The components, each by itself."""
+        return Normal(self.location, self.log_std.exp().expand_as(self.location))
+
+    @property
+    def mode(self) -> Tensor:
+        """The mean, `[..., *shape]`."""
+        return self.location
+
+    def evaluate(self, action: Tensor) -> tuple[Tensor, Tensor]:
+        """log π(a|s) and the entropy, both `[...]`: sums over the components."""
+        event = self.reinterpreted_batch_ndims
+        error = (action - self.location) * (-self.log_std).exp()
+        log_probs = -0.5 * error.square() - self.log_std - _HALF_LOG_2PI
+        log_prob = log_probs.flatten(-event).sum(-1) if event else log_probs
+        entropy = (self.log_std + 0.5 + _HALF_LOG_2PI).sum()
+        return log_prob, entropy.expand_as(log_prob)
+
+    def noise(self, *leading: int) -> Tensor:
+        """Standard normal noise, `[*leading, *shape]`."""
+        return normal_noise((*leading, *self.event_shape), self._generator(), self.log_std.dtype)
+
+    def with_noise(self, noise: Tensor) -> Tensor:
+        """Mean + standard deviation × noise."""
+        return self.location + self.log_std.exp() * noise
+
+    def sample(self, sample_shape: Sequence[int] = ()) -> Tensor:
+        """Actions, `[*sample_shape, ..., *shape]`, without gradient."""
+        return self.with_noise(self.noise(*sample_shape, *self.batch_shape)).detach()
+
+    def expand(self, batch_shape: Any, _instance: Any = None) -> Self:
+        """The same in a larger batch."""
+        mean = self.location.expand(*batch_shape, *self.event_shape)
+        return type(self)(mean, self.log_std, self._generator)
+
+
+def gumbel_noise(shape: Sequence[int], generator: torch.Generator | None) -> Tensor:
+    """Standard Gumbel noise."""
+    return torch.empty(*shape).exponential_(generator=generator).log_().neg_()
+
+
+def normal_noise(
+    shape: Sequence[int], generator: torch.Generator | None, dtype: torch.dtype
+) -> Tensor:
+    """Standard normal noise."""
+    return torch.randn(tuple(shape), generator=generator, dtype=dtype)
+
+
+def evaluate_actions(dist: Distribution, action: Tensor) -> tuple[Tensor, Tensor]:
+    """log π(a|s) and the entropy of π(·|s), both `[...]`, with their gradients.
+
+    Args:
+        dist: with batch shape `[...]`. A distribution with a method `evaluate` is asked for both
+            at once.
+        action: `[..., *event]`.
+    """
+    evaluate = getattr(dist, "evaluate", None)
+    if evaluate is not None:
+        return cast("tuple[Tensor, Tensor]", evaluate(action))
+    log_prob = dist.log_prob(action)
+    return log_prob, entropy_of(dist, log_prob)
 
 
 def as_one_event(dist: Distribution, batch_dims: int) -> Distribution:

@@ -16,23 +16,24 @@ import torch
 from omegaconf import DictConfig
 from tqdm import TqdmExperimentalWarning
 
-from ppo_bbrl.agents import drawing_from
-from ppo_bbrl.build import check_has_weights
-from ppo_bbrl.compute import check_defaults, check_rollout
-from ppo_bbrl.config import ConfigError, load_episodic_config
-from ppo_bbrl.config_changes import ConfigChanges
-from ppo_bbrl.console import say
-from ppo_bbrl.envs import EnvAgent
+from ppo_bbrl.agents.build import check_has_weights
+from ppo_bbrl.agents.policies import drawing_from
+from ppo_bbrl.config.changes import ConfigChanges
+from ppo_bbrl.config.loading import load_episodic_config
+from ppo_bbrl.config.wrappers import Wrapper, combine, warn_of_statistics
+from ppo_bbrl.envs.agent import EnvAgent
+from ppo_bbrl.envs.vector import choose_vectorization, longest_episode
+from ppo_bbrl.errors import ConfigError
 from ppo_bbrl.evaluation import EvalReport, evaluate
-from ppo_bbrl.progress import Progress
-from ppo_bbrl.recording import Recording
-from ppo_bbrl.replay import record_video, show
 from ppo_bbrl.rollout import collect
+from ppo_bbrl.runs.progress import Progress
+from ppo_bbrl.runs.recording import Recording
+from ppo_bbrl.runs.replay import record_video, show
 from ppo_bbrl.seeding import Seeds
-from ppo_bbrl.signals import exit_on_signals
-from ppo_bbrl.vector_envs import choose_vectorization, longest_episode
-from ppo_bbrl.workspace import Workspace
-from ppo_bbrl.wrappers import Wrapper, combine, warn_of_statistics
+from ppo_bbrl.system.compute import check_defaults, check_rollout
+from ppo_bbrl.system.console import say
+from ppo_bbrl.system.signals import exit_on_signals
+from ppo_bbrl.workspace.table import Workspace
 
 with warnings.catch_warnings():
     # In a notebook it imports an experimental part of tqdm, which warns.

@@ -12,13 +12,15 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from ppo_bbrl.agents import Policy, copy_agent, drawing_from, draws_noise_alone
-from ppo_bbrl.envs import EnvAgent
+from ppo_bbrl.agents.acting import row_actor
+from ppo_bbrl.agents.base import Policy, copy_agent
+from ppo_bbrl.agents.networks import evaluation_mode, no_numbers
+from ppo_bbrl.agents.policies import drawing_from, draws_noise_alone
+from ppo_bbrl.envs.agent import EnvAgent
 from ppo_bbrl.errors import UserError
-from ppo_bbrl.networks import evaluation_mode, no_numbers
 from ppo_bbrl.seeding import action_stream
-from ppo_bbrl.storage import Array, RowsGone
-from ppo_bbrl.workspace import Workspace
+from ppo_bbrl.workspace.storage import Array, RowsGone
+from ppo_bbrl.workspace.table import Workspace
 
 Result = TypeVar("Result")
 
@@ -138,21 +140,20 @@ def play_episodes(
         raise EvaluationError(f"the policy cannot be evaluated: {broken[0]} is not all numbers")
     if draws_noise_alone(policy):  # other threads do not wait for this one: they may act with it
         policy = copy_agent(policy)
-    networks = [module for module in policy.modules() if isinstance(module, Policy)]
     # An agent of your own may have a meaning for infinity; a network makes NaN of it.
-    is_number = np.isfinite if networks else is_no_nan
+    has_network = any(isinstance(module, Policy) for module in policy.modules())
+    is_number = np.isfinite if has_network else is_no_nan
     with ExitStack() as prepared:
         # First: other threads wait for it, and the modes are not meant for them.
         prepared.enter_context(drawing_from(action_stream(seeds), policy))
         prepared.enter_context(evaluation_mode(policy))
-        for module in networks:
-            prepared.enter_context(module.on_arrays(env.num_envs))
+        act = row_actor(policy, env.num_envs)
         env.seed(seeds)
         env(workspace, t=0)
         on_row()
         for t in range(max_steps):
             _check(workspace, env, f"{env.output}env_obs", t, is_number)
-            policy(workspace, t=t)
+            act(workspace, t)
             _check(workspace, env, env.input, t, np.isfinite)
             env(workspace, t=t + 1)
             _check(workspace, env, f"{env.output}reward", t + 1, np.isfinite)

@@ -16,7 +16,7 @@ from torch.distributions import Categorical, Distribution
 from ppo_bbrl.distributions import as_one_event
 from ppo_bbrl.errors import UserError
 from ppo_bbrl.losses import clipped_surrogate, entropy_loss, squared_log_ratio, value_loss
-from ppo_bbrl.sizes import size_of
+from ppo_bbrl.system.sizes import size_of
 
 GAIN = math.sqrt(2)
 

@@ -8,43 +8,43 @@ from typing import Any
 import bbrl.agents
 import torch
 from omegaconf import DictConfig, OmegaConf
-from torch import Tensor, nn
+from torch import Tensor
 
-from ppo_bbrl.agents import KWAgentWrapper, copy_agent, has_memory
-from ppo_bbrl.build import build_critic, build_policy, note_weights, put_on
-from ppo_bbrl.compute import (
-    available_cores,
-    check_compute,
-    choose_compile,
-    choose_device,
-    choose_threads,
-    threads,
-)
-from ppo_bbrl.config import ConfigError, load_config
-from ppo_bbrl.engines import Engine, choose_engine, improve
+from ppo_bbrl.agents.base import KWAgentWrapper
+from ppo_bbrl.agents.build import build_critic, build_policy, note_weights
+from ppo_bbrl.agents.learning import LearningAgents
+from ppo_bbrl.agents.networks import evaluation_mode, no_numbers
+from ppo_bbrl.agents.shared import evaluate_both
+from ppo_bbrl.config.loading import load_config
+from ppo_bbrl.config.schema import AlgorithmConfig
+from ppo_bbrl.config.wrappers import Wrapper
 from ppo_bbrl.episodic import EpisodicAlgo, iter_partial_episodes
 from ppo_bbrl.errors import UserError
-from ppo_bbrl.fits import check_fits
-from ppo_bbrl.learners import Learners, make_optimizers
-from ppo_bbrl.networks import evaluation_mode, no_numbers
-from ppo_bbrl.optimizers import ScheduledRates
-from ppo_bbrl.rollout import Rollout, record
+from ppo_bbrl.fast.engines import Engine, choose_engine, improve
+from ppo_bbrl.rollout import (
+    Minibatch,
+    Rollout,
+    Transitions,
+    evaluate_rollout,
+    gae_targets,
+    transitions,
+)
+from ppo_bbrl.runs.trained_policy import restore_policy
 from ppo_bbrl.schedules import SCHEDULES
-from ppo_bbrl.trained_policy import restore_policy
-from ppo_bbrl.update import UpdateReport
-from ppo_bbrl.workspace import Workspace
-from ppo_bbrl.wrappers import Wrapper
+from ppo_bbrl.system.compute import check_compute, decide, threads
+from ppo_bbrl.update import Objective, UpdateReport, ppo_losses
+from ppo_bbrl.workspace.table import Workspace
 
 
 class TrainingFailed(UserError):  # noqa: N818 - what happened, not what kind of error
     """Training cannot go on."""
 
 
-class PPOClip(EpisodicAlgo):
+class PPOClip(LearningAgents, EpisodicAlgo):
     """Proximal policy optimisation with the clipped surrogate (Schulman et al., 2017).
 
     Args:
-        cfg: the whole schema of `ppo_bbrl.config.PPOConfig`; never changed.
+        cfg: the whole schema of `ppo_bbrl.config.loading.PPOConfig`; never changed.
         train_policy: an agent of your own in place of the package's. It acts, and with
             `predict_proba=True, compute_entropy=True` writes `{prefix}logprob_predict` and
             `{prefix}entropy`.
@@ -71,8 +71,6 @@ class PPOClip(EpisodicAlgo):
 
     _seeds_globally = False
     _own_policy = False
-    policy_optimizer: torch.optim.Optimizer
-    critic_optimizer: torch.optim.Optimizer
 
     def __init__(
         self,
@@ -83,14 +81,11 @@ class PPOClip(EpisodicAlgo):
         env_wrappers: Sequence[Wrapper] = (),
     ) -> None:
         super().__init__(cfg, autoreset=True, env_wrappers=env_wrappers)
-        self._learn: Engine | None = None
-        self._made_of: Any = None
-        self._weights: tuple[list[Tensor], list[Tensor]] = ([], [])
-        self._rates = ScheduledRates()
+        self._engine: Engine | None = None
         # The loop reads plain attributes: looking up a key of OmegaConf takes ten times as long.
-        self._settings: Any = OmegaConf.to_object(self.cfg.algorithm)
+        self._settings = self._typed_settings()
         try:
-            self._choose_compute()
+            self._why_compile = decide(self.cfg)
             given = {"train_policy": train_policy, "critic_agent": critic_agent}
             own = [agent for agent in given.values() if agent is not None]
             note_weights(self.cfg, [name for name in given if given[name] is not None])
@@ -105,122 +100,15 @@ class PPOClip(EpisodicAlgo):
             self.close()  # environments may be processes
             raise
 
-    @property
-    def train_policy(self) -> Any:
-        """The policy that learns; see the attributes of the class."""
-        return self._train_policy
-
-    @train_policy.setter
-    def train_policy(self, policy: bbrl.agents.Agent | None) -> None:
-        if policy is None:  # in the constructor of the base class
-            self._train_policy: Any = None
-            return
-        self._set_agents(policy, self.critic_agent, own=[policy, self.critic_agent], new=policy)
-
-    @property
-    def critic_agent(self) -> Any:
-        """The critic that learns; see the attributes of the class."""
-        return self._critic_agent
-
-    @critic_agent.setter
-    def critic_agent(self, critic: bbrl.agents.Agent) -> None:
-        self._set_agents(self.train_policy, critic, own=[self.train_policy, critic], new=critic)
-
-    def _set_agents(self, policy: Any, critic: Any, *, own: list[Any], new: Any = None) -> None:
-        """Take the agents that are to learn, and make what depends on them.
-
-        Args:
-            policy: of any BBRL agent.
-            critic: likewise.
-            own: those of them that are not the package's.
-            new: the one of the two that is new; None: both are.
-        """
-        for argument, agent in (("train_policy", policy), ("critic_agent", critic)):
-            if not isinstance(agent, bbrl.agents.Agent):
-                raise ConfigError(
-                    f"{argument} is a {type(agent).__name__}, which is no BBRL agent; "
-                    "shared_agents(model) makes two of a model with a policy and a value head"
-                )
-            if isinstance(agent, bbrl.agents.KWAgentWrapper):  # as best_policy is
-                raise ConfigError(
-                    f"{argument} is a KWAgentWrapper, whose fixed arguments leave it nothing to "
-                    "learn: give what it wraps, its attribute `wrapped`"
-                )
-            if has_memory(agent):
-                raise ConfigError(f"{type(agent).__name__} has memory, which PPOClip cannot train")
-            put_on(agent, self.cfg.compute.device)
-        policy = policy.with_prefix(policy.prefix or "current_policy/")
-        critic = critic.with_prefix(critic.prefix or "critic/")
-        if own:
-            check_fits(policy, critic, self.train_env)
-        try:
-            before = None if new is None else (self.policy_optimizer, self.critic_optimizer)
-            made = make_optimizers(self.cfg.optimizer, policy, critic, new=new, before=before)
-        except ValueError as error:
-            raise ConfigError(str(error)) from error
-        self.policy_optimizer, self.critic_optimizer = made
-        self._train_policy, self._critic_agent = policy, critic
-        # Agents of your own may have dropout and the like; the package's have none.
-        self._own_agents = own
-        if new is not critic:
-            self._own_policy = policy in own
-        self.eval_policy = KWAgentWrapper(
-            policy, stochastic=False, predict_proba=False, compute_entropy=False
-        )
-        self._made_of = None
-        self._learners()
-
-    def _learners(self) -> Learners:
-        """What learns, as it is now; what was replaced since the last time is checked."""
-        learners = Learners(
-            self.train_policy, self.critic_agent, self.policy_optimizer, self.critic_optimizer
-        )
-        made_of = learners.made_of()
-        if made_of != self._made_of:
-            if self._made_of is not None:
-                learners.check(self._weights)
-            if self._made_of is None or made_of[0] != self._made_of[0]:
-                self._copy_agents()
-            self._weights, self._made_of = learners.tensors(), made_of
-        return learners
-
-    def _copy_agents(self) -> None:
-        both = nn.ModuleList((self.train_policy, self.critic_agent))  # has each weight once
-        old: Any = copy_agent(both)
-        self.old_policy = old[0].with_prefix("old_policy/")
-        self.old_critic_agent = old[1].with_prefix("old_critic/")
-        self._now_and_old = [
-            *zip(both.parameters(), old.parameters(), strict=True),
-            *zip(both.buffers(), old.buffers(), strict=True),
-        ]
-
-    def _choose_compute(self) -> None:
-        """Decide what `auto` leaves open, and keep the decision in the configuration."""
-        settings, chosen = self.cfg.algorithm, self.cfg.compute
-        chosen.device = choose_device(chosen.device)
-        size = settings.n_envs * settings.n_steps
-        batch_size = min(settings.batch_size or size, size)
-        if chosen.threads == "auto":
-            architecture = settings.architecture
-            hidden = (*architecture.actor_hidden_size, *architecture.critic_hidden_size, 1)
-            chosen.threads = choose_threads(
-                batch_size=batch_size, width=max(hidden), cores=available_cores()
-            )
-        self._why_compile = ""
-        if chosen.compile == "auto":
-            steps = settings.max_epochs * settings.opt_epochs * -(-size // batch_size)
-            compile_it, self._why_compile = choose_compile(steps)
-            chosen.compile = "always" if compile_it else "never"
-
     def _use(self, changes: Mapping[str, Any]) -> None:
         super()._use(changes)
-        self._settings = OmegaConf.to_object(self.cfg.algorithm)
+        self._settings = self._typed_settings()
         if "optimizer.lr" in changes:
             for optimizer in {self.policy_optimizer, self.critic_optimizer}:
                 self._rates.begin_with(optimizer, self.cfg.optimizer.lr)
         if any(name.startswith("compute.") for name in changes):
-            self._learn = None
-            self._choose_compute()
+            self._engine = None
+            self._why_compile = decide(self.cfg)
             if self._loop is not None:  # which sets them back when it ends
                 torch.set_num_threads(self.cfg.compute.threads)
 
@@ -229,6 +117,10 @@ class PPOClip(EpisodicAlgo):
         self._begin_loop()
         with threads(self.cfg.compute.threads):
             yield from super().iter_partial_episodes(episode_steps)
+
+    def _typed_settings(self) -> AlgorithmConfig:
+        settings: AlgorithmConfig = OmegaConf.to_object(self.cfg.algorithm)  # type: ignore[assignment]
+        return settings
 
     def _load_config(self, cfg: DictConfig | dict[str, Any]) -> DictConfig:
         loaded = load_config(cfg)
@@ -245,23 +137,53 @@ class PPOClip(EpisodicAlgo):
         """Around what agents of your own compute: they may draw, and change their modes."""
         return self.seeds.learning.active() if self._own_agents else nullcontext()
 
-    def record(self, workspace: Workspace) -> Rollout:
-        """Complete a collected workspace with what learning needs, and take it out."""
-        self._read_config()
-        settings = self._settings
-        with self._drawing(), evaluation_mode(*self._own_agents):
-            return record(
-                workspace,
-                self._policy("train_policy"),
-                self._policy("critic_agent"),
-                discount_factor=settings.discount_factor,
-                gae_lambda=settings.gae,
-            )
+    def record(self, workspace: Workspace) -> Transitions:
+        """Log-probabilities, values, advantages and returns of a collected workspace.
 
-    def update(self, rollout: Rollout) -> UpdateReport:
+        They are written into it as well: `[T, B]` with T rows, of which the last one is 0 in
+        `advantage` and `return`, as no transition starts there.
+
+        Returns:
+            The valid transitions.
+        """
+        self._read_config()
+        policy, critic = self._policy("train_policy"), self._policy("critic_agent")
+        with self._drawing(), evaluation_mode(*self._own_agents), torch.no_grad():
+            rollout = evaluate_rollout(workspace, policy, critic)
+            advantage, returns = self.compute_targets(rollout)
+        last = advantage.new_zeros(1, advantage.shape[1])
+        workspace.set_full("advantage", torch.cat((advantage, last)))
+        workspace.set_full("return", torch.cat((returns, last)))
+        return transitions(rollout, policy, critic, advantage=advantage, returns=returns)
+
+    def compute_targets(self, rollout: Rollout) -> tuple[Tensor, Tensor]:
+        """What the update learns from a rollout: advantages and returns, `[T, B]` each.
+
+        To be overridden where rewards or advantages are to be others:
+        `super().compute_targets(replace(rollout, reward=rollout.reward + bonus))`.
+        """
+        settings = self._settings
+        return gae_targets(
+            rollout, discount_factor=settings.discount_factor, gae_lambda=settings.gae
+        )
+
+    def losses(self, minibatch: Minibatch) -> tuple[dict[str, Tensor], dict[str, Tensor]]:
+        """The losses of a minibatch by name, whose sum is minimised, and scalars to be logged.
+
+        To be overridden where PPO's loss is to be another: every engine calls it. A compiled
+        update traces it, so that it must be a function of the minibatch and the agents.
+        """
+        log_prob, entropy, value = evaluate_both(
+            self.train_policy, self.critic_agent, minibatch.variables
+        )
+        return ppo_losses(
+            minibatch, log_prob=log_prob, entropy=entropy, value=value, settings=self._settings
+        )
+
+    def update(self, rollout: Transitions) -> UpdateReport:
         """Improve policy and critic on a rollout, after copying the weights that acted."""
         self._read_config()
-        learners = self._learners()
+        objective = Objective(self._learners(), self._settings, self.losses)
         self._keep_old_weights()
         settings = self._settings
         remaining = max(0.0, 1 - self.epoch / settings.max_epochs)
@@ -269,16 +191,15 @@ class PPOClip(EpisodicAlgo):
             self._rates.apply(optimizer, SCHEDULES[settings.learning_rate_schedule](remaining))
         clip_factor = SCHEDULES[settings.clip_range_schedule](remaining)
         with self._drawing():  # compiling tries the agents, too
-            if self._learn is None or not self._learn.fits(learners, settings, rollout):
-                self._learn = choose_engine(
-                    learners, settings, self.cfg.compute, rollout, self._why_compile
+            if self._engine is None or not self._engine.fits(objective, rollout):
+                self._engine = choose_engine(
+                    objective, self.cfg.compute, rollout, self._why_compile
                 )
                 self._why_compile = ""  # has been said
-            self._learn, report = improve(
-                self._learn,
+            self._engine, report = improve(
+                self._engine,
                 rollout,
-                learners,
-                settings,
+                objective,
                 self.cfg.compute,
                 clip_factor=clip_factor,
                 generator=self.seeds.minibatches,
@@ -286,8 +207,8 @@ class PPOClip(EpisodicAlgo):
         self._changes.accept(self.cfg)  # an engine may have decided against compiling
         self._check_finite(report)
         report.metrics["clip_range"] = torch.tensor(settings.clip_range * clip_factor)
-        rate = float(self.policy_optimizer.param_groups[0]["lr"])
-        report.metrics["learning_rate"] = torch.tensor(rate, dtype=torch.float64)
+        lr = float(self.policy_optimizer.param_groups[0]["lr"])
+        report.metrics["learning_rate"] = torch.tensor(lr, dtype=torch.float64)
         return report
 
     def _check_finite(self, report: UpdateReport) -> None:
@@ -299,11 +220,6 @@ class PPOClip(EpisodicAlgo):
                 "numbers: does the environment give such observations or rewards? Or is "
                 "optimizer.lr too large?"
             )
-
-    def _keep_old_weights(self) -> None:
-        with torch.no_grad():
-            for now, old in self._now_and_old:
-                old.copy_(now)
 
     def _last_policy(self) -> bbrl.agents.Agent | None:
         """The policy as it is now; where an update broke its weights, as it was before."""

@@ -16,10 +16,10 @@ from typing import Any
 import torch
 
 from ppo_bbrl import rollout
-from ppo_bbrl.compute import threads
+from ppo_bbrl.agents.acting import row_actor
 from ppo_bbrl.ppo import PPOClip, run
-from ppo_bbrl.runs import RunFolder
-from ppo_bbrl.shared_trunk import assessor
+from ppo_bbrl.runs.folder import RunFolder
+from ppo_bbrl.system.compute import threads
 
 ENVIRONMENT = "environment"
 POLICY = "policy (acting)"
@@ -127,8 +127,8 @@ def profile(algo: PPOClip, rollouts: int | None = None, *, at_least: float = 5.0
                 patch(owner, name, clock.around(section, getattr(owner, name)))
 
             time(algo.train_env, "forward", ENVIRONMENT)
-            time(algo.train_policy, "forward", POLICY)
-            patch(rollout, "assessor", lambda *agents: clock.around(VALUES, assessor(*agents)))
+            patch(rollout, "row_actor", lambda *how: clock.around(POLICY, row_actor(*how)))
+            time(rollout, "evaluate_both", VALUES)
             time(rollout, "gae", ADVANTAGES)
             time(rollout, "lambda_returns", ADVANTAGES)
             time(algo, "update", UPDATE)

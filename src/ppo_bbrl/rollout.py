@@ -1,28 +1,23 @@
-"""Rollouts: agents fill the workspace row by row, then what was seen becomes a `Rollout`.
+"""Rollouts: agents fill the workspace row by row, then what was seen becomes what can be learned.
 
 Only acting needs one row after the other. Values and log-probabilities come from one pass over
 all rows, which is shown to any agent as a single row of T·B entries.
 """
 
-from collections.abc import Iterable, Iterator
-from contextlib import ExitStack
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
+from typing import Self
 
 import bbrl.agents
 import torch
 from torch import Tensor
 
 from ppo_bbrl.advantages import gae, lambda_returns
-from ppo_bbrl.agents import (
-    Policy,
-    device_of,
-    estimates_tensors,
-    has_memory,
-    judges_tensors,
-)
-from ppo_bbrl.envs import EnvAgent
-from ppo_bbrl.shared_trunk import assessor
-from ppo_bbrl.workspace import Workspace
+from ppo_bbrl.agents.acting import row_actor
+from ppo_bbrl.agents.base import device_of, has_memory, is_plain_critic, is_plain_policy
+from ppo_bbrl.agents.shared import evaluate_both
+from ppo_bbrl.envs.agent import EnvAgent
+from ppo_bbrl.workspace.table import Workspace
 
 
 def collect(env: EnvAgent, policy: bbrl.agents.Agent, workspace: Workspace, n_rows: int) -> int:
@@ -35,23 +30,20 @@ def collect(env: EnvAgent, policy: bbrl.agents.Agent, workspace: Workspace, n_ro
     Returns:
         The number of environment steps, autoreset steps not counted.
     """
-    with ExitStack() as prepared:
-        if isinstance(policy, Policy):
-            prepared.enter_context(policy.noise_for(n_rows, env.num_envs))
-            prepared.enter_context(policy.on_arrays(env.num_envs))
-        # Without autoreset, ended environments stand still: when all do, new episodes begin.
-        if not workspace.variables or (not env.autoreset and env.all_done()):
-            env(workspace, t=0)
-            policy(workspace, t=0)
-        else:
-            workspace.zero_grad()
-            memory = has_memory(policy)
-            _carry_last_row(workspace, everything=memory)
-            if not memory:
-                policy(workspace, t=0)
-        for t in range(1, n_rows):
-            env(workspace, t=t)
-            policy(workspace, t=t)
+    act = row_actor(policy, env.num_envs, n_rows)
+    # Without autoreset, ended environments stand still: when all do, new episodes begin.
+    if not workspace.variables or (not env.autoreset and env.all_done()):
+        env(workspace, t=0)
+        act(workspace, 0)
+    else:
+        workspace.zero_grad()
+        memory = has_memory(policy)
+        _carry_last_row(workspace, everything=memory)
+        if not memory:
+            act(workspace, 0)
+    for t in range(1, n_rows):
+        env(workspace, t=t)
+        act(workspace, t)
     return int((~workspace.view("env/done")[: n_rows - 1]).sum())
 
 
@@ -64,37 +56,65 @@ def _carry_last_row(workspace: Workspace, *, everything: bool) -> None:
 
 @dataclass(frozen=True)
 class Rollout:
-    """The N valid transitions of a workspace; autoreset steps are left out.
+    """T rows of B environments, in time, from which each step starts.
+
+    Attributes:
+        reward: `[T, B]`, that came with the next row.
+        terminated, done: `[T, B]` bool, of the next row.
+        value, next_value: `[T, B]`, of the row and of the next one, under the weights that acted.
+        log_prob: `[T, B]`, of the action in the row under the weights that acted.
+        mask: `[T, B]` bool, where a transition starts: everywhere but after the end of an episode.
+        variables: the workspace's own, `[T+1, B, …]` each.
+    """
+
+    reward: Tensor
+    terminated: Tensor
+    done: Tensor
+    value: Tensor
+    next_value: Tensor
+    log_prob: Tensor
+    mask: Tensor
+    variables: Mapping[str, Tensor]
+
+
+@dataclass(frozen=True)
+class Transitions:
+    """N transitions in any order; autoreset steps are left out.
 
     Attributes:
         variables: what agents read, `[N, …]` each, `env/env_obs` and `action` among them.
         log_prob: `[N]`, of the action under the weights that acted.
         value: `[N]`, under the weights that acted.
         advantage: `[N]`.
-        target: `[N]`, λ-returns.
+        returns: `[N]`, λ-returns.
     """
 
     variables: dict[str, Tensor]
     log_prob: Tensor
     value: Tensor
     advantage: Tensor
-    target: Tensor
+    returns: Tensor
 
     def __len__(self) -> int:
         """N."""
         return self.log_prob.shape[0]
 
-    def select(self, index: Tensor) -> "Rollout":
+    @property
+    def target(self) -> Tensor:
+        """The former name of `returns`."""
+        return self.returns
+
+    def select(self, index: Tensor) -> "Transitions":
         """The transitions of an index, `[M]`."""
-        return Rollout(
+        return Transitions(
             {name: tensor[index] for name, tensor in self.variables.items()},
             self.log_prob[index],
             self.value[index],
             self.advantage[index],
-            self.target[index],
+            self.returns[index],
         )
 
-    def minibatches(self, batch_size: int, generator: torch.Generator) -> Iterator["Rollout"]:
+    def minibatches(self, batch_size: int, generator: torch.Generator) -> Iterator["Transitions"]:
         """Each transition exactly once, shuffled, in minibatches of at most batch_size.
 
         The minibatches are equally large, up to one transition: no small rest gets a step of its
@@ -111,58 +131,102 @@ class Rollout:
             yield self.select(index)
 
 
-@torch.no_grad()
-def record(
-    workspace: Workspace,
-    policy: bbrl.agents.Agent,
-    critic: bbrl.agents.Agent,
-    *,
-    discount_factor: float,
-    gae_lambda: float,
+@dataclass(frozen=True)
+class Minibatch(Transitions):
+    """Transitions as the losses get them.
+
+    Attributes:
+        clip_range: ε of the policy, as its schedule has it now.
+        clip_range_vf: ε of the critic; the number 0 switches its clipping off.
+        mask: `[N]`, which transitions count; None: all. (Compiled steps pad minibatches.)
+    """
+
+    clip_range: float | Tensor
+    clip_range_vf: float | Tensor
+    mask: Tensor | None = None
+
+    @classmethod
+    def of(cls, part: Transitions, clip_range: float, clip_range_vf: float) -> Self:
+        """Transitions with their clip ranges."""
+        tensors = (part.variables, part.log_prob, part.value, part.advantage, part.returns)
+        return cls(*tensors, clip_range, clip_range_vf)
+
+
+def evaluate_rollout(
+    workspace: Workspace, policy: bbrl.agents.Agent, critic: bbrl.agents.Agent
 ) -> Rollout:
-    """Complete a collected workspace: log-probabilities, values, advantages, returns.
+    """Values and log-probabilities of a collected workspace, under the weights that acted.
 
-    Writes `{prefix}logprob`, `{prefix}v_values`, `advantage` and `return` into the workspace,
-    `[T, B]` with T rows; the last row of the latter two is 0, as no transition starts there.
-
-    Returns:
-        The valid transitions.
+    Writes `{prefix}logprob` and `{prefix}v_values` into it, `[T, B]` with T rows.
     """
     rows = _inputs(workspace)
-    # Networks may be on an accelerator; workspace and advantages stay where the environments are.
-    device = device_of(policy)
+    # Networks may be on an accelerator; the workspace stays where the environments are.
+    device, done = device_of(policy), rows["env/done"]
     as_one_row = {name: tensor.flatten(0, 1).to(device) for name, tensor in rows.items()}
-    done = rows["env/done"]
-    log_prob, _, value = assessor(policy, critic)(as_one_row)
+    log_prob, _, value = evaluate_both(policy, critic, as_one_row)
     log_prob = log_prob.reshape(done.shape).to(done.device)
     value = value.reshape(done.shape).to(done.device)
-    advantage = gae(
+    workspace.set_full(f"{policy.prefix}logprob", log_prob)
+    workspace.set_full(f"{critic.prefix}v_values", value)
+    return Rollout(
         reward=rows["env/reward"][1:],
-        value=value[:-1],
-        next_value=value[1:],
         terminated=rows["env/terminated"][1:],
         done=done[1:],
+        value=value[:-1],
+        next_value=value[1:],
+        log_prob=log_prob[:-1],
+        mask=~done[:-1],
+        variables=rows,
+    )
+
+
+def gae_targets(
+    rollout: Rollout, *, discount_factor: float, gae_lambda: float
+) -> tuple[Tensor, Tensor]:
+    """Advantages and λ-returns of a rollout, `[T, B]` each."""
+    advantage = gae(
+        reward=rollout.reward,
+        value=rollout.value,
+        next_value=rollout.next_value,
+        terminated=rollout.terminated,
+        done=rollout.done,
         discount_factor=discount_factor,
         gae_lambda=gae_lambda,
     )
-    target = lambda_returns(advantage=advantage, value=value[:-1])
-    last = advantage.new_zeros(1, advantage.shape[1])
-    workspace.set_full(f"{policy.prefix}logprob", log_prob)
-    workspace.set_full(f"{critic.prefix}v_values", value)
-    workspace.set_full("advantage", torch.cat((advantage, last)))
-    workspace.set_full("return", torch.cat((target, last)))
+    return advantage, lambda_returns(advantage=advantage, value=rollout.value)
 
-    # A transition starts in every row but the last, unless an episode has ended there.
-    valid = (~done[:-1]).flatten().nonzero().squeeze(-1)
-    needed = _needed(policy, critic, as_one_row)
-    return Rollout(
-        {name: as_one_row[name][valid.to(device)] for name in needed},
-        *(tensor.flatten()[valid].to(device) for tensor in (log_prob, value, advantage, target)),
+
+def transitions(
+    rollout: Rollout,
+    policy: bbrl.agents.Agent,
+    critic: bbrl.agents.Agent,
+    *,
+    advantage: Tensor,
+    returns: Tensor,
+) -> Transitions:
+    """The valid transitions of a rollout, on the device of the networks.
+
+    Args:
+        rollout: as `evaluate_rollout` made it.
+        policy: decides, with the critic, which variables are needed.
+        critic: likewise.
+        advantage: `[T, B]`.
+        returns: `[T, B]`.
+    """
+    device = device_of(policy)
+    valid = rollout.mask.flatten().nonzero().squeeze(-1)
+    needed = {name: rollout.variables[name] for name in _needed(policy, critic, rollout.variables)}
+    return Transitions(
+        {name: rows.flatten(0, 1).to(device)[valid.to(device)] for name, rows in needed.items()},
+        *(
+            tensor.flatten()[valid].to(device)
+            for tensor in (rollout.log_prob, rollout.value, advantage, returns)
+        ),
     )
 
 
 def _inputs(workspace: Workspace) -> dict[str, Tensor]:
-    """What an agent may read when it judges a transition, `[T, B, …]` each."""
+    """What an agent may read when it evaluates a transition, `[T, B, …]` each."""
     rows = workspace.variables["action"].time_size()
     return {
         name: variable.view()
@@ -172,8 +236,8 @@ def _inputs(workspace: Workspace) -> dict[str, Tensor]:
 
 
 def _needed(
-    policy: bbrl.agents.Agent, critic: bbrl.agents.Agent, variables: dict[str, Tensor]
+    policy: bbrl.agents.Agent, critic: bbrl.agents.Agent, variables: Mapping[str, Tensor]
 ) -> Iterable[str]:
     """What the agents may read when they learn: an agent of your own may read anything."""
-    known = judges_tensors(policy) and estimates_tensors(critic)
+    known = is_plain_policy(policy) and is_plain_critic(critic)
     return ("env/env_obs", "action") if known else variables

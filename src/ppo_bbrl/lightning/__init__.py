@@ -12,12 +12,12 @@ except ModuleNotFoundError as error:
         "ppo_bbrl.lightning needs Lightning: pip install 'ppo-bbrl[lightning]'", name="lightning"
     ) from None
 
+from ppo_bbrl.agents.encoders import encoder
 from ppo_bbrl.distributions import MultiCategorical
 from ppo_bbrl.lightning.collection import Batch
 from ppo_bbrl.lightning.environments import DummyVecEnv, SubprocVecEnv, make_vec_env
 from ppo_bbrl.lightning.module import PPO
 from ppo_bbrl.lightning.sde import StateDependentNoise, StateDependentNormal
-from ppo_bbrl.spaces import encoder
 
 __all__ = [
     "PPO",

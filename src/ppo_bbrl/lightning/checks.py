@@ -11,8 +11,8 @@ from torch import Tensor
 from torch.distributions import Categorical, Distribution
 
 from ppo_bbrl.distributions import entropy_of
+from ppo_bbrl.envs.spaces import action_converter
 from ppo_bbrl.errors import UserError, one_line
-from ppo_bbrl.spaces import action_converter
 
 
 def answer_of(name: str, function: Callable[[Tensor], Any], observation: Tensor) -> Any:

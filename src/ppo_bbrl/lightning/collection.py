@@ -11,11 +11,11 @@ from torch import Tensor
 from torch.distributions import Distribution
 
 from ppo_bbrl.advantages import gae, lambda_returns
-from ppo_bbrl.env_faults import check_rows, reason
+from ppo_bbrl.envs.faults import check_rows, reason
+from ppo_bbrl.envs.spaces import action_converter, as_observation, observation_template
+from ppo_bbrl.envs.workers import AFTER_A_FAULT, close_workers
 from ppo_bbrl.errors import EnvironmentFailed, UserError
 from ppo_bbrl.seeding import env_seeds
-from ppo_bbrl.spaces import action_converter, as_observation, observation_template
-from ppo_bbrl.workers import AFTER_A_FAULT, close_workers
 
 Forward = Callable[[Tensor], tuple[Distribution, Tensor]]
 

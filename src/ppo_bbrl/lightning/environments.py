@@ -8,13 +8,13 @@ import gymnasium as gym
 from gymnasium.spaces import Box, Discrete, MultiBinary, MultiDiscrete
 from gymnasium.vector import AutoresetMode, VectorEnv
 
-from ppo_bbrl.env_faults import reason
+from ppo_bbrl.config.wrappers import warn_of_statistics
+from ppo_bbrl.envs.faults import reason
+from ppo_bbrl.envs.sync import SyncEnvs
+from ppo_bbrl.envs.vector import environment_maker, own_copy
+from ppo_bbrl.envs.workers import WorkerVectorEnv
 from ppo_bbrl.errors import UserError, one_line
 from ppo_bbrl.lightning.opened import check_name
-from ppo_bbrl.sync_envs import SyncEnvs
-from ppo_bbrl.vector_envs import environment_maker, own_copy
-from ppo_bbrl.workers import WorkerVectorEnv
-from ppo_bbrl.wrappers import warn_of_statistics
 
 Env = gym.Env[Any, Any]
 MakeEnv = Callable[[], Env]

@@ -11,15 +11,15 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from ppo_bbrl.envs.spaces import action_converter, as_observation
+from ppo_bbrl.envs.sync import SyncEnvs
+from ppo_bbrl.envs.vector import DEFAULT_TIME_LIMIT
 from ppo_bbrl.errors import UserError, one_line
 from ppo_bbrl.evaluation import EvaluationError, is_no_nan
 from ppo_bbrl.lightning.environments import Env
+from ppo_bbrl.runs.video import frames_per_second, has_screen, no_screen, render_frame, video_file
 from ppo_bbrl.seeding import action_stream, env_seeds
-from ppo_bbrl.spaces import action_converter, as_observation
-from ppo_bbrl.storage import Array
-from ppo_bbrl.sync_envs import SyncEnvs
-from ppo_bbrl.vector_envs import DEFAULT_TIME_LIMIT
-from ppo_bbrl.video import frames_per_second, has_screen, no_screen, render_frame, video_file
+from ppo_bbrl.workspace.storage import Array
 
 Predict = Callable[[Tensor], Any]  # observations [1, …] to actions [1, …]
 

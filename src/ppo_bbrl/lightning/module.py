@@ -16,7 +16,9 @@ from torch import Tensor
 from torch.distributions import Distribution
 
 from ppo_bbrl.advantages import normalise
+from ppo_bbrl.agents.networks import evaluation_mode
 from ppo_bbrl.distributions import entropy_of, mode_of
+from ppo_bbrl.envs.spaces import both_as_data, both_from_data, check_same_spaces
 from ppo_bbrl.errors import UserError, one_line
 from ppo_bbrl.lightning.arguments import check_arguments, clip_value, numbers_of_python
 from ppo_bbrl.lightning.collection import Batch
@@ -28,11 +30,9 @@ from ppo_bbrl.lightning.run import SCHEDULED, Run
 from ppo_bbrl.lightning.sde import StateDependentNoise
 from ppo_bbrl.lightning.stopping import stopped_by_sigterm
 from ppo_bbrl.losses import clipped_surrogate, entropy_loss, value_loss
-from ppo_bbrl.networks import evaluation_mode
-from ppo_bbrl.replay import show
+from ppo_bbrl.runs.replay import show
 from ppo_bbrl.schedules import Schedule
 from ppo_bbrl.seeding import Seeds, action_stream
-from ppo_bbrl.spaces import both_as_data, both_from_data, check_same_spaces
 
 _NOT_SAVED = ("env", "eval_env")
 _CHECKPOINT_KEY = "ppo_bbrl"

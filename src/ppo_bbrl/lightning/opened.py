@@ -7,7 +7,7 @@ from typing import Any, Self
 
 import lightning as pl
 
-from ppo_bbrl.env_names import check_trusted
+from ppo_bbrl.envs.names import check_trusted
 
 #: while a checkpoint is opened: the names that the caller gives, which are trusted
 _GIVEN: ContextVar[frozenset[str] | None] = ContextVar("_GIVEN", default=None)

@@ -12,6 +12,7 @@ from torch import Tensor, nn
 from torch.distributions import Distribution
 
 from ppo_bbrl.advantages import normalise
+from ppo_bbrl.agents.networks import evaluation_mode
 from ppo_bbrl.errors import UserError
 from ppo_bbrl.lightning.arguments import ARGUMENTS, check_arguments, clip_value
 from ppo_bbrl.lightning.batches import RolloutLoader
@@ -21,7 +22,6 @@ from ppo_bbrl.lightning.processes import Processes
 from ppo_bbrl.lightning.sde import StateDependentNoise
 from ppo_bbrl.lightning.stopping import stopped_by_sigterm
 from ppo_bbrl.losses import clipped_surrogate, explained_variance
-from ppo_bbrl.networks import evaluation_mode
 from ppo_bbrl.seeding import Seeds
 from ppo_bbrl.update import KL_TOLERANCE
 

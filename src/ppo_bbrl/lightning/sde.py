@@ -7,7 +7,7 @@ import torch
 from torch import Tensor, nn
 from torch.distributions import Independent, Normal
 
-from ppo_bbrl.sizes import size_of
+from ppo_bbrl.system.sizes import size_of
 
 _LEAST_VARIANCE = 1e-6  # where all features are 0
 

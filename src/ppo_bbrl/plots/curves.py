@@ -10,9 +10,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ppo_bbrl.errors import UserError, one_line
-from ppo_bbrl.metrics import METRICS, metric_name
 from ppo_bbrl.plots.figures import COLOURS, show_literally
 from ppo_bbrl.plots.run_files import Run, leave_out, read_runs
+from ppo_bbrl.runs.metrics import METRICS, metric_name
 
 # matplotlib is imported where it is used: with it the start takes twice as long.
 if TYPE_CHECKING:

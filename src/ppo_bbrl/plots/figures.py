@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from ppo_bbrl.errors import UserError
-from ppo_bbrl.files import written_aside
+from ppo_bbrl.system.files import written_aside
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
     from torch import Tensor
 
-    from ppo_bbrl.workspace import Workspace
+    from ppo_bbrl.workspace.table import Workspace
 
 Bools = NDArray[np.bool_]
 

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple, cast
 import torch
 from torch.distributions import Categorical
 
-from ppo_bbrl.agents import device_of, estimate
+from ppo_bbrl.agents.base import device_of, predict_values
 from ppo_bbrl.errors import UserError
 from ppo_bbrl.plots.states import StateSpace, state_space
 
@@ -59,7 +59,7 @@ def critic_map(
     observations = space.plane(x, y, fixed, points)
     with torch.no_grad():
         flat = observations.flatten(0, 1).to(device_of(critic))
-        values = estimate(critic, {"env/env_obs": flat}).reshape(points, points).cpu()
+        values = predict_values(critic, {"env/env_obs": flat}).reshape(points, points).cpu()
     return _draw([_Panel("V(s)", values)], space, x, y, fixed)
 
 

@@ -13,9 +13,9 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
+from ppo_bbrl.config.yaml_files import read_resolved_yaml
 from ppo_bbrl.errors import ConfigError, UserError, one_line
-from ppo_bbrl.runs import CONFIG_FILE, open_folder
-from ppo_bbrl.yaml_files import read_resolved_yaml
+from ppo_bbrl.runs.folder import CONFIG_FILE, open_folder
 
 # pandas is imported where it is used: it takes long.
 if TYPE_CHECKING:

@@ -1,0 +1,191 @@
+"""Agents: the critic and the policies. They read observations and write what they decide.
+
+`policy.dist(obs)` and `critic.value(obs)` are pure functions of tensors with any leading
+dimensions; `forward(t)` reads the workspace, calls them, writes the workspace.
+"""
+
+import copy
+from collections.abc import Mapping
+from typing import Any, Self, TypeGuard, TypeVar
+
+import bbrl.agents
+import torch
+from torch import Tensor, nn
+from torch.distributions import Distribution
+
+from ppo_bbrl import distributions
+from ppo_bbrl.distributions import mode_of
+from ppo_bbrl.workspace.table import one_row
+
+
+class Agent(bbrl.agents.Agent):
+    """bbrl's agent, which lets go of its workspace even when it is interrupted."""
+
+    prefix: str
+
+    def __call__(self, workspace: Any, **kwargs: Any) -> None:
+        """Run on a workspace."""
+        if workspace is None:
+            raise ValueError(f"{type(self).__name__} needs a workspace")
+        # Not through nn.Module's __setattr__, which looks for parameters: this is a hot path.
+        object.__setattr__(self, "workspace", workspace)
+        try:
+            self.forward(**kwargs)
+        finally:
+            object.__setattr__(self, "workspace", None)
+
+    def with_prefix(self, prefix: str) -> Self:
+        """Write under names that begin with `prefix`, as in `current_policy/`."""
+        self.prefix = prefix
+        return self
+
+
+class KWAgentWrapper(bbrl.agents.KWAgentWrapper):
+    """Calls an agent with fixed keyword arguments, which win over the caller's.
+
+    `KWAgentWrapper(policy, stochastic=False)` is the greedy version of a policy.
+    """
+
+    def __call__(self, workspace: Any, **kwargs: Any) -> None:
+        """Run the wrapped agent on a workspace."""
+        self.wrapped(workspace, **{**kwargs, **self.kwargs})
+
+    def with_prefix(self, prefix: str) -> Self:
+        """Let the wrapped agent write under names that begin with `prefix`."""
+        self.prefix = prefix
+        self.wrapped.with_prefix(prefix)
+        return self
+
+    def forward(self, t: int, *args: Any, **kwargs: Any) -> None:
+        """Run the wrapped agent on the workspace this agent holds."""
+        self.wrapped(self.workspace, t=t, **{**kwargs, **self.kwargs})
+
+
+class Critic(Agent):
+    """What critics have in common: they write `{prefix}v_values`, `[B]`, an estimate of V(s).
+
+    A subclass needs `value` alone.
+    """
+
+    def value(self, obs: Tensor) -> Tensor:
+        """V(s): `[..., *observation]` to `[...]`."""
+        raise NotImplementedError(f"{type(self).__name__} must define value(obs)")
+
+    def forward(self, t: int, **kwargs: Any) -> None:
+        """Write the value of row t."""
+        del kwargs
+        observation = self.get(("env/env_obs", t)).to(device_of(self))
+        self.set((f"{self.prefix}v_values", t), self.value(observation))
+
+
+class Policy(Agent):
+    """What policies have in common. A subclass needs `dist` alone; the rest follows from it."""
+
+    def dist(self, obs: Tensor) -> Distribution:
+        """π(·|s): `[..., *observation]` to a distribution with batch shape `[...]`.
+
+        It needs `sample`, `log_prob` and a `mode` (`distributions.mode_of` knows more of them than
+        torch does); without an `entropy`, -log π(a|s) stands for it.
+        """
+        raise NotImplementedError(f"{type(self).__name__} must define dist(obs)")
+
+    def act(self, obs: Tensor, *, stochastic: bool = True) -> Tensor:
+        """An action for each observation: sampled, or the most likely one."""
+        dist = self.dist(obs)
+        return dist.sample() if stochastic else mode_of(dist)
+
+    def evaluate_actions(self, obs: Tensor, action: Tensor) -> tuple[Tensor, Tensor]:
+        """log π(a|s) and the entropy of π(·|s), both `[...]`."""
+        return distributions.evaluate_actions(self.dist(obs), action)
+
+    def forward(
+        self,
+        t: int,
+        *,
+        stochastic: bool = True,
+        predict_proba: bool = False,
+        compute_entropy: bool = False,
+        **kwargs: Any,
+    ) -> None:
+        """Act in row t, or evaluate the action that is there.
+
+        Args:
+            t: the row.
+            stochastic: sample the action; else take the most likely one.
+            predict_proba: take no action; write the log-probability of the one in row t as
+                `{prefix}logprob_predict`, `[B]`.
+            compute_entropy: write `{prefix}entropy`, `[B]`.
+            kwargs: ignored.
+        """
+        del kwargs
+        # The workspace stays where the environments are; the network may be elsewhere.
+        device = device_of(self)
+        obs = self.get(("env/env_obs", t))
+        if not predict_proba:
+            action = self.act(obs.to(device), stochastic=stochastic)
+            self.set(("action", t), action.detach().to(obs.device))
+            if not compute_entropy:
+                return
+        action = self.get(("action", t)).to(device)
+        log_prob, entropy = self.evaluate_actions(obs.to(device), action)
+        if predict_proba:
+            self.set((f"{self.prefix}logprob_predict", t), log_prob)
+        if compute_entropy:
+            self.set((f"{self.prefix}entropy", t), entropy)
+
+
+def device_of(agent: nn.Module) -> torch.device:
+    """Where the weights of an agent are; the CPU if it has none."""
+    parameter = next(agent.parameters(), None)
+    return torch.device("cpu") if parameter is None else parameter.device
+
+
+def has_memory(agent: nn.Module) -> bool:
+    """Whether the agent declares `has_memory`: its rows depend on earlier rows."""
+    return any(getattr(module, "has_memory", False) for module in agent.modules())
+
+
+def is_plain_policy(policy: nn.Module) -> TypeGuard[Policy]:
+    """Whether a policy needs no workspace, but observations and actions alone."""
+    return isinstance(policy, Policy) and type(policy).forward is Policy.forward
+
+
+def is_plain_critic(critic: nn.Module) -> TypeGuard[Critic]:
+    """Whether a critic needs no workspace, but observations alone."""
+    return isinstance(critic, Critic) and type(critic).forward is Critic.forward
+
+
+def evaluate_actions(
+    policy: bbrl.agents.Agent, variables: Mapping[str, Tensor]
+) -> tuple[Tensor, Tensor]:
+    """log π(a|s) and entropy, `[N]` each, by any policy that follows the course's `forward`.
+
+    Args:
+        policy: the package's own, or any agent that writes `{prefix}logprob_predict` and
+            `{prefix}entropy` when asked to.
+        variables: the workspace's variables for N decisions, `[N, …]` each.
+    """
+    if is_plain_policy(policy):
+        return policy.evaluate_actions(variables["env/env_obs"], variables["action"])
+    workspace = one_row(variables)
+    policy(workspace, t=0, stochastic=True, predict_proba=True, compute_entropy=True)
+    prefix = policy.prefix
+    return workspace.get(f"{prefix}logprob_predict", 0), workspace.get(f"{prefix}entropy", 0)
+
+
+def predict_values(critic: bbrl.agents.Agent, variables: Mapping[str, Tensor]) -> Tensor:
+    """V(s), `[N]`, by any critic that writes `{prefix}v_values`."""
+    if is_plain_critic(critic):
+        return critic.value(variables["env/env_obs"])
+    workspace = one_row(variables)
+    critic(workspace, t=0)
+    return workspace.get(f"{critic.prefix}v_values", 0)
+
+
+AnyAgent = TypeVar("AnyAgent", bound=nn.Module)
+
+
+def copy_agent(agent: AnyAgent) -> AnyAgent:
+    """A deep copy without what an agent has only while it acts, as it may in another thread."""
+    held = [getattr(module, "workspace", None) for module in agent.modules()]
+    return copy.deepcopy(agent, {id(workspace): None for workspace in held})

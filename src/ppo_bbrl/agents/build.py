@@ -1,0 +1,110 @@
+"""The package's agents for the spaces of an environment, as a configuration describes them."""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+from gymnasium.spaces import Discrete
+from omegaconf import DictConfig
+from torch import nn
+
+from ppo_bbrl.agents.base import Policy
+from ppo_bbrl.agents.critics import VAgent
+from ppo_bbrl.agents.policies import DiscretePolicy, GaussianPolicy
+from ppo_bbrl.config.loading import load_episodic_config
+from ppo_bbrl.config.sources import Source
+from ppo_bbrl.envs.spaces import HasSpaces, size
+from ppo_bbrl.errors import ConfigError, UserError, one_line
+from ppo_bbrl.seeding import Seeds
+
+
+@contextmanager
+def seeded(cfg: Source) -> Iterator[None]:
+    """Let `algorithm.seed` draw the weights of agents of your own.
+
+    They are made before the run is, from torch's global generator; inside
+    `with seeded(cfg): policy, critic = MyPolicy(…), MyCritic(…)` that continues a stream of the
+    run's seed. Each block begins the same stream: make all agents of a run in one.
+
+    Args:
+        cfg: of the run that they are for.
+
+    Raises:
+        ConfigError: if it cannot be read.
+    """
+    with Seeds(load_episodic_config(cfg).algorithm.seed).own_weights.active():
+        yield
+
+
+def note_weights(cfg: DictConfig, given: list[str]) -> None:
+    """Keep with a run which of its agents came with weights: the seed cannot draw these again.
+
+    Args:
+        cfg: of the run; `extra.weights_given` is changed.
+        given: names of arguments; those of an earlier run are forgotten.
+    """
+    cfg.extra.pop("weights_given", None)
+    if given:
+        cfg.extra.weights_given = given
+
+
+def put_on(agent: nn.Module, device: str) -> None:
+    """Move an agent to a device.
+
+    Raises:
+        ConfigError: if its weights cannot be moved, as those on the device meta, which are none.
+    """
+    try:
+        agent.to(device)
+    except (NotImplementedError, RuntimeError) as error:
+        raise ConfigError(
+            f"{type(agent).__name__} cannot be moved to {device}: {one_line(error)}"
+        ) from error
+
+
+def check_has_weights(agent: nn.Module, name: str) -> None:
+    """Refuse an agent that has been moved to the device meta.
+
+    Raises:
+        UserError: naming it.
+    """
+    if any(weight.is_meta for weight in agent.parameters()):
+        raise UserError(
+            f"{name}: its weights are on the device meta, where they have no values; make another "
+            "one, or give it weights with to_empty(device='cpu') and load_state_dict"
+        )
+
+
+def build_policy(cfg: DictConfig, env: HasSpaces) -> Policy:
+    """The package's policy for an environment's spaces.
+
+    Raises:
+        ConfigError: if `policy_type` does not fit the action space.
+    """
+    settings, space = cfg.algorithm, env.action_space
+    fitting = "DiscretePolicy" if isinstance(space, Discrete) else "GaussianPolicy"
+    if settings.policy_type not in ("auto", fitting):
+        raise ConfigError(
+            f"algorithm.policy_type = {settings.policy_type!r}: the action space of "
+            f"{cfg.gym_env.env_name} is {one_line(space)}, which needs {fitting} (or auto)"
+        )
+    architecture = settings.architecture
+    hidden, activation = architecture.actor_hidden_size, architecture.activation
+    if isinstance(space, Discrete):
+        return DiscretePolicy(env.observation_space, hidden, int(space.n), activation=activation)
+    return GaussianPolicy(
+        env.observation_space,
+        hidden,
+        size(space),
+        activation=activation,
+        log_std_init=architecture.log_std_init,
+    )
+
+
+def build_critic(cfg: DictConfig, env: HasSpaces) -> VAgent:
+    """The package's critic for an environment's observations."""
+    architecture = cfg.algorithm.architecture
+    return VAgent(
+        env.observation_space,
+        architecture.critic_hidden_size,
+        activation=architecture.activation,
+    )

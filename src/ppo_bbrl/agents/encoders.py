@@ -1,0 +1,121 @@
+"""What comes before a network: features of observations of any space."""
+
+import math
+from collections.abc import Sequence
+from typing import Any
+
+import torch
+from gymnasium import Space
+from gymnasium.spaces import Box, Discrete, MultiBinary, MultiDiscrete
+from torch import Tensor, nn
+
+from ppo_bbrl.envs.spaces import is_image
+from ppo_bbrl.system.sizes import shape_of, size_of, size_or_shape
+
+#: what an agent may be told of its observations
+StateDim = int | tuple[int, ...] | Space[Any]
+
+
+def encoder(state_dim: StateDim) -> tuple[nn.Module, int]:
+    """The module that makes features of observations, and the number of features.
+
+    Args:
+        state_dim: what an agent was told of its observations: a number of features, a shape, or
+            the space itself (the only one from which images can be told from other arrays).
+
+    Raises:
+        UserError: for anything else.
+    """
+    if isinstance(state_dim, Discrete):
+        return OneHot(int(state_dim.n)), int(state_dim.n)
+    if isinstance(state_dim, MultiDiscrete):
+        return MultiOneHot(state_dim.nvec.flatten().tolist()), int(state_dim.nvec.sum())
+    if isinstance(state_dim, MultiBinary):
+        return Flatten(state_dim.shape), math.prod(state_dim.shape)
+    if isinstance(state_dim, Box):
+        if len(state_dim.shape) == 1 and not is_image(state_dim):
+            return nn.Identity(), state_dim.shape[0]
+        scale = 255.0 if is_image(state_dim) else 1.0
+        return Flatten(state_dim.shape, scale), math.prod(state_dim.shape)
+    shape = size_or_shape(
+        "state_dim",
+        state_dim,
+        "must be a number, a shape, a Box or a Discrete, a MultiDiscrete or a MultiBinary",
+    )
+    if isinstance(shape, int):
+        return FlatOrOneHot(shape), shape
+    return Flatten(shape), math.prod(shape)
+
+
+class Flatten(nn.Module):
+    """An array observation as features: `[..., *shape]` to `[..., prod(shape)]`, floats.
+
+    Args:
+        shape: the shape of one observation.
+        scale: by which each entry is divided; 255 for images.
+    """
+
+    def __init__(self, shape: Sequence[int], scale: float = 1.0) -> None:
+        super().__init__()
+        self.shape = shape_of("shape", shape)
+        self.scale = scale
+
+    def forward(self, observation: Tensor) -> Tensor:
+        """Flatten the last `len(shape)` dimensions."""
+        leading = observation.shape[: observation.dim() - len(self.shape)]
+        features = observation.reshape(*leading, math.prod(self.shape))
+        if not features.is_floating_point():
+            features = features.to(torch.get_default_dtype())
+        return features if self.scale == 1.0 else features / self.scale
+
+
+class OneHot(nn.Module):
+    """A discrete observation as features: `[...]` int64 in 0..n-1 to `[..., n]` floats."""
+
+    def __init__(self, n: int) -> None:
+        super().__init__()
+        self.n = size_of("n", n)
+
+    def forward(self, observation: Tensor) -> Tensor:
+        """One-hot code."""
+        code = torch.nn.functional.one_hot(observation, self.n)
+        return code.to(torch.get_default_dtype())
+
+
+class MultiOneHot(nn.Module):
+    """Several discrete observations as features: `[..., k]` int64 to `[..., sum(sizes)]` floats.
+
+    Args:
+        sizes: of each of the k observations, how many values it has: 0..n-1.
+    """
+
+    first: Tensor
+
+    def __init__(self, sizes: Sequence[int]) -> None:
+        super().__init__()
+        sizes = shape_of("sizes", sizes)
+        self.total = sum(sizes)
+        offsets = torch.tensor([0, *sizes[:-1]]).cumsum(0)
+        self.register_buffer("first", offsets, persistent=False)
+
+    def forward(self, observation: Tensor) -> Tensor:
+        """The one-hot codes, one after the other."""
+        leading = observation.shape[: observation.dim() - 1]
+        index = observation.reshape(*leading, len(self.first)) + self.first
+        return torch.zeros(*leading, self.total, device=index.device).scatter_(-1, index, 1.0)
+
+
+class FlatOrOneHot(nn.Module):
+    """Features when only their number n is known, as in `VAgent(state_dim, …)`.
+
+    Vectors `[..., n]` of floats pass; integers `[...]`, which the environment agent writes for
+    discrete observations alone, become one-hot codes.
+    """
+
+    def __init__(self, n: int) -> None:
+        super().__init__()
+        self.one_hot = OneHot(n)
+
+    def forward(self, observation: Tensor) -> Tensor:
+        """Pass vectors, encode integers."""
+        return observation if observation.is_floating_point() else self.one_hot(observation)

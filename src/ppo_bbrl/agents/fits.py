@@ -1,0 +1,229 @@
+"""Whether agents of one's own fit an environment: tried once, on copies, before the first step."""
+
+from collections.abc import Callable, Iterator
+from contextlib import suppress
+from functools import partial
+from typing import Any
+
+import numpy as np
+import torch
+from gymnasium import Space
+from gymnasium.spaces import Discrete
+from torch import Tensor, nn
+from torch.distributions import Categorical
+
+from ppo_bbrl.agents.base import (
+    copy_agent,
+    device_of,
+    evaluate_actions,
+    is_plain_policy,
+    predict_values,
+)
+from ppo_bbrl.agents.encoders import OneHot
+from ppo_bbrl.agents.networks import evaluation_mode
+from ppo_bbrl.agents.shared import SharedCritic, SharedPolicy
+from ppo_bbrl.envs.agent import EnvAgent
+from ppo_bbrl.envs.spaces import action_converter, as_observation, observation_template
+from ppo_bbrl.errors import ConfigError, UserError, one_line
+from ppo_bbrl.seeding import RandomStream
+from ppo_bbrl.workspace.table import one_row
+
+# A number of observations that is hardly the size of anything else, so that a mix-up is seen.
+_N_ROWS = 7
+_MOST_ACTIONS = 1000  # whose probabilities are added up
+_PRECISIONS = (torch.float32, torch.float64)
+
+
+class _MisfitError(Exception):
+    """What does not fit, of which agent; a head of a model goes by the model's name."""
+
+    def __init__(self, agent: nn.Module, problem: str) -> None:
+        super().__init__(problem)
+        named = agent.model if isinstance(agent, SharedPolicy | SharedCritic) else agent
+        self.name = type(named).__name__
+
+
+def check_fits(policy: nn.Module, critic: nn.Module, env: EnvAgent) -> None:
+    """Let copies of both agents act on, judge and value observations of the environment's space.
+
+    The environment is not touched, nor is any random stream. What an agent says may depend on
+    what it sees: of several kinds of observations one is enough.
+
+    Raises:
+        ConfigError: in one line, naming the agent, the environment and what does not fit.
+    """
+    copies: Any = copy_agent(nn.ModuleList((policy, critic)))
+    rows = _N_ROWS if is_plain_policy(policy) else env.num_envs
+    misfits: list[_MisfitError] = []
+    with RandomStream(0).active(), torch.no_grad(), evaluation_mode(copies):
+        for observation in _observations(env.observation_space, rows):
+            try:
+                _try(copies[0], copies[1], env, observation)
+            except _MisfitError as misfit:
+                misfits.append(misfit)
+            else:
+                return
+    first = misfits[0]
+    raise ConfigError(f"{first.name} on {env.env_name}: {first}") from first.__cause__
+
+
+def _check_weights(agent: nn.Module, space: Space[Any]) -> None:
+    """What running the agent would not show."""
+    for parameter in agent.parameters():
+        if parameter.requires_grad and parameter.dtype not in _PRECISIONS:
+            raise _MisfitError(
+                agent, f"its weights are {parameter.dtype}; must be torch.float32 or torch.float64"
+            )
+    encoder = getattr(agent, "encoder", None)
+    coded = getattr(encoder, "one_hot", encoder)  # one of more states would never show
+    if isinstance(coded, OneHot) and isinstance(space, Discrete) and coded.n != space.n:
+        raise _MisfitError(agent, f"it is for {coded.n} states, the observation space is {space}")
+
+
+def _observations(space: Space[Any], rows: int) -> Iterator[Tensor]:
+    """Some, `[rows, …]`, of several kinds: masks among them may be all 0 or all 1."""
+    if isinstance(space, Discrete):
+        yield torch.linspace(0, int(space.n) - 1, max(rows, 2)).round().long()[-rows:]
+        return
+    random: Any = np.random.default_rng(0)
+    box: Any = space
+    low, high = box.low.astype(np.float64), box.high.astype(np.float64)
+    shape = (rows, *box.shape)
+    with np.errstate(over="ignore", invalid="ignore"):
+        anywhere = np.clip(random.normal(size=shape), low, high)
+        between = low + random.random(shape) * (high - low)
+        drawn = np.where(np.isfinite(low) & np.isfinite(high), between, anywhere)
+        yield as_observation(space, drawn)
+        yield observation_template(space, rows)
+        largest = np.where(np.isfinite(high), high, 1.0)
+        yield as_observation(space, np.broadcast_to(largest, shape))
+
+
+def _try(policy: nn.Module, critic: nn.Module, env: EnvAgent, observation: Tensor) -> None:
+    """Act, value and judge; `observation` is `[B, …]`.
+
+    Raises:
+        _MisfitError: for the first thing that does not fit.
+    """
+    for agent in (policy, critic):
+        _check_weights(agent, env.observation_space)
+    space, rows = env.action_space, len(observation)
+    seen = f"observations {list(observation.shape)} {observation.dtype}"
+    for greedy in ({"stochastic": False}, {}):
+        row = one_row({"env/env_obs": observation, **_other_variables(rows)})
+        _run(policy, seen, partial(policy, row, t=0, **greedy))
+        if "action" not in row.variables:
+            raise _MisfitError(policy, "it must write `action`, and does not")
+        _check_action(policy, space, row.get("action", 0), observation)
+    repeated = torch.arange(_N_ROWS) % rows
+    device = device_of(policy)
+    variables = {
+        name: variable.get(0)[repeated].to(device) for name, variable in row.variables.items()
+    }
+    value = _run(critic, seen, lambda: predict_values(critic, variables))
+    if value.shape != (_N_ROWS,):
+        column = value.shape == (_N_ROWS, 1)
+        remedy = "; value.squeeze(-1) takes the last dimension away" if column else ""
+        raise _MisfitError(
+            critic,
+            f"must give values of shape [{_N_ROWS}], not a tensor of shape {list(value.shape)}"
+            f"{remedy}",
+        )
+    _check_numbers(critic, "value", value)
+    _check_judgement(policy, variables, seen)
+    if isinstance(space, Discrete) and space.n <= _MOST_ACTIONS:
+        _check_probabilities(policy, space, variables)
+
+
+def _other_variables(rows: int) -> dict[str, Tensor]:
+    """What environments write beside observations, as after a reset."""
+    numbers, no = torch.zeros(rows, dtype=torch.float32), torch.zeros(rows, dtype=torch.bool)
+    return {
+        "env/reward": numbers,
+        "env/terminated": no,
+        "env/truncated": no,
+        "env/done": no,
+        "env/timestep": torch.zeros(rows, dtype=torch.int64),
+        "env/cumulated_reward": numbers,
+    }
+
+
+def _run(agent: nn.Module, given: str, function: Callable[[], Any]) -> Any:
+    try:
+        return function()
+    except UserError as error:
+        raise _MisfitError(agent, str(error)) from error
+    except Exception as error:
+        raise _MisfitError(agent, f"fails on {given}: {one_line(error, 300)}") from error
+
+
+def _check_action(
+    policy: nn.Module, space: Space[Any], action: Tensor, observation: Tensor
+) -> None:
+    """Refuse actions that the environment does not take, and another number of them."""
+    dist: Any = None
+    if is_plain_policy(policy):
+        with suppress(Exception):  # a policy that defines everything else needs none
+            dist = policy.dist(observation.to(device_of(policy)))
+            dist = getattr(dist, "base_dist", dist)
+    named = "what it writes" if dist is None else f"its {type(dist).__name__}"
+    try:
+        action_converter(space, len(observation))(action.cpu())
+    except ValueError as error:
+        reason = one_line(error)
+        raise _MisfitError(
+            policy, f"{named} does not fit the action space {one_line(space)}: {reason}"
+        ) from error
+    if not isinstance(space, Discrete):
+        return
+    n_actions = int(space.n)
+    if isinstance(dist, Categorical) and dist.logits.shape[-1] != n_actions:
+        raise _MisfitError(
+            policy,
+            f"{named} is over {dist.logits.shape[-1]} actions, the action space is {space}",
+        )
+    if int(action.min()) < 0 or int(action.max()) >= n_actions:
+        raise _MisfitError(
+            policy, f"it takes action {int(action.max())}, the action space is {space}, from 0 on"
+        )
+
+
+def _check_judgement(policy: nn.Module, variables: dict[str, Tensor], seen: str) -> None:
+    log_prob, entropy = _run(policy, seen, lambda: evaluate_actions(policy, variables))
+    for name, tensor in (("log-probability", log_prob), ("entropy", entropy)):
+        if tensor.shape != (_N_ROWS,):
+            remedy = (
+                "; torch.distributions.Independent makes the components of an action one event"
+                if tensor.dim() > 1
+                else ""
+            )
+            raise _MisfitError(
+                policy,
+                f"its {name} of {_N_ROWS} actions is a tensor of shape {list(tensor.shape)}, must "
+                f"be [{_N_ROWS}]{remedy}",
+            )
+        _check_numbers(policy, name, tensor)
+
+
+def _check_probabilities(
+    policy: nn.Module, space: Discrete[Any], variables: dict[str, Tensor]
+) -> None:
+    """Refuse a policy for fewer actions, which cannot judge the last one, or for more."""
+    n = int(space.n)
+    of_one = {name: tensor[:1].expand(n, *tensor.shape[1:]) for name, tensor in variables.items()}
+    of_one["action"] = torch.arange(n, device=of_one["action"].device)
+    given = f"one of the actions 0 to {n - 1} of {space}"
+    evaluate = partial(evaluate_actions, policy, of_one)
+    totals = [_run(policy, given, evaluate)[0].double().exp().sum() for _ in range(2)]
+    always = bool(totals[0] == totals[1])  # else it draws its weights, or the like
+    if always and abs(float(totals[0]) - 1) > 1e-3:
+        raise _MisfitError(
+            policy,
+            f"its probabilities of the actions of {space} add up to {float(totals[0]):.3f}, not "
+            "to 1: is it for another number of actions?",
+        )
+
+
+def _check_numbers(agent: nn.Module, name: str, tensor: Tensor) -> None:
+    if bool(tensor.isnan().any()):
+        raise _MisfitError(agent, f"its {name} is not a number")

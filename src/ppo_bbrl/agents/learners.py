@@ -1,0 +1,140 @@
+"""What learns: two agents with their optimisers, any of which may be replaced at any time."""
+
+from collections.abc import Mapping
+from typing import Any, NamedTuple
+
+from torch import Tensor, nn
+from torch.optim import Optimizer
+
+from ppo_bbrl.agents.shared import share_weights
+from ppo_bbrl.config.optimizers import held_parameters, setup_optimizer
+from ppo_bbrl.errors import UserError
+
+
+class Learners(NamedTuple):
+    """Two agents and their optimisers, which are one where the agents share weights."""
+
+    policy: Any
+    critic: Any
+    policy_optimizer: Optimizer
+    critic_optimizer: Optimizer
+
+    def groups(self) -> dict[str, tuple[list[nn.Parameter], Optimizer]]:
+        """What is clipped and stepped apart: policy and critic, or both together as "shared"."""
+        if self.policy_optimizer is self.critic_optimizer:
+            both = nn.ModuleList((self.policy, self.critic))  # has each parameter once
+            return {"shared": (list(both.parameters()), self.policy_optimizer)}
+        return {
+            "policy": (list(self.policy.parameters()), self.policy_optimizer),
+            "critic": (list(self.critic.parameters()), self.critic_optimizer),
+        }
+
+    def tensors(self) -> tuple[list[Tensor], list[Tensor]]:
+        """Weights and buffers of the policy, and of the critic."""
+        policy, critic = self.policy, self.critic
+        return [*policy.parameters(), *policy.buffers()], [*critic.parameters(), *critic.buffers()]
+
+    def made_of(self) -> tuple[list[object], list[object]]:
+        """Of what the agents and the optimisers consist, in numbers that are cheap to compare."""
+        optimizers: tuple[object, ...] = (self.policy_optimizer, self.critic_optimizer)
+        return (
+            [
+                (id(tensor), tensor.dtype, tensor.device)
+                for tensors in self.tensors()
+                for tensor in tensors
+            ],
+            [
+                (id(one), [*map(id, held_parameters(one))] if isinstance(one, Optimizer) else None)
+                for one in optimizers
+            ],
+        )
+
+    def check(self, known: tuple[list[Tensor], list[Tensor]]) -> None:
+        """Refuse what would silently not learn, or learn twice; moves moments to their weights.
+
+        Args:
+            known: the `tensors` that were there when the optimisers were last looked at.
+
+        Raises:
+            UserError: says which of the agents and optimisers do not fit, and what to do.
+        """
+        of_policy, of_critic = ({id(tensor) for tensor in tensors} for tensors in known)
+        pairs = (
+            ("policy_optimizer", self.policy_optimizer, "train_policy", self.policy, of_policy),
+            ("critic_optimizer", self.critic_optimizer, "critic_agent", self.critic, of_critic),
+        )
+        for optimizer_name, optimizer, agent_name, agent, before in pairs:
+            if not isinstance(optimizer, Optimizer):
+                raise UserError(
+                    f"{optimizer_name} is a {type(optimizer).__name__}: must be a torch optimiser"
+                )
+            held = set(held_parameters(optimizer))
+            weights = dict(agent.named_parameters())
+            if weights and held.isdisjoint(weights.values()):
+                raise UserError(
+                    f"{optimizer_name} holds no parameter of {agent_name}: make it of "
+                    f"{agent_name}.parameters()"
+                )
+            for name, weight in weights.items():
+                if weight not in held and id(weight) not in before:
+                    raise UserError(
+                        f"{agent_name} has a new parameter {name}, which {optimizer_name} does not "
+                        f"hold: assign {agent_name} again, which makes a new optimiser, or use "
+                        f"{optimizer_name}.add_param_group"
+                    )
+            _follow(optimizer)
+        if self.policy_optimizer is not self.critic_optimizer and not set(
+            held_parameters(self.policy_optimizer)
+        ).isdisjoint(held_parameters(self.critic_optimizer)):
+            raise UserError(
+                "policy_optimizer and critic_optimizer both hold the same parameters, which would "
+                "be stepped twice: where agents share weights, one optimiser must be both"
+            )
+
+
+def _follow(optimizer: Optimizer) -> None:
+    """Bring moments to where their parameters have been moved, in their precision."""
+    for parameter, state in optimizer.state.items():
+        for name, value in state.items():
+            if isinstance(value, Tensor):
+                moment = value.shape == parameter.shape and value.is_floating_point()
+                dtype = parameter.dtype if moment and name != "step" else value.dtype
+                state[name] = value.to(parameter.device, dtype)
+
+
+def make_optimizers(
+    settings: Mapping[str, Any],
+    policy: nn.Module,
+    critic: nn.Module,
+    *,
+    new: nn.Module | None = None,
+    before: tuple[Optimizer, Optimizer] | None = None,
+) -> tuple[Optimizer, Optimizer]:
+    """The optimisers of policy and critic; one for both where they share weights.
+
+    Args:
+        settings: the `optimizer` section of the configuration.
+        policy: of any BBRL agent.
+        critic: likewise.
+        new: the one of the two that is new, if the other has an optimiser already.
+        before: the optimisers until now. What they know of weights that stay goes on.
+
+    Raises:
+        ValueError: for settings that the optimiser refuses.
+    """
+    if share_weights(policy, critic):
+        joint = setup_optimizer(settings, nn.ModuleList((policy, critic)))
+        made = (joint, joint)
+    elif before is None or before[0] is before[1]:
+        made = (setup_optimizer(settings, policy), setup_optimizer(settings, critic))
+    elif new is policy:
+        made = (setup_optimizer(settings, policy), before[1])
+    else:
+        made = (before[0], setup_optimizer(settings, critic))
+    for optimizer in made:
+        for old in before or ():
+            if type(old) is type(optimizer):
+                for parameter in held_parameters(optimizer):
+                    if parameter in old.state:
+                        optimizer.state[parameter] = old.state[parameter]
+    return made

@@ -1,0 +1,147 @@
+"""Networks: multilayer perceptrons, what comes before them, and the mode they are run in."""
+
+import math
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from itertools import pairwise
+from typing import Any, cast
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor, nn
+
+from ppo_bbrl.seeding import generator
+from ppo_bbrl.system.sizes import shape_of
+
+Array = NDArray[Any]
+
+ACTIVATIONS: dict[str, type[nn.Module]] = {"relu": nn.ReLU, "tanh": nn.Tanh}
+
+
+class MLP(nn.Sequential):
+    """A multilayer perceptron: linear layers with an activation between them.
+
+    An `nn.Sequential` that calls the functions of its layers directly: for networks this small
+    the calls through modules cost as much as the arithmetic. Hooks on inner layers are not run.
+
+    Args:
+        layers: linear layers and activations in turn, a linear layer first and last.
+        activation: a key of ACTIVATIONS.
+    """
+
+    def __init__(self, layers: Sequence[nn.Module], activation: str) -> None:
+        super().__init__(*layers)
+        self.activation = activation
+        self._linear = [str(index) for index in range(0, len(layers), 2)]
+
+    def forward(self, x: Tensor) -> Tensor:
+        """`[..., inputs]` to `[..., outputs]`, in the precision of the weights."""
+        *hidden, last = [cast("nn.Linear", self._modules[name]) for name in self._linear]
+        if x.dtype != last.weight.dtype:
+            x = x.to(last.weight.dtype)
+        activate = _FUNCTIONS[self.activation]
+        for layer in hidden:
+            x = activate(nn.functional.linear(x, layer.weight, layer.bias))
+        return nn.functional.linear(x, last.weight, last.bias)
+
+    def on_arrays(self) -> Callable[[Array], Array]:
+        """The same function on NumPy arrays `[N, inputs]`, of the weights as they are when called.
+
+        On a handful of rows NumPy's operations take a third of the time of torch's, as they know
+        neither gradients nor devices. Differs from `forward` by rounding.
+        """
+        *hidden, last = [
+            (layer.weight.detach().numpy().T, layer.bias.detach().numpy())
+            for layer in (cast("nn.Linear", self._modules[name]) for name in self._linear)
+        ]
+        activate = _ARRAY_FUNCTIONS[self.activation]
+
+        def function(x: Array) -> Array:
+            for weight, bias in hidden:
+                x = x @ weight
+                x += bias
+                activate(x)
+            x = x @ last[0]
+            x += last[1]
+            return x
+
+        return function
+
+
+def _relu_(x: Array) -> None:
+    np.maximum(x, 0, out=x)
+
+
+def _tanh_(x: Array) -> None:
+    np.tanh(x, out=x)
+
+
+_FUNCTIONS: dict[str, Callable[[Tensor], Tensor]] = {"relu": torch.relu, "tanh": torch.tanh}
+_ARRAY_FUNCTIONS = {"relu": _relu_, "tanh": _tanh_}
+
+
+def build_ortho_mlp(
+    sizes: Sequence[int],
+    activation: nn.Module | str = "relu",
+    *,
+    output_gain: float = math.sqrt(2),
+) -> nn.Sequential:
+    """A multilayer perceptron with orthogonal weights and zero biases (detail 2 of the 37).
+
+    Args:
+        sizes: neurons of each layer, from input to output: at least two numbers.
+        activation: between the layers, not after the last: relu, tanh or any module.
+        output_gain: scale of the last layer's weights. The hidden layers use √2.
+
+    Returns:
+        A network from `[..., sizes[0]]` to `[..., sizes[-1]]`.
+
+    Raises:
+        UserError: for sizes that are no integers ≥ 1.
+    """
+    sizes = shape_of("sizes", sizes)
+    layers: list[nn.Module] = []
+    last = len(sizes) - 2
+    for i, (fan_in, fan_out) in enumerate(pairwise(sizes)):
+        device = torch.get_default_device()
+        linear: nn.Linear = nn.utils.skip_init(  # type: ignore[no-untyped-call]
+            nn.Linear, fan_in, fan_out, device=device
+        )
+        # What torch would have drawn for this layer at first: the same seed, the same weights.
+        for parameter in (linear.weight, linear.bias):
+            torch.empty_like(parameter).uniform_(generator=generator())
+        gain = output_gain if i == last else math.sqrt(2)
+        nn.init.orthogonal_(linear.weight, gain, generator=generator())
+        nn.init.zeros_(linear.bias)
+        layers.append(linear)
+        if i < last:
+            layers.append(ACTIVATIONS[activation]() if isinstance(activation, str) else activation)
+    if isinstance(activation, str):
+        return MLP(layers, activation)
+    return nn.Sequential(*layers)
+
+
+def no_numbers(network: nn.Module) -> list[str]:
+    """Its weights that are not finite, and its buffers with a NaN (a mask may have infinities).
+
+    On the device meta there are no numbers.
+    """
+    weights = [
+        name for name, one in network.named_parameters() if one.is_meta or not one.isfinite().all()
+    ]
+    buffers = network.named_buffers()
+    return weights + [name for name, one in buffers if one.is_meta or one.isnan().any()]
+
+
+@contextmanager
+def evaluation_mode(*networks: nn.Module) -> Iterator[None]:
+    """Inside the `with` block dropout and the like are off; then each module is as it was."""
+    modes = {module: module.training for network in networks for module in network.modules()}
+    for network in networks:
+        network.eval()
+    try:
+        yield
+    finally:
+        for module, training in modes.items():
+            module.training = training

@@ -1,0 +1,55 @@
+"""Acting in NumPy, which on a handful of rows of a small network is faster than torch."""
+
+from collections.abc import Callable
+
+import torch
+from torch import Tensor, nn
+
+from ppo_bbrl.agents.networks import MLP, Array
+
+Network = Callable[[Array], Array]
+#: observations `[B, …]` and noise, None for the most likely actions, to actions `[B, …]`
+ArrayActor = Callable[[Array, Array | None], Array]
+
+# Multiplications of one layer up to which NumPy's BLAS stays in one thread. Beyond, its threads and
+# torch's wait for each other, and every step takes ten times as long.
+_MOST_WORK = 2**18
+
+
+def is_small(policy: nn.Module, n_rows: int) -> bool:
+    """Whether acting on so many rows is faster in NumPy."""
+    work = n_rows * max((parameter.numel() for parameter in policy.parameters()), default=0)
+    return work <= _MOST_WORK
+
+
+def network_on_arrays(policy: nn.Module) -> Network | None:
+    """The network of a policy on arrays, if it is an MLP on vectors, of float32 on the CPU."""
+    network, encoder = getattr(policy, "model", None), getattr(policy, "encoder", None)
+    if not isinstance(network, MLP) or type(encoder) is not nn.Identity:
+        return None
+    parameter = next(network.parameters())
+    if parameter.device.type != "cpu" or parameter.dtype != torch.float32:
+        return None
+    return network.on_arrays()
+
+
+def choose(logits: Network) -> ArrayActor:
+    """The argmax of logits and Gumbel noise."""
+
+    def act(obs: Array, noise: Array | None) -> Array:
+        found = logits(obs)
+        actions: Array = (found if noise is None else found + noise).argmax(-1)
+        return actions
+
+    return act
+
+
+def deviate(mean: Network, shape: tuple[int, ...], log_std: Tensor) -> ArrayActor:
+    """Mean + standard deviation × noise, of actions of a shape."""
+    std = log_std.detach().exp().numpy()
+
+    def act(obs: Array, noise: Array | None) -> Array:
+        found = mean(obs).reshape(-1, *shape)
+        return found if noise is None else found + std * noise
+
+    return act

@@ -1,0 +1,116 @@
+"""The package's policies, and from where they draw."""
+
+import math
+from collections.abc import Sequence
+from contextlib import AbstractContextManager
+from typing import cast
+
+import torch
+from torch import Tensor, nn
+
+from ppo_bbrl.agents.base import Policy
+from ppo_bbrl.agents.encoders import FlatOrOneHot, Flatten, OneHot, StateDim, encoder
+from ppo_bbrl.agents.networks import MLP, build_ortho_mlp
+from ppo_bbrl.distributions import ActionCategorical, ActionGaussian
+from ppo_bbrl.seeding import RandomStream, generator
+from ppo_bbrl.system.sizes import shape_of, size_of, size_or_shape
+
+ACTION_GAIN = 0.01  # details 2 and 23 of the 37: every action about equally likely at first
+
+_WITHOUT_CHANCE = {MLP, nn.Linear, nn.ReLU, nn.Tanh, nn.Identity, Flatten, OneHot, FlatOrOneHot}
+
+
+class DiscretePolicy(Policy):
+    """A categorical policy, for Discrete action spaces. Writes `action`, `[B]` int64.
+
+    Args:
+        state_dim: number of features, shape of an observation, or the observation space.
+        hidden_size: neurons of the hidden layers.
+        n_actions: number of actions.
+        name: bbrl's name of the agent.
+        activation: relu or tanh.
+    """
+
+    def __init__(
+        self,
+        state_dim: StateDim,
+        hidden_size: Sequence[int],
+        n_actions: int,
+        name: str = "policy",
+        *,
+        activation: str = "relu",
+    ) -> None:
+        super().__init__(name)
+        self.n_actions = size_of("n_actions", n_actions)
+        self.encoder, n_features = encoder(state_dim)
+        self.model = build_ortho_mlp(
+            [n_features, *shape_of("hidden_size", hidden_size), self.n_actions],
+            activation,
+            output_gain=ACTION_GAIN,
+        )
+
+    def logits(self, obs: Tensor) -> Tensor:
+        """Unnormalised log-probabilities, `[..., n_actions]`."""
+        return cast("Tensor", self.model(self.encoder(obs)))
+
+    def dist(self, obs: Tensor) -> ActionCategorical:
+        """π(·|s) over 0..n_actions-1."""
+        return ActionCategorical(self.logits(obs), generator)
+
+
+class GaussianPolicy(Policy):
+    """A diagonal Gaussian policy, for Box action spaces. Writes `action`, `[B, …]` float32.
+
+    The standard deviation is a parameter of its own, the same in every state (detail 24 of the
+    37). Actions are unbounded here; the environment agent clips them for the environment.
+
+    Args:
+        state_dim: number of features, shape of an observation, or the observation space.
+        hidden_size: neurons of the hidden layers.
+        n_actions: length or shape of an action.
+        name: bbrl's name of the agent.
+        activation: relu or tanh.
+        log_std_init: the logarithm of the standard deviation at the start.
+    """
+
+    def __init__(
+        self,
+        state_dim: StateDim,
+        hidden_size: Sequence[int],
+        n_actions: int | tuple[int, ...],
+        name: str = "policy",
+        *,
+        activation: str = "relu",
+        log_std_init: float = 0.0,
+    ) -> None:
+        super().__init__(name)
+        shape = size_or_shape("n_actions", n_actions)
+        self.action_shape = (shape,) if isinstance(shape, int) else shape
+        self.encoder, n_features = encoder(state_dim)
+        self.model = build_ortho_mlp(
+            [n_features, *shape_of("hidden_size", hidden_size), math.prod(self.action_shape)],
+            activation,
+            output_gain=ACTION_GAIN,
+        )
+        self.log_std = nn.Parameter(torch.full(self.action_shape, float(log_std_init)))
+
+    def mean(self, obs: Tensor) -> Tensor:
+        """The mean action, `[..., *action_shape]`."""
+        flat = cast("Tensor", self.model(self.encoder(obs)))
+        return flat.reshape((*flat.shape[:-1], *self.action_shape))
+
+    def dist(self, obs: Tensor) -> ActionGaussian:
+        """π(·|s); the components of an action are one event."""
+        return ActionGaussian(self.mean(obs), self.log_std, generator)
+
+
+def draws_noise_alone(policy: nn.Module) -> bool:
+    """Whether chance enters by `seeding.generator()` alone: in these policies on MLPs."""
+    policy = getattr(policy, "wrapped", policy)
+    inner = {type(module) for module in policy.modules() if module is not policy}
+    return type(policy) in (DiscretePolicy, GaussianPolicy) and inner <= _WITHOUT_CHANCE
+
+
+def drawing_from(stream: RandomStream, policy: nn.Module) -> AbstractContextManager[None]:
+    """What a policy has to be run in for it to draw from a stream."""
+    return stream.direct() if draws_noise_alone(policy) else stream.active()

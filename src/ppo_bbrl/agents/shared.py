@@ -1,0 +1,161 @@
+"""Policy and critic on a shared trunk: two agents that are the two heads of one model.
+
+`PPOClip` sees that such agents share their weights: one optimiser, one joint loss, one limit of
+the gradient's norm (detail 13 of the 37). The model is run once in a minibatch.
+"""
+
+import copy
+from collections.abc import Mapping
+from typing import Any, Self, TypeGuard
+
+import bbrl.agents
+import gymnasium as gym
+from torch import Tensor, nn
+from torch.distributions import Distribution
+
+from ppo_bbrl import distributions
+from ppo_bbrl.agents.base import (
+    Critic,
+    Policy,
+    evaluate_actions,
+    is_plain_critic,
+    is_plain_policy,
+    predict_values,
+)
+from ppo_bbrl.distributions import as_one_event
+from ppo_bbrl.errors import ConfigError
+
+_ENVIRONMENTS = (gym.Env, gym.vector.VectorEnv)
+
+
+class _Head:
+    """What the two agents have in common: the model, and how it is copied."""
+
+    model: nn.Module
+
+    def dist_and_value(self, obs: Tensor) -> tuple[Distribution, Tensor]:
+        """π(·|s) and V(s), `[N]`, from observations `[N, …]`, by one run of the model.
+
+        Raises:
+            ConfigError: if the model gives something else.
+        """
+        run = getattr(self.model, "dist_and_value", self.model)
+        answer = run(_in_precision_of(self.model, obs))
+        if not isinstance(answer, tuple) or len(answer) != 2:
+            raise ConfigError(f"must give (distribution, value), not {_told(answer)}")
+        dist, value = answer
+        if not isinstance(dist, Distribution):
+            raise ConfigError(
+                f"must give (distribution, value), the first a Distribution, not {_told(dist)}"
+            )
+        if not isinstance(value, Tensor):
+            raise ConfigError(f"must give values of shape [{len(obs)}], not {_told(value)}")
+        return as_one_event(dist, value.dim()), value
+
+    def __deepcopy__(self, memo: dict[int, Any]) -> Self:
+        # A LightningModule has its environments and its trainer with it. They are no part of the
+        # policy, may be processes, and cannot be copied.
+        for module in self.model.modules():
+            for name, attribute in vars(module).items():
+                if name in ("_trainer", "_fabric") or isinstance(attribute, _ENVIRONMENTS):
+                    memo[id(attribute)] = attribute
+        copied = type(self).__new__(type(self))
+        memo[id(self)] = copied
+        copied.__dict__.update(copy.deepcopy(self.__dict__, memo))
+        return copied
+
+
+class SharedPolicy(_Head, Policy):
+    """The policy head of a model; `shared_agents` makes it."""
+
+    def __init__(self, model: nn.Module, name: str = "policy") -> None:
+        super().__init__(name)
+        self.model = model
+
+    def dist(self, obs: Tensor) -> Distribution:
+        """π(·|s): `[N, …]` to a distribution with batch shape `[N]`."""
+        return self.dist_and_value(obs)[0]
+
+    def evaluate_with_value(self, obs: Tensor, action: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        """log π(a|s), the entropy of π(·|s) and V(s), `[N]` each, by one run of the model."""
+        dist, value = self.dist_and_value(obs)
+        return *distributions.evaluate_actions(dist, action), value
+
+
+class SharedCritic(_Head, Critic):
+    """The value head of a model; `shared_agents` makes it."""
+
+    def __init__(self, model: nn.Module, name: str = "critic") -> None:
+        super().__init__(name)
+        self.model = model
+
+    def value(self, obs: Tensor) -> Tensor:
+        """V(s): `[N, …]` to `[N]`."""
+        return self.dist_and_value(obs)[1]
+
+
+def shared_agents(model: nn.Module) -> tuple[SharedPolicy, SharedCritic]:
+    """The policy and the critic that are the two heads of one model.
+
+    `PPOClip(cfg, train_policy=policy, critic_agent=critic)` trains them together. They act in
+    evaluation mode (no dropout) and learn in the mode that the model is in.
+
+    Args:
+        model: any module whose `forward(x)` gives (distribution, value) for observations
+            `[N, …]`: a torch distribution with batch shape `[N]`, and a tensor `[N]`. Or one with
+            a method `dist_and_value` that does, as PPO2 has.
+
+    Raises:
+        ConfigError: if the model is no module, or has neither of the two.
+    """
+    name = type(model).__name__
+    if not isinstance(model, nn.Module):
+        raise ConfigError(f"a shared trunk must be an nn.Module, not a {name}")
+    if type(model).forward is nn.Module.forward and not hasattr(model, "dist_and_value"):
+        raise ConfigError(f"{name} has no forward; it must give (distribution, value)")
+    return SharedPolicy(model), SharedCritic(model)
+
+
+def have_one_model(policy: nn.Module, critic: nn.Module) -> TypeGuard[SharedPolicy]:
+    """Whether two agents are the two heads of one model, as `shared_agents` made them."""
+    return (
+        isinstance(policy, SharedPolicy)
+        and isinstance(critic, SharedCritic)
+        and policy.model is critic.model
+        and is_plain_policy(policy)
+        and is_plain_critic(critic)
+        # A subclass that changes what one head says is asked head by head.
+        and type(policy).evaluate_actions is Policy.evaluate_actions
+        and type(policy).dist is SharedPolicy.dist
+        and type(critic).value is SharedCritic.value
+    )
+
+
+def evaluate_both(
+    policy: bbrl.agents.Agent, critic: bbrl.agents.Agent, variables: Mapping[str, Tensor]
+) -> tuple[Tensor, Tensor, Tensor]:
+    """log π(a|s), entropy and V(s), `[N]` each, from variables `[N, …]`."""
+    if have_one_model(policy, critic):
+        return policy.evaluate_with_value(variables["env/env_obs"], variables["action"])
+    return *evaluate_actions(policy, variables), predict_values(critic, variables)
+
+
+def share_weights(one: nn.Module, other: nn.Module) -> bool:
+    """Whether two agents have a parameter in common."""
+    return not set(one.parameters()).isdisjoint(other.parameters())
+
+
+def _in_precision_of(model: nn.Module, obs: Tensor) -> Tensor:
+    """Observations of floats in the precision of the model's first weights."""
+    weight = next(model.parameters(), None)
+    if weight is None or not (obs.is_floating_point() and weight.is_floating_point()):
+        return obs
+    return obs.to(weight.dtype)
+
+
+def _told(value: Any) -> str:
+    if isinstance(value, Tensor):
+        return f"a tensor of shape {list(value.shape)}"
+    if isinstance(value, tuple):
+        return f"a tuple of {len(value)}"
+    return f"a {type(value).__name__}"

@@ -1,0 +1,324 @@
+"""The command line: train, eval, replay, plot, profile.
+
+Heavy imports wait inside the commands, so that `--help` answers at once.
+"""
+
+import sys
+import time
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+from typer.core import TyperGroup
+
+from ppo_bbrl.cli.startup import (
+    INTERRUPTED,
+    end_with,
+    insistent_interrupts,
+    quick_start,
+    warnings_in_one_line,
+)
+from ppo_bbrl.system.console import lasting_output, say
+
+if TYPE_CHECKING:
+    from ppo_bbrl.runs.trained_policy import TrainedPolicy
+
+EXIT_STATUS = """Exit status: 0: done; 1: an error, told in one line; 2: a wrong call. A command \
+that is stopped ends with 130 (Ctrl-C), 143 (SIGTERM) or 129 (SIGHUP, a closed terminal); a run \
+that is stopped keeps its files."""
+
+
+class _Ended(Exception):  # noqa: N818 - its cause is the error
+    """Around what typer would end the process for, without a word of ours."""
+
+
+class _Commands(TyperGroup):
+    def invoke(self, ctx: Any) -> Any:
+        try:
+            return super().invoke(ctx)
+        except (KeyboardInterrupt, OSError) as error:
+            raise _Ended from error
+
+
+app = typer.Typer(
+    cls=_Commands,
+    no_args_is_help=True,
+    pretty_exceptions_enable=False,
+    rich_markup_mode=None,  # with it typer shows a type behind flags, and takes twice as long
+    epilog=EXIT_STATUS,
+)
+
+Run = Annotated[
+    Path, typer.Argument(help="Folder of a run, as in outputs/CartPole-v1/…", show_default=False)
+]
+
+Trust = Annotated[
+    bool,
+    typer.Option(
+        "--trust",
+        help="Import the module of an environment `module:Name-v0` that the run's files name.",
+    ),
+]
+
+
+def _print_version(wanted: bool) -> None:
+    if wanted:
+        from ppo_bbrl import __version__
+
+        say(f"ppo-bbrl {__version__}")
+        raise typer.Exit
+
+
+def _print_keys(wanted: bool) -> None:
+    if wanted:
+        from ppo_bbrl.config.schema import describe_keys
+
+        say(describe_keys())
+        raise typer.Exit
+
+
+@app.callback()
+def _options(
+    version: Annotated[
+        bool,
+        typer.Option("--version", help="Show the version.", callback=_print_version, is_eager=True),
+    ] = False,
+) -> None:
+    """PPO on BBRL's agents and workspace: train, evaluate, replay, plot, profile."""
+    del version
+
+
+@app.command(
+    epilog="Example:  ppo-bbrl train configs/cartpole.yaml algorithm.seed=3 optimizer.lr=5e-4",
+)
+def train(
+    config: Annotated[Path, typer.Argument(help="A YAML file.", show_default=False)],
+    overrides: Annotated[
+        list[str] | None,
+        typer.Argument(metavar="KEY=VALUE", help="Override keys of the file."),
+    ] = None,
+    keys: Annotated[
+        bool,
+        typer.Option(
+            "--keys",
+            help="List every key with its default, range and meaning.",
+            callback=_print_keys,
+            is_eager=True,
+        ),
+    ] = False,
+) -> None:
+    """Train PPO, then report how good the last and the best policy are.
+
+    The run's folder, outputs/<base_dir>, receives config.yaml, metrics.csv, curve.png, a video,
+    the best policy and the last one.
+    """
+    del keys
+    with insistent_interrupts() as calm:
+        with quick_start():
+            from ppo_bbrl.config.loading import load_config
+            from ppo_bbrl.envs.names import look_also_in
+            from ppo_bbrl.ppo import PPOClip, run
+
+            look_also_in((Path.cwd(), config.parent))
+            algo = PPOClip(load_config(config, overrides or ()))
+        start = time.monotonic()
+        try:
+            run(algo)
+            seconds = time.monotonic() - start
+            from ppo_bbrl.cli.summary import summarise
+
+            summarise(algo, seconds)
+        except BaseException as error:
+            calm()
+            from ppo_bbrl.cli.summary import tell_what_is_kept
+
+            tell_what_is_kept(algo, error)
+            raise
+        finally:
+            calm()
+            algo.close()
+
+
+@app.command("eval", epilog="Example:  ppo-bbrl eval outputs/CartPole-v1/… --episodes 100")
+def evaluate_run(
+    run: Run,
+    episodes: Annotated[int, typer.Option(min=1, help="How many episodes.")] = 20,
+    seed: Annotated[int, typer.Option(min=0, help="Of the episodes.")] = 0,
+    trust: Trust = False,
+) -> None:
+    """Evaluate the best policy of a run on fresh episodes; with RUN/last the last one."""
+    with quick_start():
+        folder, policy = _open(run, trust)
+    from ppo_bbrl.cli.summary import told
+    from ppo_bbrl.config.wrappers import warn_of_statistics
+    from ppo_bbrl.envs.agent import EnvAgent
+    from ppo_bbrl.envs.spaces import check_same_spaces
+    from ppo_bbrl.envs.vector import longest_episode
+    from ppo_bbrl.evaluation import evaluate
+    from ppo_bbrl.seeding import Seeds
+
+    saved, gym_env = policy.saved, policy.saved.cfg.gym_env
+    env = EnvAgent(
+        policy.env_name,
+        episodes,
+        autoreset=False,
+        env_args=gym_env.env_args,
+        wrappers=policy.wrappers,
+        vectorization=gym_env.vectorization,
+    )
+    try:
+        check_same_spaces(gym_env.env_name, env, policy)
+        warn_of_statistics(env.envs)
+        report = evaluate(
+            policy.agent,
+            env,
+            Seeds(seed).sequence("replay"),
+            max_steps=longest_episode(saved.cfg),
+        )
+    finally:
+        env.close()
+    say(f"{gym_env.env_name}, {folder.name} policy after {saved.steps:,} steps")
+    say(f"greedy return   {told(report)}")
+    say(f"episode length  {float(report.lengths.double().mean()):.1f} steps")
+
+
+@app.command(epilog="Example:  ppo-bbrl replay outputs/CartPole-v1/… --seed 4")
+def replay(
+    run: Run,
+    human: Annotated[bool, typer.Option("--human", help="Show it in a window instead.")] = False,
+    seed: Annotated[int, typer.Option(min=0, help="Of the episode.")] = 0,
+    out: Annotated[Path | None, typer.Option(help="The MP4; default: RUN/video/replay.mp4")] = None,
+    trust: Trust = False,
+) -> None:
+    """Record the best policy of a run as a video, or show it live; with RUN/last the last one."""
+    with quick_start():
+        folder, policy = _open(run, trust)
+    from ppo_bbrl.envs.vector import longest_episode
+    from ppo_bbrl.runs.best_policy import POLICIES
+    from ppo_bbrl.runs.replay import record_video, watch
+    from ppo_bbrl.seeding import Seeds
+
+    gym_env, env_name = policy.saved.cfg.gym_env, policy.env_name
+    task = {"env_args": gym_env.env_args, "wrappers": policy.wrappers, "trained_on": policy}
+    seeds, limit = Seeds(seed).sequence("replay"), longest_episode(policy.saved.cfg)
+    if human:
+        total = watch(policy.agent, env_name, seeds=seeds, max_steps=limit, **task)
+        say(f"return {total:g}")
+        return
+    home = folder.parent if folder.name in POLICIES else folder
+    path = record_video(
+        policy.agent,
+        env_name,
+        out or home / "video" / "replay.mp4",
+        root=home if out is None else None,
+        seeds=seeds,
+        max_steps=limit,
+        **task,
+    )
+    say(f"video  {path}")
+
+
+@app.command(
+    epilog="Example:  ppo-bbrl plot outputs/CartPole-v1/* --metric episode/return --out seeds.png"
+)
+def plot(
+    runs: Annotated[
+        list[Path], typer.Argument(help="Folders of one or several runs.", show_default=False)
+    ],
+    metric: Annotated[
+        str, typer.Option(help="What to draw, by either of its names in docs/metrics.md.")
+    ] = "reward/mean",
+    by: Annotated[
+        str | None,
+        typer.Option(
+            help="Group the runs by this key of their configs; default: whatever differs.",
+        ),
+    ] = None,
+    out: Annotated[
+        Path | None,
+        typer.Option(
+            help="A .png, .svg or .pdf file; default: curve.png in the folder of the runs."
+        ),
+    ] = None,
+) -> None:
+    """Draw the learning curves of runs in one picture."""
+    from ppo_bbrl.plots import learning_curve, save_figure
+    from ppo_bbrl.plots.figures import picture_format
+    from ppo_bbrl.plots.run_files import common_folder
+
+    path = out or common_folder(runs) / "curve.png"
+    picture_format(path)  # before the work
+    save_figure(learning_curve(runs, metric=metric, by=by), path)
+    say(f"curve  {path}")
+
+
+@app.command(epilog="Example:  ppo-bbrl profile configs/cartpole.yaml compute.compile=always")
+def profile(
+    config: Annotated[Path, typer.Argument(help="A YAML file.", show_default=False)],
+    overrides: Annotated[
+        list[str] | None,
+        typer.Argument(metavar="KEY=VALUE", help="Override keys of the file."),
+    ] = None,
+    rollouts: Annotated[
+        int | None,
+        typer.Option(min=1, help="How many are measured; default: enough for about 5 s."),
+    ] = None,
+) -> None:
+    """Show where the time of a run goes, by training for a few seconds. Leaves no files."""
+    with quick_start():
+        from ppo_bbrl.config.loading import load_config
+        from ppo_bbrl.envs.names import look_also_in
+        from ppo_bbrl.ppo import PPOClip
+        from ppo_bbrl.profiling import profile as take_profile
+
+        look_also_in((Path.cwd(), config.parent))
+        quiet = ["save_best=false", "logger.log_dir=null", "logger.verbose=false"]
+        algo = PPOClip(load_config(config, [*(overrides or ()), *quiet]))
+    try:
+        result = take_profile(algo, rollouts)
+    finally:
+        algo.close()
+    settings, compute = algo.cfg.algorithm, algo.cfg.compute
+    update = "compiled" if compute.compile == "always" else "not compiled"
+    say(
+        f"{algo.cfg.gym_env.env_name}, {settings.n_envs} environments × {settings.n_steps} steps, "
+        f"threads: {compute.threads}, update {update}\n"
+        f"{result.rollouts} rollouts, {result.steps:,} steps\n\n{result.table()}\n\n"
+        f"Not counted: the first rollout, {result.first_rollout:.2f} s with what happens once.\n"
+        f"Evaluation: {settings.nb_evals} episodes in {1000 * result.evaluation:.1f} ms, counted "
+        f"for every {result.rollouts_per_evaluation} rollouts, as the run evaluates.\n"
+        "It takes the longer the longer the episodes of the policy become."
+    )
+
+
+def _open(run: Path, trust: bool) -> "tuple[Path, TrainedPolicy]":
+    from ppo_bbrl.envs.names import look_also_in
+    from ppo_bbrl.runs.best_policy import find_policy, load_policy
+    from ppo_bbrl.runs.trained_policy import TrainedPolicy
+
+    if trust:
+        look_also_in([Path.cwd()])
+    folder = find_policy(run)
+    return folder, TrainedPolicy(load_policy(folder), trust=trust)
+
+
+def main() -> None:
+    """Run the command line: exit status 0, or one line that says what is wrong.
+
+    With the environment variable PPO_BBRL_TRACEBACK set, an unexpected error shows its traceback.
+    """
+    with lasting_output(), warnings_in_one_line():
+        try:
+            status = app(standalone_mode=False) or 0
+            if status == INTERRUPTED:  # before a command began: typer has caught Ctrl-C
+                raise _Ended from KeyboardInterrupt()
+            sys.exit(status)
+        except _Ended as end:
+            error = end.__cause__
+        except Exception as other:  # noqa: BLE001 - all are told below
+            error = other
+        end_with(error)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,304 @@
+"""The configuration of a run: read, merged, resolved, checked. What may be in it: `schema.py`.
+
+A dict, an OmegaConf object or a YAML file, and `key=value` overrides merge in this order. What
+does not fit is one `ConfigError` that names the key, the value and what is allowed, and it comes
+before any file is written.
+"""
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import fields, is_dataclass
+from difflib import get_close_matches
+from functools import cache
+from pathlib import Path, PurePosixPath
+from time import strftime
+from typing import Any, cast
+
+from omegaconf import DictConfig, OmegaConf
+from omegaconf.errors import OmegaConfBaseException
+from yaml import YAMLError
+
+from ppo_bbrl.config.rules import Rule
+from ppo_bbrl.config.schema import EpisodicConfig, PPOConfig, known_keys, nested
+from ppo_bbrl.config.sources import Section, Source, read
+from ppo_bbrl.config.yaml_files import parse_value, read_resolved_yaml
+from ppo_bbrl.errors import ConfigError, one_line, shown
+from ppo_bbrl.system.files import write_file
+
+__all__ = [
+    "ConfigError",
+    "EpisodicConfig",
+    "PPOConfig",
+    "known_keys",
+    "load_config",
+    "load_episodic_config",
+    "load_saved_config",
+    "run_name",
+    "save_config",
+]
+
+_LONGEST_NAME = 200  # bytes; file systems take 255, and a name may get a number
+_LONGEST_PATH = 1000  # characters
+_RESERVED = ("tblogs", "best", "last", "video")  # the first beside the runs, the others in each
+
+
+def load_config(source: Source, overrides: Sequence[str] = ()) -> DictConfig:
+    """Read, merge, resolve and check the configuration of a PPO run.
+
+    Args:
+        source: a dict, a DictConfig (neither is changed) or the path of a YAML file. Of a part of
+            a larger DictConfig the interpolations see the whole. Numbers may be NumPy's or
+            torch's, or strings that YAML would read as numbers.
+        overrides: `key=value` strings such as `algorithm.seed=3`; they win.
+
+    Returns:
+        A typed DictConfig with every default filled in and every interpolation resolved.
+
+    Raises:
+        ConfigError: for a file that cannot be read, an unknown key, a wrong type or an
+            impossible value.
+    """
+    return _load(read(source), overrides, PPOConfig, free=False)
+
+
+def load_episodic_config(source: Source) -> DictConfig:
+    """Like `load_config`, for `EpisodicAlgo`: its own keys are checked, all others are left."""
+    return _load(read(source), (), EpisodicConfig, free=True)
+
+
+def load_saved_config(path: Path, *, own_keys: bool = False) -> DictConfig:
+    """Read the configuration that a run has left in its folder; it may be a stranger's.
+
+    Args:
+        path: of the file.
+        own_keys: read it as `load_episodic_config` does.
+
+    Raises:
+        ConfigError: as by `load_config`, and for an interpolation.
+    """
+    section = Section.of(read_resolved_yaml(path), str(path))
+    schema = EpisodicConfig if own_keys else PPOConfig
+    return _load(section, (), schema, free=own_keys, saved=True)
+
+
+def save_config(cfg: DictConfig, path: Path) -> None:
+    """Write a configuration as YAML, with everything resolved; the same one is not written again.
+
+    Raises:
+        OSError: if it cannot be written.
+    """
+    text = OmegaConf.to_yaml(cfg, resolve=True)
+    if not path.is_file() or path.read_bytes() != text.encode():
+        write_file(path, text)
+
+
+def run_name(base_dir: str) -> str:
+    """The folder below outputs/ that a run is to have, without ends that mean nothing.
+
+    Raises:
+        ConfigError: if it leaves outputs/, or would lie in what belongs to another run.
+    """
+    _check_path("base_dir", base_dir)
+    parts = [part.strip() for part in PurePosixPath(base_dir).parts]
+    if base_dir.startswith(("/", "~")) or ".." in parts or "\\" in base_dir:
+        why = "must be a folder below outputs/: no absolute path, no .., no ~"
+    elif not all(part.strip(".") for part in parts) or not parts:
+        why = "must be the name of a folder below outputs/"
+    elif parts[0].lower() in _RESERVED[:1] or {*parts[1:]} & {*_RESERVED}:
+        why = f"must not be in the way of what runs write: {', '.join(_RESERVED)}"
+    else:
+        return "/".join(part.rstrip(".") for part in parts)
+    raise ConfigError(f"base_dir = {shown(base_dir)}: {why}")
+
+
+def _load(
+    section: Section,
+    overrides: Sequence[str],
+    schema: type,
+    *,
+    free: bool,
+    saved: bool = False,
+) -> DictConfig:
+    if not OmegaConf.has_resolver("current_time"):
+        OmegaConf.register_new_resolver("current_time", lambda: strftime("%Y%m%d-%H%M%S"))
+    try:
+        given = _override(section.placed(section.given), overrides)
+        unresolved = _with_whole_sections(given, schema)
+        _check_keys(unresolved, schema, "", free=free)
+        values = _merged(_defaults(schema, unresolved), unresolved)
+        for name, value in _leaves(values):
+            if value == "???":
+                raise ConfigError(f"{name} is missing: give it a value")
+        placed = section.placed(values)
+        values = cast("dict[str, Any]", OmegaConf.to_container(placed, resolve=True))
+    except OmegaConfBaseException as error:
+        raise ConfigError(_told(error)) from error
+    except RecursionError as error:
+        raise ConfigError("the configuration is nested too deep, or refers to itself") from error
+    _fit(values, schema, "")
+    if values["gym_env"]["wrappers"]:
+        from ppo_bbrl.config.wrappers import parse  # noqa: PLC0415 - Gymnasium takes a while
+
+        for index, entry in enumerate(values["gym_env"]["wrappers"]):
+            parse(entry, f"gym_env.wrappers[{index}]")
+    if saved:  # nothing is written there any more, wherever an old run has been
+        _check_path("base_dir", values["base_dir"])
+    else:
+        values["base_dir"] = run_name(values["base_dir"])
+    _check_path("logger.log_dir", values["logger"]["log_dir"])
+    if "optimizer" in values and not free:
+        from ppo_bbrl.config.optimizers import optimizer_section  # noqa: PLC0415 - torch takes a second
+
+        values["optimizer"] = optimizer_section(values["optimizer"])
+    if free:
+        return OmegaConf.create(values)
+    try:
+        typed = cast("DictConfig", OmegaConf.merge(_typed(schema), values))
+        typed.optimizer = values["optimizer"]  # without the default's arguments
+        return typed
+    except OmegaConfBaseException as error:
+        raise ConfigError(_told(error)) from error
+
+
+@cache
+def _typed(schema: type) -> DictConfig:
+    """The schema's types, to merge values into; made once, as it takes a third of the time."""
+    return cast("DictConfig", OmegaConf.structured(schema(base_dir="")))  # no interpolation
+
+
+def _leaves(node: Any, key: str = "") -> Iterator[tuple[str, Any]]:
+    """The values of a tree, by dotted name."""
+    if isinstance(node, Mapping):
+        for name, value in node.items():
+            yield from _leaves(value, f"{key}.{name}" if key else str(name))
+    elif isinstance(node, list):
+        for index, value in enumerate(node):
+            yield from _leaves(value, f"{key}[{index}]")
+    else:
+        yield key, node
+
+
+def _told(error: OmegaConfBaseException) -> str:
+    """OmegaConf's reason, after the key that it is about."""
+    key, reason = getattr(error, "full_key", None), str(error).partition("\n    full_key:")[0]
+    return one_line(f"{key}: {reason}" if key else reason)
+
+
+def _override(given: DictConfig, overrides: Sequence[str]) -> DictConfig:
+    for override in [overrides] if isinstance(overrides, str) else overrides:
+        key, equals, value = override.partition("=")
+        if not equals or not key.strip():
+            raise ConfigError(
+                f"override {shown(override)}: must be key=value, as in algorithm.seed=3"
+            )
+        try:
+            parse_value(value)  # within limits
+            given.merge_with(OmegaConf.from_dotlist([override]))
+        except (ConfigError, OmegaConfBaseException, YAMLError) as error:
+            told = _told(error) if isinstance(error, OmegaConfBaseException) else error
+            raise ConfigError(f"override {shown(override)}: {told}") from error
+    return given
+
+
+def _with_whole_sections(given: DictConfig, schema: type) -> dict[str, Any]:
+    """What was given, unresolved but for sections that are interpolations: they need defaults."""
+    values = cast("dict[str, Any]", OmegaConf.to_container(given, resolve=False))
+    for key in fields(schema):
+        section, value = nested(key), values.get(key.name)
+        is_mapping = section is not None or key.metadata["rule"].kind is dict
+        if is_mapping and isinstance(value, str) and "${" in value:
+            found = given[key.name]
+            if isinstance(found, DictConfig):
+                values[key.name] = OmegaConf.to_container(found, resolve=True)
+        elif section is not None and isinstance(value, dict):
+            values[key.name] = _with_whole_sections(given[key.name], section)
+    return values
+
+
+def _defaults(schema: type, given: Mapping[str, Any]) -> dict[str, Any]:
+    """The schema's defaults as a plain dict, interpolations unresolved."""
+    defaults = cast("dict[str, Any]", _plain(schema()))
+    # After what it is made of, so that this is told where it cannot be resolved.
+    for last in ("base_dir", "extra"):
+        if last in defaults:
+            defaults[last] = defaults.pop(last)
+    chosen = given.get("optimizer")
+    if isinstance(chosen, Mapping) and "classname" in chosen:
+        defaults["optimizer"] = {}  # another optimiser takes other arguments
+    return defaults
+
+
+def _merged(defaults: Mapping[str, Any], given: Mapping[str, Any]) -> dict[str, Any]:
+    merged = dict(defaults)
+    for key, value in given.items():
+        default = merged.get(key)
+        if isinstance(default, Mapping) and isinstance(value, Mapping):
+            value = _merged(default, value)  # noqa: PLW2901 - the same value, completed
+        merged[key] = value
+    return merged
+
+
+def _plain(node: Any) -> Any:
+    if is_dataclass(node):
+        return {key.name: _plain(getattr(node, key.name)) for key in fields(node)}
+    return node
+
+
+def _check_keys(values: Mapping[str, Any], schema: type, prefix: str, *, free: bool) -> None:
+    """Refuse unknown keys (unless free) and plain values where a section is expected."""
+    known = {key.name: key for key in fields(schema)}
+    for name, value in values.items():
+        if name not in known:
+            if free:
+                continue
+            hint = _suggestion(str(name), list(known), prefix)
+            raise ConfigError(f"{prefix}{name} = {shown(value)}: unknown key{hint}")
+        section = nested(known[name])
+        if section is None:
+            rule: Rule = known[name].metadata["rule"]
+            interpolated = isinstance(value, str) and ("${" in value or value == "???")
+            if isinstance(value, Mapping) != (rule.kind is dict) and not interpolated:
+                raise ConfigError(f"{prefix}{name} = {shown(value)}: must be {rule.describe()}")
+            continue
+        if value == "???":
+            raise ConfigError(f"{prefix}{name} is missing: give it a value")
+        if not isinstance(value, Mapping):
+            allowed = ", ".join(key.name for key in fields(section))
+            raise ConfigError(
+                f"{prefix}{name} = {shown(value)}: must be a mapping with the keys {allowed}"
+            )
+        _check_keys(value, section, f"{prefix}{name}.", free=free)
+
+
+def _suggestion(name: str, siblings: list[str], prefix: str) -> str:
+    near = [key for key in known_keys() if key.rpartition(".")[2] == name]
+    near += [prefix + key for key in get_close_matches(name, siblings, n=1)]
+    if near:
+        return f"; did you mean {near[0]}?"
+    here = f"{prefix}: " if prefix else ""
+    return f"; allowed are {here}{', '.join(siblings)} (other information goes under extra:)"
+
+
+def _fit(values: dict[str, Any], schema: type, prefix: str) -> None:
+    """Check the resolved values against their rules; numbers in strings become numbers."""
+    # base_dir last, as it is made of others: the key that is at fault is to be named.
+    for key in sorted(fields(schema), key=lambda key: key.name == "base_dir"):
+        name, value = prefix + key.name, values.get(key.name)
+        section = nested(key)
+        if section is not None:
+            _fit(value or {}, section, f"{name}.")
+            continue
+        read = key.metadata["rule"].fit(name, value)
+        if key.name in values:
+            values[key.name] = read
+
+
+def _check_path(key: str, path: str | None) -> None:
+    """Refuse what no file system takes, or no terminal shows."""
+    if path is None:
+        return
+    longest = max(len(part.encode(errors="replace")) for part in path.split("/"))
+    if not path.isprintable() or longest > _LONGEST_NAME or len(path) > _LONGEST_PATH:
+        raise ConfigError(
+            f"{key} = {shown(path)}: must be printable, with at most {_LONGEST_NAME} "
+            f"bytes between two slashes and {_LONGEST_PATH} characters in all"
+        )

@@ -1,0 +1,183 @@
+"""Optimisers by name, from an allow-list, and the copying of weights."""
+
+import inspect
+from collections.abc import Mapping
+from typing import Any
+from weakref import WeakKeyDictionary
+
+import torch
+from torch import Tensor, nn
+
+from ppo_bbrl.config.plain_values import plain
+from ppo_bbrl.config.rules import Rule
+from ppo_bbrl.errors import ConfigError, one_line, shown
+
+# Every optimiser of torch.optim that steps without a closure, on dense gradients.
+OPTIMIZERS = (
+    "Adadelta", "Adafactor", "Adagrad", "Adam", "AdamW", "Adamax", "ASGD", "NAdam", "RAdam",
+    "RMSprop", "Rprop", "SGD",
+)  # fmt: skip
+
+
+# What would break the update: ascending instead of descending, or a mode for other callers.
+_NOT_OURS = ("params", "maximize", "differentiable", "capturable")
+
+
+def optimizer_section(optimizer: Mapping[str, Any]) -> dict[str, Any]:
+    """Check an `optimizer` section, as far as that goes without the parameters.
+
+    Args:
+        optimizer: `classname`, such as torch.optim.AdamW, and the arguments of its constructor.
+
+    Returns:
+        The section in plain Python, with the numbers that stood in strings.
+
+    Raises:
+        ConfigError: for a class outside the allow-list, and for arguments that it does not have,
+            of another type, or that it refuses.
+    """
+    section: dict[str, Any] = plain(optimizer)
+    chosen = _chosen(section)
+    defaults = {
+        key: parameter.default
+        for key, parameter in inspect.signature(chosen).parameters.items()
+        if key not in _NOT_OURS
+    }
+    for key, value in section.items():
+        if key == "classname":
+            continue
+        if key not in defaults:
+            raise ConfigError(
+                f"optimizer.{key} = {shown(value)}: {chosen.__name__} has no such argument; "
+                f"allowed are {', '.join(defaults)}"
+            )
+        if (rule := _rule(key, defaults[key])) is not None:
+            section[key] = rule.fit(f"optimizer.{key}", value)
+    _make(chosen, [torch.zeros(1, requires_grad=True)], section)  # torch's own checks
+    return section
+
+
+def _chosen(section: Mapping[str, Any]) -> type[torch.optim.Optimizer]:
+    classname = str(section.get("classname"))
+    module, _, name = classname.rpartition(".")
+    if module != "torch.optim" or name not in OPTIMIZERS or not hasattr(torch.optim, name):
+        allowed = ", ".join(f"torch.optim.{name}" for name in OPTIMIZERS)
+        raise ConfigError(f"optimizer.classname = {classname!r}: must be one of {allowed}")
+    chosen: type[torch.optim.Optimizer] = getattr(torch.optim, name)
+    return chosen
+
+
+def _rule(key: str, default: Any) -> Rule | None:
+    """What an argument may be, after its default; torch would take a 7 for a truth value."""
+    if default is None:  # fused, foreach
+        return Rule(bool, optional=True)
+    if isinstance(default, tuple):
+        return None if None in default else Rule(float, items=True, length=len(default))
+    if isinstance(default, bool):
+        return Rule(bool)
+    return Rule(float, low=0, low_allowed=False) if key == "lr" else Rule(float)
+
+
+def _make(
+    chosen: type[torch.optim.Optimizer], parameters: list[Tensor], section: Mapping[str, Any]
+) -> torch.optim.Optimizer:
+    arguments: dict[str, Any] = {
+        key: tuple(value) if isinstance(value, list) else value
+        for key, value in section.items()
+        if key != "classname"
+    }
+    try:
+        return chosen(parameters, **arguments)
+    except (TypeError, ValueError, RuntimeError) as error:
+        raise ConfigError(
+            f"optimizer: {chosen.__name__} refuses its arguments: {one_line(error)}"
+        ) from error
+
+
+def setup_optimizer(
+    cfg_optimizer: Mapping[str, Any], *agents: nn.Module | nn.Parameter
+) -> torch.optim.Optimizer:
+    """Make the optimiser of a configuration for the parameters of agents.
+
+    Uses torch's fused implementation, several times cheaper on small networks, wherever it
+    exists and the configuration does not choose otherwise.
+
+    Args:
+        cfg_optimizer: `classname` and arguments, as in the seed's `optimizer` section.
+        agents: modules or single parameters.
+
+    Raises:
+        ConfigError: for a class outside the allow-list or arguments that it refuses.
+    """
+    section = optimizer_section(cfg_optimizer)
+    chosen = _chosen(section)
+    parameters: list[Tensor] = []
+    for agent in agents:
+        parameters += [agent] if isinstance(agent, Tensor) else list(agent.parameters())
+    if "fused" in inspect.signature(chosen).parameters and not {"fused", "foreach"} & set(section):
+        section["fused"] = all(parameter.is_floating_point() for parameter in parameters)
+    return _make(chosen, parameters, section)
+
+
+class ScheduledRates:
+    """Learning rates that follow a schedule from what their optimisers were given.
+
+    The rate of a new optimiser, or group of parameters, is that of the beginning of the schedule.
+    One that somebody else has written since is that of now: the schedule goes on from there.
+    """
+
+    def __init__(self) -> None:
+        # Of each group: its rate at the beginning, the rate that was written, and its factor.
+        self._groups: WeakKeyDictionary[torch.optim.Optimizer, list[tuple[float, float, float]]] = (
+            WeakKeyDictionary()
+        )
+
+    def apply(self, optimizer: torch.optim.Optimizer, factor: float) -> None:
+        """Set the learning rates of a moment, whose factor of the schedule is `factor`."""
+        known = self._groups.setdefault(optimizer, [])
+        for number, group in enumerate(optimizer.param_groups):
+            first = rate = float(group["lr"])
+            if number < len(known):
+                first, written, factor_then = known[number]
+                if rate != written:
+                    first = rate / factor_then if factor_then else rate
+            if isinstance(group["lr"], Tensor):
+                group["lr"].fill_(first * factor)
+            else:
+                group["lr"] = first * factor
+            known[number : number + 1] = [(first, float(group["lr"]), factor)]
+
+    def begin_with(self, optimizer: torch.optim.Optimizer, rate: float) -> None:
+        """Let the rate of all groups at the beginning of the schedule be another one."""
+        self._groups.pop(optimizer, None)
+        for group in optimizer.param_groups:
+            if isinstance(group["lr"], Tensor):
+                group["lr"].fill_(rate)
+            else:
+                group["lr"] = rate
+
+
+def copy_parameters(source: nn.Module, target: nn.Module) -> None:
+    """Copy weights and buffers of `source` into `target`.
+
+    Raises:
+        ValueError: if the two are not of the same architecture; nothing is copied then.
+    """
+    given, wanted = source.state_dict(), target.state_dict()
+    if given.keys() != wanted.keys():
+        different = sorted(given.keys() ^ wanted.keys())
+        raise ValueError(f"cannot copy parameters, only one of the two has {different}")
+    for name, tensor in given.items():
+        if tensor.shape != wanted[name].shape:
+            raise ValueError(
+                f"cannot copy parameters: {name} is {list(tensor.shape)} in the source and "
+                f"{list(wanted[name].shape)} in the target"
+            )
+    with torch.no_grad():
+        for name, tensor in given.items():
+            wanted[name].copy_(tensor)
+
+
+def held_parameters(optimizer: torch.optim.Optimizer) -> list[nn.Parameter]:
+    """The parameters of all groups of an optimiser."""
+    return [parameter for group in optimizer.param_groups for parameter in group["params"]]

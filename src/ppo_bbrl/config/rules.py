@@ -1,0 +1,97 @@
+"""What the value of a key may be, in code and in words."""
+
+import math
+import sys
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from ppo_bbrl.config.yaml_files import parse_value
+from ppo_bbrl.errors import ConfigError, shown
+
+
+@dataclass(frozen=True)
+class Rule:
+    """What a value may be: its kind, its range or its choices."""
+
+    kind: type
+    low: float = -math.inf
+    high: float = math.inf
+    low_allowed: bool = True
+    choices: Sequence[str] = ()
+    optional: bool = False
+    items: bool = False
+    length: int | None = None  # how many items
+    words: Sequence[str] = ()  # strings allowed in the place of a number
+
+    def describe(self) -> str:
+        """What is allowed, in words."""
+        kinds = {int: "an integer", float: "a number", bool: "true or false", str: "a string"}
+        words = (kinds | {list: "a list"}).get(self.kind, "a mapping")
+        if self.choices:
+            words = "one of " + ", ".join(self.choices)
+        elif math.isfinite(self.low) and math.isfinite(self.high):
+            left, right = ("[" if self.low_allowed else "("), "]"
+            words += f" in {left}{_brief(self.low)}, {_brief(self.high)}{right}"
+        elif math.isfinite(self.low):
+            words += f" {'≥' if self.low_allowed else '>'} {self.low:g}"
+        if self.items:
+            count = "" if self.length is None else f" of {self.length}"
+            words = f"a list{count}, each {words}"
+        elif self.kind is str and not self.choices:
+            words += ", not empty"
+        words = " or ".join([words, *self.words])
+        return words + (" or null" if self.optional else "")
+
+    def allows(self, value: object) -> bool:
+        """Whether one value (not a list) fits."""
+        if value is None:
+            return self.optional
+        if isinstance(value, str) and value in self.words:
+            return True
+        if self.items:
+            one = Rule(self.kind, self.low, self.high, self.low_allowed, self.choices)
+            if not isinstance(value, list) or self.length not in (None, len(value)):
+                return False
+            return all(one.allows(item) for item in value)
+        if self.kind is dict:
+            return isinstance(value, Mapping)
+        if self.kind in (int, float):
+            numeric = (int,) if self.kind is int else (int, float)
+            if isinstance(value, bool) or not isinstance(value, numeric):
+                return False
+            if self.kind is float and not abs(value) <= sys.float_info.max:  # NaN too
+                return False
+            above = value >= self.low if self.low_allowed else value > self.low
+            return above and value <= self.high
+        if self.kind is str and value == "":
+            return False
+        return isinstance(value, self.kind) and (not self.choices or value in self.choices)
+
+    def fit(self, name: str, value: object) -> Any:
+        """The value, or what YAML reads in it, if it is a string as environment variables are.
+
+        Raises:
+            ConfigError: if it does not fit; the message names the key.
+        """
+        if self.allows(value):
+            return value
+        read = self._read(value)
+        if not self.allows(read):
+            raise ConfigError(f"{name} = {shown(value)}: must be {self.describe()}")
+        return read
+
+    def _read(self, value: object) -> object:
+        if self.items and isinstance(value, list):
+            return [Rule(self.kind)._read(item) for item in value]
+        if self.kind in (str, dict) or not isinstance(value, str):
+            return value
+        try:
+            return parse_value(value)
+        except ConfigError:
+            return value
+
+
+def _brief(number: float) -> str:
+    """A bound as people write it; 2^63 - 1 for the largest seed."""
+    return f"{number:g}" if abs(number) < 2**62 else "2^63 - 1"

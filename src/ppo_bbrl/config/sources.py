@@ -1,0 +1,89 @@
+"""Where a configuration comes from: a dict, a file, a part of a larger configuration."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Self, cast
+
+from omegaconf import DictConfig, OmegaConf
+
+from ppo_bbrl.config.interpolations import check_extent
+from ppo_bbrl.config.plain_values import plain
+from ppo_bbrl.config.yaml_files import read_yaml
+from ppo_bbrl.errors import ConfigError
+
+Source = Mapping[str, Any] | DictConfig | str | Path
+
+
+@dataclass(frozen=True)
+class Section:
+    """The configuration of a run, unresolved, and the larger one that it may be a part of."""
+
+    given: dict[str, Any]
+    whole: Any = None
+    keys: tuple[Any, ...] = ()  # where it lies in the whole
+
+    @classmethod
+    def of(cls, given: Any, name: str, whole: Any = None, keys: tuple[Any, ...] = ()) -> Self:
+        """Of what was given under that name.
+
+        Raises:
+            ConfigError: if it is no configuration.
+        """
+        values = plain(given)
+        if not isinstance(values, dict):
+            raise ConfigError(f"{name}: not a configuration: `key: value` lines are expected")
+        values.pop("hydra", None)  # Hydra's own settings, which it also hides from its programs
+        return cls(values, whole, keys)
+
+    def placed(self, values: Mapping[str, Any]) -> DictConfig:
+        """`values` in the place of what was given: its interpolations see the whole.
+
+        What the whole lacks they find in `values`, as if it stood alone.
+
+        Raises:
+            ConfigError: if they would stand for too much.
+        """
+        if not self.keys:
+            check_extent(values)
+            return OmegaConf.create(dict(values))
+        is_list = isinstance(self.whole, list)
+        node: Any = OmegaConf.create(self.whole if is_list else {**values, **self.whole})
+        for key in self.keys[:-1]:
+            node = node[key]
+        node[self.keys[-1]] = dict(values)
+        check_extent(OmegaConf.to_container(node._get_root(), resolve=False), self.keys)
+        return cast("DictConfig", node[self.keys[-1]])
+
+
+def read(source: Source) -> Section:
+    """The configuration of a run, as it was given.
+
+    Raises:
+        ConfigError: if there is no such file, or it holds no configuration.
+    """
+    if isinstance(source, str | Path):
+        path = Path(source)
+        try:
+            is_folder, is_there = path.is_dir(), path.exists()
+        except OSError:  # a name that is too long
+            is_folder = is_there = False
+        if is_folder:
+            raise ConfigError(f"{source}: a folder; the YAML file in it is wanted")
+        if not is_there:
+            raise ConfigError(f"{source}: there is no such configuration file")
+        return Section.of(read_yaml(path), str(source))
+    if isinstance(source, DictConfig) and not source._is_none():
+        root, keys = _root(source)
+        given, whole = (OmegaConf.to_container(node, resolve=False) for node in (source, root))
+        return Section.of(given, "the configuration", whole, keys)
+    return Section.of(source, "the configuration")
+
+
+def _root(node: Any) -> tuple[Any, tuple[Any, ...]]:
+    """The configuration that a part belongs to, and the keys that lead from there to the part."""
+    keys: list[Any] = []
+    while (parent := node._get_parent()) is not None:
+        keys.insert(0, node._key())
+        node = parent
+    return node, tuple(keys)

@@ -1,0 +1,21 @@
+"""Environments as an agent, and how they are made, run in processes, and told apart."""
+
+from typing import TYPE_CHECKING
+
+from ppo_bbrl.system.lazy import lazy_names
+
+if TYPE_CHECKING:
+    from ppo_bbrl.config.wrappers import Wrapper as Wrapper
+    from ppo_bbrl.envs.agent import EnvAgent as EnvAgent
+    from ppo_bbrl.envs.vector import choose_vectorization as choose_vectorization
+
+_HOME = {
+    "EnvAgent": "ppo_bbrl.envs.agent",
+    "Wrapper": "ppo_bbrl.config.wrappers",
+    "choose_vectorization": "ppo_bbrl.envs.vector",
+}
+__getattr__ = lazy_names(__name__, _HOME)
+
+
+def __dir__() -> list[str]:
+    return [*globals(), *_HOME]

@@ -1,0 +1,227 @@
+"""Environments as a BBRL agent, on Gymnasium's vector API.
+
+One row of the workspace is one `VectorEnv.step`. Episodes end as in Gymnasium's next-step
+autoreset: the final observation has its own row (`done`), the next row is the reset one, and the
+step between the two is no transition.
+"""
+
+import warnings
+import weakref
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+import torch
+from bbrl.agents.gymnasium import GymAgent
+from gymnasium.vector import AsyncVectorEnv, SyncVectorEnv
+from torch import Tensor
+
+from ppo_bbrl.config.wrappers import Wrapper
+from ppo_bbrl.envs.faults import check_rows, narrowed, reason
+from ppo_bbrl.envs.spaces import action_converter, check_supported, observation_template, size
+from ppo_bbrl.envs.sync import SyncEnvs
+from ppo_bbrl.envs.vector import make_vector_env
+from ppo_bbrl.envs.workers import WorkerVectorEnv
+from ppo_bbrl.errors import ConfigError, EnvironmentFailed
+from ppo_bbrl.seeding import env_seeds
+from ppo_bbrl.workspace.storage import Array
+from ppo_bbrl.workspace.table import Workspace
+
+
+class EnvAgent(GymAgent):
+    """Vectorised environments that write their rows into the workspace.
+
+    At t = 0 every environment is reset; at t > 0 the action of row t-1 is executed.
+
+    Args:
+        env_name: a registered environment.
+        n_envs: B.
+        autoreset: whether an ended environment starts anew in the following row. Otherwise its
+            last row is repeated with reward 0.
+        env_args: keyword arguments of the environment.
+        wrappers: applied to each environment in this order.
+        vectorization: auto, sync, async, vector_entry_point or envpool.
+
+    Raises:
+        ConfigError: if the environment cannot be made or its spaces are not supported.
+    """
+
+    def __init__(
+        self,
+        env_name: str,
+        n_envs: int,
+        *,
+        autoreset: bool = True,
+        env_args: Mapping[str, Any] | None = None,
+        wrappers: Sequence[Wrapper] = (),
+        vectorization: str = "auto",
+    ) -> None:
+        super().__init__()
+        self.env_name, self.num_envs, self.autoreset = env_name, n_envs, autoreset
+        self.envs = make_vector_env(
+            env_name,
+            n_envs,
+            env_args=env_args,
+            wrappers=wrappers,
+            vectorization=vectorization,
+            hold=not autoreset,
+        )
+        if isinstance(self.envs, AsyncVectorEnv):
+            # For who does not close: when nobody has this agent any longer, or Python ends.
+            weakref.finalize(self, self.envs.close)
+        self.observation_space = self.envs.single_observation_space
+        self.action_space = self.envs.single_action_space
+        try:
+            check_supported(env_name, self.observation_space, self.action_space)
+        except ConfigError:
+            self.close()
+            raise
+        #: whether rows are known to have the expected shapes
+        self._checked = isinstance(self.envs, SyncEnvs | WorkerVectorEnv)
+        #: whether rewards are known to be numbers of float32
+        self._plain_rewards = self._checked
+        #: whether observations lie in the workspace in a narrower type
+        self._wide = self.observation_space.dtype == np.float64
+        self._to_env = action_converter(self.action_space, n_envs)
+        self._first_index = int(getattr(self.observation_space, "start", 0))
+        templates: dict[str, Tensor] = {
+            "env_obs": observation_template(self.observation_space, n_envs),
+            "reward": torch.zeros(n_envs),
+            "terminated": torch.zeros(n_envs, dtype=torch.bool),
+            "truncated": torch.zeros(n_envs, dtype=torch.bool),
+            "done": torch.zeros(n_envs, dtype=torch.bool),
+            "timestep": torch.zeros(n_envs, dtype=torch.int64),
+            "cumulated_reward": torch.zeros(n_envs),
+        }
+        #: the row that was written last, as arrays of length B
+        self._row = {name: tensor.numpy().copy() for name, tensor in templates.items()}
+        self._writes = [
+            (self.output + name, self._row[name], template) for name, template in templates.items()
+        ]
+        self._seeds: np.random.SeedSequence | None = None
+
+    def seed(self, seed: int | np.random.SeedSequence) -> "EnvAgent":
+        """Seed the environments: the next reset (t = 0) starts their random streams anew.
+
+        Later resets continue these streams, so that no episode is replayed.
+        """
+        self._seeds = (
+            seed if isinstance(seed, np.random.SeedSequence) else np.random.SeedSequence(seed)
+        )
+        return self
+
+    def get_obs_and_actions_sizes(self) -> tuple[Any, Any]:
+        """Sizes for the constructors of agents: n of a discrete space, length or shape of a Box."""
+        return size(self.observation_space), size(self.action_space)
+
+    def __call__(self, workspace: Any, **kwargs: Any) -> None:
+        """Run on a workspace."""
+        # Not through nn.Module's __setattr__, which looks for parameters: this is a hot path.
+        object.__setattr__(self, "workspace", workspace)
+        try:
+            self.forward(**kwargs)
+        finally:
+            object.__setattr__(self, "workspace", None)
+
+    def forward(self, t: int = 0, **kwargs: Any) -> None:
+        """Write row t."""
+        del kwargs
+        if t == 0:
+            self._reset()
+        else:
+            workspace = self.workspace
+            known = isinstance(workspace, Workspace)
+            self._step(
+                workspace.row_array(self.input, t - 1) if known else self.get((self.input, t - 1))
+            )
+        self._write(t)
+
+    def all_done(self) -> bool:
+        """Whether the row that was written last ends every episode."""
+        return bool(self._row["done"].all())
+
+    def close(self) -> None:
+        """End the environments and their processes, even if one of these hangs or is dead."""
+        try:
+            self.envs.close()
+        except (Exception, SystemExit) as error:  # noqa: BLE001 - the run is over all the same
+            self.envs.closed = True  # so that it is not tried again at exit
+            warnings.warn(f"{self.env_name} failed in close(): {reason(error)}", stacklevel=2)
+
+    def _reset(self) -> None:
+        one_by_one = isinstance(self.envs, SyncVectorEnv | AsyncVectorEnv)
+        seeds: Any = None  # one for each environment, or one for all where Gymnasium vectorises
+        if self._seeds is not None:
+            seeds = env_seeds(self._seeds, self.num_envs if one_by_one else 1)
+        try:
+            observation, _ = self.envs.reset(seed=seeds if one_by_one or not seeds else seeds[0])
+            if not self._checked:
+                check_rows(self.observation_space, self.num_envs, observation)
+            if self._wide:
+                observation = narrowed(observation, np.dtype(np.float32))
+        except EnvironmentFailed:
+            raise
+        except (Exception, SystemExit) as error:
+            raise self._failed("a reset", error) from error
+        self._seeds = None
+        for array in self._row.values():
+            array[...] = 0
+        self._row["env_obs"][...] = observation - self._first_index
+
+    def _failed(self, where: str, error: BaseException) -> EnvironmentFailed:
+        return EnvironmentFailed(f"{self.env_name} failed in {where}: {reason(error)}")
+
+    def _step(self, action: Array | Tensor) -> None:
+        to_env = self._to_env(action)
+        try:
+            observation, reward, terminated, truncated, _ = self.envs.step(to_env)
+            if not self._checked:
+                check_rows(
+                    self.observation_space,
+                    self.num_envs,
+                    observation,
+                    reward,
+                    terminated,
+                    truncated,
+                )
+                self._checked = True
+            if not self._plain_rewards:
+                reward = narrowed(np.asarray(reward), np.dtype(np.float32), "rewards have")
+            if self._wide:
+                observation = narrowed(observation, np.dtype(np.float32))
+        except EnvironmentFailed:
+            raise
+        except (Exception, SystemExit) as error:
+            raise self._failed("a step", error) from error
+        row = self._row
+        ended = row["done"].copy() if np.count_nonzero(row["done"]) else None
+        if self._first_index:
+            observation = observation - self._first_index
+        if self.autoreset or ended is None:
+            row["env_obs"][...] = observation
+            row["terminated"][...], row["truncated"][...] = terminated, truncated
+            row["reward"][...] = reward
+            row["timestep"] += 1
+            row["cumulated_reward"] += row["reward"]
+            if ended is not None:  # these rows are the first of an episode
+                row["reward"][ended] = 0
+                row["timestep"][ended] = 0
+                row["cumulated_reward"][ended] = 0
+        else:
+            running = ~ended
+            row["env_obs"][running] = observation[running]
+            row["terminated"] |= running & np.asarray(terminated, np.bool_)
+            row["truncated"] |= running & np.asarray(truncated, np.bool_)
+            row["reward"][...] = np.where(running, reward, 0)
+            row["timestep"] += running
+            row["cumulated_reward"] += row["reward"]
+        np.logical_or(row["terminated"], row["truncated"], out=row["done"])
+
+    def _write(self, t: int) -> None:
+        workspace = self.workspace
+        if isinstance(workspace, Workspace):
+            for name, row, template in self._writes:
+                workspace.put(name, t, row, template)
+        else:  # a plain workspace of bbrl
+            for name, row, _ in self._writes:
+                self.set((name, t), torch.from_numpy(row.copy()))

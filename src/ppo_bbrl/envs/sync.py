@@ -1,0 +1,333 @@
+"""Environments one after the other in this process.
+
+What each of them returns is looked at as it comes: something that does not fit is told in one line,
+with the index of the environment and what was expected.
+"""
+
+import math
+import operator
+import warnings
+from collections.abc import Callable, Iterable, Sequence
+from contextlib import nullcontext, suppress
+from functools import partial
+from typing import Any
+
+import gymnasium as gym
+import numpy as np
+from gymnasium.spaces import Box, Discrete, MultiBinary, MultiDiscrete
+from gymnasium.vector import SyncVectorEnv
+from gymnasium.vector.utils import concatenate, iterate
+from numpy.typing import NDArray
+
+from ppo_bbrl.envs.faults import (
+    LARGEST,
+    RESET,
+    UnfitError,
+    described,
+    name_of,
+    narrowed,
+    reason,
+    unfit_observation,
+)
+from ppo_bbrl.errors import EnvironmentFailed
+from ppo_bbrl.system.signals import time_limit
+
+Env = gym.Env[Any, Any]
+MakeEnv = Callable[[], Env]
+Spaces = tuple[gym.Space[Any], gym.Space[Any]]  # of observations and of actions
+
+NOT_RUNNING = -1
+CLOSE_SECONDS = 3.0  # that environments have to close
+
+
+class SyncEnvs(SyncVectorEnv):  # what it is generic in depends on the version
+    """Gymnasium's `SyncVectorEnv` with next-step autoreset, for environments of any manners.
+
+    Rewards and ends may come as anything that holds one number. Observations are copied at once,
+    so that environments may use one array again and again. Infos are dropped, as nobody reads
+    them. All environments are closed, even if one of them fails in it.
+
+    Args:
+        env_fns: make the environments. If one fails, those that are already made are closed.
+        hold: whether an ended environment is left alone until the next reset of all, its row
+            repeated with reward 0. Otherwise it is reset in the next step.
+        first: the index of the first environment among `total`, in messages.
+        total: how many environments there are with those in other processes.
+        like: the spaces that each environment must have; None: those of the first one.
+        running: whose item 0 is set to the place of the environment that is at work.
+
+    Raises:
+        EnvironmentFailed: if an environment cannot be made, or fails in a reset or a step; the
+            message names its index and what was expected.
+    """
+
+    def __init__(
+        self,
+        env_fns: Sequence[MakeEnv],
+        *,
+        hold: bool = False,
+        first: int = 0,
+        total: int | None = None,
+        like: Spaces | None = None,
+        running: Any = None,
+    ) -> None:
+        self._first, self._total = first, len(env_fns) if total is None else total
+        self._running: Any = [NOT_RUNNING] if running is None else running
+        self._hold, self._n_steps = hold, 0
+        made: list[Env] = []
+        try:
+            for make_env in env_fns:
+                self._running[0] = len(made)
+                made.append(make_env())
+                like = like or _spaces(made[0])
+                _check_spaces(made[-1], like)
+            super().__init__([partial(_the, env) for env in made], copy=False)
+        except BaseException as error:
+            self.closed = True
+            index = first + self._running[0]
+            with time_limit(CLOSE_SECONDS):
+                _close_each(made, self._running)
+            if not isinstance(error, Exception | SystemExit):
+                raise
+            which = f" (environment {index} of {self._total})" if index else ""
+            raise EnvironmentFailed(f"{reason(error)}{which}") from error
+        self._running[0] = NOT_RUNNING
+        self._name = name_of(made[0])
+        space: Any = self.single_observation_space
+        #: whether a row of observations is one array
+        self.in_one_array = isinstance(space, Box | Discrete | MultiDiscrete | MultiBinary)
+        self._any_number = isinstance(space, Box | MultiBinary)  # is no index beyond the last one
+        taken = self.single_action_space
+        self._takes_numbers = isinstance(taken, Box) and taken.shape == ()
+        self._seen: list[Any] = [None] * self.num_envs  # observations that are no array
+        self._over = [False] * self.num_envs
+
+    def write_into(
+        self,
+        observation: NDArray[Any] | None,
+        reward: NDArray[np.float64],
+        terminated: NDArray[np.bool_],
+        truncated: NDArray[np.bool_],
+    ) -> None:
+        """Write all rows from now on into these arrays, `[B, …]` each."""
+        if observation is not None:
+            self._observations = observation
+        self._rewards, self._terminations, self._truncations = reward, terminated, truncated
+
+    def reset(
+        self, *, seed: Any = None, options: dict[str, Any] | None = None
+    ) -> tuple[Any, dict[str, Any]]:
+        """Observations, `[B, …]`, in an array that is used again, and no infos.
+
+        Args:
+            seed: one for each environment, or a number, that of the first one.
+            options: of each environment's `reset`.
+        """
+        seeds: Any = [None] * self.num_envs if seed is None else seed
+        if isinstance(seeds, int):
+            seeds = [seeds + i for i in range(self.num_envs)]
+        try:
+            for i, (env, own) in enumerate(zip(self.envs, seeds, strict=True)):
+                self._running[0] = i
+                observation = _reset(env, seed=own, options=options)
+                if self.in_one_array:
+                    self._observations[i] = self._fitting(observation)
+                else:
+                    self._seen[i] = observation
+                self._over[i] = False
+        except (Exception, SystemExit) as error:
+            raise self._failed("a reset", error) from error
+        self._running[0] = NOT_RUNNING
+        self._join_seen()
+        return self._observations, {}
+
+    def step(self, actions: Any) -> tuple[Any, Any, Any, Any, dict[str, Any]]:
+        """As `SyncVectorEnv.step`, without infos; the array of observations is used again."""
+        self.advance(actions)
+        ends = self._terminations.copy(), self._truncations.copy()
+        return self._observations, self._rewards.copy(), *ends, {}
+
+    def advance(self, actions: Any) -> None:
+        """Step every environment, or reset it if its episode has ended, and write its row."""
+        self._n_steps += 1
+        running, over = self._running, self._over
+        in_one_array, any_number = self.in_one_array, self._any_number
+        rows, rewards = self._observations, self._rewards
+        terminations, truncations = self._terminations, self._truncations
+        if in_one_array:
+            shape, dtype = rows.shape[1:], rows.dtype
+        reward: Any
+        terminated: Any
+        truncated: Any
+        try:
+            for i, (env, action) in enumerate(zip(self.envs, self._each(actions), strict=True)):
+                running[0] = i
+                if over[i] and self._hold:
+                    rewards[i] = 0.0
+                    continue
+                if over[i]:
+                    observation = _reset(env)
+                    reward, terminated, truncated = 0.0, False, False
+                else:
+                    observation, reward, terminated, truncated, _ = env.step(action)
+                if not in_one_array:
+                    self._seen[i] = observation
+                elif (
+                    any_number
+                    and type(observation) is np.ndarray
+                    and observation.dtype is dtype
+                    and observation.shape == shape
+                ):
+                    rows[i] = observation
+                else:
+                    rows[i] = self._fitting(observation)
+                simple = type(reward) is float and -LARGEST <= reward <= LARGEST
+                rewards[i] = reward if simple else _number(reward, "reward")
+                if type(terminated) is not bool:
+                    terminated = bool(_number(terminated, "terminated"))
+                if type(truncated) is not bool:
+                    truncated = bool(_number(truncated, "truncated"))
+                terminations[i], truncations[i] = terminated, truncated
+                over[i] = terminated or truncated
+        except (Exception, SystemExit) as error:
+            raise self._failed(f"step {self._n_steps}", error) from error
+        running[0] = NOT_RUNNING
+        self._join_seen()
+
+    def _each(self, actions: Any) -> Any:
+        """The action of each environment."""
+        if not isinstance(actions, np.ndarray | list):
+            return iterate(self.action_space, actions)
+        if self._takes_numbers:  # of a Box only arrays are members
+            return map(np.asarray, actions)
+        return actions
+
+    def close(self, **kwargs: Any) -> None:
+        """Close every environment, and warn of those that fail in it or do not come back.
+
+        Args:
+            kwargs: `seconds`, that they have for it; None: no limit.
+        """
+        if self.closed:
+            return
+        self.closed = True  # at once, so that an interrupted `close` does not begin anew at exit
+        seconds = kwargs.get("seconds", CLOSE_SECONDS)
+        with nullcontext() if seconds is None else time_limit(seconds):
+            problems = _close_each(getattr(self, "envs", ()), self._running)
+        if problems:
+            (i, error), *others = problems
+            more = f" (and {len(others)} more)" if others else ""
+            warnings.warn(f"{self._who(i)} failed in close(): {reason(error)}{more}", stacklevel=2)
+
+    def _fitting(self, observation: Any) -> Any:
+        """One observation, as its row takes it.
+
+        Raises:
+            UnfitError: if it has another shape or kind, or is no state of a Discrete space.
+        """
+        space: Any = self.single_observation_space
+        if isinstance(space, Discrete):
+            try:
+                state = operator.index(observation)
+            except TypeError:
+                raise unfit_observation(observation, space) from None
+            if not 0 <= state - int(space.start) < space.n:
+                raise unfit_observation(observation, space)
+            return state
+        try:
+            array = np.asarray(observation)
+        except Exception:  # noqa: BLE001 - ragged lists, tensors that require grad
+            raise unfit_observation(observation, space) from None
+        dtype: Any = space.dtype
+        if array.shape == space.shape and (self._any_number or _are_states(array, space)):
+            if np.can_cast(array.dtype, dtype, "same_kind"):
+                return narrowed(array, dtype) if dtype.kind == "f" else array
+            if array.dtype.kind in "iu" and dtype.kind in "iub":
+                as_stored = array.astype(dtype)
+                if np.array_equal(as_stored, array):  # 0 to 255 in an image of int64
+                    return as_stored
+        raise unfit_observation(observation, space)
+
+    def _join_seen(self) -> None:
+        if not self.in_one_array:
+            space = self.single_observation_space
+            self._observations = concatenate(space, self._seen, self._observations)
+
+    def _who(self, i: int) -> str:
+        return f"environment {self._first + i} of {self._total} ({self._name})"
+
+    def _failed(self, where: str, error: BaseException) -> EnvironmentFailed:
+        i = self._running[0]
+        return EnvironmentFailed(f"{self._who(i)} failed in {where}: {reason(error)}")
+
+
+def _the(env: Env) -> Env:
+    return env
+
+
+def _spaces(env: Env) -> Spaces:
+    return env.observation_space, env.action_space
+
+
+def _check_spaces(env: Env, like: Spaces) -> None:
+    for role, own, expected in zip(("observation", "action"), _spaces(env), like, strict=True):
+        if own != expected:
+            raise UnfitError(
+                f"its {role} space {own} is another than that of the first one, {expected}"
+            )
+
+
+def _are_states(array: NDArray[Any], space: MultiDiscrete) -> bool:
+    if array.dtype.kind not in "iub":
+        return False
+    index = array.astype(np.int64) - space.start
+    return bool(((index >= 0) & (index < space.nvec)).all())
+
+
+def _close_each(envs: Iterable[Env], running: Any) -> list[tuple[int, BaseException]]:
+    """Close them all; returns the place and the error of those that failed in it."""
+    problems: list[tuple[int, BaseException]] = []
+    for i, env in enumerate(envs):
+        running[0] = i
+        try:
+            env.close()
+        except (Exception, SystemExit) as error:  # noqa: BLE001 - an environment fails in any way
+            problems.append((i, error))
+    return problems
+
+
+def _reset(env: Env, **kwargs: Any) -> Any:
+    returned: Any = env.reset(**kwargs)
+    if not isinstance(returned, tuple) or len(returned) != 2:
+        raise UnfitError(f"reset() returned {described(returned)}; expected is the pair {RESET}")
+    return returned[0]
+
+
+def _number(value: Any, name: str) -> float:
+    """A value that holds one number, as a number.
+
+    Raises:
+        UnfitError: for any other value, and for rewards beyond those of float32.
+    """
+    number = _as_float(value)
+    if name == "reward":
+        if number is not None and not LARGEST < abs(number) < math.inf:
+            return number
+        expected = f"one number, of at most {LARGEST:.1e}"
+    else:
+        if number is not None and not math.isnan(number):
+            return number
+        expected = "true or false"
+    raise UnfitError(f"its {name} is {described(value)}; expected is {expected}")
+
+
+def _as_float(value: Any) -> float | None:
+    if isinstance(value, float | int | np.floating | np.integer | np.bool_):
+        return float(value)
+    with suppress(Exception):
+        array = np.asarray(value.detach().cpu() if hasattr(value, "detach") else value)  # torch
+        if array.size == 1 and array.dtype.kind in "biuf":
+            return float(array.reshape(())[()])
+        if array.dtype == object and array.ndim == 0 and hasattr(value, "__float__"):
+            return float(value)  # a fraction, a decimal
+    return None

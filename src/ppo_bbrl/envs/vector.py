@@ -1,0 +1,234 @@
+"""Vector environments: found by name, made with next-step autoreset."""
+
+import os
+import signal
+import warnings
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
+from typing import Any
+
+import gymnasium as gym
+import numpy as np
+from gymnasium.envs.registration import EnvSpec
+from gymnasium.vector import AutoresetMode, VectorEnv
+from omegaconf import DictConfig, ListConfig
+
+from ppo_bbrl.config.wrappers import Wrapper, wrap
+from ppo_bbrl.envs import envpool as envpool_envs
+from ppo_bbrl.envs.faults import mujoco_remedy, reason
+from ppo_bbrl.envs.names import find_spec
+from ppo_bbrl.envs.sync import SyncEnvs
+from ppo_bbrl.envs.twins import is_same_task, limit_of, other_space, what_is_lost
+from ppo_bbrl.envs.workers import WorkerVectorEnv, choose_workers
+from ppo_bbrl.errors import ConfigError
+from ppo_bbrl.system.compute import available_cores, core_numbers
+
+DEFAULT_TIME_LIMIT = 10_000
+
+# Environments of bbrl_gymnasium that call float() on their action, which numpy ≥ 2.4 allows for
+# 0-d arrays alone.
+_SCALAR_ACTION = ("bbrl_gymnasium.envs:ContinuousCartPoleEnv",)
+
+# Those that no wrapper repairs: this one cannot be seeded or rendered either.
+_UNUSABLE = {
+    "bbrl_gymnasium.envs:RocketLanderEnv": "its step() returns 4 values where Gymnasium takes 5",
+}
+
+
+class ScalarAction(gym.ActionWrapper[Any, Any, Any]):
+    """Hands an action of shape (1,) to the environment as a 0-d array."""
+
+    def action(self, action: Any) -> Any:
+        """(1,) to ()."""
+        return np.asarray(action).reshape(())
+
+
+def own_copy(value: Any) -> Any:
+    """Lists, tuples and dicts as Python has them, and new ones; anything else as it is.
+
+    `plain_values.plain` is for what a configuration holds; an argument may be of any kind.
+
+    An environment may change what it is given, or write it down as JSON. So each one gets its own
+    of what stands in a configuration, where lists and dicts are OmegaConf's.
+    """
+    if isinstance(value, dict | DictConfig):
+        return {key: own_copy(item) for key, item in value.items()}
+    if isinstance(value, list | ListConfig):
+        return [own_copy(item) for item in value]
+    if type(value) is tuple:
+        return tuple(map(own_copy, value))
+    return value.item() if isinstance(value, np.generic) else value
+
+
+def time_limit(env_name: str, env_args: Mapping[str, Any]) -> int | None:
+    """The longest episode of an environment, in steps; None if it knows no limit."""
+    return limit_of(find_spec(env_name), env_args)
+
+
+def _check_arguments(env_args: Mapping[str, Any]) -> None:
+    """Refuse what a vectorised implementation would take without a check."""
+    limit = env_args.get("max_episode_steps", -1)
+    if isinstance(limit, bool) or not isinstance(limit, int) or (limit < 1 and limit != -1):
+        raise ConfigError(
+            f"gym_env.env_args.max_episode_steps = {limit!r}: must be an integer ≥ 1, or -1 for "
+            "no limit"
+        )
+
+
+def longest_episode(cfg: DictConfig) -> int:
+    """Where an evaluation ends an episode: `max_eval_steps`, the environment's limit, or 10 000."""
+    chosen: int | None = cfg.algorithm.max_eval_steps
+    own = envpool_envs.time_limit if cfg.gym_env.vectorization == "envpool" else time_limit
+    return chosen or own(cfg.gym_env.env_name, own_copy(cfg.gym_env.env_args)) or DEFAULT_TIME_LIMIT
+
+
+def make_vector_env(
+    env_name: str,
+    n_envs: int,
+    *,
+    env_args: Mapping[str, Any] | None = None,
+    wrappers: Sequence[Wrapper] = (),
+    vectorization: str = "auto",
+    hold: bool = False,
+) -> VectorEnv[Any, Any, Any]:
+    """Make a vector environment with next-step autoreset.
+
+    `auto` takes the task's own vectorised implementation where it is known to be the same task;
+    else one environment after the other (`sync`). `vector_entry_point` takes it elsewhere too, and
+    is refused where something would be lost. `envpool` takes the task of that name in EnvPool,
+    which Gymnasium need not know.
+    With `hold`, environments made one by one stay as they are when their episode has ended.
+
+    Raises:
+        ConfigError: if the environment does not exist or refuses its arguments, or if
+            `vector_entry_point` is another task than the environment with its wrappers.
+    """
+    env_args = own_copy(dict(env_args or {}))
+    _check_arguments(env_args)
+    vectorization = choose_vectorization(env_name, env_args, wrappers, vectorization)
+    if vectorization == "envpool":
+        if wrappers:
+            raise ConfigError("gym_env.vectorization = envpool: its environments take no wrappers")
+        return envpool_envs.EnvPoolVectorEnv(env_name, n_envs, own_copy(env_args))
+    if vectorization == "vector_entry_point":
+        return _vectorised(env_name, n_envs, env_args, wrappers)
+    make_one = environment_maker(env_name, env_args, wrappers)
+    # Observations are copied into the workspace at once, no further copy is needed.
+    try:
+        if vectorization != "async":
+            return SyncEnvs([make_one] * n_envs, hold=hold)
+        n_workers = choose_workers(n_envs, available_cores())
+        return WorkerVectorEnv([make_one] * n_envs, n_workers, core_numbers(), hold=hold)
+    except Exception as error:
+        raise _cannot_be_made(env_name, env_args, error) from error
+
+
+def choose_vectorization(
+    env_name: str,
+    env_args: Mapping[str, Any],
+    wrappers: Sequence[Wrapper] = (),
+    vectorization: str = "auto",
+) -> str:
+    """What `auto` stands for with this task: vector_entry_point or sync. Others stay.
+
+    Raises:
+        ConfigError: if the environment does not exist.
+    """
+    if vectorization != "auto":
+        return vectorization
+    spec = _usable_spec(env_name)
+    return "vector_entry_point" if is_same_task(spec, env_args, wrappers) else "sync"
+
+
+def _vectorised(
+    env_name: str, n_envs: int, env_args: Mapping[str, Any], wrappers: Sequence[Wrapper]
+) -> VectorEnv[Any, Any, Any]:
+    spec = _usable_spec(env_name)
+    known = is_same_task(spec, env_args, wrappers)
+
+    def refuse(lost: str) -> None:
+        if lost:
+            chosen = "gym_env.vectorization = vector_entry_point"
+            instead = "use auto, sync or async"
+            raise ConfigError(f"{chosen}: the vectorised {env_name} {lost}; {instead}")
+
+    try:
+        refuse("" if known else what_is_lost(spec, env_args, wrappers))
+        envs = gym.make_vec(
+            env_name, n_envs, vectorization_mode="vector_entry_point", **own_copy(env_args)
+        )
+    except ConfigError:
+        raise
+    except Exception as error:
+        raise _cannot_be_made(env_name, env_args, error) from error
+    try:
+        if envs.metadata.get("autoreset_mode") != AutoresetMode.NEXT_STEP:
+            refuse("has no next-step autoreset")
+        if not known and spec.entry_point is not None:
+            one = make_env(env_name, env_args)
+            with suppress(Exception):
+                one.close()
+            refuse(other_space(envs, one))
+            warnings.warn(
+                f"gym_env.vectorization = vector_entry_point: nobody has compared the vectorised "
+                f"{env_name} with the single one: its rewards, its ends and its limit of steps may "
+                "be others; with auto, sync or async they are those of the task",
+                stacklevel=2,
+            )
+    except Exception:
+        envs.close()
+        raise
+    return envs
+
+
+def environment_maker(
+    env_name: str, env_args: Mapping[str, Any], wrappers: Sequence[Wrapper] = ()
+) -> Callable[[], gym.Env[Any, Any]]:
+    """The function that makes one environment, here or in a worker process.
+
+    Raises:
+        ConfigError: if the environment does not exist or cannot be used.
+    """
+    if _usable_spec(env_name).entry_point in _SCALAR_ACTION:
+        wrappers = [ScalarAction, *wrappers]
+    this_process = os.getpid()
+
+    def make_one() -> gym.Env[Any, Any]:
+        if os.getpid() != this_process:
+            # Ctrl-C on a terminal reaches workers as well. What it means is their parent's to say.
+            signal.signal(signal.SIGINT, signal.SIG_IGN)
+        return wrap(gym.make(env_name, **own_copy(dict(env_args))), wrappers)
+
+    return make_one
+
+
+def make_env(
+    env_name: str, env_args: Mapping[str, Any], wrappers: Sequence[Wrapper] = ()
+) -> gym.Env[Any, Any]:
+    """One environment.
+
+    Raises:
+        ConfigError: if it does not exist or cannot be made.
+    """
+    make_one = environment_maker(env_name, env_args, wrappers)
+    try:
+        return make_one()
+    except (Exception, SystemExit) as error:
+        raise _cannot_be_made(env_name, env_args, error) from error
+
+
+def _usable_spec(env_name: str) -> EnvSpec:
+    spec = find_spec(env_name)
+    if spec.entry_point in _UNUSABLE:
+        raise ConfigError(
+            f"gym_env.env_name = {env_name!r} cannot be used: {_UNUSABLE[str(spec.entry_point)]}"
+        )
+    return spec
+
+
+def _cannot_be_made(
+    env_name: str, env_args: Mapping[str, Any], error: BaseException
+) -> ConfigError:
+    with_args = f" with gym_env.env_args = {own_copy(dict(env_args))}" if env_args else ""
+    told = f"{reason(error)}{mujoco_remedy(error)}"
+    return ConfigError(f"gym_env.env_name = {env_name!r}{with_args} cannot be made: {told}")

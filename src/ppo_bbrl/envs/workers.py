@@ -1,0 +1,302 @@
+"""Environments in processes: as many processes as cores, all gone when the run ends.
+
+Each process has several environments, one after the other, and writes their rows into memory that
+it shares with the run. What goes wrong in it comes back as one line, with the index of the
+environment; then all processes are ended.
+"""
+
+import multiprocessing
+import os
+import select
+import threading
+import time
+import warnings
+from collections.abc import Callable, Sequence
+from contextlib import ExitStack, suppress
+from functools import partial
+from itertools import chain
+from typing import Any
+
+import numpy as np
+from gymnasium.vector import AsyncVectorEnv
+from gymnasium.vector.utils import batch_space, iterate
+
+from ppo_bbrl.envs.sync import CLOSE_SECONDS, NOT_RUNNING, MakeEnv
+from ppo_bbrl.envs.worker_process import Board, Group, end_of, see_one, signals_held, work
+from ppo_bbrl.errors import EnvironmentFailed
+
+AFTER_A_FAULT = 1.0  # the same, when one of the processes has failed
+LOOK_AROUND = 1000  # ms of waiting for one process after which the others are looked at
+
+
+def choose_workers(n_envs: int, cores: int) -> int:
+    """How many processes: one for each core, or more where that does not divide the environments.
+
+    With more processes than cores these wait for each other, and every one of them costs a message
+    there and back in each step.
+    """
+    return next(n for n in range(min(cores, n_envs), n_envs + 1) if n_envs % n == 0)
+
+
+def choose_cores(n_workers: int, cores: Sequence[int]) -> list[int | None]:
+    """Which core each process keeps to: one each if there are as many cores, else None, any.
+
+    All of them wake at once, many times a second. Left to itself the system often lets two of
+    them share a core for a while, with another one idle: a fifth of the time was lost so.
+    """
+    return list(cores) if n_workers == len(cores) else [None] * n_workers
+
+
+class WorkerVectorEnv(AsyncVectorEnv):  # what it is generic in depends on the version
+    """Gymnasium's `AsyncVectorEnv` with several environments in each process, one after the other.
+
+    Autoreset is next-step, and infos are dropped. No environment is made in this process.
+
+    Args:
+        env_fns: make the environments.
+        n_workers: how many processes; divides the number of environments.
+        cores: those that the processes may run on; empty: as the system decides.
+        hold: whether an ended environment is left alone until the next reset of all.
+
+    Raises:
+        EnvironmentFailed: if an environment cannot be made, fails, or its process ends. The
+            message names its index. All processes are ended by then.
+    """
+
+    def __init__(
+        self,
+        env_fns: Sequence[MakeEnv],
+        n_workers: int,
+        cores: Sequence[int] = (),
+        *,
+        hold: bool = False,
+    ) -> None:
+        n_envs, size = len(env_fns), len(env_fns) // n_workers
+        self._groups = (n_workers, size)
+        self._n_steps, self._doing = 0, "while it was made"
+        self._asked = [True] * n_workers  # and have not answered yet: they tell when they are ready
+        self._kind = kind = see_one(env_fns[0], n_envs)
+        self._board = Board.new(n_envs, n_workers)
+        follows = threading.current_thread() is threading.main_thread()
+        groups = [
+            Group(fns, i * size, n_envs, kind, hold, follows)
+            for i, fns in enumerate(self._group(env_fns))
+        ]
+        try:
+            with ExitStack() as self._starting:
+                self._starting.enter_context(signals_held())
+                super().__init__(groups, copy=False, worker=partial(work, self._board))
+            for process, core in zip(self.processes, choose_cores(n_workers, cores), strict=True):
+                if core is not None and process.pid is not None:
+                    with suppress(ProcessLookupError):  # it has ended, as the next step will tell
+                        os.sched_setaffinity(process.pid, {core})
+        except BaseException:
+            close_workers(self, AFTER_A_FAULT)
+            raise
+        self.num_envs = n_envs
+        self.single_observation_space, self.single_action_space = kind.spaces
+        self.observation_space, self.action_space = (batch_space(s, n_envs) for s in kind.spaces)
+        self._rows = self._board.rows()
+
+    def _check_spaces(self) -> None:
+        """Wait until all are made. Each process compares their spaces with those of the first."""
+        self._starting.close()  # no process is to be started any more
+        self._wait_for = [_waiting(pipe) for pipe in self.parent_pipes]
+        self._receive()
+
+    def reset_async(self, seed: Any = None, options: Any = None) -> None:
+        """Seeds: one for each environment, or a number, that of the first one."""
+        seeds: Any = [None] * self.num_envs if seed is None else seed
+        if isinstance(seeds, int):
+            seeds = [seeds + i for i in range(self.num_envs)]
+        self._send("reset", [(own, options) for own in self._group(seeds)], "in a reset")
+
+    def reset_wait(self, timeout: Any = None) -> tuple[Any, dict[str, Any]]:
+        """`[B, …]`."""
+        self._receive(timeout)
+        return self._observed(), {}
+
+    def step_async(self, actions: Any) -> None:
+        """Actions: `[B, …]`."""
+        self._n_steps += 1
+        if not isinstance(actions, np.ndarray):
+            actions = list(iterate(self.action_space, actions))
+        self._send("step", self._group(actions), f"in step {self._n_steps}")
+
+    def step_wait(self, timeout: Any = None) -> tuple[Any, Any, Any, Any, dict[str, Any]]:
+        """`[B, …]` each."""
+        self._receive(timeout)
+        reward, terminated, truncated = self._rows
+        return self._observed(), reward.copy(), terminated.copy(), truncated.copy(), {}
+
+    def call_async(self, name: str, /, *args: Any, **kwargs: Any) -> None:
+        """Call a method of every environment."""
+        self._send("call", [(name, args, kwargs)] * len(self.processes), f"in {name}()")
+
+    def call_wait(self, timeout: Any = None) -> tuple[Any, ...]:
+        """What each environment answered."""
+        return tuple(chain(*self._receive(timeout)))
+
+    def set_attr(self, name: str, values: Any) -> None:
+        """Set an attribute of every environment: one value for all, or a list of them."""
+        if not isinstance(values, list | tuple):
+            values = [values] * self.num_envs
+        self._send("set", [(name, own) for own in self._group(values)], f"in setting {name}")
+        self._receive()
+
+    def close_extras(self, timeout: float | None = None, terminate: bool = False) -> None:
+        """End the processes, even if one of them hangs or is dead."""
+        seconds = CLOSE_SECONDS if timeout is None else timeout
+        slow = close_workers(self, 0.0 if terminate else seconds)
+        if slow and not terminate:
+            more = f" (and {len(slow) - 1} more)" if len(slow) > 1 else ""
+            told = f"{self._who(slow[0])} did not close: after {seconds:g} s its process was killed"
+            warnings.warn(told + more, stacklevel=3)
+
+    def _group(self, items: Sequence[Any]) -> list[Sequence[Any]]:
+        n_workers, size = self._groups
+        return [items[i * size : (i + 1) * size] for i in range(n_workers)]
+
+    def _observed(self) -> Any:
+        return _ungrouped(self.observations)
+
+    # ----------------------------------------------------------------------- messages and faults
+
+    def _send(self, command: str, data: Sequence[Any], doing: str) -> None:
+        self._assert_is_running()
+        for worker, asked in enumerate(self._asked):
+            if asked:  # what was asked before an interrupt
+                self._answer(worker)
+        for worker, (pipe, own) in enumerate(zip(self.parent_pipes, data, strict=True)):
+            try:
+                pipe.send((command, own))
+            except OSError:
+                raise self._ended(worker, doing.replace("in", "before", 1)) from None
+            self._asked[worker] = True
+        self._doing = doing
+
+    def _receive(self, timeout: float | None = None) -> list[Any]:
+        """What every process answers.
+
+        Raises:
+            EnvironmentFailed: for the first of them that failed or ended.
+            TimeoutError: as in `AsyncVectorEnv`, if they have not answered in these seconds.
+        """
+        self._assert_is_running()
+        deadline = None if timeout is None else time.monotonic() + timeout
+        answers = []
+        for worker, wait_for in enumerate(self._wait_for):
+            while not wait_for(LOOK_AROUND):
+                self._look_around()
+                if deadline is not None and time.monotonic() > deadline:
+                    raise multiprocessing.TimeoutError(f"no answer in {timeout} seconds")
+            answers.append(self._answer(worker))
+        return answers
+
+    def _answer(self, worker: int) -> Any:
+        try:
+            answer, fault, warned = self.parent_pipes[worker].recv()
+        except (EOFError, OSError):
+            raise self._ended(worker, self._doing) from None
+        self._asked[worker] = False
+        for category, text in warned:
+            warnings.warn(text, category, stacklevel=2)
+        if fault is not None:
+            close_workers(self, AFTER_A_FAULT)
+            raise fault.error()
+        return answer
+
+    def _look_around(self) -> None:
+        """Tell of a process that has ended while another one is waited for."""
+        for worker, process in enumerate(self.processes):
+            if not process.is_alive():
+                if self._wait_for[worker](0):
+                    self._answer(worker)  # what it failed of
+                raise self._ended(worker, self._doing)
+
+    def _ended(self, worker: int, when: str) -> EnvironmentFailed:
+        """The error for a process that has ended by itself; ends the others."""
+        process, who = self.processes[worker], self._who(worker)
+        process.join(LOOK_AROUND / 1000)
+        close_workers(self, AFTER_A_FAULT)
+        return EnvironmentFailed(f"{who}: its process {end_of(process)} {when}")
+
+    def _who(self, worker: int) -> str:
+        """The environment at work in a process, or all that it has."""
+        size = self._groups[1]
+        first, running = worker * size, self._board.running[worker]
+        last = first + size - 1
+        if running != NOT_RUNNING:
+            first = last = first + running
+        which = f"environment {first}" if first == last else f"environments {first} to {last}"
+        return f"{which} of {len(self.processes) * size} ({self._kind.name})"
+
+
+def close_workers(envs: "AsyncVectorEnv[Any, Any]", seconds: float) -> list[int]:
+    """Let every worker close its environment and end; kill those that have not after some seconds.
+
+    Gymnasium's own `close` waits for answers that an interrupted step has already read, and for
+    workers that hang. Here a worker may be in any state.
+
+    Returns:
+        Those that were killed before they had closed their environments.
+    """
+    if envs.closed:
+        return []
+    envs.closed = True  # for Gymnasium, which would close once more
+    deadline = time.monotonic() + seconds
+
+    def left() -> float:
+        return max(0.0, deadline - time.monotonic())
+
+    processes: list[Any] = getattr(envs, "processes", [])
+    pipes: list[Any] = getattr(envs, "parent_pipes", [])  # None: that of a worker which has failed
+    warned: list[tuple[type[Warning], str]] = []
+    slow: list[int] = []
+    try:
+        for pipe in pipes:
+            with suppress(Exception):
+                pipe.send(("close", None))
+        for worker, (pipe, process) in enumerate(zip(pipes, processes, strict=False)):
+            answer: Any = "none yet"
+            with suppress(Exception):
+                while answer is not None and pipe.poll(left()):
+                    answer, *_, also = (
+                        pipe.recv()
+                    )  # of the step that it was in; None: it has closed
+                    warned += also if isinstance(also, list) else ()
+            process.join(left())
+            if answer is not None and process.is_alive():
+                slow.append(worker)
+    finally:
+        for process in processes:
+            process.kill()
+        for process in processes:
+            process.join()
+        for pipe in pipes:
+            with suppress(Exception):
+                pipe.close()
+    for category, text in warned:
+        warnings.warn(text, category, stacklevel=2)
+    return slow
+
+
+def _waiting(pipe: Any) -> Callable[[int], Any]:
+    """A function that waits until there is something to read, at most some milliseconds.
+
+    `Connection.poll` does the same, and takes four times as long to begin.
+    """
+    if not hasattr(select, "poll"):
+        return lambda milliseconds: pipe.poll(milliseconds / 1000)
+    waiting = select.poll()
+    waiting.register(pipe, select.POLLIN)
+    return waiting.poll
+
+
+def _ungrouped(grouped: Any) -> Any:
+    """`[processes, environments of each, …]` to `[B, …]`, in dicts and tuples too."""
+    if isinstance(grouped, dict):
+        return {name: _ungrouped(each) for name, each in grouped.items()}
+    if isinstance(grouped, tuple):
+        return tuple(map(_ungrouped, grouped))
+    return grouped.reshape(-1, *grouped.shape[2:])

@@ -1,0 +1,1 @@
+"""Other engines of the same update: the same weights, sooner."""

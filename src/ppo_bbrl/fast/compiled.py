@@ -1,0 +1,326 @@
+"""The update as one compiled function: losses, gradients, clipping and optimiser.
+
+What makes it fast: all weights lie in one flat tensor, of which the parameters of both networks
+are views, and so do the optimiser's moments; shapes never change, as minibatches are padded and
+masked; what changes between calls (learning rate, clip range) comes as a tensor. The losses are
+those of `update.py`; there is no second copy of them.
+"""
+
+from collections.abc import Iterable, Iterator
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from ppo_bbrl.agents.base import is_plain_critic, is_plain_policy
+from ppo_bbrl.errors import one_line
+from ppo_bbrl.fast.compiled_step import Networks, bias_corrections, make_step, parameter_index
+from ppo_bbrl.fast.flat import FlatWeights, NotFlatError
+from ppo_bbrl.losses import explained_variance
+from ppo_bbrl.rollout import Minibatch, Transitions
+from ppo_bbrl.system.console import say
+from ppo_bbrl.update import KL_TOLERANCE, Losses, Objective, UpdateReport
+
+
+class CannotCompileError(RuntimeError):
+    """These agents or this optimiser have no compiled update; the message says why."""
+
+
+class CompiledUpdate:
+    """`Update` with its minibatch step compiled; same losses, same order of minibatches.
+
+    Args:
+        objective: with policies of the package or subclasses, critics likewise; with Adam or
+            AdamW, whose moments become views of one flat tensor.
+        example: a rollout, for shapes and types.
+        announcement: printed when all is checked, before the seconds that compiling takes.
+
+    Raises:
+        CannotCompileError: if there is no compiled update for these agents or optimisers.
+    """
+
+    def __init__(
+        self, objective: Objective, *, example: Transitions, announcement: str = ""
+    ) -> None:
+        learners, settings = objective.learners, objective.settings
+        policy, critic = learners.policy, learners.critic
+        for agent, fits in ((policy, is_plain_policy(policy)), (critic, is_plain_critic(critic))):
+            if not fits:
+                raise CannotCompileError(f"{type(agent).__name__} has a forward of its own")
+        self._networks = Networks(policy, critic, objective.losses)
+        if type(example).minibatches is not Transitions.minibatches:
+            raise CannotCompileError(f"{type(example).__name__} has minibatches of its own")
+        if any(map(_has_hooks, self._networks.parameters())):
+            raise CannotCompileError("parameters have hooks, which a compiled step would not run")
+        # Rollouts without an end of an episode are the largest; another loop's may be larger.
+        size = settings.n_envs * settings.n_steps
+        if len(example) > size:
+            size = 2 ** (len(example) - 1).bit_length()
+        self._size, self._batch_size = size, min(settings.batch_size or size, size)
+        self._data = {
+            name: tensor.new_zeros((size, *tensor.shape[1:]))
+            for name, tensor in _tensors(example).items()
+        }
+        self._fill(example)
+        self._names, idle = _probe(self._networks, self._data)
+        if idle:
+            raise CannotCompileError(f"{idle} takes no part in the losses")
+        try:
+            self._flat = FlatWeights(*learners)
+        except NotFlatError as error:
+            raise CannotCompileError(str(error)) from error
+        device = self._flat.weights.device
+        self._index = torch.zeros(self._batch_size, dtype=torch.int64, device=device)
+        self._mask = torch.zeros(self._batch_size, device=device)
+        self._names += [f"grad_norm/{name}" for name in self._flat.parts]
+        self._compiled_for = _constants(objective)
+        how = _backend(device)
+        if not _is_known(self._networks, objective.losses):
+            # Each call is to look whether it must be compiled anew.
+            how.get("options", {}).pop("guard_filter_fn", None)
+        self._step: Any = torch.compile(
+            make_step(
+                self._networks,
+                self._flat,
+                settings,
+                whole=self._batch_size == size,
+            ),
+            fullgraph=True,
+            dynamic=False,
+            **how,
+        )
+        if announcement:
+            say(announcement)
+        # Compile now, by a step that changes nothing: its limit of the KL is below every KL.
+        nothing = torch.tensor([0.0, 1.0, 1.0, -torch.inf, 1.0, 1.0], device=device)
+        self._run_step(nothing, torch.ones_like(self._mask))
+        self._modules = _attributes(self._networks)
+
+    def fits(self, objective: Objective, transitions: Transitions) -> bool:
+        """Whether nothing that was compiled in has changed since."""
+        learners = objective.learners
+        return (
+            self._networks.policy is learners.policy
+            and self._networks.critic is learners.critic
+            and self._flat.fits(*learners)
+            and self._compiled_for == _constants(objective)
+            and len(transitions) <= self._size
+            and type(transitions).minibatches is Transitions.minibatches
+            and all(
+                tensor.shape[1:] == self._data[name].shape[1:]
+                and tensor.dtype == self._data[name].dtype
+                for name, tensor in _tensors(transitions).items()
+            )
+            and not any(map(_has_hooks, self._flat.parameters))
+            and self._modules == _attributes(self._networks)
+        )
+
+    def __call__(
+        self,
+        transitions: Transitions,
+        objective: Objective,
+        *,
+        clip_factor: float = 1.0,
+        generator: torch.Generator,
+    ) -> UpdateReport:
+        """Improve policy and critic on a rollout.
+
+        Raises:
+            CannotCompileError: if the step had to be compiled anew, and could not be. Those that
+                have been made stay.
+        """
+        settings, count = objective.settings, len(transitions)
+        if count == 0:
+            return UpdateReport({}, 0, False)
+        self._fill(transitions)
+        limit = torch.inf if settings.target_kl is None else KL_TOLERANCE * settings.target_kl
+        changing = torch.tensor(
+            [
+                self._flat.rate,
+                settings.clip_range * clip_factor,
+                settings.clip_range_vf * clip_factor,
+                limit,
+                0.0,  # of each step, below
+                0.0,
+            ],
+            device=self._flat.weights.device,
+        )
+        done = self._flat.count
+        n_steps = settings.opt_epochs * self._n_batches(count)
+        corrections = bias_corrections(self._flat.adam, done, n_steps).to(changing.device)
+        history: list[Tensor] = []
+        stopped_early = False
+        minibatches = self._minibatches(count, settings.opt_epochs, generator)
+        try:
+            for _, correction in zip(minibatches, corrections, strict=True):
+                changing[-2:] = correction
+                metrics = self._run_step(changing, self._mask)
+                history.append(metrics)
+                if settings.target_kl is not None:
+                    stopped_early = bool(metrics[self._names.index("approx_kl")] > limit)
+                    if stopped_early:
+                        break
+        finally:
+            if len(history) > stopped_early:
+                self._flat.count = done + len(history) - stopped_early
+                self._flat.give_gradients()
+        report = self._means(torch.stack(history), stopped_early)
+        report["explained_variance"] = explained_variance(
+            value=transitions.value, target=transitions.returns
+        )
+        return UpdateReport(report, len(history) - stopped_early, stopped_early)
+
+    def _fill(self, transitions: Transitions) -> None:
+        for name, tensor in _tensors(transitions).items():
+            self._data[name][: len(transitions)] = tensor
+
+    def _means(self, history: Tensor, stopped_early: bool) -> dict[str, Tensor]:
+        """The mean of each metric over the minibatches that it describes; `[M, metrics]`."""
+        metrics = dict(zip(self._names, history.mean(0).unbind(), strict=True))
+        if stopped_early:  # the last minibatch has no gradient that was followed
+            for column, name in enumerate(self._names):
+                if name.startswith("grad_norm/"):
+                    metrics[name] = history[:-1, column].mean()
+                    if len(history) == 1:
+                        del metrics[name]
+        return metrics
+
+    def _run_step(self, changing: Tensor, mask: Tensor) -> Tensor:
+        """One step; with agents of one's own it may be compiled anew, for other attributes."""
+        try:
+            metrics: Tensor = self._step(
+                flat=self._flat.weights,
+                kept_gradient=self._flat.gradient,
+                moment1=self._flat.moment1,
+                moment2=self._flat.moment2,
+                changing=changing,
+                index=self._index,
+                mask=mask,
+                data=_fields(self._data),
+            )
+        except Exception as error:  # whatever stops the compiler, training goes on
+            raise CannotCompileError(f"torch.compile failed: {one_line(error, 200)}") from error
+        return metrics
+
+    def _minibatches(self, count: int, epochs: int, generator: torch.Generator) -> Iterator[None]:
+        """Set index and mask to each minibatch; in the order of `Rollout.minibatches`."""
+        n_batches = self._n_batches(count)
+        if n_batches == 1:
+            self._select(torch.arange(count))
+        for _ in range(epochs):
+            if n_batches == 1:
+                yield
+                continue
+            shuffled = torch.randperm(count, generator=generator)
+            for part in shuffled.tensor_split(n_batches):
+                self._select(part)
+                yield
+
+    def _n_batches(self, count: int) -> int:
+        n_batches: int = -(-count // self._batch_size)
+        return n_batches
+
+    def _select(self, part: Tensor) -> None:
+        """Make these transitions the minibatch; the rest of it is padding that the mask hides."""
+        self._index[: len(part)] = part
+        self._index[len(part) :] = 0
+        self._mask[: len(part)] = 1
+        self._mask[len(part) :] = 0
+
+
+def _tensors(transitions: Transitions) -> dict[str, Tensor]:
+    """All tensors of a rollout by name, `[N, …]` each; the variables after the others."""
+    return {
+        "log_prob": transitions.log_prob,
+        "value": transitions.value,
+        "advantage": transitions.advantage,
+        "returns": transitions.returns,
+        **transitions.variables,
+    }
+
+
+def _fields(data: dict[str, Tensor]) -> dict[str, Any]:
+    """The arguments of a `Minibatch` from what `_tensors` gives."""
+    own = ("log_prob", "value", "advantage", "returns")
+    variables = {name: tensor for name, tensor in data.items() if name not in own}
+    return {"variables": variables, **{name: data[name] for name in own}}
+
+
+def _constants(objective: Objective) -> tuple[object, ...]:
+    """What is constant in a compiled step, besides weights."""
+    settings = objective.settings
+    return (
+        objective.losses,
+        settings.policy_coef,
+        settings.entropy_coef,
+        settings.critic_coef,
+        settings.clip_range_vf > 0,
+        settings.max_grad_norm,
+        settings.normalize_advantage,
+        settings.batch_size,
+    )
+
+
+def _attributes(module: nn.Module) -> list[object]:
+    """What a compiled step may have taken for constants: modes, plain attributes, hooks."""
+    return [
+        (
+            id(inner),
+            type(inner),
+            [
+                (name, len(value) if isinstance(value, dict) else value)
+                for name, value in vars(inner).items()
+                if isinstance(value, bool | int | float | str | dict)
+            ],
+        )
+        for inner in module.modules()
+    ]
+
+
+def _has_hooks(parameter: nn.Parameter) -> bool:
+    return bool(parameter._backward_hooks)
+
+
+def _probe(networks: Networks, data: dict[str, Tensor]) -> tuple[list[str], str]:
+    """The names of the metrics, and of a parameter that has no gradient, if there is one.
+
+    Torch's optimisers pass over such a parameter; in the flat gradient it would have a 0.
+    """
+    # On copies: statistics of normalisation and random streams stay as they are.
+    tensors = {name: one.detach().clone() for name, one in networks.named_buffers()}
+    copies = [
+        one.detach().clone().requires_grad_(one.requires_grad) for one in networks.parameters()
+    ]
+    weights = {name: copies[index] for name, index in parameter_index(networks).items()}
+    minibatch = Minibatch(**_fields(data), clip_range=1.0, clip_range_vf=0.0)
+    with torch.random.fork_rng():
+        losses, metrics = torch.func.functional_call(
+            networks, weights | tensors, (minibatch,), tie_weights=False
+        )
+    names = [name for name, _ in networks.named_parameters()]
+    learning = {name: one for name, one in zip(names, copies, strict=True) if one.requires_grad}
+    idle = ""
+    if learning:
+        total: Any = sum(losses.values())
+        gradients: Iterable[Tensor | None] = torch.autograd.grad(
+            total, list(learning.values()), allow_unused=True
+        )
+        without = [name for name, one in zip(learning, gradients, strict=True) if one is None]
+        idle = without[0] if without else ""
+    return list(metrics), idle
+
+
+def _is_known(networks: Networks, losses: Losses) -> bool:
+    """Whether modules and losses are the package's and torch's, which read but `_attributes`."""
+    modules = [type(module).__module__ for module in networks.modules()]
+    modules.append(getattr(losses, "__module__", ""))
+    return all(name.startswith(("ppo_bbrl.", "torch.nn.")) for name in modules)
+
+
+def _backend(device: torch.device) -> dict[str, Any]:
+    if device.type == "cuda":
+        return {"mode": "reduce-overhead"}  # CUDA graphs
+    options: dict[str, Any] = {"cpp_wrapper": True}  # no Python between the kernels
+    if hasattr(torch.compiler, "skip_all_guards_unsafe"):
+        options["guard_filter_fn"] = torch.compiler.skip_all_guards_unsafe
+    return {"options": options}

@@ -1,0 +1,140 @@
+"""One minibatch step as a pure function of tensors, for a compiler: losses, gradients, Adam."""
+
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from ppo_bbrl.config.schema import AlgorithmConfig
+from ppo_bbrl.fast.flat import Adam, FlatWeights
+from ppo_bbrl.rollout import Minibatch
+from ppo_bbrl.update import Losses
+
+
+class Networks(nn.Module):
+    """Policy and critic, and the losses as their `forward`, so that weights can be swapped."""
+
+    def __init__(self, policy: nn.Module, critic: nn.Module, losses: Losses) -> None:
+        super().__init__()
+        self.policy, self.critic = policy, critic
+        self._losses = losses
+
+    def forward(self, minibatch: Minibatch) -> tuple[dict[str, Tensor], dict[str, Tensor]]:
+        """The losses of a minibatch, and metrics."""
+        return self._losses(minibatch)
+
+
+def parameter_index(networks: Networks) -> dict[str, int]:
+    """Which of the parameters each name of the networks stands for; several where it is shared.
+
+    `functional_call` would find that out by itself, but not while it is compiled.
+    """
+    order = {parameter: place for place, parameter in enumerate(networks.parameters())}
+    return {
+        f"{path}.{name}": order[parameter]
+        for path, module in networks.named_modules()  # a shared module has one place to fill
+        for name, parameter in module.named_parameters(recurse=False)
+    }
+
+
+def _select(data: dict[str, Any], index: Tensor) -> dict[str, Any]:
+    return {
+        name: _select(value, index) if isinstance(value, dict) else value[index]
+        for name, value in data.items()
+    }
+
+
+def bias_corrections(adam: Adam, done: float, n: int) -> Tensor:
+    """What Adam divides its moments by in the next n steps, `[n, 2]`, after `done` steps.
+
+    In float64, as in torch's Adam: 1 - 0.999 has only three digits left in float32.
+    """
+    step = done + torch.arange(1, n + 1, dtype=torch.float64)
+    corrections = (1 - adam.beta1**step, (1 - adam.beta2**step).sqrt())
+    return torch.stack(corrections, 1).float()
+
+
+def make_step(
+    networks: Networks, flat_weights: FlatWeights, settings: AlgorithmConfig, *, whole: bool
+) -> Any:
+    """The minibatch step as a pure function of tensors, which updates the first four in place.
+
+    `changing` holds learning rate, clip ranges, limit of the KL and `bias_corrections`. With
+    `whole`, a minibatch is the rollout as it is, and the index is not read.
+    """
+    shapes = [parameter.shape for parameter in networks.parameters()]
+    sizes, index_of = [shape.numel() for shape in shapes], parameter_index(networks)
+    parts, adam = flat_weights.parts, flat_weights.adam
+    clips_values, max_norm = settings.clip_range_vf > 0, settings.max_grad_norm
+
+    def total_loss(
+        flat: Tensor, batch: dict[str, Any], mask: Tensor, clip_range: Tensor, clip_vf: Tensor
+    ) -> tuple[Tensor, dict[str, Tensor]]:
+        views = [
+            part.view(shape) for shape, part in zip(shapes, torch.split(flat, sizes), strict=True)
+        ]
+        parameters = {name: views[index] for name, index in index_of.items()}
+        minibatch = Minibatch(
+            **batch,
+            clip_range=clip_range,
+            clip_range_vf=clip_vf if clips_values else 0.0,
+            mask=mask,
+        )
+        losses, metrics = torch.func.functional_call(
+            networks, parameters, (minibatch,), tie_weights=False
+        )
+        total: Any = sum(losses.values())
+        return total, metrics
+
+    def clip(gradient: Tensor) -> tuple[Tensor, Tensor]:
+        norm = torch.linalg.vector_norm(gradient)
+        if max_norm is None:
+            return gradient, norm
+        return gradient * (max_norm / (norm + 1e-6)).clamp(max=1.0), norm
+
+    def step(
+        *,
+        flat: Tensor,
+        kept_gradient: Tensor,
+        moment1: Tensor,
+        moment2: Tensor,
+        changing: Tensor,
+        index: Tensor,
+        mask: Tensor,
+        data: dict[str, Any],
+    ) -> Tensor:
+        rate, clip_range, clip_vf, kl_limit, correction1, correction2 = changing.unbind()
+        batch = data if whole else _select(data, index)
+        gradient, (_, metrics) = torch.func.grad_and_value(total_loss, has_aux=True)(
+            flat, batch, mask, clip_range, clip_vf
+        )
+        clipped = []
+        for name, part in parts.items():
+            one, metrics[f"grad_norm/{name}"] = clip(gradient[part])
+            clipped.append(one)
+        gradient = clipped_gradient = torch.cat(clipped)
+
+        # Adam (Kingma and Ba, 2015), with decoupled weight decay (Loshchilov and Hutter, 2019).
+        decayed = flat
+        if adam.decoupled:
+            decayed = flat * (1 - rate * adam.weight_decay)
+        else:
+            gradient = gradient + adam.weight_decay * flat
+        new1 = moment1.lerp(gradient, 1 - adam.beta1)
+        new2 = adam.beta2 * moment2 + (1 - adam.beta2) * gradient.square()
+        mean = new1 / correction1
+        deviation = new2.sqrt() / correction2
+        new_flat = decayed - rate * mean / (deviation + adam.eps)
+
+        # Otherwise this step is not made; NaN is no stop.
+        go_on = ~(metrics["approx_kl"] > kl_limit)
+        flat.copy_(torch.where(go_on, new_flat, flat))
+        kept_gradient.copy_(torch.where(go_on, clipped_gradient, kept_gradient))
+        moment1.copy_(torch.where(go_on, new1, moment1))
+        moment2.copy_(torch.where(go_on, new2, moment2))
+        return torch.stack([metric.detach().float() for metric in metrics.values()])
+
+    # torch.compile finds what it compiled by the code object. Without guards a second algorithm
+    # in the same process would be handed the first one's step: each has a code object of its own.
+    step.__code__ = step.__code__.replace()
+    return step

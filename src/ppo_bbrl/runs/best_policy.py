@@ -1,0 +1,187 @@
+"""Saving a policy with its configuration, and loading it again without running foreign code."""
+
+import io
+import zipfile
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from omegaconf import DictConfig
+from torch import nn
+
+from ppo_bbrl.agents.networks import no_numbers
+from ppo_bbrl.config.loading import load_saved_config, save_config
+from ppo_bbrl.envs.spaces import HasSpaces, Spaces, both_as_data, both_from_data
+from ppo_bbrl.errors import ConfigError, UserError, printable
+from ppo_bbrl.runs.folder import open_folder
+from ppo_bbrl.system.files import make_folder, write_file
+
+POLICY_FILE = "policy.pt"
+POLICIES = ("best", "last")  # folders of a run
+
+
+@dataclass(frozen=True)
+class SavedPolicy:
+    """A saved policy.
+
+    Attributes:
+        state: its weights and buffers by name.
+        cfg: the configuration of its run.
+        reward: the mean return of its evaluation; -∞ if it was never evaluated.
+        steps: environment steps it had learned from.
+        agent: the class of the policy.
+        own_agent: whether the run was given this policy by the user's program; None if the file
+            does not say, being an old one.
+        spaces: of its environments; None in old files.
+    """
+
+    state: dict[str, torch.Tensor]
+    cfg: DictConfig
+    reward: float
+    steps: int
+    agent: str
+    own_agent: bool | None = None
+    spaces: Spaces | None = None
+
+
+def agent_name(policy: nn.Module) -> str:
+    """The class of a policy; of the wrapped one if it is wrapped."""
+    return class_name(type(getattr(policy, "wrapped", policy)))
+
+
+def class_name(kind: type) -> str:
+    """The full name of a class."""
+    return f"{kind.__module__}.{kind.__qualname__}"
+
+
+def save_policy(
+    folder: Path,
+    policy: nn.Module,
+    cfg: DictConfig,
+    reward: float,
+    steps: int,
+    *,
+    own_agent: bool = False,
+    env: HasSpaces | None = None,
+) -> None:
+    """Write weights and configuration into a folder of a run.
+
+    An earlier policy there is replaced in one stroke: a reader sees the old one or the new one.
+
+    Args:
+        folder: made if it is missing.
+        policy: with the weights.
+        cfg: the configuration of its run.
+        reward: the mean return of its evaluation; -∞ if it was never evaluated.
+        steps: environment steps it has learned from.
+        own_agent: whether the user's program made the policy, so that `cfg` cannot.
+        env: what has its spaces, which are kept so that it can be made again without them.
+
+    Raises:
+        OSError: if they cannot be written, or the folder is a symbolic link.
+    """
+    make_folder(folder, root=folder.parent)
+    save_config(cfg, folder / "config.yaml")
+    # Cloned, as weights may be views of a larger tensor that would be saved with them.
+    state = {name: tensor.clone() for name, tensor in policy.state_dict().items()}
+    saved = {
+        "policy": state,
+        "reward": reward,
+        "steps": steps,
+        "agent": agent_name(policy),
+        "own_agent": own_agent,
+    }
+    if env is not None:
+        saved |= both_as_data(env)
+    # Not into the file at once: on a full disk torch's writer raises what is no OSError.
+    content = io.BytesIO()
+    torch.save(saved, content)
+    write_file(folder / POLICY_FILE, content.getvalue())
+
+
+def find_policy(path: str | Path, which: str = "best") -> Path:
+    """The folder of a saved policy.
+
+    Args:
+        path: the folder of a run, or that of a policy itself, as `RUN/best`.
+        which: of the run's policies: best or last.
+
+    Raises:
+        UserError: if it is neither.
+    """
+    if which not in POLICIES:
+        raise UserError(f"which = {which!r}: must be one of {', '.join(POLICIES)}")
+    path = Path(path)
+    if (path / POLICY_FILE).is_file():
+        return path if path.name else path.absolute()  # `.` too has a name
+    return open_folder(path).path / which
+
+
+def load_policy(folder: str | Path) -> SavedPolicy:
+    """Read what `save_policy` wrote. Tensors and numbers are read, never code.
+
+    Raises:
+        UserError: if there is no policy in the folder, or the file is damaged.
+        ConfigError: if its configuration cannot be read.
+    """
+    folder = Path(folder)
+    path = folder / POLICY_FILE
+    if not path.is_file():
+        raise UserError(
+            f"{folder}: no saved policy here; a run saves it at each better evaluation, or with "
+            "save_best: false when it ends"
+        )
+    try:
+        saved = _read(path)
+    except Exception as error:  # a damaged file fails in many ways
+        raise UserError(f"{path}: not a policy of ppo-bbrl, or damaged") from error
+    return SavedPolicy(cfg=_config(folder / "config.yaml", saved["own_agent"]), **saved)
+
+
+def _config(path: Path, own_agent: bool | None) -> DictConfig:
+    try:
+        return load_saved_config(path)
+    except ConfigError:
+        if not own_agent:
+            raise
+        return load_saved_config(path, own_keys=True)  # of an algorithm of the user's program
+
+
+def _read(path: Path) -> dict[str, Any]:
+    if not zipfile.is_zipfile(path):
+        raise TypeError("torch.save writes a zip file")
+    saved = torch.load(path, map_location="cpu", weights_only=True)
+    if not isinstance(saved, dict) or not isinstance(saved["policy"], dict):
+        raise TypeError(f"{type(saved)} instead of a dict with weights by name")
+    state: dict[str, torch.Tensor] = dict(**saved["policy"])
+    if any(tensor.isnan().any() for tensor in state.values()):
+        raise ValueError("weights that are not numbers")
+    return {
+        "state": state,
+        "reward": float(saved["reward"]),
+        "steps": int(saved["steps"]),
+        "agent": str(saved["agent"]),
+        "own_agent": bool(saved["own_agent"]) if "own_agent" in saved else None,
+        "spaces": both_from_data(saved),
+    }
+
+
+def restore(policy: nn.Module, saved: SavedPolicy) -> None:
+    """Give a policy the saved weights.
+
+    Raises:
+        UserError: if it is of another class or another architecture.
+    """
+    made = agent_name(policy)
+    if made != saved.agent:
+        raise UserError(f"the saved policy is a {printable(saved.agent)}, not a {made}")
+    try:
+        policy.load_state_dict(saved.state)
+    except RuntimeError as error:
+        raise UserError(
+            f"the saved weights do not fit the policy of the configuration, a {made}: one of the "
+            "two has been changed, or is of another run"
+        ) from error
+    if no_numbers(policy):
+        raise UserError("the saved weights are not numbers: the run they are from has diverged")

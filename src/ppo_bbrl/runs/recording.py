@@ -1,0 +1,213 @@
+"""What a run leaves behind: its folder, its log, its best and its last policy, its videos."""
+
+import atexit
+import sys
+import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+import bbrl.agents
+from omegaconf import DictConfig
+from torch import Tensor
+
+from ppo_bbrl.agents.base import copy_agent
+from ppo_bbrl.agents.networks import no_numbers
+from ppo_bbrl.config.loading import save_config
+from ppo_bbrl.envs.agent import EnvAgent
+from ppo_bbrl.errors import UserError, one_line
+from ppo_bbrl.runs.best_policy import save_policy
+from ppo_bbrl.runs.folder import RunFolder, check_events, claim_folder, outputs_dir
+from ppo_bbrl.runs.metrics import Logger
+
+_RUNNING_WINDOW = 10
+_NEVER = -float("inf")  # the reward of a policy that was never evaluated
+
+
+class Recording:
+    """The part of an algorithm that writes. It makes no file before there is something to write.
+
+    Args:
+        cfg: the resolved configuration.
+
+    Attributes:
+        best_policy: a copy of the policy with the best evaluation, None before the first.
+        best_reward: the mean return of that evaluation.
+        running_reward: the mean over the last ten evaluations.
+        eval_rewards: the returns of each evaluation.
+    """
+
+    _own_policy: bool
+    nb_steps: int
+    train_env: EnvAgent
+    train_policy: Any
+    eval_policy: Any
+
+    def __init__(self, cfg: DictConfig) -> None:
+        self.cfg = cfg
+        self.best_policy: bbrl.agents.Agent | None = None
+        self.best_reward = _NEVER
+        self.running_reward = _NEVER
+        self.eval_rewards: list[Tensor] = []
+        self._best_steps = 0  # after which the best policy was evaluated
+        self._last_evaluation = (-1, _NEVER)  # of the present policy: nb_steps, mean return
+        #: whether this is a run that `keep` keeps, and not a look at a few rows
+        self._is_run = False
+        # An environment, or its user, may change the current folder before anything is written.
+        try:
+            self._outputs, self._started_in = outputs_dir().absolute(), Path.cwd()
+        except FileNotFoundError as error:
+            raise UserError("the current folder has been deleted; change to another") from error
+        if cfg.logger.log_dir:
+            check_events(self._started_in / cfg.logger.log_dir)
+
+    @cached_property
+    def folder(self) -> RunFolder:
+        """The folder of this run, its configuration in it."""
+        log_dir = self.cfg.logger.log_dir
+        events = self._started_in / log_dir if log_dir else None
+        folder = claim_folder(self.cfg.base_dir, self._outputs, events)
+        self.cfg.base_dir = folder.name
+        self._is_run = True
+        try:
+            save_config(self.cfg, folder.config)
+        except OSError as error:  # `keep` tries again
+            warnings.warn(f"the configuration is not saved: {error}", stacklevel=3)
+        return folder
+
+    @property
+    def base_dir(self) -> Path:
+        """The path of `folder`."""
+        return self.folder.path
+
+    @cached_property
+    def logger(self) -> Logger:
+        """Writes scalars for TensorBoard and into metrics.csv."""
+        settings = self.cfg.logger
+        return Logger(
+            self.folder.tensorboard,
+            self.folder.metrics,
+            verbose=settings.verbose,
+            every_n_seconds=settings.every_n_seconds,
+            modulo=settings.modulo,
+        )
+
+    def _has_logged(self) -> bool:
+        return "logger" in self.__dict__
+
+    def register_evaluation(self, rewards: Tensor, policy: bbrl.agents.Agent | None = None) -> bool:
+        """Log the returns of an evaluation, `[N]`, and keep the policy if it is the best so far.
+
+        Args:
+            rewards: `[N]`.
+            policy: which was evaluated; default: the one that evaluations take.
+
+        Returns:
+            Whether it is the best so far.
+        """
+        self.logger.log_reward_losses(rewards, self.nb_steps)
+        self.eval_rewards.append(rewards)
+        mean = float(rewards.mean())
+        recent = [float(returns.mean()) for returns in self.eval_rewards[-_RUNNING_WINDOW:]]
+        self.running_reward = sum(recent) / len(recent)
+        if policy is None:
+            self._last_evaluation = (self.nb_steps, mean)
+        # Of equals the latest, which has learned from more. (NaN is never the best.)
+        if not mean >= self.best_reward:
+            return False
+        self.best_policy = copy_agent(self._acting_policy if policy is None else policy)
+        self.best_reward, self._best_steps = mean, self.nb_steps
+        if self.cfg.save_best:
+            self._save(self.folder.best, self.best_policy, mean, self.nb_steps)
+        return True
+
+    @property
+    def _acting_policy(self) -> Any:
+        """The policy that evaluations take."""
+        raise NotImplementedError
+
+    def save_best(self) -> Path:
+        """Write the best policy and its configuration into best/, and return its path.
+
+        Raises:
+            OSError: if they cannot be written.
+        """
+        assert self.best_policy is not None
+        self._write(self.folder.best, self.best_policy, self.best_reward, self._best_steps)
+        return self.folder.best
+
+    def keep(self) -> list[Path]:
+        """Save the last policy in last/ and the best one in best/; write the log's last rows.
+
+        A run does so however it ends: the loops over episodes and `close` call this. Before there
+        was an evaluation, or something was logged, nothing is written. If no evaluation ever took
+        place, the last policy is the best, with the reward -∞.
+
+        Returns:
+            The folders with what was saved. What could not be has caused a warning.
+        """
+        try:
+            return self._keep_policies() if self._is_run else []
+        except UserError as error:  # the folder cannot be made
+            warnings.warn(str(error), stacklevel=2)
+            return []
+        finally:
+            if self._has_logged():
+                self.logger.flush()
+
+    @contextmanager
+    def _kept(self) -> Iterator[None]:
+        """Around a loop: `keep`, however it is left."""
+        # At Python's end a loop that somebody holds is closed when hardly anything works any more.
+        atexit.register(self.keep)
+        try:
+            yield
+        finally:
+            atexit.unregister(self.keep)
+            if not sys.is_finalizing():
+                self.keep()
+
+    def _keep_policies(self) -> list[Path]:
+        steps, reward = self._last_evaluation
+        if steps != self.nb_steps:
+            reward = _NEVER
+        best = last = (self._last_policy(), reward, self.nb_steps)
+        if self.best_policy is not None:
+            best = (self.best_policy, self.best_reward, self._best_steps)
+        wanted = {self.folder.best: best, self.folder.last: last}
+        return [folder for folder, what in wanted.items() if self._save(folder, *what)]
+
+    def _last_policy(self) -> bbrl.agents.Agent | None:
+        """The policy as it is now, if there is one and its weights are numbers."""
+        if self.train_policy is None and self.eval_policy is None:
+            return None
+        return None if no_numbers(self._acting_policy) else self._acting_policy
+
+    def _save(
+        self, folder: Path, policy: bbrl.agents.Agent | None, reward: float, steps: int
+    ) -> bool:
+        """Whether the policy is saved; a warning says why not. A full disk must not end a run."""
+        if policy is None:
+            return False
+        if not self.folder.config.exists():  # it could not be written at first
+            with suppress(OSError):  # the folder to which a policy goes has a copy of its own
+                save_config(self.cfg, self.folder.config)
+        try:
+            self._write(folder, policy, reward, steps)
+        except Exception as error:  # noqa: BLE001 - the state of a policy of one's own may be anything
+            warnings.warn(f"{folder}: the policy is not saved: {one_line(error)}", stacklevel=3)
+            return False
+        return True
+
+    def _write(self, folder: Path, policy: bbrl.agents.Agent, reward: float, steps: int) -> None:
+        save_policy(
+            folder,
+            policy,
+            self.cfg,
+            reward,
+            steps,
+            own_agent=self._own_policy,
+            env=self.train_env,
+        )

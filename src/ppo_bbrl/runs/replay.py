@@ -1,0 +1,159 @@
+"""Replays: one episode of a policy, as a video or in a window."""
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import bbrl.agents
+import numpy as np
+
+from ppo_bbrl.config.wrappers import Wrapper
+from ppo_bbrl.envs.agent import EnvAgent
+from ppo_bbrl.envs.spaces import HasSpaces, check_same_spaces
+from ppo_bbrl.errors import ConfigError
+from ppo_bbrl.evaluation import play_episodes, with_enough_rows
+from ppo_bbrl.runs.notebook import in_notebook
+from ppo_bbrl.runs.video import (
+    NoPicturesError,
+    check_video_name,
+    frames_per_second,
+    has_screen,
+    no_screen,
+    render_frame,
+    video_file,
+)
+from ppo_bbrl.system.console import say
+from ppo_bbrl.workspace.table import Workspace
+
+if TYPE_CHECKING:
+    from IPython.display import Video
+
+
+def play(
+    policy: bbrl.agents.Agent, env: EnvAgent, seeds: np.random.SeedSequence, *, max_steps: int
+) -> float:
+    """Run one episode and return its return.
+
+    Raises:
+        EvaluationError: if a weight, an observation, an action or a reward is not a number.
+    """
+
+    def return_of(workspace: Workspace) -> float:
+        play_episodes(policy, env, seeds, workspace, max_steps=max_steps)
+        last = workspace.variables["env/done"].time_size() - 1
+        return float(workspace.get("env/cumulated_reward", last)[0])
+
+    return with_enough_rows(return_of)
+
+
+def record_video(
+    policy: bbrl.agents.Agent,
+    env_name: str,
+    path: Path,
+    *,
+    seeds: np.random.SeedSequence,
+    env_args: Mapping[str, Any] | None = None,
+    wrappers: Sequence[Wrapper] = (),
+    trained_on: HasSpaces | None = None,
+    max_steps: int = 10_000,
+    root: Path | None = None,
+) -> Path:
+    """Run one episode and write its frames as an MP4 that browsers play.
+
+    Frames go to the encoder one by one, so that a long episode needs no memory. The environment
+    is closed whatever happens. It is refused if its spaces are not those of `trained_on`. With
+    `root`, a folder above the file, no symbolic link below it is followed.
+
+    Returns:
+        The path.
+
+    Raises:
+        NoPicturesError: if the environment renders none.
+        UserError: if the name of the file does not end in .mp4.
+        OSError: if the file cannot be written.
+    """
+    check_video_name(path)
+    env = _render_env(env_name, env_args, wrappers, trained_on, "rgb_array")
+    try:
+        drawn: Any = env.envs.unwrapped
+        (one,) = drawn.envs
+        fps = frames_per_second(one.metadata, env_name)
+
+        def record(workspace: Workspace) -> None:
+            with no_screen(), video_file(path, fps, root=root) as write_frame:
+                play_episodes(
+                    policy,
+                    env,
+                    seeds,
+                    workspace,
+                    max_steps=max_steps,
+                    on_row=lambda: write_frame(render_frame(one, env_name)),
+                )
+
+        with_enough_rows(record)
+    finally:
+        env.close()
+    return path
+
+
+def watch(
+    policy: bbrl.agents.Agent,
+    env_name: str,
+    *,
+    seeds: np.random.SeedSequence,
+    env_args: Mapping[str, Any] | None = None,
+    wrappers: Sequence[Wrapper] = (),
+    trained_on: HasSpaces | None = None,
+    max_steps: int = 10_000,
+) -> float:
+    """Run one episode in a window on the screen; returns its return."""
+    if not has_screen():
+        raise NoPicturesError("there is no display for a window; without --human it is a video")
+    env = _render_env(env_name, env_args, wrappers, trained_on, "human")
+    try:
+        return play(policy, env, seeds, max_steps=max_steps)
+    finally:
+        env.close()
+
+
+def show(path: Path) -> "Video | Path":
+    """The video embedded, in a notebook; elsewhere its path, after one line that names it."""
+    if in_notebook():
+        from IPython.display import Video  # noqa: PLC0415 - there only in a notebook
+
+        return Video(  # type: ignore[no-untyped-call]
+            str(path), embed=True, html_attributes="controls loop autoplay muted"
+        )
+    say(f"Video: {path}")
+    return path
+
+
+def _render_env(
+    env_name: str,
+    env_args: Mapping[str, Any] | None,
+    wrappers: Sequence[Wrapper],
+    trained_on: HasSpaces | None,
+    mode: str,
+) -> EnvAgent:
+    try:
+        env = EnvAgent(
+            env_name,
+            1,
+            autoreset=False,
+            env_args={**(env_args or {}), "render_mode": mode},
+            wrappers=wrappers,
+            vectorization="sync",
+        )
+    except ConfigError as error:
+        refused = ("unexpected keyword argument 'render_mode'", "takes no arguments")
+        if any(words in str(error.__cause__) for words in refused):
+            told = f"{env_name} renders no pictures: it takes no render_mode"
+            raise NoPicturesError(told) from error
+        raise
+    if trained_on is not None:
+        try:
+            check_same_spaces(env_name, env, trained_on)
+        except Exception:
+            env.close()
+            raise
+    return env

@@ -1,0 +1,242 @@
+"""What a run has learned, for other programs: its policy, made again from its files."""
+
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from gymnasium import Space
+from gymnasium.spaces import Discrete
+from numpy.typing import NDArray
+from torch import Tensor
+
+from ppo_bbrl.agents.base import KWAgentWrapper, Policy
+from ppo_bbrl.agents.build import build_policy
+from ppo_bbrl.agents.policies import DiscretePolicy, GaussianPolicy
+from ppo_bbrl.config.wrappers import Env, Wrapper, combine, warn_of_statistics
+from ppo_bbrl.envs.agent import EnvAgent
+from ppo_bbrl.envs.names import check_trusted
+from ppo_bbrl.envs.spaces import (
+    HasSpaces,
+    Spaces,
+    action_converter,
+    as_observation,
+    check_same_spaces,
+    is_image,
+)
+from ppo_bbrl.envs.vector import make_env
+from ppo_bbrl.errors import UserError, one_line, printable
+from ppo_bbrl.runs.best_policy import SavedPolicy, class_name, find_policy, load_policy, restore
+
+Array = NDArray[Any]
+
+_OF_THE_PACKAGE = (class_name(DiscretePolicy), class_name(GaussianPolicy))
+
+
+def load(
+    path: str | Path,
+    *,
+    which: str = "best",
+    env_wrappers: Iterable[Wrapper] = (),
+    trust: bool = False,
+) -> "TrainedPolicy":
+    """Load the policy of a run, for your own program.
+
+    `action = load(run).predict(observation)`. No environment is made, and nothing is imported that
+    the run's files name.
+
+    Args:
+        path: the folder of a run, or of one of its policies, as `RUN/last`.
+        which: best or last.
+        env_wrappers: those of the run that its configuration cannot name, or all that were given.
+        trust: whether `make_env` may import the module of an environment `module:Name-v0`. It need
+            not be asked for a module that your program has imported.
+
+    Raises:
+        UserError: if there is no policy, or if it needs something that only your program has: a
+            wrapper, or an agent of your own.
+    """
+    return TrainedPolicy(load_policy(find_policy(path, which)), env_wrappers, trust=trust)
+
+
+class TrainedPolicy:
+    """The policy of a run, away from the run.
+
+    Args:
+        saved: what was read.
+        env_wrappers: those of the run that its configuration cannot name.
+        trust: whether a module that the run's files name may be imported.
+
+    Raises:
+        UserError: if it cannot be made again.
+
+    Attributes:
+        saved: the run's configuration, and how good the policy was after how many steps.
+        agent: the greedy policy as a BBRL agent, which writes `action`.
+        wrappers: of the run's environments, the first applied first.
+        observation_space, action_space: of the run's environments.
+    """
+
+    def __init__(
+        self,
+        saved: SavedPolicy,
+        env_wrappers: Iterable[Wrapper] = (),
+        *,
+        trust: bool = False,
+    ) -> None:
+        if saved.agent not in _OF_THE_PACKAGE:
+            raise _own_agent(saved)
+        self.saved, self._trust = saved, trust
+        _, self.wrappers = combine(saved.cfg.gym_env.wrappers, env_wrappers)
+        spaces = self._spaces()
+        self.observation_space, self.action_space = spaces.observation_space, spaces.action_space
+        self.agent = _greedy(saved, spaces)
+        self._policy: Policy = self.agent.wrapped
+
+    @property
+    def env_name(self) -> str:
+        """The name of the run's environment, for who makes one.
+
+        Raises:
+            UserError: if that would import a module that neither the user trusts nor the program
+                has imported by itself.
+        """
+        name: str = self.saved.cfg.gym_env.env_name
+        check_trusted(name, self._trust)
+        return name
+
+    def predict(self, observation: Any, *, deterministic: bool = True) -> Any:
+        """The action in an observation, or those in a batch of observations.
+
+        Args:
+            observation: as the (wrapped) environment gives it, `[…]`, or a batch of them,
+                `[N, …]`.
+            deterministic: the most likely action; else a sample, drawn from torch's global
+                stream.
+
+        Returns:
+            What `env.step` takes, an element of `action_space`; for a batch an array `[N, …]`.
+
+        Raises:
+            UserError: for an observation that is none of `observation_space`.
+        """
+        array = _as_array(observation)
+        single = array.shape == self.observation_space.shape
+        batch = array[None] if single else array
+        _check_observations(batch, self.observation_space)
+        with torch.no_grad():
+            row = as_observation(self.observation_space, batch)
+            chosen = self._policy.act(row, stochastic=not deterministic)
+        actions = action_converter(self.action_space, len(batch))(chosen)
+        actions = actions.astype(self.action_space.dtype, copy=False)
+        if not single:
+            return actions
+        # A number of a Discrete space may be a key of a dictionary, which an array cannot be.
+        return actions[0] if isinstance(self.action_space, Discrete) else actions[0, ...]
+
+    def make_env(self, **env_args: Any) -> Env:
+        """One environment as in the run, wrappers included.
+
+        Args:
+            env_args: such as `render_mode="human"`; they win over those of the run.
+
+        Raises:
+            UserError: if it cannot be made, or has other spaces than in the run.
+        """
+        env_args = {**self.saved.cfg.gym_env.env_args, **env_args}
+        env = make_env(self.env_name, env_args, self.wrappers)
+        try:
+            check_same_spaces(self.env_name, env, self)
+            warn_of_statistics(env)
+        except Exception:
+            env.close()
+            raise
+        return env
+
+    def _spaces(self) -> HasSpaces:
+        saved, gym_env = self.saved, self.saved.cfg.gym_env
+        if saved.spaces is not None:
+            return saved.spaces
+        env = EnvAgent(  # of an old file
+            self.env_name,
+            1,
+            env_args=gym_env.env_args,
+            wrappers=self.wrappers,
+            vectorization=gym_env.vectorization,
+        )
+        env.close()
+        return Spaces(env.observation_space, env.action_space)
+
+
+def restore_policy(saved: SavedPolicy, *, env_wrappers: Iterable[Wrapper] = ()) -> KWAgentWrapper:
+    """The greedy policy of a run, made from its configuration, its spaces and its weights.
+
+    Args:
+        saved: what `load_policy` read.
+        env_wrappers: those of the run that its configuration cannot name.
+
+    Raises:
+        UserError: if the run had wrappers or an agent of the user's own, which no file makes.
+    """
+    return TrainedPolicy(saved, env_wrappers).agent
+
+
+def _greedy(saved: SavedPolicy, spaces: HasSpaces) -> KWAgentWrapper:
+    floats = (tensor.dtype for tensor in saved.state.values() if tensor.is_floating_point())
+    try:
+        with torch.random.fork_rng(devices=[]):  # the first weights are drawn, and replaced
+            policy = build_policy(saved.cfg, spaces).with_prefix("current_policy/")
+        policy.to(next(floats, torch.float32))
+        greedy = KWAgentWrapper(
+            policy, stochastic=False, predict_proba=False, compute_entropy=False
+        )
+        # A policy that was registered by hand may have been saved as it is.
+        wrapped = any(name.startswith("wrapped.") for name in saved.state)
+        restore(greedy if wrapped else policy, saved)
+    except (UserError, AttributeError) as error:  # a student's configuration lacks keys
+        if saved.own_agent:
+            raise _own_agent(saved) from error
+        raise
+    greedy.eval()
+    return greedy
+
+
+def _own_agent(saved: SavedPolicy) -> UserError:
+    return UserError(
+        f"the saved policy is a {printable(saved.agent)}, an agent of your own: make it in your "
+        "program, and give it the weights with restore(policy, load_policy(folder)) of "
+        "ppo_bbrl.runs.best_policy"
+    )
+
+
+def _as_array(observation: Any) -> Array:
+    if isinstance(observation, Tensor):
+        observation = observation.detach().cpu().numpy()
+    try:
+        return np.asarray(observation)
+    except ValueError as error:  # lists of different lengths
+        raise UserError(f"the observation is no array: {one_line(error)}") from error
+
+
+def _check_observations(batch: Array, space: Space[Any]) -> None:
+    """Refuse a batch that is none of the space: a network would answer to anything."""
+    shape = tuple(space.shape or ())
+    if batch.shape[1:] != shape or batch.ndim != len(shape) + 1 or batch.dtype.kind not in "biuf":
+        what = f"shape {list(batch.shape)} and type {batch.dtype}"
+        raise UserError(
+            f"the observation is of {what}; must be of shape {list(shape)}, or [N, …] for a batch "
+            f"of them, as in {one_line(space, 200)}"
+        )
+    if isinstance(space, Discrete) or is_image(space):
+        low, high = (
+            (space.start, space.start + space.n - 1) if isinstance(space, Discrete) else (0, 255)
+        )
+        fits = batch.dtype.kind in "iu" and bool(((low <= batch) & (batch <= high)).all())
+        if not fits:
+            raise UserError(
+                f"the observation is not in {one_line(space, 200)}: must be integers from {low} to "
+                f"{high}"
+            )
+    elif not np.isfinite(batch).all():
+        raise UserError("the observation is not a number in some places, or infinite")

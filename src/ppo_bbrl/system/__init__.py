@@ -1,0 +1,1 @@
+"""What stands between the package and the machine: files, signals, the console, cores."""

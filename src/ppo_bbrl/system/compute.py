@@ -1,0 +1,184 @@
+"""What a run computes with: threads, device, compiler. `auto` is decided here, by sizes alone."""
+
+import math
+import os
+import shutil
+from collections.abc import Iterator
+from contextlib import contextmanager
+from itertools import pairwise
+from typing import Any
+
+import torch
+
+from ppo_bbrl.errors import ConfigError
+
+# Multiplications of the widest layer in one minibatch from which a second thread pays.
+_WORK_PER_THREAD = 2 * 1024 * 64 * 64
+# Compiling takes some ten seconds and saves about half a millisecond a minibatch.
+_MINIBATCHES_TO_REPAY = 25_000
+_THREADS_PER_CORE = 8
+_TRANSITION = 60  # bytes, beside the observation: action, reward, flags, returns, log-probability
+_WEIGHT = 20  # bytes: its value, gradient, two moments of the optimiser, and its old value
+
+
+def choose_threads(*, batch_size: int, width: int, cores: int) -> int:
+    """How many threads torch should use.
+
+    Small tensors do not repay the hand-over to a second thread, and two programs whose threads
+    wait for each other on the same cores can be twenty times slower than with one thread each.
+
+    Args:
+        batch_size: transitions of a minibatch.
+        width: neurons of the widest layer.
+        cores: what the machine has for us.
+    """
+    return max(1, min(cores, batch_size * width * width // _WORK_PER_THREAD))
+
+
+def core_numbers() -> list[int]:
+    """The cores that this process may use; empty where the system does not say."""
+    return sorted(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else []
+
+
+def available_cores() -> int:
+    """How many cores this process may use."""
+    return len(core_numbers()) or os.cpu_count() or 1
+
+
+@contextmanager
+def threads(number: int) -> Iterator[None]:
+    """Let torch use this many threads inside the `with` block."""
+    before = torch.get_num_threads()
+    if before == number:
+        yield
+        return
+    torch.set_num_threads(number)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(before)
+
+
+def compiler() -> str | None:
+    """The C++ compiler that torch.compile would use on the CPU; None if there is none."""
+    names = [os.environ.get("CXX", ""), "g++", "clang++"]
+    return next((found for name in names if name and (found := shutil.which(name))), None)
+
+
+def check_defaults() -> None:
+    """Refuse a default type of torch in which nothing can be learned, and a device but the CPU.
+
+    Raises:
+        ConfigError: naming it.
+    """
+    dtype = torch.get_default_dtype()
+    if dtype not in (torch.float32, torch.float64):
+        raise ConfigError(
+            f"torch.set_default_dtype({dtype}): must be torch.float32 or torch.float64"
+        )
+    device = torch.empty(0).device
+    if device.type != "cpu":
+        raise ConfigError(
+            f"torch's default device is {str(device)!r}: must be 'cpu', where environments are; "
+            "compute.device says where the networks are"
+        )
+
+
+def check_rollout(settings: Any, observation_space: Any = None) -> None:
+    """Refuse rollouts that this machine cannot hold, before they are made room for.
+
+    Args:
+        settings: the `algorithm` section of a configuration.
+        observation_space: of one environment, where it is known.
+
+    Raises:
+        ConfigError: naming the keys, the size and what the machine has.
+    """
+    shape = getattr(observation_space, "shape", None) or ()
+    itemsize = getattr(getattr(observation_space, "dtype", None), "itemsize", 1)
+    _check_memory(
+        f"algorithm.n_envs × algorithm.n_steps = {settings.n_envs:,} × {settings.n_steps:,}",
+        "a rollout takes",
+        settings.n_envs * settings.n_steps * (_TRANSITION + math.prod(shape) * itemsize),
+    )
+
+
+def check_compute(cfg: Any) -> None:
+    """Refuse threads that would end the process, and networks that this machine cannot hold.
+
+    Args:
+        cfg: of a PPO run.
+
+    Raises:
+        ConfigError: naming the key, the size and what the machine has.
+    """
+    number, cores = cfg.compute.threads, os.cpu_count() or 1
+    if number != "auto" and number > _THREADS_PER_CORE * cores:
+        raise ConfigError(
+            f"compute.threads = {number}: must be at most {_THREADS_PER_CORE * cores} on the "
+            f"{cores} cores of this machine"
+        )
+    for name in ("actor_hidden_size", "critic_hidden_size"):
+        sizes = list(cfg.algorithm.architecture[name])
+        _check_memory(
+            f"algorithm.architecture.{name} = {sizes}",
+            "such a network takes, while it learns,",
+            sum(fan_in * fan_out for fan_in, fan_out in pairwise([1, *sizes])) * _WEIGHT,
+        )
+
+
+def _check_memory(key: str, what: str, needed: int) -> None:
+    if not hasattr(os, "sysconf"):  # on Windows
+        return
+    there = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
+    if needed > there:
+        gigabytes = f"{needed / 1e9:,.0f} GB, and this machine has {there / 1e9:,.0f} GB of memory"
+        raise ConfigError(f"{key}: {what} at least {gigabytes}")
+
+
+def choose_compile(n_minibatches: int) -> tuple[bool, str]:
+    """Whether to compile the update, and the reason in words.
+
+    Args:
+        n_minibatches: optimiser steps of the whole run.
+    """
+    if n_minibatches < _MINIBATCHES_TO_REPAY:
+        return False, f"{n_minibatches:,} optimiser steps would not repay the compilation"
+    if compiler() is None:
+        return False, "there is no C++ compiler (g++ or clang++)"
+    return True, f"{n_minibatches:,} optimiser steps repay the compilation"
+
+
+def choose_device(device: str) -> str:
+    """`cpu` or `cuda`; auto is `cpu`, as environments on the CPU leave a GPU little to do.
+
+    Raises:
+        ConfigError: if CUDA is asked for and not there.
+    """
+    if device == "cuda" and not torch.cuda.is_available():
+        raise ConfigError("compute.device = 'cuda': torch finds no CUDA device; allowed is cpu")
+    return "cpu" if device == "auto" else device
+
+
+def decide(cfg: Any) -> str:
+    """Decide what `auto` leaves open in `compute`, and keep the decision in the configuration.
+
+    Returns:
+        Why the update is compiled or not, if that was decided here.
+    """
+    settings, chosen = cfg.algorithm, cfg.compute
+    chosen.device = choose_device(chosen.device)
+    size = settings.n_envs * settings.n_steps
+    batch_size = min(settings.batch_size or size, size)
+    if chosen.threads == "auto":
+        architecture = settings.architecture
+        hidden = (*architecture.actor_hidden_size, *architecture.critic_hidden_size, 1)
+        chosen.threads = choose_threads(
+            batch_size=batch_size, width=max(hidden), cores=available_cores()
+        )
+    if chosen.compile != "auto":
+        return ""
+    n_minibatches = -(-size // batch_size)
+    compile_it, why = choose_compile(settings.max_epochs * settings.opt_epochs * n_minibatches)
+    chosen.compile = "always" if compile_it else "never"
+    return why

@@ -1,0 +1,169 @@
+"""The workspace: the table of `[T, B]` variables at which all agents sit.
+
+`Workspace` is bbrl's, on other storage. A variable without gradient lies in one preallocated
+`[T, B, …]` tensor, which grows by doubling where the length is unknown; a value that requires
+grad is kept row by row, so that one can backpropagate through the workspace. What a reader got
+never changes afterwards: reads are copies. Only `view` shows the storage itself.
+
+`VARIABLES` is the table of what the package's own run reads and writes.
+"""
+
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from typing import Any
+
+import bbrl.workspace
+import torch
+from torch import Tensor
+
+from ppo_bbrl.workspace.storage import Array, NewestRows, TemporalTensor
+
+#: name → (who writes it, shape and type, what it means)
+VARIABLES: dict[str, tuple[str, str, str]] = {
+    "env/env_obs": ("environment", "[T, B, …] float32, uint8 or int64", "observation"),
+    "env/reward": ("environment", "[T, B] float32", "reward that came with this row"),
+    "env/terminated": ("environment", "[T, B] bool", "a terminal state was reached"),
+    "env/truncated": ("environment", "[T, B] bool", "the episode was cut off here"),
+    "env/done": ("environment", "[T, B] bool", "terminated or truncated"),
+    "env/timestep": ("environment", "[T, B] int64", "steps since the episode began"),
+    "env/cumulated_reward": ("environment", "[T, B] float32", "sum of the episode's rewards"),
+    "action": ("policy", "[T, B, …]", "as sampled, unclipped"),
+    "current_policy/logprob": ("policy", "[T, B] float32", "log-probability when acting"),
+    "critic/v_values": ("critic", "[T, B] float32", "value when acting"),
+    "advantage": ("algorithm", "[T, B] float32", "0 in the last row"),
+    "return": ("algorithm", "[T, B] float32", "the critic's target; 0 in the last row"),
+}
+
+
+class Workspace(bbrl.workspace.Workspace):
+    """bbrl's workspace on preallocated storage.
+
+    Args:
+        workspace: if given, a workspace of which this becomes a copy.
+        capacity: rows for which room is made at first.
+        newest_only: keep only the two newest rows, so that memory does not grow; whoever asks
+            for earlier ones gets a `RowsGone`.
+    """
+
+    variables: dict[str, TemporalTensor]
+
+    def __init__(
+        self,
+        workspace: bbrl.workspace.Workspace | None = None,
+        *,
+        capacity: int = 16,
+        newest_only: bool = False,
+    ) -> None:
+        super().__init__()
+        self._capacity = capacity
+        self._storage = NewestRows if newest_only else TemporalTensor
+        if workspace is not None:
+            for name in workspace.keys():  # noqa: SIM118 - a workspace is no mapping
+                self.set_full(name, workspace.get_full(name))
+
+    def __getitem__(self, key: str | Iterable[str]) -> Tensor | Iterator[Tensor]:
+        """The full tensor of one name, or those of several names."""
+        if isinstance(key, str):
+            return self.get_full(key)
+        return (self.get_full(name) for name in key)
+
+    def set(self, var_name: str, t: int, v: Tensor, batch_dims: Any = None) -> None:
+        """Write row t of a variable, `[B, …]`."""
+        variable = self.variables.get(var_name)
+        if variable is None:
+            variable = self.variables[var_name] = self._storage(var_name, self._capacity)
+        variable.set(t, v, batch_dims)
+
+    def get(self, var_name: str, t: int, batch_dims: Any = None) -> Tensor:
+        """A copy of row t of a variable, `[B, …]`."""
+        return self._variable(var_name).get(t, batch_dims)
+
+    def set_full(self, var_name: str, value: Tensor, batch_dims: Any = None) -> None:
+        """Write a whole variable, `[T, B, …]`."""
+        if var_name not in self.variables:
+            self.variables[var_name] = self._storage(var_name, self._capacity)
+        self.variables[var_name].set_full(value, batch_dims)
+
+    def get_full(self, var_name: str, batch_dims: Any = None) -> Tensor:
+        """A copy of a whole variable, `[T, B, …]`."""
+        return self._variable(var_name).get_full(batch_dims)
+
+    def view(self, var_name: str) -> Tensor:
+        """The storage of a variable itself, `[T, B, …]`: what is written later shows in it."""
+        return self._variable(var_name).view()
+
+    def put(self, var_name: str, t: int, row: Array, like: Tensor) -> None:
+        """Write row t of a variable in place from an array of the shape and type of `like`."""
+        variable = self.variables.get(var_name)
+        if variable is None:
+            variable = self.variables[var_name] = self._storage(var_name, self._capacity)
+        variable.put(t, row, like)
+
+    def row_array(self, var_name: str, t: int) -> Array:
+        """Row t of a variable's storage itself as an array: what is written later shows in it."""
+        return self._variable(var_name).row_array(t)
+
+    def select_batch(self, batch_indexes: Tensor) -> "Workspace":
+        """A new workspace with the given batch entries."""
+        self.batch_size()  # bbrl's check that all variables agree
+        return _with({k: v.select_batch(batch_indexes) for k, v in self.variables.items()})
+
+    def subtime(self, from_t: int, to_t: int) -> "Workspace":
+        """A new workspace with rows from_t to to_t (excluded)."""
+        self.time_size()  # bbrl's check that all variables agree
+        return _with({k: v.subtime(from_t, to_t) for k, v in self.variables.items()})
+
+    def to(self, device: torch.device) -> "Workspace":
+        """A new workspace on a device."""
+        return _with({k: v.to(device) for k, v in self.variables.items()})
+
+    def contiguous(self) -> "Workspace":
+        """A copy."""
+        return Workspace(self)
+
+    def get_time_truncated(
+        self, var_name: str, from_time: int, to_time: int, batch_dims: Any = None
+    ) -> Tensor:
+        """A copy of rows from_time to to_time (excluded) of a variable."""
+        return self._variable(var_name).get_time_truncated(from_time, to_time, batch_dims)
+
+    def get_time_truncated_workspace(self, from_time: int, to_time: int) -> "Workspace":
+        """A new workspace with rows from_time to to_time (excluded)."""
+        return _with({k: v.subtime(from_time, to_time) for k, v in self.variables.items()})
+
+    def get_transitions(
+        self, no_final_state: bool = False, filter_key: str = "env/done"
+    ) -> "Workspace":
+        """A new workspace `[2, N, …]`: what is in row t, and in row t+1, of each transition.
+
+        The step that autoreset writes after `filter_key` is left out, unless `no_final_state`.
+        """
+        return Workspace(super().get_transitions(no_final_state, filter_key))
+
+    def select_subtime(self, t: Tensor, window_size: int) -> "Workspace":
+        """A new workspace: from each batch entry, a window that starts at its own time."""
+        return Workspace(super().select_subtime(t, window_size))
+
+    def cat_batch(self, workspaces: Sequence[bbrl.workspace.Workspace]) -> "Workspace":
+        """A new workspace with the batch entries of several, which have the same length."""
+        return Workspace(super().cat_batch(workspaces))
+
+    def _variable(self, name: str) -> TemporalTensor:
+        try:
+            return self.variables[name]
+        except KeyError:
+            there = ", ".join(self.variables) or "nothing"
+            raise KeyError(f"no variable {name!r} in the workspace; there is {there}") from None
+
+
+def one_row(tensors: Mapping[str, Tensor]) -> Workspace:
+    """A workspace with the single row t = 0, from tensors `[N, …]`."""
+    workspace = Workspace(capacity=1)
+    for name, tensor in tensors.items():
+        workspace.set(name, 0, tensor)
+    return workspace
+
+
+def _with(variables: dict[str, TemporalTensor]) -> Workspace:
+    workspace = Workspace()
+    workspace.variables = variables
+    return workspace

@@ -1,0 +1,154 @@
+"""What is asked of the process for one graded cell; running code in it, and telling of errors."""
+
+import base64
+import linecache
+import sys
+import traceback
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from types import CodeType, ModuleType
+from typing import Any
+
+from ppo_course.grading.answers import CHECKS
+from ppo_course.grading.cells import REGION, Cell, Code
+from ppo_course.grading.notebook import Notebook
+
+MOST_LINES, LONGEST_LINE = 40, 400  # of what a student is told
+
+
+@dataclass(frozen=True)
+class Task:
+    """What the process for one graded cell is asked to do.
+
+    Attributes:
+        cells: the student's, in the order of the notebook.
+        check: the graded cell.
+        names: what the check takes from the student's code.
+        controls: wrong solutions, which the check must find wrong.
+        files: what was handed in beside the notebook: path and contents in Base64.
+        seconds: of processor time for the cells that are not the solution.
+        everything: run all of the student's cells, not only what the solution needs by name.
+    """
+
+    cells: tuple[Cell, ...]
+    check: Code
+    names: tuple[str, ...]
+    controls: tuple[Code, ...] = ()
+    files: tuple[tuple[str, str], ...] = ()
+    seconds: float = 10.0
+    everything: bool = False
+
+    def to_json(self) -> dict[str, Any]:
+        """For another process."""
+        return asdict(self)
+
+    @classmethod
+    def from_json(cls, data: Mapping[str, Any]) -> "Task":
+        """What `to_json` gave."""
+        return cls(
+            cells=tuple(Cell(**cell) for cell in data["cells"]),
+            check=Code(**data["check"]),
+            names=tuple(data["names"]),
+            controls=tuple(Code(**code) for code in data["controls"]),
+            files=tuple((path, contents) for path, contents in data["files"]),
+            seconds=data["seconds"],
+            everything=data["everything"],
+        )
+
+
+def answering(task: Task, module: ModuleType) -> Callable[[], dict[str, Any]]:
+    """Get ready to run the student's code as a notebook; what it returns are its names then.
+
+    Args:
+        task: what to run.
+        module: with the teacher's definitions; it becomes `__main__`.
+    """
+    sys.modules["__main__"] = module
+    notebook = Notebook(vars(module), seconds=task.seconds)
+
+    def answer() -> dict[str, Any]:
+        sys.modules["__main__"] = module
+        _unpack(task.files)
+        notebook.run(task.cells, wanted=task.names, everything=task.everything)
+        return vars(module)
+
+    return answer
+
+
+def _unpack(files: Iterable[tuple[str, str]]) -> None:
+    """Put what was handed in beside the notebook where the notebook's cells look for it."""
+    here = Path.cwd()
+    for path, contents in files:
+        (here / path).parent.mkdir(parents=True, exist_ok=True)
+        (here / path).write_bytes(base64.b64decode(contents))
+    sys.path.insert(0, str(here))
+
+
+def namespace(definitions: Mapping[str, Any]) -> dict[str, Any]:
+    """A notebook's globals, with what the definitions left there; it becomes `__main__`."""
+    module = ModuleType("__main__")
+    module.__dict__.update({k: v for k, v in definitions.items() if not k.startswith("__")})
+    sys.modules["__main__"] = module
+    return module.__dict__
+
+
+def execute(code: Code, globals_: dict[str, Any], *, prefix: str) -> None:
+    """Run some lines as a cell of a notebook."""
+    exec(compiled(code, prefix=prefix), globals_)
+
+
+def compiled(code: Code, *, prefix: str) -> CodeType:
+    """Some lines, ready to run; error messages can show them."""
+    filename = f"{prefix}{code.name}>"
+    lines = code.text.splitlines(keepends=True)
+    linecache.cache[filename] = (len(code.text), None, lines, filename)
+    return compile(code.text, filename, "exec", dont_inherit=True)
+
+
+def lines_of(error: BaseException) -> list[str]:
+    """What a notebook shows of an error: its own words, or the traceback through the cells."""
+    try:
+        render = getattr(type(error), "_render_traceback_", None)
+        if render is not None:
+            return _short(str(line) for line in render(error))
+        told = _of_cells(traceback.TracebackException.from_exception(error))
+        lines = "".join(told.format()).splitlines()
+        if isinstance(error, NameError):
+            lines.append("Graded are the solution cells, with what they need of your other cells.")
+        if isinstance(error, SyntaxError):
+            lines.append(f"It is graded with Python {sys.version.partition(' ')[0]}.")
+        if isinstance(error, ImportError) and CHECKS in str(error):
+            lines.append("Of the checks, one can import what the notebook itself imports.")
+        elif isinstance(error, ModuleNotFoundError):
+            lines.append("A module of your own has to be handed in beside the notebook.")
+        if isinstance(error, MemoryError) or "allocate memory" in str(error):
+            lines.append("Your code wants more memory than there is for it.")
+    except BaseException:  # noqa: BLE001 - the student's error need not be printable
+        return [type(error).__name__]
+    return _short(lines)
+
+
+def _of_cells(told: traceback.TracebackException) -> traceback.TracebackException:
+    """The lines of the notebook alone; those of packages tell a student little."""
+    own = [_shown(frame) for frame in told.stack if frame.filename.startswith("<")]
+    told.stack = traceback.StackSummary.from_list(own)
+    for other in (told.__cause__, told.__context__):
+        if other is not None:
+            _of_cells(other)
+    return told
+
+
+def _shown(frame: traceback.FrameSummary) -> traceback.FrameSummary:
+    """A line of a traceback, unless it is one of a hidden test."""
+    hidden = False
+    for line in linecache.getlines(frame.filename)[: frame.lineno]:
+        if mark := REGION.match(line):
+            hidden = mark[1] == "BEGIN" and mark[2] == "HIDDEN TESTS"
+    if not hidden:
+        return frame
+    return traceback.FrameSummary(frame.filename, frame.lineno, frame.name, line="a hidden test")
+
+
+def _short(lines: Iterable[str]) -> list[str]:
+    return [line[:LONGEST_LINE] for line in list(lines)[-MOST_LINES:]]

@@ -1,0 +1,140 @@
+"""One graded cell, tried: the student's code, the check, and then the check of the check.
+
+This decides, in a thread of its own (`stage`). It asks nothing of a student's objects, which might
+answer with code: that is a piece of work for the other thread, as the code itself.
+"""
+
+import io
+import sys
+from collections.abc import Callable, Iterable, Mapping
+from functools import partial
+from types import CodeType, ModuleType
+from typing import Any
+
+from ppo_course.grading.answers import demand_own
+from ppo_course.grading.attempt import Task, answering, compiled, lines_of
+from ppo_course.grading.private import private
+from ppo_course.grading.stage import Run
+from ppo_course.grading.tampering import Look
+
+Names = Mapping[str, Any]
+
+
+def prepare(
+    task: Task, definitions: Names, shown: Names, *, look: Callable[..., None], seen: Look
+) -> Callable[[Run], tuple[str, ...]]:
+    """Get ready for a task, so that nothing needs to be looked up once the student's code has run.
+
+    Args:
+        task: what to run.
+        definitions: the namespace after the teacher's definitions.
+        shown: the same, as a student's code gets it.
+        look: the hook of `watching.watch`, active in the main thread.
+        seen: what that has seen.
+    """
+    check = compiled(task.check, prefix="<")
+    tries = [
+        partial(
+            private(_try),
+            _module(definitions),
+            compiled(control, prefix="<"),
+            _module(definitions),
+            check,
+            task.names,
+        )
+        for control in task.controls
+    ]
+    pieces = (
+        answering(task, _module(shown)),
+        partial(private(_taken), task.names),
+        partial(private(_judge), _module(definitions), check, task.names),
+    )
+    return partial(private(_run), pieces, tries, look, seen)
+
+
+def _run(
+    pieces: tuple[Callable[..., Any], ...],
+    tries: Iterable[Callable[[], None]],
+    look: Callable[..., None],
+    seen: Look,
+    run: Run,
+) -> tuple[str, ...]:
+    given: tuple[Any, ...] = ()
+    profiler: Any = None
+    for piece in pieces:
+        done, raised = run(partial(piece, *given))
+        if not done:
+            if found := _found(seen, run):
+                return _tampered(f"{found} while your code ran.")
+            told, _ = run(partial(_told, raised[0]))
+            return "failed", *(told[0][0] if told else ("Exception",))
+        given, profiler = (done[0][0],), done[0][1]
+    # Only whoever passed has anything to gain from a check that does not work.
+    if found := _found(seen, run):
+        return _tampered(f"{found} while your code ran.")
+    if profiler is not look:
+        return _tampered("your code ended the watch over it, as endless recursion does.")
+    sys.stdout = io.StringIO()
+    for control in tries:
+        done, _ = run(control)
+        if done:
+            return _tampered("after your code ran, it lets wrong answers pass.")
+    return "passed", ""
+
+
+def _found(seen: Look, run: Run) -> str | None:
+    """What the watch has seen; it compares names, and they may be of a class of the student's."""
+    done, _ = run(seen)
+    return done[0][0] if done else "something that keeps grading from comparing"
+
+
+def _taken(names: tuple[str, ...], student: dict[str, Any]) -> list[Any]:
+    """What the check takes from the student's code, by name: nothing else of it matters."""
+    missing = [name for name in names if name not in student]
+    if missing:
+        raise NameError(f"no cell defines {' and '.join(missing)}")
+    for name in names:
+        demand_own(name, student[name])
+    return [student[name] for name in names]
+
+
+def _judge(module: ModuleType, check: CodeType, names: tuple[str, ...], things: list[Any]) -> None:
+    """Run the graded cell with the teacher's names; of the student's, the exercise's alone."""
+    vars(module).update(zip(names, things, strict=True))
+    # Not the check's own names: the student's code could replace its hidden tests from there.
+    sys.modules["__main__"] = _module(vars(module))
+    exec(check, vars(module))
+
+
+def _try(
+    module: ModuleType,
+    control: CodeType,
+    judged_in: ModuleType,
+    check: CodeType,
+    names: tuple[str, ...],
+) -> None:
+    """Run the graded cell with a wrong solution."""
+    sys.modules["__main__"] = module
+    exec(control, vars(module))
+    _judge(judged_in, check, names, [vars(module)[name] for name in names])
+
+
+def _told(error: BaseException) -> tuple[str, ...]:
+    """What a message says of an error: nothing but strings of Python's own."""
+    return tuple("".join(line) for line in (type(error).__name__, *lines_of(error)))
+
+
+def _tampered(why: str) -> tuple[str, ...]:
+    return (
+        "tampered",
+        "CheckDisturbed",
+        f"The check could not be trusted: {why}",
+        "Where to look: leave the functions of the packages as they are, in all your cells.",
+    )
+
+
+def _module(names: Names) -> ModuleType:
+    """A notebook's globals, with what the definitions left there."""
+    module = ModuleType("__main__")
+    vars(module).update({key: value for key, value in names.items() if not key.startswith("__")})
+    return module

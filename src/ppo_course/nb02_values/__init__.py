@@ -1,0 +1,1 @@
+"""Checks of notebook 02: values and advantages."""

@@ -1,0 +1,221 @@
+"""The check of `joint_loss`: right answers pass, each mistake gets its own message."""
+
+# ruff: noqa: ARG001, ARG005 - a student's function has the notebook's arguments, used or not
+
+import pytest
+import torch
+from estimates_testing import check_the_check, complaint
+
+from ppo_bbrl.hub import PPO2
+from ppo_bbrl.losses import clipped_surrogate, entropy_loss, value_loss
+from ppo_course import check_joint_loss
+from ppo_course.guesses import agree
+from ppo_course.nb08_shared_trunk.joint_loss import cases, right
+from ppo_course.nb08_shared_trunk.joint_loss_mistakes import POLICY, TOTAL, VALUE
+
+# ------------------------------------------------------------------------------- right answers
+
+
+def by_formula(
+    returns, value_f, nll, entropy, advantages, old_values, old_nll, clip_range, ent_coef, vf_coef
+):
+    ratio = torch.exp(old_nll - nll)
+    clipped = torch.clamp(ratio, 1 - clip_range, 1 + clip_range)
+    policy = torch.max(-advantages * ratio, -advantages * clipped).mean()
+    change = torch.clamp(value_f - old_values, -clip_range, clip_range)
+    errors = torch.max((value_f - returns) ** 2, (old_values + change - returns) ** 2)
+    value = 0.5 * errors.mean()
+    return policy - ent_coef * entropy.mean() + vf_coef * value, policy, value
+
+
+def by_the_package(
+    returns, value_f, nll, entropy, advantages, old_values, old_nll, clip_range, ent_coef, vf_coef
+):
+    policy, _ = clipped_surrogate(
+        log_prob=-nll, old_log_prob=-old_nll, advantage=advantages, clip_range=clip_range
+    )
+    error, _ = value_loss(
+        value=value_f, old_value=old_values, target=returns, clip_range_vf=clip_range
+    )
+    bonus, _ = entropy_loss(entropy=entropy)
+    return policy + ent_coef * bonus + vf_coef * error / 2, policy, error / 2
+
+
+def by_minimum(
+    returns, value_f, nll, entropy, advantages, old_values, old_nll, clip_range, ent_coef, vf_coef
+):
+    """The objective of notebook 03, then a minus; the value clamped around the old one."""
+    ratio = (-nll).exp() / (-old_nll).exp()
+    objective = torch.minimum(
+        ratio * advantages, ratio.clip(1 - clip_range, 1 + clip_range) * advantages
+    )
+    clipped = torch.maximum(
+        torch.minimum(value_f, old_values + clip_range), old_values - clip_range
+    )
+    errors = torch.stack(((value_f - returns).square(), (clipped - returns).square()))
+    value = errors.amax(0).sum() / 2 / len(returns)
+    total = -(objective + ent_coef * entropy).mean() + vf_coef * value
+    return [total, -objective.mean(), value]
+
+
+RIGHT = [by_formula, by_the_package, by_minimum, PPO2(2, 2, 2).loss]
+RIGHT[3] = lambda *samples: PPO2(2, 2, 2).loss(*samples)[:3]
+
+# ------------------------------------------------------------------------------- wrong answers
+
+
+def stub(*samples):
+    assert False, "Not implemented yet"  # noqa: B011, PT015 - the stub of the notebooks
+
+
+def changed(change):
+    """An answer whose three losses are changed: change(case fields by name, t, p, v)."""
+
+    def answer(*samples):
+        names = cases(None)[0]._fields
+        return change(dict(zip(names, samples, strict=True)), *by_formula(*samples))
+
+    return answer
+
+
+def with_policy(policy):
+    """An answer with another policy loss, in the total as well."""
+    return changed(lambda s, t, p, v: (t - p + policy(s), policy(s), v))
+
+
+def with_value(value):
+    return changed(lambda s, t, p, v: (t + s["vf_coef"] * (value(s) - v), p, value(s)))
+
+
+def ratio(s):
+    return (s["old_neg_log_probs"] - s["neg_log_probs"]).exp()
+
+
+def surrogate(s, r, larger=torch.max):
+    e, a = s["clip_range"], s["advantages"]
+    return larger(-a * r, -a * r.clamp(1 - e, 1 + e)).mean()
+
+
+def clipped_error(s):
+    e = s["clip_range"]
+    v = s["old_values"] + (s["value_f"] - s["old_values"]).clamp(-e, e)
+    return (v - s["returns"]) ** 2
+
+
+def error(s):
+    return (s["value_f"] - s["returns"]) ** 2
+
+
+def in_place(*samples):
+    samples[2].detach().neg_()
+    return by_formula(*samples)
+
+
+def detached(*samples):
+    total, policy, value = by_formula(*samples)
+    return total - value * samples[-1] + (value * samples[-1]).detach(), policy, value
+
+
+def exchanged(*samples):
+    *rest, ent_coef, vf_coef = samples
+    return by_formula(*rest, vf_coef, ent_coef)
+
+
+def normalised(s):
+    advantages = (s["advantages"] - s["advantages"].mean()) / s["advantages"].std()
+    return surrogate({**s, "advantages": advantages}, ratio(s))
+
+
+WRONG = {
+    with_policy(normalised): "the advantages are normalised",
+    with_policy(lambda s: surrogate({**s, "clip_range": 0.2}, ratio(s))): (
+        "the policy loss is clipped by 0.2"
+    ),
+    with_value(lambda s: torch.max(error(s), clipped_error({**s, "clip_range": 0.2})).mean() / 2): (
+        "the change of the values is clipped by 0.2"
+    ),
+    changed(lambda s, t, p, v: (t, p, s["vf_coef"] * v)): "vf_coef in it already",
+    changed(lambda s, t, p, v: (p, v, t)): "but in another order",
+    changed(lambda s, t, p, v: (p - 0.01 * s["entropy"].mean() + 0.5 * v, p, v)): (
+        "the coefficients are 0.01 and 0.5"
+    ),
+    with_policy(lambda s: -surrogate(s, ratio(s))): "the policy loss has the wrong sign",
+    with_policy(lambda s: surrogate(s, 1 / ratio(s))): "the ratio is turned round",
+    with_policy(lambda s: surrogate(s, ratio(s), torch.min)): "smaller of the two losses",
+    with_policy(lambda s: (-s["advantages"] * ratio(s)).mean()): "the policy loss is not clipped",
+    with_policy(lambda s: surrogate(s, ratio(s), lambda _, clipped: clipped)): (
+        "the clipped product only"
+    ),
+    with_policy(lambda s: surrogate(s, ratio(s)) * len(s["returns"])): (
+        "the policy loss is the sum over the samples"
+    ),
+    with_policy(lambda s: surrogate(s, ratio(s).log())): "a difference of logarithms",
+    with_policy(lambda s: surrogate(s, s["neg_log_probs"] / s["old_neg_log_probs"])): (
+        "that of the logarithms"
+    ),
+    with_policy(lambda s: (s["advantages"] * s["neg_log_probs"]).mean()): "plain policy gradient",
+    with_value(lambda s: torch.max(error(s), clipped_error(s)).mean()): "the ½ of the value loss",
+    with_value(lambda s: error(s).mean() / 2): "the value loss is not clipped",
+    with_value(lambda s: error(s).mean()): "neither clipped nor halved",
+    with_value(lambda s: clipped_error(s).mean() / 2): "the clipped error only",
+    with_value(lambda s: torch.min(error(s), clipped_error(s)).mean() / 2): (
+        "the smaller of the two errors"
+    ),
+    with_value(lambda s: -torch.max(error(s), clipped_error(s)).mean() / 2): (
+        "the value loss has the wrong sign"
+    ),
+    changed(lambda s, t, p, v: (t + 2 * s["ent_coef"] * s["entropy"].mean(), p, v)): (
+        "the entropy has the wrong sign"
+    ),
+    changed(lambda s, t, p, v: (t - 2 * s["vf_coef"] * v, p, v)): "the value loss is subtracted",
+    changed(lambda s, t, p, v: (t - 2 * p, p, v)): "the policy loss is subtracted",
+    changed(
+        lambda s, t, p, v: (p - s["vf_coef"] * s["entropy"].mean() + s["ent_coef"] * v, p, v)
+    ): ("the two coefficients are exchanged"),
+    changed(lambda s, t, p, v: (p + s["vf_coef"] * v, p, v)): "the entropy is missing",
+    changed(lambda s, t, p, v: (t + (1 - s["vf_coef"]) * v, p, v)): "vf_coef is missing",
+    changed(lambda s, t, p, v: (t - (1 - s["ent_coef"]) * s["entropy"].mean(), p, v)): (
+        "ent_coef is missing"
+    ),
+    changed(lambda s, t, p, v: (p, p, v)): "the total is the policy loss alone",
+    changed(lambda s, t, p, v: (t + 1, p, v)): "in a way that this check does not know",
+    changed(lambda s, t, p, v: (t.detach(), p, v)): "no gradient reaches value_f",
+    detached: "no gradient reaches value_f",
+    changed(lambda s, t, p, v: t): "it does not return three losses",
+    changed(lambda s, t, p, v: (t, p.item(), v)): "policy_loss is no tensor",
+    changed(lambda s, t, p, v: (t, p, v * torch.ones(3))): "value_loss is not a single number",
+    changed(lambda s, t, p, v: None): "it returns nothing",
+    in_place: "it writes into its argument neg_log_probs",
+    lambda returns: None: "the arguments are those of the first line",
+    stub: "is not written yet",
+}
+
+(
+    test_right_answers_pass,
+    test_wrong_answers_are_told_apart,
+    test_drawn_cases_accept_and_refuse_the_same,
+    _,
+    test_streams_stay,
+    test_a_table_of_the_visible_numbers_fails,
+) = check_the_check(check_joint_loss, None, RIGHT, WRONG)
+
+
+@pytest.mark.parametrize(("position", "mistakes"), [(1, POLICY), (2, VALUE), (0, TOTAL)])
+def test_no_two_mistakes_give_the_same_numbers(position, mistakes):
+    """Otherwise a student would read about a mistake of somebody else's."""
+    for seed in (None, *range(30)):
+        chosen = cases(seed)
+        results = [
+            [right(case)[position].item() for case in chosen],
+            *([mistake.formula(case) for case in chosen] for mistake in mistakes),
+        ]
+        for i, one in enumerate(results):
+            for other in results[i + 1 :]:
+                assert not all(map(agree, one, other)), (seed, i)
+
+
+def test_the_message_shows_the_example():
+    message = complaint(check_joint_loss, changed(lambda s, t, p, v: (t - 2 * p, p, v)))
+    assert "An example with clip_range = 0.2, ent_coef = 0.01, vf_coef = 0.5:" in message
+    assert "    advantages   [" in message
+    assert "  expected  " in message

@@ -1,0 +1,534 @@
+"""The checks of the notebooks' exercises: right answers pass, each mistake gets its own message."""
+
+# ruff: noqa: ARG001, ARG005 - a student's function has the notebook's arguments, used or not
+
+import contextlib
+import random
+from itertools import pairwise
+
+import numpy as np
+import pytest
+import torch
+from torch import nn
+
+from ppo_course import ExerciseError, check_policy_objective
+from ppo_course.feedback import same
+from ppo_course.nb03_clip.policy_objective_cases import BATCHES, Case, drawn_batches
+from ppo_course.nb03_clip.policy_objective_mistakes import (
+    CLIPS,
+    RATIOS,
+    REDUCTIONS,
+    RIGHT,
+    SIGNS,
+    SURROGATES,
+    formulas,
+    value,
+)
+
+
+def read(policy, workspace, *, detach=True):
+    """log π_θ, log π_old, advantage, entropy: what every answer starts from, [1, N] each."""
+    policy(workspace, t=0, predict_proba=True, compute_entropy=True)
+    new, old, advantage, entropy = workspace[
+        f"{policy.prefix}logprob_predict",
+        "old_policy/logprob_predict",
+        "advantage",
+        f"{policy.prefix}entropy",
+    ]
+    return (
+        (new, old.detach(), advantage.detach(), entropy)
+        if detach
+        else (new, old, advantage, entropy)
+    )
+
+
+def answer(formula, **options):
+    """A student's function whose loss is formula(ratio, advantage, ε)."""
+
+    def policy_objective(policy, workspace, cfg):
+        new, old, advantage, entropy = read(policy, workspace, **options)
+        loss = formula((new - old).exp(), advantage, cfg.algorithm.clip_range)
+        return loss, entropy, advantage
+
+    return policy_objective
+
+
+def with_log_probs(formula):
+    """A student's function whose ratio is formula(log π_θ, log π_old)."""
+
+    def policy_objective(policy, workspace, cfg):
+        new, old, advantage, entropy = read(policy, workspace)
+        return clipped(formula(new, old), advantage, cfg.algorithm.clip_range), entropy, advantage
+
+    return policy_objective
+
+
+def clipped(r, a, eps):
+    return torch.min(r * a, r.clamp(1 - eps, 1 + eps) * a).mean()
+
+
+# -------------------------------------------------------------------------------- right answers
+
+
+def by_rows(policy, workspace, cfg):
+    """With [N] instead of [1, N], and names instead of the prefix."""
+    policy(workspace, t=0, stochastic=False, predict_proba=True, compute_entropy=True)
+    new = workspace.get("current_policy/logprob_predict", 0)
+    old = workspace.get("old_policy/logprob_predict", 0).detach()
+    a = workspace["advantage"][0].detach()
+    loss = clipped((new - old).exp(), a, cfg.algorithm.clip_range)
+    return loss, workspace["current_policy/entropy"], workspace["advantage"].detach()
+
+
+def by_distribution(policy, workspace, cfg):
+    """With policy.dist, and the quotient of the probabilities."""
+    dist = policy.dist(workspace["env/env_obs"])
+    ratio = (
+        dist.log_prob(workspace["action"]).exp()
+        / workspace["old_policy/logprob_predict"].detach().exp()
+    )
+    advantage = workspace["advantage"].detach()
+    return [clipped(ratio, advantage, cfg["algorithm"]["clip_range"]), dist.entropy(), advantage]
+
+
+def by_relu(r, a, eps):
+    """What lies beyond the range, in the direction that would pay, is taken away again."""
+    sign = a.sign()
+    return (r * a - a.abs() * nn.functional.relu(sign * (r - 1) - eps)).mean()
+
+
+RIGHT_ANSWERS = {
+    "min": answer(clipped),
+    "negated max of negatives": answer(
+        lambda r, a, eps: -torch.max(-r * a, -r.clamp(1 - eps, 1 + eps) * a).mean()
+    ),
+    "where": answer(
+        lambda r, a, eps: (
+            torch.where(
+                a > 0, torch.where(r > 1 + eps, 1 + eps, r), torch.where(r < 1 - eps, 1 - eps, r)
+            )
+            .mul(a)
+            .mean()
+        )
+    ),
+    "relu": answer(by_relu),
+    "sign": answer(lambda r, a, eps: torch.min(r * a, (1 + eps * a.sign()) * a).mean()),
+    "sum / N": answer(
+        lambda r, a, eps: torch.minimum(r * a, r.clip(1 - eps, 1 + eps) * a).sum() / a.numel()
+    ),
+    "rows": by_rows,
+    "distribution": by_distribution,
+}
+
+
+@pytest.mark.parametrize("name", RIGHT_ANSWERS)
+def test_a_right_answer_passes_with_one_line(name, capsys):
+    check_policy_objective(RIGHT_ANSWERS[name])
+    captured = capsys.readouterr()
+    assert captured.out.startswith("Well done!")
+    assert captured.out.count("\n") == 1
+    assert captured.err == ""
+
+
+# -------------------------------------------------------------------------------- wrong answers
+
+
+def resampled(policy, workspace, cfg):
+    policy(workspace, t=0)
+    return RIGHT_ANSWERS["min"](policy, workspace, cfg)
+
+
+def resampled_then_lost(policy, workspace, cfg):
+    policy(workspace, t=0, compute_entropy=True)
+    return workspace["current_policy/logprob_predict"].exp().mean(), None, None
+
+
+def not_run(policy, workspace, cfg):
+    return workspace["current_policy/logprob_predict"].exp().mean(), None, None
+
+
+def without_entropy(policy, workspace, cfg):
+    policy(workspace, t=0, predict_proba=True)
+    return workspace["current_policy/logprob_predict"].mean(), workspace["current_policy/entropy"]
+
+
+def stub(policy, workspace, cfg):
+    assert False, "Not implemented yet"  # noqa: B011, PT015 - the stub of the notebooks
+
+
+def other_stub(policy, workspace, cfg):
+    raise NotImplementedError
+
+
+def broken(policy, workspace, cfg):
+    return workspace["advantage"] @ workspace["advantage"]  # no product of [1, N] and [1, N]
+
+
+def unknown_key(policy, workspace, cfg):
+    return cfg.clip_range
+
+
+def of_the_loss(change):
+    """A right answer whose three results are changed by `change`."""
+
+    def policy_objective(policy, workspace, cfg):
+        return change(*RIGHT_ANSWERS["min"](policy, workspace, cfg))
+
+    return policy_objective
+
+
+def under_no_grad(policy, workspace, cfg):
+    with torch.no_grad():
+        return RIGHT_ANSWERS["min"](policy, workspace, cfg)
+
+
+def old_is_attached(policy, workspace, cfg):
+    new, old, advantage, entropy = read(policy, workspace, detach=False)
+    loss = clipped((new - old).exp(), advantage.detach(), cfg.algorithm.clip_range)
+    return loss, entropy, advantage
+
+
+def advantage_is_attached(policy, workspace, cfg):
+    new, old, advantage, entropy = read(policy, workspace, detach=False)
+    loss = clipped((new - old.detach()).exp(), advantage, cfg.algorithm.clip_range)
+    return loss, entropy, advantage
+
+
+def half_detached(r, a, eps):
+    return torch.min(r * a, r.detach().clamp(1 - eps, 1 + eps) * a).mean()
+
+
+def the_wrong_one_detached(policy, workspace, cfg):
+    new, old, advantage, entropy = read(policy, workspace, detach=False)
+    loss = clipped((new.detach() - old).exp(), advantage.detach(), cfg.algorithm.clip_range)
+    return loss, entropy, advantage
+
+
+def from_what_the_policy_returns(policy, workspace, cfg):
+    new = policy(workspace, t=0, predict_proba=True, compute_entropy=True)
+    return (new - workspace["old_policy/logprob_predict"]).exp().mean(), None, None
+
+
+def goes_backward(policy, workspace, cfg):
+    loss, entropy, advantage = RIGHT_ANSWERS["min"](policy, workspace, cfg)
+    loss.backward(retain_graph=True)
+    return loss, entropy, advantage
+
+
+def makes_a_step(policy, workspace, cfg):
+    result = RIGHT_ANSWERS["min"](policy, workspace, cfg)
+    with torch.no_grad():
+        for parameter in policy.parameters():
+            parameter.add_(0.01)
+    return result
+
+
+def writes_into_the_workspace(policy, workspace, cfg):
+    result = RIGHT_ANSWERS["min"](policy, workspace, cfg)
+    workspace.set("advantage", 0, 2 * workspace.get("advantage", 0))
+    return result
+
+
+def judged_twice(policy, workspace, cfg):
+    """Takes the current policy's probability for the old one, too."""
+    new, _, advantage, entropy = read(policy, workspace)
+    loss = clipped((new - new.detach()).exp(), advantage, cfg.algorithm.clip_range)
+    return loss, entropy, advantage
+
+
+SIGN = "the sign is wrong"
+MAX = "the larger of the two products is taken"
+NO_CLAMP = "nothing is clipped"
+PRODUCT = "the product ratio × advantage is clipped, not the ratio"
+UPSIDE_DOWN = "the ratio is upside down"
+ALWAYS_ONE = "the ratio is always 1"
+OLD_GRADIENT = "a gradient flows back through the old policy's log-probabilities"
+ADVANTAGE_GRADIENT = "a gradient flows back through the advantages"
+NO_EXP = "the exponential is missing"
+NO_MEAN = "the mean is missing"
+ORDER = "the three results come in the wrong order"
+RESAMPLED = "the policy drew new actions"
+UNWRITTEN = "not written yet ('Not implemented yet')"
+
+WRONG_ANSWERS = {
+    "sign": (of_the_loss(lambda p, e, a: (-p, e, a)), SIGN),
+    "sign, max of negatives": (
+        answer(lambda r, a, eps: torch.max(-r * a, -r.clamp(1 - eps, 1 + eps) * a).mean()),
+        SIGN,
+    ),
+    "max": (answer(lambda r, a, eps: torch.max(r * a, r.clamp(1 - eps, 1 + eps) * a).mean()), MAX),
+    "no clamp": (answer(lambda r, a, eps: (r * a).mean()), NO_CLAMP),
+    "product": (
+        answer(lambda r, a, eps: torch.min(r * a, (r * a).clamp(1 - eps, 1 + eps)).mean()),
+        PRODUCT,
+    ),
+    "product alone": (answer(lambda r, a, eps: (r * a).clamp(1 - eps, 1 + eps).mean()), PRODUCT),
+    "product, advantage twice": (
+        answer(lambda r, a, eps: torch.min(r * a, (r * a).clamp(1 - eps, 1 + eps) * a).mean()),
+        PRODUCT,
+    ),
+    "old / new": (with_log_probs(lambda new, old: (old - new).exp()), UPSIDE_DOWN),
+    "old / old": (with_log_probs(lambda new, old: (old - old).exp()), ALWAYS_ONE),
+    "new / new": (judged_twice, ALWAYS_ONE),
+    "gradient through the old policy": (old_is_attached, OLD_GRADIENT),
+    "the wrong one detached": (
+        the_wrong_one_detached,
+        OLD_GRADIENT + ", and none reaches the current policy",
+    ),
+    "the policy's return value": (from_what_the_policy_returns, "an agent returns nothing"),
+    "row without its name": (
+        lambda policy, workspace, cfg: policy(workspace, 0, predict_proba=True),
+        "an agent is called with its row by name",
+    ),
+    "no row": (
+        lambda policy, workspace, cfg: policy(workspace, predict_proba=True),
+        "an agent is called with its row by name",
+    ),
+    "Python's min": (answer(lambda r, a, eps: min(r * a, a).mean()), "torch.min(a, b) takes"),
+    "forward": (
+        lambda policy, workspace, cfg: policy.forward(0, predict_proba=True),
+        "call the agent itself, not its forward",
+    ),
+    "backward": (goes_backward, "it calls backward()"),
+    "a step": (makes_a_step, "it changes the weights of the policy"),
+    "writes": (writes_into_the_workspace, 'it changes workspace["advantage"]'),
+    "advantages not detached": (advantage_is_attached, ADVANTAGE_GRADIENT),
+    "neither detached": (
+        answer(clipped, detach=False),
+        OLD_GRADIENT + " and through the advantages",
+    ),
+    "no exp": (with_log_probs(lambda new, old: new - old), NO_EXP),
+    "log / log": (with_log_probs(lambda new, old: new / old), "the logarithms are divided"),
+    "difference": (with_log_probs(lambda new, old: new.exp() - old.exp()), "are subtracted"),
+    "no old policy": (with_log_probs(lambda new, _: new), "there is no ratio"),
+    "no old policy, probability": (with_log_probs(lambda new, _: new.exp()), "there is no ratio"),
+    "no minimum": (
+        answer(lambda r, a, eps: (r.clamp(1 - eps, 1 + eps) * a).mean()),
+        "only the clipped product is there",
+    ),
+    "around 0": (
+        answer(lambda r, a, eps: torch.min(r * a, r.clamp(-eps, eps) * a).mean()),
+        "the ratio is clamped around 0",
+    ),
+    "upper bound alone": (
+        answer(lambda r, a, eps: torch.min(r * a, r.clamp(max=1 + eps) * a).mean()),
+        "clamped from above only",
+    ),
+    "lower bound alone": (
+        answer(lambda r, a, eps: torch.min(r * a, r.clamp(min=1 - eps) * a).mean()),
+        "clamped from below only",
+    ),
+    "no advantage": (
+        answer(lambda r, _, eps: torch.min(r, r.clamp(1 - eps, 1 + eps)).mean()),
+        "the advantage is missing",
+    ),
+    "minimum of ratios": (
+        answer(lambda r, a, eps: (torch.min(r, r.clamp(1 - eps, 1 + eps)) * a).mean()),
+        "the minimum is taken of the ratios",
+    ),
+    "minimum of means": (
+        answer(lambda r, a, eps: torch.min((r * a).mean(), (r.clamp(1 - eps, 1 + eps) * a).mean())),
+        "the minimum is taken of two means",
+    ),
+    "ε by hand": (answer(lambda r, a, _: clipped(r, a, 0.2)), "the clip range is always 0.2"),
+    "sum": (
+        answer(lambda r, a, eps: clipped(r, a, eps) * a.numel()),
+        "the transitions are added up",
+    ),
+    "entropy bonus inside": (
+        of_the_loss(lambda p, e, a: (p + 0.01 * e.mean(), e, a)),
+        "the entropy bonus is in it already",
+    ),
+    "unknown": (of_the_loss(lambda p, e, a: (p + 17, e, a)), "in a way that this check does not"),
+    "no mean": (answer(lambda r, a, eps: torch.min(r * a, r.clamp(1 - eps, 1 + eps) * a)), NO_MEAN),
+    "mean of a matrix": (of_the_loss(lambda p, e, a: (p.expand(2, 2), e, a)), "is not a scalar"),
+    "order": (of_the_loss(lambda p, e, a: (e, p, a)), ORDER),
+    "order of the companions": (of_the_loss(lambda p, e, a: (p, a, e)), ORDER),
+    "nothing": (of_the_loss(lambda *_: None), "it returns nothing"),
+    "loss alone": (of_the_loss(lambda p, e, a: p), "it does not return three things"),
+    "a pair": (of_the_loss(lambda p, e, a: (p, e)), "it does not return three things"),
+    "a number": (of_the_loss(lambda p, e, a: (p.item(), e, a)), "policy_loss is a plain number"),
+    "an array": (of_the_loss(lambda p, e, a: (p, e.detach().numpy(), a)), "entropy is no tensor"),
+    "mean entropy": (of_the_loss(lambda p, e, a: (p, e.mean(), a)), "entropy has the wrong shape"),
+    "entropy without its row": (
+        of_the_loss(lambda p, e, a: (p, e[0], a)),
+        "entropy has the wrong shape",
+    ),
+    "advantage without its row": (
+        of_the_loss(lambda p, e, a: (p, e, a[0])),
+        "policy_advantage has the wrong shape",
+    ),
+    "another entropy": (of_the_loss(lambda p, e, a: (p, 2 * e, a)), "entropy is not the entropy"),
+    "another advantage": (
+        of_the_loss(lambda p, e, a: (p, e, -a)),
+        "policy_advantage is not the advantage",
+    ),
+    "no gradient": (under_no_grad, "no gradient reaches the current policy"),
+    "half a gradient": (answer(half_detached), "but its gradient is not"),
+    "entropy detached": (
+        of_the_loss(lambda p, e, a: (p, e.detach(), a)),
+        "entropy carries no gradient",
+    ),
+    "re-sampled": (resampled, RESAMPLED),
+    "re-sampled, then an exception": (resampled_then_lost, RESAMPLED),
+    "policy not run": (not_run, "run the policy on the workspace with t=0 and predict_proba=True"),
+    "entropy not asked for": (without_entropy, "run the policy with compute_entropy=True"),
+    "stub": (stub, UNWRITTEN),
+    "another stub": (other_stub, UNWRITTEN),
+    "exception": (broken, 'return workspace["advantage"] @ workspace["advantage"]'),
+    "unknown key": (unknown_key, "the clip range is cfg.algorithm.clip_range"),
+    "signature": (lambda policy, workspace: None, "called as policy_objective(policy, workspace,"),
+}
+
+
+def complaint(function):
+    with pytest.raises(ExerciseError) as caught:
+        check_policy_objective(function)
+    return str(caught.value)
+
+
+MESSAGES = {said for _, said in WRONG_ANSWERS.values()}
+
+
+@pytest.mark.parametrize("name", WRONG_ANSWERS)
+def test_a_wrong_answer_is_told_what_is_wrong_and_nothing_else(name, capsys):
+    function, said = WRONG_ANSWERS[name]
+    message = complaint(function)
+    assert said in message
+    assert name == "exception" or "Where to look: " in message
+    others = [other for other in MESSAGES if other not in said and said not in other]
+    assert [other for other in others if other in message.splitlines()[0]] == []
+    assert capsys.readouterr().out == ""
+
+
+def test_two_mistakes_are_told_together():
+    message = complaint(answer(lambda r, a, eps: -(r * a).mean()))
+    assert NO_CLAMP in message
+    assert SIGN in message
+    assert "2 things" in message
+
+
+def test_the_message_says_what_was_seen_and_expected_and_gives_an_example():
+    lines = complaint(WRONG_ANSWERS["no clamp"][0]).splitlines()
+    assert lines[0] == f"policy_objective is not right yet: {NO_CLAMP}."
+    assert lines[1].split()[0] == "seen"
+    assert lines[2].split()[0] == "expected"
+    assert "π_old(a|s) = 0.4, π_θ(a|s) = 0.6, advantage = 2.5, clip_range = 0.2" in lines[3]
+    assert "min(1.5 × 2.5, 1.2 × 2.5) = 3. Yours gives 3.75." in lines[5]
+
+
+def test_an_exception_is_shown_with_its_line_and_kept_as_the_cause():
+    with pytest.raises(ExerciseError, match="broken raises RuntimeError: ") as caught:
+        check_policy_objective(broken)
+    number = broken.__code__.co_firstlineno + 1
+    assert f"in line {number} of the cell: return workspace" in str(caught.value)
+    assert isinstance(caught.value.__cause__, RuntimeError)
+
+
+def test_notebooks_show_the_message_alone():
+    error = ExerciseError("one\n  two\n" + 10 * "long_words " + "\nfour")
+    assert error._render_traceback_() == [
+        "one",
+        "  two",
+        " ".join(8 * ["long_words"]),
+        "  long_words long_words",
+        "four",
+    ]
+    assert isinstance(error, AssertionError)
+
+
+@pytest.mark.parametrize("function", [RIGHT_ANSWERS["min"], resampled, broken])
+def test_the_global_random_streams_stay_as_they_were(function, capsys):
+    def drawing(policy, workspace, cfg):
+        torch.rand(3)
+        np.random.rand(3)  # noqa: NPY002 - the global stream
+        random.random()
+        return function(policy, workspace, cfg)
+
+    def state():
+        return torch.get_rng_state().tolist(), np.random.get_state()[1].tolist(), random.getstate()  # noqa: NPY002
+
+    before = state()
+    with contextlib.suppress(ExerciseError):
+        check_policy_objective(drawing)
+    assert state() == before
+
+
+def test_gradients_are_checked_even_where_they_are_switched_off(capsys):
+    with torch.no_grad():
+        check_policy_objective(RIGHT_ANSWERS["min"])
+
+
+def test_no_known_mistake_passes_and_no_two_look_alike():
+    inputs = [Case(*batch).inputs() for batch in BATCHES]
+    by_words = {}
+    for position, part in enumerate((RATIOS, SURROGATES, CLIPS, REDUCTIONS, SIGNS)):
+        for choice in part:
+            formula = (*RIGHT[:position], choice, *RIGHT[position + 1 :])
+            values = tuple(round(value(formula, x).item(), 4) for x in inputs)
+            by_words.setdefault(values, set()).add(choice.wrong)
+    assert all(len(words) == 1 for words in by_words.values())
+    right = tuple(round(value(RIGHT, x).item(), 4) for x in inputs)
+    assert by_words[right] == {""}
+
+
+def test_simpler_explanations_come_first():
+    counts = [sum(bool(choice.wrong) for choice in formula) for formula in formulas()]
+    assert counts[0] == 0
+    assert all(one <= other for one, other in pairwise(counts))
+
+
+# ---------------------------------------------------------------------------------- drawn cases
+
+
+@pytest.mark.parametrize("seed", range(40))
+def test_with_a_seed_right_answers_pass_in_silence_and_each_known_mistake_fails(seed, capsys):
+    for right in RIGHT_ANSWERS.values():
+        check_policy_objective(right, seed=seed)
+    assert capsys.readouterr().out == ""
+    inputs = [Case(*batch).inputs() for batch in drawn_batches(seed)]
+    for formula in formulas():
+        if sum(bool(choice.wrong) for choice in formula) == 1:
+            assert any(not same(value(formula, x), value(RIGHT, x)) for x in inputs)
+
+
+@pytest.mark.parametrize("name", WRONG_ANSWERS)
+def test_with_a_seed_a_wrong_answer_gets_a_message_too(name):
+    with pytest.raises(ExerciseError):
+        check_policy_objective(WRONG_ANSWERS[name][0], seed=3)
+
+
+def test_numbers_learned_by_heart_fail_with_a_seed():
+    """A function that knows the visible cases and nothing else."""
+
+    def by_heart(policy, workspace, cfg):
+        loss, entropy, advantage = RIGHT_ANSWERS["min"](policy, workspace, cfg)
+        known = any(
+            torch.equal(advantage.flatten(), Case(*batch).advantage.detach()) for batch in BATCHES
+        )
+        return (loss if known else 0 * loss), entropy, advantage
+
+    check_policy_objective(by_heart)
+    with pytest.raises(ExerciseError, match="policy_objective is not right yet"):
+        check_policy_objective(by_heart, seed=1)
+
+
+def test_batches_drawn_from_a_seed_are_the_same_again_and_of_many_sizes():
+    assert drawn_batches(5) == drawn_batches(5)
+    assert len({len(batch) for seed in range(10) for batch, _ in drawn_batches(seed)}) > 5
+
+
+def test_a_tensor_that_agrees_with_everything_is_refused():
+    """Else it would answer the check's own comparison."""
+
+    class Agreeable(torch.Tensor):
+        @classmethod
+        def __torch_function__(cls, function, types, args=(), kwargs=None):
+            return True
+
+    def agreeable(policy, workspace, cfg):
+        _, entropy, advantage = RIGHT_ANSWERS["min"](policy, workspace, cfg)
+        return torch.zeros(()).as_subclass(Agreeable), entropy, advantage
+
+    with pytest.raises(ExerciseError, match="a class of its own"):
+        check_policy_objective(agreeable)

@@ -1,0 +1,139 @@
+"""A course, run as a teacher runs it: nbgrader's own commands on generated submissions.
+
+Every submission gets the mark that it deserves, whatever it does, and none stops the batch.
+"""
+
+import csv
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import nbformat
+import pytest
+from submissions import Course, Submission, submissions
+
+ROOT = Path(__file__).parents[3]
+NAMES = sorted(path.stem for path in (ROOT / "notebooks" / "source").glob("*.py"))
+PPO = "03_ppo_clip"
+
+#: of notebook 03, in `make test`: the perfect one, and one of each kind of trouble
+SHORT = (
+    "perfect",
+    "duplicated",
+    "crashing",
+    "helpers-in-own-cells",
+    "odd-metadata",
+    "not-a-notebook",
+    "endless",
+    "by-heart",
+    "patched-torch",
+    "half-a-character",
+    "raises-half-a-character",
+    "browser-named",
+    "wrong-ppo-clip-policy-objective-check-1",
+)
+SECONDS = 8  # an endless submission costs as much
+
+
+class Classroom:
+    """A course in a folder, with its students."""
+
+    def __init__(self, folder: Path, name: str) -> None:
+        self.folder, self.name = folder, name
+        command = [sys.executable, ROOT / "notebooks" / "course.py", folder, "--only", name]
+        subprocess.run(command, check=True, capture_output=True)
+        config = folder / "nbgrader_config.py"
+        text = config.read_text(encoding="utf-8")
+        assert "c.GradeApart.seconds = 20.0" in text
+        text = text.replace("seconds = 20.0", f"seconds = {SECONDS}.0").replace(
+            "memory = 2048", "memory = 1024"
+        )
+        config.write_text(text, encoding="utf-8")
+        self.nbgrader("generate_assignment", name)
+        self.course = Course(self._read("source"), self._read("release"))
+        self.students: list[Submission] = []
+
+    def _read(self, step: str) -> nbformat.NotebookNode:
+        return nbformat.read(self.folder / step / self.name / f"{self.name}.ipynb", as_version=4)
+
+    def nbgrader(self, *arguments: str, status: int | None = 0) -> str:
+        """Run a command in the folder of the course; what it said."""
+        environment = {**os.environ, "JUPYTER_CONFIG_DIR": str(self.folder / ".jupyter")}
+        done = subprocess.run(
+            [sys.executable, "-m", "nbgrader", *arguments],
+            cwd=self.folder,
+            env=environment,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            text=True,
+            check=False,
+        )
+        assert status is None or done.returncode == status, done.stdout[-5000:]
+        return done.stdout
+
+    def hand_in(self, student: Submission) -> None:
+        self.students.append(student)
+        folder = self.folder / "submitted" / student.name / self.name
+        folder.mkdir(parents=True)
+        text = student.text.replace("COURSE", str(self.folder))
+        copied = " (1)" if student.name == "browser-named" else ""
+        (folder / f"{self.name}{copied}.ipynb").write_text(text, encoding="utf-8")
+
+    def marks(self) -> dict[str, float]:
+        """From the exported table."""
+        self.nbgrader("export")
+        with (self.folder / "grades.csv").open(encoding="utf-8") as file:
+            return {row["student_id"]: float(row["score"]) for row in csv.DictReader(file)}
+
+    def feedback(self, student: str) -> str:
+        path = self.folder / "feedback" / student / self.name / f"{self.name}.html"
+        return path.read_text(encoding="utf-8")
+
+
+def graded(folder: Path, name: str, wanted: tuple[str, ...] | None = None) -> Classroom:
+    """A course whose submissions were graded."""
+    classroom = Classroom(folder, name)
+    for student in submissions(name, classroom.course):
+        if wanted is None or student.name in wanted:
+            classroom.hand_in(student)
+    broken = any(student.name == "not-a-notebook" for student in classroom.students)
+    classroom.nbgrader("autograde", name, status=1 if broken else 0)
+    classroom.nbgrader("generate_feedback", name)
+    return classroom
+
+
+@pytest.fixture(scope="module")
+def short(tmp_path_factory: pytest.TempPathFactory) -> Classroom:
+    """Some submissions of notebook 03."""
+    return graded(tmp_path_factory.mktemp("course"), PPO, SHORT)
+
+
+def test_each_gets_its_mark(short):
+    assert {student.name for student in short.students} == set(SHORT)
+    deserved = {student.name: student.total for student in short.students}
+    assert short.marks() == deserved
+
+
+def test_the_feedback_shows_the_message_of_the_check(short):
+    assert "the sign is wrong" in short.feedback("wrong-ppo-clip-policy-objective-check-1")
+    assert f"did not come to an end in {SECONDS} seconds" in short.feedback("endless")
+    assert "torch.allclose was replaced" in short.feedback("patched-torch")
+    assert "Well done!" in short.feedback("perfect")
+
+
+def test_the_release_has_neither_answers_nor_hidden_tests(short):
+    released = short.folder / "release" / PPO / f"{PPO}.ipynb"
+    text = released.read_text(encoding="utf-8")
+    assert "seed=1" not in text
+    assert "torch.min(ratio * advantage" not in text
+    assert "Not implemented yet" in text
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", NAMES)
+def test_each_submission_gets_its_mark(name, tmp_path):
+    classroom = graded(tmp_path, name)
+    assert len(classroom.students) >= (20 if name == PPO else 5)
+    deserved = {student.name: student.total for student in classroom.students}
+    assert classroom.marks() == deserved

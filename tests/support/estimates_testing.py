@@ -1,0 +1,111 @@
+"""What the tests of notebook 02's checks have in common."""
+
+import contextlib
+import random
+
+import numpy as np
+import pytest
+import torch
+
+from ppo_course import ExerciseError
+from ppo_course.nb02_values.trajectories import cases
+
+SEEDS = range(30)
+
+
+def complaint(check, function, **options):
+    with pytest.raises(ExerciseError) as caught:
+        check(function, **options)
+    return str(caught.value)
+
+
+def check_the_check(check, exercise, right, wrong):
+    """Tests of a check.
+
+    Args:
+        check: the check.
+        exercise: its `Exercise`; None for a check that has none.
+        right: right answers.
+        wrong: wrong answers, and what their messages say.
+    """
+
+    @pytest.mark.parametrize("function", right)
+    def right_answers_pass(function, capsys):
+        check(function)
+        captured = capsys.readouterr()
+        assert captured.out.startswith("Well done!")
+        assert captured.out.count("\n") == 1
+        assert captured.err == ""
+
+    @pytest.mark.parametrize(("function", "said"), wrong.items(), ids=wrong.values())
+    def wrong_answers_are_told_apart(function, said, capsys):
+        message = complaint(check, function)
+        assert said in message
+        assert "Where to look: " in message
+        others = set(wrong.values()) - {said}
+        first = message.splitlines()[0]
+        assert [other for other in others if other in first and other not in said] == []
+        assert capsys.readouterr().out == ""
+
+    def drawn_episodes_accept_and_refuse_the_same(capsys):
+        for seed in SEEDS:
+            for function in right:
+                check(function, seed=seed)
+            for function, said in wrong.items():
+                assert said in complaint(check, function, seed=seed), seed
+        assert capsys.readouterr().out == ""
+
+    def every_known_mistake_is_named():
+        if exercise is None:
+            return
+        for seed in (None, *SEEDS[:10]):
+            episodes = cases(seed)
+            for position, part in enumerate(exercise.parts):
+                for choice in part[1:]:
+                    values = [p[0].value for p in exercise.parts]
+                    values[position] = choice.value
+                    results = [exercise.formula(case, values) for case in episodes]
+                    assert exercise.explain(episodes, results) == [(choice.wrong, choice.look)]
+
+    @pytest.mark.parametrize("function", [right[0], next(iter(wrong))])
+    def streams_stay(function):
+        def drawing(*args):
+            torch.rand(3)
+            np.random.rand(3)  # noqa: NPY002 - the global stream
+            random.random()
+            return function(*args)
+
+        def state():
+            return (
+                torch.get_rng_state().tolist(),
+                np.random.get_state()[1].tolist(),  # noqa: NPY002
+                random.getstate(),
+            )
+
+        before = state()
+        for seed in (None, 3):
+            with contextlib.suppress(ExerciseError):
+                check(drawing, seed=seed)
+            assert state() == before
+
+    def a_table_of_the_visible_numbers_fails():
+        """Hard-coded: what was right for the visible episodes, in their order."""
+        table = []
+
+        def looking(*args):
+            table.append(right[0](*args))
+            return table[-1]
+
+        check(looking)
+        for seed in SEEDS:
+            answers = iter(table)
+            complaint(check, lambda *_, answers=answers: next(answers), seed=seed)
+
+    return (
+        right_answers_pass,
+        wrong_answers_are_told_apart,
+        drawn_episodes_accept_and_refuse_the_same,
+        every_known_mistake_is_named,
+        streams_stay,
+        a_table_of_the_visible_numbers_fails,
+    )
