@@ -2,6 +2,9 @@
 
     python tests/mutants.py [module ...] [--fresh] [--list] [--listed]
 
+A module is named as in `ppo_bbrl`: `update`, `agents.base`. `agents` stands for the policies,
+critics and how they act, `envs` for the environment agent.
+
 The bugs (mutants) are found in the source as it is: comparisons, arithmetic, constants, dropped
 statements, swapped arguments, limits of slices, and so on, and the list in `mutants.toml`. One that
 no test notices needs a test, or a reason in `mutants.toml` why it changes nothing. What was noticed
@@ -26,7 +29,7 @@ import sys
 import tempfile
 import time
 import tomllib
-from collections.abc import Callable, Collection, Iterator
+from collections.abc import Callable, Collection, Iterable, Iterator
 from contextlib import suppress
 from dataclasses import dataclass, replace
 from functools import lru_cache
@@ -56,35 +59,50 @@ PRELOADED = (
 
 # The tests nearest to each module. Recorded numbers are not among them: they notice everything,
 # and say nothing about it.
+_AGENTS = ("agents", "fits", "distributions", "rollout", "precision")
 NEAREST = {
     "advantages": ("advantages", "rollout"),
     "losses": ("losses", "update"),
-    "update": ("update", "flat", "replaced", "config_changes", "ppo", "compiled", "shared_trunk"),
+    "update": (
+        "update", "engines", "flat", "replaced", "config_changes", "ppo", "compiled",
+        "shared_trunk",
+    ),
     "rollout": ("rollout", "ppo", "episodic", "shared_trunk"),
-    "agents": ("agents", "fits", "distributions", "rollout", "precision"),
-    "numpy_actor": ("agents", "precision"),
-    "envs": ("envs", "env_arguments", "env_faults", "rollout", "episodic"),
-    "flat": ("flat", "replaced", "compiled"),
-    "learners": ("replaced", "optimizers", "shared_trunk"),
-    "compiled": ("compiled", "replaced", "config_changes"),
-    "compiled_step": ("compiled", "replaced"),
-    "config_changes": ("config_changes",),
-    "build": ("ppo", "compute"),
     "ppo": ("ppo", "update", "replaced", "config_changes"),
-    "recording": ("recording", "episodic"),
     "distributions": ("distributions", "agents"),
-    "twins": ("twins",),
-    "vector_envs": ("twins", "envs", "env_faults"),
-    "seeding": ("seeding", "evaluation"),
-    "schedules": ("schedules",),
-    "networks": ("networks", "agents"),
-    "evaluation": ("evaluation", "ppo"),
     "episodic": ("episodic", "ppo", "evaluation", "config_changes"),
-    "shared_trunk": ("shared_trunk",),
-    "storage": ("workspace",),
-    "optimizers": ("optimizers", "replaced"),
+    "evaluation": ("evaluation", "ppo"),
+    "schedules": ("schedules",),
+    "seeding": ("seeding", "evaluation"),
+    "agents.base": _AGENTS,
+    "agents.policies": _AGENTS,
+    "agents.critics": _AGENTS,
+    "agents.acting": _AGENTS,
+    "agents.build": ("ppo", "compute"),
+    "agents.encoders": ("networks", "agents"),
+    "agents.learners": ("replaced", "optimizers", "shared_trunk"),
+    "agents.learning": ("replaced", "ppo", "shared_trunk"),
+    "agents.networks": ("networks", "agents"),
+    "agents.numpy_actor": ("agents", "precision"),
+    "agents.shared": ("shared_trunk",),
+    "config.changes": ("config_changes",),
+    "config.optimizers": ("optimizers", "replaced"),
+    "envs.agent": ("envs", "env_arguments", "env_faults", "rollout", "episodic"),
+    "envs.twins": ("twins",),
+    "envs.vector": ("twins", "envs", "env_faults"),
+    "fast.compiled": ("engines", "compiled", "replaced", "config_changes"),
+    "fast.compiled_step": ("engines", "compiled", "replaced"),
+    "fast.engines": ("engines", "compiled", "replaced"),
+    "fast.flat": ("engines", "flat", "replaced", "compiled"),
+    "runs.recording": ("recording", "episodic"),
+    "workspace.storage": ("workspace",),
+}  # fmt: skip
+# Rooms that may be named as a whole: what `agents.py` and `envs.py` once were.
+ROOMS = {
+    "agents": ("agents.base", "agents.policies", "agents.critics", "agents.acting"),
+    "envs": ("envs.agent",),
 }
-USUAL = ("advantages", "losses", "update", "rollout", "agents", "numpy_actor", "envs")
+USUAL = ("advantages", "losses", "update", "rollout", "agents", "agents.numpy_actor", "envs")
 
 
 @dataclass(frozen=True)
@@ -103,7 +121,21 @@ class Mutant:
 
 
 def path_of(module: str) -> Path:
-    return PACKAGE / f"{module}.py"
+    return PACKAGE / f"{module.replace('.', '/')}.py"
+
+
+def tests_of(module: str) -> list[str]:
+    return [f"tests/library/test_{name}.py" for name in NEAREST[module]]
+
+
+def chosen_modules(names: Iterable[str]) -> list[str]:
+    """The modules of these names, each of which may be a room."""
+    modules = [module for name in names for module in ROOMS.get(name, (name,))]
+    unknown = [module for module in modules if module not in NEAREST]
+    if unknown:
+        known = ", ".join([*NEAREST, *ROOMS])
+        raise SystemExit(f"no tests are known for {', '.join(unknown)}; choose from {known}")
+    return list(dict.fromkeys(modules))
 
 
 # ------------------------------------------------------------------------------------- operators
@@ -325,7 +357,7 @@ def mutants_of(module: str, *, listed_only: bool = False) -> Iterator[Mutant]:
         if listed["module"] == module:
             start = source.find(listed["old"].encode())
             if start < 0:
-                print(f"no longer in {module}.py: {listed['old']!r}", file=sys.stderr)
+                print(f"no longer in {module}: {listed['old']!r}", file=sys.stderr)
             else:
                 spans.append((start, start + len(listed["old"].encode()), listed["new"]))
     seen: dict[str, int] = {}
@@ -473,7 +505,7 @@ class Chooses:
 def measure(module: str) -> dict[str, tuple[float, list[int]]]:
     """Of each test nearest to a module: its seconds and the lines of the module that it reaches."""
     plugin = Measures(path_of(module))
-    files = [f"tests/test_{name}.py" for name in NEAREST[module]]
+    files = tests_of(module)
     code = run_pytest(files, plugin)
     if code != 0:
         raise SystemExit(f"the tests of {module} fail as it is: {files}")
@@ -556,12 +588,12 @@ def quickest(tests: dict[str, tuple[float, list[int]]], chosen: set[str]) -> dic
 
 def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("modules", nargs="*", help=f"of {', '.join(NEAREST)}; default: {USUAL}")
+    parser.add_argument("modules", nargs="*", help=f"of {', '.join([*NEAREST, *ROOMS])}")
     parser.add_argument("--fresh", action="store_true", help="forget what was noticed before")
     parser.add_argument("--list", action="store_true", help="show the mutants, try none")
     parser.add_argument("--listed", action="store_true", help="only those of mutants.toml")
     options = parser.parse_args()
-    modules = options.modules or USUAL
+    modules = chosen_modules(options.modules or USUAL)
     if options.list:
         for module in modules:
             for mutant in mutants_of(module, listed_only=options.listed):
@@ -586,7 +618,7 @@ def main() -> int:
         counted = len(verdicts) - (len(alive) - len(unexplained))
         share = 1 - len(unexplained) / counted if counted else 1.0
         lines.append(
-            f"{module:15} {len(verdicts):4} mutants, {len(verdicts) - len(alive):4} noticed, "
+            f"{module:18} {len(verdicts):4} mutants, {len(verdicts) - len(alive):4} noticed, "
             f"{len(alive) - len(unexplained):3} explained, {len(unexplained):3} not: {share:.1%}"
         )
         failed |= share < WANTED

@@ -103,6 +103,16 @@ def test_every_listed_mutant_has_its_place_and_every_reason_a_sentence():
         else:
             assert source.count(one["old"]) == 1, one
     assert all(len(one["reason"].split()) > 3 for one in listed["equivalent"])
-    for files in mutants.NEAREST.values():
-        for name in files:
-            assert (mutants.ROOT / "tests" / f"test_{name}.py").exists()
+    for module in mutants.NEAREST:
+        assert mutants.path_of(module).exists()
+        for name in mutants.tests_of(module):
+            assert (mutants.ROOT / name).exists()
+
+
+def test_a_room_stands_for_its_modules_and_a_wrong_name_is_refused():
+    """A typed error would end as a run over nothing, which notices everything."""
+    rooms = mutants.chosen_modules(["agents", "agents.base", "envs"])
+    assert rooms == [*mutants.ROOMS["agents"], *mutants.ROOMS["envs"]]
+    assert set(mutants.chosen_modules(mutants.USUAL)) <= set(mutants.NEAREST)
+    with pytest.raises(SystemExit, match="engine"):
+        mutants.chosen_modules(["update", "engine"])
