@@ -6,7 +6,6 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from ppo_bbrl.workspace.table import Workspace
 from ppo_course.feedback import (
     all_not_right,
     call,
@@ -14,6 +13,8 @@ from ppo_course.feedback import (
     untouched_randomness,
 )
 from ppo_course.nb01_workspace.pole_agent_rules import ORDER, RIGHT, Case, actions, cases, rules
+from ppo_course.student_code import Named
+from ppo_course.workspaces import RecordingWorkspace
 
 NAME = "PoleAgent"
 
@@ -38,54 +39,22 @@ def check_pole_agent(agent_class: Callable[..., Any], *, seed: int | None = None
         print("Well done! It reads row t, decides for each environment, and writes row t.")
 
 
-class _Writes(Workspace):
-    """A workspace that remembers what was written."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.written: list[tuple[str, int | None]] = []
-
-    def set(self, var_name: str, t: int, v: Tensor, batch_dims: Any = None) -> None:
-        self.written.append((var_name, t))
-        super().set(var_name, t, v, batch_dims)
-
-    def set_full(self, var_name: str, value: Tensor, batch_dims: Any = None) -> None:
-        self.written.append((var_name, None))
-        super().set_full(var_name, value, batch_dims)
-
-
-class _Forward:
-    """Runs the student's agent, as a function whose lines are those of its `forward`."""
-
-    __name__ = NAME
-
-    def __init__(self, agent_class: Callable[..., Any], gain: float) -> None:
-        self._agent_class, self._gain = agent_class, gain
-        forward = getattr(agent_class, "forward", None)
-        self.__code__ = getattr(forward, "__code__", None)
-        self._agent: Any = None
-
-    def __call__(self, workspace: Workspace, t: int) -> None:
-        if self._agent is None:
-            self._agent = self._agent_class(self._gain)
-        # As the package's loop does, whose agents get arguments that they may ignore.
-        self._agent(workspace, t=t, stochastic=True)
-
-
 def _act(agent_class: Callable[..., Any], case: Case) -> dict[int, Tensor]:
     """The actions of each row, as the student's agent takes them, `[B]` each."""
-    workspace = _Writes()
-    workspace.set_full("env/env_obs", case.observations.clone())
-    run = _Forward(agent_class, case.gain)
+    workspace = RecordingWorkspace({"env/env_obs": case.observations})
+    forward = getattr(agent_class, "forward", None)
+    agent = call(Named(NAME, lambda: agent_class(case.gain), forward), hint=_hint)
+    # As the package's loop does, whose agents get arguments that they may ignore.
+    run = Named(NAME, lambda t: agent(workspace, t=t, stochastic=True), forward)
     taken = {}
     for t in ORDER:
         workspace.written = []
-        call(run, workspace, t, hint=_hint)
+        call(run, t, hint=_hint)
         taken[t] = _written(workspace, t, case)
     return taken
 
 
-def _written(workspace: _Writes, t: int, case: Case) -> Tensor:
+def _written(workspace: RecordingWorkspace, t: int, case: Case) -> Tensor:
     """The action in row t, if it has the right place, shape and type."""
     names = dict.fromkeys(name for name, _ in workspace.written)
     if not names:

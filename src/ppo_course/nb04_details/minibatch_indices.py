@@ -11,6 +11,7 @@ from torch import Tensor
 
 from ppo_course.feedback import call, describe, not_right, untouched_randomness
 from ppo_course.nb04_details.minibatch_partition import NAME, Question, check_partition
+from ppo_course.student_code import Named
 
 #: (n_transitions, batch_size, generator) → the indices of each minibatch
 MinibatchIndices = Callable[[int, int, torch.Generator], Iterable[Tensor]]
@@ -38,17 +39,14 @@ def drawn(seed: int) -> list[Question]:
     ]
 
 
-class _Listed:
+def _listed(function: MinibatchIndices) -> Named:
     """A student's function whose generator, if it returns one, is run to its end."""
 
-    def __init__(self, function: MinibatchIndices) -> None:
-        self._function = function
-        self.__name__ = NAME
-        self.__code__ = getattr(function, "__code__", None)
-
-    def __call__(self, *args: Any) -> Any:
-        result = self._function(*args)
+    def run(*args: Any) -> Any:
+        result: Any = function(*args)
         return list(result) if isinstance(result, Iterator) else result
+
+    return Named(NAME, run, function)
 
 
 def check_minibatch_indices(function: MinibatchIndices, *, seed: int | None = None) -> None:
@@ -82,7 +80,7 @@ def check_minibatch_indices(function: MinibatchIndices, *, seed: int | None = No
 
 def _ask(function: MinibatchIndices, case: Question, generator: torch.Generator) -> list[Tensor]:
     """The student's minibatches, `[M]` each, if they are index tensors."""
-    result: Any = call(_Listed(function), case.n, case.batch_size, generator, hint=_hint)
+    result: Any = call(_listed(function), case.n, case.batch_size, generator, hint=_hint)
     facts = (f"  seen      {_brief(result)}", "  expected  a list of tensors of indices")
     if result is None:
         raise not_right(NAME, "it returns nothing", "the last line: return …", *facts)

@@ -17,14 +17,14 @@ from ppo_course.feedback import (
 from ppo_course.nb05_continuous.gaussian_policy_cases import (
     NAME,
     ROW,
+    AgentUnderTest,
     Case,
-    Subject,
-    Writes,
     cases,
     no_more_than,
     read,
 )
 from ppo_course.nb05_continuous.gaussian_policy_judging import check_entropy, check_judging
+from ppo_course.workspaces import RecordingWorkspace
 
 MANY = 10_000  # actions, to see how they spread
 TOLERANCE = 0.08  # of a mean or a standard deviation of so many: eight standard errors
@@ -53,13 +53,13 @@ def check_gaussian_policy(policy_class: Callable[..., Any], *, seed: int | None 
     with untouched_randomness(), torch.enable_grad():
         for case in cases(seed):
             torch.manual_seed(case.weights_seed)
-            subject = Subject(policy_class, case)
-            _check_dist(subject, case)
-            _check_acting(subject, case)
-            _check_spread(subject, case)
-            _check_greedy(subject, case)
-            check_judging(subject, case)
-            check_entropy(subject, case)
+            agent = AgentUnderTest(policy_class, case)
+            _check_dist(agent, case)
+            _check_acting(agent, case)
+            _check_spread(agent, case)
+            _check_greedy(agent, case)
+            check_judging(agent, case)
+            check_entropy(agent, case)
     if seed is None:
         print(
             "Well done! One event for each action; it samples, it judges, and it knows its prefix."
@@ -69,10 +69,10 @@ def check_gaussian_policy(policy_class: Callable[..., Any], *, seed: int | None 
 # ------------------------------------------------------------------------------------- dist
 
 
-def _check_dist(subject: Subject, case: Case) -> None:
+def _check_dist(agent: AgentUnderTest, case: Case) -> None:
     observations = case.observations[ROW]
     n, d = case.actions[ROW].shape
-    dist = subject.dist(observations)
+    dist = agent.dist(observations)
     if dist is None:
         raise not_right(NAME, "dist returns nothing", "its last line: return …")
     if not isinstance(dist, Distribution):
@@ -104,7 +104,7 @@ def _check_dist(subject: Subject, case: Case) -> None:
     if shapes != ([n], [d]):
         look = "Normal(mean, std) has the batch shape [B, D]; Independent(…, 1) does the rest"
         raise not_right(NAME, "its dist has the wrong shapes", look, *facts)
-    if not same(dist.mean, subject.mean(observations)):
+    if not same(dist.mean, agent.mean(observations)):
         raise not_right(
             NAME, "the mean of its dist is not what the network gives", "self.model(obs)"
         )
@@ -132,12 +132,12 @@ def _wrong_std(std: Tensor, log_std: Tensor, tolerance: float) -> tuple[str, str
 # ------------------------------------------------------------------------------------ acting
 
 
-def _check_acting(subject: Subject, case: Case) -> None:
+def _check_acting(agent: AgentUnderTest, case: Case) -> None:
     """An action in row t, of the right shape, without gradient."""
-    workspace = Writes(case.observations)
-    subject.forward(workspace, stochastic=True)
+    workspace = case.workspace()
+    agent.forward(workspace, stochastic=True)
     action = read(workspace, case, "action", list(case.actions[ROW].shape), "it acts")
-    if same(action, subject.mean(case.observations[ROW])):
+    if same(action, agent.mean(case.observations[ROW])):
         raise not_right(
             NAME,
             "with stochastic=True it takes the mean",
@@ -151,9 +151,9 @@ def _check_acting(subject: Subject, case: Case) -> None:
             "(dist.rsample() is not), and so is x.detach()",
         )
     no_more_than(workspace, case, "action", told="it acts, and compute_entropy is False")
-    again = Writes(case.observations)
-    subject.forward(again)
-    if same(again.get("action", ROW), subject.mean(case.observations[ROW])):
+    again = case.workspace()
+    agent.forward(again)
+    if same(again.get("action", ROW), agent.mean(case.observations[ROW])):
         raise not_right(
             NAME,
             "when it is not told whether to sample, it takes the mean",
@@ -167,13 +167,13 @@ def _check_acting(subject: Subject, case: Case) -> None:
         )
 
 
-def _check_spread(subject: Subject, case: Case) -> None:
+def _check_spread(agent: AgentUnderTest, case: Case) -> None:
     """Whether the sampled actions have the right distribution, from many of them."""
     torch.manual_seed(case.weights_seed)
     rows = case.observations[:, :1].expand(-1, MANY, -1)
-    workspace = Writes(rows)
-    subject.forward(workspace, stochastic=True)
-    action, mean = workspace.get("action", ROW), subject.mean(rows)
+    workspace = RecordingWorkspace({"env/env_obs": rows})
+    agent.forward(workspace, stochastic=True)
+    action, mean = workspace.get("action", ROW), agent.mean(rows)
     noise = (action - mean[ROW]) / case.log_std.exp()
     if (noise.std(0) < 1e-4).any():
         look = "each action of the row has its own noise: torch.randn_like(mean), or dist.sample()"
@@ -228,18 +228,18 @@ def same_mean(action: Tensor, mean: Tensor, case: Case) -> bool:
     return bool((noise.mean(0).abs() <= TOLERANCE).all())
 
 
-def _check_greedy(subject: Subject, case: Case) -> None:
-    workspace = Writes(case.observations)
-    subject.forward(workspace, stochastic=False)
+def _check_greedy(agent: AgentUnderTest, case: Case) -> None:
+    workspace = case.workspace()
+    agent.forward(workspace, stochastic=False)
     shape = list(case.actions[ROW].shape)
     action = read(workspace, case, "action", shape, "it acts with stochastic=False")
-    if not same(action, subject.mean(case.observations[ROW])):
+    if not same(action, agent.mean(case.observations[ROW])):
         raise not_right(
             NAME,
             "with stochastic=False its action is not the mean",
             "the most probable action of a Gaussian is its mean",
             f"  seen      {numbers(action[0])}",
-            f"  expected  {numbers(subject.mean(case.observations[ROW])[0])}",
+            f"  expected  {numbers(agent.mean(case.observations[ROW])[0])}",
         )
     if action.requires_grad:
         raise not_right(

@@ -6,9 +6,10 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor, nn
 
-from ppo_bbrl.workspace.table import Workspace
 from ppo_course.feedback import call, not_right
 from ppo_course.nb05_continuous.gaussians import entropies, log_densities
+from ppo_course.student_code import Named
+from ppo_course.workspaces import RecordingWorkspace
 
 NAME = "GaussianPolicy"
 ROW = 1  # of the three: who reads or writes another row than t is noticed
@@ -31,6 +32,13 @@ class Case(NamedTuple):
     observations: Tensor
     actions: Tensor
     prefix: str
+
+    def workspace(self, *, judged: bool = False) -> RecordingWorkspace:
+        """One with the observations; where actions are to be judged, with those as well."""
+        variables = {"env/env_obs": self.observations}
+        if judged:
+            variables["action"] = self.actions
+        return RecordingWorkspace(variables)
 
 
 def cases(seed: int | None) -> list[Case]:
@@ -63,29 +71,7 @@ def cases(seed: int | None) -> list[Case]:
     return drawn
 
 
-class Writes(Workspace):
-    """A workspace that remembers what was written, as (name, row); row None is all rows."""
-
-    def __init__(self, observations: Tensor, actions: Tensor | None = None) -> None:
-        super().__init__()
-        self.written: list[tuple[str, int | None]] = []
-        self.set_full("env/env_obs", observations.clone())
-        if actions is not None:
-            self.set_full("action", actions.clone())
-        self.written = []
-
-    def set(self, var_name: str, t: int, v: Tensor, batch_dims: Any = None) -> None:
-        """As in a workspace."""
-        self.written.append((var_name, t))
-        super().set(var_name, t, v, batch_dims)
-
-    def set_full(self, var_name: str, value: Tensor, batch_dims: Any = None) -> None:
-        """As in a workspace."""
-        self.written.append((var_name, None))
-        super().set_full(var_name, value, batch_dims)
-
-
-class Subject:
+class AgentUnderTest:
     """A student's agent with known weights."""
 
     def __init__(self, policy_class: Callable[..., Any], case: Case) -> None:
@@ -95,7 +81,7 @@ class Subject:
         def make() -> Any:
             return policy_class(features, [8], d).with_prefix(case.prefix)
 
-        self.policy = call(_named(make, policy_class, "__init__"), hint=_hint)
+        self.policy = call(_method(make, policy_class, "__init__"), hint=_hint)
         self._check_parts(d)
         generator = torch.Generator().manual_seed(case.weights_seed)
         with torch.no_grad():
@@ -138,32 +124,21 @@ class Subject:
 
     def dist(self, observations: Tensor) -> Any:
         """What the student's `dist` returns."""
-        ask = _named(self.policy.dist, type(self.policy), "dist")
+        ask = _method(self.policy.dist, type(self.policy), "dist")
         return call(ask, observations, hint=_hint)
 
-    def forward(self, workspace: Writes, **kwargs: Any) -> None:
+    def forward(self, workspace: RecordingWorkspace, **kwargs: Any) -> None:
         """Run the agent on row `ROW`; the actions it draws are the same each time."""
         workspace.written = []
 
         def step() -> None:
             self.policy(workspace, t=ROW, **kwargs)
 
-        call(_named(step, type(self.policy), "forward"), hint=_hint)
+        call(_method(step, type(self.policy), "forward"), hint=_hint)
 
 
-def _named(
-    function: Callable[..., Any], policy_class: Callable[..., Any], method: str
-) -> Callable[..., Any]:
-    """The function, whose lines in messages are those of the student's method."""
-
-    class Named:
-        __name__ = f"{NAME}.{method}"
-        __code__ = getattr(getattr(policy_class, method, None), "__code__", None)
-
-        def __call__(self, *args: Any) -> Any:
-            return function(*args)
-
-    return Named()
+def _method(run: Callable[..., Any], policy_class: Any, method: str) -> Named:
+    return Named(f"{NAME}.{method}", run, getattr(policy_class, method, None))
 
 
 def _hint(error: Exception) -> str:
@@ -210,7 +185,9 @@ def _attribute_hint(text: str) -> str:
     return "the class has self.model, self.log_std, self.prefix, self.get and self.set"
 
 
-def read(workspace: Writes, case: Case, name: str, shape: list[int], told: str) -> Tensor:
+def read(
+    workspace: RecordingWorkspace, case: Case, name: str, shape: list[int], told: str
+) -> Tensor:
     """What the agent wrote into row t under a name.
 
     Raises:
@@ -264,7 +241,7 @@ def read(workspace: Writes, case: Case, name: str, shape: list[int], told: str) 
     return value
 
 
-def no_more_than(workspace: Writes, case: Case, *allowed: str, told: str) -> None:
+def no_more_than(workspace: RecordingWorkspace, case: Case, *allowed: str, told: str) -> None:
     """Raise if the agent wrote a log-probability or an entropy that nobody asked for."""
     for name in (f"{case.prefix}logprob_predict", f"{case.prefix}entropy"):
         if name not in allowed and any(written == name for written, _ in workspace.written):

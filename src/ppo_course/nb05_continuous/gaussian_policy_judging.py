@@ -7,18 +7,17 @@ from ppo_course.feedback import ExerciseError, not_right, numbers, same
 from ppo_course.nb05_continuous.gaussian_policy_cases import (
     NAME,
     ROW,
+    AgentUnderTest,
     Case,
-    Subject,
-    Writes,
     no_more_than,
     read,
 )
 
 
-def check_judging(subject: Subject, case: Case) -> None:
+def check_judging(agent: AgentUnderTest, case: Case) -> None:
     """The log-probability of the action that is there, with its gradient."""
-    workspace = Writes(case.observations, case.actions)
-    subject.forward(workspace, stochastic=True, predict_proba=True)
+    workspace = case.workspace(judged=True)
+    agent.forward(workspace, stochastic=True, predict_proba=True)
     if not torch.equal(workspace.get_full("action"), case.actions):
         raise not_right(
             NAME,
@@ -28,26 +27,26 @@ def check_judging(subject: Subject, case: Case) -> None:
     name = f"{case.prefix}logprob_predict"
     n = len(case.actions[ROW])
     log_prob = read(workspace, case, name, [n], "predict_proba=True")
-    expected = subject.log_densities(case.observations[ROW], case.actions[ROW]).sum(-1)
+    expected = agent.log_densities(case.observations[ROW], case.actions[ROW]).sum(-1)
     no_more_than(workspace, case, name, told="predict_proba=True, compute_entropy=False")
     if not same(log_prob, expected):
-        raise _wrong_log_prob(subject, case, log_prob, expected)
-    _check_gradient(subject, log_prob, expected, name)
+        raise _wrong_log_prob(agent, case, log_prob, expected)
+    _check_gradient(agent, log_prob, expected, name)
 
 
 def _wrong_log_prob(
-    subject: Subject, case: Case, log_prob: Tensor, expected: Tensor
+    agent: AgentUnderTest, case: Case, log_prob: Tensor, expected: Tensor
 ) -> ExerciseError:
     observations, actions = case.observations[ROW], case.actions[ROW]
     facts = (f"  seen      {numbers(log_prob)}", f"  expected  {numbers(expected)}")
     for value, wrong, look in (
         (
-            subject.log_densities(observations, subject.mean(observations)).sum(-1),
+            agent.log_densities(observations, agent.mean(observations)).sum(-1),
             "with predict_proba=True it judges the mean, not the action in the workspace",
             'self.get(("action", t))',
         ),
         (
-            subject.log_densities(observations, actions).mean(-1),
+            agent.log_densities(observations, actions).mean(-1),
             "the mean over the components is taken, not the sum",
             "the log-probabilities of the components add",
         ),
@@ -58,7 +57,7 @@ def _wrong_log_prob(
         ),
         (-expected, "the sign of the log-probability is turned round", "log π, no minus"),
         (
-            subject.log_densities(case.observations[0], case.actions[0]).sum(-1),
+            agent.log_densities(case.observations[0], case.actions[0]).sum(-1),
             "with predict_proba=True it looks at row 0, not at row t",
             'self.get(("env/env_obs", t)) and self.get(("action", t))',
         ),
@@ -69,19 +68,17 @@ def _wrong_log_prob(
     return not_right(NAME, "the log-probabilities that it writes are wrong", look, *facts)
 
 
-def check_entropy(subject: Subject, case: Case) -> None:
+def check_entropy(agent: AgentUnderTest, case: Case) -> None:
     """The entropy, whether it acts or judges."""
     name, n = f"{case.prefix}entropy", len(case.actions[ROW])
     for predict_proba in (True, False):
         told = f"compute_entropy=True, predict_proba={predict_proba}"
-        workspace = Writes(case.observations, case.actions)
-        subject.forward(
-            workspace, stochastic=True, predict_proba=predict_proba, compute_entropy=True
-        )
+        workspace = case.workspace(judged=True)
+        agent.forward(workspace, stochastic=True, predict_proba=predict_proba, compute_entropy=True)
         entropy = read(workspace, case, name, [n], told)
         if not predict_proba:
             no_more_than(workspace, case, "action", name, told=told)
-        expected = subject.entropies(case.observations[ROW]).sum(-1)
+        expected = agent.entropies(case.observations[ROW]).sum(-1)
         if not same(entropy, expected):
             raise not_right(
                 NAME,
@@ -90,12 +87,12 @@ def check_entropy(subject: Subject, case: Case) -> None:
                 f"  seen      {numbers(entropy)}",
                 f"  expected  {numbers(expected)}",
             )
-        _check_gradient(subject, entropy, expected, name)
+        _check_gradient(agent, entropy, expected, name)
 
 
-def _check_gradient(subject: Subject, seen: Tensor, expected: Tensor, name: str) -> None:
+def _check_gradient(agent: AgentUnderTest, seen: Tensor, expected: Tensor, name: str) -> None:
     """See that what was written carries the gradient to the weights, as the formula does."""
-    weights = dict(subject.policy.named_parameters())
+    weights = dict(agent.policy.named_parameters())
     factor = torch.linspace(0.5, 1.5, len(seen))
 
     def gradients(result: Tensor) -> list[Tensor | None]:

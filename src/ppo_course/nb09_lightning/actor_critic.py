@@ -7,7 +7,7 @@ from torch import Tensor
 from torch.distributions import Categorical, Distribution
 
 from ppo_course.feedback import describe, not_right, numbers, same, untouched_randomness
-from ppo_course.student_class import Still, call_method, made
+from ppo_course.student_code import InertEnv, call_method, made
 
 NAME = "ActorCritic"
 FORWARD, OPTIMIZER = "forward", "configure_optimizers"
@@ -63,7 +63,7 @@ def check_actor_critic(model_class: type[Any], *, seed: int | None = None) -> No
 
 def _check(model_class: type[Any], case: Case) -> None:
     torch.manual_seed(case.seed)
-    env = Still(case.n_inputs, case.n_actions)
+    env = InertEnv(case.n_inputs, case.n_actions)
     model = made(model_class, NAME, env=env, eval_env=None, lr=case.lr)
     for part in ("actor", "critic"):
         if not isinstance(getattr(model, part, None), torch.nn.Module):

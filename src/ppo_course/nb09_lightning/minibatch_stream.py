@@ -11,20 +11,9 @@ from ppo_course.nb09_lightning.minibatch_stream_cases import (
     cases,
     told,
 )
+from ppo_course.student_code import Named
 
 NAME = "minibatch_stream"
-
-
-class _Run:
-    """The student's function with its stream run to the end, to be called like the function."""
-
-    def __init__(self, function: MinibatchStream) -> None:
-        self.__name__ = NAME
-        self.__code__ = getattr(function, "__code__", None)
-        self._function = function
-
-    def __call__(self, recorder: Recorder) -> Any:
-        return recorder.train(self._function)
 
 
 def check_minibatch_stream(function: MinibatchStream, *, seed: int | None = None) -> None:
@@ -45,7 +34,8 @@ def check_minibatch_stream(function: MinibatchStream, *, seed: int | None = None
     """
     with untouched_randomness():
         for case in cases(seed):
-            events = call(_Run(function), Recorder(case), hint=_hint)
+            run = Named(NAME, Recorder(case).train, function)
+            events = call(run, function, hint=_hint)
             _check_kind(events)
             facts = (
                 str(case),

@@ -12,7 +12,7 @@ from torch.distributions import Categorical
 from ppo_course.feedback import describe, not_right, same, untouched_randomness
 from ppo_course.guesses import agree, as_number, explain
 from ppo_course.nb09_lightning.training_step_mistakes import GUESSES, Samples, loss
-from ppo_course.student_class import Still, call_method, made
+from ppo_course.student_code import InertEnv, call_method, made
 
 NAME, METHOD = "ClippedPPO", "training_step"
 N_ACTIONS = 3
@@ -196,7 +196,7 @@ def _model(model_class: Any, case: Case) -> Any:
     model = made(
         type(NAME, (model_class,), own) if isinstance(model_class, type) else model_class,
         NAME,
-        env=Still(1, N_ACTIONS),
+        env=InertEnv(1, N_ACTIONS),
         eval_env=None,
         clip_range=samples.clip_range,
         value_coef=samples.value_coef,

@@ -58,7 +58,7 @@ class Settings:
     max_grad_norm: float = 0.5
 
 
-class SeeingPolicy(DiscretePolicy):
+class FeaturePolicy(DiscretePolicy):
     """A policy that knows which observations it acts on, row by row."""
 
     def features(self, obs: Tensor) -> Tensor:
@@ -83,7 +83,7 @@ class FeatureCritic(nn.Module):
         policy: whose features it reads; its weights are none of the critic's.
     """
 
-    def __init__(self, policy: SeeingPolicy) -> None:
+    def __init__(self, policy: FeaturePolicy) -> None:
         super().__init__()
         self.model = build_ortho_mlp([HIDDEN, HIDDEN, 1], "tanh", output_gain=1.0)
         self._features = (policy.features,)  # in a tuple: no module of this one
@@ -138,7 +138,7 @@ def policy_loss(
 class Parts:
     """What a small PPO is made of; each part can be exchanged by another."""
 
-    policy: type[SeeingPolicy] = SeeingPolicy
+    policy: type[FeaturePolicy] = FeaturePolicy
     critic: type[FeatureCritic] = FeatureCritic
     advantages: Callable[[Rows, Settings], Tensor] = advantages
     transitions: Callable[[Rows], Rows] = transitions

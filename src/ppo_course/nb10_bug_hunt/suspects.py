@@ -13,9 +13,9 @@ from torch import Tensor
 from ppo_bbrl.advantages import gae
 from ppo_course.nb10_bug_hunt.small_ppo import (
     FeatureCritic,
+    FeaturePolicy,
     Parts,
     Rows,
-    SeeingPolicy,
     Settings,
     SmallPPO,
     advantages,
@@ -50,8 +50,8 @@ def _disguised_as(original: Callable[..., Any]) -> Callable[[_Part], _Part]:
     return rename
 
 
-@_disguised_as(SeeingPolicy)
-class _Stale(SeeingPolicy):
+@_disguised_as(FeaturePolicy)
+class _Stale(FeaturePolicy):
     """Acts on the observation of the row before."""
 
     def seen(self, obs: Tensor) -> Tensor:

@@ -1,4 +1,4 @@
-"""What the checks of notebook 09 have in common: a student's class, made and called.
+"""A student's code under the name that messages use: functions, classes and their methods.
 
 Nothing here imports Lightning: the student's class brings it along.
 """
@@ -13,7 +13,7 @@ from gymnasium.spaces import Box, Discrete
 from ppo_course.feedback import call, describe, not_right
 
 
-class Still(gym.Env[Any, Any]):
+class InertEnv(gym.Env[Any, Any]):
     """An environment of any size in which nothing happens; a check never steps it.
 
     Args:
@@ -26,15 +26,22 @@ class Still(gym.Env[Any, Any]):
         self.action_space = Discrete(n_actions)
 
 
-class _Named:
-    """A function under the name that messages use, with the code that its lines are found by."""
+class Named:
+    """A call of a student's code, as a function of the name that messages use.
 
-    def __init__(self, name: str, function: Callable[..., Any], code: Any) -> None:
-        self.__name__, self.__code__ = name, code
-        self._function = function
+    Args:
+        name: in messages.
+        run: what is called.
+        written_in: the student's function, in whose file the line of an error is looked for.
+    """
+
+    def __init__(self, name: str, run: Callable[..., Any], written_in: Any) -> None:
+        self.__name__, self.__code__ = name, getattr(written_in, "__code__", None)
+        self._run = run
 
     def __call__(self, *args: Any) -> Any:
-        return self._function(*args)
+        """What the student's code returns."""
+        return self._run(*args)
 
 
 def call_method(
@@ -49,8 +56,8 @@ def call_method(
         hint: what to say about an exception.
         check_in: the student's class, in whose file an error's line is looked for.
     """
-    code = getattr(getattr(check_in, method, None), "__code__", None)
-    return call(_Named(method, getattr(model, method), code), *args, hint=hint)
+    student = getattr(check_in, method, None)
+    return call(Named(method, getattr(model, method), student), *args, hint=hint)
 
 
 def made(model_class: Any, name: str, **kwargs: Any) -> Any:
@@ -66,8 +73,8 @@ def made(model_class: Any, name: str, **kwargs: Any) -> Any:
             f"the first line of the cell: class {name}(PPO):",
             f"  seen      {describe(model_class)}",
         )
-    code = getattr(vars(model_class).get("__init__"), "__code__", None)
-    return call(_Named(name, lambda: model_class(**kwargs), code), hint=_hint)
+    init = vars(model_class).get("__init__")
+    return call(Named(name, lambda: model_class(**kwargs), init), hint=_hint)
 
 
 def _hint(error: Exception) -> str:
