@@ -375,21 +375,32 @@ def test_a_video_that_cannot_be_made_costs_no_result(monkeypatch, capsys):
 
 
 def test_training_starts_without_what_only_its_end_needs():
-    """Start-up counts: what draws, reads tables or writes events comes after the first step."""
+    """Start-up counts: what draws, reads tables or writes events comes after the first step.
+
+    Torch's compiler, a second, and sympy come never, if nothing is compiled.
+    """
     code = (
         "import sys\n"
         "from ppo_bbrl.cli.commands import main\n"
         "from ppo_bbrl.envs.agent import EnvAgent\n"
         "late = {'matplotlib', 'pandas', 'scipy', 'IPython', 'tensorboard', 'hydra', 'moviepy'}\n"
-        "def step(*_): print('early:', *sorted(late & set(sys.modules))); raise KeyboardInterrupt\n"
+        "never = {'torch._dynamo', 'sympy'}\n"
+        "real, calls = EnvAgent._step, []\n"
+        "def step(*args):\n"
+        "    calls.append(1)\n"
+        "    if len(calls) == 1: print('early:', *sorted((late | never) & set(sys.modules)))\n"
+        "    if len(calls) == 80: print('updated:', *sorted(never & set(sys.modules)))\n"
+        "    if len(calls) == 80: raise KeyboardInterrupt\n"
+        "    return real(*args)\n"
         "EnvAgent._step = step\n"
         "main()"
     )
-    words = ["train", str(CONFIGS / "cartpole.yaml"), "base_dir=run"]
+    words = ["train", str(CONFIGS / "cartpole.yaml"), "base_dir=run", "compute.compile=never"]
     done = subprocess.run(
         [sys.executable, "-c", code, *words], capture_output=True, text=True, check=False
     )
     assert "early:\n" in done.stdout, done.stderr + done.stdout
+    assert "updated:\n" in done.stdout, done.stderr + done.stdout
 
 
 def test_starting_leaves_the_garbage_collector_as_it_was(trained):

@@ -105,9 +105,10 @@ def build_ortho_mlp(
     last = len(sizes) - 2
     for i, (fan_in, fan_out) in enumerate(pairwise(sizes)):
         device = torch.get_default_device()
-        linear: nn.Linear = nn.utils.skip_init(  # type: ignore[no-untyped-call]
-            nn.Linear, fan_in, fan_out, device=device
-        )
+        # As torch.nn.utils.skip_init does, which imports a quarter of a second's worth of sympy.
+        linear = nn.Linear(fan_in, fan_out, device="meta")
+        linear.weight = nn.Parameter(torch.empty(fan_out, fan_in, device=device))
+        linear.bias = nn.Parameter(torch.empty(fan_out, device=device))
         # What torch would have drawn for this layer at first: the same seed, the same weights.
         for parameter in (linear.weight, linear.bias):
             torch.empty_like(parameter).uniform_(generator=generator())

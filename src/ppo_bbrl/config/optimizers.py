@@ -1,7 +1,9 @@
 """Optimisers by name, from an allow-list, and the copying of weights."""
 
 import inspect
-from collections.abc import Mapping
+import sys
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from typing import Any
 from weakref import WeakKeyDictionary
 
@@ -87,11 +89,32 @@ def _make(
         if key != "classname"
     }
     try:
-        return chosen(parameters, **arguments)
+        with _without_compiler():
+            return chosen(parameters, **arguments)
     except (TypeError, ValueError, RuntimeError) as error:
         raise ConfigError(
             f"optimizer: {chosen.__name__} refuses its arguments: {one_line(error)}"
         ) from error
+
+
+@contextmanager
+def _without_compiler() -> Iterator[None]:
+    """Inside the `with` block an optimiser is made without importing torch's compiler.
+
+    Torch tells its compiler to leave `Optimizer.add_param_group` alone, and imports it to say so,
+    which takes a second. The first time this is noted at the function; so here, for as long as it
+    takes. Where a version of torch has another way, nothing is changed.
+    """
+    function = getattr(torch.optim.Optimizer.add_param_group, "__wrapped__", None)
+    note = "__dynamo_disable"
+    if function is None or hasattr(function, note) or "torch._dynamo" in sys.modules:
+        yield
+        return
+    setattr(function, note, function)
+    try:
+        yield
+    finally:
+        delattr(function, note)
 
 
 def setup_optimizer(
