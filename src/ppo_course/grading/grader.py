@@ -4,57 +4,25 @@ import base64
 import contextlib
 import hashlib
 import json
-import os
-import select
-import shutil
-import signal
-import subprocess
-import sys
-import tempfile
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from types import MappingProxyType, TracebackType
-from typing import IO, Any
+from typing import Any
 
 from nbformat import NotebookNode
 
 from ppo_bbrl.system.files import write_file
-from ppo_course.grading.answers import CHECKS_FOLDER
 from ppo_course.grading.attempt import Task
-from ppo_course.grading.boundary import Boundary, BoundaryError, command, find
+from ppo_course.grading.boundary import Boundary, find
 from ppo_course.grading.cells import Assignment, Cell, Code, Exercise, SourceError, cells_for
 from ppo_course.grading.controls import mutants
 from ppo_course.grading.limits import Limits
-from ppo_course.grading.reachable import to_python, without
+from ppo_course.grading.process import IMPORTING, WorkerEndedError, WorkerProcess
 
 N_CONTROLS = 2
 MOST_MUTANTS = 40
 PATIENCE = 20.0  # seconds that the worker has besides a graded cell's own
-WORKER = ("-m", "ppo_course.grading.worker")
-IMPORTING = 300.0  # seconds for the teacher's definitions
-
-#: What the worker gets of the environment. No tokens of a hub, nothing that changes Python.
-KEPT = ("PATH", "LANG", "LC_ALL", "LD_LIBRARY_PATH", "SYSTEMROOT", "VIRTUAL_ENV", "CONDA_PREFIX")
-# One thread each: a fork takes no others along. TESTING_MODE makes whatever trains short. Functions
-# are not compiled: that starts a compiler, and takes longer than a check.
-SET = {
-    "MPLBACKEND": "Agg",
-    "MKL_NUM_THREADS": "1",
-    "OMP_NUM_THREADS": "1",
-    "OPENBLAS_NUM_THREADS": "1",
-    "PYGAME_HIDE_SUPPORT_PROMPT": "1",
-    "PYTHONDONTWRITEBYTECODE": "1",
-    "PYTHONHASHSEED": "0",
-    "PYTHONUTF8": "1",
-    "SDL_VIDEODRIVER": "dummy",
-    "TESTING_MODE": "on",
-    "TORCH_COMPILE_DISABLE": "1",
-    "TORCHDYNAMO_DISABLE": "1",  # its name until torch 2.5
-    # No thread can begin while a student's code runs: nothing may need one.
-    "CUDA_VISIBLE_DEVICES": "",
-    "OMP_THREAD_LIMIT": "1",
-}
 
 
 @dataclass(frozen=True)
@@ -80,10 +48,6 @@ class Verdict:
     def passed(self) -> bool:
         """Whether the cell gets its points."""
         return self.outcome == "passed"
-
-
-class WorkerEndedError(Exception):
-    """The worker does not answer any more."""
 
 
 class Grader:
@@ -118,8 +82,7 @@ class Grader:
         self.boundary = boundary
         self.hidden, self.readable, self.cache = hidden, readable, cache
         self.controls: dict[str, tuple[Code, ...]] = {}
-        self._folder: Path | None = None
-        self._process: subprocess.Popen[bytes] | None = None
+        self._worker: WorkerProcess | None = None
 
     def __enter__(self) -> "Grader":
         self.open()
@@ -218,8 +181,8 @@ class Grader:
     def _start(self) -> None:
         """A new worker in a new folder, with the definitions run."""
         self._stop()
-        self._folder = folder = Path(tempfile.mkdtemp(prefix="grading-"))
-        self._begin(folder)
+        assert self.boundary is not None
+        self._worker = WorkerProcess(self.boundary, hidden=self.hidden, readable=self.readable)
         definitions = [asdict(code) for code in self.assignment.definitions]
         try:
             answer = self._ask({"ask": "define", "definitions": definitions}, seconds=IMPORTING)
@@ -227,82 +190,16 @@ class Grader:
             raise SourceError("the definitions of the source end Python, or never end") from error
         if answer.get("error"):
             raise SourceError(f"the definitions of the source raise: {answer['error']}")
-        # They have been imported. From now on there are none to be read.
-        shutil.rmtree(folder / "checks", ignore_errors=True)
-
-    def _begin(self, folder: Path) -> None:
-        """Start the process within its boundary, and have it prove that."""
-        assert self.boundary is not None
-        home, scratch, checks = (folder / name for name in ("home", "scratch", "checks"))
-        home.mkdir()
-        scratch.mkdir()
-        environment = {name: os.environ[name] for name in KEPT if name in os.environ} | SET
-        environment |= {"HOME": str(home), "MPLCONFIGDIR": str(home), "TMPDIR": str(scratch)}
-        private = [Path.home(), *self.hidden]
-        read = [*to_python(environment, private=private), *map(str, self.readable)]
-        if self.boundary.bubblewrap:
-            shutil.copytree(CHECKS_FOLDER, checks)
-        words = command(
-            self.boundary,
-            [sys.executable, "-P", *WORKER],
-            read=read,
-            replaced=[(CHECKS_FOLDER, str(checks))],
-            write=[str(scratch), str(home)],
-        )
-        with (folder / "errors.txt").open("wb") as errors:
-            self._process = subprocess.Popen(
-                words,
-                stdin=subprocess.PIPE,
-                stdout=subprocess.PIPE,
-                stderr=errors,
-                cwd=scratch,
-                env=environment,
-                start_new_session=True,  # Ctrl-C is the teacher's
-            )
-        use = {"landlock": self.boundary.landlock, "seccomp": self.boundary.seccomp}
-        world = {
-            "scratch": str(scratch),
-            "home": str(home),
-            "read": [str(path) for path in without([*read, str(home)], Path(CHECKS_FOLDER))],
-            "hidden": [str(path) for path in self.hidden],
-            "use": use,
-        }
-        try:
-            answer = self._ask({"ask": "begin", "world": world}, seconds=IMPORTING)
-        except WorkerEndedError as error:
-            said = Path(errors.name).read_text(encoding="utf-8", errors="replace").strip()
-            why = said.splitlines()[-1] if said else "the process that grades does not begin"
-            raise BoundaryError(f"nothing was graded, {self.boundary} fail: {why}") from error
-        if answer.get("error"):
-            raise BoundaryError(f"nothing was graded, {self.boundary}: {answer['error']}")
+        self._worker.hide_checks()  # they have been imported
 
     def _stop(self) -> None:
-        process, self._process = self._process, None
-        if process is not None:
-            with contextlib.suppress(ProcessLookupError, PermissionError):
-                os.killpg(process.pid, signal.SIGKILL)
-            for stream in (process.stdin, process.stdout):
-                with contextlib.suppress(OSError):
-                    if stream is not None:
-                        stream.close()
-            process.wait()
-        folder, self._folder = self._folder, None
-        if folder is not None:
-            _remove(folder)
+        worker, self._worker = self._worker, None
+        if worker is not None:
+            worker.end()
 
     def _ask(self, request: dict[str, Any], *, seconds: float) -> dict[str, Any]:
-        """Send a line, wait for one."""
-        process = self._process
-        assert process is not None
-        assert process.stdin is not None
-        assert process.stdout is not None
-        try:
-            process.stdin.write(json.dumps(request).encode() + b"\n")
-            process.stdin.flush()
-        except OSError as error:
-            raise WorkerEndedError from error
-        answer: dict[str, Any] = json.loads(_line(process.stdout, seconds))
-        return answer
+        assert self._worker is not None
+        return self._worker.ask(request, seconds=seconds)
 
     # -------------------------------------------------------------------------- the controls
 
@@ -359,25 +256,3 @@ class Grader:
 def _task(exercise: Exercise, solution: str) -> Task:
     """A solution that is not a student's."""
     return Task((Cell("solution", solution, "solution"),), exercise.check, exercise.names)
-
-
-def _line(stream: IO[bytes], seconds: float) -> bytes:
-    """A line of a pipe that has nothing else in it.
-
-    Raises:
-        WorkerEndedError: if there is none in time, or the other end is closed.
-    """
-    if not select.select([stream], [], [], seconds)[0]:
-        raise WorkerEndedError
-    line = stream.readline()
-    if not line.endswith(b"\n"):
-        raise WorkerEndedError
-    return line
-
-
-def _remove(folder: Path) -> None:
-    """Take a folder away, however deep it is."""
-    with contextlib.suppress(RecursionError):
-        shutil.rmtree(folder, ignore_errors=True)
-    if folder.exists():
-        subprocess.run(["rm", "-rf", "--", folder], capture_output=True, check=False)

@@ -307,7 +307,7 @@ def test_a_boundary_that_does_not_hold_is_noticed(monkeypatch):
     if shutil.which("bwrap") is None:
         pytest.skip("needs bubblewrap")
     boundary = find("auto")
-    monkeypatch.setattr("ppo_course.grading.grader.WORKER", ["-c", LEAKY])
+    monkeypatch.setattr("ppo_course.grading.process.WORKER", ["-c", LEAKY])
     source = notebook(RIGHT)
     with pytest.raises(BoundaryError, match="lets through: a process"):
         Grader(read_assignment(source, source), boundary=boundary).open()
@@ -327,7 +327,7 @@ def test_bubblewrap_without_landlock_holds_too(monkeypatch):
         program = find("bubblewrap").bubblewrap
     except BoundaryError as error:
         pytest.skip(f"this machine lacks it: {error}")
-    monkeypatch.setattr("ppo_course.grading.grader.WORKER", ["-c", WITHOUT_HOOKS])
+    monkeypatch.setattr("ppo_course.grading.process.WORKER", ["-c", WITHOUT_HOOKS])
     source = nbformat.v4.new_notebook(
         cells=[
             cell("answer = 1", grade_id="answer", solution=True, grade=False),

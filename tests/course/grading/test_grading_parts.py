@@ -269,7 +269,7 @@ def test_verdicts_of_a_small_assignment(tmp_path):
             "two-check": "passed",
         }
     assert len(list(tmp_path.iterdir())) == 2  # the controls, remembered
-    assert grader._process is None
+    assert grader._worker is None
 
 
 # -------------------------------------------------------------------------------- wrong answers

@@ -1,0 +1,178 @@
+"""The process that grades, from outside: begun within its boundary, asked, ended.
+
+What runs in it is `worker.py`.
+"""
+
+import contextlib
+import json
+import os
+import select
+import shutil
+import signal
+import subprocess
+import sys
+import tempfile
+from collections.abc import Sequence
+from pathlib import Path
+from typing import IO, Any
+
+from ppo_course.grading.answers import CHECKS_FOLDER
+from ppo_course.grading.boundary import Boundary, BoundaryError, command
+from ppo_course.grading.reachable import to_python, without
+
+WORKER = ("-m", "ppo_course.grading.worker")
+IMPORTING = 300.0  # seconds for the teacher's definitions
+
+#: What the worker gets of the environment. No tokens of a hub, nothing that changes Python.
+KEPT = ("PATH", "LANG", "LC_ALL", "LD_LIBRARY_PATH", "SYSTEMROOT", "VIRTUAL_ENV", "CONDA_PREFIX")
+# One thread each: a fork takes no others along. TESTING_MODE makes whatever trains short. Functions
+# are not compiled: that starts a compiler, and takes longer than a check.
+SET = {
+    "MPLBACKEND": "Agg",
+    "MKL_NUM_THREADS": "1",
+    "OMP_NUM_THREADS": "1",
+    "OPENBLAS_NUM_THREADS": "1",
+    "PYGAME_HIDE_SUPPORT_PROMPT": "1",
+    "PYTHONDONTWRITEBYTECODE": "1",
+    "PYTHONHASHSEED": "0",
+    "PYTHONUTF8": "1",
+    "SDL_VIDEODRIVER": "dummy",
+    "TESTING_MODE": "on",
+    "TORCH_COMPILE_DISABLE": "1",
+    "TORCHDYNAMO_DISABLE": "1",  # its name until torch 2.5
+    # No thread can begin while a student's code runs: nothing may need one.
+    "CUDA_VISIBLE_DEVICES": "",
+    "OMP_THREAD_LIMIT": "1",
+}
+
+
+class WorkerEndedError(Exception):
+    """The worker does not answer any more."""
+
+
+class WorkerProcess:
+    """A worker in a folder of its own, which is there until `end`.
+
+    Args:
+        boundary: what keeps a student's code from this machine.
+        hidden: folders of which a student's code may see nothing, besides the home.
+        readable: files and folders that it may read, besides Python's own.
+
+    Raises:
+        BoundaryError: if the boundary does not hold.
+    """
+
+    def __init__(
+        self, boundary: Boundary, *, hidden: Sequence[Path], readable: Sequence[Path]
+    ) -> None:
+        self._boundary = boundary
+        self._folder = Path(tempfile.mkdtemp(prefix="grading-"))
+        self._process: subprocess.Popen[bytes] | None = None
+        try:
+            self._begin(hidden, readable)
+        except BaseException:
+            self.end()
+            raise
+
+    def ask(self, request: dict[str, Any], *, seconds: float) -> dict[str, Any]:
+        """Send a line, wait for one.
+
+        Raises:
+            WorkerEndedError: if none comes in time.
+        """
+        process = self._process
+        assert process is not None
+        assert process.stdin is not None
+        assert process.stdout is not None
+        try:
+            process.stdin.write(json.dumps(request).encode() + b"\n")
+            process.stdin.flush()
+        except OSError as error:
+            raise WorkerEndedError from error
+        answer: dict[str, Any] = json.loads(_line(process.stdout, seconds))
+        return answer
+
+    def hide_checks(self) -> None:
+        """Take away its copy of the checks: from now on there are none to be read."""
+        shutil.rmtree(self._folder / "checks", ignore_errors=True)
+
+    def end(self) -> None:
+        """Kill it, and remove its folder."""
+        process, self._process = self._process, None
+        if process is not None:
+            with contextlib.suppress(ProcessLookupError, PermissionError):
+                os.killpg(process.pid, signal.SIGKILL)
+            for stream in (process.stdin, process.stdout):
+                with contextlib.suppress(OSError):
+                    if stream is not None:
+                        stream.close()
+            process.wait()
+        _remove(self._folder)
+
+    def _begin(self, hidden: Sequence[Path], readable: Sequence[Path]) -> None:
+        """Start the process within its boundary, and have it prove that."""
+        folder = self._folder
+        home, scratch, checks = (folder / name for name in ("home", "scratch", "checks"))
+        home.mkdir()
+        scratch.mkdir()
+        environment = {name: os.environ[name] for name in KEPT if name in os.environ} | SET
+        environment |= {"HOME": str(home), "MPLCONFIGDIR": str(home), "TMPDIR": str(scratch)}
+        private = [Path.home(), *hidden]
+        read = [*to_python(environment, private=private), *map(str, readable)]
+        if self._boundary.bubblewrap:
+            shutil.copytree(CHECKS_FOLDER, checks)
+        words = command(
+            self._boundary,
+            [sys.executable, "-P", *WORKER],
+            read=read,
+            replaced=[(CHECKS_FOLDER, str(checks))],
+            write=[str(scratch), str(home)],
+        )
+        with (folder / "errors.txt").open("wb") as errors:
+            self._process = subprocess.Popen(
+                words,
+                stdin=subprocess.PIPE,
+                stdout=subprocess.PIPE,
+                stderr=errors,
+                cwd=scratch,
+                env=environment,
+                start_new_session=True,  # Ctrl-C is the teacher's
+            )
+        use = {"landlock": self._boundary.landlock, "seccomp": self._boundary.seccomp}
+        world = {
+            "scratch": str(scratch),
+            "home": str(home),
+            "read": [str(path) for path in without([*read, str(home)], Path(CHECKS_FOLDER))],
+            "hidden": [str(path) for path in hidden],
+            "use": use,
+        }
+        try:
+            answer = self.ask({"ask": "begin", "world": world}, seconds=IMPORTING)
+        except WorkerEndedError as error:
+            said = Path(errors.name).read_text(encoding="utf-8", errors="replace").strip()
+            why = said.splitlines()[-1] if said else "the process that grades does not begin"
+            raise BoundaryError(f"nothing was graded, {self._boundary} fail: {why}") from error
+        if answer.get("error"):
+            raise BoundaryError(f"nothing was graded, {self._boundary}: {answer['error']}")
+
+
+def _line(stream: IO[bytes], seconds: float) -> bytes:
+    """A line of a pipe that has nothing else in it.
+
+    Raises:
+        WorkerEndedError: if there is none in time, or the other end is closed.
+    """
+    if not select.select([stream], [], [], seconds)[0]:
+        raise WorkerEndedError
+    line = stream.readline()
+    if not line.endswith(b"\n"):
+        raise WorkerEndedError
+    return line
+
+
+def _remove(folder: Path) -> None:
+    """Take a folder away, however deep it is."""
+    with contextlib.suppress(RecursionError):
+        shutil.rmtree(folder, ignore_errors=True)
+    if folder.exists():
+        subprocess.run(["rm", "-rf", "--", folder], capture_output=True, check=False)
