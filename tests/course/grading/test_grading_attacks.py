@@ -7,6 +7,7 @@ Landlock alone. Both of them with seccomp.
 import contextlib
 import hashlib
 import os
+import re
 import shutil
 import signal
 import socket
@@ -172,6 +173,14 @@ def attack(world, solution, answer=WRONG):
     honest = world.grade("", RIGHT)
     assert honest.passed, (honest, told)
     return verdict
+
+
+def test_what_the_attacks_read_is_there():
+    """An attack on a file that has moved fails by itself, and shows nothing."""
+    for place, folder in (("CHECKS", Path(CHECKS_FOLDER)), ("CLONE", ROOT)):
+        named = re.findall(rf"{place}/([\w./]+)", "".join(READING.values()))
+        assert named
+        assert all((folder / path).is_file() for path in named)
 
 
 @pytest.mark.parametrize("name", PROGRAMS)
