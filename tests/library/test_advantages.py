@@ -95,7 +95,7 @@ def test_a_terminal_state_has_no_value_and_ends_the_trace(gae_lambda, expected):
         (1.0, (1.0 + 0.5 * -5.0, -5.0, 4.0)),
     ],
 )
-def test_A1_a_time_limit_keeps_the_bootstrap_and_ends_the_trace(gae_lambda, expected):
+def test_a_time_limit_keeps_the_bootstrap_and_ends_the_trace(gae_lambda, expected):
     """One mask for both (upstream) lets the next episode's 4 into the advantages before it."""
     advantage = run(
         **RUNNING, terminated=NOTHING, done=mask(False, True, False), gae_lambda=gae_lambda
@@ -103,7 +103,7 @@ def test_A1_a_time_limit_keeps_the_bootstrap_and_ends_the_trace(gae_lambda, expe
     torch.testing.assert_close(advantage, column(*expected))
 
 
-def test_A1_upstream_example():
+def test_upstream_example():
     """The figures of bbrl's `gae`: correct is [1.43, 0.80], whatever the next episode holds."""
     for later in (50.0, -7.0):
         reward, value = column(1.0, 1.0, 0.0, 1.0), column(10.0, 10.0, 9.0, later, later)
@@ -157,7 +157,7 @@ def test_no_transition_gives_an_empty_result(gae_lambda):
     assert advantage.shape == (0, 2)
 
 
-def test_A13_lambda_matters_and_environments_do_not_mix():
+def test_lambda_matters_and_environments_do_not_mix():
     """Each column is the advantage of that environment alone."""
     generator = torch.Generator().manual_seed(0)
     reward = torch.randn(6, 3, generator=generator)
@@ -230,7 +230,7 @@ def test_gae_equals_a_plain_loop(rollout, discount_factor, gae_lambda):
     st.sampled_from([0.0, 1.0, -3e38, math.inf, -math.inf, math.nan]),
     st.sampled_from([0.0, 1.0, -3e38, math.inf, -math.inf, math.nan]),
 )
-def test_A1_a_later_episode_changes_earlier_advantages_by_exactly_nothing(
+def test_a_later_episode_changes_earlier_advantages_by_exactly_nothing(
     rollout, gae_lambda, new_value, new_reward
 ):
     """Not even infinities and NaN cross the end of an episode, terminated or truncated."""
@@ -250,7 +250,7 @@ def test_A1_a_later_episode_changes_earlier_advantages_by_exactly_nothing(
     assert torch.equal(before[last_of_episode], after[last_of_episode])
 
 
-def test_A1_an_overflow_does_not_cross_the_end_of_an_episode():
+def test_an_overflow_does_not_cross_the_end_of_an_episode():
     """Numbers of a later episode that are finite, but whose sum is not."""
     reward, value = torch.tensor([[1.0], [0.0], [-3e38], [-3e38]]), torch.zeros(5, 1)
     nothing, done = torch.zeros(4, 1, dtype=torch.bool), mask(True, False, False, False)

@@ -732,7 +732,7 @@ def interrupted(agent):
 
 
 @pytest.mark.parametrize("wrap", [lambda a: a, KWAgentWrapper, TemporalAgent])
-def test_B16_interrupted_agent_lets_go_of_its_workspace(wrap):
+def test_interrupted_agent_lets_go_of_its_workspace(wrap):
     """Upstream keeps it, and `copy.deepcopy` fails on the gradients in it."""
     agent = Interrupts()
     with pytest.raises(KeyboardInterrupt):
@@ -742,7 +742,7 @@ def test_B16_interrupted_agent_lets_go_of_its_workspace(wrap):
     assert wrap(agent).workspace is None
 
 
-def test_B16_interrupted_agent_of_bbrl_can_still_be_copied():
+def test_interrupted_agent_of_bbrl_can_still_be_copied():
     """Keeping the best policy goes through `copy_agent`, whoever wrote it."""
     agent = interrupted(ForeignInterrupts())
     with pytest.raises(RuntimeError, match="deepcopy"):

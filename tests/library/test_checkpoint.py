@@ -260,20 +260,20 @@ def bomb_as_whole_agent():
 @pytest.mark.parametrize(
     "bomb", [bomb_by_pickle, bomb_by_torch, bomb_by_old_torch, bomb_as_whole_agent]
 )
-def test_C4_a_file_cannot_run_code(bomb):
+def test_a_file_cannot_run_code(bomb):
     """Tensors and numbers are read, never code."""
     FILE.write_bytes(bomb())
     damaged()
     assert not Path("pwned").exists()
 
 
-def test_C4_the_bomb_is_one():
+def test_the_bomb_is_one():
     """The test above would fail on a loader that trusts its file."""
     pickle.loads(bomb_by_pickle())
     assert Path("pwned").exists()
 
 
-def test_C3_what_was_saved_can_be_loaded_by_torch_as_it_is(saved):
+def test_what_was_saved_can_be_loaded_by_torch_as_it_is(saved):
     """Upstream's `load_model` fails on torch ≥ 2.6, which reads weights only by default."""
     content = torch.load(FILE)
     assert same(content["policy"], saved.state_dict())

@@ -188,7 +188,7 @@ def test_rows_with_autoreset(make, mode, truncate):
     }
 
 
-def test_B2_environments_end_each_for_itself(make):
+def test_environments_end_each_for_itself(make):
     """Upstream's `terminated or truncated` fails for two; at one, the sum never goes back to 0."""
     env = make(env_args={"length": 1})
     rows = play(env, pushes(5))
@@ -452,7 +452,7 @@ SPACES = {
 @pytest.mark.parametrize("space", SPACES.values(), ids=SPACES)
 @pytest.mark.parametrize("role", ["observation", "action"])
 @pytest.mark.parametrize("vectorization", MODES)
-def test_B11_unsupported_spaces_are_one_line(space, role, vectorization):
+def test_unsupported_spaces_are_one_line(space, role, vectorization):
     """And no process is left behind."""
     env_args = {f"{role}_space": space}
     if role == "observation":
@@ -475,7 +475,7 @@ def test_time_limits():
     ("name", "limit", "expected"),
     [("CartPole-v1", None, 500), ("TestCounter-v0", None, 10_000), ("CartPole-v1", 20, 20)],
 )
-def test_B6_every_evaluation_has_an_end(name, limit, expected):
+def test_every_evaluation_has_an_end(name, limit, expected):
     """Upstream's never returns where the environment knows no limit."""
     algorithm = {"max_eval_steps": limit}
     cfg = load_config({"gym_env": {"env_name": name}, "algorithm": algorithm})
@@ -509,7 +509,7 @@ OBSERVATIONS = {
 )
 @pytest.mark.parametrize("autoreset", [False, True])
 @pytest.mark.parametrize("workspace", [Workspace, bbrl.workspace.Workspace])
-def test_B11_observations(make, observation, space, expected, dtype, autoreset, workspace):
+def test_observations(make, observation, space, expected, dtype, autoreset, workspace):
     """Upstream: images become int64, a state space that begins at 1 has an index too many."""
     env_args = {"observation": observation, "observation_space": space}
     env = make("TestShown-v0", env_args=env_args, autoreset=autoreset)
@@ -521,7 +521,7 @@ def test_B11_observations(make, observation, space, expected, dtype, autoreset, 
 
 @pytest.mark.parametrize("mode", MODES)
 @pytest.mark.parametrize("start", [0, 1])
-def test_B11_discrete_actions(make, mode, start):
+def test_discrete_actions(make, mode, start):
     """The policy writes 0..n-1, the environment gets its own numbers."""
     env = make(
         "TestShown-v0",
@@ -537,7 +537,7 @@ def test_B11_discrete_actions(make, mode, start):
 
 
 @pytest.mark.parametrize("mode", MODES)
-def test_B11_box_actions_are_clipped_for_the_environment_alone(make, mode):
+def test_box_actions_are_clipped_for_the_environment_alone(make, mode):
     """The workspace keeps what was sampled: its log-probability belongs to that."""
     workspace = Workspace()
     rows = play(make(vectorization=mode), [torch.tensor([[9.0], [-9.0]])], workspace)
@@ -601,7 +601,7 @@ def test_other_seed_other_rows(make):
 @pytest.mark.parametrize("name", ["TestRandom-v0", "CartPole-v1"])
 @pytest.mark.parametrize("seed", [0, 7])
 @pytest.mark.parametrize("autoreset", [False, True])
-def test_A11_no_episode_is_replayed(make, name, seed, autoreset):
+def test_no_episode_is_replayed(make, name, seed, autoreset):
     """Upstream reseeds at each reset: with seed 0 it plays the same episodes for ever."""
     env = make(name, 4, autoreset=autoreset).seed(seed)
     starts = torch.stack([first_rows(env)[0] for _ in range(5)]).flatten(0, 1)
@@ -630,7 +630,7 @@ def test_a_seed_is_used_once(make):
         assert seeds[-1] == seeds[0]
 
 
-def test_A12_environments_leave_the_global_generators_alone(make):
+def test_environments_leave_the_global_generators_alone(make):
     env = make("CartPole-v1", 3).seed(1)
     torch.manual_seed(0)
     np.random.seed(0)  # noqa: NPY002 - the global one is what this is about
@@ -646,7 +646,7 @@ def test_A12_environments_leave_the_global_generators_alone(make):
 
 
 @pytest.mark.parametrize("mode", ["auto", "async"])
-def test_B1_cartpole_continuous_runs(make, mode):
+def test_cartpole_continuous_runs(make, mode):
     """Upstream calls float() on an array of one number, which numpy 2.4 forbids."""
     env = make("CartPoleContinuous-v1", 3, vectorization=mode).seed(0)
     assert env.get_obs_and_actions_sizes() == (4, 1)
@@ -660,7 +660,7 @@ def test_B1_cartpole_continuous_runs(make, mode):
     assert (workspace["env/reward"][lived] == 1).all()
 
 
-def test_B1_cartpole_continuous_obeys_its_actions(make):
+def test_cartpole_continuous_obeys_its_actions(make):
     """Pushes to the right and to the left, stronger than allowed, and none."""
     env = make("CartPoleContinuous-v1", 3, autoreset=False).seed(0)
     rows = play(env, [torch.tensor([[1.0], [-5.0], [0.0]])] * 5)
@@ -670,7 +670,7 @@ def test_B1_cartpole_continuous_obeys_its_actions(make):
     assert velocity[2].abs() < 0.2
 
 
-def test_B1_it_is_worked_around_and_not_patched():
+def test_cartpole_continuous_is_worked_around_and_not_patched():
     """The environment's class stays as its authors made it."""
     EnvAgent("CartPoleContinuous-v1", 1).close()
     from bbrl_gymnasium.envs import ContinuousCartPoleEnv
@@ -683,7 +683,7 @@ def test_B1_it_is_worked_around_and_not_patched():
 
 # On some ways through it, it returns the same info twice; which one is taken is left to chance.
 @pytest.mark.filterwarnings("ignore:.*infos returned by:UserWarning")
-def test_B1_a_maze_that_is_described_runs(make):
+def test_a_maze_that_is_described_runs(make):
     """Its own defaults are out of date; with a description it works, under numpy 2.4 too."""
     maze = {"width": 3, "height": 3, "walls": [4], "terminal_states": [7], "start_states": [0]}
     env = make("MazeMDP-v0", env_args={"kwargs": maze}, autoreset=False)
@@ -695,13 +695,13 @@ def test_B1_a_maze_that_is_described_runs(make):
     assert (workspace["env/env_obs"] < 8).all()
 
 
-def test_B1_a_maze_without_a_description_is_refused_in_one_line():
+def test_a_maze_without_a_description_is_refused_in_one_line():
     with pytest.raises(ConfigError, match=r"MazeMDP-v0' cannot be made: .*start_states") as error:
         EnvAgent("MazeMDP-v0", 2)
     assert "\n" not in str(error.value)
 
 
-def test_B1_the_rocket_is_refused_in_one_line():
+def test_the_rocket_is_refused_in_one_line():
     """It speaks the API of gym before 0.26: better said now than in the first step."""
     with pytest.raises(ConfigError, match=r"RocketLander-v0' cannot be used: .* 4 values"):
         EnvAgent("RocketLander-v0", 2)
@@ -719,7 +719,7 @@ def test_workers_are_gone_after_close():
     env.close()  # twice does no harm
 
 
-def test_C6_close_returns_though_an_environment_hangs(monkeypatch):
+def test_close_returns_though_an_environment_hangs(monkeypatch):
     """Gymnasium's close() waits for ever."""
     for module in (workers, worker_process):
         monkeypatch.setattr(module, "CLOSE_SECONDS", 0.1)
@@ -732,7 +732,7 @@ def test_C6_close_returns_though_an_environment_hangs(monkeypatch):
     assert not any(process.is_alive() for process in processes)
 
 
-def test_C6_close_returns_though_a_worker_was_killed():
+def test_close_returns_though_a_worker_was_killed():
     env = EnvAgent("TestRandom-v0", 2, vectorization="async")
     first_rows(env)
     workers = list(env.envs.processes)
@@ -744,7 +744,7 @@ def test_C6_close_returns_though_a_worker_was_killed():
     assert not any(worker.is_alive() for worker in workers)
 
 
-def test_C6_close_returns_after_an_interrupted_step():
+def test_close_returns_after_an_interrupted_step():
     """Ctrl-C between sending the actions and receiving the rows."""
     env = EnvAgent("TestRandom-v0", 2, vectorization="async")
     first_rows(env)
@@ -754,7 +754,7 @@ def test_C6_close_returns_after_an_interrupted_step():
     assert not any(worker.is_alive() for worker in workers)
 
 
-def test_B16_interrupted_environments_can_be_used_again(make):
+def test_interrupted_environments_can_be_used_again(make):
     """An error leaves no workspace behind in the agent."""
     env = make()
     with pytest.raises(ValueError, match="the environment takes"):

@@ -213,7 +213,7 @@ def test_value_loss_is_the_larger_of_clipped_and_unclipped(value, target, loss, 
 
 
 @given(st.floats(-5, 5), st.floats(-5, 5))
-def test_A5_value_clipping_never_freezes_the_critic(value, target):
+def test_value_clipping_never_freezes_the_critic(value, target):
     """Outside of the range and on the wrong side of the target, the gradient is the full one.
 
     Upstream takes the clipped error alone: its gradient there is 0, for ever.
@@ -233,7 +233,7 @@ def test_A5_value_clipping_never_freezes_the_critic(value, target):
     assert new.grad.item() != 0
 
 
-def test_A5_value_clipping_never_freezes_the_critic_that_learns():
+def test_value_clipping_never_freezes_the_critic_that_learns():
     """A critic that was thrown out of the range finds its way to the target."""
     value = vector(3.0, requires_grad=True)
     optimizer = torch.optim.SGD([value], lr=0.1)
@@ -344,7 +344,7 @@ class GivenLogits(DiscretePolicy):
 
 @pytest.mark.parametrize("gap", [1.0, 90.0, 104.0, 1e4])
 @pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
-def test_A6_log_probabilities_stay_finite(gap, dtype):
+def test_log_probabilities_stay_finite(gap, dtype):
     """Upstream's `softmax().log()` has NaN gradients at a gap of 90 and is −inf at 104."""
     logits = torch.tensor([[gap, 0.0, -gap], [0.0, gap, gap]], dtype=dtype)
     policy = GivenLogits(logits)
@@ -370,7 +370,7 @@ def test_A6_log_probabilities_stay_finite(gap, dtype):
 
 @pytest.mark.parametrize("log_ratio", [90.0, 1e4, -90.0, -1e4])
 @pytest.mark.parametrize("advantage", [1.0, -1.0])
-def test_A6_policies_that_have_nothing_in_common(log_ratio, advantage):
+def test_policies_that_have_nothing_in_common(log_ratio, advantage):
     """exp(89) is infinite in float32, and infinity × 0 is not a number."""
     log_prob = torch.tensor([log_ratio, 0.0], requires_grad=True)
     loss, diagnostics = clipped_surrogate(
@@ -384,7 +384,7 @@ def test_A6_policies_that_have_nothing_in_common(log_ratio, advantage):
         assert torch.isfinite(tensor).all()
 
 
-def test_A6_upstream_formula_fails_where_ours_does_not():
+def test_upstream_formula_fails_where_ours_does_not():
     """What this guards against, so that nobody brings it back for brevity."""
     logits = torch.tensor([[0.0, 104.0]], requires_grad=True)
     assert torch.softmax(logits, -1).log()[0, 0].item() == -math.inf
@@ -437,7 +437,7 @@ def test_explained_variance_of_equal_returns_is_not_a_number():
         explained_variance(value=torch.zeros(3, 1), target=target)
 
 
-def test_A5_a_bad_action_that_became_far_too_probable_still_has_a_gradient():
+def test_a_bad_action_that_became_far_too_probable_still_has_a_gradient():
     """However far: from e^20, long before the exponential overflows, it is a straight line."""
     for gap in (19.0, 25.0, 1e4):
         log_prob = torch.tensor([gap], requires_grad=True)

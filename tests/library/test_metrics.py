@@ -61,7 +61,7 @@ def measured(run, metric):
 # ------------------------------------------------------------------------------------- averages
 
 
-def test_A8_values_at_the_same_step_are_averaged(run, log_dir, logger):
+def test_values_at_the_same_step_are_averaged(run, log_dir, logger):
     for step in (256, 512):
         for value in range(10):
             logger.log_losses(float(value), torch.tensor(0.5), torch.tensor(value / 10), step)
@@ -273,7 +273,7 @@ def test_returns_of_evaluation_episodes(logger, kind):
 # ---------------------------------------------------------------------------------------- files
 
 
-def test_B14_logger_reads_back_and_closes(run, log_dir):
+def test_logger_reads_back_and_closes(run, log_dir):
     logger = Logger(log_dir, run / "metrics.csv")
     logger.log_losses(0.5, 0.25, 0.125, 8)
     logger.close()
@@ -441,7 +441,7 @@ def test_a_logger_that_nobody_closes_writes_its_last_row(run, log_dir):
     assert scalars(log_dir)["critic_loss"] == [(1, 1.0)]
 
 
-def test_C2_a_file_that_cannot_be_written_does_not_stop_the_run(run):
+def test_a_file_that_cannot_be_written_does_not_stop_the_run(run):
     blocked = run.parent / "file"
     blocked.write_text("")
     with Logger(blocked / "tb", run / "metrics.csv") as logger:
@@ -457,7 +457,7 @@ def test_C2_a_file_that_cannot_be_written_does_not_stop_the_run(run):
 
 @pytest.mark.skipif(not Path("/dev/full").exists(), reason="needs /dev/full, which is always full")
 @pytest.mark.parametrize("index", [0, 1])
-def test_C2_a_full_disk_costs_only_the_rows_that_did_not_fit(run, log_dir, index):
+def test_a_full_disk_costs_only_the_rows_that_did_not_fit(run, log_dir, index):
     with Logger(log_dir, run / "metrics.csv", every_n_seconds=0) as logger:
         logger.add_log("critic_loss", 1.0, 1)
         logger.flush()
@@ -474,7 +474,7 @@ def test_C2_a_full_disk_costs_only_the_rows_that_did_not_fit(run, log_dir, index
     assert scalars(log_dir)["critic_loss"] == (fitted if index == 1 else rows)
 
 
-def test_C2_a_new_column_that_does_not_fit_leaves_the_table_as_it_was(run, log_dir, monkeypatch):
+def test_a_new_column_that_does_not_fit_leaves_the_table_as_it_was(run, log_dir, monkeypatch):
     def fail(*_):
         raise OSError(errno.ENOSPC, "No space left on device")
 

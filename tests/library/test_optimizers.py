@@ -84,7 +84,7 @@ def test_betas_come_as_a_list_from_yaml():
     ],
 )
 def test_only_allowed_classes(classname, monkeypatch):
-    """A `classname:` is never imported by name: a configuration cannot run code (C4)."""
+    """A `classname:` is never imported by name: a configuration cannot run code."""
     monkeypatch.setattr("importlib.import_module", lambda name: pytest.fail(f"imported {name}"))
     with pytest.raises(ValueError, match="must be one of ") as error:
         optimizer_section({"classname": classname})
@@ -168,7 +168,7 @@ def normalised(features=3):
     return nn.Sequential(nn.Linear(features, 4), nn.BatchNorm1d(4), nn.Linear(4, 1))
 
 
-def test_B15_copy_parameters_copies_buffers_too():
+def test_copy_parameters_copies_buffers_too():
     """Upstream copies `parameters()`: running statistics stay behind, and the copy differs."""
     source, target = normalised(), normalised()
     source(torch.randn(64, 3) * 5 + 2)  # moves the running statistics
@@ -190,7 +190,7 @@ def test_B15_copy_parameters_copies_buffers_too():
     ids=["shorter", "other layers", "other shape", "other network"],
 )
 @pytest.mark.parametrize("turned", [False, True])
-def test_B15_copy_parameters_refuses_another_architecture(other, turned):
+def test_copy_parameters_refuses_another_architecture(other, turned):
     """Upstream copies what fits (or the first few) and says nothing."""
     source, target = (other, normalised()) if turned else (normalised(), other)
     before = copy.deepcopy(target.state_dict())
@@ -200,7 +200,7 @@ def test_B15_copy_parameters_refuses_another_architecture(other, turned):
         assert torch.equal(tensor, before[name]), name
 
 
-def test_B15_copy_parameters_names_what_differs():
+def test_copy_parameters_names_what_differs():
     with pytest.raises(ValueError, match=r"0\.weight is \[4, 5\] in the source and \[4, 3\]"):
         copy_parameters(normalised(features=5), normalised())
     with pytest.raises(ValueError, match=r"only one of the two has .*'1\.bias'"):

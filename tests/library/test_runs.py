@@ -35,7 +35,7 @@ def test_where_things_lie():
     assert list(folder.path.iterdir()) == []
 
 
-def test_B13_two_runs_of_the_same_second_get_two_folders():
+def test_two_runs_of_the_same_second_get_two_folders():
     """Upstream writes both into one."""
     folders = [claim_folder("run_20250101-000000") for _ in range(3)]
     assert [folder.path.name for folder in folders] == [
@@ -46,13 +46,13 @@ def test_B13_two_runs_of_the_same_second_get_two_folders():
     assert len({folder.tensorboard for folder in folders}) == 3
 
 
-def test_B13_a_folder_is_claimed_once_among_threads():
+def test_a_folder_is_claimed_once_among_threads():
     with ThreadPoolExecutor(8) as pool:
         folders = list(pool.map(lambda _: claim_folder("run").path, range(40)))
     assert len(set(folders)) == 40
 
 
-def test_B13_a_folder_is_claimed_once_among_processes():
+def test_a_folder_is_claimed_once_among_processes():
     """The file system decides, in one stroke: there is no look before the leap."""
     script = (
         "from ppo_bbrl.runs.folder import claim_folder\n"

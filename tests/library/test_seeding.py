@@ -63,7 +63,7 @@ def test_same_seed_same_streams():
         assert words[0] == words[1]
 
 
-def test_A11_streams_of_neighbouring_seeds_and_uses_never_meet():
+def test_streams_of_neighbouring_seeds_and_uses_never_meet():
     """Upstream: evaluation seeds of neighbouring runs collide, training and evaluation share.
 
     Here 20 seeds × all streams × 20 uses × 10 environments are all different.
@@ -79,12 +79,12 @@ def test_A11_streams_of_neighbouring_seeds_and_uses_never_meet():
     assert len(set(single)) > 0.999 * len(single)  # 31 bits: a rare chance hit is allowed
 
 
-def test_A11_seed_0_is_a_seed_like_others():
+def test_seed_0_is_a_seed_like_others():
     """Upstream multiplies by the seed: with 0 every episode is the same."""
     assert len(set(env_seeds(Seeds(0).sequence("train_env"), 64))) == 64
 
 
-def test_A12_actions_do_not_depend_on_weights():
+def test_actions_do_not_depend_on_weights():
     """A larger network draws more weights; the actions' noise stays the same."""
     seeds, others = Seeds(12), Seeds(12)
     draw(seeds.weights, 10_000)

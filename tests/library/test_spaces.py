@@ -167,7 +167,7 @@ REFUSED = {
 
 @pytest.mark.parametrize("space", REFUSED.values(), ids=REFUSED)
 @pytest.mark.parametrize("role", ["observation", "action"])
-def test_B11_other_spaces_are_refused_in_one_line(space, role):
+def test_other_spaces_are_refused_in_one_line(space, role):
     """Upstream reads a wrong size out of some and crashes on others."""
     spaces = (space, TWO) if role == "observation" else (VECTOR, space)
     with pytest.raises(ConfigError) as error:
@@ -182,7 +182,7 @@ def test_B11_other_spaces_are_refused_in_one_line(space, role):
 
 
 @pytest.mark.parametrize("dtype", [np.int64, np.uint8, np.bool_])
-def test_B11_box_actions_are_floats(dtype):
+def test_box_actions_are_floats(dtype):
     """A Gaussian of bytes would be rounded towards 0 in silence."""
     with pytest.raises(ConfigError, match=rf"action space .* holds {np.dtype(dtype)}; supported"):
         check_supported("Env-v0", VECTOR, Box(0, 1, (2,), dtype))
@@ -192,7 +192,7 @@ def test_B11_box_actions_are_floats(dtype):
 
 
 @pytest.mark.parametrize("start", [0, 1, -3])
-def test_B11_discrete_actions_begin_at_start(start):
+def test_discrete_actions_begin_at_start(start):
     """Upstream hands 0 to an environment whose first action is 1."""
     convert = action_converter(Discrete(3, start=start), 4)
     row = torch.tensor([0, 1, 2, 0])
@@ -204,7 +204,7 @@ def test_B11_discrete_actions_begin_at_start(start):
 
 @pytest.mark.parametrize("dtype", [np.float32, np.float64, np.float16])
 @pytest.mark.parametrize("shape", [(2,), (), (2, 3)])
-def test_B11_box_actions_are_clipped_and_of_the_spaces_type(shape, dtype):
+def test_box_actions_are_clipped_and_of_the_spaces_type(shape, dtype):
     """Upstream: unclipped float64."""
     space = Box(-1, 2, shape, dtype)
     convert = action_converter(space, 3)

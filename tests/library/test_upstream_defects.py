@@ -1,7 +1,7 @@
-"""What goes wrong in the libraries below, row by row, and does not go wrong here.
+"""What goes wrong in the libraries below, and does not go wrong here.
 
-Each test is named after its row of the list of defects found in bbrl 1.0.1 and bbrl_utils 1.1.1,
-and fails on what these do. Rows that concern one function alone are tested beside that function.
+Each test fails on what bbrl 1.0.1 or bbrl_utils 1.1.1 does. Defects that concern one function
+alone are tested beside that function.
 """
 
 import copy
@@ -78,7 +78,7 @@ def advantages(values, rewards, terminated, truncated, gae_lambda=0.9, discount_
 # -------------------------------------------------------------------------- learning correctness
 
 
-def test_A1_a_truncated_episode_does_not_see_the_next_one():
+def test_a_truncated_episode_does_not_see_the_next_one():
     """One mask for two things mixes in the next episode's rewards; here there are two masks."""
     rewards = [[0.0], [1.0], [1.0], [0.0], [1.0], [1.0]]
     truncated = [[0], [0], [1], [0], [0], [0]]
@@ -94,7 +94,7 @@ def test_A1_a_truncated_episode_does_not_see_the_next_one():
     assert torch.equal(first_episode(0.0), first_episode(100.0))
 
 
-def test_A2_the_step_of_autoreset_is_in_no_loss(log):
+def test_the_step_of_autoreset_is_in_no_loss(log):
     """Which rows the critic is trained on: all that began a transition, no final observation."""
     trained_on = []
 
@@ -115,7 +115,7 @@ def test_A2_the_step_of_autoreset_is_in_no_loss(log):
     algo.close()
 
 
-def test_A3_the_first_row_of_a_rollout_has_a_fresh_action(log):
+def test_the_first_row_of_a_rollout_has_a_fresh_action(log):
     """The action in row 0 is that of the policy now, and the environment executes that one."""
     algo = EpisodicAlgo(config("Logged", n_envs=2), autoreset=True)
     algo.train_policy = Always(0)
@@ -129,7 +129,7 @@ def test_A3_the_first_row_of_a_rollout_has_a_fresh_action(log):
     algo.close()
 
 
-def test_A4_clip_range_vf_has_an_effect():
+def test_clip_range_vf_has_an_effect():
     """Upstream: one critic step for each rollout, when new = old; 600 of 600 scalars the same."""
     logged = []
     for clip_range_vf in (0.0, 0.01):
@@ -146,7 +146,7 @@ def test_A4_clip_range_vf_has_an_effect():
     assert (without["grad_norm/critic"] != with_it["grad_norm/critic"]).all()
 
 
-def test_A7_an_epoch_sees_every_transition_once():
+def test_an_epoch_sees_every_transition_once():
     """Upstream draws with replacement: a third of the transitions is unseen in an epoch."""
     seen = []
 
@@ -174,7 +174,7 @@ def test_A7_an_epoch_sees_every_transition_once():
 
 
 @pytest.mark.parametrize("rows", ["run", "iter_partial_episodes", "iter_episodes"])
-def test_A9_nb_steps_counts_what_the_environments_count(rows, log):
+def test_nb_steps_counts_what_the_environments_count(rows, log):
     """Upstream counts the carried row again: 3.1 % more than there were."""
     if rows == "run":
         algo = PPOClip(config("Logged"))
@@ -189,7 +189,7 @@ def test_A9_nb_steps_counts_what_the_environments_count(rows, log):
     algo.close()
 
 
-def test_A10_the_running_reward_follows_the_evaluations():
+def test_the_running_reward_follows_the_evaluations():
     """Upstream: 318.8 after 99 evaluations at 500, one at 0 before them."""
     algo = EpisodicAlgo(config("Chance"))
     algo.train_policy = Always(0)
@@ -200,7 +200,7 @@ def test_A10_the_running_reward_follows_the_evaluations():
     algo.close()
 
 
-def test_A11_no_two_environments_share_a_seed(log):
+def test_no_two_environments_share_a_seed(log):
     """Training, its evaluations, and those of runs with neighbouring seeds: all different."""
     for seed in range(6):
         algo = PPOClip(config("Logged", seed=seed, n_envs=8, nb_evals=8))
@@ -213,7 +213,7 @@ def test_A11_no_two_environments_share_a_seed(log):
 
 
 @pytest.mark.parametrize("env_name", ["Chance", "CartPole-v1"])
-def test_A11_no_evaluation_and_no_episode_is_seen_twice(env_name):
+def test_no_evaluation_and_no_episode_is_seen_twice(env_name):
     """With seed 0, upstream begins every episode with the same observation, in training too."""
     algo = PPOClip(config(env_name, seed=0, n_envs=8, nb_evals=8))
     (workspace, *_) = [Workspace(rows) for rows in algo.iter_partial_episodes(100)]
@@ -231,7 +231,7 @@ def test_A11_no_evaluation_and_no_episode_is_seen_twice(env_name):
     algo.close()
 
 
-def test_A12_a_stochastic_evaluation_changes_nothing_in_training():
+def test_a_stochastic_evaluation_changes_nothing_in_training():
     """Upstream: an evaluation that samples uses up the numbers that training would have had."""
     weights = []
     for interval in (10**9, 0):
@@ -245,7 +245,7 @@ def test_A12_a_stochastic_evaluation_changes_nothing_in_training():
     assert all(torch.equal(without[name], with_it[name]) for name in without)
 
 
-def test_A13_lambda_has_an_effect_and_environments_stay_apart():
+def test_lambda_has_an_effect_and_environments_stay_apart():
     """Other BBRL code runs GAE on `[2, N]` transitions: λ is lost, environments are mixed."""
     rewards = [[0.0, 0.0], [1.0, 2.0], [3.0, 4.0], [5.0, 6.0]]
     never = [[0, 0]] * 4
@@ -265,7 +265,7 @@ def test_A13_lambda_has_an_effect_and_environments_stay_apart():
 # ------------------------------------------------------------------------------- broken today
 
 
-def test_B4_visualize_best_needs_no_eval_policy():
+def test_visualize_best_needs_no_eval_policy():
     """Upstream calls None."""
     algo = EpisodicAlgo(config("Logged"))
     algo.train_policy = Always(2)
@@ -276,7 +276,7 @@ def test_B4_visualize_best_needs_no_eval_policy():
     algo.close()
 
 
-def test_B5_an_evaluation_that_is_not_a_number_is_an_error():
+def test_an_evaluation_that_is_not_a_number_is_an_error():
     """Upstream accepts it: best_reward stays -inf, and nobody knows why."""
     algo = PPOClip(config("NotANumber"))
     with pytest.raises(EvaluationError, match=r"NotANumber-v0.*nan") as error:
@@ -286,7 +286,7 @@ def test_B5_an_evaluation_that_is_not_a_number_is_an_error():
     algo.close()
 
 
-def test_B6_an_evaluation_ends_where_the_environment_has_no_time_limit():
+def test_an_evaluation_ends_where_the_environment_has_no_time_limit():
     """Upstream never returns, and memory grows."""
     cfg = config("Logged", nb_evals=2, max_eval_steps=30)
     cfg["gym_env"]["env_args"] = {"ends": False}
@@ -298,7 +298,7 @@ def test_B6_an_evaluation_ends_where_the_environment_has_no_time_limit():
     algo.close()
 
 
-def test_B6_without_a_setting_too(log):
+def test_an_evaluation_without_a_limit_in_the_configuration_ends_too(log):
     cfg = config("Logged", nb_evals=1)
     cfg["gym_env"]["env_args"] = {"ends": False}
     algo = EpisodicAlgo(cfg)
@@ -310,14 +310,14 @@ def test_B6_without_a_setting_too(log):
 
 
 @pytest.mark.parametrize("env_name", ["FrozenLake-v1", "CliffWalking-v1"])
-def test_B7_videos_of_discrete_observations(env_name):
+def test_videos_of_discrete_observations(env_name):
     """Upstream hands 0-d arrays to the environment, and `torch.Tensor(int)` to the policy."""
     algo = PPOClip(config(env_name, max_eval_steps=10))
     assert algo.visualize_best().stat().st_size > 500
     algo.close()
 
 
-def test_B8_a_video_folder_may_have_a_dot_in_its_name():
+def test_a_video_folder_may_have_a_dot_in_its_name():
     """Upstream makes `run_lr0` of it."""
     cfg = config("Logged")
     cfg["base_dir"] = "run_lr0.001"
@@ -328,7 +328,7 @@ def test_B8_a_video_folder_may_have_a_dot_in_its_name():
     algo.close()
 
 
-def test_B8_the_environment_is_closed_when_the_policy_raises(log):
+def test_the_environment_is_closed_when_the_policy_raises(log):
     """Upstream leaves it open; and half a video must not stay either."""
 
     class Stumbles(Always):
@@ -349,7 +349,7 @@ def test_B8_the_environment_is_closed_when_the_policy_raises(log):
     algo.close()
 
 
-def test_B9_a_notebook_shows_the_video(monkeypatch):
+def test_a_notebook_shows_the_video(monkeypatch):
     """Embedded, so that it is still there when the notebook is opened elsewhere.
 
     Upstream imports `moviepy.editor`, which moviepy 2 no longer has, and shows nothing.
@@ -366,7 +366,7 @@ def test_B9_a_notebook_shows_the_video(monkeypatch):
 
 
 @pytest.mark.parametrize("place", ["shell", "notebook"])
-def test_B10_setup_tensorboard_asks_nothing_and_takes_its_path(place, monkeypatch, capsys):
+def test_setup_tensorboard_asks_nothing_and_takes_its_path(place, monkeypatch, capsys):
     """Upstream asks with `input()`, which a notebook run without a keyboard cannot answer."""
     monkeypatch.setattr("builtins.input", lambda *_: pytest.fail("a question was asked"))
     if place == "notebook":
@@ -377,7 +377,7 @@ def test_B10_setup_tensorboard_asks_nothing_and_takes_its_path(place, monkeypatc
     assert "tensorboard" in told
 
 
-def test_B10_on_colab_it_is_shown_in_the_notebook(monkeypatch):
+def test_on_colab_tensorboard_is_shown_in_the_notebook(monkeypatch):
     """Where there is no shell to start it from."""
     magics = []
 
@@ -393,7 +393,7 @@ def test_B10_on_colab_it_is_shown_in_the_notebook(monkeypatch):
     assert str(Path("tb").absolute()) in magics[1][1]
 
 
-def test_B12_a_replaced_eval_policy_is_the_one_that_is_evaluated():
+def test_a_replaced_eval_policy_is_the_one_that_is_evaluated():
     """Upstream evaluates the old one, which is cached, and saves the new one as best."""
     algo = EpisodicAlgo(config("ActionDecides"))
     algo.train_policy = Always(0)
@@ -409,7 +409,7 @@ def test_B12_a_replaced_eval_policy_is_the_one_that_is_evaluated():
     algo.close()
 
 
-def test_B13_two_runs_of_the_same_second_have_two_folders():
+def test_two_runs_of_the_same_second_have_two_folders():
     """Each with its own files, and TensorBoard events apart."""
     cfg = config("Chance")
     cfg["base_dir"] = "same/second"
@@ -425,7 +425,7 @@ def test_B13_two_runs_of_the_same_second_have_two_folders():
         assert len(list(algo.folder.tensorboard.iterdir())) == 1
 
 
-def test_B13_the_folder_of_a_run_is_decided_once():
+def test_the_folder_of_a_run_is_decided_once():
     """Upstream resolves `${current_time:}` at each access: one run, several folders."""
     cfg = OmegaConf.create(config("Chance"))
     cfg.base_dir = "run-${current_time:}"
