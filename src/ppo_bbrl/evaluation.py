@@ -19,8 +19,11 @@ from ppo_bbrl.agents.policies import drawing_from, draws_noise_alone
 from ppo_bbrl.envs.agent import EnvAgent
 from ppo_bbrl.errors import UserError
 from ppo_bbrl.seeding import action_stream
+from ppo_bbrl.system.html import number, table
 from ppo_bbrl.workspace.storage import Array, RowsGone
 from ppo_bbrl.workspace.table import Workspace
+
+_LISTED = 20  # episodes that a notebook shows
 
 Result = TypeVar("Result")
 
@@ -29,7 +32,7 @@ class EvaluationError(UserError):
     """An evaluation without a meaningful result."""
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class EvalReport:
     """The episodes of one evaluation.
 
@@ -47,6 +50,22 @@ class EvalReport:
     def mean(self) -> float:
         """Mean return."""
         return float(self.returns.mean())
+
+    def __repr__(self) -> str:
+        unfinished = f", {self.unfinished} unfinished" if self.unfinished else ""
+        episodes = f"{len(self.returns)} episodes{unfinished}"
+        return f"EvalReport({episodes}: mean {number(self.mean)}, std {number(self.std)})"
+
+    def _repr_html_(self) -> str:
+        """In a notebook: the mean, and the return and length of each episode."""
+        rows = [
+            (episode, number(value), length)
+            for episode, (value, length) in enumerate(
+                zip(self.returns.tolist(), self.lengths.tolist(), strict=True)
+            )
+        ]
+        left = [("…", "", "")] if len(rows) > _LISTED else []
+        return table(("episode", "return", "steps"), [*rows[:_LISTED], *left], repr(self))
 
     @property
     def std(self) -> float:

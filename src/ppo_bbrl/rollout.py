@@ -17,6 +17,8 @@ from ppo_bbrl.agents.acting import row_actor
 from ppo_bbrl.agents.base import device_of, has_memory, is_plain_critic, is_plain_policy
 from ppo_bbrl.agents.shared import evaluate_both
 from ppo_bbrl.envs.agent import EnvAgent
+from ppo_bbrl.system.html import table
+from ppo_bbrl.workspace.show import summary
 from ppo_bbrl.workspace.table import Workspace
 
 
@@ -54,7 +56,7 @@ def _carry_last_row(workspace: Workspace, *, everything: bool) -> None:
             variable.copy_time(last, 0, 1)
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class Rollout:
     """T rows of B environments, in time, from which each step starts.
 
@@ -76,8 +78,24 @@ class Rollout:
     mask: Tensor
     variables: Mapping[str, Tensor]
 
+    def __repr__(self) -> str:
+        n_steps, n_envs = self.mask.shape
+        return f"Rollout(T={n_steps}, B={n_envs}, {int(self.mask.sum())} transitions)"
 
-@dataclass(frozen=True)
+    def _repr_html_(self) -> str:
+        """In a notebook: how many transitions, how many ends, and the numbers in short."""
+        shown = ("reward", "value", "next_value", "log_prob", "terminated", "done")
+        rows = [
+            (name, list(getattr(self, name).shape), *summary(getattr(self, name)[self.mask]))
+            for name in shown
+        ]
+        ended = f"{int(self.terminated[self.mask].sum())} ends of episodes by a terminal state"
+        cut = int((self.done & ~self.terminated)[self.mask].sum())
+        header = ("tensor", "[T, B]", "mean", "least", "most")
+        return table(header, rows, f"{self!r}: {ended}, {cut} by truncation")
+
+
+@dataclass(frozen=True, repr=False)
 class Transitions:
     """N transitions in any order; autoreset steps are left out.
 
@@ -98,6 +116,18 @@ class Transitions:
     def __len__(self) -> int:
         """N."""
         return self.log_prob.shape[0]
+
+    def __repr__(self) -> str:
+        return f"{type(self).__name__}(N={len(self)}, variables: {', '.join(self.variables)})"
+
+    def _repr_html_(self) -> str:
+        """In a notebook: each tensor's shape, and its numbers in short."""
+        own = {name: getattr(self, name) for name in ("log_prob", "value", "advantage", "returns")}
+        rows = [
+            (name, list(tensor.shape), *summary(tensor))
+            for name, tensor in {**own, **self.variables}.items()
+        ]
+        return table(("tensor", "shape", "mean", "least", "most"), rows, f"{len(self)} transitions")
 
     @property
     def target(self) -> Tensor:
@@ -131,7 +161,7 @@ class Transitions:
             yield self.select(index)
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class Minibatch(Transitions):
     """Transitions as the losses get them.
 

@@ -17,6 +17,8 @@ from ppo_bbrl.config.schema import AlgorithmConfig
 from ppo_bbrl.errors import UserError, one_line
 from ppo_bbrl.losses import clipped_surrogate, entropy_loss, explained_variance, value_loss
 from ppo_bbrl.rollout import Minibatch, Transitions
+from ppo_bbrl.runs.metrics import METRICS
+from ppo_bbrl.system.html import number, table
 
 KL_TOLERANCE = 1.5  # × target_kl, as in Stable-Baselines3 and Spinning Up
 
@@ -41,7 +43,7 @@ class Objective:
     losses: Losses
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class UpdateReport:
     """What an update did.
 
@@ -54,6 +56,21 @@ class UpdateReport:
     metrics: dict[str, Tensor]
     n_minibatches: int
     stopped_early: bool
+
+    def __repr__(self) -> str:
+        end = ", stopped early" if self.stopped_early else ""
+        numbers = ", ".join(f"{name}={number(value)}" for name, value in self.metrics.items())
+        return f"UpdateReport({self.n_minibatches} steps{end}: {numbers})"
+
+    def _repr_html_(self) -> str:
+        """In a notebook: each metric and what it means."""
+        rows = [
+            (name, number(value), METRICS[name].description if name in METRICS else "")
+            for name, value in self.metrics.items()
+        ]
+        end = ", stopped early: the policy had moved too far" if self.stopped_early else ""
+        caption = f"{self.n_minibatches} optimiser steps{end}"
+        return table(("metric", "mean", "what it is"), rows, caption)
 
 
 class Update:

@@ -480,9 +480,13 @@ def test_logger_classes_come_from_an_allow_list():
     message = refused({**CARTPOLE, "logger": {"classname": "os.system"}})
     assert message == (
         "logger.classname = 'os.system': must be one of bbrl.utils.logger.TFLogger, "
-        "ppo_bbrl.runs.metrics.Logger"
+        "ppo_bbrl.metrics.Logger, ppo_bbrl.runs.metrics.Logger"
     )
-    for name in ("bbrl.utils.logger.TFLogger", "ppo_bbrl.runs.metrics.Logger"):
+    for name in (
+        "bbrl.utils.logger.TFLogger",
+        "ppo_bbrl.metrics.Logger",
+        "ppo_bbrl.runs.metrics.Logger",
+    ):
         assert load_config({**CARTPOLE, "logger": {"classname": name}}).logger.classname == name
 
 

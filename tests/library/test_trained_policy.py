@@ -19,7 +19,7 @@ from ppo_bbrl.envs.agent import EnvAgent
 from ppo_bbrl.episodic import EpisodicAlgo
 from ppo_bbrl.errors import UserError
 from ppo_bbrl.ppo import PPOClip, restore_policy
-from ppo_bbrl.runs.best_policy import load_policy, save_policy
+from ppo_bbrl.runs.best_policy import class_name, load_policy, save_policy
 
 
 def saved_run(cfg, **kwargs):
@@ -67,7 +67,7 @@ def test_an_agent_of_ones_own_is_named(agent):
     """Of a class, or of sizes, that the configuration does not know."""
     cfg = config("Chance")
     message = told(saved_run(cfg, train_policy=agent(3, [5], 2)))
-    assert f"{agent.__module__}.{agent.__qualname__}" in message
+    assert class_name(agent) in message
     assert "agent of your own" in message
 
 

@@ -18,6 +18,7 @@ from omegaconf.errors import OmegaConfBaseException
 from yaml import YAMLError
 
 from ppo_bbrl.config.rules import Rule
+from ppo_bbrl.config.run_config import RunConfig
 from ppo_bbrl.config.schema import EpisodicConfig, PPOConfig, known_keys, nested
 from ppo_bbrl.config.sources import Section, Source, read
 from ppo_bbrl.config.yaml_files import parse_value, read_resolved_yaml
@@ -152,7 +153,7 @@ def _load(
     if free:
         return OmegaConf.create(values)
     try:
-        typed = cast("DictConfig", OmegaConf.merge(_typed(schema), values))
+        typed = RunConfig(OmegaConf.merge(_typed(schema), values))
         typed.optimizer = values["optimizer"]  # without the default's arguments
         return typed
     except OmegaConfBaseException as error:

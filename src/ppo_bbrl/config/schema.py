@@ -6,7 +6,11 @@ from typing import Any, cast
 from ppo_bbrl.config.rules import Rule
 from ppo_bbrl.schedules import SCHEDULES
 
-TENSORBOARD_LOGGERS = ("bbrl.utils.logger.TFLogger", "ppo_bbrl.runs.metrics.Logger")
+TENSORBOARD_LOGGERS = (
+    "bbrl.utils.logger.TFLogger",
+    "ppo_bbrl.metrics.Logger",  # its former name, which runs and configurations have
+    "ppo_bbrl.runs.metrics.Logger",
+)
 VECTORIZATION_MODES = ("auto", "sync", "async", "vector_entry_point", "envpool")
 
 
@@ -64,7 +68,7 @@ class LoggerConfig:
     """TensorBoard and CSV."""
 
     classname: str = _key(
-        TENSORBOARD_LOGGERS[0], Rule(str, choices=TENSORBOARD_LOGGERS), "both names mean our logger"
+        TENSORBOARD_LOGGERS[0], Rule(str, choices=TENSORBOARD_LOGGERS), "all names mean our logger"
     )
     cache_size: int = _key(
         10_000, Rule(int, low=1), "accepted for the configs of BBRL; rows are never held back"
@@ -84,7 +88,7 @@ class LoggerConfig:
 class CollectConfig:
     """What any episodic algorithm needs: how to collect and how to evaluate."""
 
-    seed: int = _key(1, Rule(int, low=0, high=2**63 - 1), "of every random stream of the run")
+    seed: int = _key(1, Rule(int, low=0, high=2**63 - 1), "seed of every random stream of the run")
     n_envs: int = _key(8, Rule(int, low=1, high=100_000), "training environments, in parallel")
     n_steps: int = _key(
         128,

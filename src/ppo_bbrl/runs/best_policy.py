@@ -21,6 +21,12 @@ POLICY_FILE = "policy.pt"
 POLICIES = ("best", "last")  # folders of a run
 
 
+_KNOWN_AS = {
+    "ppo_bbrl.agents.policies": "ppo_bbrl.agents",
+    "ppo_bbrl.agents.shared": "ppo_bbrl.shared_trunk",
+}
+
+
 @dataclass(frozen=True)
 class SavedPolicy:
     """A saved policy.
@@ -51,8 +57,9 @@ def agent_name(policy: nn.Module) -> str:
 
 
 def class_name(kind: type) -> str:
-    """The full name of a class."""
-    return f"{kind.__module__}.{kind.__qualname__}"
+    """The full name of a class; one of the package's keeps that by which saved runs know it."""
+    module = _KNOWN_AS.get(kind.__module__, kind.__module__)
+    return f"{module}.{kind.__qualname__}"
 
 
 def save_policy(

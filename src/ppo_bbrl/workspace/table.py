@@ -15,7 +15,8 @@ import bbrl.workspace
 import torch
 from torch import Tensor
 
-from ppo_bbrl.workspace.storage import Array, NewestRows, TemporalTensor
+from ppo_bbrl.workspace import show
+from ppo_bbrl.workspace.storage import Array, NewestRows, RowsGone, TemporalTensor
 
 #: name → (who writes it, shape and type, what it means)
 VARIABLES: dict[str, tuple[str, str, str]] = {
@@ -59,6 +60,23 @@ class Workspace(bbrl.workspace.Workspace):
         if workspace is not None:
             for name in workspace.keys():  # noqa: SIM118 - a workspace is no mapping
                 self.set_full(name, workspace.get_full(name))
+
+    def __repr__(self) -> str:
+        return show.as_text(self._whole())
+
+    def _repr_html_(self) -> str:
+        """In a notebook: the T × B grid, and the variables with their writers."""
+        return show.as_html(self._whole())
+
+    def _whole(self) -> dict[str, Tensor]:
+        """All rows of each variable, or the newest one where no other was kept."""
+        whole = {}
+        for name, variable in self.variables.items():
+            try:
+                whole[name] = variable.get_full().detach()
+            except RowsGone:
+                whole[name] = variable.get(variable.time_size() - 1).detach()[None]
+        return whole
 
     def __getitem__(self, key: str | Iterable[str]) -> Tensor | Iterator[Tensor]:
         """The full tensor of one name, or those of several names."""

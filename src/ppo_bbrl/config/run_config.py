@@ -1,0 +1,40 @@
+"""A configuration that shows itself in a notebook: each key with its value and its meaning."""
+
+from collections.abc import Iterator
+from typing import Any
+
+from omegaconf import DictConfig, OmegaConf
+
+from ppo_bbrl.config.schema import PPOConfig, known_keys
+from ppo_bbrl.system.html import Markup, table
+
+
+class RunConfig(DictConfig):
+    """The configuration of a run, an OmegaConf `DictConfig` in every other respect."""
+
+    def _repr_html_(self) -> str:
+        """In a notebook: values, in bold where they are not the default, and what they mean."""
+        rules, defaults = known_keys(), dict(_leaves(OmegaConf.structured(PPOConfig)))
+        rows = []
+        for name, value in _leaves(self):
+            rule, meaning = rules.get(name, (None, ""))
+            allowed = rule.describe() if rule else ""
+            changed = name in defaults and defaults[name] != value
+            rows.append((_bold(name) if changed else name, value, allowed, meaning))
+        return table(("key", "value", "allowed", "meaning"), rows)
+
+
+def _leaves(node: Any, prefix: str = "") -> Iterator[tuple[str, Any]]:
+    """Dotted names and values; the sections of the schema are taken apart, others are not."""
+    content: Any = OmegaConf.to_container(node) if OmegaConf.is_config(node) else node
+    known = known_keys()
+    for name, value in content.items():
+        path = f"{prefix}{name}"
+        if isinstance(value, dict) and any(key.startswith(f"{path}.") for key in known):
+            yield from _leaves(value, f"{path}.")
+        else:
+            yield path, value
+
+
+def _bold(name: str) -> Markup:
+    return Markup(f"<b>{name}</b>")
