@@ -39,7 +39,15 @@ class ExerciseError(AssertionError):
     """A student's function is not right yet; the message says what was seen and where to look.
 
     Notebooks show the message alone, without the lines of the check.
+
+    Attributes:
+        keys: the mistakes, as `words.toml` names them. "not-written" and "raises" come from `call`;
+            the latter may have the key of a hint behind it.
     """
+
+    def __init__(self, message: str, keys: Sequence[str] = ()) -> None:
+        super().__init__(message)
+        self.keys = tuple(keys)
 
     def _render_traceback_(self) -> list[str]:
         return [part for line in str(self).splitlines() for part in _wrap(line)]
@@ -90,11 +98,13 @@ def call(function: Callable[..., Any], *args: Any, hint: Callable[[Exception], s
         if empty or (
             isinstance(error, AssertionError | NotImplementedError) and STUB in str(error)
         ):
+            key = "not-written"
             message = (
                 f"{name} is not written yet ('{STUB}').\n"
                 f"Where to look: replace the line `assert False, '{STUB}'` by your own lines."
             )
         else:
+            key = "raises"
             # A KeyError's own text is quoted and escaped.
             text = error.args[0] if isinstance(error, KeyError) and error.args else error
             told = one_line(text)
@@ -102,7 +112,7 @@ def call(function: Callable[..., Any], *args: Any, hint: Callable[[Exception], s
             said = hint(error) or _usual_hint(error)
             if said:
                 message += f"\nWhere to look: {said}"
-        raise ExerciseError(message) from error
+        raise ExerciseError(message, [key]) from error
     finally:
         torch.set_default_dtype(precision)  # a function may set its own; the check has this one
     _check_plain(name, result)
@@ -136,12 +146,14 @@ def _check_plain(name: str, result: Any, depth: int = 0) -> None:
             name,
             f"it returns a {kind.__name__}, a class of its own",
             "what is returned: a plain tensor, number, text, tuple, list or dict is expected",
+            key="own-class",
         )
     if isinstance(result, int | Fraction) and not -LARGEST <= result <= LARGEST:
         raise not_right(
             name,
             "it returns a number of more than 300 digits",
             "a power, or a product in a loop, that grows without end",
+            key="too-large",
         )
     if isinstance(result, tuple | list | set | frozenset | dict) and depth < DEEPEST:
         for item in result:
@@ -171,7 +183,7 @@ def _where(function: Callable[..., Any], error: Exception) -> str:
     return f"It happens in line {frames[-1].lineno} of the cell: {frames[-1].line}"
 
 
-def not_right(name: str, wrong: str, look: str, *facts: str) -> ExerciseError:
+def not_right(name: str, wrong: str, look: str, *facts: str, key: str = "") -> ExerciseError:
     """The error about one mistake of the function `name`.
 
     Args:
@@ -179,11 +191,14 @@ def not_right(name: str, wrong: str, look: str, *facts: str) -> ExerciseError:
         wrong: what is wrong, without a full stop.
         look: where to look, without a full stop.
         facts: lines between the two: what was seen, what was expected.
+        key: of the mistake, if it has one.
     """
-    return all_not_right(name, [(wrong, look)], *facts)
+    return all_not_right(name, [(wrong, look)], *facts, keys=[key] if key else [])
 
 
-def all_not_right(name: str, mistakes: Sequence[tuple[str, str]], *facts: str) -> ExerciseError:
+def all_not_right(
+    name: str, mistakes: Sequence[tuple[str, str]], *facts: str, keys: Sequence[str] = ()
+) -> ExerciseError:
     """The error about several mistakes at once, each as what is wrong and where to look."""
     if len(mistakes) == 1:
         ((wrong, look),) = mistakes
@@ -196,7 +211,7 @@ def all_not_right(name: str, mistakes: Sequence[tuple[str, str]], *facts: str) -
             "Where to look:",
             *(f"- {look}." for _, look in mistakes),
         ]
-    return ExerciseError("\n".join(lines))
+    return ExerciseError("\n".join(lines), keys)
 
 
 def describe(thing: Any) -> str:

@@ -3,7 +3,8 @@
 Where a student's numbers are wrong, they are compared with those that well-known mistakes give.
 """
 
-from collections.abc import Callable, Sequence
+import itertools
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any, NamedTuple
 
 import torch
@@ -11,7 +12,26 @@ from torch import Tensor
 from torch.distributions import Normal
 
 from ppo_course.feedback import all_not_right, call, describe, not_right, same
-from ppo_course.nb02_values.estimates import Choice, Part, combinations
+
+
+class Choice(NamedTuple):
+    """One way to write a part of a formula; right ones have no words."""
+
+    value: Any
+    wrong: str = ""
+    look: str = ""
+
+
+Part = tuple[Choice, ...]
+
+
+def combinations(parts: Sequence[Part]) -> Iterator[tuple[Choice, ...]]:
+    """Every choice of at most two mistakes, those with fewest first."""
+    for n_mistakes in range(3):
+        for positions in itertools.combinations(range(len(parts)), n_mistakes):
+            yield from itertools.product(
+                *(part[1:] if n in positions else part[:1] for n, part in enumerate(parts))
+            )
 
 
 class Gaussians(NamedTuple):

@@ -4,9 +4,10 @@
 
 import pytest
 import torch
-from estimates_testing import check_the_check, complaint
+from estimates_testing import check_the_check, complaint, error_of
 
-from ppo_course.nb02_values.lambda_return import EXERCISE, check_lambda_return, formula, right
+from ppo_bbrl.advantages import gae, lambda_returns
+from ppo_course.nb02_values.lambda_return import EXERCISE, check_lambda_return, formula
 from ppo_course.nb02_values.trajectories import cases
 
 # ------------------------------------------------------------------------------- right answers
@@ -132,56 +133,54 @@ def beyond(reward, next_value, terminated, done, discount_factor, gae_lambda):
 
 
 WRONG = {
-    loop(lambda r, v, g, te, d, y, m: r + y * (1 - d) * ((1 - m) * v + m * g)): (
-        "the next value is left out wherever an episode ends"
-    ),
-    loop(lambda r, v, g, te, d, y, m: r + y * (1 - te) * ((1 - m) * v + m * g)): (
-        "after a truncation the return of the next episode leaks in"
-    ),
-    loop(lambda r, v, g, te, d, y, m: r + y * ((1 - m) * v + m * cut(v, g, d))): (
-        "the value of a terminal state is added"
-    ),
-    loop(lambda r, v, g, te, d, y, m: r + y * (1 - te) * (m * v + (1 - m) * cut(v, g, d))): (
-        "λ and 1 - λ are exchanged"
-    ),
+    loop(
+        lambda r, v, g, te, d, y, m: r + y * (1 - d) * ((1 - m) * v + m * g)
+    ): "no-value-at-truncation",
+    loop(
+        lambda r, v, g, te, d, y, m: r + y * (1 - te) * ((1 - m) * v + m * g)
+    ): "leak-after-truncation",
+    loop(
+        lambda r, v, g, te, d, y, m: r + y * ((1 - m) * v + m * cut(v, g, d))
+    ): "value-of-terminal",
+    loop(
+        lambda r, v, g, te, d, y, m: r + y * (1 - te) * (m * v + (1 - m) * cut(v, g, d))
+    ): "weights-exchanged",
     loop(
         lambda r, v, g, te, d, y, m: r + y * (1 - te) * (v + m * (1 - d) * g), lambda v: 0 * v[-1]
-    ): ("the next value counts in full"),
-    loop(lambda r, v, g, te, d, y, m: r + y * (1 - te) * cut(v, g, d)): (
-        "this is the return of the whole episode"
-    ),
-    loop(lambda r, v, g, te, d, y, m: r + y * (1 - te) * v): "this is the one-step target",
-    loop(lambda r, v, g, te, d, y, m: r + y * ((1 - te) * (1 - m) * v + (1 - d) * m * g)): (
-        "after a truncation the next value has the weight 1 - λ alone"
-    ),
+    ): ("full-value"),
+    loop(lambda r, v, g, te, d, y, m: r + y * (1 - te) * cut(v, g, d)): "episode-return",
+    loop(lambda r, v, g, te, d, y, m: r + y * (1 - te) * v): "one-step-target",
+    loop(
+        lambda r, v, g, te, d, y, m: r + y * ((1 - te) * (1 - m) * v + (1 - d) * m * g)
+    ): "weight-after-truncation",
     loop(
         lambda r, v, g, te, d, y, m: r + y * (1 - te) * ((1 - m) * v + m * cut(v, g, d)),
         lambda v: 0 * v[-1],
-    ): "in the last row the next value has the weight 1 - λ alone",
+    ): "weight-in-last-row",
     loop(
         lambda r, v, g, te, d, y, m: r + y * ((1 - te) * (1 - m) * v + (1 - d) * m * g),
         lambda v: 0 * v[-1],
-    ): "in the last row and after a truncation",
-    loop(lambda r, v, g, te, d, y, m: r + (1 - te) * ((1 - m) * v + m * cut(v, g, d))): (
-        "the discount factor is missing"
-    ),
-    loop(lambda r, v, g, te, d, y, m: y * (r + (1 - te) * ((1 - m) * v + m * cut(v, g, d)))): (
-        "the reward is discounted, too"
-    ),
+    ): "weight-at-ends",
+    loop(
+        lambda r, v, g, te, d, y, m: r + (1 - te) * ((1 - m) * v + m * cut(v, g, d))
+    ): "no-discount",
+    loop(
+        lambda r, v, g, te, d, y, m: y * (r + (1 - te) * ((1 - m) * v + m * cut(v, g, d)))
+    ): "reward-discounted",
     loop(
         lambda r, v, g, te, d, y, m: r + y * (1 - te) * ((1 - m) * v + m * cut(v, g, 1 - d))
-    ): "the mask `done` is inverted",
-    one_row_early: "one row too early",
-    last_row_left: "the return of the last row is 0",
-    last_row_beforehand: "in the last row the value of a terminal state is added",
-    lambda *args: by_where(*args).flip(0): "the rows come in the reverse order",
-    lambda *args: by_where(*args) if args[3][0] else 0: "decide for all of them at once",
-    writes: "it writes into its argument next_value",
-    beyond: "a loop begins with it, and goes back",
-    lambda *_: None: "it returns nothing",
-    lambda *args: 1 - args[3]: "~mask, not by 1 - mask",
-    lambda *args: by_where(*args) + 17: "in a way that this check does not know",
-    lambda reward, next_value: None: "called as lambda_return(reward, next_value, terminated,",
+    ): "done-inverted",
+    one_row_early: "row-early",
+    last_row_left: "last-row-0",
+    last_row_beforehand: "last-row-not-masked",
+    lambda *args: by_where(*args).flip(0): "reversed",
+    lambda *args: by_where(*args) if args[3][0] else 0: "one-truth-value",
+    writes: "changes-argument",
+    beyond: "no-following",
+    lambda *_: None: "returns-nothing",
+    lambda *args: 1 - args[3]: "by-minus",
+    lambda *args: by_where(*args) + 17: "unknown",
+    lambda reward, next_value: None: "called-as",
 }
 
 (
@@ -202,14 +201,15 @@ def test_the_table_holds_the_arguments_and_no_more():
 
 def test_two_mistakes_are_told_together():
     function = loop(lambda r, v, g, te, d, y, m: r + (1 - d) * ((1 - m) * v + m * g))
-    message = complaint(check_lambda_return, function)
-    assert "2 things" in message
-    assert "the discount factor is missing" in message
-    assert "the next value is left out wherever an episode ends" in message
+    keys = error_of(check_lambda_return, function).keys
+    assert keys == ("no-value-at-truncation", "no-discount")
 
 
 @pytest.mark.parametrize("seed", [None, 1, 2])
 def test_the_right_choice_of_every_part_is_right(seed):
     for case in cases(seed):
-        values = [part[0].value for part in EXERCISE.parts]
-        torch.testing.assert_close(formula(case, values)[case.valid], right(case)[case.valid])
+        given = case.aligned()
+        constants = {"discount_factor": case.discount_factor, "gae_lambda": case.gae_lambda}
+        right = lambda_returns(advantage=gae(**given, **constants), value=given["value"])
+        values = [part.right for part in EXERCISE.parts]
+        torch.testing.assert_close(formula(case, values)[case.valid], right[case.valid])

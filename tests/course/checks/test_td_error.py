@@ -4,9 +4,10 @@
 
 import pytest
 import torch
-from estimates_testing import check_the_check, complaint
+from estimates_testing import check_the_check, complaint, error_of
 
-from ppo_course.nb02_values.td_error import EXERCISE, check_td_error, formula, right
+from ppo_bbrl.advantages import gae
+from ppo_course.nb02_values.td_error import EXERCISE, check_td_error, formula
 from ppo_course.nb02_values.trajectories import cases
 
 
@@ -127,41 +128,29 @@ def overwrites(workspace, discount_factor):
 
 
 WRONG = {
-    overwrites: 'it writes into workspace["env/reward"]',
-    without_mask: "the value of a terminal state is added",
-    masked_by_done: "where its time was up, too",
-    mask_turned_round: "the mask is inverted",
-    reward_of_the_row: "the rewards are those of the row before",
-    mask_of_the_row: "the value of a terminal state is added",
-    without_discount: "the discount factor is missing",
-    bracket: "the value of s_t is discounted, too",
-    target_alone: "the value of s_t is not subtracted",
-    masked_altogether: "the whole TD error of an episode's last transition is 0",
-    sign: "the sign is wrong",
-    bool_subtraction: "~mask, not by 1 - mask",
-    all_rows: "a number for each row, not for each transition",
-    other_sizes: "print their .shape",
-    lambda workspace, discount_factor: None: "it returns nothing",
-    lambda workspace, discount_factor: by_product(workspace, discount_factor).T: (
-        "the two dimensions are exchanged"
-    ),
-    lambda workspace, discount_factor: by_product(workspace, discount_factor).mean(): (
-        "the result has the wrong shape"
-    ),
-    lambda workspace, discount_factor: by_product(workspace, discount_factor).numpy(): (
-        "its result is no tensor"
-    ),
-    lambda workspace, discount_factor: list(by_product(workspace, discount_factor)): (
-        "it does not return one tensor"
-    ),
-    lambda workspace, discount_factor: by_product(workspace, discount_factor) / 0: (
-        "some of its numbers are inf or NaN"
-    ),
-    lambda workspace, discount_factor: by_product(workspace, discount_factor) + 17: (
-        "in a way that this check does not know"
-    ),
-    lambda workspace, discount_factor: workspace["critic/values"]: "lists the names",
-    lambda workspace: None: "called as td_error(workspace, discount_factor)",
+    overwrites: "sets-variable",
+    without_mask: "value-of-terminal",
+    masked_by_done: "no-value-at-truncation",
+    mask_turned_round: "mask-inverted",
+    reward_of_the_row: "reward-of-row-before",
+    mask_of_the_row: "value-of-terminal",
+    without_discount: "no-discount",
+    bracket: "value-discounted",
+    target_alone: "value-not-subtracted",
+    masked_altogether: "last-error-0",
+    sign: "sign",
+    bool_subtraction: "by-minus",
+    all_rows: "row-each",
+    other_sizes: "sizes",
+    lambda workspace, discount_factor: None: "returns-nothing",
+    lambda workspace, discount_factor: by_product(workspace, discount_factor).T: "transposed",
+    lambda workspace, discount_factor: by_product(workspace, discount_factor).mean(): "shape",
+    lambda workspace, discount_factor: by_product(workspace, discount_factor).numpy(): "no-tensor",
+    lambda workspace, discount_factor: list(by_product(workspace, discount_factor)): "not-one",
+    lambda workspace, discount_factor: by_product(workspace, discount_factor) / 0: "not-finite",
+    lambda workspace, discount_factor: by_product(workspace, discount_factor) + 17: "unknown",
+    lambda workspace, discount_factor: workspace["critic/values"]: "names",
+    lambda workspace: None: "called-as",
 }
 
 (
@@ -179,10 +168,9 @@ def test_two_mistakes_are_told_together():
         reward, value, _, done = read(workspace)
         return reward[1:] + value[1:] * ~done[1:] - value[:-1]
 
-    message = complaint(check_td_error, two)
-    assert "2 things" in message
-    assert WRONG[masked_by_done] in message
-    assert WRONG[without_discount] in message
+    error = error_of(check_td_error, two)
+    assert error.keys == ("no-value-at-truncation", "no-discount")
+    assert "2 things" in str(error)
 
 
 def test_the_message_shows_an_environment_to_follow_by_hand():
@@ -203,5 +191,6 @@ def test_the_message_shows_an_environment_to_follow_by_hand():
 @pytest.mark.parametrize("seed", [None, 1, 2])
 def test_the_right_choice_of_every_part_is_right(seed):
     for case in cases(seed):
-        values = [part[0].value for part in EXERCISE.parts]
-        torch.testing.assert_close(formula(case, values), right(case))
+        right = gae(**case.aligned(), discount_factor=case.discount_factor, gae_lambda=0.0)
+        values = [part.right for part in EXERCISE.parts]
+        torch.testing.assert_close(formula(case, values), right)

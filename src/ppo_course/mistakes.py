@@ -1,0 +1,286 @@
+"""One engine for every check: an exercise, the mistakes that it knows, and the words for them.
+
+A mistake has a key, such as "mask-inverted", which tests ask for (`ExerciseError.keys`). Its words
+are in one place, the file `words.toml` beside the check, under the name of the exercise:
+
+    [td_error]
+    praise = "Rewards, values and the terminal mask are all in their rows."
+    mask-inverted = ["what is wrong", "where to look"]
+    by-minus = "what to say about an exception, besides its own message"
+
+What is not there is looked up in the section [shared] of the same file, then of the course's.
+"""
+
+import functools
+import inspect
+import itertools
+import tomllib
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any, NamedTuple, ParamSpec
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from ppo_course.feedback import ExerciseError, all_not_right, call, describe, untouched_randomness
+
+P = ParamSpec("P")
+Section = Mapping[str, str | Sequence[str]]
+
+MOST_MISTAKES = 2  # with more, a match would be chance
+
+EVERY_CHECK = """
+
+    Prints one line if everything is right, and leaves the global random streams as they were.
+
+    Args:
+        {function}: the student's.
+        seed: draw other cases from it than those that one can follow by hand, and print nothing.
+
+    Raises:
+        ExerciseError: with the likely mistake, what was seen and expected, and where to look.
+"""
+
+
+def read_words(module: str) -> Mapping[str, Section]:
+    """The sections of the file `words.toml` that lies beside a module, given by its `__file__`."""
+    text = Path(module).with_name("words.toml").read_text(encoding="utf-8")
+    sections: Mapping[str, Section] = tomllib.loads(text)
+    return sections
+
+
+class Part(NamedTuple):
+    """The ways to write a part of a formula: the right one, and wrong ones by their keys.
+
+    A key may have several ways, "key~one" and "key~two"; its words can name it, as `{way}`.
+    """
+
+    right: Any
+    wrong: Mapping[str, Any]
+
+
+def combinations(
+    parts: Sequence[Part], most: int = MOST_MISTAKES
+) -> Iterator[tuple[tuple[str, ...], list[Any]]]:
+    """Every combination of at most so many mistakes, those with fewest first: keys and values."""
+    for n_mistakes in range(most + 1):
+        for places in itertools.combinations(range(len(parts)), n_mistakes):
+            for keys in itertools.product(*(parts[place].wrong for place in places)):
+                values = [part.right for part in parts]
+                for place, key in zip(places, keys, strict=True):
+                    values[place] = parts[place].wrong[key]
+                yield keys, values
+
+
+def explain(
+    parts: Sequence[Part], fits: Callable[[Sequence[Any]], bool], most: int = MOST_MISTAKES
+) -> tuple[str, ...]:
+    """The keys of the fewest mistakes with which a formula fits; empty if it fits with none.
+
+    Args:
+        parts: those of the formula.
+        fits: whether a value of each part gives what was seen, in all cases.
+        most: how many mistakes are put together.
+    """
+    found = (keys for keys, values in combinations(parts, most) if fits(values))
+    return next(found, ())
+
+
+class Hint:
+    """What to say about an exception, by its class and what its message holds.
+
+    Args:
+        key: of the words.
+        texts: the message holds one of them; without, any message will do.
+        error: the classes it is about.
+        when: what else has to hold.
+    """
+
+    def __init__(
+        self,
+        key: str,
+        *texts: str,
+        error: type[Exception] | tuple[type[Exception], ...] = Exception,
+        when: Callable[[Exception], bool] = lambda _error: True,
+    ) -> None:
+        self.key, self._texts, self._error, self._when = key, texts, error, when
+
+    def is_about(self, error: Exception) -> bool:
+        """Whether it is to be said about this exception."""
+        said = str(error)
+        fits = not self._texts or any(text in said for text in self._texts)
+        return fits and isinstance(error, self._error) and self._when(error)
+
+
+USUAL_HINTS = (
+    Hint("one-truth-value", "ambiguous"),
+    Hint("name-and-row", "get() takes ", "set() takes ", error=TypeError),
+    Hint("called-as", "positional argument", error=TypeError),
+)
+_COURSE = read_words(__file__)
+
+
+class Exercise:
+    """What students write, how it is called, and the words for what may be wrong with it.
+
+    Args:
+        name: of the student's function or class.
+        arguments: those that a call has, by their names.
+        words: the sections of `words.toml`; that with the exercise's name is its own.
+        hints: about exceptions; the first that fits is said.
+    """
+
+    def __init__(
+        self,
+        name: str,
+        arguments: Sequence[str],
+        words: Mapping[str, Section],
+        hints: Sequence[Hint] = (),
+    ) -> None:
+        self.name, self.arguments = name, tuple(arguments)
+        self._sections = [words.get(name, {}), words.get("shared", {}), _COURSE["shared"]]
+        self._hints = (*hints, *USUAL_HINTS)
+
+    def words(self, key: str, **values: Any) -> list[str]:
+        """The words of a key, filled in: what is wrong and where to look, or a single text.
+
+        Args:
+            key: of a mistake or a hint, with its way, if it has one.
+            values: what the words name in braces.
+        """
+        key, _, way = key.partition("~")
+        found = next(section[key] for section in self._sections if key in section)
+        texts = [found] if isinstance(found, str) else list(found)
+        usual = {"name": self.name, "arguments": ", ".join(self.arguments), "way": way}
+        for name, value in {**usual, **values}.items():
+            texts = [text.replace(f"{{{name}}}", str(value)) for text in texts]
+        return texts
+
+    def error(self, *keys: str, facts: Sequence[str] = (), **values: Any) -> ExerciseError:
+        """The error about one mistake, or several at once.
+
+        Args:
+            keys: of the mistakes.
+            facts: lines of the message: what was seen, what was expected.
+            values: what the words name in braces.
+        """
+        pairs = [(wrong, look) for wrong, look in (self.words(key, **values) for key in keys)]
+        return all_not_right(self.name, pairs, *facts, keys=keys)
+
+    def check(self, run: Callable[P, None]) -> Callable[P, None]:
+        """Make a check of a function that raises: it says "Well done!" and leaves no trace."""
+
+        @functools.wraps(run)
+        def check(*args: P.args, **kwargs: P.kwargs) -> None:
+            with untouched_randomness():
+                run(*args, **kwargs)
+            if kwargs.get("seed") is None:
+                print(f"Well done! {self.words('praise')[0]}")
+
+        first = next(iter(inspect.signature(run).parameters))
+        check.__doc__ = f"{run.__doc__}".rstrip() + EVERY_CHECK.format(function=first)
+        return check
+
+    def call(self, function: Callable[..., Any], *args: Any) -> Any:
+        """What a student's function returns, which leaves its arguments as they were.
+
+        Raises:
+            ExerciseError: if it raises, or changes a tensor, an array or a list that it was given.
+        """
+        before = [_copied(arg) for arg in args]
+        try:
+            result = call(function, *args, hint=lambda error: self._hint(error)[1])
+        except ExerciseError as wrong:
+            if isinstance(wrong.__cause__, Exception) and wrong.keys == ("raises",):
+                hint, _ = self._hint(wrong.__cause__)
+                wrong.keys += (hint,) if hint else ()
+            raise
+        for name, arg, copy in zip(self.arguments, args, before, strict=False):
+            if not _equal(arg, copy):
+                raise self.error("changes-argument", argument=name)
+        return result
+
+    def _hint(self, error: Exception) -> tuple[str, str]:
+        for hint in self._hints:
+            if hint.is_about(error):
+                return hint.key, self.words(hint.key)[0]
+        return "", ""
+
+    def expect(
+        self, result: Any, mistake: str | None, expected: str, *, seen: str = "", **values: Any
+    ) -> None:
+        """See that what a function returned has the form that it should have.
+
+        Args:
+            result: what it returned.
+            mistake: the key of what is wrong with it, if anything is.
+            expected: the right form, in words.
+            seen: that of the result, if it is not what `describe` says.
+            values: what the words name in braces.
+
+        Raises:
+            ExerciseError: if there is a mistake, or nothing was returned.
+        """
+        key = "returns-nothing" if result is None else mistake
+        if key:
+            facts = (f"  seen      {seen or describe(result)}", f"  expected  {expected}")
+            raise self.error(key, facts=facts, **values)
+
+    def compare(
+        self,
+        cases: Sequence[Any],
+        results: Sequence[Any],
+        parts: Sequence[Part],
+        *,
+        formula: Callable[[Any, Sequence[Any]], Any],
+        agree: Callable[[Any, Any, Any], bool],
+        facts: Callable[[Any, Any, Any], Sequence[str]],
+        most: int = MOST_MISTAKES,
+    ) -> None:
+        """Compare results with the right ones, and wrong ones with those of known mistakes.
+
+        Args:
+            cases: what the function was asked.
+            results: what it answered.
+            parts: those of the formula.
+            formula: what a value of each part gives, from a case and the values.
+            agree: whether two results of a case are the same, from the case and both.
+            facts: lines for a message, from a case, the right result and the student's.
+            most: how many mistakes are put together.
+
+        Raises:
+            ExerciseError: with the likely mistake; its key is "unknown" if there is none.
+        """
+        pairs = list(zip(cases, results, strict=True))
+        rights = [part.right for part in parts]
+
+        def fits(values: Sequence[Any]) -> bool:
+            return all(agree(case, formula(case, values), result) for case, result in pairs)
+
+        for case, result in pairs:
+            expected = formula(case, rights)
+            if not agree(case, expected, result):
+                keys = explain(parts, fits, most) or ("unknown",)
+                raise self.error(*keys, facts=facts(case, expected, result))
+
+
+def _copied(thing: Any) -> Any:
+    """A copy of what a function could change, however deep its tensors lie in lists."""
+    if isinstance(thing, Tensor):
+        return thing.detach().clone()
+    if isinstance(thing, np.ndarray):
+        return thing.copy()
+    if type(thing) in {list, tuple}:
+        return [_copied(item) for item in thing]
+    return thing
+
+
+def _equal(thing: Any, copy: Any) -> bool:
+    if isinstance(thing, Tensor):
+        return thing.shape == copy.shape and torch.equal(thing.detach(), copy)
+    if isinstance(thing, np.ndarray):
+        return np.array_equal(thing, copy)
+    if type(thing) in {list, tuple}:
+        return len(thing) == len(copy) and all(map(_equal, thing, copy))
+    return thing is copy
