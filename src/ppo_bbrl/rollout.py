@@ -147,18 +147,28 @@ class Transitions:
     def minibatches(self, batch_size: int, generator: torch.Generator) -> Iterator["Transitions"]:
         """Each transition exactly once, shuffled, in minibatches of at most batch_size.
 
-        The minibatches are equally large, up to one transition: no small rest gets a step of its
-        own. batch_size 0 means everything.
+        batch_size 0 means everything.
         """
-        if len(self) == 0:
-            return  # every episode had just ended: there is nothing to learn from
-        count = 1 if batch_size == 0 else -(-len(self) // batch_size)
+        if len(self):  # else every episode had just ended: there is nothing to learn from
+            yield from self.parts(n_minibatches(len(self), batch_size), generator)
+
+    def parts(self, count: int, generator: torch.Generator) -> Iterator["Transitions"]:
+        """Each transition exactly once, shuffled, in `count` minibatches.
+
+        They are equally large, up to one transition: no small rest gets a step of its own. Of
+        fewer transitions than minibatches the last ones are empty.
+        """
         if count == 1:
             yield self  # its order has no meaning
             return
         shuffled = torch.randperm(len(self), generator=generator)
         for index in shuffled.to(self.log_prob.device).tensor_split(count):
             yield self.select(index)
+
+
+def n_minibatches(n_rows: int, batch_size: int) -> int:
+    """How many minibatches of at most batch_size hold so many rows; 0 means everything."""
+    return -(-n_rows // batch_size) if batch_size else 1
 
 
 @dataclass(frozen=True, repr=False)
@@ -198,13 +208,26 @@ def evaluate_rollout(
     value = value.reshape(done.shape).to(done.device)
     workspace.set_full(f"{policy.prefix}logprob", log_prob)
     workspace.set_full(f"{critic.prefix}v_values", value)
+    return as_rollout(rows, log_prob=log_prob, value=value)
+
+
+def as_rollout(rows: Mapping[str, Tensor], *, log_prob: Tensor, value: Tensor) -> Rollout:
+    """Collected rows with what policy and critic made of them.
+
+    Args:
+        rows: the workspace's variables, `[T+1, B, …]`; of the last row none but the environment's
+            are needed.
+        log_prob: `[T+1, B]`, or without the last row.
+        value: `[T+1, B]`.
+    """
+    done = rows["env/done"]
     return Rollout(
         reward=rows["env/reward"][1:],
         terminated=rows["env/terminated"][1:],
         done=done[1:],
         value=value[:-1],
         next_value=value[1:],
-        log_prob=log_prob[:-1],
+        log_prob=log_prob[: len(done) - 1],
         mask=~done[:-1],
         variables=rows,
     )
@@ -243,16 +266,34 @@ def transitions(
         advantage: `[T, B]`.
         returns: `[T, B]`.
     """
-    device = device_of(policy)
-    valid = rollout.mask.flatten().nonzero().squeeze(-1)
     needed = {name: rollout.variables[name] for name in _needed(policy, critic, rollout.variables)}
+    everything = all_rows(
+        rollout, needed, advantage=advantage, returns=returns, device=device_of(policy)
+    )
+    return everything.select(valid_rows(rollout).to(everything.log_prob.device))
+
+
+def all_rows(
+    rollout: Rollout,
+    variables: Mapping[str, Tensor],
+    *,
+    advantage: Tensor,
+    returns: Tensor,
+    device: torch.device,
+) -> Transitions:
+    """All T·B rows of a rollout one after the other, autoreset steps among them."""
     return Transitions(
-        {name: rows.flatten(0, 1).to(device)[valid.to(device)] for name, rows in needed.items()},
+        {name: rows.flatten(0, 1).to(device) for name, rows in variables.items()},
         *(
-            tensor.flatten()[valid].to(device)
+            tensor.flatten().to(device)
             for tensor in (rollout.log_prob, rollout.value, advantage, returns)
         ),
     )
+
+
+def valid_rows(rollout: Rollout) -> Tensor:
+    """Which of the T·B rows are transitions, `[N]`: all but autoreset steps."""
+    return rollout.mask.flatten().nonzero().squeeze(-1)
 
 
 def _inputs(workspace: Workspace) -> dict[str, Tensor]:

@@ -718,7 +718,7 @@ def test_processes_end_with_the_agent_that_nobody_has_any_longer(monkeypatch):
     closed = []
 
     class Processes(gym.vector.AsyncVectorEnv):
-        single_observation_space, single_action_space = SPACE, Discrete(2)
+        num_envs, single_observation_space, single_action_space = 1, SPACE, Discrete(2)
 
         def __del__(self):
             pass  # somebody may have them still

@@ -19,7 +19,10 @@ from torch.distributions import Categorical
 from ppo_bbrl import PPOClip, load_config, shared_agents
 from ppo_bbrl import run as run_algorithm
 from ppo_bbrl.lightning import PPO, Batch, DummyVecEnv, SubprocVecEnv, make_vec_env
-from ppo_bbrl.lightning.collection import Collector
+from ppo_bbrl.lightning.environments import GivenEnvs
+from ppo_bbrl.lightning.loader import Actor, collected
+from ppo_bbrl.rollout import collect
+from ppo_bbrl.workspace import Workspace
 
 
 class Watched(Model):
@@ -322,27 +325,32 @@ class Chain(gym.Env):
 @pytest.mark.parametrize("cut", [True, False])
 def test_truncation_bootstraps_and_autoreset_steps_are_left_out(cut):
     """Values are 10, 20, 30 and 40 for the four observations of an episode."""
-    collector = Collector(make_vec_env(Chain, 1, env_kwargs={"cut": cut}))
-    collector.start(np.random.SeedSequence(0))
+    env = GivenEnvs("env", make_vec_env(Chain, 1, env_kwargs={"cut": cut}))
 
     def forward(x):
         return Categorical(logits=torch.zeros(len(x), 2)), 10 * (x[:, 0] + 1)
 
-    gamma, lam = 0.5, 0.5
-    rollout = collector.collect(forward, 6, gamma=gamma, gae_lambda=lam)
+    def rollout_of(n_steps):
+        collect(env, Actor(forward, n_steps), workspace, n_steps + 1)
+        return collected(workspace, gamma=0.5, gae_lambda=0.5)
+
+    workspace = Workspace()
+    rollout = rollout_of(6)
+    observations = rollout.valid.variables["env/env_obs"]
     # Rows: 0 1 2 [3 → reset] 0 1, then 2 to bootstrap from.
     d = [1 + 10 - 10, 2 + 15 - 20, 4 + (20 if cut else 0) - 30]
     last = [d[0] + 0.25 * d[1], d[1]]
     whole = [d[0] + 0.25 * (d[1] + 0.25 * d[2]), d[1] + 0.25 * d[2], d[2]]
-    assert rollout.valid.observations[:, 0].tolist() == [0, 1, 2, 0, 1]
-    assert rollout.valid.advantages.tolist() == pytest.approx(whole + last)
+    assert observations[:, 0].tolist() == [0, 1, 2, 0, 1]
+    assert rollout.valid.advantage.tolist() == pytest.approx(whole + last)
     expected = [a + v for a, v in zip(whole + last, [10, 20, 30, 10, 20], strict=True)]
     assert rollout.valid.returns.tolist() == pytest.approx(expected)
     assert rollout.episode_returns == [7.0]
     # It goes on where it stood: row 0 is the observation 2, row 1 the final one.
-    following = collector.collect(forward, 2, gamma=gamma, gae_lambda=lam)
-    assert following.valid.observations[:, 0].tolist() == [2]
-    assert following.episode_returns == [7.0]
+    following = rollout_of(6)
+    observations = following.valid.variables["env/env_obs"]
+    assert observations[:, 0].tolist() == [2, 0, 1, 2]
+    assert following.episode_returns == [7.0, 7.0]
 
 
 def test_gamma_and_lambda_reach_the_advantages():

@@ -15,23 +15,42 @@ from lightning_models import Model, Steps, trainer
 
 from ppo_bbrl.errors import UserError
 from ppo_bbrl.lightning import DummyVecEnv, SubprocVecEnv
-from ppo_bbrl.lightning.batches import minibatches
-from ppo_bbrl.lightning.collection import Batch, Transitions
+from ppo_bbrl.lightning.loader import Collected, RolloutLoader
+from ppo_bbrl.lightning.processes import Processes
+from ppo_bbrl.rollout import Transitions
 
 
-def rollout(n, n_rows):
-    rows = torch.arange(float(n))
-    batch = Batch(rows[:, None], rows, rows, rows, rows, rows)
-    return Transitions(batch, batch.select(torch.tensor([0])), [], n_rows)
+def minibatches(rank, counts, batch_size=3, n_rows=12):
+    """Those of one process, which knows how many transitions each has."""
+    rows = torch.arange(float(counts[rank]))
+    valid = Transitions({"env/env_obs": rows, "action": rows}, rows, rows, rows, rows)
+    one = torch.zeros(1)
+    spare = Transitions({"env/env_obs": one, "action": one}, one, one, one, one)
+
+    class Known(Processes):
+        def all_counts(self, count, device):
+            return counts
+
+    loader = RolloutLoader(
+        num_rollouts=1,
+        epochs_per_rollout=1,
+        batch_size=batch_size,
+        n_rows=n_rows,
+        collect=lambda _: Collected(valid, spare, []),
+        processes=Known(rank, len(counts)),
+        device=torch.device("cpu"),
+        generator=torch.Generator().manual_seed(rank),
+        too_far=lambda _: False,
+        on_batch=lambda _: None,
+        on_end=lambda: None,
+    )
+    return list(loader)
 
 
-@pytest.mark.parametrize(("mine", "other"), [(10, 7), (3, 12), (1, 12), (12, 12)])
+@pytest.mark.parametrize(("mine", "other"), [(10, 7), (3, 12), (1, 12), (12, 12), (0, 5)])
 def test_processes_make_the_same_number_of_minibatches(mine, other):
     """Whatever autoreset steps each of them has: else they would wait for each other for ever."""
-    given = []
-    for rank, n in enumerate((mine, other)):
-        generator = torch.Generator().manual_seed(rank)
-        given.append(list(minibatches(rollout(n, 12), 3, generator, [mine, other])))
+    given = [minibatches(rank, [mine, other]) for rank in range(2)]
     assert len(given[0]) == len(given[1]) == 4
     for rank, n in enumerate((mine, other)):
         seen = [batch.returns[: batch.counts[rank]] for batch in given[rank]]
@@ -41,7 +60,7 @@ def test_processes_make_the_same_number_of_minibatches(mine, other):
 
 
 def test_more_minibatches_than_transitions_leave_out_the_empty_ones():
-    batches = list(minibatches(rollout(2, 12), 1, torch.Generator(), [2]))
+    batches = minibatches(0, [2], batch_size=1)
     assert [len(batch.returns) for batch in batches] == [1, 1]
     assert all(batch.counts == () for batch in batches)
 

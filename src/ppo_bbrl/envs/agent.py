@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 import torch
 from bbrl.agents.gymnasium import GymAgent
-from gymnasium.vector import AsyncVectorEnv, SyncVectorEnv
+from gymnasium.vector import AsyncVectorEnv, SyncVectorEnv, VectorEnv
 from torch import Tensor
 
 from ppo_bbrl.config.wrappers import Wrapper
@@ -56,9 +56,7 @@ class EnvAgent(GymAgent):
         wrappers: Sequence[Wrapper] = (),
         vectorization: str = "auto",
     ) -> None:
-        super().__init__()
-        self.env_name, self.num_envs, self.autoreset = env_name, n_envs, autoreset
-        self.envs = make_vector_env(
+        envs = make_vector_env(
             env_name,
             n_envs,
             env_args=env_args,
@@ -66,16 +64,20 @@ class EnvAgent(GymAgent):
             vectorization=vectorization,
             hold=not autoreset,
         )
-        if isinstance(self.envs, AsyncVectorEnv):
+        self._act_in(env_name, envs, autoreset=autoreset)
+        if isinstance(envs, AsyncVectorEnv):
             # For who does not close: when nobody has this agent any longer, or Python ends.
-            weakref.finalize(self, self.envs.close)
-        self.observation_space = self.envs.single_observation_space
-        self.action_space = self.envs.single_action_space
-        try:
-            check_supported(env_name, self.observation_space, self.action_space)
-        except ConfigError:
-            self.close()
-            raise
+            weakref.finalize(self, envs.close)
+
+    def _act_in(
+        self, env_name: str, envs: VectorEnv[Any, Any, Any], *, autoreset: bool = True
+    ) -> None:
+        super().__init__()
+        self.env_name, self.envs, self.autoreset = env_name, envs, autoreset
+        self.num_envs = n_envs = envs.num_envs
+        self.observation_space = envs.single_observation_space
+        self.action_space = envs.single_action_space
+        self._check_spaces()
         #: whether rows are known to have the expected shapes
         self._checked = isinstance(self.envs, SyncEnvs | WorkerVectorEnv)
         #: whether rewards are known to be numbers of float32
@@ -83,7 +85,9 @@ class EnvAgent(GymAgent):
         #: whether observations lie in the workspace in a narrower type
         self._wide = self.observation_space.dtype == np.float64
         self._to_env = action_converter(self.action_space, n_envs)
-        self._first_index = int(getattr(self.observation_space, "start", 0))
+        start = np.asarray(getattr(self.observation_space, "start", 0))
+        #: to be taken from observations; None where they begin with 0
+        self._first_index = start if start.any() else None
         templates: dict[str, Tensor] = {
             "env_obs": observation_template(self.observation_space, n_envs),
             "reward": torch.zeros(n_envs),
@@ -99,6 +103,13 @@ class EnvAgent(GymAgent):
             (self.output + name, self._row[name], template) for name, template in templates.items()
         ]
         self._seeds: np.random.SeedSequence | None = None
+
+    def _check_spaces(self) -> None:
+        try:
+            check_supported(self.env_name, self.observation_space, self.action_space)
+        except ConfigError:
+            self.close()
+            raise
 
     def seed(self, seed: int | np.random.SeedSequence) -> "EnvAgent":
         """Seed the environments: the next reset (t = 0) starts their random streams anew.
@@ -149,7 +160,7 @@ class EnvAgent(GymAgent):
             warnings.warn(f"{self.env_name} failed in close(): {reason(error)}", stacklevel=2)
 
     def _reset(self) -> None:
-        one_by_one = isinstance(self.envs, SyncVectorEnv | AsyncVectorEnv)
+        one_by_one = isinstance(self.envs.unwrapped, SyncVectorEnv | AsyncVectorEnv)
         seeds: Any = None  # one for each environment, or one for all where Gymnasium vectorises
         if self._seeds is not None:
             seeds = env_seeds(self._seeds, self.num_envs if one_by_one else 1)
@@ -166,7 +177,7 @@ class EnvAgent(GymAgent):
         self._seeds = None
         for array in self._row.values():
             array[...] = 0
-        self._row["env_obs"][...] = observation - self._first_index
+        self._row["env_obs"][...] = self._from_zero(observation)
 
     def _failed(self, where: str, error: BaseException) -> EnvironmentFailed:
         return EnvironmentFailed(f"{self.env_name} failed in {where}: {reason(error)}")
@@ -195,8 +206,7 @@ class EnvAgent(GymAgent):
             raise self._failed("a step", error) from error
         row = self._row
         ended = row["done"].copy() if np.count_nonzero(row["done"]) else None
-        if self._first_index:
-            observation = observation - self._first_index
+        observation = self._from_zero(observation)
         if self.autoreset or ended is None:
             row["env_obs"][...] = observation
             row["terminated"][...], row["truncated"][...] = terminated, truncated
@@ -216,6 +226,9 @@ class EnvAgent(GymAgent):
             row["timestep"] += running
             row["cumulated_reward"] += row["reward"]
         np.logical_or(row["terminated"], row["truncated"], out=row["done"])
+
+    def _from_zero(self, observation: Array) -> Array:
+        return observation if self._first_index is None else observation - self._first_index
 
     def _write(self, t: int) -> None:
         workspace = self.workspace

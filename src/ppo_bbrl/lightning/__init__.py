@@ -14,8 +14,8 @@ except ModuleNotFoundError as error:
 
 from ppo_bbrl.agents.encoders import encoder
 from ppo_bbrl.distributions import MultiCategorical
-from ppo_bbrl.lightning.collection import Batch
 from ppo_bbrl.lightning.environments import DummyVecEnv, SubprocVecEnv, make_vec_env
+from ppo_bbrl.lightning.loader import Batch
 from ppo_bbrl.lightning.module import PPO
 from ppo_bbrl.lightning.sde import StateDependentNoise, StateDependentNormal
 

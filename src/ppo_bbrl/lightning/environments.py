@@ -1,19 +1,21 @@
 """Environments as Lightning's users give them: a name, an environment, a vector environment."""
 
 from collections.abc import Callable, Mapping, Sequence
+from multiprocessing.connection import wait
 from numbers import Integral
 from typing import Any
 
 import gymnasium as gym
 from gymnasium.spaces import Box, Discrete, MultiBinary, MultiDiscrete
-from gymnasium.vector import AutoresetMode, VectorEnv
+from gymnasium.vector import AsyncVectorEnv, AutoresetMode, VectorEnv
 
 from ppo_bbrl.config.wrappers import warn_of_statistics
+from ppo_bbrl.envs.agent import EnvAgent
 from ppo_bbrl.envs.faults import reason
 from ppo_bbrl.envs.sync import SyncEnvs
 from ppo_bbrl.envs.vector import environment_maker, own_copy
-from ppo_bbrl.envs.workers import WorkerVectorEnv
-from ppo_bbrl.errors import UserError, one_line
+from ppo_bbrl.envs.workers import AFTER_A_FAULT, WorkerVectorEnv, close_workers
+from ppo_bbrl.errors import EnvironmentFailed, UserError, one_line
 from ppo_bbrl.lightning.opened import check_name
 
 Env = gym.Env[Any, Any]
@@ -47,6 +49,38 @@ class SubprocVecEnv(WorkerVectorEnv):
 
     def __init__(self, env_fns: Sequence[MakeEnv]) -> None:
         super().__init__(env_fns, len(env_fns))
+
+
+class GivenEnvs(EnvAgent):
+    """Environments that somebody else has made and will close, as a BBRL agent.
+
+    Args:
+        name: as messages call them.
+        envs: with next-step autoreset.
+        autoreset: whether an ended environment starts anew in the following row.
+    """
+
+    def __init__(
+        self, name: str, envs: VectorEnv[Any, Any, Any], *, autoreset: bool = True
+    ) -> None:
+        self._act_in(name, envs, autoreset=autoreset)
+
+    def _check_spaces(self) -> None:
+        check_spaces(self.observation_space, self.action_space)
+
+    def _failed(self, where: str, error: BaseException) -> EnvironmentFailed:
+        """Of Gymnasium's own processes it is told which one has ended; the others are ended."""
+        failed, envs = super()._failed(where, error), self.envs.unwrapped
+        if isinstance(envs, AsyncVectorEnv):
+            if isinstance(error, EOFError | OSError):
+                processes: list[Any] = [process.sentinel for process in envs.processes]
+                for ended in wait(processes, AFTER_A_FAULT):
+                    which = f"the process of environment {processes.index(ended)} ended"
+                    failed = EnvironmentFailed(
+                        f"{self.env_name} failed in {where}: {which} ({reason(error)})"
+                    )
+            close_workers(envs, AFTER_A_FAULT)
+        return failed
 
 
 def make_vec_env(

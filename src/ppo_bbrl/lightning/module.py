@@ -21,9 +21,9 @@ from ppo_bbrl.distributions import entropy_of, mode_of
 from ppo_bbrl.envs.spaces import both_as_data, both_from_data, check_same_spaces
 from ppo_bbrl.errors import UserError, one_line
 from ppo_bbrl.lightning.arguments import check_arguments, clip_value, numbers_of_python
-from ppo_bbrl.lightning.collection import Batch
 from ppo_bbrl.lightning.environments import evaluation_environment, training_environment
 from ppo_bbrl.lightning.episodes import play_episodes, watch_episodes
+from ppo_bbrl.lightning.loader import Batch
 from ppo_bbrl.lightning.opened import Opened
 from ppo_bbrl.lightning.processes import Processes
 from ppo_bbrl.lightning.run import SCHEDULED, Run

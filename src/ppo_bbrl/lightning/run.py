@@ -15,15 +15,17 @@ from ppo_bbrl.advantages import normalise
 from ppo_bbrl.agents.networks import evaluation_mode
 from ppo_bbrl.errors import UserError
 from ppo_bbrl.lightning.arguments import ARGUMENTS, check_arguments, clip_value
-from ppo_bbrl.lightning.batches import RolloutLoader
 from ppo_bbrl.lightning.checks import answer_of, check_forward, check_predict, check_weights
-from ppo_bbrl.lightning.collection import Batch, Collector, Transitions
+from ppo_bbrl.lightning.environments import GivenEnvs
+from ppo_bbrl.lightning.loader import Actor, Batch, Collected, RolloutLoader, collected
 from ppo_bbrl.lightning.processes import Processes
 from ppo_bbrl.lightning.sde import StateDependentNoise
 from ppo_bbrl.lightning.stopping import stopped_by_sigterm
 from ppo_bbrl.losses import clipped_surrogate, explained_variance
+from ppo_bbrl.rollout import collect
 from ppo_bbrl.seeding import Seeds
 from ppo_bbrl.update import KL_TOLERANCE
+from ppo_bbrl.workspace.table import Workspace
 
 if TYPE_CHECKING:
     from ppo_bbrl.lightning.module import PPO
@@ -49,7 +51,9 @@ class Run:
             model.seed_entropy, spawn_key=(model.global_rank, self.trainer.current_epoch)
         )
         self.seeds = Seeds(int(own.generate_state(1, np.uint64)[0] >> np.uint64(1)))
-        self.collector = Collector(model.env)
+        self.env = GivenEnvs("env", model.env).seed(self.seeds.sequence("train_env"))
+        self.n_steps = model.buffer_length
+        self.workspace = Workspace(capacity=self.n_steps + 1)
         #: by which the mean loss of this process is to be multiplied
         self.weight = 1.0
         self._rollouts: list[dict[str, float]] = []
@@ -57,7 +61,8 @@ class Run:
         self._count = 0
         self._check_settings()
         self._check_steps()
-        self._check_model(self.collector.start(self.seeds.sequence("train_env")))
+        self.env(self.workspace, t=0)
+        self._check_model(self.workspace.get("env/env_obs", 0))
 
     def loader(self) -> RolloutLoader:
         """The rollouts of one epoch of the Trainer."""
@@ -66,7 +71,7 @@ class Run:
             num_rollouts=model.num_rollouts,
             epochs_per_rollout=model.epochs_per_rollout,
             batch_size=model.batch_size,
-            n_rows=model.buffer_length * model.env.num_envs,
+            n_rows=self.n_steps * model.env.num_envs,
             collect=self._collect,
             processes=self.processes,
             device=model.device,
@@ -188,20 +193,21 @@ class Run:
             facts |= {name: total / count for name, total in zip(names, totals, strict=True)}
         return facts
 
-    def _collect(self, index: int) -> Transitions:
+    def _collect(self, index: int) -> Collected:
         model = self.model
         remaining = self._remaining(index)
         model.progress_remaining = 1.0 if remaining is None else remaining
+        actor = Actor(self.act, self.n_steps, self._before_step)
         with stopped_by_sigterm(), self.seeds.actions.active(), evaluation_mode(model):
-            rollout = self.collector.collect(
-                self.act,
-                model.buffer_length,
-                gamma=model.gamma,
-                gae_lambda=model.gae_lambda,
-                before_step=self._before_step,
-            )
+            collect(self.env, actor, self.workspace, self.n_steps + 1)
+        rollout = collected(
+            self.workspace,
+            gamma=model.gamma,
+            gae_lambda=model.gae_lambda,
+            dtype=cast("torch.dtype", model.dtype),
+        )
         self._describe(rollout)
-        return rollout.observed_in(cast("torch.dtype", model.dtype))
+        return rollout
 
     def _before_step(self, t: int) -> None:
         model = self.model
@@ -209,12 +215,12 @@ class Run:
         if model.use_sde and (t == 0 or (freq > 0 and t % freq == 0)):
             model.reset_noise(model.env.num_envs)
 
-    def _describe(self, rollout: Transitions) -> None:
+    def _describe(self, rollout: Collected) -> None:
         model, device = self.model, self.model.device
-        counts = self.processes.all_counts(len(rollout), device)
+        counts = self.processes.all_counts(len(rollout.valid), device)
         value, target = (
             self.processes.join(tensor.to(device), counts)
-            for tensor in (rollout.valid.old_values, rollout.valid.returns)
+            for tensor in (rollout.valid.value, rollout.valid.returns)
         )
         facts = {
             "clip_range": clip_value("clip_range", model.clip_range, model.progress_remaining),
