@@ -1,6 +1,7 @@
 """What the tests of notebook 05's formulas have in common."""
 
-from ppo_course.nb05_continuous.gaussians import cases, explain
+from ppo_course.mistakes import explain
+from ppo_course.nb05_continuous.gaussians import agree, cases
 
 
 def every_known_mistake_is_named(parts, formula):
@@ -8,9 +9,16 @@ def every_known_mistake_is_named(parts, formula):
     for seed in (None, *range(10)):
         chosen = cases(seed)
         for position, part in enumerate(parts):
-            for choice in part[1:]:
-                values = [p[0].value for p in parts]
-                values[position] = choice.value
+            for key, value in part.wrong.items():
+                values = [p.right for p in parts]
+                values[position] = value
                 results = [formula(case, values) for case in chosen]
-                found = explain(chosen, results, parts, formula)
-                assert found == [(choice.wrong, choice.look)], (seed, choice.wrong)
+
+                def fits(values, chosen=chosen, results=results):
+                    return all(
+                        agree(case, formula(case, values), result)
+                        for case, result in zip(chosen, results, strict=True)
+                    )
+
+                (found,) = explain(parts, fits)
+                assert found.partition("~")[0] == key.partition("~")[0], seed

@@ -7,105 +7,60 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from ppo_course.feedback import not_right, same, untouched_randomness
+from ppo_course.feedback import same
+from ppo_course.gradients import check_gradients, gradients
+from ppo_course.mistakes import Exercise, Part
 from ppo_course.nb05_continuous.gaussians import (
-    Choice,
+    HINTS,
+    WORDS,
     Gaussians,
+    agree,
+    arguments,
     cases,
-    check_gradient,
-    compare,
     entropies,
     one_number_each,
-    run,
 )
 
-NAME = "gaussian_entropy"
-ARGUMENTS = ("mean", "log_std")
 LOG_2PI = math.log(2 * math.pi)
+EXERCISE = Exercise("gaussian_entropy", ("mean", "log_std"), WORDS, HINTS)
 
 #: (mean [N, D], log_std [D]) → entropies [N]
 GaussianEntropy = Callable[[Tensor, Tensor], Tensor]
 
-SINGLE = (
-    "it returns a single number, not one for each state",
-    "the sum over the components is one state's: x.expand(len(mean)) repeats it for each of them",
-)
-OF_COMPONENTS = (
-    "sum over the components, then repeat the sum for each of the N states: x.expand(len(mean))"
-)
-
-# Parts of the entropy of one component, [D]; the right one comes first.
-
-SCALES = (
-    Choice(lambda s: s),
-    Choice(
-        torch.zeros_like,
-        "log σ is missing: the entropy would always be the same",
-        "a wide density is uncertain: + log_std",
+# Of the entropy of one component, [D]: the scale, the constant; and how the components add up.
+PARTS = (
+    Part(
+        lambda s: s,
+        {
+            "log-std-missing": torch.zeros_like,
+            "log-std-sign": lambda s: -s,
+            "log-std-as-std": lambda s: s.exp(),
+            "log-std-halved": lambda s: s / 2,
+            "log-std-twice": lambda s: 2 * s,
+        },
     ),
-    Choice(lambda s: -s, "log σ has the wrong sign", "a wide density is uncertain: + log σ"),
-    Choice(lambda s: s.exp(), "σ is added, not its logarithm", "log_std is log σ already"),
-    Choice(
-        lambda s: s / 2,
-        "half of log σ is added: that would be right for the logarithm of the variance",
-        "½ log(2πe σ²) = log σ + ½ log(2πe)",
+    Part(
+        0.5 + 0.5 * LOG_2PI,
+        {
+            "half-missing": 0.5 * LOG_2PI,
+            "one-for-half": 1 + 0.5 * LOG_2PI,
+            "log-2pi-missing": 0.5,
+            "constant-missing": 0.0,
+            "constant-not-halved": 1 + LOG_2PI,
+            "half-sign": 0.5 * LOG_2PI - 0.5,
+        },
     ),
-    Choice(
-        lambda s: 2 * s,
-        "log σ is added twice: the factor ½ stands before the logarithm of σ²",
-        "½ log(2πe σ²) = log σ + ½ log(2πe)",
-    ),
-)
-CONSTANTS = (
-    Choice(0.5 + 0.5 * LOG_2PI),
-    Choice(
-        0.5 * LOG_2PI,
-        "the ½ is missing that comes from the mean of the square, the e in 2πe",
-        "½ log(2πe) = ½ + ½ log 2π",
-    ),
-    Choice(
-        1 + 0.5 * LOG_2PI,
-        "1 is added where ½ belongs, the logarithm of √e",
-        "½ log(2πe) = ½ + ½ log 2π",
-    ),
-    Choice(0.5, "½ log 2π is missing", "½ log(2πe) = ½ + ½ log 2π"),
-    Choice(0.0, "the constant ½ log(2πe) is missing", "add it to the log σ of each component"),
-    Choice(1 + LOG_2PI, "log(2πe) is added without its factor ½", "½ log(2πe)"),
-    Choice(
-        0.5 * LOG_2PI - 0.5,
-        "the ½ of the mean square has the wrong sign",
-        "the entropy is −E[log π]: both signs turn round",
+    Part(
+        lambda s, c: (s + c).sum(-1),
+        {
+            "mean-over-components": lambda s, c: (s + c).mean(-1),
+            "constant-once": lambda s, c: s.sum(-1) + c,
+            "first-component": lambda s, c: (s + c)[0],
+            "sign": lambda s, c: -(s + c).sum(-1),
+            "product": lambda s, c: (s + c).prod(-1),
+        },
     ),
 )
-REDUCTIONS = (
-    Choice(lambda s, c: (s + c).sum(-1)),
-    Choice(
-        lambda s, c: (s + c).mean(-1),
-        "the mean over the components is taken, not their sum",
-        "independent components: their entropies add",
-    ),
-    Choice(
-        lambda s, c: s.sum(-1) + c,
-        "the constant is there once, and not once for each component",
-        "add ½ log(2πe) before the sum",
-    ),
-    Choice(
-        lambda s, c: (s + c)[0],
-        "only the first component counts",
-        "sum over the components",
-    ),
-    Choice(
-        lambda s, c: -(s + c).sum(-1),
-        "the sign is wrong",
-        "the entropy grows with σ",
-    ),
-    Choice(
-        lambda s, c: (s + c).prod(-1),
-        "the entropies of the components are multiplied",
-        "independent components: their entropies add",
-    ),
-)
-PARTS = (SCALES, CONSTANTS, REDUCTIONS)
 
 
 def formula(case: Gaussians, values: Sequence[Any]) -> Tensor:
@@ -120,60 +75,33 @@ def right(mean: Tensor, log_std: Tensor) -> Tensor:
     return entropies(mean, log_std).sum(-1)
 
 
+@torch.enable_grad()
+@EXERCISE.check
 def check_gaussian_entropy(function: GaussianEntropy, *, seed: int | None = None) -> None:
     """Check a student's `gaussian_entropy(mean, log_std)`.
 
     It gets the means of N states, `[N, D]`, and the logarithms of the standard deviations, `[D]`;
     it returns the entropies of the policy in these states, `[N]`.
-
-    Prints one line if everything is right, nothing where a seed is given. Needs no network and
-    leaves the global random streams as they were.
-
-    Args:
-        function: the student's.
-        seed: draw other numbers from it than the few that one can follow by hand; to grade.
-
-    Raises:
-        ExerciseError: with the likely mistake, what was seen and expected, and where to look.
     """
-    with untouched_randomness(), torch.enable_grad():
-        chosen = cases(seed)
-        results, arguments = [], []
-        for case in chosen:
-            result, given = run(function, NAME, case, ARGUMENTS, differentiable=ARGUMENTS)
-            results.append(
-                one_number_each(
-                    NAME, result, case, "the entropy", single=SINGLE, of_components=OF_COMPONENTS
-                )
-            )
-            arguments.append(given)
-        for result in results:
-            if not result.isfinite().all():
-                raise not_right(
-                    NAME,
-                    "some of its numbers are inf or NaN",
-                    "log_std is log σ already, and may be negative: it has no logarithm of its own",
-                )
-        _check_mean(chosen, results)
-        compare(NAME, chosen, results, PARTS, formula=formula, example=_example)
-        for result, given in zip(results, arguments, strict=True):
-            fresh = {key: tensor.detach().clone().requires_grad_() for key, tensor in given.items()}
-            check_gradient(NAME, result, right(**fresh), given, fresh)
-    if seed is None:
-        print("Well done! The entropies of the components add up; the mean plays no part in them.")
-
-
-def _check_mean(chosen: Sequence[Gaussians], results: Sequence[Tensor]) -> None:
-    for case, result in zip(chosen, results, strict=True):
+    chosen = cases(seed)
+    given = [arguments(EXERCISE, case, *EXERCISE.arguments) for case in chosen]
+    results = [
+        one_number_each(EXERCISE, EXERCISE.call(function, *each.values()), case)
+        for case, each in zip(chosen, given, strict=True)
+    ]
+    if not all(result.isfinite().all() for result in results):
+        raise EXERCISE.error("not-finite")
+    for result in results:
         if not same(result, result[:1].expand(len(result))):
-            raise not_right(
-                NAME,
-                "it depends on the mean, or differs from state to state",
-                "shifting a density changes nothing of its width: of the mean only the shape counts"
-                ", and σ is the same in every state",
+            facts = (
                 f"  seen      {', '.join(f'{entry:.4g}' for entry in result.tolist())}",
-                f"  expected  {len(case.mean)} times the same number",
+                f"  expected  {len(result)} times the same number",
             )
+            raise EXERCISE.error("depends-on-mean", facts=facts)
+    EXERCISE.compare(chosen, results, PARTS, formula=formula, agree=agree, facts=_example)
+    for case, each, result in zip(chosen, given, results, strict=True):
+        fresh = arguments(EXERCISE, case, *EXERCISE.arguments)
+        check_gradients(EXERCISE, gradients(result, each), gradients(right(**fresh), fresh))
 
 
 def _example(case: Gaussians, expected: Tensor, seen: Tensor) -> list[str]:
@@ -181,6 +109,6 @@ def _example(case: Gaussians, expected: Tensor, seen: Tensor) -> list[str]:
     terms = ", ".join(f"{entry + 0.5 + 0.5 * LOG_2PI:.4g}" for entry in case.log_std.tolist())
     return [
         f"  Example: log_std [{log_stds}]; the components alone have the entropies [{terms}].",
-        f"  seen      {float(seen[0]):.4g} in each of {len(seen)} states",
+        f"  seen      {seen[0].item():.4g} in each of {len(seen)} states",
         f"  expected  {float(expected[0]):.4g}",
     ]

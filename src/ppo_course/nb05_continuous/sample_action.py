@@ -6,198 +6,73 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from ppo_course.feedback import describe, not_right, same, untouched_randomness
-from ppo_course.nb05_continuous.gaussians import Choice, Gaussians, cases, compare, run
+from ppo_course.feedback import same
+from ppo_course.mistakes import Exercise, Part
+from ppo_course.nb05_continuous.gaussians import HINTS, WORDS, Gaussians, agree, arguments, cases
 
-NAME = "sample_action"
-ARGUMENTS = ("mean", "log_std", "noise", "low", "high")
 RESULTS = ("action", "sent")
+EXERCISE = Exercise("sample_action", ("mean", "log_std", "noise", "low", "high"), WORDS, HINTS)
 
 #: (mean [N, D], log_std [D], noise [N, D], low [D], high [D]) → action, sent, [N, D] each
 SampleAction = Callable[[Tensor, Tensor, Tensor, Tensor, Tensor], tuple[Tensor, Tensor]]
-
-# The right one comes first.
-
-SPREADS = (
-    Choice(lambda x: x.log_std.exp() * x.noise),
-    Choice(
-        lambda x: x.noise,
-        "the noise is not scaled: the standard deviation plays no part",
-        "σ × noise, with σ = log_std.exp()",
-    ),
-    Choice(
-        lambda x: x.log_std * x.noise,
-        "the noise is scaled by log_std, which is the logarithm of σ",
-        "σ is log_std.exp()",
-    ),
-    Choice(
-        lambda x: (2 * x.log_std).exp() * x.noise,
-        "the noise is scaled by the variance σ², not by σ",
-        "σ × noise",
-    ),
-    Choice(
-        lambda x: torch.zeros_like(x.noise),
-        "there is no noise: the action is the mean",
-        "μ + σ × noise",
-    ),
-    Choice(
-        lambda x: -x.log_std.exp() * x.noise,
-        "the noise is subtracted",
-        "this has the same distribution, but the exercise asks for μ + σ × noise",
-    ),
-    Choice(
-        lambda x: x.log_std.exp() * x.noise.clamp(x.low, x.high),
-        "the noise is clipped, too",
-        "noise may be as large as it is; only what is sent is clipped, at the very end",
-    ),
-    Choice(
-        lambda x: (x.log_std.exp() * x.noise).clamp(x.low, x.high),
-        "σ × noise is clipped before the mean is added",
-        "only the whole action is clipped, and only the one that is sent",
-    ),
-    Choice(
-        lambda x: x.log_std.exp() * x.noise.tanh(),
-        "the noise is squashed by tanh",
-        "σ × noise, as it is",
-    ),
-    Choice(
-        lambda x: x.log_std.exp() * x.noise.sign(),
-        "only the sign of the noise counts",
-        "σ × noise, as it is",
-    ),
-    Choice(
-        lambda x: x.log_std.exp() + x.noise,
-        "σ is added to the noise, not multiplied by it",
-        "σ × noise",
-    ),
-)
-MEANS = (
-    Choice(lambda x: x.mean),
-    Choice(
-        lambda x: torch.zeros_like(x.mean),
-        "the mean is missing",
-        "μ + σ × noise",
-    ),
-    Choice(
-        lambda x: x.mean.clamp(x.low, x.high),
-        "the mean is clipped before the noise is added",
-        "the Gaussian knows no bounds; only what is sent is clipped, at the very end",
-    ),
-)
 
 
 def _clip(action: Tensor, x: Gaussians) -> Tensor:
     return action.clamp(x.low, x.high)
 
 
-def _squash(action: Tensor, x: Gaussians) -> Tensor:
-    return x.low + (x.high - x.low) * (action.tanh() + 1) / 2
-
-
-_KEEP = (
-    "what is kept is the sample itself: the log-probability of the Gaussian belongs to it, and to "
-    "nothing that was made of it"
-)
-STORED = (
-    Choice(lambda action, _x: action),
-    Choice(
-        _clip,
-        "the action that is kept is clipped as well",
-        _KEEP,
+# The noise, the mean, the action that is kept, and the one that is sent.
+PARTS = (
+    Part(
+        lambda x: x.log_std.exp() * x.noise,
+        {
+            "not-scaled": lambda x: x.noise,
+            "scaled-by-log-std": lambda x: x.log_std * x.noise,
+            "scaled-by-variance": lambda x: (2 * x.log_std).exp() * x.noise,
+            "no-noise": lambda x: torch.zeros_like(x.noise),
+            "noise-subtracted": lambda x: -x.log_std.exp() * x.noise,
+            "noise-clipped": lambda x: x.log_std.exp() * _clip(x.noise, x),
+            "scaled-noise-clipped": lambda x: _clip(x.log_std.exp() * x.noise, x),
+            "noise-squashed": lambda x: x.log_std.exp() * x.noise.tanh(),
+            "noise-sign": lambda x: x.log_std.exp() * x.noise.sign(),
+            "std-added": lambda x: x.log_std.exp() + x.noise,
+        },
     ),
-    Choice(
-        lambda action, _x: action.tanh(),
-        "the action that is kept is squashed by tanh",
-        _KEEP,
+    Part(
+        lambda x: x.mean,
+        {
+            "mean-missing": lambda x: torch.zeros_like(x.mean),
+            "mean-clipped": lambda x: _clip(x.mean, x),
+        },
     ),
-)
-ONE_BOUND = (
-    "the bounds of one component are used for all",
-    "torch.clamp takes the tensors low and high as they are, [D]",
-)
-SENT = (
-    Choice(_clip),
-    Choice(
+    Part(
         lambda action, _x: action,
-        "what is sent to the environment is not clipped",
-        "torch.clamp(action, low, high)",
+        {"kept-clipped": _clip, "kept-squashed": lambda action, _x: action.tanh()},
     ),
-    Choice(
-        lambda action, x: action.clamp(-x.high, x.high),
-        "what is sent is clipped to −high … high",
-        "the lower bound is an argument of its own, low",
-    ),
-    Choice(
-        lambda action, x: action.clamp(max=x.high),
-        "the lower bound plays no part in what is sent",
-        "torch.clamp(action, low, high)",
-    ),
-    Choice(
-        lambda action, x: action.clamp(min=x.low),
-        "the upper bound plays no part in what is sent",
-        "torch.clamp(action, low, high)",
-    ),
-    Choice(
-        lambda action, _x: action.clamp(-1, 1),
-        "what is sent is clipped to −1 … 1, whatever the bounds",
-        "the bounds are the arguments low and high",
-    ),
-    Choice(
-        lambda action, _x: action.clamp(-2, 2),
-        "what is sent is clipped to −2 … 2, which fits the pendulum alone",
-        "the bounds are the arguments low and high",
-    ),
-    Choice(lambda action, x: action.clamp(x.low.min(), x.high.max()), *ONE_BOUND),
-    Choice(lambda action, x: action.clamp(x.low[0], x.high[0]), *ONE_BOUND),
-    Choice(lambda action, x: action.clamp(x.low[-1], x.high[-1]), *ONE_BOUND),
-    Choice(
-        lambda action, x: action.clamp(x.high, x.low),
-        "the two bounds are exchanged",
-        "torch.clamp takes the lower bound first",
-    ),
-    Choice(
-        _squash,
-        "what is sent is squashed by tanh, not clipped",
-        "this is how SAC does it, which then corrects the log-probability; here: torch.clamp",
-    ),
-    Choice(
-        lambda action, _x: action.tanh(),
-        "what is sent is squashed to −1 … 1 by tanh",
-        "this is how SAC begins, which then scales it and corrects the log-probability; here: "
-        "torch.clamp",
-    ),
-    Choice(
-        lambda action, x: x.high * action.tanh(),
-        "what is sent is high × tanh, whatever low is",
-        "torch.clamp(action, low, high)",
-    ),
-    Choice(
-        lambda _action, x: _clip(x.mean, x),
-        "what is sent is the clipped mean, without noise",
-        "clip the action that was sampled",
-    ),
-    Choice(
-        lambda _action, x: _clip(x.noise, x),
-        "what is sent is the clipped noise",
-        "clip the action that was sampled: torch.clamp(action, low, high)",
-    ),
-    Choice(
-        lambda _action, x: x.mean + x.log_std.exp() * _clip(x.noise, x),
-        "for what is sent the noise is clipped, and not the action",
-        "clip the whole action, at the very end: torch.clamp(action, low, high)",
-    ),
-    Choice(
-        lambda _action, x: x.mean + _clip(x.log_std.exp() * x.noise, x),
-        "for what is sent σ × noise is clipped, and not the action",
-        "clip the whole action, at the very end: torch.clamp(action, low, high)",
-    ),
-    Choice(
-        lambda _action, x: _clip(x.mean, x) + x.log_std.exp() * x.noise,
-        "for what is sent the mean is clipped, and the noise added after",
-        "clip the whole action, at the very end: torch.clamp(action, low, high)",
+    Part(
+        _clip,
+        {
+            "not-clipped": lambda action, _x: action,
+            "minus-high": lambda action, x: action.clamp(-x.high, x.high),
+            "low-missing": lambda action, x: action.clamp(max=x.high),
+            "high-missing": lambda action, x: action.clamp(min=x.low),
+            "bounds-of-1": lambda action, _x: action.clamp(-1, 1),
+            "bounds-of-2": lambda action, _x: action.clamp(-2, 2),
+            "one-bound~widest": lambda action, x: action.clamp(x.low.min(), x.high.max()),
+            "one-bound~first": lambda action, x: action.clamp(x.low[0], x.high[0]),
+            "one-bound~last": lambda action, x: action.clamp(x.low[-1], x.high[-1]),
+            "bounds-exchanged": lambda action, x: action.clamp(x.high, x.low),
+            "sent-squashed": lambda action, x: x.low + (x.high - x.low) * (action.tanh() + 1) / 2,
+            "sent-squashed-to-1": lambda action, _x: action.tanh(),
+            "sent-squashed-by-high": lambda action, x: x.high * action.tanh(),
+            "sent-mean": lambda _action, x: _clip(x.mean, x),
+            "sent-noise": lambda _action, x: _clip(x.noise, x),
+            "sent-noise-clipped": lambda _a, x: x.mean + x.log_std.exp() * _clip(x.noise, x),
+            "sent-scaled-clipped": lambda _a, x: x.mean + _clip(x.log_std.exp() * x.noise, x),
+            "sent-mean-clipped": lambda _a, x: _clip(x.mean, x) + x.log_std.exp() * x.noise,
+        },
     ),
 )
-PARTS = (SPREADS, MEANS, STORED, SENT)
 
 
 def formula(case: Gaussians, values: Sequence[Any]) -> Tensor:
@@ -207,76 +82,41 @@ def formula(case: Gaussians, values: Sequence[Any]) -> Tensor:
     return torch.stack((stored(action, case), sent(action, case)))
 
 
+@EXERCISE.check
 def check_sample_action(function: SampleAction, *, seed: int | None = None) -> None:
     """Check a student's `sample_action(mean, log_std, noise, low, high)`.
 
     It gets N means of D components and standard normal noise, `[N, D]` each, the logarithms of
     the standard deviations and the bounds of the environment, `[D]` each. It returns the action
     as it is kept in the workspace and as it is sent to the environment, `[N, D]` each.
-
-    Prints one line if everything is right, nothing where a seed is given. Needs no network and
-    leaves the global random streams as they were.
-
-    Args:
-        function: the student's.
-        seed: draw other numbers from it than the few that one can follow by hand; to grade.
-
-    Raises:
-        ExerciseError: with the likely mistake, what was seen and expected, and where to look.
     """
-    with untouched_randomness():
-        chosen = cases(seed)
-        results = [_pair(function, case) for case in chosen]
-        again = [_pair(function, case) for case in chosen]
-        if not all(map(same, results, again)):
-            raise not_right(
-                NAME,
-                "the same arguments give other actions the second time: it draws noise of its own",
-                "the noise comes as the third argument; no torch.randn, Normal or .sample()",
-            )
-        _check_order(chosen, results)
-        compare(NAME, chosen, results, PARTS, formula=formula, example=_example)
-    if seed is None:
-        print("Well done! The sample is kept as it is, and the environment gets what it can take.")
+    chosen = cases(seed)
+    results = [_pair(function, case) for case in chosen]
+    if not all(map(same, results, [_pair(function, case) for case in chosen])):
+        raise EXERCISE.error("noise-of-its-own")
+    rights = [formula(case, [part.right for part in PARTS]) for case in chosen]
+    if all(map(same, [result.flip(0) for result in results], rights)):
+        raise EXERCISE.error("order")
+    EXERCISE.compare(chosen, results, PARTS, formula=formula, agree=agree, facts=_example)
 
 
 def _pair(function: SampleAction, case: Gaussians) -> Tensor:
     """What the student's function returned, side by side, `[2, N, D]`."""
-    result, _ = run(function, NAME, case, ARGUMENTS)
+    result = EXERCISE.call(function, *arguments(EXERCISE, case).values())
     shape = list(case.mean.shape)
-    facts = (
-        f"  seen      {describe(result)}",
-        f"  expected  {' and '.join(RESULTS)}: two tensors of shape {shape}",
-    )
-    last_line = f"the last line: return {', '.join(RESULTS)}"
-    if result is None:
-        raise not_right(NAME, "it returns nothing", last_line, *facts)
-    if not isinstance(result, tuple | list) or len(result) != len(RESULTS):
-        raise not_right(NAME, "it does not return two things", last_line, *facts)
+    expected = f"{' and '.join(RESULTS)}: two tensors of shape {shape}"
+    pair = isinstance(result, tuple | list) and len(result) == len(RESULTS)
+    EXERCISE.expect(result, None if pair else "not-two", expected)
     for name, item in zip(RESULTS, result, strict=True):
+        mistake = None
         if not isinstance(item, Tensor):
-            raise not_right(NAME, f"{name} is no tensor", f"how {name} is made", *facts)
-        if list(item.shape) != shape:
-            look = "[N, D] and [D] go together component by component: nothing is summed here"
-            raise not_right(NAME, f"{name} has the wrong shape", look, *facts)
-        if not item.isfinite().all():
-            look = "log_std is log σ already, and may be negative: it has no logarithm"
-            raise not_right(NAME, f"{name} holds inf or NaN", look)
+            mistake = "no-tensor"
+        elif list(item.shape) != shape:
+            mistake = "wrong-shape"
+        elif not item.isfinite().all():
+            raise EXERCISE.error("not-finite", part=name)
+        EXERCISE.expect(result, mistake, expected, part=name)
     return torch.stack([item.detach() for item in result])
-
-
-def _check_order(chosen: Sequence[Gaussians], results: Sequence[Tensor]) -> None:
-    """Whether both are right, and exchanged."""
-    values = [part[0].value for part in PARTS]
-    if all(
-        same(result.flip(0), formula(case, values))
-        for case, result in zip(chosen, results, strict=True)
-    ):
-        raise not_right(
-            NAME,
-            "the two results come in the wrong order: the clipped action is first",
-            f"return {', '.join(RESULTS)}: first what is kept, then what is sent",
-        )
 
 
 def _example(case: Gaussians, expected: Tensor, seen: Tensor) -> list[str]:
@@ -285,16 +125,18 @@ def _example(case: Gaussians, expected: Tensor, seen: Tensor) -> list[str]:
     n, d = wrong.nonzero()[0].tolist()
     kept, sent = expected[:, n, d].tolist()
     mine, mine_sent = seen[:, n, d].tolist()
-    numbers = (
-        ("mean", case.mean[n, d]),
-        ("log_std", case.log_std[d]),
-        ("σ", case.log_std[d].exp()),
-        ("noise", case.noise[n, d]),
-        ("low", case.low[d]),
-        ("high", case.high[d]),
-    )
+    numbers = {
+        "mean": case.mean[n, d],
+        "log_std": case.log_std[d],
+        "σ": case.log_std[d].exp(),
+        "noise": case.noise[n, d],
+        "low": case.low[d],
+        "high": case.high[d],
+    }
     return [
-        "  Example: " + ", ".join(f"{label} = {entry:.3g}" for label, entry in numbers) + ".",
+        "  Example: "
+        + ", ".join(f"{label} = {entry:.3g}" for label, entry in numbers.items())
+        + ".",
         f"  seen      action {mine:.4g}, sent {mine_sent:.4g}",
         f"  expected  action {kept:.4g}, sent {sent:.4g}",
     ]

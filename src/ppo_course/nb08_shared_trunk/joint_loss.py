@@ -8,18 +8,11 @@ import torch
 from torch import Tensor
 
 from ppo_bbrl.hub import PPO2
-from ppo_course.feedback import (
-    call,
-    describe,
-    not_right,
-    numbers,
-    same,
-    untouched_randomness,
-)
-from ppo_course.guesses import Guess, agree, as_number, explain
-from ppo_course.nb08_shared_trunk.joint_loss_mistakes import POLICY, TOTAL, VALUE
+from ppo_course.feedback import numbers
+from ppo_course.gradients import check_gradients, gradients
+from ppo_course.mistakes import Exercise, Hint, Part, read_words
+from ppo_course.one_number import agree, as_number, compare_numbers
 
-NAME = "joint_loss"
 PARTS = ("total", "policy_loss", "value_loss")
 LEARNED = ("value_f", "neg_log_probs", "entropy")
 
@@ -59,6 +52,18 @@ class Samples(NamedTuple):
             f"  An example with clip_range = {self.clip_range:g}, {coefficients}:",
             *(f"    {name:<13}{numbers(row[:4])}{more}" for name, row in rows),
         ]
+
+
+EXERCISE = Exercise(
+    "joint_loss",
+    Samples._fields,
+    read_words(__file__),
+    (
+        Hint("ten-arguments", "positional argument", error=TypeError),
+        Hint("in-place", "a leaf Variable that requires grad"),
+        Hint("max-of-numbers", "must be Tensor"),
+    ),
+)
 
 
 def _samples(
@@ -132,55 +137,139 @@ def right(case: Samples) -> tuple[Tensor, Tensor, Tensor]:
     return total, policy_loss, critic_loss
 
 
+def _ratio(case: Samples) -> Tensor:
+    return (case.old_neg_log_probs - case.neg_log_probs).exp()
+
+
+def _products(case: Samples, ratio: Tensor) -> tuple[Tensor, Tensor]:
+    """-A·r and -A·clip(r), `[N]`."""
+    clipped = ratio.clamp(1 - case.clip_range, 1 + case.clip_range)
+    return -case.advantages * ratio, -case.advantages * clipped
+
+
+def _policy(case: Samples, ratio: Tensor | None = None) -> Tensor:
+    return torch.max(*_products(case, _ratio(case) if ratio is None else ratio))
+
+
+def _standard(case: Samples, correction: int) -> Tensor:
+    """The advantages with mean 0 and deviation 1, `[N]`."""
+    spread = case.advantages - case.advantages.mean()
+    return spread / (spread.std(correction=correction) + 1e-8)
+
+
+def _change(case: Samples) -> Tensor:
+    """Of the value, clipped, `[N]`."""
+    return (case.value_f - case.old_values).clamp(-case.clip_range, case.clip_range)
+
+
+def _errors(case: Samples, clipped: Tensor | None = None) -> tuple[Tensor, Tensor]:
+    """(V - R)² and (V_clip - R)², `[N]`."""
+    clipped = case.old_values + _change(case) if clipped is None else clipped
+    return (case.value_f - case.returns) ** 2, (clipped - case.returns) ** 2
+
+
+def _value(case: Samples, clipped: Tensor | None = None) -> Tensor:
+    return 0.5 * torch.max(*_errors(case, clipped)).mean()
+
+
+def _total(case: Samples, policy: float = 1, entropy: float = -1, value: float = 1) -> Tensor:
+    bonus = entropy * case.ent_coef * case.entropy.mean()
+    return policy * _policy(case).mean() + bonus + value * case.vf_coef * _value(case)
+
+
+POLICY = Part(
+    lambda c: right(c)[1],
+    {
+        "policy-sign": lambda c: -_policy(c).mean(),
+        "ratio-inverted": lambda c: _policy(c, 1 / _ratio(c)).mean(),
+        "policy-smaller": lambda c: torch.min(*_products(c, _ratio(c))).mean(),
+        "policy-clip-fixed": lambda c: _policy(c._replace(clip_range=0.2)).mean(),
+        "policy-normalised~M-1": lambda c: _policy(c._replace(advantages=_standard(c, 1))).mean(),
+        "policy-normalised~M": lambda c: _policy(c._replace(advantages=_standard(c, 0))).mean(),
+        "policy-not-clipped": lambda c: _products(c, _ratio(c))[0].mean(),
+        "policy-clipped-only": lambda c: _products(c, _ratio(c))[1].mean(),
+        "policy-sum": lambda c: _policy(c).sum(),
+        "ratio-no-exponential": lambda c: _policy(c, _ratio(c).log()).mean(),
+        "ratio-of-logarithms": lambda c: _policy(c, c.neg_log_probs / c.old_neg_log_probs).mean(),
+        "no-ratio": lambda c: (c.advantages * c.neg_log_probs).mean(),
+    },
+)
+
+VALUE = Part(
+    lambda c: right(c)[2],
+    {
+        "value-with-coef": lambda c: c.vf_coef * _value(c),
+        "value-clip-fixed": lambda c: _value(c._replace(clip_range=0.2)),
+        "value-not-halved": lambda c: 2 * _value(c),
+        "value-not-clipped": lambda c: 0.5 * _errors(c)[0].mean(),
+        "value-plain": lambda c: _errors(c)[0].mean(),
+        "value-clipped-only": lambda c: 0.5 * _errors(c)[1].mean(),
+        "value-smaller": lambda c: 0.5 * torch.min(*_errors(c)).mean(),
+        "value-itself-clipped": lambda c: _value(c, c.value_f.clamp(-c.clip_range, c.clip_range)),
+        "old-value-missing": lambda c: _value(c, _change(c)),
+        "value-sign": lambda c: -_value(c),
+        "value-sum": lambda c: torch.max(*_errors(c)).sum() / 2,
+    },
+)
+
+TOTAL = Part(
+    lambda c: right(c)[0],
+    {
+        "entropy-sign": lambda c: _total(c, entropy=1),
+        "value-subtracted": lambda c: _total(c, value=-1),
+        "policy-subtracted": lambda c: _total(c, policy=-1),
+        "total-sign": lambda c: -_total(c),
+        "coefs-exchanged": lambda c: _total(c._replace(ent_coef=c.vf_coef, vf_coef=c.ent_coef)),
+        "coefs-fixed": lambda c: _total(c._replace(ent_coef=0.01, vf_coef=0.5)),
+        "entropy-missing": lambda c: _total(c, entropy=0),
+        "vf-coef-missing": lambda c: _total(c._replace(vf_coef=1.0)),
+        "ent-coef-missing": lambda c: _total(c._replace(ent_coef=1.0)),
+        "value-halved-twice": lambda c: _total(c._replace(vf_coef=c.vf_coef / 2)),
+        "entropy-sum": lambda c: _total(c, entropy=-len(c.entropy)),
+        "policy-alone": lambda c: _policy(c).mean(),
+        "value-missing": lambda c: _total(c, value=0),
+    },
+)
+
+
+@torch.enable_grad()
+@EXERCISE.check
 def check_joint_loss(function: JointLoss, *, seed: int | None = None) -> None:
     """Check a student's `joint_loss`, with the arguments of `PPO2.loss`.
 
     It returns three scalars: the total loss, to be minimised, the policy loss and the value loss.
-
-    Prints one line if everything is right, nothing where a seed is given. Needs no network and
-    leaves the global random streams as they were.
-
-    Args:
-        function: the student's.
-        seed: draw other samples from it than those that one can follow by hand; to grade.
-
-    Raises:
-        ExerciseError: with the likely mistake, what was seen and expected, and where to look.
     """
-    with untouched_randomness(), torch.enable_grad():
-        chosen = cases(seed)
-        results, arguments = [], []
-        for case in chosen:
-            learned = {name: getattr(case, name).clone().requires_grad_() for name in LEARNED}
-            fixed = {
-                name: getattr(case, name).clone()
-                for name in case._fields[:7]
-                if name not in LEARNED
-            }
-            given = case._replace(**fixed, **learned)
-            result = call(function, *given, hint=_hint)
-            _check_untouched(case, given)
-            results.append(_read(result))
-            arguments.append(given)
-        _check_order(chosen, results)
-        # The total last: it is made of the other two.
-        for position, mistakes in ((1, POLICY), (2, VALUE), (0, TOTAL)):
-            _compare(chosen, results, position, mistakes)
-        for case, given, result in zip(chosen, arguments, results, strict=True):
-            _check_gradients(case, given, result[0])
-    if seed is None:
-        print("Well done! One loss, three terms, and each sign where it belongs.")
+    chosen = cases(seed)
+    given = [_learned(case) for case in chosen]
+    results = [_read(EXERCISE.call(function, *samples)) for samples in given]
+    seen = [
+        [as_number(EXERCISE, x.detach(), p) for x, p in zip(r, PARTS, strict=True)] for r in results
+    ]
+    _check_order(chosen, seen)
+    # The total last: it is made of the other two.
+    for position, part in ((1, POLICY), (2, VALUE), (0, TOTAL)):
+        compare_numbers(
+            EXERCISE,
+            chosen,
+            [losses[position] for losses in seen],
+            part,
+            tell=lambda case, name=PARTS[position]: [*case.tell(), f"  {name}:"],  # type: ignore[misc]
+        )
+    for case, samples, (total, *_) in zip(chosen, given, results, strict=True):
+        fresh = _learned(case)
+        check_gradients(
+            EXERCISE,
+            gradients(total, {name: getattr(samples, name) for name in LEARNED}),
+            gradients(right(fresh)[0], {name: getattr(fresh, name) for name in LEARNED}),
+        )
 
 
-def _check_untouched(case: Samples, given: Samples) -> None:
-    for name in case._fields[:7]:
-        if not torch.equal(getattr(case, name), getattr(given, name).detach()):
-            raise not_right(
-                NAME,
-                f"it writes into its argument {name}, which the caller still needs",
-                "functions whose name ends in an underscore, such as clamp_ and exp_, and "
-                "operators such as -=",
-            )
+def _learned(case: Samples) -> Samples:
+    """A copy in which what the network gives requires grad."""
+    copies = {name: getattr(case, name).clone() for name in case._fields[:7]}
+    for name in LEARNED:
+        copies[name].requires_grad_()
+    return case._replace(**copies)
 
 
 def _read(result: Any) -> tuple[Tensor, Tensor, Tensor]:
@@ -189,105 +278,29 @@ def _read(result: Any) -> tuple[Tensor, Tensor, Tensor]:
     Raises:
         ExerciseError: if they are no three scalar tensors.
     """
-    facts = (
-        f"  seen      {describe(result)}",
-        "  expected  3 values: total, policy_loss, value_loss, each a scalar tensor",
-    )
-    last_line = "the last line: return total, policy_loss, value_loss"
-    if result is None:
-        raise not_right(NAME, "it returns nothing", last_line, *facts)
-    if not isinstance(result, tuple | list) or len(result) != 3:
-        raise not_right(NAME, "it does not return three losses", last_line, *facts)
-    for name, loss in zip(PARTS, result, strict=True):
+    expected = "3 values: total, policy_loss, value_loss, each a scalar tensor"
+    three = isinstance(result, tuple | list) and len(result) == 3
+    EXERCISE.expect(result, None if three else "not-three", expected)
+    for part, loss in zip(PARTS, result, strict=True):
+        mistake = None
         if not isinstance(loss, Tensor):
-            look = "no .item(), float() or NumPy on the way: the gradient would be lost"
-            raise not_right(NAME, f"{name} is no tensor", look, *facts)
-        if loss.numel() != 1:
-            look = "take the mean over the samples, .mean(), before you add losses up"
-            raise not_right(NAME, f"{name} is not a single number", look, *facts)
+            mistake = "no-tensor"
+        elif loss.numel() != 1:
+            mistake = "no-single-number"
+        EXERCISE.expect(result, mistake, expected, part=part)
     total, policy_loss, critic_loss = result
     return total, policy_loss, critic_loss
 
 
-def _check_order(
-    chosen: Sequence[Samples], results: Sequence[tuple[Tensor, Tensor, Tensor]]
-) -> None:
+def _check_order(chosen: Sequence[Samples], seen: Sequence[Sequence[float]]) -> None:
     """See that the three are not right in another order."""
-    truths = [[float(part.detach()) for part in right(case)] for case in chosen]
-    seen = [[float(part.detach()) for part in result] for result in results]
+    truths = [[float(part) for part in right(case)] for case in chosen]
     for order in list(permutations(range(len(PARTS))))[1:]:
         if all(
-            agree(numbers_[position], truth[part])
+            agree(None, numbers_[position], truth[part])
             for numbers_, truth in zip(seen, truths, strict=True)
             for position, part in enumerate(order)
         ):
-            raise not_right(
-                NAME,
-                "the three losses are right, but in another order",
-                f"the last line: return {', '.join(PARTS)}",
-                f"  seen      {', '.join(PARTS[part] for part in order)}",
-                f"  expected  {', '.join(PARTS)}",
-            )
-
-
-def _compare(
-    chosen: Sequence[Samples],
-    results: Sequence[tuple[Tensor, Tensor, Tensor]],
-    position: int,
-    mistakes: Sequence[Guess],
-) -> None:
-    seen = [as_number(NAME, result[position].detach(), PARTS[position]) for result in results]
-    error = explain(
-        NAME,
-        mistakes,
-        chosen,
-        seen,
-        right=lambda case: right(case)[position].item(),
-        tell=lambda case: [*case.tell(), f"  {PARTS[position]}:"],
-    )
-    if error is not None:
-        raise error
-
-
-def _check_gradients(case: Samples, given: Samples, total: Tensor) -> None:
-    """See that the total, whose value is right, has the right gradients."""
-    fresh = case._replace(
-        **{name: getattr(case, name).clone().requires_grad_() for name in LEARNED}
-    )
-    truth = _gradients(right(fresh)[0], fresh)
-    found = _gradients(total, given)
-    for name in LEARNED:
-        if not found[name].any():
-            raise not_right(
-                NAME,
-                f"the total is right, but no gradient reaches {name}",
-                f"nothing on the way from {name} to the total may be detached, under "
-                "torch.no_grad(), or made anew by torch.tensor(…): the trunk learns through it",
-            )
-        if not same(found[name], truth[name]):
-            raise not_right(
-                NAME,
-                f"the total is right, but its gradient with respect to {name} is not",
-                "some part of the formula is detached",
-            )
-
-
-def _gradients(total: Tensor, samples: Samples) -> dict[str, Tensor]:
-    inputs = [getattr(samples, name) for name in LEARNED]
-    if not total.requires_grad:
-        return {name: torch.zeros(1) for name in LEARNED}
-    found = torch.autograd.grad(total, inputs, allow_unused=True, materialize_grads=True)
-    return dict(zip(LEARNED, found, strict=True))
-
-
-def _hint(error: Exception) -> str:
-    text = str(error)
-    if isinstance(error, TypeError) and "positional argument" in text:
-        return (
-            "the arguments are those of the first line of the cell, ten of them; leave it as it is"
-        )
-    if "a leaf Variable that requires grad" in text:
-        return "an in-place function (with an underscore at its end) changes what the caller needs"
-    if "must be Tensor" in text:
-        return "torch.max of two tensors takes the larger number in each place; numbers have max(…)"
-    return ""
+            found = ", ".join(PARTS[part] for part in order)
+            facts = (f"  seen      {found}", f"  expected  {', '.join(PARTS)}")
+            raise EXERCISE.error("order", facts=facts)

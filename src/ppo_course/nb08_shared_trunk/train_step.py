@@ -99,14 +99,6 @@ class Step(NamedTuple):
     exchanged: tuple[str, str] | None = None  # two of SAMPLES
 
 
-class Mistake(NamedTuple):
-    """A wrong step, and the words for it."""
-
-    step: Step
-    wrong: str
-    look: str
-
-
 def _normalised(advantages: Tensor) -> Tensor:
     return (advantages - advantages.mean()) / (advantages.std() + 1e-8)
 
@@ -175,140 +167,47 @@ RIGHT = (
     ),
 )
 
-_ARGUMENTS = (
-    "its order: returns, value_f, neg_log_probs, entropy, advantages, old_values, "
-    "old_neg_log_probs, then the three numbers"
-)
-
-
-def _exchange(one: str, other: str) -> Mistake:
-    return Mistake(
-        Step(exchanged=(one, other)),
-        f"{one} and {other} are exchanged in model.loss",
-        _ARGUMENTS,
+MISTAKES = {
+    "not-clipped": Step(clip=lambda *_: None),
+    "clipped-each": Step(clip=_each),
+    "clipped-parts": Step(clip=_parts),
+    "clipped-trunk": Step(
+        clip=lambda model, norm: nn.utils.clip_grad_norm_(model.latent.parameters(), norm)
+    ),
+    "clipped-values": Step(
+        clip=lambda model, norm: nn.utils.clip_grad_value_(model.parameters(), norm)
+    ),
+    "clipped-fixed": Step(clip=lambda model, _: nn.utils.clip_grad_norm_(model.parameters(), 0.5)),
+    "not-cleared": Step(cleared=False),
+    "stepped-first": Step(stepped_first=True),
+    "maximised": Step(loss=lambda losses: -losses[0]),
+    "policy-alone": Step(loss=lambda losses: losses[1]),
+    "value-alone": Step(loss=lambda losses: losses[2]),
+    "no-coefficients": Step(loss=lambda losses: losses[1] + losses[2]),
+    "not-normalised": Step(advantages=lambda returns, old, _new: returns - old),
+    "mean-0-only": Step(
+        advantages=lambda returns, old, _new: returns - old - (returns - old).mean()
+    ),
+    "mean-not-subtracted": Step(
+        advantages=lambda returns, old, _new: (returns - old) / ((returns - old).std() + 1e-8)
+    ),
+    "advantages-sign": Step(advantages=lambda returns, old, _new: _normalised(old - returns)),
+    "returns-for-advantages": Step(advantages=lambda returns, _old, _new: _normalised(returns)),
+    "advantages-of-new-values": Step(
+        advantages=lambda returns, _old, new: _normalised(returns - new.detach())
+    ),
+    "new-actions": Step(fresh_actions=True),
+    "coefs-exchanged": Step(old_coefficients=True),
+    "all-added": Step(loss=lambda losses: torch.stack(losses).sum()),
+    "value-f-misplaced": Step(exchanged=("returns", "value_f")),
+} | {
+    f"exchanged~{one} and {other}": Step(exchanged=(one, other))
+    for one, other in (
+        ("returns", "old_values"),
+        ("neg_log_probs", "old_neg_log_probs"),
+        ("neg_log_probs", "entropy"),
+        ("entropy", "advantages"),
+        ("value_f", "neg_log_probs"),
+        ("advantages", "returns"),
     )
-
-
-_ORDER = "the order is zero_grad, backward, clip_grad_norm_, step"
-
-MISTAKES = (
-    Mistake(
-        Step(clip=lambda *_: None),
-        "the gradient is not clipped when the optimiser makes its step",
-        "torch.nn.utils.clip_grad_norm_(model.parameters(), args.max_grad_norm) between "
-        "backward() and step()",
-    ),
-    Mistake(
-        Step(clip=_each),
-        "each weight is clipped apart",
-        "one norm of all gradients together: clip_grad_norm_(model.parameters(), …) once",
-    ),
-    Mistake(
-        Step(clip=_parts),
-        "trunk and heads are clipped apart",
-        "one norm of all gradients together: clip_grad_norm_(model.parameters(), …) once",
-    ),
-    Mistake(
-        Step(clip=lambda model, norm: nn.utils.clip_grad_norm_(model.latent.parameters(), norm)),
-        "only the trunk's gradient is clipped",
-        "all weights have one norm: model.parameters()",
-    ),
-    Mistake(
-        Step(clip=lambda model, norm: nn.utils.clip_grad_value_(model.parameters(), norm)),
-        "each number of the gradient is clipped, which changes its direction",
-        "clip_grad_norm_ shortens the gradient as a whole, clip_grad_value_ does not",
-    ),
-    Mistake(
-        Step(clip=lambda model, _: nn.utils.clip_grad_norm_(model.parameters(), 0.5)),
-        "the gradient is clipped to 0.5, whatever args says",
-        "args.max_grad_norm",
-    ),
-    Mistake(
-        Step(cleared=False),
-        "the gradients of the last minibatch are still there",
-        "backward() adds to them: model.zero_grad() before it",
-    ),
-    Mistake(
-        Step(stepped_first=True),
-        "the optimiser makes its step before this minibatch's gradient is there",
-        _ORDER,
-    ),
-    Mistake(
-        Step(loss=lambda losses: -losses[0]),
-        "the loss is maximised",
-        "the total of model.loss is to be minimised: loss.backward(), without a minus",
-    ),
-    Mistake(
-        Step(loss=lambda losses: losses[1]),
-        "only the policy learns",
-        "model.loss gives the total loss first: its backward() reaches policy, value and trunk",
-    ),
-    Mistake(
-        Step(loss=lambda losses: losses[2]),
-        "only the value learns",
-        "model.loss gives the total loss first: its backward() reaches policy, value and trunk",
-    ),
-    Mistake(
-        Step(loss=lambda losses: losses[1] + losses[2]),
-        "the losses are added without their coefficients",
-        "model.loss gives the total loss first, with the coefficients in it",
-    ),
-    Mistake(
-        Step(advantages=lambda returns, old, _new: returns - old),
-        "the advantages are not normalised",
-        "(advantages - advantages.mean()) / (advantages.std() + 1e-8)",
-    ),
-    Mistake(
-        Step(advantages=lambda returns, old, _new: returns - old - (returns - old).mean()),
-        "the advantages have mean 0, but are not divided by their deviation",
-        "(advantages - advantages.mean()) / (advantages.std() + 1e-8)",
-    ),
-    Mistake(
-        Step(
-            advantages=lambda returns, old, _new: (returns - old) / ((returns - old).std() + 1e-8)
-        ),
-        "the mean of the advantages is not subtracted",
-        "(advantages - advantages.mean()) / (advantages.std() + 1e-8)",
-    ),
-    Mistake(
-        Step(advantages=lambda returns, old, _new: _normalised(old - returns)),
-        "the advantages have the wrong sign",
-        "returns - old_values: better than expected is positive",
-    ),
-    Mistake(
-        Step(advantages=lambda returns, _old, _new: _normalised(returns)),
-        "the returns take the place of the advantages",
-        "advantages = returns - old_values",
-    ),
-    Mistake(
-        Step(advantages=lambda returns, _old, new: _normalised(returns - new.detach())),
-        "the advantages are computed with the new values",
-        "returns - old_values, those of the policy that acted: they stay the same in all epochs",
-    ),
-    Mistake(
-        Step(fresh_actions=True),
-        "the model draws new actions, and is judged on those",
-        "model(obs, action=old_actions) judges the actions that were taken",
-    ),
-    Mistake(
-        Step(old_coefficients=True),
-        "ent_coef and vf_coef are exchanged",
-        "the last arguments of model.loss: clip_range, ent_coef, vf_coef",
-    ),
-    Mistake(
-        Step(loss=lambda losses: torch.stack(losses).sum()),
-        "all five losses are added up",
-        "the first of the five is the total already: losses[0].backward()",
-    ),
-    _exchange("returns", "old_values"),
-    Mistake(
-        Step(exchanged=("returns", "value_f")),
-        "value_f is not at its place in model.loss: the critic does not learn",
-        _ARGUMENTS,
-    ),
-    _exchange("neg_log_probs", "old_neg_log_probs"),
-    _exchange("neg_log_probs", "entropy"),
-    _exchange("entropy", "advantages"),
-    _exchange("value_f", "neg_log_probs"),
-    _exchange("advantages", "returns"),
-)
+}

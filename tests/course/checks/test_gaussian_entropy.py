@@ -52,38 +52,34 @@ def repeated(number, mean):
 
 
 WRONG = {
-    lambda m, s: (s + CONSTANT).sum(): "a single number, not one for each state",
-    lambda m, s: s + CONSTANT: "a number for each component, not for each action",
-    lambda m, s: s + CONSTANT + 0 * m: "a number for each component of an action",
-    lambda m, s: repeated((s + CONSTANT).mean(), m): "the mean over the components",
-    lambda m, s: repeated(s.sum() + CONSTANT, m): "the constant is there once",
-    lambda m, s: repeated((s.exp() + CONSTANT).sum(), m): "σ is added, not its logarithm",
-    lambda m, s: repeated((s + 0.5 * math.log(2 * math.pi)).sum(), m): "the e in 2πe",
-    lambda m, s: repeated((s + 2 * CONSTANT).sum(), m): "without its factor ½",
-    lambda m, s: repeated(s.sum(), m): "the constant ½ log(2πe) is missing",
-    lambda m, s: repeated((0 * s + CONSTANT).sum(), m): "log σ is missing",
-    lambda m, s: repeated((CONSTANT - s).sum(), m): "log σ has the wrong sign",
-    lambda m, s: repeated(-(s + CONSTANT).sum(), m): "the sign is wrong",
-    lambda m, s: repeated((0.5 * s + CONSTANT).sum(), m): "half of log σ",
-    lambda m, s: (m + s + CONSTANT).sum(-1): "it depends on the mean",
-    lambda m, s: -Normal(m, s.exp()).log_prob(m + torch.randn_like(m)).sum(-1): (
-        "it depends on the mean"
-    ),
-    lambda m, s: by_expand(m, s).detach(): "no gradient reaches log_std",
-    lambda m, s: by_expand(m, s) + m.sum() - m.detach().sum(): (
-        "its gradient with respect to mean"
-    ),
-    lambda m, s: (s + CONSTANT).sum().item(): "its result is no tensor",
-    lambda m, s: None: "it returns nothing",
-    lambda m, s: repeated((s.log() + CONSTANT).sum(), m): "inf or NaN",
-    lambda m, s: by_expand(m, s) + 1: "a way that this check does not know",
-    lambda m, s: repeated((s + 1 + 0.5 * math.log(2 * math.pi)).sum(), m): "1 is added where ½",
-    lambda m, s: (s + CONSTANT).sum(1): ".sum(-1) sums over the components",
+    lambda m, s: (s + CONSTANT).sum(): "single-number",
+    lambda m, s: s + CONSTANT: "sum-over-actions",
+    lambda m, s: s + CONSTANT + 0 * m: "not-summed",
+    lambda m, s: repeated((s + CONSTANT).mean(), m): "mean-over-components",
+    lambda m, s: repeated(s.sum() + CONSTANT, m): "constant-once",
+    lambda m, s: repeated((s.exp() + CONSTANT).sum(), m): "log-std-as-std",
+    lambda m, s: repeated((s + 0.5 * math.log(2 * math.pi)).sum(), m): "half-missing",
+    lambda m, s: repeated((s + 2 * CONSTANT).sum(), m): "constant-not-halved",
+    lambda m, s: repeated(s.sum(), m): "constant-missing",
+    lambda m, s: repeated((0 * s + CONSTANT).sum(), m): "log-std-missing",
+    lambda m, s: repeated((CONSTANT - s).sum(), m): "log-std-sign",
+    lambda m, s: repeated(-(s + CONSTANT).sum(), m): "sign",
+    lambda m, s: repeated((0.5 * s + CONSTANT).sum(), m): "log-std-halved",
+    lambda m, s: (m + s + CONSTANT).sum(-1): "depends-on-mean",
+    lambda m, s: -Normal(m, s.exp()).log_prob(m + torch.randn_like(m)).sum(-1): ("depends-on-mean"),
+    lambda m, s: by_expand(m, s).detach(): "no-gradient",
+    lambda m, s: by_expand(m, s) + m.sum() - m.detach().sum(): ("wrong-gradient"),
+    lambda m, s: (s + CONSTANT).sum().item(): "no-tensor",
+    lambda m, s: None: "returns-nothing",
+    lambda m, s: repeated((s.log() + CONSTANT).sum(), m): "not-finite",
+    lambda m, s: by_expand(m, s) + 1: "unknown",
+    lambda m, s: repeated((s + 1 + 0.5 * math.log(2 * math.pi)).sum(), m): "one-for-half",
+    lambda m, s: (s + CONSTANT).sum(1): "one-dimension",
     lambda m, s: repeated(0.5 * math.log(2 * math.pi * math.e * s.detach().exp()), m): (
-        "so does math.log"
+        "math-of-a-tensor"
     ),
-    lambda s: None: "is called as gaussian_entropy(mean, log_std)",
-    stub: "is not written yet",
+    lambda s: None: "called-as",
+    stub: "not-written",
 }
 
 (
@@ -103,7 +99,7 @@ def test_every_known_mistake_is_named():
 @pytest.mark.parametrize("seed", [None, 1, 2])
 def test_the_right_choice_of_every_part_is_right(seed):
     for case in cases(seed):
-        values = [part[0].value for part in PARTS]
+        values = [part.right for part in PARTS]
         torch.testing.assert_close(formula(case, values), right(case.mean, case.log_std))
 
 

@@ -96,44 +96,42 @@ def in_place_with_gradient(action, mean, log_std):
 
 
 WRONG = {
-    each: "a number for each component of an action",
-    lambda a, m, s: each(a, m, s).sum(): "a single number for all actions together",
-    lambda a, m, s: each(a, m, s).sum(0): "a number for each component, not for each action",
-    lambda a, m, s: each(a, m, s).sum(-1, keepdim=True): "it keeps the dimension of the components",
-    lambda a, m, s: each(a, m, s).mean(-1): "the mean over the components",
-    lambda a, m, s: each(a, m, s).sum(-1).exp(): "the density, not its logarithm",
-    lambda a, m, s: by_formula(a, m, s) + s.sum(): "log σ is missing",
-    lambda a, m, s: by_formula(a, m, s) + HALF_LOG_2PI * len(s): "½ log 2π is missing",
-    lambda a, m, s: by_formula(a, m, s) + HALF_LOG_2PI * (len(s) - 1): "the constant is there once",
-    lambda a, m, s: (-(((a - m) / s.exp()) ** 2) - s - HALF_LOG_2PI).sum(-1): "the factor ½",
-    lambda a, m, s: (-((a - m) ** 2) / s.exp() / 2 - s - HALF_LOG_2PI).sum(-1): "not by σ²",
-    lambda a, m, s: (-(((a - m) / s) ** 2) / 2 - s - HALF_LOG_2PI).sum(-1): "divided by log_std",
+    each: "not-summed",
+    lambda a, m, s: each(a, m, s).sum(): "single-number",
+    lambda a, m, s: each(a, m, s).sum(0): "sum-over-actions",
+    lambda a, m, s: each(a, m, s).sum(-1, keepdim=True): "keeps-dimension",
+    lambda a, m, s: each(a, m, s).mean(-1): "mean-over-components",
+    lambda a, m, s: each(a, m, s).sum(-1).exp(): "density",
+    lambda a, m, s: by_formula(a, m, s) + s.sum(): "log-std-missing",
+    lambda a, m, s: by_formula(a, m, s) + HALF_LOG_2PI * len(s): "constant-missing",
+    lambda a, m, s: by_formula(a, m, s) + HALF_LOG_2PI * (len(s) - 1): "constant-once",
+    lambda a, m, s: (-(((a - m) / s.exp()) ** 2) - s - HALF_LOG_2PI).sum(-1): "half-missing",
+    lambda a, m, s: (-((a - m) ** 2) / s.exp() / 2 - s - HALF_LOG_2PI).sum(-1): "divided-by-std",
+    lambda a, m, s: (-(((a - m) / s) ** 2) / 2 - s - HALF_LOG_2PI).sum(-1): "divided-by-log-std",
     lambda a, m, s: (-(((a - m) / s.exp()) ** 2) / 2 - s.exp() - HALF_LOG_2PI).sum(
         -1
-    ): "σ is subtracted, not its logarithm",
-    lambda a, m, s: -by_formula(a, m, s): "the sign is wrong",
-    lambda a, m, s: (-((a - m) ** 2) / 2 - s - HALF_LOG_2PI).sum(-1): "is not divided by σ",
-    lambda a, m, s: by_formula(a, m, s).detach(): "no gradient reaches mean",
-    lambda a, m, s: by_formula(a, m, s.detach()): "no gradient reaches log_std",
-    lambda a, m, s: by_formula(a, m, s) + s.sum() - s.detach().sum(): (
-        "its gradient with respect to log_std"
-    ),
-    lambda a, m, s: by_formula(a, m, s).tolist(): "its result is no tensor",
-    lambda a, m, s: None: "it returns nothing",
-    lambda a, m, s: (each(a, m, s) - s.log()).sum(-1): "inf or NaN",
-    lambda a, m, s: by_formula(a, m, s) + 1: "a way that this check does not know",
-    lambda a, m, s: by_formula(a, m, s.clamp(-1, 1)): ("far from the mean its numbers are wrong"),
-    lambda a, m, s: by_formula(a, 0 * m, s): "the mean is not subtracted",
-    lambda a, m, s: by_formula(0 * a, m, s): "the action plays no part",
-    lambda a, m, s: by_formula(a, -m, s): "the mean is added",
-    lambda a, m, s: by_formula(a, m, s ^ 2): "the power is **",
-    by_density: "it computes the density",
-    by_density_and_a_little: "far from the mean its numbers are wrong",
-    squeezed: "a number without a dimension",
-    by_math: "math.exp takes a single number",
-    in_place: "writes into its argument log_std",
-    lambda a, m: None: "is called as gaussian_log_prob(action, mean, log_std)",
-    stub: "is not written yet",
+    ): "log-std-as-std",
+    lambda a, m, s: -by_formula(a, m, s): "sign",
+    lambda a, m, s: (-((a - m) ** 2) / 2 - s - HALF_LOG_2PI).sum(-1): "not-divided",
+    lambda a, m, s: by_formula(a, m, s).detach(): "no-gradient",
+    lambda a, m, s: by_formula(a, m, s.detach()): "no-gradient",
+    lambda a, m, s: by_formula(a, m, s) + s.sum() - s.detach().sum(): ("wrong-gradient"),
+    lambda a, m, s: by_formula(a, m, s).tolist(): "no-tensor",
+    lambda a, m, s: None: "returns-nothing",
+    lambda a, m, s: (each(a, m, s) - s.log()).sum(-1): "not-finite",
+    lambda a, m, s: by_formula(a, m, s) + 1: "unknown",
+    lambda a, m, s: by_formula(a, m, s.clamp(-1, 1)): ("far"),
+    lambda a, m, s: by_formula(a, 0 * m, s): "mean-missing",
+    lambda a, m, s: by_formula(0 * a, m, s): "action-missing",
+    lambda a, m, s: by_formula(a, -m, s): "mean-added",
+    lambda a, m, s: by_formula(a, m, s ^ 2): "power",
+    by_density: "density-first",
+    by_density_and_a_little: "far",
+    squeezed: "squeezed",
+    by_math: "math-of-a-tensor",
+    in_place: "changes-argument",
+    lambda a, m: None: "called-as",
+    stub: "not-written",
 }
 
 (
@@ -153,7 +151,7 @@ def test_every_known_mistake_is_named():
 @pytest.mark.parametrize("seed", [None, 1, 2])
 def test_the_right_choice_of_every_part_is_right_as_the_packages_policy_has_it(seed):
     for case in cases(seed):
-        values = [part[0].value for part in PARTS]
+        values = [part.right for part in PARTS]
         expected = right(case.action, case.mean, case.log_std)
         torch.testing.assert_close(formula(case, values), expected)
         policy = GaussianPolicy(2, [4], len(case.log_std))

@@ -4,7 +4,7 @@ import math
 
 import pytest
 import torch
-from estimates_testing import check_the_check, complaint
+from estimates_testing import check_the_check, complaint, error_of, tells
 from torch import nn
 from torch.distributions import Independent, MultivariateNormal, Normal
 
@@ -270,29 +270,29 @@ class ModelForDist(ByDistribution):
 
 
 WRONG = {
-    with_dist(lambda m, s: Normal(m, s.exp())): "the components are separate decisions",
-    with_dist(lambda m, s: Independent(Normal(m, s.exp()), 2)): "are a single event",
-    with_dist(lambda m, s: Independent(Normal(m, s), 1)): "raises ValueError",
-    with_dist(lambda m, s: Independent(Normal(m, s.abs()), 1)): "log_std stands where",
-    with_dist(lambda m, s: Independent(Normal(m, (2 * s).exp()), 1)): "the variance σ² stands",
-    with_dist(lambda m, _: Independent(Normal(m, torch.ones_like(m)), 1)): "log_std plays no part",
-    with_dist(lambda m, s: Independent(Normal(m.tanh(), s.exp()), 1)): "the mean of its dist",
+    with_dist(lambda m, s: Normal(m, s.exp())): "separate-components",
+    with_dist(lambda m, s: Independent(Normal(m, s.exp()), 2)): "one-event",
+    with_dist(lambda m, s: Independent(Normal(m, s), 1)): "std-not-positive",
+    with_dist(lambda m, s: Independent(Normal(m, s.abs()), 1)): "log-std-as-std",
+    with_dist(lambda m, s: Independent(Normal(m, (2 * s).exp()), 1)): "variance",
+    with_dist(lambda m, _: Independent(Normal(m, torch.ones_like(m)), 1)): "std-of-1",
+    with_dist(lambda m, s: Independent(Normal(m.tanh(), s.exp()), 1)): "dist-mean",
     with_dist(lambda m, s: Independent(Normal(m, s.exp().detach()), 1)): (
         "logprob_predict` to log_std"
     ),
     with_dist(lambda m, s: Independent(Normal(m.detach(), s.exp()), 1)): (
         "logprob_predict` to model"
     ),
-    with_dist(lambda *_: None): "dist returns nothing",
-    with_dist(lambda m, s: (m, s.exp())): "dist does not return a distribution",
-    with_choice(lambda dist, _: dist.mean): "with stochastic=True it takes the mean",
-    with_choice(lambda dist, _: dist.sample()): "with stochastic=False its action is not the mean",
+    with_dist(lambda *_: None): "dist-returns-nothing",
+    with_dist(lambda m, s: (m, s.exp())): "no-distribution",
+    with_choice(lambda dist, _: dist.mean): "mean-for-sample",
+    with_choice(lambda dist, _: dist.sample()): "greedy-not-mean",
     with_choice(lambda dist, stochastic: dist.rsample() if stochastic else dist.mean): (
-        "the sampled action carries a gradient"
+        "sample-with-gradient"
     ),
     with_choice(
         lambda dist, stochastic: (dist.sample() if stochastic else dist.mean).clamp(-2, 2)
-    ): ("the actions in the workspace are clipped"),
+    ): "clipped",
     with_choice(lambda dist, stochastic: (dist.sample() if stochastic else dist.mean).sum(-1)): (
         "`action` has the wrong shape"
     ),
@@ -302,30 +302,26 @@ WRONG = {
     with_noise(
         lambda m, _: torch.randn_like(m)
     ): "of the actions that it samples, log_std plays no part",
-    with_noise(lambda m, s: s.exp() * torch.randn(m.shape[-1])): "all actions of a row get",
-    with_noise(lambda m, s: s.exp() * torch.randn(len(m), 1)): "all components of an action get",
-    with_noise(lambda m, s: s.exp() * torch.rand_like(m) * math.sqrt(12)): (
-        "the mean of the actions that it samples"
-    ),
-    with_noise(lambda m, s: s.exp() * (torch.rand_like(m) - 0.5) * math.sqrt(12)): (
-        "are not Gaussian"
-    ),
+    with_noise(lambda m, s: s.exp() * torch.randn(m.shape[-1])): "same-noise-in-row",
+    with_noise(lambda m, s: s.exp() * torch.randn(len(m), 1)): "same-noise-in-action",
+    with_noise(lambda m, s: s.exp() * torch.rand_like(m) * math.sqrt(12)): ("mean-of-samples"),
+    with_noise(lambda m, s: s.exp() * (torch.rand_like(m) - 0.5) * math.sqrt(12)): ("not-gaussian"),
     with_choice(lambda dist, stochastic: dist.sample() if stochastic else dist.mean): (
-        "with stochastic=False its action carries"
+        "greedy-with-gradient"
     ),
     EntropyUnasked: "`current_policy/entropy` unasked (it acts",
     LogProbUnasked: "`current_policy/logprob_predict` unasked",
     EntropyWithEveryJudgement: "`current_policy/entropy` unasked (predict_proba=True",
-    SameSeed: "the same actions every time",
-    NewActions: "with predict_proba=True it takes new actions",
-    RowZero: "it looks at another row than t",
+    SameSeed: "same-noise-again",
+    NewActions: "new-actions",
+    RowZero: "another-row",
     instead(
         "logprob_predict", lambda a, t, _: a.dist(a.get(("env/env_obs", t))).log_prob(a.mean(t))
-    ): "it judges the mean",
-    instead("logprob_predict", lambda _a, _t, v: v.exp()): "writes the density",
-    instead("logprob_predict", lambda _a, _t, v: -v): "the sign of the log-probability",
-    instead("logprob_predict", lambda _a, _t, v: v + 1): "the log-probabilities that it writes",
-    instead("entropy", lambda _a, _t, v: -v): "the entropy that it writes is wrong",
+    ): "judges-mean",
+    instead("logprob_predict", lambda _a, _t, v: v.exp()): "density",
+    instead("logprob_predict", lambda _a, _t, v: -v): "log-prob-sign",
+    instead("logprob_predict", lambda _a, _t, v: v + 1): "log-prob",
+    instead("entropy", lambda _a, _t, v: -v): "entropy",
     instead("entropy", lambda _a, _t, v: v.detach()): "entropy` to log_std",
     instead("entropy", lambda _a, _t, v: v.mean()): "entropy` has the wrong shape",
     instead("entropy", lambda a, _t, v: v[:, None].expand(-1, len(a.log_std))): (
@@ -336,27 +332,25 @@ WRONG = {
         "does not write `current_policy/logprob_predict`"
     ),
     renamed("entropy", lambda _: "entropy"): "`entropy` without its prefix",
-    renamed("action", lambda a: f"{a.prefix}action"): "`current_policy/action`",
-    with_writing(lambda _, name, t, value: [(name, t + 1, value)]): "written into the wrong row",
-    GreedyByDefault: "when it is not told whether to sample",
+    renamed("action", lambda a: f"{a.prefix}action"): "action-missing",
+    with_writing(lambda _, name, t, value: [(name, t + 1, value)]): "wrong-row",
+    GreedyByDefault: "mean-when-not-told",
     EntropyOnlyWhenJudging: "(compute_entropy=True, predict_proba=False)",
-    NoParameter: "self.log_std is no nn.Parameter",
-    WithoutArguments: "raises TypeError",
+    NoParameter: "no-parameter",
+    WithoutArguments: "keep-first-line",
     with_choice(lambda dist, stochastic: dist.sample() if stochastic else dist.probs.argmax(-1)): (
-        "its most probable action is dist.mean"
+        "no-probs"
     ),
-    with_choice(lambda dist, _: dist.sample): "brackets are missing behind a method",
-    instead("entropy", lambda a, t, _: a.dist(a.get(("env/env_obs", t))).entropy): (
-        "brackets are missing behind a method"
-    ),
-    Exchanged: "are `if` and `else` exchanged?",
-    EntropyOnlyWhenActing: "`if compute_entropy` stands on its own",
+    with_choice(lambda dist, _: dist.sample): "no-brackets",
+    instead("entropy", lambda a, t, _: a.dist(a.get(("env/env_obs", t))).entropy): ("no-brackets"),
+    Exchanged: "acts-and-reads",
+    EntropyOnlyWhenActing: "entropy-missing",
     ReturnsTheAction: "forward writes, it does not return",
-    ValueFirst: "name and row come first",
-    LocalDist: "dist = self.dist(obs)",
-    ModelForDist: "the distribution is self.dist(obs)",
-    Stub: "GaussianPolicy.dist is not written yet",
-    StubOfForward: "GaussianPolicy.forward is not written yet",
+    ValueFirst: "value-last",
+    LocalDist: "dist-is-a-method",
+    ModelForDist: "mean-is-no-dist",
+    Stub: "not-written",
+    StubOfForward: "not-written",
 }
 ByDistribution.mean = lambda self, t: self.model(self.get(("env/env_obs", t)))
 
@@ -376,7 +370,7 @@ def test_drawn_cases_accept_and_refuse_the_same(capsys):
         check_gaussian_policy(RIGHT[seed % len(RIGHT)], seed=seed)
         for answer in list(WRONG)[seed % 5 :: 5]:
             said = WRONG[answer]
-            assert said in complaint(check_gaussian_policy, answer, seed=seed), (seed, said)
+            assert tells(error_of(check_gaussian_policy, answer, seed=seed), said), (seed, said)
     assert capsys.readouterr().out == ""
 
 
@@ -387,7 +381,7 @@ def test_many_samples_of_a_right_agent_pass_whatever_the_seed(seed):
 
 
 def test_a_scale_that_is_not_positive_is_explained():
-    wrong = next(answer for answer, said in WRONG.items() if said == "raises ValueError")
+    wrong = next(answer for answer, said in WRONG.items() if said == "std-not-positive")
     message = complaint(check_gaussian_policy, wrong)
     assert message.startswith("GaussianPolicy.dist raises ValueError")
     assert "σ is self.log_std.exp(), not self.log_std" in message

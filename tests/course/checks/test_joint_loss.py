@@ -9,9 +9,8 @@ from estimates_testing import check_the_check, complaint
 from ppo_bbrl.hub import PPO2
 from ppo_bbrl.losses import clipped_surrogate, entropy_loss, value_loss
 from ppo_course import check_joint_loss
-from ppo_course.guesses import agree
-from ppo_course.nb08_shared_trunk.joint_loss import cases, right
-from ppo_course.nb08_shared_trunk.joint_loss_mistakes import POLICY, TOTAL, VALUE
+from ppo_course.nb08_shared_trunk.joint_loss import POLICY, TOTAL, VALUE, cases, right
+from ppo_course.one_number import agree
 
 # ------------------------------------------------------------------------------- right answers
 
@@ -128,66 +127,56 @@ def normalised(s):
 
 WRONG = {
     with_policy(normalised): "the advantages are normalised",
-    with_policy(lambda s: surrogate({**s, "clip_range": 0.2}, ratio(s))): (
-        "the policy loss is clipped by 0.2"
-    ),
+    with_policy(lambda s: surrogate({**s, "clip_range": 0.2}, ratio(s))): ("policy-clip-fixed"),
     with_value(lambda s: torch.max(error(s), clipped_error({**s, "clip_range": 0.2})).mean() / 2): (
-        "the change of the values is clipped by 0.2"
+        "value-clip-fixed"
     ),
-    changed(lambda s, t, p, v: (t, p, s["vf_coef"] * v)): "vf_coef in it already",
-    changed(lambda s, t, p, v: (p, v, t)): "but in another order",
-    changed(lambda s, t, p, v: (p - 0.01 * s["entropy"].mean() + 0.5 * v, p, v)): (
-        "the coefficients are 0.01 and 0.5"
-    ),
-    with_policy(lambda s: -surrogate(s, ratio(s))): "the policy loss has the wrong sign",
-    with_policy(lambda s: surrogate(s, 1 / ratio(s))): "the ratio is turned round",
-    with_policy(lambda s: surrogate(s, ratio(s), torch.min)): "smaller of the two losses",
-    with_policy(lambda s: (-s["advantages"] * ratio(s)).mean()): "the policy loss is not clipped",
+    changed(lambda s, t, p, v: (t, p, s["vf_coef"] * v)): "value-with-coef",
+    changed(lambda s, t, p, v: (p, v, t)): "order",
+    changed(lambda s, t, p, v: (p - 0.01 * s["entropy"].mean() + 0.5 * v, p, v)): ("coefs-fixed"),
+    with_policy(lambda s: -surrogate(s, ratio(s))): "policy-sign",
+    with_policy(lambda s: surrogate(s, 1 / ratio(s))): "ratio-inverted",
+    with_policy(lambda s: surrogate(s, ratio(s), torch.min)): "policy-smaller",
+    with_policy(lambda s: (-s["advantages"] * ratio(s)).mean()): "policy-not-clipped",
     with_policy(lambda s: surrogate(s, ratio(s), lambda _, clipped: clipped)): (
-        "the clipped product only"
+        "policy-clipped-only"
     ),
-    with_policy(lambda s: surrogate(s, ratio(s)) * len(s["returns"])): (
-        "the policy loss is the sum over the samples"
-    ),
-    with_policy(lambda s: surrogate(s, ratio(s).log())): "a difference of logarithms",
+    with_policy(lambda s: surrogate(s, ratio(s)) * len(s["returns"])): ("policy-sum"),
+    with_policy(lambda s: surrogate(s, ratio(s).log())): "ratio-no-exponential",
     with_policy(lambda s: surrogate(s, s["neg_log_probs"] / s["old_neg_log_probs"])): (
-        "that of the logarithms"
+        "ratio-of-logarithms"
     ),
-    with_policy(lambda s: (s["advantages"] * s["neg_log_probs"]).mean()): "plain policy gradient",
-    with_value(lambda s: torch.max(error(s), clipped_error(s)).mean()): "the ½ of the value loss",
-    with_value(lambda s: error(s).mean() / 2): "the value loss is not clipped",
-    with_value(lambda s: error(s).mean()): "neither clipped nor halved",
-    with_value(lambda s: clipped_error(s).mean() / 2): "the clipped error only",
-    with_value(lambda s: torch.min(error(s), clipped_error(s)).mean() / 2): (
-        "the smaller of the two errors"
-    ),
-    with_value(lambda s: -torch.max(error(s), clipped_error(s)).mean() / 2): (
-        "the value loss has the wrong sign"
-    ),
+    with_policy(lambda s: (s["advantages"] * s["neg_log_probs"]).mean()): "no-ratio",
+    with_value(lambda s: torch.max(error(s), clipped_error(s)).mean()): "value-not-halved",
+    with_value(lambda s: error(s).mean() / 2): "value-not-clipped",
+    with_value(lambda s: error(s).mean()): "value-plain",
+    with_value(lambda s: clipped_error(s).mean() / 2): "value-clipped-only",
+    with_value(lambda s: torch.min(error(s), clipped_error(s)).mean() / 2): ("value-smaller"),
+    with_value(lambda s: -torch.max(error(s), clipped_error(s)).mean() / 2): ("value-sign"),
     changed(lambda s, t, p, v: (t + 2 * s["ent_coef"] * s["entropy"].mean(), p, v)): (
-        "the entropy has the wrong sign"
+        "entropy-sign"
     ),
-    changed(lambda s, t, p, v: (t - 2 * s["vf_coef"] * v, p, v)): "the value loss is subtracted",
-    changed(lambda s, t, p, v: (t - 2 * p, p, v)): "the policy loss is subtracted",
+    changed(lambda s, t, p, v: (t - 2 * s["vf_coef"] * v, p, v)): "value-subtracted",
+    changed(lambda s, t, p, v: (t - 2 * p, p, v)): "policy-subtracted",
     changed(
         lambda s, t, p, v: (p - s["vf_coef"] * s["entropy"].mean() + s["ent_coef"] * v, p, v)
-    ): ("the two coefficients are exchanged"),
-    changed(lambda s, t, p, v: (p + s["vf_coef"] * v, p, v)): "the entropy is missing",
-    changed(lambda s, t, p, v: (t + (1 - s["vf_coef"]) * v, p, v)): "vf_coef is missing",
+    ): ("coefs-exchanged"),
+    changed(lambda s, t, p, v: (p + s["vf_coef"] * v, p, v)): "entropy-missing",
+    changed(lambda s, t, p, v: (t + (1 - s["vf_coef"]) * v, p, v)): "vf-coef-missing",
     changed(lambda s, t, p, v: (t - (1 - s["ent_coef"]) * s["entropy"].mean(), p, v)): (
-        "ent_coef is missing"
+        "ent-coef-missing"
     ),
-    changed(lambda s, t, p, v: (p, p, v)): "the total is the policy loss alone",
-    changed(lambda s, t, p, v: (t + 1, p, v)): "in a way that this check does not know",
+    changed(lambda s, t, p, v: (p, p, v)): "policy-alone",
+    changed(lambda s, t, p, v: (t + 1, p, v)): "unknown",
     changed(lambda s, t, p, v: (t.detach(), p, v)): "no gradient reaches value_f",
     detached: "no gradient reaches value_f",
-    changed(lambda s, t, p, v: t): "it does not return three losses",
+    changed(lambda s, t, p, v: t): "not-three",
     changed(lambda s, t, p, v: (t, p.item(), v)): "policy_loss is no tensor",
     changed(lambda s, t, p, v: (t, p, v * torch.ones(3))): "value_loss is not a single number",
-    changed(lambda s, t, p, v: None): "it returns nothing",
+    changed(lambda s, t, p, v: None): "returns-nothing",
     in_place: "it writes into its argument neg_log_probs",
-    lambda returns: None: "the arguments are those of the first line",
-    stub: "is not written yet",
+    lambda returns: None: "ten-arguments",
+    stub: "not-written",
 }
 
 (
@@ -200,18 +189,18 @@ WRONG = {
 ) = check_the_check(check_joint_loss, None, RIGHT, WRONG)
 
 
-@pytest.mark.parametrize(("position", "mistakes"), [(1, POLICY), (2, VALUE), (0, TOTAL)])
-def test_no_two_mistakes_give_the_same_numbers(position, mistakes):
+@pytest.mark.parametrize(("position", "part"), [(1, POLICY), (2, VALUE), (0, TOTAL)])
+def test_no_two_mistakes_give_the_same_numbers(position, part):
     """Otherwise a student would read about a mistake of somebody else's."""
     for seed in (None, *range(30)):
         chosen = cases(seed)
         results = [
             [right(case)[position].item() for case in chosen],
-            *([mistake.formula(case) for case in chosen] for mistake in mistakes),
+            *([float(wrong(case)) for case in chosen] for wrong in part.wrong.values()),
         ]
         for i, one in enumerate(results):
             for other in results[i + 1 :]:
-                assert not all(map(agree, one, other)), (seed, i)
+                assert not all(map(agree, chosen, one, other)), (seed, i)
 
 
 def test_the_message_shows_the_example():

@@ -78,67 +78,62 @@ def writing(mean, log_std, noise, low, high):
 
 
 WRONG = {
-    clamped_in_place: "the action that is kept is clipped as well",
-    of_its_own_noise: "it draws noise of its own",
-    tanh: "what is sent is squashed by tanh",
-    writing: "writes into its argument noise",
-    stub: "is not written yet",
-    lambda m, s, z, lo, hi: by_clamp(m, s, z, lo, hi)[::-1]: "the wrong order",
-    lambda m, s, z, lo, hi: (
-        (m + s.exp() * z,) * 2
-    ): "what is sent to the environment is not clipped",
-    lambda m, s, z, lo, hi: clipping(m + s * z, lo, hi): "scaled by log_std",
-    lambda m, s, z, lo, hi: clipping(m + (2 * s).exp() * z, lo, hi): "scaled by the variance",
-    lambda m, s, z, lo, hi: clipping(m + z, lo, hi): "the noise is not scaled",
-    lambda m, s, z, lo, hi: clipping(m, lo, hi): "there is no noise",
-    lambda m, s, z, lo, hi: clipping(s.exp() * z, lo, hi): "the mean is missing",
-    lambda m, s, z, lo, hi: clipping(m.clamp(lo, hi) + s.exp() * z, lo, hi): (
-        "the mean is clipped before"
-    ),
-    lambda m, s, z, lo, hi: clipping(m + s.exp() * z, -hi, hi): "clipped to −high … high",
-    lambda m, s, z, lo, hi: clipping(m + s.exp() * z, None, hi): "the lower bound plays no part",
-    lambda m, s, z, lo, hi: clipping(m + s.exp() * z, lo, None): "the upper bound plays no part",
-    lambda m, s, z, lo, hi: clipping(m + s.exp() * z, -1, 1): "clipped to −1 … 1",
-    lambda m, s, z, lo, hi: clipping(m + s.exp() * z, -2, 2): "which fits the pendulum alone",
-    lambda m, s, z, lo, hi: clipping(m + s.exp() * z, lo.min(), hi.max()): (
-        "the bounds of one component"
-    ),
+    clamped_in_place: "kept-clipped",
+    of_its_own_noise: "noise-of-its-own",
+    tanh: "sent-squashed",
+    writing: "changes-argument",
+    stub: "not-written",
+    lambda m, s, z, lo, hi: by_clamp(m, s, z, lo, hi)[::-1]: "order",
+    lambda m, s, z, lo, hi: (m + s.exp() * z,) * 2: "not-clipped",
+    lambda m, s, z, lo, hi: clipping(m + s * z, lo, hi): "scaled-by-log-std",
+    lambda m, s, z, lo, hi: clipping(m + (2 * s).exp() * z, lo, hi): "scaled-by-variance",
+    lambda m, s, z, lo, hi: clipping(m + z, lo, hi): "not-scaled",
+    lambda m, s, z, lo, hi: clipping(m, lo, hi): "no-noise",
+    lambda m, s, z, lo, hi: clipping(s.exp() * z, lo, hi): "mean-missing",
+    lambda m, s, z, lo, hi: clipping(m.clamp(lo, hi) + s.exp() * z, lo, hi): ("mean-clipped"),
+    lambda m, s, z, lo, hi: clipping(m + s.exp() * z, -hi, hi): "minus-high",
+    lambda m, s, z, lo, hi: clipping(m + s.exp() * z, None, hi): "low-missing",
+    lambda m, s, z, lo, hi: clipping(m + s.exp() * z, lo, None): "high-missing",
+    lambda m, s, z, lo, hi: clipping(m + s.exp() * z, -1, 1): "bounds-of-1",
+    lambda m, s, z, lo, hi: clipping(m + s.exp() * z, -2, 2): "bounds-of-2",
+    lambda m, s, z, lo, hi: clipping(
+        m + s.exp() * z, lo.min(), hi.max()
+    ): "the bounds of one component",
     lambda m, s, z, lo, hi: clipping(m + s.exp() * z, lo[0], hi[0]): "the bounds of one component",
-    lambda m, s, z, lo, hi: clipping(m + s.exp() * z, lo[-1], hi[-1]): (
-        "the bounds of one component"
-    ),
-    lambda m, s, z, lo, hi: clipping(m + s.exp() * z, lo.item(), hi.item()): "no .item()",
-    lambda m, s, z, lo, hi: clipping(m + s.exp() * z.clamp(lo, hi), lo, hi): "the noise is clipped",
+    lambda m, s, z, lo, hi: clipping(
+        m + s.exp() * z, lo[-1], hi[-1]
+    ): "the bounds of one component",
+    lambda m, s, z, lo, hi: clipping(m + s.exp() * z, lo.item(), hi.item()): "no-item",
+    lambda m, s, z, lo, hi: clipping(m + s.exp() * z.clamp(lo, hi), lo, hi): "noise-clipped",
     lambda m, s, z, lo, hi: clipping(m + (s.exp() * z).clamp(lo, hi), lo, hi): (
-        "is clipped before the mean is added"
+        "scaled-noise-clipped"
     ),
-    lambda m, s, z, lo, hi: clipping(m + s.exp() * z.tanh(), lo, hi): "the noise is squashed",
-    lambda m, s, z, lo, hi: clipping(m + s.exp() * z.sign(), lo, hi): "only the sign of the noise",
-    lambda m, s, z, lo, hi: (m + s.exp() * z, (m + s.exp() * z).tanh()): "to −1 … 1 by tanh",
-    lambda m, s, z, lo, hi: (m + s.exp() * z, hi * (m + s.exp() * z).tanh()): "is high × tanh",
+    lambda m, s, z, lo, hi: clipping(m + s.exp() * z.tanh(), lo, hi): "noise-squashed",
+    lambda m, s, z, lo, hi: clipping(m + s.exp() * z.sign(), lo, hi): "noise-sign",
+    lambda m, s, z, lo, hi: (m + s.exp() * z, (m + s.exp() * z).tanh()): "sent-squashed-to-1",
+    lambda m, s, z, lo, hi: (
+        m + s.exp() * z,
+        hi * (m + s.exp() * z).tanh(),
+    ): "sent-squashed-by-high",
     lambda m, s, z, lo, hi: ((m + s.exp() * z).tanh(), (m + s.exp() * z).clamp(lo, hi)): (
-        "the action that is kept is squashed"
+        "kept-squashed"
     ),
-    lambda m, s, z, lo, hi: clipping(m + s.exp() * z, hi, lo): "the two bounds are exchanged",
-    lambda m, s, z, lo, hi: (m + s.exp() * z, m.clamp(lo, hi)): "the clipped mean, without noise",
-    lambda m, s, z, lo, hi: (m + s.exp() * z, z.clamp(lo, hi)): "is the clipped noise",
+    lambda m, s, z, lo, hi: clipping(m + s.exp() * z, hi, lo): "bounds-exchanged",
+    lambda m, s, z, lo, hi: (m + s.exp() * z, m.clamp(lo, hi)): "sent-mean",
+    lambda m, s, z, lo, hi: (m + s.exp() * z, z.clamp(lo, hi)): "sent-noise",
     lambda m, s, z, lo, hi: (m + s.exp() * z, m + s.exp() * z.clamp(lo, hi)): (
-        "for what is sent the noise is clipped"
+        "sent-noise-clipped"
     ),
     lambda m, s, z, lo, hi: (m + s.exp() * z, m + (s.exp() * z).clamp(lo, hi)): (
-        "for what is sent σ × noise is clipped"
+        "sent-scaled-clipped"
     ),
-    lambda m, s, z, lo, hi: (m + s.exp() * z, m.clamp(lo, hi) + s.exp() * z): (
-        "for what is sent the mean is clipped"
-    ),
-    lambda m, s, z, lo, hi: m + s.exp() * z: "does not return two things",
-    lambda m, s, z, lo, hi: clipping(
-        (m + s.exp() * z).sum(-1), -2, 2
-    ): "action has the wrong shape",
-    lambda m, s, z, lo, hi: None: "it returns nothing",
-    lambda m, s, z, lo, hi: (m + s.exp() * z, 1.0): "sent is no tensor",
-    lambda m, s, z, lo, hi: clipping(m + s.log() * z, lo, hi): "holds inf or NaN",
-    lambda m, s, z: None: "is called as sample_action(mean, log_std, noise, low, high)",
+    lambda m, s, z, lo, hi: (m + s.exp() * z, m.clamp(lo, hi) + s.exp() * z): ("sent-mean-clipped"),
+    lambda m, s, z, lo, hi: m + s.exp() * z: "not-two",
+    lambda m, s, z, lo, hi: clipping((m + s.exp() * z).sum(-1), -2, 2): "wrong-shape",
+    lambda m, s, z, lo, hi: None: "returns-nothing",
+    lambda m, s, z, lo, hi: (m + s.exp() * z, 1.0): "no-tensor",
+    lambda m, s, z, lo, hi: clipping(m + s.log() * z, lo, hi): "not-finite",
+    lambda m, s, z: None: "called-as",
 }
 
 (

@@ -1,0 +1,200 @@
+"""What `check_gaussian_policy` runs a student's agent on: weights, observations, a workspace."""
+
+from collections.abc import Callable
+from typing import Any, NamedTuple
+
+import torch
+from torch import Tensor, nn
+
+from ppo_course.mistakes import Exercise, Hint
+from ppo_course.nb05_continuous.gaussians import WORDS, entropies, log_densities
+from ppo_course.student_code import Named
+from ppo_course.workspaces import RecordingWorkspace
+
+ROW = 1  # of the three: who reads or writes another row than t is noticed
+DIST_METHODS = ("sample", "rsample", "log_prob", "entropy", "stddev", "mode")
+EXERCISE = Exercise(
+    "GaussianPolicy",
+    (),
+    WORDS,
+    (
+        Hint("std-not-positive", "parameter scale"),
+        Hint("keep-first-line", "keyword argument", error=TypeError),
+        # The action is missing only where the agent is to act.
+        Hint("acts-and-reads", "no variable 'action'", error=KeyError),
+        Hint("names", "in the workspace", error=KeyError),
+        Hint("mean-and-log-std", "must match the size", "expand"),
+        Hint("dist-is-a-method", "'dist'", error=NameError),
+        Hint("tensor-called", "'Tensor' object is not callable", error=TypeError),
+        Hint("no-probs", "'probs'", "'logits'", error=AttributeError),
+        Hint("no-brackets", "'function' object", "'method' object", error=AttributeError),
+        Hint("value-last", "'tuple' object has no attribute 'requires_grad'", error=AttributeError),
+        Hint(
+            "mean-is-no-dist",
+            *(f"'Tensor' object has no attribute '{method}'" for method in DIST_METHODS),
+            error=AttributeError,
+        ),
+        Hint("attributes", "object has no attribute", error=AttributeError),
+    ),
+)
+
+
+class Case(NamedTuple):
+    """One agent to be made, and the workspace it meets.
+
+    Attributes:
+        weights_seed: of the weights and of what the agent samples.
+        log_std: `[D]`.
+        observations: `[3, N, features]`.
+        actions: `[3, N, D]`.
+        prefix: of the variables that the agent writes.
+    """
+
+    weights_seed: int
+    log_std: Tensor
+    observations: Tensor
+    actions: Tensor
+    prefix: str
+
+    def workspace(self, *, judged: bool = False) -> RecordingWorkspace:
+        """One with the observations; where actions are to be judged, with those as well."""
+        variables = {"env/env_obs": self.observations}
+        if judged:
+            variables["action"] = self.actions
+        return RecordingWorkspace(variables)
+
+
+def cases(seed: int | None) -> list[Case]:
+    """Two agents with several components and different prefixes; one with a single component."""
+    generator = torch.Generator().manual_seed(0 if seed is None else seed)
+
+    def normal(*shape: int) -> Tensor:
+        return torch.randn(shape, generator=generator)
+
+    drawn = []
+    for n, d, features, prefix in (
+        (7, 2, 3, "current_policy/"),
+        (5, 3, 4, "old_policy/"),
+        (6, 1, 2, "policy/"),
+    ):
+        if seed is not None:
+            n += int(torch.randint(1, 6, (), generator=generator))  # noqa: PLW2901
+        # Away from 0: there a standard deviation is 1, and so is its square.
+        log_std = 0.3 + 0.5 * torch.rand(d, generator=generator)
+        log_std[::2] *= -1
+        drawn.append(
+            Case(
+                int(torch.randint(2**31, (), generator=generator)),
+                log_std,
+                normal(3, n, features),
+                normal(3, n, d),
+                prefix,
+            )
+        )
+    return drawn
+
+
+class AgentUnderTest:
+    """A student's agent with known weights."""
+
+    def __init__(self, policy_class: Callable[..., Any], case: Case) -> None:
+        self.case = case
+        features, d = case.observations.shape[-1], len(case.log_std)
+
+        def make() -> Any:
+            return policy_class(features, [8], d).with_prefix(case.prefix)
+
+        self.policy = EXERCISE.call(_method(make, policy_class, "__init__"))
+        self._check_parts(d)
+        generator = torch.Generator().manual_seed(case.weights_seed)
+        with torch.no_grad():
+            # The means of a fresh network are almost 0, and mistakes with them would not be seen.
+            for weight in self.policy.model.parameters():
+                weight.copy_(0.6 * torch.randn(weight.shape, generator=generator))
+            self.policy.log_std.copy_(case.log_std)
+
+    def _check_parts(self, d: int) -> None:
+        model, log_std = (getattr(self.policy, name, None) for name in ("model", "log_std"))
+        if not isinstance(model, nn.Module):
+            raise EXERCISE.error("no-network")
+        if not isinstance(log_std, nn.Parameter):
+            raise EXERCISE.error("no-parameter")
+        if list(log_std.shape) != [d]:
+            facts = (
+                f"  seen      {list(log_std.shape)}",
+                f"  expected  [{d}], one number for each component",
+            )
+            raise EXERCISE.error("log-std-shape", facts=facts)
+
+    def mean(self, observations: Tensor) -> Tensor:
+        """`[..., D]`, without gradient."""
+        with torch.no_grad():
+            mean: Tensor = self.policy.model(observations)
+        return mean
+
+    def log_densities(self, observations: Tensor, actions: Tensor) -> Tensor:
+        """Of each component, `[..., D]`; carries the gradient to the weights."""
+        return log_densities(actions, self.policy.model(observations), self.policy.log_std)
+
+    def entropies(self, observations: Tensor) -> Tensor:
+        """Of each component, `[..., D]`; carries the gradient to the weights."""
+        return entropies(self.policy.model(observations), self.policy.log_std)
+
+    def dist(self, observations: Tensor) -> Any:
+        """What the student's `dist` returns."""
+        return EXERCISE.call(_method(self.policy.dist, type(self.policy), "dist"), observations)
+
+    def forward(self, workspace: RecordingWorkspace, **kwargs: Any) -> None:
+        """Run the agent on row `ROW`; the actions it draws are the same each time."""
+        workspace.written = []
+
+        def step() -> None:
+            self.policy(workspace, t=ROW, **kwargs)
+
+        EXERCISE.call(_method(step, type(self.policy), "forward"))
+
+
+def _method(run: Callable[..., Any], policy_class: Any, method: str) -> Named:
+    return Named(f"{EXERCISE.name}.{method}", run, getattr(policy_class, method, None))
+
+
+def read(
+    workspace: RecordingWorkspace, case: Case, variable: str, shape: list[int], told: str
+) -> Tensor:
+    """What the agent wrote into row t under a name.
+
+    Raises:
+        ExerciseError: if it is not there, in another row, or of another shape.
+    """
+    rows = [row for written, row in workspace.written if written == variable]
+    if not rows:
+        names = [f"`{written}`" for written in dict.fromkeys(n for n, _ in workspace.written)]
+        bare = variable.removeprefix(case.prefix)
+        if variable != bare and f"`{bare}`" in names:
+            raise EXERCISE.error("no-prefix", variable=bare)
+        facts = (f"  seen      {', '.join(names) or 'nothing'}", f"  expected  `{variable}`")
+        key = {"action": "action-missing", "entropy": "entropy-missing"}.get(
+            bare, "variable-missing"
+        )
+        also = "" if names else EXERCISE.words("forward-writes")[0]
+        raise EXERCISE.error(key, facts=facts, variable=variable, told=told, also=also)
+    if rows != [ROW]:
+        seen = ", ".join("all rows at once" if row is None else str(row) for row in rows)
+        facts = (f"  seen      t = {ROW}, written into row {seen}", f"  expected  row {ROW}")
+        raise EXERCISE.error("wrong-row", facts=facts, variable=variable)
+    value = workspace.get(variable, ROW)
+    if list(value.shape) != shape:
+        components = variable != "action" and list(value.shape) == [*shape, len(case.log_std)]
+        facts = (f"  seen      {list(value.shape)}", f"  expected  {shape}")
+        key = "each-component" if components else "variable-shape"
+        raise EXERCISE.error(key, facts=facts, variable=variable)
+    if not value.isfinite().all():
+        raise EXERCISE.error("not-finite", variable=variable)
+    return value
+
+
+def no_more_than(workspace: RecordingWorkspace, case: Case, *allowed: str, told: str) -> None:
+    """Raise if the agent wrote a log-probability or an entropy that nobody asked for."""
+    for name in (f"{case.prefix}logprob_predict", f"{case.prefix}entropy"):
+        if name not in allowed and any(written == name for written, _ in workspace.written):
+            raise EXERCISE.error("unasked", variable=name, told=told)

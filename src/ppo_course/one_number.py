@@ -1,0 +1,105 @@
+"""A function that returns one number: it is read, and compared with what known mistakes give."""
+
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import numpy as np
+from torch import Tensor
+
+from ppo_course.mistakes import Exercise, Part
+
+
+def agree(_case: Any, one: float, other: float) -> bool:
+    """Whether two numbers are the same up to rounding."""
+    return bool(np.isclose(one, other, rtol=1e-4, atol=1e-6))
+
+
+def as_number(exercise: Exercise, result: Any, what: str) -> float:
+    """A number that a student's function returned, however it is wrapped.
+
+    Args:
+        exercise: the student's.
+        result: what was returned.
+        what: the number in words.
+
+    Raises:
+        ExerciseError: if it is something else, or not finite.
+    """
+    expected = f"{what}, a number"
+    if isinstance(result, str):  # float() would read it, and later cells compute with it
+        exercise.expect(result, "text", expected, seen=f"{result!r:.60}")
+    try:
+        size = result.numel() if isinstance(result, Tensor) else np.size(result)
+        number = float(result) if size == 1 else None
+    except (TypeError, ValueError):
+        number = None
+    if number is None:
+        exercise.expect(result, "not-one-number", expected, what=what)
+        raise AssertionError("no number is a mistake")
+    if not np.isfinite(number):
+        exercise.expect(result, "number-not-finite", expected, seen=f"{number}", number=number)
+    return number
+
+
+def compare_numbers(
+    exercise: Exercise,
+    cases: Sequence[Any],
+    seen: Sequence[float],
+    part: Part,
+    *,
+    tell: Callable[[Any], list[str]],
+) -> None:
+    """Compare numbers with the right ones, and wrong ones with those of known mistakes.
+
+    Args:
+        exercise: the student's.
+        cases: what the function was asked.
+        seen: what it answered, number by number.
+        part: the formula, of a case; and wrong ones, the likeliest first.
+        tell: the lines that describe a case.
+
+    Raises:
+        ExerciseError: about the first wrong number.
+    """
+
+    def facts(case: Any, right: float, number: float) -> list[str]:
+        return [*tell(case), f"  seen      {number:.5g}", f"  expected  {right:.5g}"]
+
+    exercise.compare(
+        cases,
+        seen,
+        [part],
+        formula=lambda case, values: float(values[0](case)),
+        agree=agree,
+        facts=facts,
+        most=1,
+    )
+
+
+def check_numbers(
+    exercise: Exercise,
+    function: Callable[..., Any],
+    cases: Sequence[Any],
+    part: Part,
+    *,
+    arguments: Callable[[Any], tuple[Any, ...]],
+    returned: str,
+    tell: Callable[[Any], list[str]],
+) -> None:
+    """Ask a student's function about some cases, and name its mistake.
+
+    Args:
+        exercise: the student's.
+        function: that is asked.
+        cases: one call for each.
+        part: the formula, of a case; and wrong ones, the likeliest first.
+        arguments: what the function gets of a case.
+        returned: the number in words.
+        tell: the lines that describe a case.
+
+    Raises:
+        ExerciseError: with the likely mistake, what was seen and expected, and where to look.
+    """
+    answers = [exercise.call(function, *arguments(case)) for case in cases]
+    seen = [as_number(exercise, answer, returned) for answer in answers]
+    compare_numbers(exercise, cases, seen, part, tell=tell)
