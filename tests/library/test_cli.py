@@ -348,8 +348,8 @@ def test_the_summary_tells_best_from_last(monkeypatch, capsys):
 
 def test_after_the_run_each_wait_is_announced_and_bounded(monkeypatch, capsys):
     """Slow environments took minutes there, without a word."""
-    monkeypatch.setattr("ppo_bbrl.cli.summary._PATIENCE", -1.0)  # any environment is too slow
-    monkeypatch.setattr("ppo_bbrl.cli.summary._LONGEST_VIDEO", 3)
+    monkeypatch.setattr("ppo_bbrl.cli.summary._MAX_SECONDS", -1.0)  # any environment is too slow
+    monkeypatch.setattr("ppo_bbrl.cli.summary._MAX_VIDEO_STEPS", 3)
     frames = []
     monkeypatch.setattr(
         "ppo_bbrl.episodic.record_video",

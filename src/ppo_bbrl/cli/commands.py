@@ -1,6 +1,6 @@
 """The command line: train, eval, replay, plot, profile.
 
-Heavy imports wait inside the commands, so that `--help` answers at once.
+Heavy imports are inside the commands, so that `--help` is fast.
 """
 
 import sys
@@ -23,13 +23,13 @@ from ppo_bbrl.system.console import lasting_output, say
 if TYPE_CHECKING:
     from ppo_bbrl.runs.trained_policy import TrainedPolicy
 
-EXIT_STATUS = """Exit status: 0: done; 1: an error, told in one line; 2: a wrong call. A command \
-that is stopped ends with 130 (Ctrl-C), 143 (SIGTERM) or 129 (SIGHUP, a closed terminal); a run \
-that is stopped keeps its files."""
+EXIT_STATUS = """Exit status: 0: success; 1: an error, reported in one line; 2: wrong usage; 130, \
+143 or 129: stopped by Ctrl-C, SIGTERM or SIGHUP (a closed terminal). A run that is stopped keeps \
+its files."""
 
 
 class _Ended(Exception):  # noqa: N818 - its cause is the error
-    """Around what typer would end the process for, without a word of ours."""
+    """Wraps an exception on which typer would exit without our message."""
 
 
 class _Commands(TyperGroup):
@@ -44,19 +44,20 @@ app = typer.Typer(
     cls=_Commands,
     no_args_is_help=True,
     pretty_exceptions_enable=False,
-    rich_markup_mode=None,  # with it typer shows a type behind flags, and takes twice as long
+    rich_markup_mode=None,  # rich help shows a type after each flag, and takes twice as long
     epilog=EXIT_STATUS,
 )
 
 Run = Annotated[
-    Path, typer.Argument(help="Folder of a run, as in outputs/CartPole-v1/…", show_default=False)
+    Path,
+    typer.Argument(help="Folder of a run, such as outputs/CartPole-v1/…", show_default=False),
 ]
 
 Trust = Annotated[
     bool,
     typer.Option(
         "--trust",
-        help="Import the module of an environment `module:Name-v0` that the run's files name.",
+        help="Import the environment's module if the run's files name one (`module:Name-v0`).",
     ),
 ]
 
@@ -101,15 +102,15 @@ def train(
         bool,
         typer.Option(
             "--keys",
-            help="List every key with its default, range and meaning.",
+            help="List every key with its default, meaning and allowed values.",
             callback=_print_keys,
             is_eager=True,
         ),
     ] = False,
 ) -> None:
-    """Train PPO, then report how good the last and the best policy are.
+    """Train PPO, then evaluate the last and the best policy.
 
-    The run's folder, outputs/<base_dir>, receives config.yaml, metrics.csv, curve.png, a video,
+    The run's folder, outputs/<base_dir>, will contain config.yaml, metrics.csv, curve.png, a video,
     the best policy and the last one.
     """
     del keys
@@ -130,9 +131,9 @@ def train(
             summarise(algo, seconds)
         except BaseException as error:
             calm()
-            from ppo_bbrl.cli.summary import tell_what_is_kept
+            from ppo_bbrl.cli.summary import report_what_is_kept
 
-            tell_what_is_kept(algo, error)
+            report_what_is_kept(algo, error)
             raise
         finally:
             calm()
@@ -142,14 +143,14 @@ def train(
 @app.command("eval", epilog="Example:  ppo-bbrl eval outputs/CartPole-v1/… --episodes 100")
 def evaluate_run(
     run: Run,
-    episodes: Annotated[int, typer.Option(min=1, help="How many episodes.")] = 20,
-    seed: Annotated[int, typer.Option(min=0, help="Of the episodes.")] = 0,
+    episodes: Annotated[int, typer.Option(min=1, help="Number of episodes.")] = 20,
+    seed: Annotated[int, typer.Option(min=0, help="Seed of the episodes.")] = 0,
     trust: Trust = False,
 ) -> None:
-    """Evaluate the best policy of a run on fresh episodes; with RUN/last the last one."""
+    """Evaluate the best policy of a run on new episodes (the last policy: RUN/last)."""
     with quick_start():
         folder, policy = _open(run, trust)
-    from ppo_bbrl.cli.summary import told
+    from ppo_bbrl.cli.summary import describe
     from ppo_bbrl.config.wrappers import warn_of_statistics
     from ppo_bbrl.envs.agent import EnvAgent
     from ppo_bbrl.envs.spaces import check_same_spaces
@@ -178,19 +179,23 @@ def evaluate_run(
     finally:
         env.close()
     say(f"{gym_env.env_name}, {folder.name} policy after {saved.steps:,} steps")
-    say(f"greedy return   {told(report)}")
+    say(f"greedy return   {describe(report)}")
     say(f"episode length  {float(report.lengths.double().mean()):.1f} steps")
 
 
 @app.command(epilog="Example:  ppo-bbrl replay outputs/CartPole-v1/… --seed 4")
 def replay(
     run: Run,
-    human: Annotated[bool, typer.Option("--human", help="Show it in a window instead.")] = False,
-    seed: Annotated[int, typer.Option(min=0, help="Of the episode.")] = 0,
-    out: Annotated[Path | None, typer.Option(help="The MP4; default: RUN/video/replay.mp4")] = None,
+    human: Annotated[
+        bool, typer.Option("--human", help="Show the episode in a window instead.")
+    ] = False,
+    seed: Annotated[int, typer.Option(min=0, help="Seed of the episode.")] = 0,
+    out: Annotated[
+        Path | None, typer.Option(help="MP4 file to write; default: RUN/video/replay.mp4.")
+    ] = None,
     trust: Trust = False,
 ) -> None:
-    """Record the best policy of a run as a video, or show it live; with RUN/last the last one."""
+    """Record a video of the best policy of a run, or show it live (the last policy: RUN/last)."""
     with quick_start():
         folder, policy = _open(run, trust)
     from ppo_bbrl.envs.vector import longest_episode
@@ -223,15 +228,15 @@ def replay(
 )
 def plot(
     runs: Annotated[
-        list[Path], typer.Argument(help="Folders of one or several runs.", show_default=False)
+        list[Path], typer.Argument(help="Folders of one or more runs.", show_default=False)
     ],
     metric: Annotated[
-        str, typer.Option(help="What to draw, by either of its names in docs/metrics.md.")
+        str, typer.Option(help="Metric to draw, by either of its names in docs/metrics.md.")
     ] = "reward/mean",
     by: Annotated[
         str | None,
         typer.Option(
-            help="Group the runs by this key of their configs; default: whatever differs.",
+            help="Group the runs by this configuration key; default: by every key that differs.",
         ),
     ] = None,
     out: Annotated[
@@ -241,7 +246,7 @@ def plot(
         ),
     ] = None,
 ) -> None:
-    """Draw the learning curves of runs in one picture."""
+    """Draw the learning curves of one or more runs in one figure."""
     from ppo_bbrl.plots import learning_curve, save_figure
     from ppo_bbrl.plots.figures import picture_format
     from ppo_bbrl.plots.run_files import common_folder
@@ -261,10 +266,10 @@ def profile(
     ] = None,
     rollouts: Annotated[
         int | None,
-        typer.Option(min=1, help="How many are measured; default: enough for about 5 s."),
+        typer.Option(min=1, help="Rollouts to measure; default: as many as take about 5 s."),
     ] = None,
 ) -> None:
-    """Show where the time of a run goes, by training for a few seconds. Leaves no files."""
+    """Train for a few seconds and show where the time goes. Writes no files."""
     with quick_start():
         from ppo_bbrl.config.loading import load_config
         from ppo_bbrl.envs.names import look_also_in
@@ -284,10 +289,10 @@ def profile(
         f"{algo.cfg.gym_env.env_name}, {settings.n_envs} environments × {settings.n_steps} steps, "
         f"threads: {compute.threads}, update {update}\n"
         f"{result.rollouts} rollouts, {result.steps:,} steps\n\n{result.table()}\n\n"
-        f"Not counted: the first rollout, {result.first_rollout:.2f} s with what happens once.\n"
+        f"Not counted: the first rollout, {result.first_rollout:.2f} s including one-time costs.\n"
         f"Evaluation: {settings.nb_evals} episodes in {1000 * result.evaluation:.1f} ms, counted "
-        f"for every {result.rollouts_per_evaluation} rollouts, as the run evaluates.\n"
-        "It takes the longer the longer the episodes of the policy become."
+        f"every {result.rollouts_per_evaluation} rollouts, as in a run.\n"
+        "It takes longer as the policy's episodes become longer."
     )
 
 
@@ -303,9 +308,9 @@ def _open(run: Path, trust: bool) -> "tuple[Path, TrainedPolicy]":
 
 
 def main() -> None:
-    """Run the command line: exit status 0, or one line that says what is wrong.
+    """Run the command line and exit: with status 0, or with one line that says what is wrong.
 
-    With the environment variable PPO_BBRL_TRACEBACK set, an unexpected error shows its traceback.
+    If the environment variable PPO_BBRL_TRACEBACK is set, unexpected errors show a traceback.
     """
     with lasting_output(), warnings_in_one_line():
         try:
@@ -315,7 +320,7 @@ def main() -> None:
             sys.exit(status)
         except _Ended as end:
             error = end.__cause__
-        except Exception as other:  # noqa: BLE001 - all are told below
+        except Exception as other:  # noqa: BLE001 - all are reported below
             error = other
         end_with(error)
 

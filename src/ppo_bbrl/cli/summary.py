@@ -1,4 +1,4 @@
-"""What `ppo-bbrl train` tells after a run: how good its policies are, and what it left where."""
+"""What `ppo-bbrl train` reports after a run: how good its policies are, and where its files are."""
 
 import time
 from collections.abc import Callable
@@ -20,60 +20,60 @@ if TYPE_CHECKING:
     from ppo_bbrl.ppo import PPOClip
 
 EPISODES = 20
-_FIRST = 4  # episodes, from which we see how long the others will take
-_PATIENCE = 30.0  # seconds for the others
-_LONGEST_VIDEO = 2000  # steps
+_FIRST_EPISODES = 4  # they show how long the others will take
+_MAX_SECONDS = 30.0  # for the other episodes
+_MAX_VIDEO_STEPS = 2000
 
 
 def summarise(algo: "PPOClip", seconds: float) -> None:
-    """Evaluate the last and the best policy, draw the curve, record a video, and tell all that.
+    """Evaluate the last and the best policy, draw the curve, record a video; print the results.
 
-    Each step that may take long is announced with its bound.
+    Each step that may take long is announced with its upper bound.
 
     Args:
-        algo: after its run.
-        seconds: that the run has taken.
+        algo: the algorithm after its run.
+        seconds: duration of the run.
     """
     assert algo.best_policy is not None  # `run` has evaluated
     limit = longest_episode(algo.cfg)
     say(f"Evaluating the last policy: up to {EPISODES} episodes of at most {limit:,} steps.")
     last = _evaluate(algo, algo.eval_policy)
-    say("Evaluating the best policy in the same way.")
+    say("Evaluating the best policy the same way.")
     best = _evaluate(algo, algo.best_policy)
     algo.logger.flush()
-    # The results first: what fails below takes nothing from them.
+    # The results come first: they are printed even if something below fails.
     say("")
-    _tell("steps", f"{algo.nb_steps:,} in {seconds:.1f} s: {algo.nb_steps / seconds:,.0f} steps/s")
-    _tell("last policy", told(last))
-    _tell("best policy", f"{told(best)} (chosen for an evaluation of {algo.best_reward:.1f})")
-    _tell("curve", _attempt(lambda: _curve(algo)))
-    length = min(limit, _LONGEST_VIDEO)
-    say(f"Recording a video of the best policy: one episode, at most {length:,} steps of it.")
-    _tell("video", _attempt(lambda: algo.record_best(max_steps=length)))
-    _tell("policies", ", ".join(map(_near, algo.keep())) or "none")
-    _tell("TensorBoard", tensorboard_command(algo.folder.events))
+    _print("steps", f"{algo.nb_steps:,} in {seconds:.1f} s: {algo.nb_steps / seconds:,.0f} steps/s")
+    _print("last policy", describe(last))
+    _print("best policy", f"{describe(best)} (saved after an evaluation of {algo.best_reward:.1f})")
+    _print("curve", _attempt(lambda: _curve(algo)))
+    length = min(limit, _MAX_VIDEO_STEPS)
+    say(f"Recording a video of the best policy: one episode, at most {length:,} steps.")
+    _print("video", _attempt(lambda: algo.record_best(max_steps=length)))
+    _print("policies", ", ".join(map(_near, algo.keep())) or "none")
+    _print("TensorBoard", tensorboard_command(algo.folder.events))
 
 
-def tell_what_is_kept(algo: "PPOClip", error: BaseException) -> None:
-    """Keep what a run has that was ended early, its policies and the curve; tell it."""
+def report_what_is_kept(algo: "PPOClip", error: BaseException) -> None:
+    """Save the policies and the curve of a run that ended early, and print where they are."""
     kept = [_near(path) for path in algo.keep()]
     if kept:
         kept.append(_attempt(lambda: _curve(algo)))
-    how = "Interrupted" if isinstance(error, KeyboardInterrupt) else "Ended by an error"
+    how = "Interrupted" if isinstance(error, KeyboardInterrupt) else "Stopped by an error"
     say(f"\n{how} after {algo.nb_steps:,} steps. Kept: {', '.join(kept) or 'nothing'}")
 
 
-def told(report: EvalReport) -> str:
-    """An evaluation in words."""
+def describe(report: EvalReport) -> str:
+    """The mean and standard deviation of an evaluation, with its number of episodes."""
     return f"{report.mean:.1f} ± {report.std:.1f} over {len(report.returns)} episodes"
 
 
 def _evaluate(algo: "PPOClip", policy: nn.Module) -> EvalReport:
-    """On `EPISODES` episodes, or on the first few where environments are too slow for more."""
+    """Evaluate on `EPISODES` episodes, or on a few if the environment is too slow for more."""
     start = time.monotonic()
-    first = algo.evaluate_policy(policy, _FIRST)
-    others = EPISODES - _FIRST
-    if (time.monotonic() - start) * others / _FIRST > _PATIENCE:
+    first = algo.evaluate_policy(policy, _FIRST_EPISODES)
+    others = EPISODES - _FIRST_EPISODES
+    if (time.monotonic() - start) * others / _FIRST_EPISODES > _MAX_SECONDS:
         return first
     more = algo.evaluate_policy(policy, others)
     return EvalReport(
@@ -89,7 +89,7 @@ def _curve(algo: "PPOClip") -> Path:
 
 
 def _attempt(make: Callable[[], Path]) -> str:
-    """The path that `make` returns, or why there is none: no screen library, a full disk."""
+    """The path that `make` returns, or why it failed: no rendering library, a full disk."""
     try:
         return _near(make())
     except Exception as error:  # noqa: BLE001 - renderers fail in any way; the results stay
@@ -97,11 +97,11 @@ def _attempt(make: Callable[[], Path]) -> str:
 
 
 def _near(path: Path) -> str:
-    """The path as seen from the current folder, if it lies below."""
-    with suppress(OSError, ValueError):  # the current folder may be gone, or be another one
+    """The path relative to the current folder, if it is inside it."""
+    with suppress(OSError, ValueError):  # the current folder may be gone, or a different one
         return str(path.relative_to(Path.cwd()))
     return str(path)
 
 
-def _tell(name: str, text: str) -> None:
+def _print(name: str, text: str) -> None:
     say(f"{name:<13} {text}")

@@ -8,14 +8,14 @@ from ppo_bbrl.schedules import SCHEDULES
 
 TENSORBOARD_LOGGERS = (
     "bbrl.utils.logger.TFLogger",
-    "ppo_bbrl.metrics.Logger",  # its former name, which runs and configurations have
+    "ppo_bbrl.metrics.Logger",  # its former name, found in older runs and configurations
     "ppo_bbrl.runs.metrics.Logger",
 )
 VECTORIZATION_MODES = ("auto", "sync", "async", "vector_entry_point", "envpool")
 
 
 def _key(default: Any, rule: Rule, doc: str) -> Any:
-    """A configuration key: its default, what is allowed, what it means."""
+    """A configuration key: its default, the values it allows and its meaning."""
     metadata = {"rule": rule, "doc": doc}
     if isinstance(default, list | dict):
         return field(default_factory=lambda: type(default)(default), metadata=metadata)
@@ -27,13 +27,15 @@ _SIZES = Rule(int, low=1, high=65_536, items=True)
 
 @dataclass
 class ArchitectureConfig:
-    """The networks of the package's agents."""
+    """The networks of the package's own agents."""
 
-    actor_hidden_size: list[int] = _key([64, 64], _SIZES, "neurons of the policy's hidden layers")
-    critic_hidden_size: list[int] = _key([64, 64], _SIZES, "neurons of the critic's hidden layers")
-    activation: str = _key("relu", Rule(str, choices=("relu", "tanh")), "between the layers")
+    actor_hidden_size: list[int] = _key([64, 64], _SIZES, "Sizes of the policy's hidden layers")
+    critic_hidden_size: list[int] = _key([64, 64], _SIZES, "Sizes of the critic's hidden layers")
+    activation: str = _key(
+        "relu", Rule(str, choices=("relu", "tanh")), "Activation function of the hidden layers"
+    )
     log_std_init: float = _key(
-        0.0, Rule(float), "log standard deviation of a Gaussian policy at the start"
+        0.0, Rule(float), "Initial log standard deviation of a Gaussian policy"
     )
 
 
@@ -44,69 +46,74 @@ class EnvironmentConfig:
     env_name: str = _key(
         "???",
         Rule(str),
-        "registered name; `module:Name-v0` imports the module first, which `ppo-bbrl train` finds "
-        "in the current folder and beside the file, too",
+        "Registered name of the environment; `module:Name-v0` imports the module first "
+        "(`ppo-bbrl train` also looks in the current folder and next to the configuration file)",
     )
-    env_args: dict[str, Any] = _key({}, Rule(dict), "keyword arguments of the environment")
+    env_args: dict[str, Any] = _key({}, Rule(dict), "Keyword arguments for the environment")
     vectorization: str = _key(
         "auto",
         Rule(str, choices=VECTORIZATION_MODES),
-        "auto: the task's own vectorised implementation where it is known to be the same task, "
-        "else sync; envpool: EnvPool's task of that name (extra `envpool`), whose videos show "
-        "Gymnasium's",
+        "How the environments run in parallel; auto: the task's own vectorised implementation "
+        "where it is known to be equivalent, otherwise sync; envpool: EnvPool's task of the same "
+        "name (needs the extra `envpool`; videos show Gymnasium's version)",
     )
     wrappers: list[Any] = _key(
         [],
         Rule(list),
-        "Gymnasium's wrappers, the first applied first: names as FlattenObservation, or with "
-        "arguments {classname: FrameStackObservation, stack_size: 4}",
+        "Gymnasium wrappers, applied in this order: names such as FlattenObservation, or, with "
+        "arguments, {classname: FrameStackObservation, stack_size: 4}",
     )
 
 
 @dataclass
 class LoggerConfig:
-    """TensorBoard and CSV."""
+    """Logging to TensorBoard and CSV."""
 
     classname: str = _key(
-        TENSORBOARD_LOGGERS[0], Rule(str, choices=TENSORBOARD_LOGGERS), "all names mean our logger"
+        TENSORBOARD_LOGGERS[0],
+        Rule(str, choices=TENSORBOARD_LOGGERS),
+        "Logger; all of these names stand for ppo-bbrl's own",
     )
     cache_size: int = _key(
-        10_000, Rule(int, low=1), "accepted for the configs of BBRL; rows are never held back"
+        10_000, Rule(int, low=1), "No effect: accepted because configurations of BBRL have it"
     )
-    every_n_seconds: float = _key(10, Rule(float, low=0), "how often TensorBoard's file is flushed")
-    modulo: int = _key(1, Rule(int, low=1), "log only steps rounded down to a multiple of this")
-    verbose: bool = _key(False, Rule(bool), "print each value")
+    every_n_seconds: float = _key(
+        10, Rule(float, low=0), "Seconds between flushes of TensorBoard's file"
+    )
+    modulo: int = _key(1, Rule(int, low=1), "Steps are rounded down to a multiple of this")
+    verbose: bool = _key(False, Rule(bool), "Print every logged value")
     log_dir: str | None = _key(
         None,
         Rule(str, optional=True),
-        "TensorBoard's folder, anywhere: each run writes into <log_dir>/<base_dir>; null: "
-        "outputs/tblogs",
+        "TensorBoard folder; each run writes to <log_dir>/<base_dir>; null: outputs/tblogs",
     )
 
 
 @dataclass
 class CollectConfig:
-    """What any episodic algorithm needs: how to collect and how to evaluate."""
+    """How any episodic algorithm collects transitions and evaluates."""
 
-    seed: int = _key(1, Rule(int, low=0, high=2**63 - 1), "seed of every random stream of the run")
-    n_envs: int = _key(8, Rule(int, low=1, high=100_000), "training environments, in parallel")
+    seed: int = _key(1, Rule(int, low=0, high=2**63 - 1), "Seed of every random stream")
+    n_envs: int = _key(
+        8, Rule(int, low=1, high=100_000), "Number of training environments, run in parallel"
+    )
     n_steps: int = _key(
         128,
         Rule(int, low=1, high=1_000_000),
-        "length of a rollout, in each environment: transitions for PPOClip's `run`, rows for "
+        "Length of a rollout in each environment: transitions for PPOClip's `run`, rows for "
         "`iter_partial_episodes`",
     )
-    max_epochs: int = _key(1000, Rule(int, low=1, high=10**12), "rollouts until training ends")
+    max_epochs: int = _key(1000, Rule(int, low=1, high=10**12), "Number of rollouts in the run")
     eval_interval: int = _key(
-        10_000, Rule(int, low=0), "environment steps between two evaluations, at least"
+        10_000, Rule(int, low=0), "Minimum number of environment steps between two evaluations"
     )
     nb_evals: int = _key(
-        10, Rule(int, low=1, high=100_000), "episodes of one evaluation, in parallel"
+        10, Rule(int, low=1, high=100_000), "Episodes per evaluation, run in parallel"
     )
     max_eval_steps: int | None = _key(
         None,
         Rule(int, low=1, optional=True),
-        "longest episode of an evaluation; null: the environment's own limit, or 10 000",
+        "Step limit of an evaluation episode; null: the environment's own limit, or 10,000",
     )
 
 
@@ -114,68 +121,85 @@ class CollectConfig:
 class AlgorithmConfig(CollectConfig):
     """PPO-clip."""
 
-    discount_factor: float = _key(0.99, Rule(float, low=0, high=1), "γ")
-    gae: float = _key(0.95, Rule(float, low=0, high=1), "λ of the advantage estimation")
-    normalize_advantage: bool = _key(False, Rule(bool), "per minibatch, to mean 0, deviation 1")
-    opt_epochs: int = _key(10, Rule(int, low=1, high=1_000_000), "passes over each rollout")
+    discount_factor: float = _key(0.99, Rule(float, low=0, high=1), "Discount factor γ")
+    gae: float = _key(
+        0.95, Rule(float, low=0, high=1), "λ of generalised advantage estimation (GAE)"
+    )
+    normalize_advantage: bool = _key(
+        False,
+        Rule(bool),
+        "Normalise the advantages of each minibatch to mean 0 and standard deviation 1",
+    )
+    opt_epochs: int = _key(10, Rule(int, low=1, high=1_000_000), "Passes over each rollout")
     batch_size: int = _key(
-        256, Rule(int, low=0), "largest minibatch, in transitions; 0: the whole rollout"
+        256, Rule(int, low=0), "Maximum size of a minibatch, in transitions; 0: the whole rollout"
     )
     clip_range: float = _key(
-        0.2, Rule(float, low=0, low_allowed=False), "ε of the policy: |ratio - 1| beyond is clipped"
+        0.2,
+        Rule(float, low=0, low_allowed=False),
+        "Clip range ε of the policy: its probability ratio is clipped to [1 - ε, 1 + ε]",
     )
     clip_range_vf: float = _key(
-        0.0, Rule(float, low=0), "ε of the critic, in units of the return; 0: no clipping"
+        0.0,
+        Rule(float, low=0),
+        "Clip range of the critic's values, in units of the return; 0: no clipping",
     )
-    entropy_coef: float = _key(0.0, Rule(float, low=0), "weight of the entropy bonus")
-    policy_coef: float = _key(1.0, Rule(float, low=0), "weight of the policy loss")
-    critic_coef: float = _key(1.0, Rule(float, low=0), "weight of the value loss")
+    entropy_coef: float = _key(0.0, Rule(float, low=0), "Weight of the entropy bonus")
+    policy_coef: float = _key(1.0, Rule(float, low=0), "Weight of the policy loss")
+    critic_coef: float = _key(1.0, Rule(float, low=0), "Weight of the value loss")
     max_grad_norm: float | None = _key(
-        0.5, Rule(float, low=0, low_allowed=False, optional=True), "each network's; null: unlimited"
+        0.5,
+        Rule(float, low=0, low_allowed=False, optional=True),
+        "Maximum norm of each network's gradient; null: no clipping",
     )
     target_kl: float | None = _key(
         None,
         Rule(float, low=0, low_allowed=False, optional=True),
-        "the optimisation of a rollout ends before a step whose approx_kl exceeds 1.5 × this",
+        "Target KL divergence: an update ends before the first step whose approx_kl exceeds 1.5 "
+        "times this; null: no limit",
     )
     learning_rate_schedule: str = _key(
-        "constant", Rule(str, choices=tuple(SCHEDULES)), "of optimizer.lr over the run"
+        "constant", Rule(str, choices=tuple(SCHEDULES)), "Schedule of optimizer.lr over the run"
     )
     clip_range_schedule: str = _key(
-        "constant", Rule(str, choices=tuple(SCHEDULES)), "of clip_range and clip_range_vf"
+        "constant",
+        Rule(str, choices=tuple(SCHEDULES)),
+        "Schedule of clip_range and clip_range_vf over the run",
     )
     policy_type: str = _key(
         "auto",
         Rule(str, choices=("auto", "DiscretePolicy", "GaussianPolicy")),
-        "auto: by the action space",
+        "Policy class; auto: chosen by the action space",
     )
     architecture: ArchitectureConfig = field(default_factory=ArchitectureConfig)
 
 
 @dataclass
 class ComputeConfig:
-    """What the run computes with. What `auto` chose is written into the run's config.yaml."""
+    """How the run computes. The run's config.yaml records what `auto` chose."""
 
     compile: str = _key(
         "auto",
         Rule(str, choices=("auto", "always", "never")),
-        "compile the update; auto: when the run is long enough to repay the wait",
+        "Compile the update; auto: if the run is long enough to make up for compiling",
     )
     threads: Any = _key(
-        "auto", Rule(int, low=1, words=("auto",)), "of torch; auto: by the size of a minibatch"
+        "auto", Rule(int, low=1, words=("auto",)), "torch threads; auto: by minibatch size"
     )
-    device: str = _key("auto", Rule(str, choices=("auto", "cpu", "cuda")), "auto: cpu")
+    device: str = _key(
+        "auto", Rule(str, choices=("auto", "cpu", "cuda")), "Device of the networks; auto: cpu"
+    )
 
 
 _BASE_DIR = Rule(str)
-_BASE_DIR_DOC = "folder of the run, below outputs/"
-_SAVE_BEST_DOC = "write best/ at each better evaluation; false: only when the run ends"
+_BASE_DIR_DOC = "Folder of the run, below outputs/"
+_SAVE_BEST_DOC = "Save best/ after each better evaluation; false: only when the run ends"
 _DEFAULT_OPTIMIZER = {"classname": "torch.optim.AdamW", "lr": 1e-3, "eps": 1e-5}
 
 
 @dataclass
 class EpisodicConfig:
-    """What `EpisodicAlgo` reads; a student's other keys stand beside these."""
+    """The keys that `EpisodicAlgo` reads; users may add keys of their own."""
 
     base_dir: str = _key("${.gym_env.env_name}/run_${current_time:}", _BASE_DIR, _BASE_DIR_DOC)
     save_best: bool = _key(True, Rule(bool), _SAVE_BEST_DOC)
@@ -197,21 +221,21 @@ class PPOConfig:
     gym_env: EnvironmentConfig = field(default_factory=EnvironmentConfig)
     algorithm: AlgorithmConfig = field(default_factory=AlgorithmConfig)
     optimizer: dict[str, Any] = _key(
-        _DEFAULT_OPTIMIZER, Rule(dict), "`classname` (torch.optim.…) and its arguments"
+        _DEFAULT_OPTIMIZER, Rule(dict), "Optimiser: its `classname` (torch.optim.…) and arguments"
     )
     compute: ComputeConfig = field(default_factory=ComputeConfig)
     logger: LoggerConfig = field(default_factory=LoggerConfig)
-    extra: dict[str, Any] = _key({}, Rule(dict), "anything you want to keep with the run")
+    extra: dict[str, Any] = _key({}, Rule(dict), "Anything else to keep with the run")
 
 
 def nested(key: Any) -> type | None:
-    """The dataclass of a nested section, None for a plain key."""
+    """The dataclass of a nested section; None for a plain key."""
     default = key.default_factory
     return cast("type", default) if is_dataclass(default) else None
 
 
 def known_keys(schema: type = PPOConfig, prefix: str = "") -> dict[str, tuple[Rule, str]]:
-    """Every key of a schema by its dotted name, with its rule and its meaning."""
+    """Every key of a schema: its dotted name, with its rule and meaning."""
     table: dict[str, tuple[Rule, str]] = {}
     for key in fields(schema):
         section = nested(key)
@@ -223,7 +247,7 @@ def known_keys(schema: type = PPOConfig, prefix: str = "") -> dict[str, tuple[Ru
 
 
 def describe_keys() -> str:
-    """Every key of the schema, one to a line: name, default, what is allowed, what it means."""
+    """Every key of the schema with its default, meaning and allowed values."""
     lines = []
     for name, (rule, doc) in known_keys().items():
         default: Any = PPOConfig()
