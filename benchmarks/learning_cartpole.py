@@ -21,7 +21,7 @@ from peers import SB3Agent, sb3_ppo, versions
 from stable_baselines3.common.callbacks import BaseCallback
 
 from ppo_bbrl import PPOClip, load_config
-from ppo_bbrl.envs.agent import EnvAgent
+from ppo_bbrl.envs import EnvAgent
 from ppo_bbrl.episodic import iter_partial_episodes
 from ppo_bbrl.evaluation import evaluate
 from ppo_bbrl.system.files import write_file

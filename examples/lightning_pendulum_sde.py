@@ -31,7 +31,7 @@ class Model(PPO):
             nn.Linear(n_features, 64), nn.Tanh(), nn.Linear(64, 64), nn.Tanh(), nn.Linear(64, 1)
         )
         for layer in (*self.features, self.mean, *self.critic):
-            if isinstance(layer, nn.Linear):  # detail 2 of the 37
+            if isinstance(layer, nn.Linear):  # docs/ppo.md#detail-2
                 gain = {self.mean: 0.01, self.critic[-1]: 1.0}.get(layer, 2**0.5)
                 nn.init.orthogonal_(layer.weight, gain)
                 nn.init.zeros_(layer.bias)

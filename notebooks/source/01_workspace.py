@@ -70,7 +70,7 @@ from omegaconf import OmegaConf
 from tqdm import tqdm
 
 from ppo_bbrl import Agent, Agents, EpisodicAlgo, TemporalAgent, Workspace, iter_partial_episodes
-from ppo_bbrl.envs.agent import EnvAgent
+from ppo_bbrl.envs import EnvAgent
 from ppo_bbrl.plots import bootstrap_interval, workspace_grid
 from ppo_course import check_pole_agent, check_predict_rows, check_transition_mask
 

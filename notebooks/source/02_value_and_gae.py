@@ -71,7 +71,7 @@ import torch
 
 from ppo_bbrl import Agent, Agents, TemporalAgent, Workspace
 from ppo_bbrl.advantages import gae, lambda_returns
-from ppo_bbrl.envs.agent import EnvAgent
+from ppo_bbrl.envs import EnvAgent
 from ppo_bbrl.plots import bootstrap_interval, workspace_grid
 from ppo_bbrl.runs.progress import Progress
 from ppo_course import (

@@ -97,7 +97,7 @@ def normalise(
     mask: Shaped[Tensor, "*shape"] | None = None,
     eps: float = 1e-8,
 ) -> Float[Tensor, "*shape"]:
-    """Shift to mean 0 and scale to standard deviation 1 (detail 7 of the 37).
+    """Shift to mean 0 and scale to standard deviation 1 (docs/ppo.md#detail-7).
 
     Args:
         advantage: any shape; autoreset steps left out by the caller.

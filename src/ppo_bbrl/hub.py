@@ -59,7 +59,7 @@ class PPO2(nn.Module):
         self.value_head = nn.Linear(hidden_dim, 1)
 
     def reset_parameters(self) -> None:
-        """Draw orthogonal weights with gain √2 and set the biases to 0 (detail 2 of the 37)."""
+        """Draw orthogonal weights with gain √2 and set the biases to 0 (docs/ppo.md#detail-2)."""
         for module in self.modules():
             if isinstance(module, nn.Linear):
                 nn.init.orthogonal_(module.weight, GAIN)

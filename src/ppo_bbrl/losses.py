@@ -83,7 +83,7 @@ def value_loss(
         V^{clip} &= V_{old} + \operatorname{clip}(V - V_{old}, -\epsilon, \epsilon) \\
         L &= \mathbb{E}\left[\max((V - G)^2, (V^{clip} - G)^2)\right]
 
-    Source: OpenAI Baselines, `ppo2/model.py`; detail 9 of the 37. The maximum matters: the
+    Source: OpenAI Baselines, `ppo2/model.py`; docs/ppo.md#detail-9. The maximum matters: the
     clipped error alone has no gradient once V has left the range, even when it left in the wrong
     direction, and freezes the critic.
 

@@ -44,7 +44,7 @@ class PPOClip(LearningAgents, EpisodicAlgo):
     """Proximal policy optimisation with the clipped surrogate (Schulman et al., 2017).
 
     Args:
-        cfg: the whole schema of `ppo_bbrl.config.loading.PPOConfig`; never changed.
+        cfg: the whole schema of `ppo_bbrl.config.PPOConfig`; never changed.
         train_policy: an agent of your own in place of the package's. It acts, and with
             `predict_proba=True, compute_entropy=True` writes `{prefix}logprob_predict` and
             `{prefix}entropy`.

@@ -17,7 +17,7 @@ def constant(progress_remaining: float) -> float:
 
 
 def linear(progress_remaining: float) -> float:
-    """From 1 down to 0 in a straight line (detail 4 of "The 37 implementation details of PPO")."""
+    """From 1 down to 0 in a straight line (docs/ppo.md#detail-4 and #detail-a1)."""
     return progress_remaining
 
 

@@ -266,7 +266,7 @@ def test_the_critic_writes_under_its_prefix():
 
 
 def test_prefixes_of_copies_are_independent():
-    """As the seed does: `copy.deepcopy(policy).with_prefix("old_policy/")`."""
+    """As the course notebook does: `copy.deepcopy(policy).with_prefix("old_policy/")`."""
     policy = discrete().with_prefix("current_policy/")
     old = copy.deepcopy(policy).with_prefix("old_policy/")
     assert (policy.prefix, old.prefix) == ("current_policy/", "old_policy/")
@@ -275,7 +275,7 @@ def test_prefixes_of_copies_are_independent():
 
 
 def test_a_temporal_agent_runs_them_row_by_row():
-    """The seed's `TemporalAgent(policy)(workspace, t=0, n_steps=…, predict_proba=True)`."""
+    """As in the course notebook, whose TemporalAgent evaluates the actions of all rows."""
     workspace = Workspace()
     workspace.set_full("env/env_obs", torch.randn(7, 5, 4))
     policy, critic = discrete().with_prefix("p/"), VAgent(4, [8]).with_prefix("c/")
@@ -637,7 +637,7 @@ def test_a_policy_without_a_distribution_says_so():
 
 
 def test_judging_by_a_foreign_policy_equals_the_packages():
-    """The seed's DiscretePolicy, with its softmax, on the whole rollout at once."""
+    """The course notebook's DiscretePolicy, with its softmax, on the whole rollout at once."""
     policy = discrete()
     foreign = SeedDiscretePolicy(policy.model).with_prefix("mine/")
     variables = {"env/env_obs": torch.randn(40, 4), "action": torch.randint(3, (40,))}
@@ -783,7 +783,7 @@ def test_the_seeds_signatures():
 
 
 def test_actions_are_about_equally_likely_at_first():
-    """Detail 23 of the 37: a small last layer, so that exploration starts everywhere."""
+    """docs/ppo.md#detail-2: a small last layer, so that exploration starts everywhere."""
     torch.manual_seed(0)
     obs = torch.randn(100, 4)
     probs = DiscretePolicy(4, [64, 64], 3).dist(obs).probs

@@ -72,7 +72,7 @@ def test_the_size_of_observations_counts():
     ("batch_size", "width", "cores", "expected"),
     [
         (1, 1, 16, 1),  # never none
-        (256, 64, 2, 1),  # the seed's: a second thread costs more than it brings
+        (256, 64, 2, 1),  # the course notebook's: a second thread costs more than it brings
         (1024, 64, 2, 1),
         (4096, 64, 2, 2),
         (4096, 64, 1, 1),

@@ -9,8 +9,8 @@ import torch
 from gymnasium.vector import AutoresetMode
 from omegaconf import DictConfig, OmegaConf
 
+from ppo_bbrl.config import PPOConfig, load_config, load_episodic_config, save_config
 from ppo_bbrl.config import loading as config
-from ppo_bbrl.config.loading import PPOConfig, load_config, load_episodic_config, save_config
 from ppo_bbrl.errors import ConfigError, shown
 
 CARTPOLE = {"gym_env": {"env_name": "CartPole-v1"}}

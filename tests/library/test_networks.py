@@ -38,7 +38,7 @@ def test_without_hidden_layers_it_is_linear():
     [(nn.Tanh(), nn.Tanh), (nn.ReLU(), nn.ReLU), (nn.ELU(), nn.ELU), ("tanh", nn.Tanh)],
 )
 def test_the_activation_is_the_one_asked_for(activation, kind):
-    """By name, or as in the seed an instance: `activation=nn.ReLU()`."""
+    """By name, or as in the course notebook an instance: `activation=nn.ReLU()`."""
     network = build_ortho_mlp([4, 8, 2], activation=activation)
     assert type(network[1]) is kind
     x = torch.randn(5, 4)
@@ -46,7 +46,7 @@ def test_the_activation_is_the_one_asked_for(activation, kind):
 
 
 def test_orthogonal_weights_of_the_right_gain_and_no_bias():
-    """Detail 2 of the 37: √2 for hidden layers, the caller's gain for the last."""
+    """docs/ppo.md#detail-2: √2 for hidden layers, the caller's gain for the last."""
     network = build_ortho_mlp([8, 16, 16, 3], output_gain=0.01)
     for layer, gain in zip(linears(network), (math.sqrt(2), math.sqrt(2), 0.01), strict=True):
         weight = layer.weight / gain

@@ -347,7 +347,7 @@ def test_vectorization_changes_nothing(vectorization):
 
 
 def test_cartpole_uses_gymnasiums_own_vectorised_environment():
-    """Unless another way is chosen; the speed of the seed's task depends on it."""
+    """Unless another way is chosen; the speed of the course notebook's task depends on it."""
     algo = PPOClip(config("CartPole-v1"))
     assert not isinstance(algo.train_env.envs, gym.vector.SyncVectorEnv | gym.vector.AsyncVectorEnv)
     algo.close()
@@ -415,7 +415,7 @@ def test_an_own_agent_keeps_its_prefix():
 @pytest.mark.slow
 @pytest.mark.parametrize("seed", [1, 2, 3])
 def test_cartpole_is_learned_in_100_000_steps(seed):
-    """With the seed notebook's parameters: a greedy mean of at least 475 over 20 new episodes."""
+    """With the course notebook's parameters: a greedy mean of at least 475 over 20 new episodes."""
     algo = PPOClip(
         {
             "algorithm": {

@@ -76,7 +76,7 @@ def test_observations(space, length, shape, dtype, n_features):
 @pytest.mark.parametrize("space", [entry[0] for entry in OBSERVATIONS.values()], ids=OBSERVATIONS)
 @pytest.mark.parametrize("told", ["space", "size"])
 def test_agents_of_every_observation(space, told):
-    """Whether an agent was given the space or, as in the seed, its size."""
+    """Whether an agent was given the space or, as in the course notebook, its size."""
     state_dim = space if told == "space" else size(space)
     critic, policy = VAgent(state_dim, [8]), DiscretePolicy(state_dim, [8], 2)
     obs = observation_template(space, 6)

@@ -1,4 +1,4 @@
-"""The example of the seed's document runs with only its import lines changed.
+"""The example of Lightning-Baselines3's page runs with only its import lines changed.
 
 Where the document is there, its own text is taken; what is written below has its shape.
 """

@@ -1,6 +1,6 @@
-"""Six small runs, and what ten iterations of each leave: `tests/golden/<name>.txt`.
+"""Six small runs, and what ten iterations of each leave: `golden/<name>.txt`.
 
-    python tests/golden_runs.py        # writes the files anew
+    python tests/support/golden_runs.py  # writes the files anew
 
 Write them anew only for a change of numbers that is meant, with a line in CHANGELOG.md on why.
 """

@@ -87,7 +87,7 @@ def build_ortho_mlp(
     *,
     output_gain: float = math.sqrt(2),
 ) -> nn.Sequential:
-    """A multilayer perceptron with orthogonal weights and zero biases (detail 2 of the 37).
+    """A multilayer perceptron with orthogonal weights and zero biases (docs/ppo.md#detail-2).
 
     Args:
         sizes: neurons of each layer, from input to output: at least two numbers.

@@ -15,7 +15,7 @@ from ppo_bbrl.distributions import ActionCategorical, ActionGaussian
 from ppo_bbrl.seeding import RandomStream, generator
 from ppo_bbrl.system.sizes import shape_of, size_of, size_or_shape
 
-ACTION_GAIN = 0.01  # details 2 and 23 of the 37: every action about equally likely at first
+ACTION_GAIN = 0.01  # docs/ppo.md#detail-2: every action about equally likely at first
 
 _WITHOUT_CHANCE = {MLP, nn.Linear, nn.ReLU, nn.Tanh, nn.Identity, Flatten, OneHot, FlatOrOneHot}
 
@@ -61,8 +61,9 @@ class DiscretePolicy(Policy):
 class GaussianPolicy(Policy):
     """A diagonal Gaussian policy, for Box action spaces. Writes `action`, `[B, …]` float32.
 
-    The standard deviation is a parameter of its own, the same in every state (detail 24 of the
-    37). Actions are unbounded here; the environment agent clips them for the environment.
+    The standard deviation is a parameter of its own, the same in every state
+    (docs/ppo.md#detail-24). Actions are unbounded here; the environment agent clips them for the
+    environment.
 
     Args:
         state_dim: number of features, shape of an observation, or the observation space.

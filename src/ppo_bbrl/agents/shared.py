@@ -1,7 +1,7 @@
 """Policy and critic on a shared trunk: two agents that are the two heads of one model.
 
 `PPOClip` sees that such agents share their weights: one optimiser, one joint loss, one limit of
-the gradient's norm (detail 13 of the 37). The model is run once in a minibatch.
+the gradient's norm (docs/ppo.md#detail-13). The model is run once in a minibatch.
 """
 
 import copy

@@ -126,7 +126,7 @@ def setup_optimizer(
     exists and the configuration does not choose otherwise.
 
     Args:
-        cfg_optimizer: `classname` and arguments, as in the seed's `optimizer` section.
+        cfg_optimizer: `classname` and arguments, as in the `optimizer` section.
         agents: modules or single parameters.
 
     Raises:

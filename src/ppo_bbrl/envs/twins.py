@@ -15,7 +15,7 @@ from gymnasium.vector import VectorEnv
 from ppo_bbrl.config.wrappers import Wrapper
 from ppo_bbrl.errors import one_line
 
-# Those that are the same, as tests/test_twins.py has seen step by step: the entry points, and the
+# Those that are the same, as test_twins.py has seen step by step: the entry points, and the
 # arguments, besides the time limit, with which they were compared.
 _TWINS = {
     (

@@ -3,7 +3,7 @@
 What makes it fast: all weights lie in one flat tensor, of which the parameters of both networks
 are views, and so do the optimiser's moments; shapes never change, as minibatches are padded and
 masked; what changes between calls (learning rate, clip range) comes as a tensor. The losses are
-those of `update.py`; there is no second copy of them.
+those of `PPOClip.losses`; there is no second copy of them.
 """
 
 from collections.abc import Iterable, Iterator
@@ -203,7 +203,7 @@ class CompiledUpdate:
         return metrics
 
     def _minibatches(self, count: int, epochs: int, generator: torch.Generator) -> Iterator[None]:
-        """Set index and mask to each minibatch; in the order of `Rollout.minibatches`."""
+        """Set index and mask to each minibatch; in the order of `Transitions.minibatches`."""
         n_batches = self._n_batches(count)
         if n_batches == 1:
             self._select(torch.arange(count))

@@ -77,7 +77,7 @@ class PPO(Opened):
         UserError: for an argument that PPO cannot use.
     """
 
-    def __init__(  # noqa: PLR0917 - the seed's positional arguments
+    def __init__(  # noqa: PLR0917 - Lightning-Baselines3's positional arguments
         self,
         env: gym.Env[Any, Any] | VectorEnv[Any, Any, Any] | str,
         eval_env: gym.Env[Any, Any] | str | None,

@@ -60,7 +60,7 @@ def test_the_cells_of_the_page_are_released_and_graded(tmp_path, monkeypatch):
     import build
 
     # The check is not in the package: here, it stands in the cell that would import it.
-    line = "from ppo_course.discounted_return import check_discounted_return\n"
+    line = "from ppo_course.nb02_values.discounted_return import check_discounted_return\n"
     assert line in CELLS
     path = tmp_path / "11_returns.py"
     path.write_text(CELLS.replace(line, CHECK), encoding="utf-8")

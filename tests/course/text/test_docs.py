@@ -48,6 +48,27 @@ def test_what_the_readme_points_at_exists(name):
     assert (ROOT / name).exists()
 
 
+def test_every_detail_has_an_anchor_and_what_is_named_there_exists():
+    """Code and pages refer to a detail by its number, and docs/ppo.md to code by its name."""
+    page = (ROOT / "docs" / "ppo.md").read_text(encoding="utf-8")
+    numbers = re.findall(r'<a id="detail-(\w+)"></a>', page)
+    assert numbers == [*map(str, range(1, 38)), *(f"a{number}" for number in range(1, 5))]
+    code = [*ROOT.glob("src/**/*.py"), *ROOT.glob("examples/*.py"), *ROOT.glob("docs/*.md")]
+    mentioned = [
+        number
+        for path in code
+        for number in re.findall(r"ppo\.md#detail-(\w+)", path.read_text(encoding="utf-8"))
+    ]
+    assert len(mentioned) > 5
+    assert set(mentioned) <= set(numbers)
+    named = re.findall(r"((?:`[\w.]+`(?: and )?)+) in \[[^\]]+\]\(([^)]+)\)", page)
+    assert len(named) > 10
+    for names, file in named:
+        source = (ROOT / "docs" / file).read_text(encoding="utf-8")
+        for name in re.findall(r"[\w.]+(?=`)", names):
+            assert all(re.search(rf"\b{part}\b", source) for part in name.split(".")), name
+
+
 @pytest.mark.parametrize("path", sorted((ROOT / "configs").glob("*.yaml")), ids=lambda p: p.stem)
 def test_every_configuration_is_valid_and_says_why(path):
     """A config holds only what differs from the defaults."""

@@ -90,7 +90,7 @@ def complaints(tex):
 def unknown(tex):
     for name in re.findall(r"\\([A-Za-z]+|.)", tex, re.DOTALL):
         if name not in MACROS and not name.isspace():
-            yield f"\\{name} is none of the macros in tests/test_formulas.py"
+            yield f"\\{name} is none of the macros in test_formulas.py"
     for name in re.findall(r"\\(?:begin|end)\s*\{([^}]*)\}", tex):
         if name not in ENVIRONMENTS:
             yield f"the environment {name} is unknown"

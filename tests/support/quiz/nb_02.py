@@ -4,7 +4,7 @@ import torch
 
 from ppo_bbrl import Agent, Agents, TemporalAgent, Workspace
 from ppo_bbrl.advantages import gae, lambda_returns
-from ppo_bbrl.envs.agent import EnvAgent
+from ppo_bbrl.envs import EnvAgent
 from ppo_course.nb02_values.trajectories import cases
 from ppo_course.probes import corridor_values, register_probes
 from quiz import nearest, the_one

@@ -89,7 +89,7 @@ def shortened(params=PARAMS, **algorithm):
 def test_the_three_lines(capsys):
     """`PPOClip(OmegaConf.create(params))`, `run(ppo_clip)`, `ppo_clip.visualize_best()`.
 
-    All that the seed's readers know; the configuration is theirs and stays as it was.
+    All that the notebook's readers know; the configuration is theirs and stays as it was.
     """
     cfg = shortened(max_epochs=8)
     before = OmegaConf.to_yaml(cfg)
@@ -112,7 +112,7 @@ def test_the_three_lines(capsys):
 
 
 def test_a_dict_will_do_and_the_whole_configuration_is_accepted():
-    """Not one key of the seed is refused, its logger and its 5,000 epochs included."""
+    """Not one key of the notebook is refused, its logger and its 5,000 epochs included."""
     ppo_clip = PPOClip(PARAMS)
     assert ppo_clip.cfg.algorithm.max_epochs == 5000
     assert ppo_clip.cfg.logger.classname == "bbrl.utils.logger.TFLogger"
@@ -121,7 +121,7 @@ def test_a_dict_will_do_and_the_whole_configuration_is_accepted():
 
 
 def test_the_attributes_of_the_algorithm():
-    """What the seed's own `run` takes from `ppo_clip`, and what a reader may look at."""
+    """What the notebook's own `run` takes from `ppo_clip`, and what a reader may look at."""
     ppo_clip = PPOClip(shortened())
     assert ppo_clip.train_env.get_obs_and_actions_sizes() == (4, 2)
     assert isinstance(ppo_clip, ppo_bbrl.EpisodicAlgo)
@@ -147,7 +147,7 @@ def test_the_attributes_of_the_algorithm():
 
 
 def test_the_agents_of_the_notebook():
-    """Constructors and `forward` as in the seed; both agents are pure functions of tensors, too."""
+    """Constructors and `forward` as in the notebook; both agents are pure functions too."""
     critic = ppo_bbrl.VAgent(4, [8, 8], "critic").with_prefix("critic/")
     policy = ppo_bbrl.DiscretePolicy(4, [8, 8], 2, "policy").with_prefix("current_policy/")
     workspace = ppo_bbrl.Workspace()
@@ -217,7 +217,7 @@ def test_the_minimal_configuration_that_the_seed_prints():
 
 
 def test_cartpole_continuous_trains():
-    """The seed's first environment, with the package's PPO and its Gaussian policy."""
+    """The notebook's first environment, with the package's PPO and its Gaussian policy."""
     cfg = shortened(policy_type="auto", max_epochs=6)
     cfg.gym_env.env_name = "CartPoleContinuous-v1"
     ppo_clip = PPOClip(cfg)
@@ -304,7 +304,7 @@ def namespace(names):
 @pytest.fixture(scope="module")
 def cells():
     if not TEXT.is_file():
-        pytest.skip(f"the seed notebook is not there: {TEXT.name} in shared/seeds beside this")
+        pytest.skip(f"the notebook is not there: {TEXT.name} in shared/seeds beside this")
     cells = code_cells(TEXT.read_text(encoding="utf-8"))
     assert len(cells) == 9
     return cells
@@ -322,7 +322,7 @@ def execute(cells, names, *starts):
 
 
 def test_the_parameters_are_those_of_the_notebook(cells):
-    """So that the other tests here speak of the seed's configuration."""
+    """So that the other tests here speak of the notebook's configuration."""
     assert execute(cells, {}, "params = {")["params"] == PARAMS
 
 
@@ -483,7 +483,7 @@ def test_a_student_can_write_ppo_on_the_workspace(temporal):
 
 
 def test_own_agents_drive_the_packages_loop():
-    """`PPOClip(cfg, train_policy=…, critic_agent=…)`: any bbrl agent that follows the seed."""
+    """`PPOClip(cfg, train_policy=…, critic_agent=…)`: any bbrl agent that follows the notebook."""
     with torch.random.fork_rng():
         torch.manual_seed(1)
         algo = PPOClip(
