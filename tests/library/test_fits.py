@@ -77,6 +77,16 @@ class Wide(GaussianPolicy):
         return log_prob, (self.log_std + self.mean(obs)).expand_as(action)
 
 
+class FormerNames(DiscretePolicy):
+    def log_prob_and_entropy(self, obs, action):
+        return super().log_prob_and_entropy(obs, action)
+
+
+class OwnNoise(DiscretePolicy):
+    def draw_noise(self, *leading):
+        return torch.zeros(*leading, 3)
+
+
 def policy(make):
     return lambda: {"train_policy": make()}
 
@@ -163,6 +173,12 @@ MISFITS = {
         "OfDist on Logged",
     ),
     "a critic for a policy": ("Logged", policy(lambda: VAgent(2, [8])), "must write `action`"),
+    "a method by its former name": (
+        "Logged", policy(lambda: FormerNames(2, [8], 3)), "is called evaluate_actions now",
+    ),
+    "noise of its own": (
+        "Logged", policy(lambda: OwnNoise(2, [8], 3)), "draw_noise is not called any more",
+    ),
     "forgotten": ("Logged", critic(lambda: bbrl.agents.Agent("nothing")), "Agent on Logged"),
 }  # fmt: skip
 

@@ -98,6 +98,10 @@ class Policy(Agent):
         """log π(a|s) and the entropy of π(·|s), both `[...]`."""
         return distributions.evaluate_actions(self.dist(obs), action)
 
+    def log_prob_and_entropy(self, obs: Tensor, action: Tensor) -> tuple[Tensor, Tensor]:
+        """The former name of `evaluate_actions`: to be called, not to be overridden."""
+        return self.evaluate_actions(obs, action)
+
     def forward(
         self,
         t: int,

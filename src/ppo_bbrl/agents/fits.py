@@ -13,6 +13,7 @@ from torch import Tensor, nn
 from torch.distributions import Categorical
 
 from ppo_bbrl.agents.base import (
+    Policy,
     copy_agent,
     device_of,
     evaluate_actions,
@@ -80,6 +81,17 @@ def _check_weights(agent: nn.Module, space: Space[Any]) -> None:
         raise _MisfitError(agent, f"it is for {coded.n} states, the observation space is {space}")
 
 
+def _check_names(policy: nn.Module) -> None:
+    """Refuse what would be overridden in vain: methods by names that they had before."""
+    if isinstance(policy, Policy):
+        if type(policy).log_prob_and_entropy is not Policy.log_prob_and_entropy:
+            raise _MisfitError(policy, "log_prob_and_entropy is called evaluate_actions now")
+        if hasattr(type(policy), "draw_noise"):
+            raise _MisfitError(
+                policy, "draw_noise is not called any more: `act` and `dist` decide what it does"
+            )
+
+
 def _observations(space: Space[Any], rows: int) -> Iterator[Tensor]:
     """Some, `[rows, …]`, of several kinds: masks among them may be all 0 or all 1."""
     if isinstance(space, Discrete):
@@ -107,6 +119,7 @@ def _try(policy: nn.Module, critic: nn.Module, env: EnvAgent, observation: Tenso
     """
     for agent in (policy, critic):
         _check_weights(agent, env.observation_space)
+    _check_names(policy)
     space, rows = env.action_space, len(observation)
     seen = f"observations {list(observation.shape)} {observation.dtype}"
     for greedy in ({"stochastic": False}, {}):
