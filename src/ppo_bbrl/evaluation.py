@@ -95,17 +95,7 @@ def evaluate(
     Raises:
         EvaluationError: if a weight, an observation, an action or a return is not a number.
     """
-
-    def report_of(workspace: Workspace) -> EvalReport:
-        play_episodes(policy, env, seeds, workspace, max_steps=max_steps)
-        last = workspace.variables[f"{env.output}done"].time_size() - 1
-        return EvalReport(
-            returns=workspace.get(f"{env.output}cumulated_reward", last),
-            lengths=workspace.get(f"{env.output}timestep", last),
-            unfinished=int((~workspace.get(f"{env.output}done", last)).sum()),
-        )
-
-    report = with_enough_rows(report_of)
+    report = play(policy, env, seeds, max_steps=max_steps)
     if report.unfinished:
         warnings.warn(
             f"evaluation on {env.env_name} ended after {max_steps} steps: {report.unfinished} of "
@@ -119,6 +109,39 @@ def evaluate(
             f"{float(report.returns[broken[0]])}; the environment's rewards are too large"
         )
     return report
+
+
+def play(
+    policy: bbrl.agents.Agent,
+    env: EnvAgent,
+    seeds: np.random.SeedSequence,
+    *,
+    max_steps: int,
+    on_row: Callable[[], None] = lambda: None,
+) -> EvalReport:
+    """Run one episode in each environment, without a look at what it comes to.
+
+    Args:
+        policy: any agent that writes `action`.
+        env: environments without autoreset.
+        seeds: of the environments and of a stochastic policy.
+        max_steps: where episodes end that would not end by themselves.
+        on_row: called after each row of the environments.
+
+    Raises:
+        EvaluationError: if a weight, an observation, an action or a reward is not a number.
+    """
+
+    def report_of(workspace: Workspace) -> EvalReport:
+        play_episodes(policy, env, seeds, workspace, max_steps=max_steps, on_row=on_row)
+        last = workspace.variables[f"{env.output}done"].time_size() - 1
+        return EvalReport(
+            returns=workspace.get(f"{env.output}cumulated_reward", last),
+            lengths=workspace.get(f"{env.output}timestep", last),
+            unfinished=int((~workspace.get(f"{env.output}done", last)).sum()),
+        )
+
+    return with_enough_rows(report_of)
 
 
 def with_enough_rows(use: Callable[[Workspace], Result]) -> Result:

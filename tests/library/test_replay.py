@@ -11,7 +11,8 @@ from probe_envs import config, fresh_log
 
 from ppo_bbrl import PPOClip
 from ppo_bbrl.envs.agent import EnvAgent
-from ppo_bbrl.runs.replay import play, record_video, watch
+from ppo_bbrl.evaluation import play
+from ppo_bbrl.runs.replay import record_video, watch
 
 
 @pytest.fixture(autouse=True)
@@ -145,5 +146,6 @@ def test_watch_shows_a_window(monkeypatch):
 
 def test_play_returns_the_return(log):
     env = EnvAgent("Logged-v0", 1, autoreset=False)
-    assert play(Always(0), env, seeds(), max_steps=100) == pytest.approx(log.returns[0], abs=1e-5)
+    report = play(Always(0), env, seeds(), max_steps=100)
+    assert report.mean == pytest.approx(log.returns[0], abs=1e-5)
     env.close()

@@ -320,7 +320,7 @@ def test_gsde_needs_a_box_and_noise():
     assert "no StateDependentNoise and no reset_noise" in error_of(lambda: trainer().fit(made))
 
 
-@pytest.mark.parametrize("what", ["observation", "action", "reward"])
+@pytest.mark.parametrize("what", ["env/env_obs", "action", "env/reward"])
 def test_what_is_no_number_in_an_evaluation_is_named(what):
     """The argmax of NaN is 0: the returns of such an evaluation would look like any others."""
 
@@ -336,8 +336,8 @@ def test_what_is_no_number_in_an_evaluation_is_named(what):
         def step(self, action):
             self.t += 1
             broken = float("nan") if self.t == 3 else 0.0
-            observation = np.full(2, broken if what == "observation" else 0.0, np.float32)
-            return observation, broken if what == "reward" else 1.0, self.t == 6, False, {}
+            observation = np.full(2, broken if what == "env/env_obs" else 0.0, np.float32)
+            return observation, broken if what == "env/reward" else 1.0, self.t == 6, False, {}
 
     class Wild(Model):
         def predict(self, x, deterministic=True):
@@ -348,7 +348,7 @@ def test_what_is_no_number_in_an_evaluation_is_named(what):
 
     made = Wild(env=Broken(), eval_env=Broken())
     told = error_of(lambda: made.evaluate(1))
-    assert f"in step 3 of episode 0 the {what} is nan" in told
+    assert f"in step 3 of episodes [0] {what} is nan" in told
 
 
 def test_evaluation_without_an_environment_or_pictures_says_so():

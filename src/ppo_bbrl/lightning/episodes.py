@@ -11,20 +11,32 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from ppo_bbrl.envs.spaces import action_converter, as_observation
+from ppo_bbrl.agents.base import Agent
 from ppo_bbrl.envs.sync import SyncEnvs
 from ppo_bbrl.envs.vector import DEFAULT_TIME_LIMIT
 from ppo_bbrl.errors import UserError, one_line
-from ppo_bbrl.evaluation import EvaluationError, is_no_nan
-from ppo_bbrl.lightning.environments import Env
+from ppo_bbrl.evaluation import play
+from ppo_bbrl.lightning.environments import Env, GivenEnvs
 from ppo_bbrl.runs.video import frames_per_second, has_screen, no_screen, render_frame, video_file
-from ppo_bbrl.seeding import action_stream, env_seeds
-from ppo_bbrl.workspace.storage import Array
 
 Predict = Callable[[Tensor], Any]  # observations [1, …] to actions [1, …]
 
 
-@torch.no_grad()
+class _Predicting(Agent):
+    """The `predict` of a model as an agent."""
+
+    def __init__(self, predict: Predict) -> None:
+        super().__init__()
+        self.predict = predict
+
+    def forward(self, t: int, **kwargs: Any) -> None:
+        """Act in row t."""
+        del kwargs
+        action = self.predict(self.get(("env/env_obs", t)))
+        is_tensor = isinstance(action, Tensor)
+        self.set(("action", t), action.cpu() if is_tensor else torch.from_numpy(np.array(action)))
+
+
 def play_episodes(
     predict: Predict,
     env: Env,
@@ -48,48 +60,20 @@ def play_episodes(
     Raises:
         EvaluationError: if an observation, an action or a reward is not a number.
     """
-    returns: list[float] = []
-    lengths: list[int] = []
-    unfinished = 0
-
-    def check(name: str, value: Array, step: int, is_number: Callable[[Array], Array]) -> None:
-        # It would go unseen: the argmax of NaN is 0.
-        if value.dtype.kind == "f" and not is_number(value).all():
-            broken = float(value[~is_number(value)][0])
-            raise EvaluationError(
-                f"evaluation: in step {step} of episode {len(returns)} the {name} is {broken}; "
-                "observations, actions and rewards must be numbers"
-            )
-
-    to_env = action_converter(env.action_space, 1)
     envs = SyncEnvs([lambda: env])
     envs.closed = True  # `env` is not ours to close
-    with action_stream(seeds).active():
-        for seed in env_seeds(seeds, n_episodes):
-            observed, _ = envs.reset(seed=[seed])
-            show()
-            total, length, ended = 0.0, 0, False
-            while not ended and length < DEFAULT_TIME_LIMIT:
-                check("observation", np.asarray(observed), length, is_no_nan)
-                observation = as_observation(env.observation_space, observed)
-                action = predict(observation)
-                action = action.cpu().numpy() if isinstance(action, Tensor) else np.asarray(action)
-                check("action", action, length, np.isfinite)
-                observed, reward, terminated, truncated, _ = envs.step(to_env(action))
-                check("reward", np.asarray(reward), length + 1, np.isfinite)
-                show()
-                total, length = total + float(reward[0]), length + 1
-                ended = bool(terminated[0] or truncated[0])
-            unfinished += not ended
-            returns.append(total)
-            lengths.append(length)
-    if unfinished:
+    policy, eval_env = _Predicting(predict), GivenEnvs("eval_env", envs, autoreset=False)
+    played = [
+        play(policy, eval_env, each, max_steps=DEFAULT_TIME_LIMIT, on_row=show)
+        for each in seeds.spawn(n_episodes)
+    ]
+    if unfinished := sum(report.unfinished for report in played):
         warnings.warn(
             f"evaluation: {unfinished} of {n_episodes} episodes were still running after "
             f"{DEFAULT_TIME_LIMIT} steps and were ended",
             stacklevel=3,
         )
-    return returns, lengths
+    return [float(one.returns) for one in played], [int(one.lengths) for one in played]
 
 
 def watch_episodes(

@@ -11,7 +11,7 @@ from ppo_bbrl.config.wrappers import Wrapper
 from ppo_bbrl.envs.agent import EnvAgent
 from ppo_bbrl.envs.spaces import HasSpaces, check_same_spaces
 from ppo_bbrl.errors import ConfigError
-from ppo_bbrl.evaluation import play_episodes, with_enough_rows
+from ppo_bbrl.evaluation import play, play_episodes, with_enough_rows
 from ppo_bbrl.runs.notebook import in_notebook
 from ppo_bbrl.runs.video import (
     NoPicturesError,
@@ -27,23 +27,6 @@ from ppo_bbrl.workspace.table import Workspace
 
 if TYPE_CHECKING:
     from IPython.display import Video
-
-
-def play(
-    policy: bbrl.agents.Agent, env: EnvAgent, seeds: np.random.SeedSequence, *, max_steps: int
-) -> float:
-    """Run one episode and return its return.
-
-    Raises:
-        EvaluationError: if a weight, an observation, an action or a reward is not a number.
-    """
-
-    def return_of(workspace: Workspace) -> float:
-        play_episodes(policy, env, seeds, workspace, max_steps=max_steps)
-        last = workspace.variables["env/done"].time_size() - 1
-        return float(workspace.get("env/cumulated_reward", last)[0])
-
-    return with_enough_rows(return_of)
 
 
 def record_video(
@@ -111,7 +94,7 @@ def watch(
         raise NoPicturesError("there is no display for a window; without --human it is a video")
     env = _render_env(env_name, env_args, wrappers, trained_on, "human")
     try:
-        return play(policy, env, seeds, max_steps=max_steps)
+        return float(play(policy, env, seeds, max_steps=max_steps).returns[0])
     finally:
         env.close()
 
