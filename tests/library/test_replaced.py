@@ -22,6 +22,7 @@ from ppo_bbrl import (
     shared_agents,
 )
 from ppo_bbrl.errors import UserError
+from ppo_bbrl.fast.flat import FlatUpdate
 from ppo_bbrl.update import Update
 
 ADAMW = {"classname": "torch.optim.AdamW", "lr": 1e-2, "eps": 1e-5, "weight_decay": 0.1}
@@ -288,6 +289,20 @@ def test_a_learning_rate_in_a_tensor_is_kept_in_it():
     algo.close()
 
 
+def test_the_quicker_engine_is_taken_again_where_it_fits():
+    """After an optimiser that has no other than the plain one, which fits everything."""
+    algo = algorithm("flat")
+    used = []
+    for number, rollout in enumerate(rollouts(algo, 3)):
+        kind = torch.optim.SGD if number == 1 else torch.optim.AdamW
+        algo.policy_optimizer = kind(algo.train_policy.parameters(), lr=1e-2)
+        algo.critic_optimizer = kind(algo.critic_agent.parameters(), lr=1e-2)
+        algo.update(rollout)
+        used.append(type(algo._engine))
+    assert used == [FlatUpdate, Update, FlatUpdate]
+    algo.close()
+
+
 # ------------------------------------------------------------------------------------- agents
 
 
@@ -298,6 +313,12 @@ def frozen(algo):
 
 def policy_frozen(algo):
     algo.train_policy.requires_grad_(False)
+
+
+def both_frozen(algo):
+    """No loss has a gradient then."""
+    algo.train_policy.requires_grad_(False)
+    algo.critic_agent.requires_grad_(False)
 
 
 def copied_into(algo):
@@ -338,6 +359,7 @@ CHANGED_AGENTS = {
     "loaded": spread_out,
     "a layer is frozen": frozen,
     "a whole network is frozen": policy_frozen,
+    "both networks are frozen": both_frozen,
     "data": copied_into,
     "policy": new_policy,
     "critic": new_critic,
