@@ -30,11 +30,21 @@ def notebooks_own(name):
     return namespace[name]
 
 
-def complaint(check, function, seed=None):
-    """What the check says about a wrong function."""
+def error_of(check, function, seed=None):
+    """What the check raises about a wrong function."""
     with contextlib.redirect_stdout(io.StringIO()), pytest.raises(ExerciseError) as caught:
         check(function, seed=seed)
-    return str(caught.value)
+    return caught.value
+
+
+def complaint(check, function, seed=None):
+    """What the check says about a wrong function."""
+    return str(error_of(check, function, seed))
+
+
+def keys_of(check, function, seed=None):
+    """The mistakes that the check finds in a wrong function."""
+    return error_of(check, function, seed).keys
 
 
 def assert_passes_with_one_line(check, function, capsys):
@@ -46,15 +56,15 @@ def assert_passes_with_one_line(check, function, capsys):
 
 
 def assert_told_apart(check, wrong_answers, name):
-    """The message has its own words, and those of no other wrong answer in its first line."""
+    """The error is about its own mistake alone, given by its key; or says so, given by words."""
     function, said = wrong_answers[name]
-    message = complaint(check, function)
-    assert said in message
-    first = message.splitlines()[0]
-    others = {other for _, other in wrong_answers.values()} - {said}
-    assert [other for other in others if other in first] == []
-    if said != "is not written yet" and " raises " not in first:
-        assert "Where to look: " in message
+    error = error_of(check, function)
+    if " " in said or not error.keys:
+        assert said in str(error)
+    else:
+        assert error.keys in {(said,), ("raises", said)}
+    if error.keys[:1] not in {("not-written",), ("raises",)}:
+        assert "Where to look: " in str(error)
 
 
 def assert_seeds_grade(check, right, wrong_answers, capsys):

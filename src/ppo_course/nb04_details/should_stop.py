@@ -1,123 +1,178 @@
 """The check of notebook 04's exercise on the KL divergence, and on when it stops an update."""
 
+import random
 from collections.abc import Callable, Sequence
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import torch
 from torch import Tensor
 
-from ppo_course.feedback import (
-    ExerciseError,
-    call,
-    describe,
-    not_right,
-    untouched_randomness,
-)
-from ppo_course.guesses import Guess, agree, as_number, explain
-from ppo_course.nb04_details.should_stop_mistakes import (
-    CASES,
-    COMPARED,
-    MISTAKES,
-    TOLERANCE,
-    Case,
-    drawn,
-    right,
-)
+from ppo_bbrl.losses import clipped_surrogate
+from ppo_course.feedback import ExerciseError, describe, numbers
+from ppo_course.mistakes import Exercise, Hint, Part, read_words
+from ppo_course.one_number import agree, as_number, compare_numbers
 
 #: (log_prob, old_log_prob, target_kl) → (whether to stop, the estimate of the KL divergence)
 ShouldStop = Callable[[Tensor, Tensor, float | None], tuple[bool, float]]
 
-NAME = "should_stop"
 # Where it is asked: the estimate as a multiple of the target, close to the tolerance on both sides
 # and on both sides of what else one may compare with.
 MULTIPLES = (0.05, 0.45, 0.62, 0.8, 1.1, 1.46, 1.54, 1.9, 2.1, 2.9, 3.1, 20.0)
 
-_NAN = (
-    "the logarithm of a negative number is nan, that of 0 is -inf. Is an exp missing? "
-    "r = exp(log_prob − old_log_prob) is always above 0"
+TOLERANCE = 1.5  # × the target: above it an update is stopped
+
+
+class Case(NamedTuple):
+    """Log-probabilities of the same actions under two policies, `[N]` each, as lists."""
+
+    log_prob: list[float]
+    old_log_prob: list[float]
+
+    @property
+    def tensors(self) -> tuple[Tensor, Tensor]:
+        """Both as tensors, `[N]`, in double precision."""
+        return torch.tensor(self.log_prob).double(), torch.tensor(self.old_log_prob).double()
+
+    def tell(self) -> list[str]:
+        """The example in a message."""
+        new, old = self.tensors
+        return [
+            "  Example: the actions now have the probabilities",
+            f"    {numbers(new.exp()[:6])}{' …' if len(new) > 6 else ''}",
+            "  and had, when the data were collected,",
+            f"    {numbers(old.exp()[:6])}{' …' if len(old) > 6 else ''}",
+        ]
+
+
+def _case(new: list[float], old: list[float]) -> Case:
+    return Case(torch.tensor(new).log().tolist(), torch.tensor(old).log().tolist())
+
+
+CASES = (
+    _case([0.6, 0.3, 0.5], [0.5, 0.4, 0.5]),
+    _case([0.9, 0.2], [0.4, 0.7]),
 )
 
 
+def drawn(seed: int) -> list[Case]:
+    """Pairs of policies drawn from a seed: far enough apart that no two estimates agree."""
+    source = random.Random(seed)
+    cases = []
+    for size in (source.randint(3, 9), source.randint(10, 20)):
+        old = [source.uniform(0.3, 0.7) for _ in range(size)]
+        new = [p * source.uniform(1.2, 1.4) if i % 3 else p * 0.5 for i, p in enumerate(old)]
+        cases.append(_case(new, old))
+    return cases
+
+
+def right(case: Case) -> float:
+    """The estimate k3 of KL(old ‖ new)."""
+    log_prob, old_log_prob = case.tensors
+    _, facts = clipped_surrogate(
+        log_prob=log_prob,
+        old_log_prob=old_log_prob,
+        advantage=torch.zeros_like(log_prob),
+        clip_range=0.2,
+    )
+    return float(facts["approx_kl"])
+
+
+def _of(formula: Callable[[Tensor], Tensor]) -> Callable[[Case], float]:
+    """A number of the logarithms of the ratios, `[N]`."""
+
+    def value(case: Case) -> float:
+        log_prob, old_log_prob = case.tensors
+        return float(formula(log_prob - old_log_prob))
+
+    return value
+
+
+FORMULAS = Part(
+    right,
+    {
+        "plain": _of(lambda d: (-d).mean()),
+        "log-ratio": _of(lambda d: d.mean()),
+        "k2": _of(lambda d: 0.5 * d.square().mean()),
+        "ratio-upside-down": _of(lambda d: (-d).expm1().mean() + d.mean()),
+        "added": _of(lambda d: (d.expm1() + d).mean()),
+        "log-prob-alone": lambda c: float(
+            ((c.tensors[0] - c.tensors[1]).expm1() - c.tensors[0]).mean()
+        ),
+        "no-exp": _of(lambda d: (d - 1 - d).mean()),
+        "sign": _of(lambda d: (d - d.expm1()).mean()),
+        "sum": _of(lambda d: (d.expm1() - d).sum()),
+        "largest": _of(lambda d: (d.expm1() - d).max()),
+        "no-log": _of(lambda d: d.expm1().mean()),
+        "no-one": _of(lambda d: (d.exp() - d).mean()),
+        "absolute": _of(lambda d: d.abs().mean()),
+        "mean-of-logs": _of(lambda d: d.mean().expm1() - d.mean()),
+        "mean-of-ratios": _of(lambda d: d.expm1().mean() - d.exp().mean().log()),
+        "median": _of(lambda d: (d.expm1() - d).median()),
+        "factor": _of(lambda d: TOLERANCE * (d.expm1() - d).mean()),
+        "weighted": lambda c: float((c.tensors[1].exp() * (c.tensors[1] - c.tensors[0])).sum()),
+        "ratio-of-logs": lambda c: float(
+            (c.tensors[0] / c.tensors[1] - 1 - (c.tensors[0] / c.tensors[1]).log()).mean()
+        ),
+    },
+)
+
+# What else than the estimate may be compared with the target, besides the numbers above.
+COMPARED = {
+    "any-action": _of(lambda d: (d.expm1() - d).max()),
+    "all-actions": _of(lambda d: (d.expm1() - d).min()),
+}
+
+EXERCISE = Exercise(
+    "should_stop",
+    ("log_prob", "old_log_prob", "target_kl"),
+    read_words(__file__),
+    [
+        Hint("may-be-none", "NoneType"),
+        Hint("mean-first", "Boolean value of Tensor"),
+        Hint("of-math", "must be Tensor", error=TypeError),
+    ],
+)
+
+
+@EXERCISE.check
 def check_should_stop(function: ShouldStop, *, seed: int | None = None) -> None:
     """Check a student's `should_stop(log_prob, old_log_prob, target_kl)`.
 
     It gets log-probabilities, `[N]` each, and the target or None. It returns whether the estimate
     k3 of KL(old ‖ new) exceeds 1.5 × the target (never where that is None), and the estimate.
-
-    Prints one line if everything is right, nothing where a seed is given. Needs no network and
-    leaves the global random streams as they were.
-
-    Args:
-        function: the student's.
-        seed: draw other policies from it than those that one can follow by hand; to grade.
-
-    Raises:
-        ExerciseError: with the likely mistake, what was seen and expected, and where to look.
     """
     cases = list(CASES) if seed is None else drawn(seed)
-    with untouched_randomness():
-        answers = [_call(function, case, 0.01) for case in cases]
-        error = explain(
-            NAME, MISTAKES, cases, [kl for _, kl in answers], right=right, tell=Case.tell
-        )
-        if error is not None:
-            raise error
-        _check_stop(function, cases)
-        for case in cases:
-            _check_no_target(function, case)
-    if seed is None:
-        print("Well done! The estimate is never negative, and it stops where it should.")
+    seen = [_call(function, case, 0.01)[1] for case in cases]
+    compare_numbers(EXERCISE, cases, seen, FORMULAS, tell=Case.tell)
+    _check_stop(function, cases)
+    for case in cases:
+        _check_no_target(function, case)
 
 
 def _call(function: ShouldStop, case: Case, target_kl: float | None) -> tuple[bool, float]:
     """The student's answer: whether to stop, the estimate."""
     given = [tensor.float().requires_grad_(index == 0) for index, tensor in enumerate(case.tensors)]
-    before = [tensor.detach().clone() for tensor in given]
-    result: Any = call(function, *given, target_kl, hint=_hint)
-    if not all(torch.equal(a.detach(), b) for a, b in zip(given, before, strict=True)):
-        raise not_right(
-            NAME,
-            "it changes its arguments, which the loop still needs",
-            "functions whose name ends in an underscore, such as exp_, and -= or *=",
-        )
-    facts = (f"  seen      {describe(result)}", "  expected  2 values: stop, kl")
-    if result is None:
-        raise not_right(NAME, "it returns nothing", "the last line: return stop, kl", *facts)
-    if not isinstance(result, tuple | list) or len(result) != 2:
-        raise not_right(
-            NAME, "it does not return two values", "the last line: return stop, kl", *facts
-        )
+    result: Any = EXERCISE.call(function, *given, target_kl)
+    is_pair = isinstance(result, tuple | list) and len(result) == 2
+    EXERCISE.expect(result, None if is_pair else "not-two", "2 values: stop, kl")
     stop, kl = result
     if _is_truth(kl) and not _is_truth(stop):
-        raise not_right(NAME, "the two values are exchanged", "return stop, kl", *facts)
+        EXERCISE.expect(result, "exchanged", "2 values: stop, kl")
     if isinstance(kl, Tensor) and kl.requires_grad:
-        raise not_right(
-            NAME,
-            "the estimate carries a gradient",
-            "nobody learns from it: .item() makes a number of it, .detach() a constant",
-        )
+        raise EXERCISE.error("gradient")
     if kl is None and target_kl is None:
         raise _no_estimate("None")
-    number = as_number(NAME, kl, "the estimate", look=_NAN)
-    if not _is_truth(stop) and target_kl is None:
-        raise not_right(
-            NAME,
-            "where target_kl is None, stop is not False",
-            "`target_kl and …` gives None itself, `target_kl is not "
-            "None and …` gives False; a value to start with is False, not None",
-            f"  seen      {describe(stop)}",
-            "  expected  False",
-        )
+    number = as_number(EXERCISE, kl, "the estimate")
     if not _is_truth(stop):
-        raise not_right(
-            NAME,
-            "whether to stop is no truth value",
-            "a comparison gives one: kl > …",
-            f"  seen      {describe(stop)}",
-            "  expected  True or False",
-        )
+        if target_kl is None:
+            raise EXERCISE.error("no-false", facts=_facts(describe(stop), "False"))
+        raise EXERCISE.error("no-truth", facts=_facts(describe(stop), "True or False"))
     return bool(stop), number
+
+
+def _facts(seen: Any, expected: Any) -> list[str]:
+    return [f"  seen      {seen}", f"  expected  {expected}"]
 
 
 def _is_truth(value: Any) -> bool:
@@ -146,18 +201,18 @@ def _stops(case: Case, number: Callable[[Case], float]) -> list[bool]:
     return [number(case) > TOLERANCE * right(case) / multiple for multiple in MULTIPLES]
 
 
-def _compared(cases: Sequence[Case], rows: Sequence[Sequence[bool]]) -> Guess | None:
-    """What is compared in place of the estimate; None if another factor would do the same."""
+def _compared(cases: Sequence[Case], rows: Sequence[Sequence[bool]]) -> str | None:
+    """The key of what is compared in place of the estimate; None if it may be another factor."""
     if all(row == rows[0] for row in rows):
         return None
-    for guess in COMPARED:
-        if all(row == _stops(case, guess.formula) for case, row in zip(cases, rows, strict=True)):
-            return guess
+    for key, formula in {**COMPARED, **FORMULAS.wrong}.items():
+        if all(row == _stops(case, formula) for case, row in zip(cases, rows, strict=True)):
+            return key
     return None
 
 
 def _wrong_place(
-    case: Case, answers: list[bool], expected: list[bool], compared: Guess | None
+    case: Case, answers: list[bool], expected: list[bool], compared: str | None
 ) -> ExerciseError:
     """The error about a case where it stops too early, too late or not at all."""
     kl = right(case)
@@ -167,79 +222,35 @@ def _wrong_place(
         (pair for pair in pairs if pair[1] != pair[2]),
         key=lambda pair: abs(np.log(pair[0] / TOLERANCE)),
     )
-    facts = (
-        f"  Example: the estimate is {kl:.4f}, target_kl is {kl / multiple:.4f}.",
-        f"  seen      {seen}",
-        f"  expected  {wanted}",
-    )
+    example = f"  Example: the estimate is {kl:.4f}, target_kl is {kl / multiple:.4f}."
+    facts = [example, *_facts(seen, wanted)]
+    if compared in COMPARED:
+        return EXERCISE.error(compared, facts=facts)
     if compared is not None:
-        return not_right(NAME, compared.wrong, compared.look, *facts)
-    look = "stop = kl > 1.5 * target_kl, with the mean estimate that is returned"
+        number = EXERCISE.words(compared)[0]
+        return EXERCISE.error(f"other-number~{compared}", facts=facts, number=number)
     if not any(seen == wanted for _, seen, wanted in pairs):
-        return not_right(
-            NAME,
-            "it stops where the policies are close, and goes on where they are far apart",
-            "the direction of the comparison",
-            *facts,
-        )
+        return EXERCISE.error("direction", facts=facts)
     if len(set(answers)) == 1:
-        return not_right(
-            NAME,
-            f"it answers {answers[0]} whatever the target is",
-            "compare the estimate with 1.5 × target_kl, the third argument",
-            *facts,
-        )
+        return EXERCISE.error(f"always-the-same~{answers[0]}", facts=facts)
     if answers == sorted(answers):
         above = answers.index(True)
         low, high = MULTIPLES[above - 1], MULTIPLES[above]
         if low < 1 < high:
-            return not_right(
-                NAME,
-                "it stops as soon as the target itself is exceeded",
-                "the estimate is noisy; we stop above 1.5 × target_kl",
-                *facts,
-            )
-        return not_right(
-            NAME,
-            "the factor is not 1.5, or it is not the mean estimate k3 that is compared: it begins "
-            f"to stop somewhere between {low:g} × and {high:g} × target_kl",
-            look,
-            *facts,
-        )
-    return not_right(NAME, "it stops at another place", look, *facts)
+            return EXERCISE.error("target-alone", facts=facts)
+        key = f"other-factor~{low:g}-{high:g}"
+        return EXERCISE.error(key, facts=facts, low=f"{low:g}", high=f"{high:g}")
+    return EXERCISE.error("other-place", facts=facts)
 
 
 def _check_no_target(function: ShouldStop, case: Case) -> None:
     """Raise unless without a target it goes on, and gives its estimate."""
     stop, kl = _call(function, case, None)
     if stop:
-        raise not_right(
-            NAME,
-            "it stops although target_kl is None",
-            "without a target nothing is stopped; the estimate is returned all the same",
-        )
-    if not agree(kl, right(case)):
+        raise EXERCISE.error("stops-without-target")
+    if not agree(case, kl, right(case)):
         raise _no_estimate(f"{kl:.5g}", f"{right(case):.5g}")
 
 
 def _no_estimate(seen: str, expected: str = "the same estimate as with a target") -> ExerciseError:
-    return not_right(
-        NAME,
-        "where target_kl is None, it does not give the estimate",
-        "compute kl first, whatever target_kl is, and ask for None in the line of stop alone",
-        f"  seen      {seen}",
-        f"  expected  {expected}",
-    )
-
-
-def _hint(error: Exception) -> str:
-    text = str(error)
-    if isinstance(error, TypeError) and "positional argument" in text:
-        return f"the function is called as {NAME}(log_prob, old_log_prob, target_kl)"
-    if "NoneType" in text:
-        return "target_kl may be None, which means that nothing is stopped; ask for that first"
-    if "Boolean value of Tensor" in text:
-        return "take the mean before you compare"
-    if isinstance(error, TypeError) and "must be Tensor" in text:
-        return "the functions of `math` take numbers; torch.exp and tensor.exp() take tensors"
-    return ""
+    return EXERCISE.error("no-estimate", facts=_facts(seen, expected))

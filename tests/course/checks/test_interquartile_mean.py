@@ -11,13 +11,15 @@ from details_testing import (
     assert_streams_stay,
     assert_told_apart,
     complaint,
+    error_of,
+    keys_of,
     notebooks_own,
     stub,
 )
 from scipy.stats import trim_mean
 
 from ppo_course import check_interquartile_mean
-from ppo_course.nb04_details.interquartile_mean import CASES, MISTAKES, drawn, right
+from ppo_course.nb04_details.interquartile_mean import CASES, FORMULAS, drawn, right
 
 
 def by_slice(scores):
@@ -121,74 +123,74 @@ def short(scores):
 
 
 WRONG_ANSWERS = {
-    "mean": (lambda s: s.mean(), "it is the mean of all scores"),
-    "median": (np.median, "it is the median"),
+    "mean": (lambda s: s.mean(), "mean"),
+    "median": (np.median, "median"),
     "unsorted": (
         lambda s: s[len(s) // 4 : len(s) - len(s) // 4].mean(),
-        "not sorted before their ends",
+        "not-sorted",
     ),
-    "lowest": (lambda s: np.sort(s)[len(s) // 4 :].mean(), "only the lowest scores"),
-    "highest": (lambda s: np.sort(s)[: len(s) - len(s) // 4].mean(), "only the highest scores"),
-    "range": (lambda s: np.subtract(*np.percentile(s, [75, 25])), "the interquartile range"),
-    "quartiles": (quarters, "the middle of the two quartiles"),
-    "rounded up": (
+    "lowest": (lambda s: np.sort(s)[len(s) // 4 :].mean(), "lowest-alone"),
+    "highest": (lambda s: np.sort(s)[: len(s) - len(s) // 4].mean(), "highest-alone"),
+    "range": (lambda s: np.subtract(*np.percentile(s, [75, 25])), "range"),
+    "quartiles": (quarters, "of-quartiles"),
+    "rounded-up": (
         lambda s: np.sort(s)[-(-len(s) // 4) : len(s) - -(-len(s) // 4)].mean(),
-        "a quarter is rounded up",
+        "rounded-up",
     ),
-    "rounded": (lambda s: cut(s, round(len(s) / 4)), "rounded to the nearest whole number, and so"),
-    "half up": (lambda s: cut(s, int(len(s) / 4 + 0.5)), "and half of a score up"),
+    "rounded": (lambda s: cut(s, round(len(s) / 4)), "rounded-nearest"),
+    "half up": (lambda s: cut(s, int(len(s) / 4 + 0.5)), "rounded-half-up"),
     "negative slice": (negative_slice, "of 3 scores it leaves none"),
-    "set": (once_each, "scores that are equal count only once"),
-    "three quarters": (
+    "set": (once_each, "ties-once"),
+    "upper-three-quarters-of-all": (
         lambda s: np.sort(s)[len(s) // 4 : max(3 * (len(s) // 4), 1)].mean(),
-        "the slice ends at 3 × quarter",
+        "upper-three-quarters",
     ),
     "three quarters of the scores": (
         lambda s: np.sort(s)[len(s) // 4 : 3 * len(s) // 4].mean(),
-        "ends at three quarters of len(scores)",
+        "upper-three-quarters-of-all",
     ),
     "shares of the scores": (
         lambda s: np.sort(s)[int(0.25 * len(s)) : int(0.75 * len(s))].mean(),
-        "ends at three quarters of len(scores)",
+        "upper-three-quarters-of-all",
     ),
-    "one at each end": (lambda s: np.sort(s)[1:-1].mean(), "however many there are"),
-    "upper half": (lambda s: np.sort(s)[len(s) // 2 :].mean(), "the mean of the upper half"),
+    "one at each end": (lambda s: np.sort(s)[1:-1].mean(), "one-each"),
+    "upper-half": (lambda s: np.sort(s)[len(s) // 2 :].mean(), "upper-half"),
     "begins late": (
         lambda s: np.sort(s)[len(s) // 4 + 1 : len(s) - len(s) // 4].mean(),
-        "too many is left out at the lower end",
+        "one-more-below",
     ),
     "ends late": (
         lambda s: np.sort(s)[len(s) // 4 : len(s) - len(s) // 4 + 1].mean(),
-        "one score too few",
+        "one-less-above",
     ),
-    "winsorised": (winsorised, "are moved to the others, not left out"),
+    "winsorised": (winsorised, "clipped"),
     "clipped": (
         lambda s: np.clip(s, *np.percentile(s, [25, 75])).mean(),
-        "is moved to them, not left out",
+        "clipped-at-quartiles",
     ),
     "sum": (
         lambda s: np.sort(s)[len(s) // 4 : len(s) - len(s) // 4].sum(),
-        "it is the sum of the middle half",
+        "sum",
     ),
     "divided by all": (
         lambda s: np.sort(s)[len(s) // 4 : len(s) - len(s) // 4].sum() / len(s),
-        "divided by the number of all scores",
+        "divided-by-all",
     ),
-    "one too many": (short, "too many is left out at the upper end"),
-    "percentiles": (inclusive, "outside of the quartiles"),
-    "between the quartiles": (exclusive, "left out are the quartiles themselves"),
-    "maximum": (lambda s: s.max(), "does not know"),
-    "in place": (in_place, "it changes the scores"),
-    "float": (by_float, "// divides and rounds down"),
+    "one too many": (short, "one-more-above"),
+    "percentiles": (inclusive, "outside-quartiles"),
+    "between the quartiles": (exclusive, "quartiles-too"),
+    "maximum": (lambda s: s.max(), "unknown"),
+    "changes-argument": (in_place, "changes-argument"),
+    "float": (by_float, "no-integer"),
     "array": (
         lambda s: np.sort(s)[len(s) // 4 : len(s) - len(s) // 4],
-        "it does not return the interquartile mean",
+        "not-one-number",
     ),
-    "method": (lambda s: s.median(), "scores is a NumPy array"),
-    "nothing": (lambda s: None, "it returns nothing"),
-    "nan": (lambda s: np.nan, "its result is nan"),
-    "signature": (lambda: None, "is called as interquartile_mean(scores)"),
-    "stub": (stub, "is not written yet"),
+    "method": (lambda s: s.median(), "array"),
+    "nothing": (lambda s: None, "returns-nothing"),
+    "nan": (lambda s: np.nan, "number-not-finite"),
+    "signature": (lambda: None, "called-as"),
+    "stub": (stub, "not-written"),
 }
 
 
@@ -198,9 +200,8 @@ def test_a_wrong_answer_is_told_what_is_wrong_and_nothing_else(name):
 
 
 def test_half_of_the_scores_left_out_at_each_end_leaves_nothing_in_the_middle():
-    message = complaint(check_interquartile_mean, lambda s: cut(s, len(s) // 2))
-    assert "is there anything left in the middle?" in message
-    assert "not len(scores) // 2" in message
+    keys = keys_of(check_interquartile_mean, lambda s: cut(s, len(s) // 2))
+    assert keys == ("number-not-finite",)
 
 
 def test_a_slice_that_is_empty_is_told_as_it_may_be_written():
@@ -209,17 +210,15 @@ def test_a_slice_that_is_empty_is_told_as_it_may_be_written():
         negative_slice,
         lambda s: np.sort(s)[len(s) // 4 : 3 * (len(s) // 4)].mean(),
     ):
-        message = complaint(check_interquartile_mean, function)
-        assert "of 3 scores it leaves none" in message
-        assert "ends at -quarter or at 3 * quarter" in message
+        error = error_of(check_interquartile_mean, function)
+        assert error.keys == ("none-left",)
+        assert "of 3 scores" in str(error)
 
 
 @pytest.mark.parametrize("seed", [None, *range(30)])
 def test_no_known_mistake_is_right_or_looks_like_another(seed):
     cases = [np.array(case, float) for case in CASES] if seed is None else drawn(seed)
-    answers = [
-        [round(float(f(c)), 6) for c in cases] for f in (right, *(m.formula for m in MISTAKES))
-    ]
+    answers = [[round(float(f(c)), 6) for c in cases] for f in (right, *FORMULAS.wrong.values())]
     assert len({tuple(answer) for answer in answers}) == len(answers)
 
 

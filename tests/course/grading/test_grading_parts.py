@@ -334,6 +334,20 @@ def test_other_code_of_a_function_is_noticed():
         module.same.__code__ = before
 
 
+def test_another_closure_of_a_check_is_noticed():
+    """What a check runs is held by its closure alone."""
+    module = importlib.import_module("ppo_course.nb02_values.td_error")
+    cells = module.check_td_error.__closure__
+    (cell,) = (cell for cell in cells if callable(cell.cell_contents))
+    before = cell.cell_contents
+    _, changed = snapshot()
+    try:
+        cell.cell_contents = lambda *_, **__: None
+        assert changed() == "ppo_course.nb02_values.td_error.check_td_error was replaced"
+    finally:
+        cell.cell_contents = before
+
+
 def test_a_value_of_the_check_is_watched_too(monkeypatch):
     """The right answer is one: who replaces it makes wrong ones right."""
     module = importlib.import_module("ppo_course.nb03_clip.policy_objective")
