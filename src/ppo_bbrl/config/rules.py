@@ -22,10 +22,10 @@ class Rule:
     optional: bool = False
     items: bool = False
     length: int | None = None  # how many items
-    words: Sequence[str] = ()  # strings allowed in the place of a number
+    words: Sequence[str | int] = ()  # what else is allowed in the place of a number
 
-    def describe(self) -> str:
-        """What is allowed, in words."""
+    def describe(self, nothing: str = "null") -> str:
+        """What is allowed, in words; `nothing` is what None is called."""
         kinds = {int: "an integer", float: "a number", bool: "true or false", str: "a string"}
         words = (kinds | {list: "a list"}).get(self.kind, "a mapping")
         if self.choices:
@@ -40,14 +40,14 @@ class Rule:
             words = f"a list{count}, each {words}"
         elif self.kind is str and not self.choices:
             words += ", not empty"
-        words = " or ".join([words, *self.words])
-        return words + (" or null" if self.optional else "")
+        words = " or ".join([words, *map(str, self.words)])
+        return words + (f" or {nothing}" if self.optional else "")
 
     def allows(self, value: object) -> bool:
         """Whether one value (not a list) fits."""
         if value is None:
             return self.optional
-        if isinstance(value, str) and value in self.words:
+        if isinstance(value, str | int) and value in self.words:
             return True
         if self.items:
             one = Rule(self.kind, self.low, self.high, self.low_allowed, self.choices)

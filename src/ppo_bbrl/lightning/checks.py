@@ -1,4 +1,4 @@
-"""Whether a model fits its environments: asked once, before training starts."""
+"""What is refused before training starts: arguments of no use, a model that does not fit."""
 
 from collections.abc import Callable
 from typing import Any
@@ -10,9 +10,74 @@ from gymnasium.spaces import Discrete, MultiDiscrete
 from torch import Tensor
 from torch.distributions import Categorical, Distribution
 
+from ppo_bbrl.config.rules import Rule
 from ppo_bbrl.distributions import entropy_of
 from ppo_bbrl.envs.spaces import action_converter
 from ppo_bbrl.errors import UserError, one_line
+from ppo_bbrl.schedules import Schedule
+
+SCHEDULED = ("clip_range", "clip_range_vf")  # may be functions of the remaining progress
+
+_COUNT, _FRACTION = Rule(int, low=1), Rule(float, low=0, high=1)
+_CLIP_RANGE = Rule(float, low=0, low_allowed=False)
+RULES = {
+    "buffer_length": _COUNT,
+    "num_rollouts": _COUNT,
+    "batch_size": _COUNT,
+    "epochs_per_rollout": _COUNT,
+    "num_eval_episodes": Rule(int, low=0),
+    "gamma": _FRACTION,
+    "gae_lambda": _FRACTION,
+    "target_kl": Rule(float, low=0, low_allowed=False, optional=True),
+    "value_coef": Rule(float, low=0),
+    "entropy_coef": Rule(float),
+    "sde_sample_freq": Rule(int, low=1, words=(-1,)),
+    "verbose": Rule(int, low=0, high=2),
+    "seed": Rule(int, low=0, high=2**63 - 1, optional=True),
+}
+
+
+def check_arguments(**values: Any) -> None:
+    """Refuse an impossible value.
+
+    Raises:
+        UserError: naming the argument, the value and what is allowed.
+    """
+    for name, value in values.items():
+        if not RULES[name].allows(_number(value)):
+            raise UserError(f"{name} = {value!r}: must be {RULES[name].describe('None')}")
+
+
+def clip_value(name: str, value: float | Schedule | None, progress_remaining: float) -> float:
+    """A clip range at this moment of training.
+
+    Args:
+        name: of the argument.
+        value: a number, a function of the remaining progress, or, for clip_range_vf, None.
+        progress_remaining: from 1 (start) to 0 (end).
+
+    Returns:
+        A number > 0; 0 for None, which means no clipping.
+
+    Raises:
+        UserError: if it is not a number > 0.
+    """
+    if value is None and name == "clip_range_vf":
+        return 0.0
+    now: Any = value(progress_remaining) if callable(value) else value
+    if not _CLIP_RANGE.allows(_number(now)):
+        moment = f" at a remaining progress of {progress_remaining:g}" if callable(value) else ""
+        none = ", or None" if name == "clip_range_vf" else ""
+        raise UserError(
+            f"{name} = {now!r}{moment}: must be {_CLIP_RANGE.describe()}, or a function from the "
+            f"remaining progress, 1 to 0, to such a number{none}"
+        )
+    return float(now)
+
+
+def _number(value: Any) -> Any:
+    """Python's number of NumPy's."""
+    return value.item() if isinstance(value, np.generic) else value
 
 
 def answer_of(name: str, function: Callable[[Tensor], Any], observation: Tensor) -> Any:

@@ -1,8 +1,9 @@
 """Environments as Lightning's users give them: a name, an environment, a vector environment."""
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from contextvars import ContextVar
 from multiprocessing.connection import wait
-from numbers import Integral
 from typing import Any
 
 import gymnasium as gym
@@ -12,11 +13,15 @@ from gymnasium.vector import AsyncVectorEnv, AutoresetMode, VectorEnv
 from ppo_bbrl.config.wrappers import warn_of_statistics
 from ppo_bbrl.envs.agent import EnvAgent
 from ppo_bbrl.envs.faults import reason
+from ppo_bbrl.envs.names import check_trusted
 from ppo_bbrl.envs.sync import SyncEnvs
 from ppo_bbrl.envs.vector import environment_maker, own_copy
 from ppo_bbrl.envs.workers import AFTER_A_FAULT, WorkerVectorEnv, close_workers
 from ppo_bbrl.errors import EnvironmentFailed, UserError, one_line
-from ppo_bbrl.lightning.opened import check_name
+from ppo_bbrl.system.sizes import size_of
+
+#: while a checkpoint is opened: the names that the caller gives, which are trusted
+_GIVEN: ContextVar[frozenset[str] | None] = ContextVar("_GIVEN", default=None)
 
 Env = gym.Env[Any, Any]
 MakeEnv = Callable[[], Env]
@@ -104,9 +109,7 @@ def make_vec_env(
     Raises:
         UserError: if the environment does not exist or cannot be made.
     """
-    count: Any = n_envs
-    if not isinstance(count, Integral) or count < 1:
-        raise UserError(f"n_envs = {n_envs!r}: must be an integer ≥ 1")
+    n_envs = size_of("n_envs", n_envs)
     kwargs, wrappers = dict(env_kwargs or {}), [wrapper_class] if wrapper_class else []
     if isinstance(env_id, str):
         make_one = named_environment("env_id", env_id, kwargs, wrappers)
@@ -135,7 +138,7 @@ def named_environment(
         UserError: naming the argument, if there is none of that name, or if a checkpoint names it
             and its module is not trusted.
     """
-    check_name(name)
+    _check_name(name)
     try:
         return environment_maker(name, kwargs or {}, wrappers)
     except UserError as error:
@@ -221,3 +224,30 @@ def check_spaces(observation_space: gym.Space[Any], action_space: gym.Space[Any]
                 f"env: its action space {one_line(space)} holds {space.dtype}; supported are Box "
                 "of floats, Discrete, MultiDiscrete and MultiBinary"
             )
+
+
+def _check_name(name: str) -> None:
+    """Refuse the name of an environment that comes from a checkpoint and wants an import.
+
+    Raises:
+        UserError: naming it.
+    """
+    given = _GIVEN.get()
+    if given is not None:
+        check_trusted(name, name in given)
+
+
+@contextmanager
+def opening(kwargs: Mapping[str, Any], trust: bool) -> Iterator[None]:
+    """Around what makes the environments that a checkpoint names.
+
+    Args:
+        kwargs: what the caller gives; names among it are trusted.
+        trust: whether all others are, too.
+    """
+    names = frozenset(value for value in kwargs.values() if isinstance(value, str))
+    token = _GIVEN.set(None if trust else names)
+    try:
+        yield
+    finally:
+        _GIVEN.reset(token)

@@ -1,10 +1,19 @@
-"""The processes of a distributed training, and what they agree on."""
+"""The processes of a training: what they agree on, and how SIGTERM ends one."""
 
+import signal
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
+from threading import current_thread, main_thread
+from types import FrameType
+from typing import Any
 
 import torch
 import torch.distributed as dist
+from lightning.pytorch.utilities.exceptions import SIGTERMException
 from torch import Tensor
+
+from ppo_bbrl.errors import Terminated
 
 
 @dataclass(frozen=True)
@@ -52,3 +61,33 @@ class Processes:
         gathered = [torch.empty_like(padded) for _ in counts]
         dist.all_gather(gathered, padded)
         return torch.cat([one[:n] for one, n in zip(gathered, counts, strict=True)])
+
+
+class _Terminated(Terminated, SIGTERMException):
+    """What Lightning's callbacks know, and what no environment is blamed for."""
+
+
+@contextmanager
+def stopped_by_sigterm() -> Iterator[None]:
+    """Let SIGTERM end what goes on inside, where Lightning would only make a note of it.
+
+    It looks at its notes after each batch, which an environment that hangs never gets to. Where the
+    program handles the signal itself, or nobody does, this changes nothing.
+    """
+    noted: Any = signal.getsignal(signal.SIGTERM)
+    of_lightning = type(noted).__module__.startswith("lightning.")
+    if not of_lightning or current_thread() is not main_thread():  # only there can handlers be set
+        yield
+        return
+
+    def stop(number: int, frame: FrameType | None) -> None:
+        noted(number, frame)  # other processes of the training are told, too
+        raise _Terminated(128 + number)
+
+    try:
+        with suppress(OSError):  # a sandbox may forbid it
+            signal.signal(signal.SIGTERM, stop)
+        yield
+    finally:
+        if signal.getsignal(signal.SIGTERM) is stop:
+            signal.signal(signal.SIGTERM, noted)

@@ -2,7 +2,7 @@
 
 import os
 from collections import defaultdict
-from typing import TYPE_CHECKING, Any, cast
+from typing import Any, cast
 
 import numpy as np
 import torch
@@ -13,24 +13,27 @@ from torch.distributions import Distribution
 
 from ppo_bbrl.advantages import normalise
 from ppo_bbrl.agents.networks import evaluation_mode
+from ppo_bbrl.agents.sde import StateDependentNoise
 from ppo_bbrl.errors import UserError
-from ppo_bbrl.lightning.arguments import ARGUMENTS, check_arguments, clip_value
-from ppo_bbrl.lightning.checks import answer_of, check_forward, check_predict, check_weights
+from ppo_bbrl.lightning.checks import (
+    RULES,
+    SCHEDULED,
+    answer_of,
+    check_arguments,
+    check_forward,
+    check_predict,
+    check_weights,
+    clip_value,
+)
 from ppo_bbrl.lightning.environments import GivenEnvs
 from ppo_bbrl.lightning.loader import Actor, Batch, Collected, RolloutLoader, collected
-from ppo_bbrl.lightning.processes import Processes
-from ppo_bbrl.lightning.sde import StateDependentNoise
-from ppo_bbrl.lightning.stopping import stopped_by_sigterm
+from ppo_bbrl.lightning.model import Model
+from ppo_bbrl.lightning.processes import Processes, stopped_by_sigterm
 from ppo_bbrl.losses import clipped_surrogate, explained_variance
 from ppo_bbrl.rollout import collect
 from ppo_bbrl.seeding import Seeds
 from ppo_bbrl.update import KL_TOLERANCE
 from ppo_bbrl.workspace.table import Workspace
-
-if TYPE_CHECKING:
-    from ppo_bbrl.lightning.module import PPO
-
-SCHEDULED = ("clip_range", "clip_range_vf")  # may be functions of the remaining progress
 
 
 class Run:
@@ -43,7 +46,7 @@ class Run:
         UserError: if something would go wrong later.
     """
 
-    def __init__(self, model: "PPO") -> None:
+    def __init__(self, model: Model) -> None:
         self.model, self.trainer = model, model.trainer
         self.processes = Processes(model.global_rank, self.trainer.world_size)
         # Other processes, and a training that is resumed, have streams of their own.
@@ -85,7 +88,7 @@ class Run:
 
     def _check_settings(self) -> None:
         model = self.model
-        check_arguments(**{name: getattr(model, name) for name in ARGUMENTS})  # may be assigned
+        check_arguments(**{name: getattr(model, name) for name in RULES})  # may be assigned
         if model.eval_env is None and model.num_eval_episodes:
             raise UserError(
                 "eval_env = None: training evaluates the model after each epoch; give one, or set "
