@@ -8,6 +8,14 @@ from torch import Tensor
 
 from ppo_course.mistakes import Exercise, Part
 
+#: (case, a value of each part) → the number that they give
+Formula = Callable[[Any, Sequence[Any]], float]
+
+
+def formula_alone(case: Any, values: Sequence[Any]) -> float:
+    """The number of a case where the formula is one part."""
+    return float(values[0](case))
+
 
 def agree(_case: Any, one: float, other: float) -> bool:
     """Whether two numbers are the same up to rounding."""
@@ -48,6 +56,8 @@ def compare_numbers(
     part: Part,
     *,
     tell: Callable[[Any], list[str]],
+    also: Sequence[Part] = (),
+    formula: Formula = formula_alone,
 ) -> None:
     """Compare numbers with the right ones, and wrong ones with those of known mistakes.
 
@@ -57,6 +67,8 @@ def compare_numbers(
         seen: what it answered, number by number.
         part: the formula, of a case; and wrong ones, the likeliest first.
         tell: the lines that describe a case.
+        also: further parts of the formula.
+        formula: the number of a case, from a value of each part.
 
     Raises:
         ExerciseError: about the first wrong number.
@@ -65,15 +77,8 @@ def compare_numbers(
     def facts(case: Any, right: float, number: float) -> list[str]:
         return [*tell(case), f"  seen      {number:.5g}", f"  expected  {right:.5g}"]
 
-    exercise.compare(
-        cases,
-        seen,
-        [part],
-        formula=lambda case, values: float(values[0](case)),
-        agree=agree,
-        facts=facts,
-        most=1,
-    )
+    parts = [part, *also]
+    exercise.compare(cases, seen, parts, formula=formula, agree=agree, facts=facts)
 
 
 def check_numbers(
@@ -85,6 +90,8 @@ def check_numbers(
     arguments: Callable[[Any], tuple[Any, ...]],
     returned: str,
     tell: Callable[[Any], list[str]],
+    also: Sequence[Part] = (),
+    formula: Formula = formula_alone,
 ) -> None:
     """Ask a student's function about some cases, and name its mistake.
 
@@ -96,10 +103,12 @@ def check_numbers(
         arguments: what the function gets of a case.
         returned: the number in words.
         tell: the lines that describe a case.
+        also: further parts of the formula.
+        formula: the number of a case, from a value of each part.
 
     Raises:
         ExerciseError: with the likely mistake, what was seen and expected, and where to look.
     """
     answers = [exercise.call(function, *arguments(case)) for case in cases]
     seen = [as_number(exercise, answer, returned) for answer in answers]
-    compare_numbers(exercise, cases, seen, part, tell=tell)
+    compare_numbers(exercise, cases, seen, part, tell=tell, also=also, formula=formula)

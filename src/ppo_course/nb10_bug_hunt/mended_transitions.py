@@ -1,59 +1,125 @@
 """The check of notebook 10's last exercise: a rollout as transitions whose entries fit together."""
 
 from collections.abc import Callable
-from typing import Any
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor
 
-from ppo_course.feedback import (
-    ExerciseError,
-    call,
-    describe,
-    not_right,
-    untouched_randomness,
-)
-from ppo_course.nb10_bug_hunt.mended_transitions_cases import NAMES, Rows, cases
+from ppo_course.feedback import ExerciseError, describe
+from ppo_course.mistakes import Exercise, Hint, read_words
 
 #: rows by name, [T+1, B, …] → transitions by the same names, [N, …]
 MendedTransitions = Callable[[dict[str, Tensor]], Any]
 
-NAME = "mended_transitions"
+NAMES = ("obs", "action", "log_prob", "value", "advantage", "target")
+EXERCISE = Exercise(
+    "mended_transitions",
+    ("rows",),
+    read_words(__file__),
+    (
+        Hint("called-as", "positional argument", error=TypeError),
+        Hint("names-of-rows", error=KeyError),
+        Hint("mask-shape", "mask", error=IndexError),
+        Hint("mask-in-brackets", "must match the size", error=RuntimeError),
+    ),
+)
 
 
+class Rows(NamedTuple):
+    """A rollout in which every entry says where it comes from.
+
+    Attributes:
+        done: `[T+1, B]`.
+        n_features: of an observation.
+    """
+
+    done: Tensor
+    n_features: int
+
+    @property
+    def places(self) -> Tensor:
+        """A number of its own for each row of each environment, `[T+1, B]`."""
+        return torch.arange(self.done.numel()).reshape(self.done.shape)
+
+    def variables(self) -> dict[str, Tensor]:
+        """What the function gets."""
+        places = self.places
+        told: dict[str, Tensor] = {
+            name: places + 0.5 * k for k, name in enumerate(NAMES[2:], start=1)
+        }
+        features = torch.arange(self.n_features) / 10
+        told["obs"] = places[..., None] + features
+        told["action"] = places.clone()
+        told["done"] = self.done.clone()
+        return told
+
+    def where(self, place: int) -> str:
+        """A place in words."""
+        row, env = divmod(place, self.done.shape[1])
+        return f"row {row} of environment {env}"
+
+    @property
+    def starts(self) -> set[int]:
+        """The places in which a transition starts."""
+        return set(self.places[:-1][~self.done[:-1]].tolist())
+
+    @property
+    def ends(self) -> set[int]:
+        """The places in which an episode is over, those of the last row left out."""
+        return set(self.places[:-1][self.done[:-1]].tolist())
+
+    @property
+    def starts_transposed(self) -> set[int]:
+        """What the mask of the starts picks if it alone is transposed; nothing if it cannot be."""
+        places, mask = self.places[:-1], ~self.done[:-1].T
+        return set(places[mask].tolist()) if places.shape == mask.shape else set()
+
+
+def cases(seed: int | None) -> list[Rows]:
+    """Rollouts with ends; as many steps as environments, then fewer, then more."""
+    if seed is None:
+        done = torch.zeros(5, 4, dtype=torch.bool)
+        done[1, 0] = done[2, 3] = done[4, 1] = True
+        other = torch.zeros(4, 5, dtype=torch.bool)
+        other[0, 1] = other[2, 2] = other[3, 4] = True
+        return [Rows(done, 3), Rows(other, 1)]
+    generator = torch.Generator().manual_seed(seed)
+
+    def number(low: int, high: int) -> int:
+        return int(torch.randint(low, high, (), generator=generator))
+
+    result = []
+    n = number(4, 7)
+    for n_steps, n_envs in ((n, n), (n, n + 2), (n + 3, n)):
+        done = torch.zeros(n_steps + 1, n_envs, dtype=torch.bool)
+        # One end in the first row, one in the last. Where there are as many steps as environments,
+        # the mask may be symmetric by chance; in the other rollouts it cannot be.
+        done[0, number(1, n_envs)] = True
+        done[number(1, n_steps - 1), 0] = True
+        done[n_steps, number(1, n_envs)] = True
+        # One feature is a dimension of its own, too: [N, 1].
+        result.append(Rows(done, number(2, 5) if n_steps == n_envs else 1))
+    return result
+
+
+@EXERCISE.check
 def check_mended_transitions(function: MendedTransitions, *, seed: int | None = None) -> None:
     """Check a student's `mended_transitions(rows)`.
 
     It gets a dict of `[T+1, B, …]` tensors: obs, action, log_prob, value, advantage, target, and
     done. It returns a dict of the first six, `[N, …]`, in which entry i of all of them belongs to
     the same transition, and each valid transition comes once, in any order.
-
-    Prints one line if everything is right, nothing where a seed is given. Needs no network and
-    leaves the global random streams as they were.
-
-    Args:
-        function: the student's.
-        seed: draw other rollouts from it; to grade.
-
-    Raises:
-        ExerciseError: with the likely mistake, what was seen and expected, and where to look.
     """
-    with untouched_randomness():
-        for rows in cases(seed):
-            given = rows.variables()
-            result = call(function, given, hint=_hint)
-            untouched = rows.variables()
-            if set(given) != set(untouched) or not all(
-                torch.equal(given[name], tensor) for name, tensor in untouched.items()
-            ):
-                raise not_right(
-                    NAME,
-                    "it changes the rows that it was given",
-                    "make a new dict of new tensors: others still need the rows",
-                )
-            _check(rows, result)
-    if seed is None:
-        print("Well done! Every action is back at the observation that it was taken in.")
+    for rows in cases(seed):
+        given = rows.variables()
+        result = EXERCISE.call(function, given)
+        untouched = rows.variables()
+        if set(given) != set(untouched) or not all(
+            torch.equal(given[name], tensor) for name, tensor in untouched.items()
+        ):
+            raise EXERCISE.error("changes-argument")
+        _check(rows, result)
 
 
 def _check(rows: Rows, result: Any) -> None:
@@ -72,62 +138,34 @@ def _check(rows: Rows, result: Any) -> None:
         expected = tensor.flatten(0, 1)[torch.tensor(obs)]
         same = torch.equal(result[name].double(), expected.double())
         if same and result[name].dtype != tensor.dtype:
-            raise not_right(
-                NAME,
-                f"'{name}' has another dtype than its rows",
-                "the entries stay what they are: networks of float32 take no float64, and an "
-                "action is an index",
-                *facts,
-                f"  seen      {result[name].dtype}",
-                f"  expected  {tensor.dtype}",
-            )
+            facts += [f"  seen      {result[name].dtype}", f"  expected  {tensor.dtype}"]
+            raise EXERCISE.error("other-dtype", facts=facts, variable=name)
         if not same:
-            raise not_right(
-                NAME,
-                f"'{name}' has been changed on the way",
-                "its entries are to be chosen, and to stay as they are",
-                *facts,
-            )
+            raise EXERCISE.error("changed", facts=facts, variable=name)
 
 
 def _check_form(rows: Rows, result: Any, facts: list[str]) -> None:
     """A dict of tensors, as many entries in each."""
-    seen = f"  seen      {describe(result)}"
-    if result is None:
-        raise not_right(NAME, "it returns nothing", "the last line: return …", seen)
-    if not isinstance(result, dict):
-        look = "a dict by the names of the rows"
-        raise not_right(NAME, "it does not return a dict", look, seen)
+    EXERCISE.expect(
+        result, None if isinstance(result, dict) else "no-dict", f"a dict of {', '.join(NAMES)}"
+    )
     missing = [name for name in NAMES if name not in result]
     if missing:
-        raise not_right(
-            NAME,
-            f"'{missing[0]}' is missing",
-            f"the names of the dict are {', '.join(NAMES)}",
-            f"  seen      {', '.join(map(str, result))}",
-        )
+        seen = (f"  seen      {', '.join(map(str, result))}",)
+        raise EXERCISE.error("name-missing", facts=seen, variable=missing[0])
     for name in NAMES:
         tensor = result[name]
         inner = list(rows.variables()[name].shape[2:])
         if not isinstance(tensor, Tensor) or list(tensor.shape[1:]) != inner:
-            raise not_right(
-                NAME,
-                f"'{name}' has the wrong shape",
-                "the first two dimensions, time and environments, become one; the others stay: "
-                "x[mask] does this, and x.flatten(0, 1)",
-                *facts,
+            facts += [
                 f"  seen      {describe(tensor)}",
                 f"  expected  a tensor of shape {[len(rows.starts), *inner]}",
-            )
+            ]
+            raise EXERCISE.error("wrong-shape", facts=facts, variable=name)
     lengths = {name: len(result[name]) for name in NAMES}
     if len(set(lengths.values())) > 1:
-        raise not_right(
-            NAME,
-            "the six have not the same number of entries",
-            "the same mask for all of them",
-            *facts,
-            f"  seen      {', '.join(f'{name} {length}' for name, length in lengths.items())}",
-        )
+        told = ", ".join(f"{name} {length}" for name, length in lengths.items())
+        raise EXERCISE.error("lengths", facts=(*facts, f"  seen      {told}"))
 
 
 def _places(rows: Rows, name: str, tensor: Tensor) -> list[int]:
@@ -139,11 +177,7 @@ def _places(rows: Rows, name: str, tensor: Tensor) -> list[int]:
         numbers = numbers - 0.5 * NAMES[1:].index(name)
     places = [round(x) for x in numbers.tolist()]
     if any(not 0 <= place < rows.done.numel() for place in places):
-        raise not_right(
-            NAME,
-            f"'{name}' has numbers that are in no row",
-            "the entries are to be chosen, and to stay as they are",
-        )
+        raise EXERCISE.error("strange-numbers", variable=name)
     return places
 
 
@@ -164,109 +198,49 @@ def _apart(rows: Rows, places: dict[str, list[int]], facts: list[str]) -> Exerci
     ]
     envs = rows.done.shape[1]
     apart = {b - a for a, b in zip(places[other], places[name], strict=True)}
+    key = "does-not-belong"
     if all(sorted(where) == sorted(places["obs"]) for where in alike):
-        if len(alike) > 2:
-            wrong = f"the six come in {len(alike)} different orders"
-            look = "one order for all of them; if you shuffle, draw one permutation for all six"
-        else:
-            words = " and ".join(f"'{one}'" for one in odd)
-            wrong = f"the entries of {words} are those of the others, but in another order"
-            look = (
-                "where it is transposed (.T): a mask picks entries row by row of what it is given, "
-                "so that the transposed gives environment after environment"
-            )
+        key = "another-order" if len(alike) == 2 else "different-orders"
     elif apart in ({envs}, {-envs}):
-        wrong = f"'{name}' comes from the row {'after' if apart == {envs} else 'before'} that of "
-        wrong += other
-        look = "row t has the observation and the action that was taken in it: [:-1] for both"
-    else:
-        of = "others" if name == "obs" else "observations"
-        wrong = f"'{name}' does not belong to the {of}"
-        look = "the same rows, and the same mask, for all six"
-    return not_right(NAME, wrong, look, *facts)
+        key = "row-after" if apart == {envs} else "row-before"
+    return EXERCISE.error(
+        key,
+        facts=facts,
+        n_orders=len(alike),
+        variables=" and ".join(f"'{one}'" for one in odd),
+        variable=name,
+        other=other,
+        others="others" if name == "obs" else "observations",
+    )
 
 
 def _check_chosen(rows: Rows, obs: list[int], facts: list[str]) -> None:
     """Raise unless exactly the valid transitions are there."""
     n_rows, envs = rows.done.shape
-    starts = rows.starts
     over = rows.places[rows.done].tolist()
-    if sorted(obs) in (sorted(over), sorted(rows.ends)):
-        raise not_right(
-            NAME,
-            "it keeps exactly the steps that are to be left out: `~` is missing",
-            "done is True where an episode is over; the mask of the others is ~done[:-1]",
-            *facts,
-            f"  seen      a step that starts in {rows.where(obs[0])}, where an episode is over",
-        )
-    if len(set(obs)) < len(obs):
-        raise not_right(
-            NAME,
-            "a transition comes more than once",
-            "every valid transition once, in any order",
-            *facts,
-            f"  seen      {rows.where(next(x for x in obs if obs.count(x) > 1))} twice or more",
-        )
     last = [place for place in obs if place >= (n_rows - 1) * envs]
-    if last:
-        raise not_right(
-            NAME,
-            "transitions start in the last row",
-            "nothing is known of what comes after it: leave it out with [:-1], of the mask, too",
-            *facts,
-            f"  seen      a transition that starts in {rows.where(last[0])}",
-        )
-    resets = [place for place in obs if place not in starts]
-    lost = sorted(starts - set(obs))
-    if resets and set(obs) == rows.starts_transposed:
-        raise not_right(
-            NAME,
-            "the mask alone is transposed, and picks other steps than it should",
-            "rows and mask as they are, [T, B] both, or both transposed",
-            *facts,
-            f"  seen      a step that starts in {rows.where(resets[0])}, where an episode is over",
-        )
-    if resets and lost:
-        raise not_right(
-            NAME,
-            "the mask belongs to other rows",
-            "a step is no transition if it *starts* in a row that is done: ~done[:-1]",
-            *facts,
-            f"  seen      a step that starts in {rows.where(resets[0])}, where an episode is over",
-            f"  missing   the transition that starts in {rows.where(lost[0])}",
-        )
-    if resets:
-        raise not_right(
-            NAME,
-            "steps from the end of an episode to the next one are among the transitions",
-            "nothing was decided there: the mask ~done[:-1] leaves them out",
-            *facts,
-            f"  seen      a step that starts in {rows.where(resets[0])}, where an episode is over",
-        )
-    if lost:
-        raise not_right(
-            NAME,
-            f"{len(lost)} transitions are missing",
-            "only the steps that start in a done row are left out",
-            *facts,
-            f"  missing   the transition that starts in {rows.where(lost[0])}",
-        )
-
-
-def _hint(error: Exception) -> str:
-    text = str(error)
-    if isinstance(error, TypeError) and "positional argument" in text:
-        return f"the function is called as {NAME}(rows)"
-    if isinstance(error, KeyError):
-        return f"the names of the rows are {', '.join(NAMES)} and done"
-    if isinstance(error, IndexError) and "mask" in text:
-        return (
-            "mask and tensor must have the same first two dimensions: both without the last row, "
-            "neither transposed"
-        )
-    if isinstance(error, RuntimeError) and "must match the size" in text:
-        return (
-            "the shapes do not fit; and to choose entries a mask stands in brackets, x[mask]: a "
-            "product keeps them all"
-        )
-    return ""
+    resets = [place for place in obs if place not in rows.starts]
+    lost = sorted(rows.starts - set(obs))
+    key, seen = "", ""
+    if sorted(obs) in (sorted(over), sorted(rows.ends)):
+        key = "exactly-the-others"
+    elif len(set(obs)) < len(obs):
+        key = "repeated"
+        seen = f"{rows.where(next(x for x in obs if obs.count(x) > 1))} twice or more"
+    elif last:
+        key, seen = "last-row", f"a transition that starts in {rows.where(last[0])}"
+    elif resets and set(obs) == rows.starts_transposed:
+        key = "mask-transposed"
+    elif resets:
+        key = "mask-of-other-rows" if lost else "resets-kept"
+    elif lost:
+        key = "transitions-missing"
+    if not key:
+        return
+    if resets and not seen:
+        seen = f"a step that starts in {rows.where(resets[0])}, where an episode is over"
+    if seen:
+        facts = [*facts, f"  seen      {seen}"]
+    if key in {"mask-of-other-rows", "transitions-missing"}:
+        facts = [*facts, f"  missing   the transition that starts in {rows.where(lost[0])}"]
+    raise EXERCISE.error(key, facts=facts, n_lost=len(lost))

@@ -2,21 +2,31 @@
 
 import random
 import statistics
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor
 
-from ppo_course.by_cases import check_by_cases
 from ppo_course.feedback import numbers
-from ppo_course.guesses import Guess
-from ppo_course.nb10_bug_hunt.value_error_truths import TRUTHS, Truth, true_value
+from ppo_course.mistakes import Exercise, Hint, Part, read_words
+from ppo_course.one_number import check_numbers
+
+LENGTH = 8  # steps after which TruncatedOnly is cut
+PROBES = ("ConstantReward", "Discounting", "TruncatedOnly")
+EXERCISE = Exercise(
+    "value_error",
+    ("probe", "values", "discount_factor"),
+    read_words(__file__),
+    (
+        Hint("called-as", "positional argument", error=TypeError),
+        Hint("tensor-methods", "unexpected keyword argument", error=TypeError),
+        Hint("one-of-the-probes", error=(KeyError, UnboundLocalError)),
+    ),
+)
 
 #: (name of the probe, values [N], discount factor) → a number
 ValueErrorOf = Callable[[str, Tensor, float], Any]
-
-NAME = "value_error"
 
 
 class Reading(NamedTuple):
@@ -36,66 +46,88 @@ class Reading(NamedTuple):
         return sum(self.values) / len(self.values)
 
 
-_SIGN = "the difference has a sign: what the critic says, minus what is true"
-_FORMS: tuple[tuple[Callable[[Reading, float], float], str, str], ...] = (
-    (lambda r, v: r.mean - v, "", ""),
-    (
-        lambda r, v: v - r.mean,
-        "the sign is wrong: a critic that says too much would get a negative error",
-        _SIGN,
+def _of_one_discount_factor(probe: str, formula: Callable[[float], float]) -> dict[str, Any]:
+    """The right formula, but with a usual γ put into it by hand."""
+    return {
+        f"one-discount-factor~{probe} is a number for γ = {gamma}": (
+            lambda _, at=gamma: formula(at)
+        )
+        for gamma in (0.9, 0.99)
+    }
+
+
+def _cut(n: int) -> Callable[[float], float]:
+    """The series of TruncatedOnly after n rewards."""
+    return lambda g: (1 - g**n) / (1 - g)
+
+
+# The true value of each probe, of the discount factor.
+TRUTHS = {
+    "ConstantReward": Part(
+        lambda _: 1.0,
+        {
+            "constant-discounted": lambda g: g,
+            "constant-endless": lambda g: 1 / (1 - g),
+            "constant-0": lambda _: 0.0,
+        },
     ),
-    (
-        lambda r, v: abs(r.mean - v),
-        "its result has no sign, and too much looks like too little",
-        f"{_SIGN}; no .abs()",
+    "Discounting": Part(
+        lambda g: g,
+        {
+            "not-discounted": lambda _: 1.0,
+            "discounted-twice": lambda g: g * g,
+            "earns-twice": lambda g: 1 + g,
+            "discounting-endless": lambda g: 1 / (1 - g),
+            "discounting-0": lambda _: 0.0,
+            **_of_one_discount_factor("Discounting", lambda g: g),
+        },
     ),
-    (
-        lambda r, v: sum(abs(x - v) for x in r.values) / len(r.values),
-        "it is the mean of the absolute errors, in which noise does not average out",
-        f"{_SIGN}; no .abs()",
+    "TruncatedOnly": Part(
+        lambda g: 1 / (1 - g),
+        {
+            "to-the-limit": _cut(LENGTH),
+            "sum-to-the-limit": lambda _: float(LENGTH),
+            "first-reward-missing": lambda g: g / (1 - g),
+            "one-step": lambda _: 1.0,
+            "value-of-discounting": lambda g: g,
+            "to-the-limit-discounted": lambda g: g * _cut(LENGTH)(g),
+            "truncated-0": lambda _: 0.0,
+            **_of_one_discount_factor("TruncatedOnly", lambda g: 1 / (1 - g)),
+            **{f"cut~{n}": _cut(n) for n in range(2, 21) if n != LENGTH},
+            **{f"cut-late~{n}": _cut(n) for n in range(21, 121)},
+        },
     ),
-    (
-        lambda r, v: sum((x - v) ** 2 for x in r.values) / len(r.values),
-        "it is the mean square error, which has no sign",
-        _SIGN,
-    ),
-    (
-        lambda r, v: (r.mean - v) / v if v else 0.0,
-        "it is the relative error",
-        "the difference itself, in the units of the rewards",
-    ),
-    (lambda _, v: v, "it is the true value itself", "mean of the values, minus the true one"),
-    (
-        lambda r, v: sum(r.values) - v,
-        "the values are summed up, and not averaged",
-        "the mean of the N values",
-    ),
-    (
-        lambda r, v: statistics.median(r.values) - v,
-        "it is the median of the values that is compared",
-        "the mean of the N values: values.mean()",
-    ),
-    (
-        lambda r, v: r.values[0] - v,
-        "it looks at the first of the N values alone",
-        "the mean of the N values",
-    ),
-    (
-        lambda r, v: r.values[-1] - v,
-        "it looks at the last of the N values alone",
-        "the mean of the N values",
-    ),
-    (
-        lambda r, v: max(r.values) - v,
-        "it looks at the largest of the N values alone",
-        "the mean of the N values: values.mean()",
-    ),
-    (
-        lambda r, v: min(r.values) - v,
-        "it looks at the smallest of the N values alone",
-        "the mean of the N values: values.mean()",
-    ),
+}
+
+# What is made of the values and the true one.
+FORMS = Part(
+    lambda r, v: r.mean - v,
+    {
+        "sign": lambda r, v: v - r.mean,
+        "no-sign": lambda r, v: abs(r.mean - v),
+        "mean-absolute": lambda r, v: sum(abs(x - v) for x in r.values) / len(r.values),
+        "mean-square": lambda r, v: sum((x - v) ** 2 for x in r.values) / len(r.values),
+        "relative": lambda r, v: (r.mean - v) / v if v else 0.0,
+        "truth-itself": lambda _, v: v,
+        "sum": lambda r, v: sum(r.values) - v,
+        "median": lambda r, v: statistics.median(r.values) - v,
+        "one-value~first": lambda r, v: r.values[0] - v,
+        "one-value~last": lambda r, v: r.values[-1] - v,
+        "one-value~largest": lambda r, v: max(r.values) - v,
+        "one-value~smallest": lambda r, v: min(r.values) - v,
+    },
 )
+
+
+def formula(reading: Reading, values: Sequence[Any]) -> float:
+    """The error that a truth and a form give."""
+    truth, form = values
+    return float(form(reading, truth(reading.discount_factor)))
+
+
+def true_value(probe: str, discount_factor: float) -> float:
+    """The value of the first state of a probe's episodes."""
+    return float(TRUTHS[probe].right(discount_factor))
 
 
 def right(reading: Reading) -> float:
@@ -103,28 +135,10 @@ def right(reading: Reading) -> float:
     return reading.mean - true_value(reading.probe, reading.discount_factor)
 
 
-def mistakes(probe: str) -> list[Guess]:
-    """Single mistakes first, then a wrong truth in a wrong form."""
-
-    def guess(form: Any, truth: Truth) -> Guess:
-        function, wrong, look = form
-        both = [part for part in (truth.wrong, wrong) if part]
-        looks = [part for part in (truth.look, look) if part]
-        return Guess(
-            lambda r: function(r, truth.formula(r.discount_factor)),
-            "; and ".join(both),
-            ". And: ".join(looks),
-        )
-
-    pairs = [(form, truth) for form in _FORMS for truth in TRUTHS[probe]][1:]
-    pairs.sort(key=lambda pair: bool(pair[0][1]) + bool(pair[1].wrong))
-    return [guess(*pair) for pair in pairs]
-
-
 # Too much in the first case of a probe, too little in the second.
 CASES = tuple(
     Reading(probe, tuple(round(true_value(probe, gamma) + off, 3) for off in offs), gamma)
-    for probe in TRUTHS
+    for probe in PROBES
     for gamma, offs in ((0.8, (0.8, 0.1, -0.3)), (0.9, (-0.9, -0.2, 0.4, -0.6)))
 )
 
@@ -133,7 +147,7 @@ def drawn(seed: int) -> list[Reading]:
     """Cases of the same kinds as `CASES`, drawn from a seed."""
     source = random.Random(seed)
     cases = []
-    for probe in TRUTHS:
+    for probe in PROBES:
         for sign in (1, -1):
             gamma = source.uniform(0.55, 0.9)
             offs = [sign * source.uniform(0.2, 1.5) for _ in range(source.randint(3, 7))]
@@ -143,38 +157,26 @@ def drawn(seed: int) -> list[Reading]:
     return cases
 
 
+@EXERCISE.check
 def check_value_error(function: ValueErrorOf, *, seed: int | None = None) -> None:
     """Check a student's `value_error(probe, values, discount_factor)`.
 
     It gets ConstantReward, Discounting or TruncatedOnly, the values `[N]` that a critic gave to
     the first state of its episodes, and γ. It returns their mean minus the true value.
-
-    Prints one line if everything is right, nothing where a seed is given. Needs no network and
-    leaves the global random streams as they were.
-
-    Args:
-        function: the student's.
-        seed: draw other values from it than those that one can follow by hand; to grade.
-
-    Raises:
-        ExerciseError: with the likely mistake, what was seen and expected, and where to look.
     """
     cases = CASES if seed is None else drawn(seed)
-    for probe in TRUTHS:
-        check_by_cases(
+    for probe in PROBES:
+        check_numbers(
+            EXERCISE,
             function,
             [case for case in cases if case.probe == probe],
-            name=NAME,
+            TRUTHS[probe],
             arguments=Reading.arguments,
-            given="values",
             returned=f"the error of a critic on {probe}",
-            right=right,
-            mistakes=mistakes(probe),
             tell=_tell,
-            hint=_hint,
+            also=[FORMS],
+            formula=formula,
         )
-    if seed is None:
-        print("Well done! On these three probes you know the truth, and a critic can be measured.")
 
 
 def _tell(case: Reading) -> list[str]:
@@ -182,14 +184,3 @@ def _tell(case: Reading) -> list[str]:
         f"  Example: on {case.probe} with γ = {case.discount_factor:.3g}",
         f"  critics say {numbers(torch.tensor(case.values))}, {case.mean:.4g} in the mean.",
     ]
-
-
-def _hint(error: Exception) -> str:
-    text = str(error)
-    if isinstance(error, TypeError) and "positional argument" in text:
-        return f"the function is called as {NAME}(probe, values, discount_factor)"
-    if isinstance(error, TypeError) and "unexpected keyword argument" in text:
-        return "values is a tensor, which has methods of its own: values.mean()"
-    if isinstance(error, KeyError | UnboundLocalError):
-        return f"the probe is one of {', '.join(TRUTHS)}"
-    return ""

@@ -16,7 +16,7 @@ from details_testing import (
 )
 
 from ppo_course import check_coverage
-from ppo_course.nb10_bug_hunt.coverage import CASES, MISTAKES, drawn, right
+from ppo_course.nb10_bug_hunt.coverage import CASES, FORMULAS, drawn, right
 
 
 def by_unique(minibatches, n):
@@ -66,97 +66,97 @@ def by_length(minibatches, n):
 
 # The words of an error stand in lines of their own: the message quotes the function's line.
 WRONG_ANSWERS = {
-    "drawn": (lambda m, n: sum(map(len, m)) / n, "an index that comes twice is counted twice"),
+    "drawn": (lambda m, n: sum(map(len, m)) / n, "repeated-counted"),
     "set of tensors": (
         lambda m, n: len(set(torch.cat(m))) / n,
-        "an index that comes twice is counted twice",
+        "repeated-counted",
     ),
     "exactly once": (
         lambda m, n: (torch.cat(m).bincount(minlength=n) == 1).float().mean(),
-        "only what is used exactly once",
+        "used-once",
     ),
-    "missed": (lambda m, n: 1 - by_unique(m, n), "it is the share that is missed"),
-    "number": (lambda m, n: len(torch.cat(m).unique()), "it is a number of transitions"),
-    "percent": (lambda m, n: 100 * by_unique(m, n), "it is a percentage"),
-    "added up": (lambda m, n: torch.cat(m).unique().sum() / n, "are added up, and not counted"),
-    "rounded": (lambda m, n: len(torch.cat(m).unique()) // n, "rounded down to a whole number"),
+    "missed": (lambda m, n: 1 - by_unique(m, n), "missed-share"),
+    "number": (lambda m, n: len(torch.cat(m).unique()), "count"),
+    "percent": (lambda m, n: 100 * by_unique(m, n), "percentage"),
+    "added up": (lambda m, n: torch.cat(m).unique().sum() / n, "indices-added"),
+    "rounded": (lambda m, n: len(torch.cat(m).unique()) // n, "floored"),
     "of the drawn": (
         lambda m, n: len(torch.cat(m).unique()) / len(torch.cat(m)),
-        "is divided by the number of those drawn",
+        "of-drawn",
     ),
     "per minibatch": (
         lambda m, n: sum(len(x.unique()) for x in m) / n,
-        "comes in two minibatches is counted twice",
+        "repeated-between",
     ),
     "mean": (
         lambda m, n: sum(len(x.unique()) / n for x in m) / len(m),
-        "it is the mean over the minibatches",
+        "mean-of-minibatches",
     ),
-    "first": (lambda m, n: len(m[0].unique()) / n, "the first minibatch alone"),
-    "last": (lambda m, n: len(m[-1].unique()) / n, "the last minibatch alone"),
+    "first": (lambda m, n: len(m[0].unique()) / n, "first-minibatch"),
+    "last": (lambda m, n: len(m[-1].unique()) / n, "last-minibatch"),
     "all but the last": (
         lambda m, n: len(torch.cat(m[:-1]).unique()) / n,
-        "the last minibatch is left out",
+        "last-left-out",
     ),
     "range": (
         lambda m, n: (torch.cat(m).max() - torch.cat(m).min() + 1) / n,
-        "the smallest and the largest index alone",
+        "span",
     ),
-    "largest": (lambda m, n: (torch.cat(m).max() + 1) / n, "it looks at the largest index alone"),
+    "largest": (lambda m, n: (torch.cat(m).max() + 1) / n, "largest"),
     "of the largest": (
         lambda m, n: len(torch.cat(m).unique()) / (torch.cat(m).max() + 1),
-        "it divides by the largest index",
+        "of-largest",
     ),
     "length of the first": (
         lambda m, n: len(m) * len(m[0]) / n,
-        "all minibatches are taken to be as long as the first",
+        "equal-lengths",
     ),
-    "number of minibatches": (lambda m, n: len(m) / n, "the minibatches are counted"),
-    "set of minibatches": (lambda m, n: len(set(m)) / n, "the minibatches are counted"),
+    "number of minibatches": (lambda m, n: len(m) / n, "minibatches-counted"),
+    "set of minibatches": (lambda m, n: len(set(m)) / n, "minibatches-counted"),
     "of a minibatch": (
         lambda m, n: sum(len(x.unique()) / len(x) for x in m) / len(m),
-        "how much of a minibatch is different indices",
+        "share-of-minibatch",
     ),
     "neighbours": (
         lambda m, n: len(torch.cat(m).unique_consecutive()) / n,
-        "only an index that comes twice in a row is counted once",
+        "neighbours-only",
     ),
     "one less": (
         lambda m, n: len(torch.cat(m).unique()) / (n - 1),
-        "it divides by n_transitions - 1",
+        "n-minus-1",
     ),
-    "text": (lambda m, n: str(by_unique(m, n)), "it returns a text"),
-    "one": (lambda m, n: 1.0, "does not know"),
+    "text": (lambda m, n: str(by_unique(m, n)), "text"),
+    "one": (lambda m, n: 1.0, "unknown"),
     "mask": (
         lambda m, n: torch.cat(m).bincount(minlength=n) > 0,
         "it does not return a share",
     ),
-    "emptied": (emptied, "it changes the minibatches"),
-    "sorted": (by_length, "it changes the minibatches"),
+    "emptied": (emptied, "changes-argument"),
+    "sorted": (by_length, "changes-argument"),
     "list": (
         lambda m, n: m.unique(),
-        "torch.cat(minibatches) makes one",
+        "list-of-tensors",
     ),
     "unique of a list": (
         lambda m, n: len(torch.unique(m)) / n,
-        "torch.cat(minibatches) makes one",
+        "list-of-tensors",
     ),
     "tensor of a list": (
         lambda m, n: len(torch.tensor(m).unique()) / n,
-        "torch.cat(minibatches) makes one",
+        "list-of-tensors",
     ),
     "NumPy of a list": (
         lambda m, n: len(np.unique(m)) / n,
-        "torch.cat(minibatches) makes one",
+        "list-of-tensors",
     ),
     # The minibatches of the suspects are not all of the same length.
     "stack": (
         lambda m, n: len(torch.stack(m).unique()) / n,
-        "minibatches may differ in length",
+        "cat-not-stack",
     ),
-    "nothing": (lambda m, n: None, "it returns nothing"),
+    "nothing": (lambda m, n: None, "returns-nothing"),
     "signature": (lambda m: 1, "is called as coverage(minibatches, n_transitions)"),
-    "stub": (stub, "is not written yet"),
+    "stub": (stub, "not-written"),
 }
 
 
@@ -171,7 +171,7 @@ def test_with_every_seed_right_passes_and_wrong_fails(capsys):
 
 @pytest.mark.parametrize("cases", [CASES, *map(drawn, range(30))])
 def test_every_mistake_shows(cases):
-    numbers = [tuple(round(m.formula(c), 6) for c in cases) for m in MISTAKES]
+    numbers = [tuple(round(m(c), 6) for c in cases) for m in FORMULAS.wrong.values()]
     numbers.append(tuple(round(right(c), 6) for c in cases))
     if cases is CASES:
         assert len(set(numbers)) == len(numbers)

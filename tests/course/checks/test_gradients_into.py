@@ -15,7 +15,7 @@ from details_testing import (
 )
 
 from ppo_course import check_gradients_into
-from ppo_course.nb10_bug_hunt.gradients_into_cases import BODY, cases
+from ppo_course.nb10_bug_hunt.gradients_into import BODY, cases
 
 
 def found(loss, module, **options):
@@ -228,83 +228,83 @@ def any_of_the_gradients(loss, module):
 
 # The words of an error stand in lines of their own: the message quotes the function's line.
 WRONG_ANSWERS = {
-    "generator": (generated, "gives its names only once, and has no len()"),
+    "generator": (generated, "no-length"),
     "map": (
         lambda loss, m: map(str, by_grad(loss, m)),
-        "gives its names only once, and has no len()",
+        "no-length",
     ),
-    "one in the loop": (one_in_the_loop, "only the first name is returned"),
+    "one in the loop": (one_in_the_loop, "first-name"),
     "nothing after": (
         nothing_after_the_loop,
-        "where the loss reaches no parameter, it returns None",
+        "none-for-empty",
     ),
-    "list in the loop": (list_in_the_loop, "only the first parameter is looked at"),
-    "new in the loop": (new_in_the_loop, "only the last name is returned"),
-    "tried": (tried, "that the loss does not reach hides all others"),
-    "tried, with zeros": (tried_with_zeros, "that the loss does not reach hides all others"),
-    "loop tried": (loop_tried, "it leaves off at the first parameter"),
-    "stopped": (stopped, "it leaves off at the first parameter"),
+    "list in the loop": (list_in_the_loop, "first-parameter"),
+    "new in the loop": (new_in_the_loop, "last-name"),
+    "tried": (tried, "one-hides-all"),
+    "tried, with zeros": (tried_with_zeros, "one-hides-all"),
+    "loop tried": (loop_tried, "leaves-off"),
+    "stopped": (stopped, "leaves-off"),
     "truth of many": (
         where(lambda g: bool(g != 0)),
-        "(x != 0).any() says whether",
+        "one-entry-not-0",
     ),
-    "any of them": (any_of_the_gradients, "(x != 0).any() says whether"),
+    "any of them": (any_of_the_gradients, "one-entry-not-0"),
     "gradients of pairs": (
         lambda loss, m: torch.autograd.grad(loss, m.named_parameters()),
-        "takes parameters, without their names",
+        "parameters-not-pairs",
     ),
     "gradients of a module": (
         lambda loss, m: torch.autograd.grad(loss, m, allow_unused=True),
-        "takes parameters, without their names",
+        "parameters-not-pairs",
     ),
-    "stale": (backward, "it takes what an earlier step has left"),
-    "left behind": (cleared, "it leaves gradients behind"),
+    "stale": (backward, "reads-grad"),
+    "left behind": (cleared, "leaves-gradients"),
     "freed": (
         lambda loss, m: [
             n
             for n, g in zip(*found(loss, m, retain_graph=False), strict=True)
             if g is not None and g.any()
         ],
-        "the graph has been freed",
+        "graph-freed",
     ),
-    "all": (lambda loss, m: [n for n, _ in m.named_parameters()], "it names every parameter"),
+    "all": (lambda loss, m: [n for n, _ in m.named_parameters()], "every-parameter"),
     "requires": (
         lambda loss, m: [n for n, p in m.named_parameters() if p.requires_grad],
-        "it names every parameter",
+        "every-parameter",
     ),
-    "summed": (where(lambda g: g.sum() != 0), "those above and below 0 cancel"),
-    "above 0": (where(lambda g: (g > 0).any()), "only gradients above 0"),
-    "largest": (where(lambda g: g.max() > 0), "only gradients above 0"),
-    "all entries": (where(lambda g: g.all()), "only if none of its entries is 0"),
-    "first entry": (where(lambda g: g.flatten()[0] != 0), "the first entry of a gradient decides"),
-    "threshold": (where(lambda g: g.norm() > 1e-3), "small gradients are left out"),
-    "frozen": (frozen, "it leaves parameters that cannot learn any more"),
-    "eval": (in_eval_mode, "it leaves the network in another mode"),
-    "zeros": (with_zeros, "a gradient of zeros is counted"),
-    "upside down": (upside_down, "it is upside down"),
-    "strange": (lambda loss, m: ["head.bias"], "does not know"),
-    "none": (lambda loss, m: [], "it finds nothing"),
+    "summed": (where(lambda g: g.sum() != 0), "adds-entries"),
+    "above 0": (where(lambda g: (g > 0).any()), "above-0-only"),
+    "largest": (where(lambda g: g.max() > 0), "above-0-only"),
+    "all entries": (where(lambda g: g.all()), "all-entries"),
+    "first entry": (where(lambda g: g.flatten()[0] != 0), "first-entry"),
+    "threshold": (where(lambda g: g.norm() > 1e-3), "small-left-out"),
+    "frozen": (frozen, "cannot-learn"),
+    "eval": (in_eval_mode, "changes-mode"),
+    "zeros": (with_zeros, "zeros-counted"),
+    "upside down": (upside_down, "upside-down"),
+    "strange": (lambda loss, m: ["head.bias"], "unknown"),
+    "none": (lambda loss, m: [], "finds-nothing"),
     "no backward": (
         lambda loss, m: [n for n, p in m.named_parameters() if p.grad is not None],
-        "it finds nothing",
+        "finds-nothing",
     ),
     "weights": (
         lambda loss, m: [n for n in by_grad(loss, m) if n.endswith("weight")],
-        "the biases are missing",
+        "no-biases",
     ),
-    "step": (learned, "it changes weights"),
-    "tensors": (lambda loss, m: list(m.parameters()), "it returns tensors, and not names"),
-    "pairs": (lambda loss, m: list(m.named_parameters()), "what is in the list are no names"),
+    "step": (learned, "changes-weights"),
+    "tensors": (lambda loss, m: list(m.parameters()), "tensors"),
+    "pairs": (lambda loss, m: list(m.named_parameters()), "no-names"),
     "modules": (lambda loss, m: ["body"], "the network has no parameter 'body'"),
-    "truth": (lambda loss, m: bool(by_grad(loss, m)), "it returns a number or a truth value"),
-    "number": (lambda loss, m: len(by_grad(loss, m)), "it returns a number or a truth value"),
-    "one truth": (one_truth, "it returns a number or a truth value"),
-    "text": (lambda loss, m: "body.weight", "it does not return a list"),
-    "unused": (unused, "unless you say allow_unused=True"),
-    "None": (no_none, "ask for this first"),
-    "nothing": (lambda loss, m: None, "it returns nothing"),
+    "truth": (lambda loss, m: bool(by_grad(loss, m)), "number"),
+    "number": (lambda loss, m: len(by_grad(loss, m)), "number"),
+    "one truth": (one_truth, "number"),
+    "text": (lambda loss, m: "body.weight", "no-list"),
+    "unused": (unused, "allow-unused"),
+    "None": (no_none, "gradient-none"),
+    "nothing": (lambda loss, m: None, "returns-nothing"),
     "signature": (lambda loss: [], "is called as gradients_into(loss, module)"),
-    "stub": (stub, "is not written yet"),
+    "stub": (stub, "not-written"),
 }
 
 

@@ -14,7 +14,7 @@ from details_testing import (
 )
 
 from ppo_course import check_mended_transitions
-from ppo_course.nb10_bug_hunt.mended_transitions_cases import NAMES
+from ppo_course.nb10_bug_hunt.mended_transitions import NAMES
 
 
 def by_mask(rows):
@@ -143,30 +143,30 @@ WRONG_ANSWERS = {
     ),
     "not inverted": (
         of_all(lambda rows: rows["done"][:-1]),
-        "it keeps exactly the steps that are to be left out: `~` is missing",
+        "exactly-the-others",
     ),
     "not inverted, the last row": (
         of_all(lambda rows: rows["done"], None),
-        "it keeps exactly the steps that are to be left out: `~` is missing",
+        "exactly-the-others",
     ),
-    "mask transposed": (of_all(lambda rows: starts(rows).T), "the mask alone is transposed"),
+    "mask transposed": (of_all(lambda rows: starts(rows).T), "mask-transposed"),
     "no mask": (
         of_all(lambda rows: torch.ones_like(starts(rows))),
-        "steps from the end of an episode to the next one",
+        "resets-kept",
     ),
-    "mask of the next": (of_all(lambda rows: ~rows["done"][1:]), "the mask belongs to other rows"),
+    "mask of the next": (of_all(lambda rows: ~rows["done"][1:]), "mask-of-other-rows"),
     "both masks": (
         of_all(lambda rows: ~(rows["done"][1:] | rows["done"][:-1])),
-        "transitions are missing",
+        "transitions-missing",
     ),
-    "the last row": (with_last, "transitions start in the last row"),
+    "the last row": (with_last, "last-row"),
     "twice": (
         lambda rows: {n: torch.cat((x, x[:1])) for n, x in by_mask(rows).items()},
-        "a transition comes more than once",
+        "repeated",
     ),
     "lengths": (
         wrong(action=lambda rows: rows["action"][:-1].flatten()),
-        "the six have not the same number of entries",
+        "lengths",
     ),
     "flat": (
         lambda rows: (
@@ -179,7 +179,7 @@ WRONG_ANSWERS = {
         lambda rows: {n: x for n, x in by_mask(rows).items() if n != "log_prob"},
         "'log_prob' is missing",
     ),
-    "changed": (changed, "it changes the rows"),
+    "changed": (changed, "changes-argument"),
     "added": (added, "'target' has been changed on the way"),
     # The suspect's networks would not take it.
     "float64": (wrong(obs=lambda rows: by_mask(rows)["obs"].double()), "'obs' has another dtype"),
@@ -191,22 +191,22 @@ WRONG_ANSWERS = {
         wrong(obs=lambda rows: by_mask(rows)["obs"].squeeze()),
         "'obs' has the wrong shape",
     ),
-    "tuple": (lambda rows: tuple(by_mask(rows).values()), "it does not return a dict"),
+    "tuple": (lambda rows: tuple(by_mask(rows).values()), "no-dict"),
     "names": (
         lambda rows: rows["observation"],
-        "the names of the rows are",
+        "names-of-rows",
     ),
     "mask of the transposed": (
         wrong(action=lambda rows: rows["action"].T[starts(rows)]),
-        "both without the last row",
+        "mask-shape",
     ),
     "product": (
         lambda rows: {name: rows[name][:-1] * starts(rows) for name in NAMES},
-        "a mask stands in brackets, x[mask]",
+        "mask-in-brackets",
     ),
-    "nothing": (lambda rows: None, "it returns nothing"),
+    "nothing": (lambda rows: None, "returns-nothing"),
     "signature": (lambda: None, "is called as mended_transitions(rows)"),
-    "stub": (stub, "is not written yet"),
+    "stub": (stub, "not-written"),
 }
 
 
@@ -221,7 +221,7 @@ def test_with_every_seed_right_passes_and_wrong_fails(capsys):
 
 def test_the_suspects_own_bug_is_what_is_mended():
     """Protects: the notebook shows the function that the suspect really has."""
-    from ppo_course.nb10_bug_hunt.mended_transitions_cases import cases
+    from ppo_course.nb10_bug_hunt.mended_transitions import cases
     from ppo_course.nb10_bug_hunt.suspects import _wrong_actions
 
     text = SOURCE.read_text(encoding="utf-8")

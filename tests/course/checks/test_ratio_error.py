@@ -18,7 +18,7 @@ from details_testing import (
 )
 
 from ppo_course import check_ratio_error
-from ppo_course.nb10_bug_hunt.ratio_error import CASES, MISTAKES, drawn, right
+from ppo_course.nb10_bug_hunt.ratio_error import CASES, FORMULAS, drawn, right
 
 
 def by_torch(new, old):
@@ -59,61 +59,61 @@ def in_place(new, old):
 
 # The words of an error stand in lines of their own: the message quotes the function's line.
 WRONG_ANSWERS = {
-    "mean": (lambda n, o: ((n - o).exp() - 1).abs().mean(), "it is the mean distance"),
-    "of the mean": (lambda n, o: ((n - o).exp().mean() - 1).abs(), "it is the mean of the ratios"),
-    "signed mean": (lambda n, o: ((n - o).exp() - 1).mean(), "it is the mean of ratio - 1"),
-    "one side": (lambda n, o: ((n - o).exp() - 1).max(), "ratios below 1 are not counted"),
-    "other side": (lambda n, o: 1 - (n - o).exp().min(), "ratios above 1 are not counted"),
+    "mean": (lambda n, o: ((n - o).exp() - 1).abs().mean(), "mean-distance"),
+    "of the mean": (lambda n, o: ((n - o).exp().mean() - 1).abs(), "mean-of-ratios"),
+    "signed mean": (lambda n, o: ((n - o).exp() - 1).mean(), "mean-difference"),
+    "one side": (lambda n, o: ((n - o).exp() - 1).max(), "below-not-counted"),
+    "other side": (lambda n, o: 1 - (n - o).exp().min(), "above-not-counted"),
     "all but the last": (
         lambda n, o: ((n - o).exp() - 1).abs()[:-1].max(),
-        "the last transition is left out",
+        "last-left-out",
     ),
-    "largest": (lambda n, o: abs((n - o).exp().max() - 1), "ratios below 1 are not counted"),
-    "upside down": (lambda n, o: ((o - n).exp() - 1).abs().max(), "upside down"),
-    "logarithms": (lambda n, o: (n - o).abs().max(), "it compares the logarithms"),
-    "of logarithms": (lambda n, o: (n / o - 1).abs().max(), "the ratio of the log-probabilities"),
-    "difference": (lambda n, o: (n.exp() - o.exp()).abs().max(), "difference of the probabilities"),
-    "ratio": (lambda n, o: (n - o).exp().max(), "it is the largest ratio, and not"),
-    "first": (lambda n, o: ((n - o).exp() - 1).abs()[0], "the first transition alone"),
-    "sum": (lambda n, o: ((n - o).exp() - 1).abs().sum(), "the sum of the distances"),
-    "smallest": (lambda n, o: (n - o).exp().min(), "it is the smallest ratio"),
-    "nearest": (lambda n, o: ((n - o).exp() - 1).abs().min(), "it is the smallest distance"),
+    "largest": (lambda n, o: abs((n - o).exp().max() - 1), "below-not-counted"),
+    "upside down": (lambda n, o: ((o - n).exp() - 1).abs().max(), "inverted"),
+    "logarithms": (lambda n, o: (n - o).abs().max(), "logarithms"),
+    "of logarithms": (lambda n, o: (n / o - 1).abs().max(), "of-log-probs"),
+    "difference": (lambda n, o: (n.exp() - o.exp()).abs().max(), "difference"),
+    "ratio": (lambda n, o: (n - o).exp().max(), "largest-ratio"),
+    "first": (lambda n, o: ((n - o).exp() - 1).abs()[0], "first-alone"),
+    "sum": (lambda n, o: ((n - o).exp() - 1).abs().sum(), "sum"),
+    "smallest": (lambda n, o: (n - o).exp().min(), "smallest-ratio"),
+    "nearest": (lambda n, o: ((n - o).exp() - 1).abs().min(), "smallest-distance"),
     "place": (
         lambda n, o: ((n - o).exp() - 1).abs().argmax(),
-        "it is the place of the furthest ratio",
+        "place",
     ),
     "square": (
         lambda n, o: ((n - o).exp() - 1).square().max(),
-        "it is the square of the largest distance",
+        "square",
     ),
     "mean square": (
         lambda n, o: ((n - o).exp() - 1).square().mean(),
-        "it is the mean of the squared distances",
+        "mean-square",
     ),
     "half a ratio": (
         lambda n, o: (n.exp() / o - 1).abs().max(),
-        ".exp() is taken of log_prob alone",
+        "half-a-ratio",
     ),
     # The next cell makes an array of them, and draws it.
-    "text": (lambda n, o: f"{by_torch(n, o):.2f}", "it returns a text"),
+    "text": (lambda n, o: f"{by_torch(n, o):.2f}", "text"),
     "exp of one": (
         lambda n, o: math.exp(n - o),
-        "take one number, and a tensor here has N",
+        "takes-one-number",
     ),
     "one float": (
         lambda n, o: float((n - o).exp() - 1),
-        "take one number, and a tensor here",
+        "takes-one-number",
     ),
-    "zero": (lambda n, o: 0.0, "does not know"),
+    "zero": (lambda n, o: 0.0, "unknown"),
     "all of them": (lambda n, o: ((n - o).exp() - 1).abs(), "does not return the largest distance"),
-    "in place": (in_place, "it changes the log-probabilities"),
+    "in place": (in_place, "changes-argument"),
     "math": (
         lambda n, o: torch.exp(float((n - o).max())),
-        "tensors have methods of their own",
+        "methods",
     ),
-    "nothing": (lambda n, o: None, "it returns nothing"),
+    "nothing": (lambda n, o: None, "returns-nothing"),
     "signature": (lambda: None, "is called as ratio_error(log_prob, old_log_prob)"),
-    "stub": (stub, "is not written yet"),
+    "stub": (stub, "not-written"),
 }
 
 
@@ -129,7 +129,7 @@ def test_with_every_seed_right_passes_and_wrong_fails(capsys):
 @pytest.mark.parametrize("cases", [CASES, *map(drawn, range(30))])
 def test_every_mistake_shows(cases):
     """Protects: no mistake gives the right numbers, or those of another mistake."""
-    numbers = [tuple(round(m.formula(c), 5) for c in cases) for m in MISTAKES]
+    numbers = [tuple(round(m(c), 5) for c in cases) for m in FORMULAS.wrong.values()]
     numbers.append(tuple(round(right(c), 5) for c in cases))
     if cases is CASES:
         assert len(set(numbers)) == len(numbers)
