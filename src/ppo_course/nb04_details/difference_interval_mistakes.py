@@ -28,14 +28,6 @@ class Interval(NamedTuple):
 Formula = Callable[[Case, np.random.Generator], Interval]
 
 
-class Guess(NamedTuple):
-    """A way to make the interval; wrong ones say what is wrong, and where to look."""
-
-    formula: Formula
-    wrong: str
-    look: str
-
-
 def _drawn(scores: Floats, rng: np.random.Generator, size: int | None = None) -> Floats:
     """Resamples of the scores, `[RESAMPLES, size]`."""
     return rng.choice(scores, (RESAMPLES, size or len(scores)))
@@ -77,7 +69,7 @@ def _pooled(case: Case, rng: np.random.Generator) -> Interval:
     )
 
 
-def _together(case: Case, rng: np.random.Generator) -> Interval:
+def together(case: Case, rng: np.random.Generator) -> Interval:
     """The same seeds of both variants."""
     statistic = STATISTICS[case.statistic]
     index = rng.integers(min(len(case.first), len(case.second)), size=(RESAMPLES, len(case.first)))
@@ -127,154 +119,59 @@ def _reflected(case: Case, rng: np.random.Generator) -> Interval:
     return Interval(2 * middle_one - high, 2 * middle_one - low, deviation)
 
 
-def _with_either_size(both: Callable[[Case], Case]) -> tuple[Formula, Formula]:
-    """Of cases with one variant in the place of both: with its own size, and with those of both."""
-    return (
-        lambda c, rng: right(both(c), rng),
-        lambda c, rng: _of_sizes(both(c), rng, len(c.first), len(c.second)),
-    )
+def _twice_first(case: Case) -> Case:
+    return case._replace(second=case.first)
 
 
-_OWN = "one is of first, the other of second: rng.choice(first, …), rng.choice(second, …)"
+def _twice_second(case: Case) -> Case:
+    return case._replace(first=case.second)
 
-MISTAKES = (
-    Guess(
-        lambda c, rng: right(_swapped(c), rng),
-        "the sign is wrong: it is the second minus the first",
-        "statistic(first) − statistic(second)",
-    ),
-    Guess(
-        lambda c, rng: _interval(differences(c, rng), c, 100 * (1 - c.level)),
-        "it is too narrow: as much is left out at each end as may be left out in all",
-        "with a level of 0.95, 2.5 % are left out at each end: 100 × (1 − level) / 2",
-    ),
-    Guess(
-        lambda c, rng: _interval(np.abs(differences(c, rng)), c),
-        "the differences have lost their signs, so that it never reaches below 0",
-        "statistic(first) − statistic(second), without abs: the second may be the better one",
-    ),
-    Guess(
-        lambda c, rng: _interval(differences(c, rng), c, 2.5),
-        "it is always an interval of 95 %, whatever the level",
-        "the fourth argument, level",
-    ),
-    Guess(
-        lambda c, rng: right(c._replace(statistic="interquartile mean"), rng),
-        "it compares interquartile means, whatever statistic is asked for",
-        "the third argument is a function: statistic(scores), and not interquartile_mean(scores)",
-    ),
-    Guess(
-        lambda c, rng: right(c._replace(statistic="mean"), rng),
-        "it compares means; the statistic that was given plays no part",
-        "the third argument is a function: statistic(scores)",
-    ),
-    Guess(
-        lambda c, rng: _of_one(c, rng, first=True),
-        "only the first variant is resampled: chance in the second counts for nothing",
-        "resample both, in each round of the loop",
-    ),
-    Guess(
-        lambda c, rng: _of_one(c, rng, first=False),
-        "only the second variant is resampled: chance in the first counts for nothing",
-        "resample both, in each round of the loop",
-    ),
-    *(
-        Guess(formula, f"both resamples are drawn from {one}, and none from {other}", _OWN)
-        for one, other, both in (
-            ("second", "first", lambda c: c._replace(first=c.second)),
-            ("first", "second", lambda c: c._replace(second=c.first)),
-        )
-        for formula in _with_either_size(both)
-    ),
-    Guess(
-        _pooled,
-        "the scores of both variants are thrown together before they are drawn, so that the "
-        "difference is around 0",
-        "each variant is resampled from its own scores: this is what stratified means",
-    ),
-    Guess(
-        lambda c, rng: _interval(STATISTICS[c.statistic](_drawn(c.first, rng)), c),
-        "it is the interval of the first variant, not of the difference",
-        "statistic(first) − statistic(second)",
-    ),
-    Guess(
-        lambda c, rng: _interval(differences(c, rng), c, 50),
-        "both of its ends are the middle of the differences",
-        "with a level of 0.95, 2.5 % are left out at each end: 100 × (1 − level) / 2",
-    ),
-    Guess(
-        lambda c, rng: _of_sizes(c, rng, len(c.first), len(c.first)),
-        "the second variant is resampled with as many scores as the first has",
-        "each resample has as many scores as its variant: rng.choice(second, len(second))",
-    ),
-    Guess(
-        lambda c, rng: _of_sizes(c, rng, len(c.second), len(c.second)),
-        "the first variant is resampled with as few scores as the second has",
-        "each resample has as many scores as its variant: rng.choice(first, len(first))",
-    ),
-    Guess(
-        lambda c, rng: _of_sizes(c, rng, len(c.second), len(c.first)),
-        "the two sizes are exchanged: each variant is resampled with as many scores as the other "
-        "has",
-        "rng.choice(first, len(first)), and rng.choice(second, len(second))",
-    ),
-    Guess(
-        lambda c, rng: _of_two_intervals(c, rng, widest=False),
-        "it is the interval of the first minus the interval of the second, end by end",
-        "subtract in each round, then take the percentiles of the differences",
-    ),
-    Guess(
-        lambda c, rng: _of_two_intervals(c, rng, widest=True),
-        "it is too wide: the worst of one variant's interval is compared with the best of the "
-        "other's",
-        "subtract in each round, then take the percentiles of the differences",
-    ),
-    Guess(
-        _reflected,
-        "it is the basic interval, the percentiles reflected at the observed difference",
-        "we want the percentiles of the differences as they are",
-    ),
-    Guess(
-        _single_scores,
-        "it compares single scores, one drawn from each variant",
-        "each resample has as many scores as the variant has, and the statistic makes one number "
-        "of them",
-    ),
-    Guess(
-        _many,
-        "it is far too narrow: resamples are larger than the samples, as if there were more seeds",
-        "each resample has as many scores as the variant has: rng.choice(first, len(first))",
-    ),
-    Guess(
-        lambda c, rng: _interval(differences(c, rng), c, upper=100 * c.level),
-        "too much is left out at its upper end: all that may be left out at both ends",
-        "the percentiles 100 × (1 − level) / 2 and 100 minus this, not 100 × level",
-    ),
-)
 
-TOGETHER = Guess(
-    _together,
-    "both variants are resampled by the same indices, as if a seed were luck for both",
-    "draw for each variant anew; with different seeds there are no pairs",
-)
+MISTAKES: dict[str, Formula] = {
+    "sign": lambda c, rng: right(_swapped(c), rng),
+    "too-narrow": lambda c, rng: _interval(differences(c, rng), c, 100 * (1 - c.level)),
+    "absolute": lambda c, rng: _interval(np.abs(differences(c, rng)), c),
+    "always-95": lambda c, rng: _interval(differences(c, rng), c, 2.5),
+    "always-iqm": lambda c, rng: right(c._replace(statistic="interquartile mean"), rng),
+    "always-mean": lambda c, rng: right(c._replace(statistic="mean"), rng),
+    "first-alone": lambda c, rng: _of_one(c, rng, first=True),
+    "second-alone": lambda c, rng: _of_one(c, rng, first=False),
+    "both-from-second~own-size": lambda c, rng: right(_twice_second(c), rng),
+    "both-from-second~two-sizes": lambda c, rng: _of_sizes(
+        _twice_second(c), rng, len(c.first), len(c.second)
+    ),
+    "both-from-first~own-size": lambda c, rng: right(_twice_first(c), rng),
+    "both-from-first~two-sizes": lambda c, rng: _of_sizes(
+        _twice_first(c), rng, len(c.first), len(c.second)
+    ),
+    "pooled": _pooled,
+    "of-the-first": lambda c, rng: _interval(STATISTICS[c.statistic](_drawn(c.first, rng)), c),
+    "both-middle": lambda c, rng: _interval(differences(c, rng), c, 50),
+    "sizes-of-first": lambda c, rng: _of_sizes(c, rng, len(c.first), len(c.first)),
+    "sizes-of-second": lambda c, rng: _of_sizes(c, rng, len(c.second), len(c.second)),
+    "sizes-exchanged": lambda c, rng: _of_sizes(c, rng, len(c.second), len(c.first)),
+    "end-by-end": lambda c, rng: _of_two_intervals(c, rng, widest=False),
+    "worst-and-best": lambda c, rng: _of_two_intervals(c, rng, widest=True),
+    "basic": _reflected,
+    "single-scores": _single_scores,
+    "larger-resamples": _many,
+    "too-much-above": lambda c, rng: _interval(differences(c, rng), c, upper=100 * c.level),
+}
 
 
 def extreme(
     cases: Sequence[Case], seen: Sequence[Sequence[float]], rng: np.random.Generator
-) -> tuple[str, str] | None:
-    """What is wrong with intervals that reach to an extreme difference, and where to look."""
+) -> str | None:
+    """What is wrong with intervals that reach to an extreme difference, if they do."""
     beyond, above = [], []
     for case, (low, high) in zip(cases, seen, strict=True):
         found = differences(case, rng)
         least, end, most = np.percentile(found, [0.3, 100 * case.level, 99.7])
         beyond.append(low < least and high > most)
         above.append(low < least and abs(high - end) <= TOLERANCE * found.std())
-    half = "half of what is left out is below: the percentiles 100 × (1 − level) / 2 and 100 minus "
     if all(beyond):
-        return "it goes from the least to the largest difference, whatever the level", half + "this"
-    if all(above):
-        return "all that is left out is left out at the upper end", half + "this"
-    return None
+        return "least-to-largest"
+    return "all-above" if all(above) else None
 
 
 def agree(seen: Sequence[float], truth: Interval) -> bool:

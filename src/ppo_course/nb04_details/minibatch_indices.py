@@ -2,15 +2,15 @@
 
 import io
 import random
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import redirect_stdout
-from typing import Any
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor
 
-from ppo_course.feedback import call, describe, not_right, untouched_randomness
-from ppo_course.nb04_details.minibatch_partition import NAME, Question, check_partition
+from ppo_course.feedback import describe
+from ppo_course.mistakes import Exercise, Hint, read_words
 from ppo_course.student_code import Named
 
 #: (n_transitions, batch_size, generator) → the indices of each minibatch
@@ -23,6 +23,21 @@ CASES = ((64, 16), (50, 16), (31, 16), (20, 32))
 # that two of the 66 pairs never do, in 120 epochs, happens to a right answer once in 10^15 times.
 SMALL = (12, 4)
 EPOCHS = 120
+
+
+class Question(NamedTuple):
+    """What a student's function is asked, and the words for it."""
+
+    n: int
+    batch_size: int
+
+    @property
+    def needed(self) -> int:
+        """How many minibatches there must be at least."""
+        return -(-self.n // self.batch_size)
+
+    def __str__(self) -> str:
+        return f"  Example: {self.n} transitions, at most {self.batch_size} in a minibatch."
 
 
 def drawn(seed: int) -> list[Question]:
@@ -39,6 +54,38 @@ def drawn(seed: int) -> list[Question]:
     ]
 
 
+EXERCISE = Exercise(
+    "minibatch_indices",
+    ("n_transitions", "batch_size", "generator"),
+    read_words(__file__),
+    [
+        Hint(
+            "by-name",
+            "generator",
+            error=TypeError,
+            when=lambda error: "positional argument" not in str(error),
+        )
+    ],
+)
+
+
+@EXERCISE.check
+def check_minibatch_indices(function: MinibatchIndices, *, seed: int | None = None) -> None:
+    """Check a student's `minibatch_indices(n_transitions, batch_size, generator)`.
+
+    It returns (or yields) index tensors: each of 0 to n_transitions - 1 in exactly one of them,
+    in a random order drawn from the generator; as few minibatches as possible, none larger than
+    batch_size, of sizes that differ by one at most.
+    """
+    cases = [Question(*case) for case in CASES] if seed is None else drawn(seed)
+    first = 0 if seed is None else 10 * seed
+    for case in cases:
+        generator = torch.Generator().manual_seed(first)
+        _check_partition(case, _ask(function, case, generator))
+    _check_chance(function, cases[0], first + 2)  # none that it has seen before
+    _check_company(function, first)
+
+
 def _listed(function: MinibatchIndices) -> Named:
     """A student's function whose generator, if it returns one, is run to its end."""
 
@@ -46,75 +93,73 @@ def _listed(function: MinibatchIndices) -> Named:
         result: Any = function(*args)
         return list(result) if isinstance(result, Iterator) else result
 
-    return Named(NAME, run, function)
-
-
-def check_minibatch_indices(function: MinibatchIndices, *, seed: int | None = None) -> None:
-    """Check a student's `minibatch_indices(n_transitions, batch_size, generator)`.
-
-    It returns (or yields) index tensors: each of 0 to n_transitions - 1 in exactly one of them,
-    in a random order drawn from the generator; as few minibatches as possible, none larger than
-    batch_size, of sizes that differ by one at most.
-
-    Prints one line if everything is right, nothing where a seed is given. Needs no network and
-    leaves the global random streams as they were.
-
-    Args:
-        function: the student's.
-        seed: draw other sizes from it than those that one can follow by hand; to grade.
-
-    Raises:
-        ExerciseError: with the likely mistake, what was seen and expected, and where to look.
-    """
-    cases = [Question(*case) for case in CASES] if seed is None else drawn(seed)
-    first = 0 if seed is None else 10 * seed
-    with untouched_randomness():
-        for case in cases:
-            generator = torch.Generator().manual_seed(first)
-            check_partition(case, _ask(function, case, generator))
-        _check_chance(function, cases[0], first + 2)  # none that it has seen before
-        _check_company(function, first)
-    if seed is None:
-        print("Well done! Each transition is used once, in minibatches of nearly the same size.")
+    return Named(EXERCISE.name, run, function)
 
 
 def _ask(function: MinibatchIndices, case: Question, generator: torch.Generator) -> list[Tensor]:
     """The student's minibatches, `[M]` each, if they are index tensors."""
-    result: Any = call(_listed(function), case.n, case.batch_size, generator, hint=_hint)
-    facts = (f"  seen      {_brief(result)}", "  expected  a list of tensors of indices")
-    if result is None:
-        raise not_right(NAME, "it returns nothing", "the last line: return …", *facts)
+    result: Any = EXERCISE.call(_listed(function), case.n, case.batch_size, generator)
+    mistake = None
     if isinstance(result, Tensor) and result.dim() == 1:
-        raise not_right(
-            NAME,
-            "all indices come in one tensor",
-            "cut the shuffled indices into minibatches: tensor_split",
-            *facts,
-        )
-    if not isinstance(result, list | tuple | Tensor) or (
-        isinstance(result, Tensor) and not result.dim()
-    ):
-        raise not_right(NAME, "it does not return minibatches", "the last line", *facts)
+        mistake = "one-tensor"
+    elif not isinstance(result, list | tuple) and not (isinstance(result, Tensor) and result.dim()):
+        mistake = "no-minibatches"
+    EXERCISE.expect(result, mistake, "a list of tensors of indices", seen=_brief(result))
     batches = list(result)
     for batch in batches:
         if not isinstance(batch, Tensor) or batch.dim() != 1:
-            raise not_right(
-                NAME,
-                "a minibatch is no tensor of indices",
-                "torch.randperm gives a tensor, and its tensor_split gives tensors",
-                f"  seen      {_brief(batch)}",
-                "  expected  a tensor of shape [M]",
-            )
+            facts = (f"  seen      {_brief(batch)}", "  expected  a tensor of shape [M]")
+            raise EXERCISE.error("no-index-tensor", facts=facts)
         if batch.dtype not in (torch.int64, torch.int32):  # others do not index a tensor
-            raise not_right(
-                NAME,
-                "the indices are no integers",
-                "a minibatch says which transitions it has by their numbers, not by a mask or a "
-                "share",
+            facts = (
                 f"  seen      a tensor of {batch.dtype}",
                 "  expected  a tensor of torch.int64",
             )
+            raise EXERCISE.error("no-integers", facts=facts)
     return [batch.long() for batch in batches]
+
+
+def _check_partition(case: Question, batches: Sequence[Tensor]) -> None:
+    """Raise unless each index is in one minibatch, and the minibatches have the right sizes."""
+    sizes = [len(batch) for batch in batches]
+    used = torch.cat([*batches, torch.empty(0, dtype=torch.int64)])
+    facts = [str(case), f"  seen      {len(batches)} minibatches of {_sizes(sizes)} transitions"]
+    outside = used[(used < 0) | (used >= case.n)]
+    if len(outside):
+        raise EXERCISE.error("no-such", facts=facts, number=int(outside[0]))
+    times = used.bincount(minlength=case.n)
+    repeated, missing = int((times > 1).sum()), int((times == 0).sum())
+    if repeated:
+        raise EXERCISE.error("repeated", facts=facts, are=_are(repeated), missing=missing)
+    short = case.n // case.needed
+    if missing:
+        key = "rest-dropped"
+        if len(sizes) >= case.needed:
+            key = "rounded-down" if {*sizes} == {short} else "some-in-none"
+        raise EXERCISE.error(key, facts=facts, are=_are(missing), needed=case.needed)
+    parts = torch.arange(case.n)
+    wanted = [len(part) for part in parts.tensor_split(case.needed)]
+    chunks = [len(part) for part in parts.chunk(case.needed)]
+    mistake = _wrong_sizes(case, sizes, chunks)
+    if mistake:
+        facts.append(f"  expected  {case.needed} of {_sizes(wanted)}")
+        raise EXERCISE.error(mistake, facts=facts, needed=case.needed)
+
+
+def _wrong_sizes(case: Question, sizes: list[int], chunks: list[int]) -> str | None:
+    """What is wrong with the sizes of minibatches that have each index once, if anything is."""
+    short = case.n // case.needed
+    if len(sizes) == case.needed and sizes[-1] > short + 1 and {*sizes[:-1]} == {short}:
+        return "rest-in-last"
+    if max(sizes) > case.batch_size:
+        return "too-large"
+    if min(sizes) == 0:
+        return "empty"
+    if len(sizes) > case.needed:
+        return "too-many"
+    if max(sizes) - min(sizes) > 1:
+        return "last-too-small" if sizes == chunks else "rest-alone"
+    return None
 
 
 def _check_chance(function: MinibatchIndices, case: Question, seed: int) -> None:
@@ -130,36 +175,18 @@ def _check_chance(function: MinibatchIndices, case: Question, seed: int) -> None
     next_epoch = order(generator)
     again = order(torch.Generator().manual_seed(seed))
     other = order(torch.Generator().manual_seed(seed + 1))
-    facts = (str(case), f"  seen      {', '.join(map(str, one[:8]))}, …")
+    mistake = None
     if sorted(one) == one:
-        raise not_right(NAME, "the indices are not shuffled", "torch.randperm", *facts)
-    if one != again:
-        raise not_right(
-            NAME,
-            "two generators with the same seed give different minibatches",
-            "draw from the generator of the third argument: torch.randperm(…, generator=generator)",
-            *facts,
-        )
-    if one == other:
-        raise not_right(
-            NAME,
-            "another generator gives the same minibatches: every epoch would be the same",
-            "draw from the generator of the third argument, and do not seed it",
-            *facts,
-        )
-    if one == next_epoch:
-        wrong = (
-            "the second call with the same generator gives the order of the first again: it was "
-            "shuffled once and kept"
-        )
-        look = "shuffle in each call: an epoch should not repeat the minibatches of the last one"
-        if not drawn_from:
-            wrong = (
-                "it does not draw from the generator itself: one of its own, made of the same "
-                "seed, starts anew in each call, and every epoch is the same"
-            )
-            look = "hand the third argument on: torch.randperm(…, generator=generator)"
-        raise not_right(NAME, wrong, look, *facts)
+        mistake = "not-shuffled"
+    elif one != again:
+        mistake = "own-randomness"
+    elif one == other:
+        mistake = "generator-ignored"
+    elif one == next_epoch:
+        mistake = "shuffled-once" if drawn_from else "own-generator"
+    if mistake:
+        facts = (str(case), f"  seen      {', '.join(map(str, one[:8]))}, …")
+        raise EXERCISE.error(mistake, facts=facts)
 
 
 def _check_company(function: MinibatchIndices, seed: int) -> None:
@@ -171,33 +198,19 @@ def _check_company(function: MinibatchIndices, seed: int) -> None:
     with redirect_stdout(io.StringIO()):  # what a student prints was printed before
         for _ in range(EPOCHS):
             batches = _ask(function, case, generator)
-            check_partition(case, batches)
+            _check_partition(case, batches)
             for batch in batches:
                 together[batch[:, None], batch] += 1
             last = [batch.tolist() for batch in batches]
     pair = ~torch.eye(case.n, dtype=torch.bool)
-    facts = (str(case), f"  seen      {last}")
-    look = "shuffle all indices first (torch.randperm), then cut"
+    mistake = None
     if (together[pair] == EPOCHS).any():
         blocks = all(max(part) - min(part) == len(part) - 1 for part in last)
-        raise not_right(
-            NAME,
-            "only the order within or between the minibatches is random; the same neighbours are "
-            "always together"
-            if blocks
-            else "only the order of the minibatches is random; which transitions share one, such "
-            "as every third, never changes",
-            look,
-            *facts,
-        )
-    if (together[pair] == 0).any():
-        raise not_right(
-            NAME,
-            "the order is turned or reversed, and no more: what is far apart never meets in a "
-            "minibatch",
-            look,
-            *facts,
-        )
+        mistake = "neighbours-together" if blocks else "order-of-minibatches"
+    elif (together[pair] == 0).any():
+        mistake = "turned"
+    if mistake:
+        raise EXERCISE.error(mistake, facts=(str(case), f"  seen      {last}"))
 
 
 def _brief(result: Any) -> str:
@@ -208,10 +221,9 @@ def _brief(result: Any) -> str:
     return describe(result)
 
 
-def _hint(error: Exception) -> str:
-    text = str(error)
-    if isinstance(error, TypeError) and "positional argument" in text:
-        return f"the function is called as {NAME}(n_transitions, batch_size, generator)"
-    if isinstance(error, TypeError) and "generator" in text:
-        return "torch.randperm takes the generator by its name: generator=generator"
-    return ""
+def _are(count: int) -> str:
+    return f"{count} transition{' is' if count == 1 else 's are'}"
+
+
+def _sizes(sizes: Sequence[int]) -> str:
+    return " + ".join(map(str, sizes[:8])) + (" + …" if len(sizes) > 8 else "") or "no"
