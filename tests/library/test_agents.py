@@ -369,8 +369,11 @@ def test_noise_drawn_at_once_is_used_row_by_row(make):
         act(workspace, t)
         expected = policy.dist(obs).with_noise(noise[t])
         assert torch.equal(workspace.get("action", t), expected)
+        assert not workspace.get("action", t).requires_grad
     assert torch.equal(torch.get_rng_state(), state)
-    row_actor(policy, 6)(workspace, 0)
+    act = row_actor(policy, 6)  # nothing is drawn before it is due
+    assert torch.equal(torch.get_rng_state(), state)
+    act(workspace, 1)
     assert not torch.equal(torch.get_rng_state(), state)
 
 
@@ -450,6 +453,22 @@ def test_acting_on_arrays_sees_new_weights():
             policy.model[-1].bias.copy_(torch.tensor([100.0, -100.0]) * (1 - 2 * wanted))
         row_actor(policy, 6)(workspace, 0)
         assert (workspace.get("action", 0) == wanted).all()
+
+
+def test_an_actor_heeds_what_a_wrapper_fixes():
+    """As calling the wrapper does: it samples, writes the entropy, or acts not at all."""
+    policy = DiscretePolicy(BOX, [8], 3).with_prefix("p/")
+    workspace = table(100)
+    row_actor(KWAgentWrapper(policy), 100)(workspace, 0)
+    sampled = workspace.get("action", 0)
+    assert sampled.unique().numel() == 3
+    row_actor(KWAgentWrapper(policy, predict_proba=True), 100)(workspace, 0)
+    assert torch.equal(workspace.get("action", 0), sampled)
+    assert workspace["p/logprob_predict"].shape == (1, 100)
+    row_actor(KWAgentWrapper(policy, stochastic=False, compute_entropy=True), 100)(workspace, 0)
+    mode = policy.dist(workspace.get("env/env_obs", 0)).mode
+    assert torch.equal(workspace.get("action", 0), mode)
+    assert workspace["p/entropy"].shape == (1, 100)
 
 
 def test_acting_on_arrays_leaves_the_workspace_as_it_found_it():
