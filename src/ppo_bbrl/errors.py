@@ -1,32 +1,32 @@
-"""The errors that a user can mend: one line each, shown by the command line without a traceback."""
+"""Errors that a user can fix: one line each, shown by the command line without a traceback."""
 
-_LONGEST = 600  # characters: room for the longest list of what is allowed
+_MAX_LENGTH = 600  # characters: enough for the longest list of allowed values
 
 
 class UserError(ValueError):
-    """Something that was asked for cannot be done; the message says what and why, printably."""
+    """A request that cannot be carried out; the message says what and why, in printable form."""
 
     def __str__(self) -> str:
         return printable(super().__str__())
 
 
 class ConfigError(UserError):
-    """A configuration that cannot be run; the message names the key, the value, what is allowed."""
+    """An invalid configuration; the message names the key, the value and what is allowed."""
 
 
 class EnvironmentFailed(UserError):  # noqa: N818 - what happened, not what kind of error
-    """An environment raised an exception, returned what does not fit, or its process ended."""
+    """An environment raised an exception, returned an invalid value, or its process ended."""
 
 
 class Terminated(SystemExit):
-    """A signal asks this process to end. No environment has called `sys.exit`, wherever it is."""
+    """A signal asked this process to end (as opposed to an environment calling `sys.exit`)."""
 
 
 def printable(text: object) -> str:
-    r"""A text as a terminal can show it: names and errors of others may hold control characters.
+    r"""Escape the control characters of a string, so that a terminal can show it safely.
 
-    What would move the cursor, change colours or the direction of writing is escaped, as in
-    `\x1b`; line breaks and tabs stay.
+    Names and errors from elsewhere may contain characters that move the cursor or change colours
+    or the writing direction. They are escaped, as in `\x1b`; line breaks and tabs stay.
     """
     return "".join(
         char if char.isprintable() or char in "\n\t" else char.encode("unicode_escape").decode()
@@ -34,11 +34,11 @@ def printable(text: object) -> str:
     )
 
 
-def one_line(text: object, limit: int = _LONGEST) -> str:
-    """A text, or an exception's message, as one printable line of at most `limit` characters.
+def one_line(text: object, limit: int = _MAX_LENGTH) -> str:
+    """A string, or an exception's message, as one printable line of at most `limit` characters.
 
-    What is too long loses its middle: what is wrong stands at the beginning of most messages, and
-    what to do at the end. An exception without a message gives its class.
+    A longer one loses its middle: most messages begin with what is wrong and end with what to do.
+    For an exception without a message it is the name of its class.
     """
     line = printable(" ".join(str(text).split()))
     if not line and isinstance(text, BaseException):
@@ -50,7 +50,7 @@ def one_line(text: object, limit: int = _LONGEST) -> str:
 
 
 def shown(value: object) -> str:
-    """A value as a message shows it: what Python writes for it, in a line of bounded length."""
+    """A value as messages show it: its `repr`, in one line of limited length."""
     try:
         return one_line(repr(value), 200)
     except ValueError:  # an integer of thousands of digits

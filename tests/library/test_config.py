@@ -397,7 +397,7 @@ def test_a_misspelt_key_gets_the_nearest_one(key, nearest):
 def test_an_unlikely_key_gets_the_list():
     message = refused({**CARTPOLE, "xyzzy": 1})
     assert message.startswith("xyzzy = 1: unknown key; allowed are base_dir, save_best, ")
-    assert message.endswith("(other information goes under extra:)")
+    assert message.endswith("(put anything else under extra:)")
 
 
 def test_a_missing_name_is_named():
@@ -452,9 +452,9 @@ def test_a_file_that_is_no_configuration(text):
 
 
 def test_a_file_that_is_not_there(tmp_path):
-    assert refused("nowhere.yaml") == "nowhere.yaml: there is no such configuration file"
-    assert refused(str(tmp_path)).startswith(f"{tmp_path}: a folder")
-    assert refused("a" * 5000).endswith(": there is no such configuration file")
+    assert refused("nowhere.yaml") == "nowhere.yaml: this configuration file does not exist"
+    assert refused(str(tmp_path)).startswith(f"{tmp_path}: this is a folder")
+    assert refused("a" * 5000).endswith(": this configuration file does not exist")
 
 
 def test_a_file_cannot_run_code():

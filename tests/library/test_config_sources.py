@@ -327,7 +327,7 @@ def laughs(levels, width):
         ("extra: [" + "1," * 50_000 + "1]", "values"),
         ("extra: &x " + "y" * 9_000 + "\nmore: [" + "*x," * 900 + "1]", "values"),
         ("# " + "x" * 10**6, "bytes"),
-        ("extra:\n\tx: 1", "line 2: a tab"),
+        ("extra:\n\tx: 1", "line 2: found a tab"),
         ("save_best: true\nsave_best: false", "line 2"),
         ("extra: {a: 1, b: 2, a: 3}", "duplicate key a"),
         ("extra: " + "9" * 5_000, "digits"),
@@ -441,4 +441,4 @@ def test_a_run_of_an_older_version_opens_wherever_it_was():
 
 def test_a_named_pipe_in_a_run_keeps_nobody_waiting():
     os.mkfifo("config.yaml")
-    assert "no file" in refused(Path("config.yaml"), load=load_saved_config)
+    assert "not a regular file" in refused(Path("config.yaml"), load=load_saved_config)

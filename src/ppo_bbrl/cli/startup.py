@@ -1,4 +1,4 @@
-"""What surrounds a command: a quick start, signals, how warnings look, how an error is told."""
+"""What surrounds every command: a quick start, signals, the format of warnings and errors."""
 
 import atexit
 import gc
@@ -18,11 +18,11 @@ from ppo_bbrl.system.console import say
 TRACEBACK = "PPO_BBRL_TRACEBACK"
 INTERRUPTED = 130
 
-_FRAME = re.compile(r"\x1b\[[0-9;]*m(WARN: )?")  # Gymnasium's, around its warnings
+_FRAME = re.compile(r"\x1b\[[0-9;]*m(WARN: )?")  # Gymnasium puts this around its warnings
 
 
 class Stopped(KeyboardInterrupt):
-    """A signal that ends the command: Ctrl-C, a polite kill, a terminal that is closed."""
+    """A signal that ends the command: Ctrl-C, SIGTERM, or SIGHUP from a closed terminal."""
 
     def __init__(self, number: int) -> None:
         super().__init__(number)
@@ -36,13 +36,13 @@ class Stopped(KeyboardInterrupt):
 
 @contextmanager
 def insistent_interrupts() -> Iterator[Callable[[], None]]:
-    """Raise `Stopped` for Ctrl-C, SIGTERM and SIGHUP, again every second until heard.
+    """Raise `Stopped` on Ctrl-C, SIGTERM or SIGHUP, and again every second until it is handled.
 
-    Some libraries swallow an interrupt that meets them while they are being imported.
+    Some libraries swallow an interrupt that arrives while they are being imported.
 
     Yields:
-        What ends the insisting, for who has heard: from then on only Ctrl-C interrupts, so that
-        what saves the run is not disturbed by a second signal of a closing system.
+        A function to call once the interrupt is handled. From then on only Ctrl-C interrupts, so
+        that a second signal from a system shutting down does not disturb the saving of the run.
     """
     alarm = getattr(signal, "SIGALRM", None)  # not on Windows
     polite = [signal.SIGTERM]
@@ -76,18 +76,19 @@ def insistent_interrupts() -> Iterator[Callable[[], None]]:
 
 @contextmanager
 def quick_start() -> Iterator[None]:
-    """Around imports and construction: no garbage collection; and torch on one thread.
+    """For imports and construction: turn off garbage collection, and limit torch to one thread.
 
-    While thousands of modules are imported the collector looks at everything again and again and
-    finds nothing: a fifth of the time. What is there at the end stays for good, and later
-    collections need not look at it, until Python ends: then libraries count what is left.
+    While thousands of modules are imported, the garbage collector scans everything repeatedly and
+    finds nothing, which takes a fifth of the time. Objects that exist at the end are permanent,
+    so later collections skip them (until Python exits, when some libraries count what is left).
     """
     collects = gc.isenabled()
     gc.disable()
     try:
         import torch
 
-        # At the sizes of classic control a second thread costs more than it brings.
+        # For networks of the size that classic control needs, a second thread costs more than it
+        # saves.
         torch.set_num_threads(1)
         yield
     finally:
@@ -99,17 +100,17 @@ def quick_start() -> Iterator[None]:
 
 @contextmanager
 def warnings_in_one_line() -> Iterator[None]:
-    """Show each warning once, in a line of ours, without the file and the code that gave it."""
+    """Show each warning once, in one line, without its file and source line."""
     shown = set()
 
     def show(message: Warning | str, *_: Any, **__: Any) -> None:
-        told = one_line(_FRAME.sub("", str(message)))
-        if told not in shown:
-            shown.add(told)
-            say(f"ppo-bbrl: warning: {told}", error=True)
+        text = one_line(_FRAME.sub("", str(message)))
+        if text not in shown:
+            shown.add(text)
+            say(f"ppo-bbrl: warning: {text}", error=True)
 
     before, warnings.showwarning = warnings.showwarning, show
-    unhandled = logging.lastResort  # of libraries that log and leave it to the program to show it
+    unhandled = logging.lastResort  # for libraries that log without setting up a handler
     formatter = None if unhandled is None else unhandled.formatter
     if unhandled is not None:
         unhandled.setFormatter(logging.Formatter("ppo-bbrl: warning: %(message)s"))
@@ -122,23 +123,23 @@ def warnings_in_one_line() -> Iterator[None]:
 
 
 def end_with(error: BaseException | None) -> NoReturn:
-    """Tell an error in one line, and end the process with its status."""
-    usage = getattr(error, "format_message", None)  # of the errors in calling a command
+    """Print an error in one line, and exit with its status."""
+    usage = getattr(error, "format_message", None)  # only usage errors have this
     if isinstance(error, Stopped):
-        told, status = f"interrupted ({error.signal.name})", error.status
+        text, status = f"interrupted ({error.signal.name})", error.status
     elif isinstance(error, KeyboardInterrupt):
-        told, status = "interrupted", INTERRUPTED
+        text, status = "interrupted", INTERRUPTED
     elif isinstance(error, UserError | OSError):
-        told, status = str(error), 1
+        text, status = str(error), 1
     elif usage is not None:
         if not usage():  # the help was shown
             sys.exit(2)
-        told, status = f"{usage()} (see --help)", 2
+        text, status = f"{usage()} (see --help)", 2
     elif TRACEBACK in os.environ and error is not None:
         raise error
     else:
         kind, reason = type(error).__name__, one_line(error)
-        told = kind if reason == kind else f"{kind}: {reason}"
-        told, status = f"{told} (with {TRACEBACK}=1 more is shown)", 1
-    say(f"ppo-bbrl: {one_line(told)}", error=True)
+        text = kind if reason == kind else f"{kind}: {reason}"
+        text, status = f"{text} (set {TRACEBACK}=1 to see the traceback)", 1
+    say(f"ppo-bbrl: {one_line(text)}", error=True)
     sys.exit(status)

@@ -1,7 +1,7 @@
-"""What is changed in a configuration after it was read: used, or refused by name.
+"""Changes to a configuration after it was read: each takes effect or is refused by name.
 
-The loop reads plain values, which were copied from the configuration once: looking a key up there
-takes ten times as long. So that no change is missed, the whole is compared before each use.
+The loop reads plain values that were copied from the configuration once, because looking up a key
+there takes ten times as long. All values are compared before each use, so that no change is missed.
 """
 
 from collections.abc import Collection, Iterable
@@ -11,7 +11,7 @@ from omegaconf import DictConfig, OmegaConf
 
 from ppo_bbrl.errors import ConfigError
 
-# What environments, agents and random streams were made from, and the log once there is one.
+# What environments, agents and random streams were made from.
 _AT_CONSTRUCTION = (
     "algorithm.seed",
     "algorithm.n_envs",
@@ -24,46 +24,49 @@ _OF_A_LOOP = ("algorithm.n_steps", "algorithm.max_epochs")
 
 
 class ConfigChanges:
-    """Compares a configuration with what it was when it was last read.
+    """Compares a configuration with its values when it was last read.
 
     Args:
         cfg: the configuration.
 
     Attributes:
-        known: the values of that time.
+        known: the values when it was last read.
     """
 
     def __init__(self, cfg: DictConfig) -> None:
         self.known = _values(cfg)
 
     def accept(self, cfg: DictConfig) -> None:
-        """What the configuration says now has been read."""
+        """Remember the current values as read."""
         self.known = _values(cfg)
 
     def find(
         self, cfg: object, *, in_a_loop: bool = False, written: Collection[str] = ()
     ) -> dict[str, Any]:
-        """What has changed: the values by their dotted keys.
+        """The changed values by their dotted keys.
 
         Args:
             cfg: the configuration.
-            in_a_loop: whether a loop is running, which took its own keys when it began.
-            written: keys and sections from which files have been made.
+            in_a_loop: whether a loop is running; it read its own keys when it started.
+            written: keys and sections that files already depend on.
 
         Raises:
-            ConfigError: for a change that comes too late; it says what to do.
+            ConfigError: for a change that comes too late; the message says what to do.
         """
         if not isinstance(cfg, DictConfig):
             kind = type(cfg).__name__
-            raise ConfigError(f"cfg is a {kind}: change keys of the DictConfig that was there")
+            raise ConfigError(
+                f"cfg is a {kind}: must stay the DictConfig that the algorithm made: change its "
+                "keys instead"
+            )
         values = _values(cfg)
         if values == self.known:
             return {}
         changes = dict(_differences(self.known, values))
         for keys, what, remedy in (
             (_AT_CONSTRUCTION, "the algorithm was made with", "make a new one"),
-            (written, "the run has begun to write with", "change it before the run"),
-            (_OF_A_LOOP if in_a_loop else (), "the loop began with", "change it between loops"),
+            (written, "the run already writes files with", "change it before the run"),
+            (_OF_A_LOOP if in_a_loop else (), "the loop started with", "change it between loops"),
         ):
             for name, (then, now) in changes.items():
                 if any(name == key or name.startswith(f"{key}.") for key in keys):

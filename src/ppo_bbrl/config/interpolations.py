@@ -1,4 +1,4 @@
-"""What interpolations (`${key}`) would grow to: each may stand for many others."""
+"""A limit on what interpolations (`${key}`) expand to: each may stand for many others."""
 
 import re
 from collections.abc import Iterator, Mapping
@@ -6,9 +6,9 @@ from typing import Any
 
 from ppo_bbrl.errors import ConfigError
 
-_MOST_VALUES = 10_000
-_CHARACTERS = 64  # of a string that count as much as a value
-_MOST_COMPUTED = 10
+_MAX_VALUES = 10_000
+_CHARACTERS = 64  # this much of a string counts as one value
+_MAX_COMPUTED = 10
 _REFERENCE = re.compile(r"\$\{\s*(?:oc\.[a-z.]+:\s*)?(\.*)([^${}:,\s]+)")
 _COMPUTED_KEY = re.compile(r"\$\{[^{}:]*\$\{")
 _PART = re.compile(r"[^.\[\]]+")
@@ -17,30 +17,32 @@ _Key = tuple[str, ...]
 
 
 def check_extent(tree: Any, keys: tuple[Any, ...] = ()) -> None:
-    """Refuse interpolations that would stand for more than a configuration needs.
+    """Refuse interpolations that expand to more than any configuration needs.
 
-    Thirty lines can double a value thirty times. It is measured before anything is resolved.
+    Thirty lines can double a value thirty times. This measures before anything is resolved.
 
     Args:
-        tree: a whole configuration, of plain Python, unresolved.
-        keys: where in it that lies which will be resolved.
+        tree: a whole configuration as plain Python values, unresolved.
+        keys: path of the part that will be resolved.
 
     Raises:
         ConfigError: naming the key.
-        RecursionError: if one refers to another, and that to another, hundreds of times.
+        RecursionError: if references form a chain hundreds of links long.
     """
     leaves = dict(_leaves(tree))
     extents: dict[_Key, int] = {}
 
     def extent(key: _Key) -> int:
-        """Of what lies at a key or below; 0 where it refers to itself, which OmegaConf tells."""
+        """The extent at a key and below; 0 for a reference to itself, which OmegaConf reports."""
         if key not in extents:
             extents[key] = 0
             below = [key] if key in leaves else [leaf for leaf in leaves if leaf[: len(key)] == key]
             extents[key] = total = sum(map(grown, below))
-            if total > _MOST_VALUES:
+            if total > _MAX_VALUES:
                 named = ".".join(key) or "the configuration"
-                raise ConfigError(f"{named}: its interpolations stand for too many values")
+                raise ConfigError(
+                    f"{named}: its interpolations expand to more than {_MAX_VALUES:,} values"
+                )
         return extents[key]
 
     def grown(key: _Key) -> int:
@@ -51,8 +53,11 @@ def check_extent(tree: Any, keys: tuple[Any, ...] = ()) -> None:
         return size
 
     computed = sum(len(_COMPUTED_KEY.findall(value)) for value in leaves.values())
-    if computed > _MOST_COMPUTED:
-        raise ConfigError(f"{computed} keys are computed (${{a.${{b}}}}): at most {_MOST_COMPUTED}")
+    if computed > _MAX_COMPUTED:
+        raise ConfigError(
+            f"{computed} interpolations have computed keys (${{a.${{b}}}}): at most "
+            f"{_MAX_COMPUTED} are allowed"
+        )
     extent(tuple(map(str, keys)))
 
 

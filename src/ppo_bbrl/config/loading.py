@@ -1,8 +1,8 @@
-"""The configuration of a run: read, merged, resolved, checked. What may be in it: `schema.py`.
+"""Reads, merges, resolves and checks the configuration of a run; `schema.py` lists its keys.
 
-A dict, an OmegaConf object or a YAML file, and `key=value` overrides merge in this order. What
-does not fit is one `ConfigError` that names the key, the value and what is allowed, and it comes
-before any file is written.
+Defaults, the source (a dict, an OmegaConf object or a YAML file) and `key=value` overrides are
+merged in this order. An invalid configuration raises one `ConfigError` that names the key, the
+value and what is allowed, before any file is written.
 """
 
 from collections.abc import Iterator, Mapping, Sequence
@@ -37,44 +37,44 @@ __all__ = [
     "save_config",
 ]
 
-_LONGEST_NAME = 200  # bytes; file systems take 255, and a name may get a number
-_LONGEST_PATH = 1000  # characters
-_RESERVED = ("tblogs", "best", "last", "video")  # the first beside the runs, the others in each
+_MAX_NAME = 200  # bytes; file systems allow 255, and a number may be added to a name
+_MAX_PATH = 1000  # characters
+_RESERVED = ("tblogs", "best", "last", "video")  # the first next to the runs, the others in each
 
 
 def load_config(source: Source, overrides: Sequence[str] = ()) -> DictConfig:
     """Read, merge, resolve and check the configuration of a PPO run.
 
     Args:
-        source: a dict, a DictConfig (neither is changed) or the path of a YAML file. Of a part of
-            a larger DictConfig the interpolations see the whole. Numbers may be NumPy's or
-            torch's, or strings that YAML would read as numbers.
-        overrides: `key=value` strings such as `algorithm.seed=3`; they win.
+        source: a dict, a DictConfig (neither is changed) or the path of a YAML file. If it is part
+            of a larger DictConfig, its interpolations see the whole. Numbers may also be NumPy or
+            torch numbers, or strings that YAML reads as numbers.
+        overrides: `key=value` strings such as `algorithm.seed=3`; they take precedence.
 
     Returns:
-        A typed DictConfig with every default filled in and every interpolation resolved.
+        A typed DictConfig with all defaults filled in and all interpolations resolved.
 
     Raises:
-        ConfigError: for a file that cannot be read, an unknown key, a wrong type or an
-            impossible value.
+        ConfigError: for a file that cannot be read, an unknown key, a wrong type or an invalid
+            value.
     """
     return _load(read(source), overrides, PPOConfig, free=False)
 
 
 def load_episodic_config(source: Source) -> DictConfig:
-    """Like `load_config`, for `EpisodicAlgo`: its own keys are checked, all others are left."""
+    """Like `load_config`, for `EpisodicAlgo`: checks its own keys and keeps all others."""
     return _load(read(source), (), EpisodicConfig, free=True)
 
 
 def load_saved_config(path: Path, *, own_keys: bool = False) -> DictConfig:
-    """Read the configuration that a run has left in its folder; it may be a stranger's.
+    """Read the configuration in the folder of a run, which may come from someone else.
 
     Args:
-        path: of the file.
+        path: the file.
         own_keys: read it as `load_episodic_config` does.
 
     Raises:
-        ConfigError: as by `load_config`, and for an interpolation.
+        ConfigError: as `load_config` does, and for any interpolation.
     """
     section = Section.of(read_resolved_yaml(path), str(path))
     schema = EpisodicConfig if own_keys else PPOConfig
@@ -82,7 +82,7 @@ def load_saved_config(path: Path, *, own_keys: bool = False) -> DictConfig:
 
 
 def save_config(cfg: DictConfig, path: Path) -> None:
-    """Write a configuration as YAML, with everything resolved; the same one is not written again.
+    """Write a configuration as YAML, fully resolved, unless the file already contains it.
 
     Raises:
         OSError: if it cannot be written.
@@ -93,10 +93,10 @@ def save_config(cfg: DictConfig, path: Path) -> None:
 
 
 def run_name(base_dir: str) -> str:
-    """The folder below outputs/ that a run is to have, without ends that mean nothing.
+    """The folder of a run below outputs/, without meaningless trailing dots and spaces.
 
     Raises:
-        ConfigError: if it leaves outputs/, or would lie in what belongs to another run.
+        ConfigError: if it is outside outputs/, or in a folder that runs write to.
     """
     _check_path("base_dir", base_dir)
     parts = [part.strip() for part in PurePosixPath(base_dir).parts]
@@ -105,7 +105,7 @@ def run_name(base_dir: str) -> str:
     elif not all(part.strip(".") for part in parts) or not parts:
         why = "must be the name of a folder below outputs/"
     elif parts[0].lower() in _RESERVED[:1] or {*parts[1:]} & {*_RESERVED}:
-        why = f"must not be in the way of what runs write: {', '.join(_RESERVED)}"
+        why = f"must not use a folder name that runs need: {', '.join(_RESERVED)}"
     else:
         return "/".join(part.rstrip(".") for part in parts)
     raise ConfigError(f"base_dir = {shown(base_dir)}: {why}")
@@ -132,16 +132,16 @@ def _load(
         placed = section.placed(values)
         values = cast("dict[str, Any]", OmegaConf.to_container(placed, resolve=True))
     except OmegaConfBaseException as error:
-        raise ConfigError(_told(error)) from error
+        raise ConfigError(_describe(error)) from error
     except RecursionError as error:
-        raise ConfigError("the configuration is nested too deep, or refers to itself") from error
+        raise ConfigError("the configuration is nested too deeply, or refers to itself") from error
     _fit(values, schema, "")
     if values["gym_env"]["wrappers"]:
-        from ppo_bbrl.config.wrappers import parse  # noqa: PLC0415 - Gymnasium takes a while
+        from ppo_bbrl.config.wrappers import parse  # noqa: PLC0415 - Gymnasium imports slowly
 
         for index, entry in enumerate(values["gym_env"]["wrappers"]):
             parse(entry, f"gym_env.wrappers[{index}]")
-    if saved:  # nothing is written there any more, wherever an old run has been
+    if saved:  # an old run may be anywhere: nothing more is written there
         _check_path("base_dir", values["base_dir"])
     else:
         values["base_dir"] = run_name(values["base_dir"])
@@ -157,12 +157,12 @@ def _load(
         typed.optimizer = values["optimizer"]  # without the default's arguments
         return typed
     except OmegaConfBaseException as error:
-        raise ConfigError(_told(error)) from error
+        raise ConfigError(_describe(error)) from error
 
 
 @cache
 def _typed(schema: type) -> DictConfig:
-    """The schema's types, to merge values into; made once, as it takes a third of the time."""
+    """The schema's types, to merge values into; cached, as making it takes a third of the time."""
     return cast("DictConfig", OmegaConf.structured(schema(base_dir="")))  # no interpolation
 
 
@@ -178,8 +178,8 @@ def _leaves(node: Any, key: str = "") -> Iterator[tuple[str, Any]]:
         yield key, node
 
 
-def _told(error: OmegaConfBaseException) -> str:
-    """OmegaConf's reason, after the key that it is about."""
+def _describe(error: OmegaConfBaseException) -> str:
+    """The key and OmegaConf's reason."""
     key, reason = getattr(error, "full_key", None), str(error).partition("\n    full_key:")[0]
     return one_line(f"{key}: {reason}" if key else reason)
 
@@ -195,13 +195,13 @@ def _override(given: DictConfig, overrides: Sequence[str]) -> DictConfig:
             parse_value(value)  # within limits
             given.merge_with(OmegaConf.from_dotlist([override]))
         except (ConfigError, OmegaConfBaseException, YAMLError) as error:
-            told = _told(error) if isinstance(error, OmegaConfBaseException) else error
-            raise ConfigError(f"override {shown(override)}: {told}") from error
+            reason = _describe(error) if isinstance(error, OmegaConfBaseException) else error
+            raise ConfigError(f"override {shown(override)}: {reason}") from error
     return given
 
 
 def _with_whole_sections(given: DictConfig, schema: type) -> dict[str, Any]:
-    """What was given, unresolved but for sections that are interpolations: they need defaults."""
+    """The given values, unresolved except for whole sections: those must get defaults."""
     values = cast("dict[str, Any]", OmegaConf.to_container(given, resolve=False))
     for key in fields(schema):
         section, value = nested(key), values.get(key.name)
@@ -218,7 +218,7 @@ def _with_whole_sections(given: DictConfig, schema: type) -> dict[str, Any]:
 def _defaults(schema: type, given: Mapping[str, Any]) -> dict[str, Any]:
     """The schema's defaults as a plain dict, interpolations unresolved."""
     defaults = cast("dict[str, Any]", _plain(schema()))
-    # After what it is made of, so that this is told where it cannot be resolved.
+    # Last, so that an error names the key that they refer to.
     for last in ("base_dir", "extra"):
         if last in defaults:
             defaults[last] = defaults.pop(last)
@@ -245,7 +245,7 @@ def _plain(node: Any) -> Any:
 
 
 def _check_keys(values: Mapping[str, Any], schema: type, prefix: str, *, free: bool) -> None:
-    """Refuse unknown keys (unless free) and plain values where a section is expected."""
+    """Refuse unknown keys (unless `free`), and plain values where a section is expected."""
     known = {key.name: key for key in fields(schema)}
     for name, value in values.items():
         if name not in known:
@@ -276,12 +276,12 @@ def _suggestion(name: str, siblings: list[str], prefix: str) -> str:
     if near:
         return f"; did you mean {near[0]}?"
     here = f"{prefix}: " if prefix else ""
-    return f"; allowed are {here}{', '.join(siblings)} (other information goes under extra:)"
+    return f"; allowed are {here}{', '.join(siblings)} (put anything else under extra:)"
 
 
 def _fit(values: dict[str, Any], schema: type, prefix: str) -> None:
-    """Check the resolved values against their rules; numbers in strings become numbers."""
-    # base_dir last, as it is made of others: the key that is at fault is to be named.
+    """Check the resolved values against their rules; strings of numbers become numbers."""
+    # base_dir is last: it refers to other keys, and the error must name the one at fault.
     for key in sorted(fields(schema), key=lambda key: key.name == "base_dir"):
         name, value = prefix + key.name, values.get(key.name)
         section = nested(key)
@@ -294,12 +294,12 @@ def _fit(values: dict[str, Any], schema: type, prefix: str) -> None:
 
 
 def _check_path(key: str, path: str | None) -> None:
-    """Refuse what no file system takes, or no terminal shows."""
+    """Refuse paths that file systems do not accept or terminals cannot show."""
     if path is None:
         return
     longest = max(len(part.encode(errors="replace")) for part in path.split("/"))
-    if not path.isprintable() or longest > _LONGEST_NAME or len(path) > _LONGEST_PATH:
+    if not path.isprintable() or longest > _MAX_NAME or len(path) > _MAX_PATH:
         raise ConfigError(
-            f"{key} = {shown(path)}: must be printable, with at most {_LONGEST_NAME} "
-            f"bytes between two slashes and {_LONGEST_PATH} characters in all"
+            f"{key} = {shown(path)}: must be printable, with at most {_MAX_NAME} bytes between "
+            f"slashes and {_MAX_PATH} characters in total"
         )

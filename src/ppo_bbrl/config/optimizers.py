@@ -1,4 +1,4 @@
-"""Optimisers by name, from an allow-list, and the copying of weights."""
+"""Optimisers by name, from an allow-list; learning rate schedules; copying weights."""
 
 import inspect
 import sys
@@ -14,29 +14,29 @@ from ppo_bbrl.config.plain_values import plain
 from ppo_bbrl.config.rules import Rule
 from ppo_bbrl.errors import ConfigError, one_line, shown
 
-# Every optimiser of torch.optim that steps without a closure, on dense gradients.
+# Every optimiser in torch.optim that needs no closure and works on dense gradients.
 OPTIMIZERS = (
     "Adadelta", "Adafactor", "Adagrad", "Adam", "AdamW", "Adamax", "ASGD", "NAdam", "RAdam",
     "RMSprop", "Rprop", "SGD",
 )  # fmt: skip
 
 
-# What would break the update: ascending instead of descending, or a mode for other callers.
+# Arguments that would break the update: gradient ascent, or modes for other callers.
 _NOT_OURS = ("params", "maximize", "differentiable", "capturable")
 
 
 def optimizer_section(optimizer: Mapping[str, Any]) -> dict[str, Any]:
-    """Check an `optimizer` section, as far as that goes without the parameters.
+    """Check an `optimizer` section, as far as possible without the parameters.
 
     Args:
         optimizer: `classname`, such as torch.optim.AdamW, and the arguments of its constructor.
 
     Returns:
-        The section in plain Python, with the numbers that stood in strings.
+        The section as plain Python values, with strings of numbers converted.
 
     Raises:
-        ConfigError: for a class outside the allow-list, and for arguments that it does not have,
-            of another type, or that it refuses.
+        ConfigError: for a class that is not in the allow-list, or an argument that is unknown, of
+            the wrong type, or refused by the class.
     """
     section: dict[str, Any] = plain(optimizer)
     chosen = _chosen(section)
@@ -70,7 +70,7 @@ def _chosen(section: Mapping[str, Any]) -> type[torch.optim.Optimizer]:
 
 
 def _rule(key: str, default: Any) -> Rule | None:
-    """What an argument may be, after its default; torch would take a 7 for a truth value."""
+    """The values that an argument allows, by its default; torch would accept 7 as a boolean."""
     if default is None:  # fused, foreach
         return Rule(bool, optional=True)
     if isinstance(default, tuple):
@@ -93,17 +93,17 @@ def _make(
             return chosen(parameters, **arguments)
     except (TypeError, ValueError, RuntimeError) as error:
         raise ConfigError(
-            f"optimizer: {chosen.__name__} refuses its arguments: {one_line(error)}"
+            f"optimizer: {chosen.__name__} does not accept its arguments: {one_line(error)}"
         ) from error
 
 
 @contextmanager
 def _without_compiler() -> Iterator[None]:
-    """Inside the `with` block an optimiser is made without importing torch's compiler.
+    """Inside the `with` block, an optimiser can be made without importing torch's compiler.
 
-    Torch tells its compiler to leave `Optimizer.add_param_group` alone, and imports it to say so,
-    which takes a second. The first time this is noted at the function; so here, for as long as it
-    takes. Where a version of torch has another way, nothing is changed.
+    Torch imports its compiler only to mark `Optimizer.add_param_group` as not compiled, which
+    takes a second. It stores this mark on the function. We set the same mark for the duration of
+    the block. If a version of torch does this differently, nothing is changed.
     """
     function = getattr(torch.optim.Optimizer.add_param_group, "__wrapped__", None)
     note = "__dynamo_disable"
@@ -120,17 +120,17 @@ def _without_compiler() -> Iterator[None]:
 def setup_optimizer(
     cfg_optimizer: Mapping[str, Any], *agents: nn.Module | nn.Parameter
 ) -> torch.optim.Optimizer:
-    """Make the optimiser of a configuration for the parameters of agents.
+    """Make the optimiser that a configuration describes, for the parameters of agents.
 
-    Uses torch's fused implementation, several times cheaper on small networks, wherever it
-    exists and the configuration does not choose otherwise.
+    Uses torch's fused implementation, several times faster on small networks, where it exists and
+    the configuration does not choose otherwise.
 
     Args:
-        cfg_optimizer: `classname` and arguments, as in the `optimizer` section.
+        cfg_optimizer: `classname` and arguments: the `optimizer` section of a configuration.
         agents: modules or single parameters.
 
     Raises:
-        ConfigError: for a class outside the allow-list or arguments that it refuses.
+        ConfigError: for a class that is not in the allow-list, or arguments that it refuses.
     """
     section = optimizer_section(cfg_optimizer)
     chosen = _chosen(section)
@@ -143,53 +143,54 @@ def setup_optimizer(
 
 
 class ScheduledRates:
-    """Learning rates that follow a schedule from what their optimisers were given.
+    """Learning rates that follow a schedule.
 
-    The rate of a new optimiser, or group of parameters, is that of the beginning of the schedule.
-    One that somebody else has written since is that of now: the schedule goes on from there.
+    The learning rate of a new optimiser or parameter group counts as the initial value of the
+    schedule. One that the user has changed since counts as the current value: the schedule
+    continues from there.
     """
 
     def __init__(self) -> None:
-        # Of each group: its rate at the beginning, the rate that was written, and its factor.
+        # For each group: its initial rate, the rate last set, and the factor at that time.
         self._groups: WeakKeyDictionary[torch.optim.Optimizer, list[tuple[float, float, float]]] = (
             WeakKeyDictionary()
         )
 
     def apply(self, optimizer: torch.optim.Optimizer, factor: float) -> None:
-        """Set the learning rates of a moment, whose factor of the schedule is `factor`."""
+        """Set the current learning rates: the initial ones times `factor`, from the schedule."""
         known = self._groups.setdefault(optimizer, [])
         for number, group in enumerate(optimizer.param_groups):
-            first = rate = float(group["lr"])
+            first = lr = float(group["lr"])
             if number < len(known):
                 first, written, factor_then = known[number]
-                if rate != written:
-                    first = rate / factor_then if factor_then else rate
+                if lr != written:
+                    first = lr / factor_then if factor_then else lr
             if isinstance(group["lr"], Tensor):
                 group["lr"].fill_(first * factor)
             else:
                 group["lr"] = first * factor
             known[number : number + 1] = [(first, float(group["lr"]), factor)]
 
-    def begin_with(self, optimizer: torch.optim.Optimizer, rate: float) -> None:
-        """Let the rate of all groups at the beginning of the schedule be another one."""
+    def begin_with(self, optimizer: torch.optim.Optimizer, lr: float) -> None:
+        """Set the initial learning rate of all groups."""
         self._groups.pop(optimizer, None)
         for group in optimizer.param_groups:
             if isinstance(group["lr"], Tensor):
-                group["lr"].fill_(rate)
+                group["lr"].fill_(lr)
             else:
-                group["lr"] = rate
+                group["lr"] = lr
 
 
 def copy_parameters(source: nn.Module, target: nn.Module) -> None:
-    """Copy weights and buffers of `source` into `target`.
+    """Copy the weights and buffers of `source` to `target`.
 
     Raises:
-        ValueError: if the two are not of the same architecture; nothing is copied then.
+        ValueError: if their architectures differ; then nothing is copied.
     """
     given, wanted = source.state_dict(), target.state_dict()
     if given.keys() != wanted.keys():
         different = sorted(given.keys() ^ wanted.keys())
-        raise ValueError(f"cannot copy parameters, only one of the two has {different}")
+        raise ValueError(f"cannot copy parameters: only one of the two has {different}")
     for name, tensor in given.items():
         if tensor.shape != wanted[name].shape:
             raise ValueError(

@@ -1,4 +1,4 @@
-"""Values of other libraries as what a configuration holds: numbers, strings, lists, dicts, None."""
+"""Converts other libraries' values to plain ones: numbers, strings, lists, dicts, None."""
 
 import os
 from collections.abc import Mapping
@@ -12,27 +12,27 @@ from omegaconf.errors import OmegaConfBaseException
 
 from ppo_bbrl.errors import ConfigError, one_line, shown
 
-_DEEPEST = 50
-_MOST_BITS = 10_000  # of an integer that Python still writes in digits
+_MAX_DEPTH = 50
+_MAX_BITS = 10_000  # of an integer that Python can still write in digits
 
 
 def plain(value: Any, key: str = "", depth: int = 0) -> Any:
-    """A copy of a value, of plain Python. Interpolations (`${...}`) stay strings.
+    """Copy a value as plain Python values. Interpolations (`${...}`) stay strings.
 
-    Numbers of NumPy and torch become Python's, arrays and tuples lists, paths strings. A part of a
-    larger OmegaConf configuration that stands within is resolved there, where it comes from.
+    NumPy and torch numbers become Python numbers, arrays and tuples become lists, paths become
+    strings. A nested part of another OmegaConf configuration is resolved in that configuration.
 
     Args:
-        value: a dict, with whatever in it.
+        value: a dict with any content.
         key: its dotted name, for messages.
-        depth: how deep it lies.
+        depth: its nesting depth.
 
     Raises:
-        ConfigError: for what contains itself, a class or an Enum, a string that is no Unicode, a
-            part of another configuration that cannot be resolved.
+        ConfigError: for a value that contains itself, a class or an Enum, a string that is not
+            valid Unicode, or a part of another configuration that cannot be resolved.
     """
-    if depth > _DEEPEST:
-        raise ConfigError(f"{key[:100]} …: nested more than {_DEEPEST} levels deep")
+    if depth > _MAX_DEPTH:
+        raise ConfigError(f"{key[:100]} …: nested more than {_MAX_DEPTH} levels deep")
     if isinstance(value, DictConfig | ListConfig):
         return _of_omegaconf(value, key, depth)
     if is_dataclass(value):
@@ -51,15 +51,15 @@ def plain(value: Any, key: str = "", depth: int = 0) -> Any:
         value = value.tolist()
     if isinstance(value, list | tuple):
         return [plain(item, f"{key}[{index}]", depth + 1) for index, item in enumerate(value)]
-    if getattr(value, "ndim", None) == 0 and hasattr(value, "item"):  # of NumPy, torch, JAX
+    if getattr(value, "ndim", None) == 0 and hasattr(value, "item"):  # NumPy, torch, JAX
         value = value.item()
-    if isinstance(value, int) and value.bit_length() > _MOST_BITS:
+    if isinstance(value, int) and value.bit_length() > _MAX_BITS:
         raise ConfigError(f"{key} = {shown(value)}: must be a smaller number")
     if isinstance(value, os.PathLike):
         value = os.fspath(value)
     if isinstance(value, str):
         return _string(value, key)
-    # OmegaConf takes these too, but what it writes of them nobody reads without running code.
+    # OmegaConf accepts these too, but what it writes for them cannot be read without running code.
     if isinstance(value, type | Enum):
         raise ConfigError(
             f"{key} = {shown(value)}: must be a number, a string, true or false, a list or a dict"
@@ -71,7 +71,7 @@ def _string(value: str, key: str) -> str:
     try:
         value.encode()
     except UnicodeEncodeError as error:
-        raise ConfigError(f"{key} = {shown(value)}: must be Unicode") from error
+        raise ConfigError(f"{key} = {shown(value)}: must be valid Unicode") from error
     return str.__str__(value)
 
 

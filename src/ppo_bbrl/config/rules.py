@@ -1,4 +1,4 @@
-"""What the value of a key may be, in code and in words."""
+"""The values that a key allows, in code and in words."""
 
 import math
 import sys
@@ -12,7 +12,7 @@ from ppo_bbrl.errors import ConfigError, shown
 
 @dataclass(frozen=True)
 class Rule:
-    """What a value may be: its kind, its range or its choices."""
+    """The allowed values: their type, range or choices."""
 
     kind: type
     low: float = -math.inf
@@ -22,10 +22,10 @@ class Rule:
     optional: bool = False
     items: bool = False
     length: int | None = None  # how many items
-    words: Sequence[str | int] = ()  # what else is allowed in the place of a number
+    words: Sequence[str | int] = ()  # values allowed besides the range
 
     def describe(self, nothing: str = "null") -> str:
-        """What is allowed, in words; `nothing` is what None is called."""
+        """The allowed values, in words; `nothing` is the word for None."""
         kinds = {int: "an integer", float: "a number", bool: "true or false", str: "a string"}
         words = (kinds | {list: "a list"}).get(self.kind, "a mapping")
         if self.choices:
@@ -44,7 +44,7 @@ class Rule:
         return words + (f" or {nothing}" if self.optional else "")
 
     def allows(self, value: object) -> bool:
-        """Whether one value (not a list) fits."""
+        """Whether the rule allows a value."""
         if value is None:
             return self.optional
         if isinstance(value, str | int) and value in self.words:
@@ -69,10 +69,10 @@ class Rule:
         return isinstance(value, self.kind) and (not self.choices or value in self.choices)
 
     def fit(self, name: str, value: object) -> Any:
-        """The value, or what YAML reads in it, if it is a string as environment variables are.
+        """The value; a string is parsed as YAML if needed, since environment variables are strings.
 
         Raises:
-            ConfigError: if it does not fit; the message names the key.
+            ConfigError: if the value is not allowed; the message names the key.
         """
         if self.allows(value):
             return value
@@ -93,5 +93,5 @@ class Rule:
 
 
 def _brief(number: float) -> str:
-    """A bound as people write it; 2^63 - 1 for the largest seed."""
+    """A bound as people write it: 2^63 - 1 for the largest seed."""
     return f"{number:g}" if abs(number) < 2**62 else "2^63 - 1"

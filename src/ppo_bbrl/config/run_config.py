@@ -10,10 +10,10 @@ from ppo_bbrl.system.html import Markup, table
 
 
 class RunConfig(DictConfig):
-    """The configuration of a run, an OmegaConf `DictConfig` in every other respect."""
+    """The configuration of a run: an OmegaConf `DictConfig` that shows itself in notebooks."""
 
     def _repr_html_(self) -> str:
-        """In a notebook: values, in bold where they are not the default, and what they mean."""
+        """A table for notebooks: keys, values and meanings; keys without their default in bold."""
         rules, defaults = known_keys(), dict(_leaves(OmegaConf.structured(PPOConfig)))
         rows = []
         for name, value in _leaves(self):
@@ -25,7 +25,7 @@ class RunConfig(DictConfig):
 
 
 def _leaves(node: Any, prefix: str = "") -> Iterator[tuple[str, Any]]:
-    """Dotted names and values; the sections of the schema are taken apart, others are not."""
+    """Dotted names and values; only sections of the schema are flattened."""
     content: Any = OmegaConf.to_container(node) if OmegaConf.is_config(node) else node
     known = known_keys()
     for name, value in content.items():

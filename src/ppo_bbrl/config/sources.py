@@ -1,4 +1,4 @@
-"""Where a configuration comes from: a dict, a file, a part of a larger configuration."""
+"""Sources of a configuration: a dict, a file, a part of a larger configuration."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -17,32 +17,32 @@ Source = Mapping[str, Any] | DictConfig | str | Path
 
 @dataclass(frozen=True)
 class Section:
-    """The configuration of a run, unresolved, and the larger one that it may be a part of."""
+    """The unresolved configuration of a run, and the larger one that it may be part of."""
 
     given: dict[str, Any]
     whole: Any = None
-    keys: tuple[Any, ...] = ()  # where it lies in the whole
+    keys: tuple[Any, ...] = ()  # its path in the whole
 
     @classmethod
     def of(cls, given: Any, name: str, whole: Any = None, keys: tuple[Any, ...] = ()) -> Self:
-        """Of what was given under that name.
+        """Make a section from a user's value; errors call it `name`.
 
         Raises:
-            ConfigError: if it is no configuration.
+            ConfigError: if it is not a configuration.
         """
         values = plain(given)
         if not isinstance(values, dict):
             raise ConfigError(f"{name}: not a configuration: `key: value` lines are expected")
-        values.pop("hydra", None)  # Hydra's own settings, which it also hides from its programs
+        values.pop("hydra", None)  # Hydra's own settings, which Hydra hides from programs too
         return cls(values, whole, keys)
 
     def placed(self, values: Mapping[str, Any]) -> DictConfig:
-        """`values` in the place of what was given: its interpolations see the whole.
+        """Put `values` where the section was, so that its interpolations see the whole.
 
-        What the whole lacks they find in `values`, as if it stood alone.
+        Keys that the whole lacks are looked up in `values`, as if it stood alone.
 
         Raises:
-            ConfigError: if they would stand for too much.
+            ConfigError: if the interpolations expand to too much.
         """
         if not self.keys:
             check_extent(values)
@@ -57,10 +57,10 @@ class Section:
 
 
 def read(source: Source) -> Section:
-    """The configuration of a run, as it was given.
+    """Read the configuration of a run, without defaults.
 
     Raises:
-        ConfigError: if there is no such file, or it holds no configuration.
+        ConfigError: if the file does not exist, or does not contain a configuration.
     """
     if isinstance(source, str | Path):
         path = Path(source)
@@ -69,9 +69,9 @@ def read(source: Source) -> Section:
         except OSError:  # a name that is too long
             is_folder = is_there = False
         if is_folder:
-            raise ConfigError(f"{source}: a folder; the YAML file in it is wanted")
+            raise ConfigError(f"{source}: this is a folder; give the YAML file in it")
         if not is_there:
-            raise ConfigError(f"{source}: there is no such configuration file")
+            raise ConfigError(f"{source}: this configuration file does not exist")
         return Section.of(read_yaml(path), str(source))
     if isinstance(source, DictConfig) and not source._is_none():
         root, keys = _root(source)
@@ -81,7 +81,7 @@ def read(source: Source) -> Section:
 
 
 def _root(node: Any) -> tuple[Any, tuple[Any, ...]]:
-    """The configuration that a part belongs to, and the keys that lead from there to the part."""
+    """The configuration that a part belongs to, and the path of keys to the part."""
     keys: list[Any] = []
     while (parent := node._get_parent()) is not None:
         keys.insert(0, node._key())

@@ -1,8 +1,8 @@
-"""Wrappers of environments as data: what a configuration may name, and what a run remembers.
+"""Environment wrappers as data: what a configuration may name, and what a run records.
 
-A name stands for one of Gymnasium's wrappers, from a list. A wrapper that a program gives is
-written down by that name if it is one of them. Otherwise it is written down by its own name,
-which is never imported: whoever opens the run gives the wrapper again.
+A name stands for one of Gymnasium's wrappers, from an allow-list. If a program passes one of
+these, the run records it under that name. Any other wrapper is recorded under its own name, which
+is never imported: whoever opens the run passes the wrapper again.
 """
 
 import inspect
@@ -24,7 +24,7 @@ from ppo_bbrl.errors import ConfigError, one_line
 Env = gym.Env[Any, Any]
 Wrapper = Callable[[Env], Env]
 
-# Not those that take a function, write files, open windows, or serve other libraries.
+# All but those that take a function, write files, open windows, or are for other libraries.
 ALLOWED = (
     "AddRenderObservation",
     "AtariPreprocessing",
@@ -52,25 +52,25 @@ ALLOWED = (
     "TimeLimit",
 )
 _PREFIX = "gymnasium.wrappers."
-# Where Gymnasium takes a number or an array; elsewhere a YAML list stands for a tuple.
+# Arguments that are numbers or arrays; for all others a YAML list stands for a tuple.
 _BOUNDS = ("min_action", "max_action", "min_obs", "max_obs")
-# The key under which a run remembers a wrapper that cannot be named.
+# The key under which a run records a wrapper that is not in the list.
 _OWN = "callable"
-_LONGEST_NAME = 200
-# What keeps running statistics from one episode to the next, by the attribute that has them.
+_MAX_NAME = 200
+# Wrappers that keep running statistics across episodes, by the attribute that holds them.
 _STATISTICS = {
-    "obs_rms": "NormalizeObservation keeps statistics of its own in each environment and begins "
-    "anew in an evaluation, where the policy sees other numbers; scale by constants instead, as "
-    "RescaleObservation does",
-    "return_rms": "NormalizeReward keeps statistics of its own in each environment and begins "
-    "anew in an evaluation, whose returns are in units of their own; multiply by a constant "
-    "instead, in a wrapper of yours",
+    "obs_rms": "NormalizeObservation keeps separate statistics in each environment and starts "
+    "from scratch in an evaluation, so the policy sees different numbers there; scale by constants "
+    "instead, as RescaleObservation does",
+    "return_rms": "NormalizeReward keeps separate statistics in each environment and starts from "
+    "scratch in an evaluation, so its returns are on a different scale; multiply by a constant "
+    "instead, in a wrapper of your own",
 }
 
 
 @dataclass(frozen=True)
 class Named:
-    """One of Gymnasium's wrappers with its arguments, as a configuration describes it."""
+    """One of Gymnasium's wrappers with its arguments, as in a configuration."""
 
     name: str
     arguments: dict[str, Any] = field(default_factory=dict)
@@ -86,19 +86,19 @@ class Named:
 
     @property
     def entry(self) -> Any:
-        """How a configuration writes it."""
+        """The form in a configuration."""
         return {"classname": self.name, **self.arguments} if self.arguments else self.name
 
 
 @dataclass(frozen=True)
 class Own:
-    """A wrapper of a user's program, of which a file can only keep the name."""
+    """A wrapper of the user's program; a file can record only its name."""
 
     name: str
 
     @property
     def entry(self) -> Any:
-        """How the configuration of a run writes it."""
+        """The form in the configuration of a run."""
         return {_OWN: self.name}
 
     @property
@@ -108,14 +108,14 @@ class Own:
 
 
 def parse(entry: Any, key: str = "gym_env.wrappers") -> Named | Own:
-    """What one item of `gym_env.wrappers` stands for.
+    """The wrapper that an item of `gym_env.wrappers` stands for.
 
     Args:
         entry: a name, or a mapping with arguments: `{classname: Name, …}` or `{Name: {…}}`.
-        key: named in errors.
+        key: the name of the item in errors.
 
     Raises:
-        ConfigError: for a name that is not allowed, or arguments that its wrapper does not take.
+        ConfigError: for a name that is not allowed, or arguments that the wrapper does not accept.
     """
     try:
         plain = _plain(entry)
@@ -152,7 +152,7 @@ def parse(entry: Any, key: str = "gym_env.wrappers") -> Named | Own:
 
 
 def describe(wrapper: Wrapper) -> Named | Own:
-    """What a run can keep of a wrapper: Gymnasium's by name and arguments, others by name alone."""
+    """What a run can record: name and arguments of a Gymnasium wrapper, only the name of others."""
     if isinstance(wrapper, Named):
         return wrapper
     made_by, arguments, more = wrapper, {}, ()
@@ -163,31 +163,33 @@ def describe(wrapper: Wrapper) -> Named | Own:
         with suppress(TypeError):
             return Named(name, _plain(arguments))
     has_name = made_by if hasattr(made_by, "__qualname__") else type(made_by)
-    return Own(f"{has_name.__module__}.{has_name.__qualname__}"[-_LONGEST_NAME:])
+    return Own(f"{has_name.__module__}.{has_name.__qualname__}"[-_MAX_NAME:])
 
 
 def combine(entries: Sequence[Any], given: Iterable[Wrapper]) -> tuple[list[Any], list[Wrapper]]:
-    """The wrappers of a configuration and those that a program gives, in the order of use.
+    """Combine the wrappers of a configuration and of a program, in the order of application.
 
-    Those given come last. Only where the configuration is that of a run which had them already,
-    they are not added: they are its last ones, or in their order those that it cannot name.
+    The program's wrappers come last. If the configuration comes from a run that already had them,
+    they are not added a second time: they match either its last entries or, in order, the entries
+    that record only a name.
 
     Args:
         entries: the value of `gym_env.wrappers`.
         given: `env_wrappers`; the first is applied first.
 
     Returns:
-        The value of `gym_env.wrappers` for the run, and as many wrappers.
+        The value of `gym_env.wrappers` for the run, and the wrappers that correspond to it.
 
     Raises:
-        ConfigError: if the configuration has wrappers that it cannot name, and they are not given.
+        ConfigError: if the configuration records only the name of a wrapper, and the program does
+            not pass it.
     """
     wrappers: list[Any] = [
         parse(entry, f"gym_env.wrappers[{index}]") for index, entry in enumerate(entries)
     ]
     own_given = _callables(given)
     described = [describe(wrapper) for wrapper in own_given]
-    # What is written down is also what runs.
+    # Use exactly what is recorded.
     used = [d if isinstance(d, Named) else w for d, w in zip(described, own_given, strict=True)]
     own = [index for index, wrapper in enumerate(wrappers) if isinstance(wrapper, Own)]
     start = len(wrappers) - len(used)
@@ -201,11 +203,11 @@ def combine(entries: Sequence[Any], given: Iterable[Wrapper]) -> tuple[list[Any]
         wrappers += described
     missing = [wrappers[index] for index in own if index not in places]
     if missing:
-        names = ", ".join(one_line(repr(wrapper.name), _LONGEST_NAME) for wrapper in missing)
-        again = ", ".join(one_line(wrapper.last_name, _LONGEST_NAME) for wrapper in missing)
+        names = ", ".join(one_line(repr(wrapper.name), _MAX_NAME) for wrapper in missing)
+        again = ", ".join(one_line(wrapper.last_name, _MAX_NAME) for wrapper in missing)
         raise ConfigError(
-            f"gym_env.wrappers: the run's environments have a wrapper of your own, {names}, of "
-            f"which its files have only the name; give it in your program, as in "
+            f"gym_env.wrappers: the run used a wrapper of your own, {names}, and its files record "
+            f"only the name; pass it from your program, as in "
             f"ppo_bbrl.load(run, env_wrappers=[{again}])"
         )
     kept = [wrapper.entry for wrapper in wrappers]
@@ -215,17 +217,17 @@ def combine(entries: Sequence[Any], given: Iterable[Wrapper]) -> tuple[list[Any]
 
 
 def wrap(env: Env, wrappers: Iterable[Wrapper]) -> Env:
-    """Apply wrappers to an environment, the first one first. It is closed if one of them fails.
+    """Apply wrappers to an environment, the first one first. Closes it if one of them fails.
 
     Raises:
-        ConfigError: naming the wrapper that fails, or that does not give an environment.
+        ConfigError: naming the wrapper that fails or does not return an environment.
     """
     wrapped = env
     for wrapper in wrappers:
         try:
             made: Any = wrapper(wrapped)
             if not isinstance(made, gym.Env):
-                raise TypeError(f"it gives a {type(made).__name__}, which is no environment")
+                raise TypeError(f"it returns a {type(made).__name__}, which is not an environment")
             wrapped = made
         except BaseException as error:
             with suppress(Exception):
@@ -237,7 +239,7 @@ def wrap(env: Env, wrappers: Iterable[Wrapper]) -> Env:
 
 
 def warn_of_statistics(env: Env | VectorEnv[Any, Any, Any]) -> None:
-    """Warn of wrappers whose statistics every environment has for itself."""
+    """Warn about wrappers that keep separate statistics in each environment."""
     if isinstance(env, SyncVectorEnv | AsyncVectorEnv):
         answers = {name: bool(env.call("has_wrapper_attr", name)[0]) for name in _STATISTICS}
     elif isinstance(env, gym.Env):
@@ -257,7 +259,7 @@ def _callables(given: Any) -> list[Wrapper]:
         if not callable(wrapper):
             raise ConfigError(
                 f"env_wrappers[{index}] = {one_line(repr(wrapper), 200)}: must be a class or a "
-                "function; names go into gym_env.wrappers"
+                "function; put names into gym_env.wrappers"
             )
     return wrappers
 
@@ -272,8 +274,8 @@ def _warn_of_other_names(recorded: Sequence[Own], given: Sequence[Named | Own]) 
     for one, other in zip(recorded, given, strict=True):
         if not _alike(one, other):
             warnings.warn(
-                f"the run was made with the wrapper {one.name!r}; in its place stands "
-                f"{other.name!r}, which is taken for the same",
+                f"the run used the wrapper {one.name!r}; {other.name!r} takes its place and is "
+                "assumed to do the same",
                 stacklevel=3,
             )
 
@@ -284,21 +286,21 @@ def _name(wrapper: Wrapper) -> str:
 
 
 def _bound(name: str, value: Any, env: Env) -> Any:
-    """An array of the type of the space, since Gymnasium warns of any other."""
+    """An array with the dtype of the space, since Gymnasium warns about any other."""
     space = env.action_space if name.endswith("action") else env.observation_space
     return np.full(space.shape, value, space.dtype) if isinstance(space, Box) else value
 
 
 def _with_tuples(value: Any) -> Any:
-    """Lists as tuples, which is what Gymnasium takes."""
+    """Lists as tuples, which Gymnasium expects."""
     return tuple(map(_with_tuples, value)) if isinstance(value, list) else value
 
 
 def _plain(value: Any) -> Any:
-    """As YAML can write it.
+    """A value in a form that YAML can represent.
 
     Raises:
-        TypeError: if it cannot.
+        TypeError: if there is none.
     """
     if value is None or isinstance(value, bool | int | float | str):
         return value
@@ -310,4 +312,4 @@ def _plain(value: Any) -> Any:
         return {key: _plain(item) for key, item in value.items()}
     if isinstance(value, Sequence):
         return [_plain(item) for item in value]
-    raise TypeError(f"{type(value).__name__} is no plain value")
+    raise TypeError(f"a {type(value).__name__} cannot be written as YAML")

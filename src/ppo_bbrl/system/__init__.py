@@ -1,1 +1,1 @@
-"""What stands between the package and the machine: files, signals, the console, cores."""
+"""The package's interface to the machine: files, signals, the console, cores."""

@@ -1,4 +1,4 @@
-"""What a run computes with: threads, device, compiler. `auto` is decided here, by sizes alone."""
+"""Threads, device and compiler of a run. Decides what `auto` means, from sizes alone."""
 
 import math
 import os
@@ -12,36 +12,36 @@ import torch
 
 from ppo_bbrl.errors import ConfigError
 
-# Multiplications of the widest layer in one minibatch from which a second thread pays.
+# Multiplications in the widest layer, per minibatch, from which a second thread pays off.
 _WORK_PER_THREAD = 2 * 1024 * 64 * 64
-# Compiling takes some ten seconds and saves about half a millisecond a minibatch.
+# Compiling takes about ten seconds and saves about half a millisecond per minibatch.
 _MINIBATCHES_TO_REPAY = 25_000
 _THREADS_PER_CORE = 8
-_TRANSITION = 60  # bytes, beside the observation: action, reward, flags, returns, log-probability
-_WEIGHT = 20  # bytes: its value, gradient, two moments of the optimiser, and its old value
+_TRANSITION_BYTES = 60  # without the observation: action, reward, flags, returns, log-probability
+_WEIGHT_BYTES = 20  # its value, gradient, two moments of the optimiser, and its old value
 
 
 def choose_threads(*, batch_size: int, width: int, cores: int) -> int:
-    """How many threads torch should use.
+    """The number of threads that torch should use.
 
-    Small tensors do not repay the hand-over to a second thread, and two programs whose threads
-    wait for each other on the same cores can be twenty times slower than with one thread each.
+    For small tensors, handing work to a second thread costs more than it saves; and two programs
+    whose threads compete for the same cores can be twenty times slower than with one thread each.
 
     Args:
-        batch_size: transitions of a minibatch.
-        width: neurons of the widest layer.
-        cores: what the machine has for us.
+        batch_size: transitions per minibatch.
+        width: size of the widest layer.
+        cores: number of cores that we may use.
     """
     return max(1, min(cores, batch_size * width * width // _WORK_PER_THREAD))
 
 
 def core_numbers() -> list[int]:
-    """The cores that this process may use; empty where the system does not say."""
+    """The cores that this process may use; empty if the system does not say."""
     return sorted(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else []
 
 
 def available_cores() -> int:
-    """How many cores this process may use."""
+    """The number of cores that this process may use."""
     return len(core_numbers()) or os.cpu_count() or 1
 
 
@@ -66,10 +66,10 @@ def compiler() -> str | None:
 
 
 def check_defaults() -> None:
-    """Refuse a default type of torch in which nothing can be learned, and a device but the CPU.
+    """Refuse torch defaults that training does not support: half precision, other devices.
 
     Raises:
-        ConfigError: naming it.
+        ConfigError: naming the default.
     """
     dtype = torch.get_default_dtype()
     if dtype not in (torch.float32, torch.float64):
@@ -79,38 +79,38 @@ def check_defaults() -> None:
     device = torch.empty(0).device
     if device.type != "cpu":
         raise ConfigError(
-            f"torch's default device is {str(device)!r}: must be 'cpu', where environments are; "
-            "compute.device says where the networks are"
+            f"torch's default device is {str(device)!r}: must be 'cpu', where the environments "
+            "are; use compute.device to choose the device of the networks"
         )
 
 
 def check_rollout(settings: Any, observation_space: Any = None) -> None:
-    """Refuse rollouts that this machine cannot hold, before they are made room for.
+    """Refuse rollouts that do not fit in this machine's memory, before it is allocated.
 
     Args:
         settings: the `algorithm` section of a configuration.
-        observation_space: of one environment, where it is known.
+        observation_space: of one environment, if known.
 
     Raises:
-        ConfigError: naming the keys, the size and what the machine has.
+        ConfigError: naming the keys, the memory needed and the machine's memory.
     """
     shape = getattr(observation_space, "shape", None) or ()
     itemsize = getattr(getattr(observation_space, "dtype", None), "itemsize", 1)
     _check_memory(
         f"algorithm.n_envs × algorithm.n_steps = {settings.n_envs:,} × {settings.n_steps:,}",
         "a rollout takes",
-        settings.n_envs * settings.n_steps * (_TRANSITION + math.prod(shape) * itemsize),
+        settings.n_envs * settings.n_steps * (_TRANSITION_BYTES + math.prod(shape) * itemsize),
     )
 
 
 def check_compute(cfg: Any) -> None:
-    """Refuse threads that would end the process, and networks that this machine cannot hold.
+    """Refuse thread counts that would crash the process, and networks too large for the memory.
 
     Args:
-        cfg: of a PPO run.
+        cfg: the configuration of a PPO run.
 
     Raises:
-        ConfigError: naming the key, the size and what the machine has.
+        ConfigError: naming the key, the value and what the machine has.
     """
     number, cores = cfg.compute.threads, os.cpu_count() or 1
     if number != "auto" and number > _THREADS_PER_CORE * cores:
@@ -122,8 +122,8 @@ def check_compute(cfg: Any) -> None:
         sizes = list(cfg.algorithm.architecture[name])
         _check_memory(
             f"algorithm.architecture.{name} = {sizes}",
-            "such a network takes, while it learns,",
-            sum(fan_in * fan_out for fan_in, fan_out in pairwise([1, *sizes])) * _WEIGHT,
+            "training such a network takes",
+            sum(fan_in * fan_out for fan_in, fan_out in pairwise([1, *sizes])) * _WEIGHT_BYTES,
         )
 
 
@@ -132,36 +132,38 @@ def _check_memory(key: str, what: str, needed: int) -> None:
         return
     there = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
     if needed > there:
-        gigabytes = f"{needed / 1e9:,.0f} GB, and this machine has {there / 1e9:,.0f} GB of memory"
-        raise ConfigError(f"{key}: {what} at least {gigabytes}")
+        raise ConfigError(
+            f"{key}: {what} at least {needed / 1e9:,.0f} GB, but this machine has "
+            f"{there / 1e9:,.0f} GB of memory"
+        )
 
 
 def choose_compile(n_minibatches: int) -> tuple[bool, str]:
     """Whether to compile the update, and the reason in words.
 
     Args:
-        n_minibatches: optimiser steps of the whole run.
+        n_minibatches: optimiser steps in the whole run.
     """
     if n_minibatches < _MINIBATCHES_TO_REPAY:
-        return False, f"{n_minibatches:,} optimiser steps would not repay the compilation"
+        return False, f"{n_minibatches:,} optimiser steps are too few to make compiling worthwhile"
     if compiler() is None:
         return False, "there is no C++ compiler (g++ or clang++)"
-    return True, f"{n_minibatches:,} optimiser steps repay the compilation"
+    return True, f"{n_minibatches:,} optimiser steps make compiling worthwhile"
 
 
 def choose_device(device: str) -> str:
-    """`cpu` or `cuda`; auto is `cpu`, as environments on the CPU leave a GPU little to do.
+    """`cpu` or `cuda`; auto is `cpu`, as environments on the CPU leave a GPU mostly idle.
 
     Raises:
-        ConfigError: if CUDA is asked for and not there.
+        ConfigError: if CUDA is requested but not available.
     """
     if device == "cuda" and not torch.cuda.is_available():
-        raise ConfigError("compute.device = 'cuda': torch finds no CUDA device; allowed is cpu")
+        raise ConfigError("compute.device = 'cuda': torch finds no CUDA device; must be cpu")
     return "cpu" if device == "auto" else device
 
 
 def decide(cfg: Any) -> str:
-    """Decide what `auto` leaves open in `compute`, and keep the decision in the configuration.
+    """Replace every `auto` in `compute` by a decision, in the configuration itself.
 
     Returns:
         Why the update is compiled or not, if that was decided here.

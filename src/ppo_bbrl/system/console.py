@@ -1,4 +1,4 @@
-"""What a run says while it goes on, which nobody may be able to hear."""
+"""Console output that never stops a run, even if nothing can be printed."""
 
 import io
 import os
@@ -11,19 +11,19 @@ from ppo_bbrl.errors import printable
 
 
 def say(text: str, *, error: bool = False) -> None:
-    """Print lines at once. Where they cannot be printed, the run goes on without them.
+    """Print and flush. If printing fails, the run continues without it.
 
-    The reader of a pipe may be gone, the disk of a log full, the output closed, or of an encoding
-    that lacks a sign, which a question mark replaces then. What would steer a terminal is escaped.
+    The reader of a pipe may be gone, the disk full or the output closed. Characters that the
+    output's encoding lacks become question marks; control characters are escaped.
 
     Args:
-        text: one line or several.
+        text: one or more lines.
         error: print to standard error instead of standard output.
     """
     stream: TextIO | None = sys.stderr if error else sys.stdout
     if stream is None:  # a program without a console
         return
-    # ValueError: of a closed file.
+    # ValueError: the file is closed.
     with suppress(OSError, ValueError), _between_bars(stream):
         try:
             print(printable(text), file=stream, flush=True)
@@ -33,7 +33,7 @@ def say(text: str, *, error: bool = False) -> None:
 
 
 def _between_bars(stream: TextIO) -> AbstractContextManager[None]:
-    """Take a progress bar away while something is printed, where one is shown."""
+    """Hide the progress bar, if there is one, while something is printed."""
     tqdm = sys.modules.get("tqdm")
     if tqdm is None:
         return nullcontext()
@@ -43,14 +43,14 @@ def _between_bars(stream: TextIO) -> AbstractContextManager[None]:
 
 @contextmanager
 def lasting_output() -> Iterator[None]:
-    """Let nothing that is printed inside the `with` block, by whomever, raise an error.
+    """Inside the `with` block, printing never raises an error: what cannot be printed is dropped.
 
-    That holds for libraries and environments too. What cannot be printed is dropped.
+    This includes what libraries and environments print.
     """
     for number in (0, 1, 2):
         try:
             os.fstat(number)
-        except OSError:  # closed: the next file to be opened would become what others print to
+        except OSError:  # closed: the next file opened would get its number, and the output
             os.open(os.devnull, os.O_RDWR)
     before = sys.stdout, sys.stderr
     lasting = [_Lasting(stream) for stream in before]
@@ -85,7 +85,7 @@ class _Lasting:
         return getattr(self._stream, name)
 
     def settle(self) -> None:
-        """What is left in the stream's buffer is dropped, or else Python fails on it at its end."""
+        """Drop what is left in the stream's buffer, since Python would fail on it at exit."""
         try:
             self._stream.flush()
         except (OSError, ValueError):

@@ -1,12 +1,11 @@
-"""Files that are whole or absent, however their writing ends.
+"""Atomic writes: a file is complete or absent, however writing it ends.
 
-What is written goes into a new file beside its place. It takes the place in one stroke once all
-of it is on the disk: a reader sees the old file or the new one, and so does who looks after a
-crash. What cannot be written is an `OSError` that names the file, and the old file stays.
+Content is written to a new file in the same folder, which replaces the old one atomically once it
+is on the disk. Readers see the old file or the new one, even after a crash. If writing fails, an
+`OSError` names the file and the old file stays.
 
-A folder may come from a stranger, with symbolic links in it that point at files of ours. A link
-in the place of the file is replaced, never followed. A link in the place of a folder is refused
-where `root` says which folder must not be left.
+A folder may come from someone else and contain symbolic links to files of ours. A link in place of
+the file is replaced, never followed. A link in place of a folder below `root` is refused.
 """
 
 import os
@@ -22,22 +21,23 @@ _NO_LINKS: int = getattr(os, "O_NOFOLLOW", 0)  # not on Windows
 
 
 class LinkError(UserError, OSError):
-    """A symbolic link stands where nothing may be written through one."""
+    """A symbolic link is in a place where links must not be followed for writing."""
 
 
 @contextmanager
 def written_aside(path: Path, *, root: Path | None = None) -> Iterator[Path]:
-    """Give an empty file beside `path`; it becomes `path` if the block ends without an error.
+    """Yield an empty file next to `path` that becomes `path` if the block ends without an error.
 
-    Otherwise it is removed. The folders are made. Its name is new, and ends as `path` does.
+    Otherwise the file is deleted. Its name is new and has the suffix of `path`. Missing folders are
+    created.
 
     Args:
-        path: of the file to be.
+        path: the final path.
         root: a folder above it: no folder between the two may be a symbolic link.
 
     Raises:
         LinkError: if one is.
-        OSError: if the file cannot be made, for want of room or permission; it names `path`.
+        OSError: if the file cannot be written (disk full, no permission); it names `path`.
     """
     make_folder(path.parent, root=root)
     unfinished = path.with_name(f".{secrets.token_hex(8)}.tmp{path.suffix}")
@@ -48,8 +48,8 @@ def written_aside(path: Path, *, root: Path | None = None) -> Iterator[Path]:
         with _naming(path):
             _reach_the_disk(unfinished)
             unfinished.replace(path)
-        if os.name == "posix":  # only there can a folder be opened
-            with suppress(OSError):  # some network disks cannot; the file is there all the same
+        if os.name == "posix":  # elsewhere folders cannot be opened
+            with suppress(OSError):  # some network disks cannot sync; the file exists nevertheless
                 _reach_the_disk(path.parent)
     finally:
         with suppress(OSError):
@@ -57,7 +57,7 @@ def written_aside(path: Path, *, root: Path | None = None) -> Iterator[Path]:
 
 
 def write_file(path: Path, content: str | bytes, *, root: Path | None = None) -> None:
-    """Write a whole file, text as UTF-8, with the line ends that it has.
+    """Write a whole file; text is written as UTF-8, with its line endings unchanged.
 
     Raises:
         LinkError, OSError: as `written_aside` does.
@@ -68,7 +68,7 @@ def write_file(path: Path, content: str | bytes, *, root: Path | None = None) ->
 
 
 def open_to_append(path: Path, *, root: Path | None = None) -> IO[str]:
-    """Open a text file (UTF-8) to which lines are added, each of which reaches the file at once.
+    """Open a text file (UTF-8) for appending; each line is flushed to the file.
 
     Raises:
         LinkError: if the file, or a folder between `root` and it, is a symbolic link.
@@ -82,11 +82,11 @@ def open_to_append(path: Path, *, root: Path | None = None) -> IO[str]:
 
 
 def make_folder(folder: Path, *, root: Path | None = None) -> None:
-    """Make a folder and those above it, where they are missing.
+    """Create a folder and its missing parents.
 
     Raises:
-        LinkError: if one between `root` and it, or itself, is a symbolic link.
-        OSError: if it cannot be made.
+        LinkError: if it, or a folder between `root` and it, is a symbolic link.
+        OSError: if it cannot be created.
     """
     if root is not None:
         below = folder.relative_to(root)
@@ -99,12 +99,12 @@ def make_folder(folder: Path, *, root: Path | None = None) -> None:
 def refuse_link(path: Path) -> None:
     """Raise `LinkError` if a file or folder is a symbolic link."""
     if path.is_symlink():
-        raise LinkError(f"{path} is a symbolic link: nothing is written through one")
+        raise LinkError(f"{path} is a symbolic link: links are not followed when writing")
 
 
 @contextmanager
 def _naming(path: Path) -> Iterator[None]:
-    """Around work on the unfinished file: errors name the file that was wanted."""
+    """Make errors about the unfinished file name the final path."""
     try:
         yield
     except OSError as error:
@@ -114,7 +114,7 @@ def _naming(path: Path) -> Iterator[None]:
 
 
 def _reach_the_disk(path: Path) -> None:
-    """Wait until a file, or the names in a folder, would survive a loss of power."""
+    """Wait until a file, or the entries of a folder, would survive a power failure."""
     descriptor = os.open(path, os.O_RDONLY)
     try:
         os.fsync(descriptor)

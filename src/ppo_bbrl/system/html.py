@@ -1,4 +1,4 @@
-"""Small tables for notebooks: what `_repr_html_` of the package's objects is made of."""
+"""Small HTML tables for notebooks, for the `_repr_html_` of the package's objects."""
 
 from collections.abc import Iterable, Sequence
 from html import escape
@@ -8,7 +8,7 @@ _CELL = "padding:1px 8px;text-align:left"
 
 
 def table(header: Sequence[str], rows: Iterable[Sequence[object]], caption: str = "") -> str:
-    """An HTML table. Everything in it is text; markup comes in as `Markup` alone."""
+    """An HTML table. Cells are escaped, except for `Markup`."""
     head = "".join(f'<th style="{_CELL}">{escape(name)}</th>' for name in header)
     body = "".join(
         "<tr>" + "".join(f'<td style="{_CELL}">{_text(cell)}</td>' for cell in row) + "</tr>"
@@ -18,7 +18,7 @@ def table(header: Sequence[str], rows: Iterable[Sequence[object]], caption: str 
 
 
 class Markup(str):
-    """HTML that has been made here, not text of others."""
+    """HTML made in this package, which needs no escaping."""
 
     __slots__ = ()
 
@@ -27,8 +27,8 @@ def grid(cells: Sequence[Sequence[tuple[str, str]]], caption: str) -> Markup:
     """A grid of T rows (time goes down) and B columns.
 
     Args:
-        cells: for each row, for each column: the text and the background, a CSS colour.
-        caption: above it.
+        cells: for each row and column, the text and the background (a CSS colour).
+        caption: text above the grid.
     """
     rows = "".join(
         f'<tr><th style="{_CELL}">t = {t}</th>'
@@ -43,7 +43,7 @@ def grid(cells: Sequence[Sequence[tuple[str, str]]], caption: str) -> Markup:
 
 
 def number(value: Any) -> str:
-    """A number as short as it can be read."""
+    """A number to four significant digits."""
     return f"{float(value):.4g}"
 
 

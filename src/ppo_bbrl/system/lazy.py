@@ -1,4 +1,4 @@
-"""Names that come with their modules when they are first used, and former names of modules."""
+"""Names that are imported on first use, and former names of modules."""
 
 import sys
 from collections.abc import Callable, Mapping
@@ -10,8 +10,8 @@ def lazy_names(package: str, home: Mapping[str, str]) -> Callable[[str], Any]:
     """The `__getattr__` of a package that imports a name's module when the name is first used.
 
     Args:
-        package: its name.
-        home: the module of each name.
+        package: the name of the package.
+        home: the module that defines each name.
     """
 
     def find(name: str) -> Any:
@@ -23,5 +23,5 @@ def lazy_names(package: str, home: Mapping[str, str]) -> Callable[[str], Any]:
 
 
 def renamed(former: str, module: str) -> None:
-    """Let a module that is imported by its former name be the one that it has become."""
+    """Make importing a module's former name give the module itself."""
     sys.modules[former] = import_module(module)

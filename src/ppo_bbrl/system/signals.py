@@ -1,6 +1,6 @@
-"""Signals: those that ask a process to end, and the alarm of what takes too long.
+"""Signals: those that ask a process to end, and the alarm for what takes too long.
 
-What is open gets closed, and what was learned is kept.
+They become exceptions, so that resources are closed and results are kept.
 """
 
 import signal
@@ -14,12 +14,12 @@ from ppo_bbrl.errors import Terminated
 
 @contextmanager
 def exit_on_signals() -> Iterator[None]:
-    """Let SIGTERM and SIGHUP raise `SystemExit`, where they would end the process at once.
+    """Make SIGTERM and SIGHUP raise `SystemExit` instead of ending the process at once.
 
-    They come from `kill`, from a cluster whose time is up, from a terminal that is closed. Who
-    handles or ignores them already (`nohup` does) goes on doing so.
+    They come from `kill`, from a cluster when the time is up, or from a closed terminal. A
+    process that already handles or ignores them (under `nohup`, for example) continues to do so.
     """
-    if current_thread() is not main_thread():  # only there can handlers be set
+    if current_thread() is not main_thread():  # handlers can be set only there
         yield
         return
     wanted = [getattr(signal, name, None) for name in ("SIGTERM", "SIGHUP")]  # Windows lacks one
@@ -38,10 +38,10 @@ def exit_on_signals() -> Iterator[None]:
 
 @contextmanager
 def time_limit(seconds: float) -> Iterator[None]:
-    """Raise `TimeoutError` in what takes longer, and again every half second until it ends.
+    """Raise `TimeoutError` if the block takes longer, and again every half second until it ends.
 
-    There is no limit where Python cannot set an alarm: in other threads than the main one, on
-    Windows, in a sandbox, and where the program has an alarm of its own.
+    There is no limit where Python cannot set an alarm: outside the main thread, on Windows, in
+    some sandboxes, and if the program has an alarm of its own.
     """
     alarm = getattr(signal, "SIGALRM", None)
     if (

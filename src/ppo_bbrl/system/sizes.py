@@ -1,4 +1,4 @@
-"""Sizes as people give them: integers of Python, of NumPy and of torch, and shapes of these."""
+"""Sizes as users give them: Python, NumPy and torch integers, and shapes made of these."""
 
 import operator
 from typing import Any
@@ -6,27 +6,27 @@ from typing import Any
 from ppo_bbrl.errors import UserError, one_line
 
 
-def size_of(name: str, size: Any, told: str = "must be an integer ≥ 1") -> int:
-    """A number of neurons, features or actions as Python's int.
+def size_of(name: str, size: Any, allowed: str = "must be an integer ≥ 1") -> int:
+    """A number of neurons, features or actions as a Python int.
 
     Args:
-        name: of the argument.
+        name: the name of the argument.
         size: such as 64, `space.n` or `np.prod(space.shape)`.
-        told: what is allowed, in the words of the error.
+        allowed: what is allowed, as the error says it.
 
     Raises:
         UserError: naming the argument, the value and what is allowed.
     """
     number = _index(size)
     if number is None or number < 1:
-        raise UserError(f"{name} = {one_line(repr(size))}: {told}")
+        raise UserError(f"{name} = {one_line(repr(size))}: {allowed}")
     return number
 
 
 def shape_of(
-    name: str, shape: Any, told: str = "must be a list of integers ≥ 1"
+    name: str, shape: Any, allowed: str = "must be a list of integers ≥ 1"
 ) -> tuple[int, ...]:
-    """A shape, or the sizes of several layers, as a tuple of Python's ints.
+    """A shape, or the sizes of several layers, as a tuple of Python ints.
 
     Raises:
         UserError: naming the argument, the value and what is allowed.
@@ -37,21 +37,21 @@ def shape_of(
         sizes = [None]
     found = tuple(size for size in sizes if size is not None and size >= 1)
     if len(found) < len(sizes):
-        raise UserError(f"{name} = {one_line(repr(shape))}: {told}")
+        raise UserError(f"{name} = {one_line(repr(shape))}: {allowed}")
     return found
 
 
 def size_or_shape(
-    name: str, value: Any, told: str = "must be an integer ≥ 1, or a shape"
+    name: str, value: Any, allowed: str = "must be an integer ≥ 1, or a shape"
 ) -> int | tuple[int, ...]:
-    """One of both, as the length or the shape of an action."""
+    """A size or a shape, such as that of an action."""
     if _index(value) is None:
-        return shape_of(name, value, told)
-    return size_of(name, value, told)
+        return shape_of(name, value, allowed)
+    return size_of(name, value, allowed)
 
 
 def _index(value: Any) -> int | None:
-    """Python's int of an integer; None for anything else."""
+    """An integer as a Python int; None for anything else."""
     try:
         return None if isinstance(value, bool) else operator.index(value)
     except TypeError:
