@@ -41,11 +41,15 @@ def test_the_policy_of_the_readme_acts():
     names["env"].close()
 
 
-@pytest.mark.parametrize(
-    "name", [*re.findall(r"\]\((?!http)([^)#]+)\)", README), "docs/metrics.md", "benchmarks"]
-)
-def test_what_the_readme_points_at_exists(name):
-    assert (ROOT / name).exists()
+def test_what_the_readme_points_at_exists():
+    """And what the page for contributors does: links, and paths in backticks."""
+    texts = README + (ROOT / "CONTRIBUTING.md").read_text(encoding="utf-8")
+    links = re.findall(r"\]\((?!http)([^)#]+)\)", texts)
+    named = re.findall(r"`((?:src|tests|notebooks|docs|examples|benchmarks)\b[\w/.]*)`", texts)
+    assert len(links) > 5
+    assert len(named) > 10
+    real = [path for path in (*links, *named) if "NN_" not in path]
+    assert [path for path in real if not (ROOT / path).exists()] == []
 
 
 def test_every_detail_has_an_anchor_and_what_is_named_there_exists():
