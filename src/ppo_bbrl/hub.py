@@ -99,7 +99,7 @@ class PPO2(nn.Module):
         action: Tensor | None = None,
         distribution: type[Distribution] = Categorical,
     ) -> tuple[Tensor, Tensor, Tensor, Tensor]:
-        """Act, or judge actions that were taken.
+        """Act, or evaluate actions that were taken.
 
         Args:
             obs: `[N, input_dim]`, of floats.

@@ -129,7 +129,7 @@ class PPOClip(LearningAgents, EpisodicAlgo):
 
     @contextmanager
     def _collecting(self) -> Iterator[None]:
-        # Without gradient, as the loss judges every action again.
+        # Without gradient, as the loss evaluates every action again.
         with torch.no_grad(), evaluation_mode(*self._own_agents):
             yield
 

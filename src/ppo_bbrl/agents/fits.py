@@ -45,7 +45,7 @@ class _MisfitError(Exception):
 
 
 def check_fits(policy: nn.Module, critic: nn.Module, env: EnvAgent) -> None:
-    """Let copies of both agents act on, judge and value observations of the environment's space.
+    """Let copies of both agents act on observations of the environment's space and evaluate them.
 
     The environment is not touched, nor is any random stream. What an agent says may depend on
     what it sees: of several kinds of observations one is enough.
@@ -112,7 +112,7 @@ def _observations(space: Space[Any], rows: int) -> Iterator[Tensor]:
 
 
 def _try(policy: nn.Module, critic: nn.Module, env: EnvAgent, observation: Tensor) -> None:
-    """Act, value and judge; `observation` is `[B, …]`.
+    """Act, and evaluate states and actions; `observation` is `[B, …]`.
 
     Raises:
         _MisfitError: for the first thing that does not fit.
@@ -221,7 +221,7 @@ def _check_judgement(policy: nn.Module, variables: dict[str, Tensor], seen: str)
 def _check_probabilities(
     policy: nn.Module, space: Discrete[Any], variables: dict[str, Tensor]
 ) -> None:
-    """Refuse a policy for fewer actions, which cannot judge the last one, or for more."""
+    """Refuse a policy for fewer actions, which cannot evaluate the last one, or for more."""
     n = int(space.n)
     of_one = {name: tensor[:1].expand(n, *tensor.shape[1:]) for name, tensor in variables.items()}
     of_one["action"] = torch.arange(n, device=of_one["action"].device)
