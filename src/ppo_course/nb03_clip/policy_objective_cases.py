@@ -11,23 +11,54 @@ from functools import cache
 from typing import Any, NamedTuple
 
 import torch
+from omegaconf.errors import ConfigAttributeError, ConfigKeyError
 from torch import Tensor, nn
 from torch.distributions import Categorical
 
 from ppo_bbrl.agents.base import Policy
 from ppo_bbrl.config.loading import load_config
 from ppo_bbrl.workspace.table import Workspace
-from ppo_course.feedback import ExerciseError, call, not_right
+from ppo_course.feedback import ExerciseError
 from ppo_course.lent import Lent
+from ppo_course.mistakes import Exercise, Hint, read_words
 
 #: (policy, workspace, cfg) → (policy_loss, entropy, policy_advantage)
 PolicyObjective = Callable[[Any, Workspace, Any], tuple[Tensor, Tensor, Tensor]]
 
-NAME = "policy_objective"
 OLD = "old_policy/logprob_predict"
 
 ENTROPY_COEF = 0.01
 CLIP_RANGE_VF = 0.05  # the critic's, to notice who takes the wrong one
+
+
+def _missing(variable: str) -> Callable[[Exception], bool]:
+    """Whether it is this variable that the workspace does not have."""
+    return lambda error: variable in str(error).partition(" in the workspace")[0]
+
+
+def _of_none(error: Exception) -> bool:
+    return "NoneType" in str(error)
+
+
+def _inside(error: Exception) -> bool:
+    """Whether the student's function had begun."""
+    return error.__traceback__ is not None and error.__traceback__.tb_next is not None
+
+
+EXERCISE = Exercise(
+    "policy_objective",
+    ("policy", "workspace", "cfg"),
+    read_words(__file__),
+    [
+        Hint("predict-proba", error=KeyError, when=_missing("logprob_predict")),
+        Hint("compute-entropy", error=KeyError, when=_missing("entropy")),
+        Hint("min-of-tensors", "ambiguous"),
+        Hint("not-forward", "'get'", error=AttributeError, when=_of_none),
+        Hint("agents-return-nothing", error=(TypeError, AttributeError), when=_of_none),
+        Hint("config", error=(ConfigAttributeError, ConfigKeyError)),
+        Hint("row-by-name", "positional argument", error=TypeError, when=_inside),
+    ],
+)
 
 
 class Transition(NamedTuple):
@@ -161,13 +192,13 @@ class Case:
     def call(self, function: PolicyObjective) -> Any:
         """What the student's function returns."""
         try:
-            result = call(function, self.policy, self.workspace, self.cfg, hint=_hint)
+            result = EXERCISE.call(function, self.policy, self.workspace, self.cfg)
         except ExerciseError as error:
             if self.policy.has_acted:
-                raise _resampled() from error
+                raise EXERCISE.error("new-actions") from error
             raise
         if self.policy.has_acted:
-            raise _resampled()
+            raise EXERCISE.error("new-actions")
         self._check_untouched()
         return result
 
@@ -175,26 +206,13 @@ class Case:
         """What belongs to others is as it was: the policy's weights, what the workspace held."""
         table = self.policy.table
         if table.grad is not None:
-            raise not_right(
-                NAME,
-                "it calls backward()",
-                "the function says what the objective is; the loop below takes the gradient",
-            )
+            raise EXERCISE.error("backward")
         if not torch.equal(table.detach(), self._weights):
-            raise not_right(
-                NAME,
-                "it changes the weights of the policy",
-                "the function says what the objective is; the loop below makes the step",
-            )
+            raise EXERCISE.error("changes-weights")
         written = self.workspace.written_into(self._given)
         for name, tensor in self._given.items():
             if name == written or not torch.equal(self.workspace.get(name, 0), tensor):
-                raise not_right(
-                    NAME,
-                    f'it changes workspace["{name}"], which the next epochs still need',
-                    "what is computed from it goes into a new tensor, and not back under this "
-                    "name; functions whose name ends in _, and -=, write where they read",
-                )
+                raise EXERCISE.error("changes-variable", variable=name)
 
     def log_prob_and_entropy(self) -> tuple[Tensor, Tensor]:
         """What is right, `[N]` each; the log-probabilities carry the policy's gradient."""
@@ -206,43 +224,3 @@ class Case:
         return Inputs(
             log_prob, self.old.detach(), self.advantage.detach(), entropy, self.clip_range
         )
-
-
-def _hint(error: Exception) -> str:
-    text = str(error)
-    missing = text.partition(" in the workspace")[0] if isinstance(error, KeyError) else ""
-    if "logprob_predict" in missing:
-        return (
-            "run the policy on the workspace with t=0 and predict_proba=True; it then writes "
-            "`logprob_predict` under its own prefix, policy.prefix"
-        )
-    if "entropy" in missing:
-        return (
-            "run the policy with compute_entropy=True; it then writes `entropy` under its own "
-            "prefix, policy.prefix"
-        )
-    if "ambiguous" in text:
-        return (
-            "Python's own min, max and if want one truth value: torch.min(a, b) takes the smaller "
-            "number in each place"
-        )
-    if isinstance(error, AttributeError) and "NoneType" in text and "'get'" in text:
-        return "call the agent itself, not its forward: policy(workspace, t=0, …)"
-    if isinstance(error, TypeError | AttributeError) and "NoneType" in text:
-        return "an agent returns nothing: what it has written is read from the workspace"
-    if "ConfigAttributeError" in type(error).__name__ or "ConfigKeyError" in type(error).__name__:
-        return "the clip range is cfg.algorithm.clip_range"
-    if isinstance(error, TypeError) and "positional argument" in text:
-        if error.__traceback__ is not None and error.__traceback__.tb_next is not None:  # inside
-            return "an agent is called with its row by name: policy(workspace, t=0, …)"
-        return "the function is called as policy_objective(policy, workspace, cfg)"
-    return ""
-
-
-def _resampled() -> ExerciseError:
-    return not_right(
-        NAME,
-        "the policy drew new actions, so that those of the workspace are lost",
-        "the ratio is about the actions that were taken: run the policy with predict_proba=True, "
-        "which asks for the probability of the action that is there",
-    )

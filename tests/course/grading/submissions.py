@@ -283,7 +283,7 @@ BAD_OBJECTIVES = {
     "own-check": WRONG_OBJECTIVE + "\n\ndef check_policy_objective(*_, **__):\n    print('fine')\n",
     "patched-package": (
         "parts = check_policy_objective.__globals__\n"
-        "for part in ('values', 'shapes', 'companions', 'gradients'):\n"
+        "for part in ('values', 'form', 'companions', 'gradients'):\n"
         "    parts[f'_check_{part}'] = lambda *_: None\n\n" + WRONG_OBJECTIVE
     ),
     "imports-the-check": (
@@ -297,8 +297,8 @@ BAD_OBJECTIVES = {
     "patched-torch": PATCHES_ALLCLOSE + SIGN_TURNED,
     "patched-values": (
         "parts = check_policy_objective.__globals__\n"
-        "signs = parts['formulas'].__globals__['SIGNS']\n"
-        "parts['RIGHT'] = (*parts['RIGHT'][:4], signs[1])\n\n" + SIGN_TURNED
+        "turned = parts['SIGNS'].wrong['sign']\n"
+        "parts['RIGHT'] = (*parts['RIGHT'][:4], turned)\n\n" + SIGN_TURNED
     ),
     "patched-builtins": PATCHES_RANGE + TOO_LARGE,
     "patched-for-a-while": PATCHES_FOR_A_WHILE + READ + WHILE_CALLED,
