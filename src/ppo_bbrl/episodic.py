@@ -27,8 +27,8 @@ from ppo_bbrl.errors import ConfigError
 from ppo_bbrl.evaluation import EvalReport, evaluate
 from ppo_bbrl.rollout import collect
 from ppo_bbrl.runs.progress import Progress
-from ppo_bbrl.runs.recording import Recording
 from ppo_bbrl.runs.replay import record_video, show
+from ppo_bbrl.runs.state import Resumable
 from ppo_bbrl.seeding import Seeds
 from ppo_bbrl.system.compute import check_defaults, check_rollout
 from ppo_bbrl.system.console import say
@@ -44,7 +44,7 @@ if TYPE_CHECKING:
     from IPython.display import Video
 
 
-class EpisodicAlgo(Recording, bbrl_utils.algorithms.EpisodicAlgo):
+class EpisodicAlgo(Resumable, bbrl_utils.algorithms.EpisodicAlgo):
     """Base of algorithms on (partial) episodes, with the interface of bbrl_utils' class.
 
     It is one by type, but does not run its constructor, which makes folders, seeds torch and
@@ -169,7 +169,10 @@ class EpisodicAlgo(Recording, bbrl_utils.algorithms.EpisodicAlgo):
         if n_rows < 2:
             name = "algorithm.n_steps" if episode_steps is None else "episode_steps"
             raise ConfigError(f"{name} = {n_rows}: a transition needs at least 2 rows")
-        workspace = Workspace(capacity=n_rows)
+        carried = self._workspace.last_row() if self._goes_on and self._workspace else {}
+        workspace = self._workspace = Workspace(capacity=n_rows)
+        for name, row in carried.items():
+            workspace.set(name, 0, row)
         for _ in self._progress():
             policy = self._policy("train_policy")
             with drawing_from(self.seeds.actions, policy), self._collecting():
@@ -203,11 +206,13 @@ class EpisodicAlgo(Recording, bbrl_utils.algorithms.EpisodicAlgo):
         return nullcontext()
 
     def _progress(self) -> Iterator[int]:
-        progress, steps = Progress(self.cfg.algorithm.max_epochs), self.nb_steps
+        first = self._next_epoch if self._goes_on else 0
+        progress, steps = Progress(self.cfg.algorithm.max_epochs, first), self.nb_steps
         loop = self._loop = object()
         with exit_on_signals(), self._kept():
             try:
                 for self.epoch in progress.rollouts():
+                    self._next_epoch, self._goes_on = self.epoch + 1, False
                     self._read_config()
                     yield self.epoch
                     if progress.due(self.epoch + 1):
@@ -216,20 +221,6 @@ class EpisodicAlgo(Recording, bbrl_utils.algorithms.EpisodicAlgo):
             finally:  # also where the body of the loop fails or breaks off: this closes the loop
                 if self._loop is loop:
                     self._loop = None
-
-    def _facts(self, steps_per_second: float) -> dict[str, str]:
-        """What the console shows."""
-        last = self.logger.newest() if self._has_logged() else {}
-        facts = {
-            "steps": f"{self.nb_steps:,}",
-            "steps/s": f"{steps_per_second:,.0f}",
-        }
-        if "reward/mean" in last:
-            facts["reward"] = f"{last['reward/mean']:.1f}"
-            facts["best"] = f"{self.best_reward:.1f}"
-        if "approx_kl" in last:
-            facts["kl"] = f"{last['approx_kl']:.4f}"
-        return facts
 
     def _policy(self, name: str) -> bbrl.agents.Agent:
         policy = getattr(self, name)

@@ -18,6 +18,10 @@ class EnvironmentFailed(UserError):  # noqa: N818 - what happened, not what kind
     """An environment raised an exception, returned an invalid value, or its process ended."""
 
 
+class StateError(UserError):
+    """A state that cannot be taken or loaded; the message names what, and what differs."""
+
+
 class Terminated(SystemExit):
     """A signal asked this process to end (as opposed to an environment calling `sys.exit`)."""
 

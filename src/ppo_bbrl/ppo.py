@@ -32,6 +32,7 @@ from ppo_bbrl.rollout import (
 from ppo_bbrl.runs.trained_policy import restore_policy
 from ppo_bbrl.schedules import SCHEDULES
 from ppo_bbrl.system.compute import check_compute, decide, threads
+from ppo_bbrl.system.state import HasState
 from ppo_bbrl.update import Objective, UpdateReport, ppo_losses
 from ppo_bbrl.workspace.table import Workspace
 
@@ -117,6 +118,10 @@ class PPOClip(LearningAgents, EpisodicAlgo):
         self._begin_loop()
         with threads(self.cfg.compute.threads):
             yield from super().iter_partial_episodes(episode_steps)
+
+    def state_parts(self) -> dict[str, HasState]:
+        """What has state, by name; to be extended by what has more, as in `EpisodicAlgo`."""
+        return super().state_parts() | self._learning_state()
 
     def _typed_settings(self) -> AlgorithmConfig:
         settings: AlgorithmConfig = OmegaConf.to_object(self.cfg.algorithm)  # type: ignore[assignment]

@@ -15,6 +15,9 @@ from typing import Any
 import numpy as np
 import torch
 
+from ppo_bbrl.errors import StateError
+from ppo_bbrl.system.state import State, check_names, load_state, state_of
+
 _STREAMS = ("weights", "actions", "minibatches", "train_env", "evaluation", "replay", "learning")
 
 # From which this thread draws directly, if it does.
@@ -36,6 +39,16 @@ class RandomStream:
         self._own = torch.Generator().manual_seed(seed)
         other = np.random.SeedSequence(seed, spawn_key=(1,))
         self._others = torch.Generator().manual_seed(_to_int(other))
+
+    def state_dict(self) -> State:
+        """Where the stream is; not to be asked for inside of `active` and `direct`."""
+        return {"own": self._own.get_state(), "others": self._others.get_state()}
+
+    def load_state_dict(self, state: State) -> None:
+        """Go on from where another stream was."""
+        check_names(state, ("own", "others"), "a random stream")
+        self._own.set_state(state["own"])
+        self._others.set_state(state["others"])
 
     @contextmanager
     def active(self) -> Iterator[None]:
@@ -100,9 +113,48 @@ class Seeds:
         self.learning = RandomStream(_to_int(self.sequence("learning")))
         self.minibatches = torch.Generator().manual_seed(_to_int(self.sequence("minibatches")))
 
+    def state_dict(self) -> State:
+        """The seed, and where each stream is."""
+        return {
+            "seed": self.seed,
+            "minibatches": self.minibatches.get_state(),
+            "streams": state_of(self._streams()),
+        }
+
+    def load_state_dict(self, state: State) -> None:
+        """Go on from where the streams of the same seed were.
+
+        Raises:
+            StateError: if they are those of another seed; nothing has been changed then.
+        """
+        check_names(state, ("seed", "minibatches", "streams"), "the random streams")
+        if state["seed"] != self.seed:
+            raise StateError(f"the state is of algorithm.seed = {state['seed']}, not {self.seed}")
+        load_state(self._streams(), state["streams"], "the random streams")
+        self.minibatches.set_state(state["minibatches"])
+
+    def _streams(self) -> dict[str, RandomStream]:
+        return {name: one for name, one in vars(self).items() if isinstance(one, RandomStream)}
+
     def sequence(self, stream: str, index: int = 0) -> np.random.SeedSequence:
         """The seed sequence of use `index` of a stream, for example of the third evaluation."""
         return np.random.SeedSequence(self.seed, spawn_key=(_STREAMS.index(stream), index))
+
+
+def sequence_state(sequence: np.random.SeedSequence) -> State:
+    """A seed sequence as plain data."""
+    entropy = sequence.entropy
+    return {
+        "entropy": entropy if entropy is None or isinstance(entropy, int) else list(entropy),
+        "spawn_key": list(sequence.spawn_key),
+        "pool_size": sequence.pool_size,
+        "n_children_spawned": sequence.n_children_spawned,
+    }
+
+
+def sequence_from_state(state: State) -> np.random.SeedSequence:
+    """The seed sequence that `sequence_state` described."""
+    return np.random.SeedSequence(**state)
 
 
 def env_seeds(sequence: np.random.SeedSequence, n_envs: int) -> list[int | None]:

@@ -10,9 +10,11 @@ from ppo_bbrl.agents.base import KWAgentWrapper, copy_agent, has_memory
 from ppo_bbrl.agents.build import put_on
 from ppo_bbrl.agents.fits import check_fits
 from ppo_bbrl.agents.learners import Learners, make_optimizers
+from ppo_bbrl.agents.state import AgentState, OptimizerState
 from ppo_bbrl.config.optimizers import ScheduledRates
 from ppo_bbrl.envs.agent import EnvAgent
 from ppo_bbrl.errors import ConfigError
+from ppo_bbrl.system.state import HasState
 
 
 class LearningAgents:
@@ -27,6 +29,8 @@ class LearningAgents:
     """
 
     cfg: Any
+    old_policy: Any
+    old_critic_agent: Any
     train_env: EnvAgent
     eval_policy: Any
     policy_optimizer: torch.optim.Optimizer
@@ -117,6 +121,21 @@ class LearningAgents:
                 self._copy_agents()
             self._weights, self._made_of = learners.tensors(), made_of
         return learners
+
+    def _learning_state(self) -> dict[str, HasState]:
+        """What has state, by name."""
+        agents = {
+            "critic_agent": self.critic_agent,
+            "old_policy": self.old_policy,
+            "old_critic_agent": self.old_critic_agent,
+        }
+        parts: dict[str, HasState] = {name: AgentState(name, one) for name, one in agents.items()}
+        optimizers = {"policy_optimizer": self.policy_optimizer}
+        if self.critic_optimizer is not self.policy_optimizer:
+            optimizers["critic_optimizer"] = self.critic_optimizer
+        return parts | {
+            name: OptimizerState(name, one, self._rates) for name, one in optimizers.items()
+        }
 
     def _copy_agents(self) -> None:
         both = nn.ModuleList((self.train_policy, self.critic_agent))  # has each weight once

@@ -80,6 +80,25 @@ class ConfigChanges:
         return {name: now for name, (_, now) in changes.items()}
 
 
+def fixed_values(cfg: DictConfig) -> dict[str, Any]:
+    """By dotted keys, what must be the same where a state of the algorithm is loaded."""
+    fixed = (*_AT_CONSTRUCTION, "optimizer")
+    free = ("compute.device", "optimizer.lr")
+    return {
+        name: value
+        for name, value in _flat(_values(cfg))
+        if any(name == key or name.startswith(f"{key}.") for key in fixed) and name not in free
+    }
+
+
+def _flat(values: dict[str, Any], prefix: str = "") -> Iterable[tuple[str, Any]]:
+    for name, value in values.items():
+        if isinstance(value, dict):
+            yield from _flat(value, f"{prefix}{name}.")
+        else:
+            yield f"{prefix}{name}", value
+
+
 def _differences(then: Any, now: Any, prefix: str = "") -> Iterable[tuple[str, tuple[Any, Any]]]:
     if isinstance(then, dict) and isinstance(now, dict):
         for name in {**then, **now}:

@@ -89,7 +89,7 @@ def _make(
         if key != "classname"
     }
     try:
-        with _without_compiler():
+        with without_compiler():
             return chosen(parameters, **arguments)
     except (TypeError, ValueError, RuntimeError) as error:
         raise ConfigError(
@@ -98,23 +98,26 @@ def _make(
 
 
 @contextmanager
-def _without_compiler() -> Iterator[None]:
-    """Inside the `with` block, an optimiser can be made without importing torch's compiler.
+def without_compiler() -> Iterator[None]:
+    """Inside the `with` block, optimisers work without importing torch's compiler.
 
-    Torch imports its compiler only to mark `Optimizer.add_param_group` as not compiled, which
-    takes a second. It stores this mark on the function. We set the same mark for the duration of
-    the block. If a version of torch does this differently, nothing is changed.
+    Torch imports its compiler only to mark some methods of `Optimizer` as not compiled, which takes
+    a second. It stores this mark on the function. We set the same mark for the duration of the
+    block. If a version of torch does this differently, nothing is changed.
     """
-    function = getattr(torch.optim.Optimizer.add_param_group, "__wrapped__", None)
-    note = "__dynamo_disable"
-    if function is None or hasattr(function, note) or "torch._dynamo" in sys.modules:
-        yield
-        return
-    setattr(function, note, function)
+    kind, note = torch.optim.Optimizer, "__dynamo_disable"
+    methods = (kind.add_param_group, kind.state_dict, kind.load_state_dict)
+    functions = [getattr(method, "__wrapped__", None) for method in methods]
+    noted = [function for function in functions if function and not hasattr(function, note)]
+    if "torch._dynamo" in sys.modules:
+        noted = []
+    for function in noted:
+        setattr(function, note, function)
     try:
         yield
     finally:
-        delattr(function, note)
+        for function in noted:
+            delattr(function, note)
 
 
 def setup_optimizer(
@@ -170,6 +173,14 @@ class ScheduledRates:
             else:
                 group["lr"] = first * factor
             known[number : number + 1] = [(first, float(group["lr"]), factor)]
+
+    def of(self, optimizer: torch.optim.Optimizer) -> list[list[float]]:
+        """What is known of the groups of an optimiser, as a part of its state."""
+        return [list(known) for known in self._groups.get(optimizer, ())]
+
+    def go_on_from(self, optimizer: torch.optim.Optimizer, known: list[list[float]]) -> None:
+        """Take over what `of` returned."""
+        self._groups[optimizer] = [(first, written, then) for first, written, then in known]
 
     def begin_with(self, optimizer: torch.optim.Optimizer, lr: float) -> None:
         """Set the initial learning rate of all groups."""

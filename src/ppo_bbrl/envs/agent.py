@@ -19,11 +19,13 @@ from torch import Tensor
 from ppo_bbrl.config.wrappers import Wrapper
 from ppo_bbrl.envs.faults import check_rows, narrowed, reason
 from ppo_bbrl.envs.spaces import action_converter, check_supported, observation_template, size
+from ppo_bbrl.envs.state import envs_state, load_envs_state
 from ppo_bbrl.envs.sync import SyncEnvs
 from ppo_bbrl.envs.vector import make_vector_env
 from ppo_bbrl.envs.workers import WorkerVectorEnv
-from ppo_bbrl.errors import ConfigError, EnvironmentFailed
-from ppo_bbrl.seeding import env_seeds
+from ppo_bbrl.errors import ConfigError, EnvironmentFailed, StateError
+from ppo_bbrl.seeding import env_seeds, sequence_from_state, sequence_state
+from ppo_bbrl.system.state import check_names
 from ppo_bbrl.workspace.storage import Array
 from ppo_bbrl.workspace.table import Workspace
 
@@ -150,6 +152,45 @@ class EnvAgent(GymAgent):
     def all_done(self) -> bool:
         """Whether the row that was written last ends every episode."""
         return bool(self._row["done"].all())
+
+    def state_dict(self, *args: Any, **kwargs: Any) -> dict[str, Any]:
+        """The state of the environments and the row that was written last.
+
+        As a part of another module, whose `state_dict` asks for weights, it has none.
+
+        Raises:
+            StateError: if it cannot be saved; the message says of what.
+        """
+        if args or kwargs:
+            weights: dict[str, Any] = super().state_dict(*args, **kwargs)
+            return weights
+        return {
+            "env_name": self.env_name,
+            "row": {name: torch.from_numpy(array.copy()) for name, array in self._row.items()},
+            "seeds": None if self._seeds is None else sequence_state(self._seeds),
+            "envs": envs_state(self.envs, self.env_name),
+        }
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        """Go on from where other environments were.
+
+        Raises:
+            StateError: if they are not like these; nothing has been changed then.
+        """
+        check_names(state, ("env_name", "row", "seeds", "envs"), self.env_name)
+        if state["env_name"] != self.env_name:
+            raise StateError(f"the state is of {state['env_name']}, not of {self.env_name}")
+        check_names(state["row"], self._row, self.env_name)
+        rows = {name: row.numpy() for name, row in state["row"].items()}
+        for name, row in rows.items():
+            there, here = row.shape, self._row[name].shape
+            if there != here:
+                raise StateError(f"{self.env_name}: {name} is {there} in the state, {here} here")
+        seeds = None if state["seeds"] is None else sequence_from_state(state["seeds"])
+        load_envs_state(self.envs, state["envs"], self.env_name)
+        self._seeds = seeds
+        for name, row in rows.items():
+            self._row[name][...] = row
 
     def close(self) -> None:
         """End the environments and their processes, even if one of these hangs or is dead."""

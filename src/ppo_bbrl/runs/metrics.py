@@ -18,6 +18,7 @@ import torch
 
 from ppo_bbrl.system.console import say
 from ppo_bbrl.system.files import make_folder, open_to_append, refuse_link, write_file
+from ppo_bbrl.system.state import check_names
 
 
 class Metric(NamedTuple):
@@ -145,6 +146,19 @@ class Logger:
     def newest(self) -> dict[str, float]:
         """Of each metric the newest value, those of rows that are not written yet included."""
         return self._rows.newest()
+
+    def state_dict(self) -> dict[str, Any]:
+        """What waits to be written, and the newest values."""
+        rows = self._rows
+        return {"newest": self._newest, "pending": rows.pending, "last": rows.last}
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        """Go on as another logger would; what waits here is written before."""
+        check_names(state, ("newest", "pending", "last"), "the log")
+        pending = {int(step): dict(row) for step, row in state["pending"].items()}
+        newest, last = int(state["newest"]), dict(state["last"])
+        self._rows.write()
+        self._newest, self._rows.pending, self._rows.last = newest, pending, last
 
     def flush(self) -> None:
         """Writes every row, the current one included, and brings all files up to date."""

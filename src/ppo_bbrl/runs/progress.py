@@ -32,18 +32,19 @@ class Progress:
 
     Args:
         total: rollouts of the run.
+        first: how many of them there have been before.
     """
 
-    def __init__(self, total: int) -> None:
-        self.total = total
+    def __init__(self, total: int, first: int = 0) -> None:
+        self.total, self._first = total, first
         self._display = _choose_display()
         self._start = self._last = time.monotonic()
-        self._counted_from = (self._start, 0)
+        self._counted_from = (self._start, first)
 
     def rollouts(self) -> Iterator[int]:
-        """0 to total - 1."""
+        """`first` to total - 1."""
         try:
-            yield from range(self.total)
+            yield from range(self._first, self.total)
         finally:
             with suppress(OSError, ValueError):
                 self._display.close()

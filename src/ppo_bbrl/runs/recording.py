@@ -97,6 +97,20 @@ class Recording:
     def _has_logged(self) -> bool:
         return "logger" in self.__dict__
 
+    def _facts(self, steps_per_second: float) -> dict[str, str]:
+        """What the console shows."""
+        last = self.logger.newest() if self._has_logged() else {}
+        facts = {
+            "steps": f"{self.nb_steps:,}",
+            "steps/s": f"{steps_per_second:,.0f}",
+        }
+        if "reward/mean" in last:
+            facts["reward"] = f"{last['reward/mean']:.1f}"
+            facts["best"] = f"{self.best_reward:.1f}"
+        if "approx_kl" in last:
+            facts["kl"] = f"{last['approx_kl']:.4f}"
+        return facts
+
     def register_evaluation(self, rewards: Tensor, policy: bbrl.agents.Agent | None = None) -> bool:
         """Log the returns of an evaluation, `[N]`, and keep the policy if it is the best so far.
 

@@ -120,6 +120,17 @@ class Workspace(bbrl.workspace.Workspace):
         """Row t of a variable's storage itself as an array: what is written later shows in it."""
         return self._variable(var_name).row_array(t)
 
+    def last_row(self) -> dict[str, Tensor]:
+        """A copy of the last row, `[B, …]` each, of all variables that are as long as the longest.
+
+        It is from where a rollout goes on, without gradients.
+        """
+        sizes = {name: variable.time_size() for name, variable in self.variables.items()}
+        last = max(sizes.values(), default=0) - 1
+        return {
+            name: self.get(name, last).detach() for name, size in sizes.items() if size == last + 1
+        }
+
     def select_batch(self, batch_indexes: Tensor) -> "Workspace":
         """A new workspace with the given batch entries."""
         self.batch_size()  # bbrl's check that all variables agree

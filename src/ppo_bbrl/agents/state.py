@@ -1,0 +1,111 @@
+"""The states of agents and of optimisers, which torch itself would load in part."""
+
+import torch
+from torch import Tensor, nn
+
+from ppo_bbrl.config.optimizers import ScheduledRates, held_parameters, without_compiler
+from ppo_bbrl.errors import StateError, one_line
+from ppo_bbrl.system.state import State, check_names
+
+
+class AgentState:
+    """Weights and buffers of an agent.
+
+    Args:
+        name: for messages.
+        agent: what `load_state_dict` changes in place.
+    """
+
+    def __init__(self, name: str, agent: nn.Module) -> None:
+        self._name, self._agent = name, agent
+
+    def state_dict(self) -> State:
+        """The class, and weights and buffers by name."""
+        return {"class": _class_name(self._agent), "weights": self._agent.state_dict()}
+
+    def load_state_dict(self, state: State) -> None:
+        """Take weights and buffers over.
+
+        Raises:
+            StateError: if it is of another agent; nothing has been changed then.
+        """
+        check_names(state, ("class", "weights"), self._name)
+        there, here = state["class"], _class_name(self._agent)
+        if there != here:
+            raise StateError(f"{self._name} is a {there} in the state, and a {here} here")
+        now = self._agent.state_dict()
+        check_names(state["weights"], now, self._name)
+        for name, value in state["weights"].items():
+            there, here = _described(value), _described(now[name])
+            if there != here:
+                raise StateError(f"{self._name}: {name} is {there} in the state, and {here} here")
+        self._agent.load_state_dict(state["weights"])
+
+
+class OptimizerState:
+    """An optimiser, with the rates that it was given.
+
+    Args:
+        name: for messages.
+        optimizer: what `load_state_dict` changes.
+        rates: of the schedule.
+    """
+
+    def __init__(self, name: str, optimizer: torch.optim.Optimizer, rates: ScheduledRates) -> None:
+        self._name, self._optimizer, self._rates = name, optimizer, rates
+
+    def state_dict(self) -> State:
+        """The class, moments and settings, and what the schedule of the rates goes on from."""
+        with without_compiler():
+            own = self._optimizer.state_dict()
+        return {
+            "class": _class_name(self._optimizer),
+            **own,
+            "rates": self._rates.of(self._optimizer),
+        }
+
+    def load_state_dict(self, state: State) -> None:
+        """Take moments and settings over.
+
+        Raises:
+            StateError: if it is of another optimiser; nothing has been changed then.
+        """
+        check_names(state, ("class", "state", "param_groups", "rates"), self._name)
+        there, here = state["class"], _class_name(self._optimizer)
+        if there != here:
+            raise StateError(f"{self._name} is a {there} in the state, and a {here} here")
+        held = held_parameters(self._optimizer)
+        for index, moments in state["state"].items():
+            for name, value in moments.items():
+                if isinstance(value, Tensor) and not _fits(value, held[index : index + 1]):
+                    raise StateError(
+                        f"{self._name}: {name} of parameter {index} is {list(value.shape)}, which "
+                        "does not fit"
+                    )
+        try:
+            with without_compiler():
+                self._optimizer.load_state_dict(
+                    {"state": state["state"], "param_groups": state["param_groups"]}
+                )
+        except ValueError as error:
+            raise StateError(f"{self._name}: {one_line(error)}") from error
+        self._rates.go_on_from(self._optimizer, state["rates"])
+
+
+def _class_name(value: object) -> str:
+    """The class, without its module, which may be `__main__` another time."""
+    return type(value).__qualname__
+
+
+def _fits(moment: Tensor, parameters: list[nn.Parameter]) -> bool:
+    """Whether it is as large as its parameter, or a number, a row or a column for it."""
+    try:
+        return bool(parameters) and moment.expand_as(parameters[0]) is not None
+    except RuntimeError:
+        return False
+
+
+def _described(value: object) -> str:
+    if isinstance(value, Tensor):
+        return f"{list(value.shape)} {str(value.dtype).removeprefix('torch.')}"
+    return f"a {type(value).__name__}"

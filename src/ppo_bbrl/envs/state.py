@@ -1,0 +1,194 @@
+"""The state of environments, for which Gymnasium has no standard: their attributes.
+
+From a vector environment on, all attributes are followed through wrappers, environments, spaces
+and other objects of classes that are written in Python. What is plain data (numbers, strings,
+arrays, lists, dicts, random generators) is the state; functions and classes are not. An object
+with methods `state_dict` and `load_state_dict` speaks for itself. Anything else is refused.
+
+State that is no attribute of an object is not seen: of a class, of a module, of a closure,
+NumPy's global generator.
+"""
+
+import copyreg
+import functools
+import logging
+import types
+from collections.abc import Callable, Mapping
+from enum import Enum
+from typing import Any
+
+import gymnasium as gym
+import numpy as np
+from gymnasium.envs.registration import EnvSpec
+from gymnasium.vector import AsyncVectorEnv, VectorEnv
+from gymnasium.wrappers import PassiveEnvChecker
+
+from ppo_bbrl.envs.envpool import EnvPoolVectorEnv
+from ppo_bbrl.envs.plain_data import Reader, Writer
+from ppo_bbrl.errors import StateError
+from ppo_bbrl.system.state import NotPlainError
+
+AnyVectorEnv = VectorEnv[Any, Any, Any]
+
+# Descriptions, of which some are made when somebody asks for them.
+_DESCRIPTIONS = ("spec", "_cached_spec", "metadata", "_metadata", "_saved_kwargs")
+# What does not change, but what it does may.
+_FIXED = (
+    types.FunctionType, types.BuiltinFunctionType, types.MethodType, types.ModuleType, type,
+    functools.partial, np.dtype, np.ufunc, EnvSpec, logging.Logger,
+)  # fmt: skip
+
+
+def envs_state(envs: AnyVectorEnv, name: str) -> Any:
+    """The state of environments, as plain data.
+
+    Args:
+        envs: as `make_vector_env` makes them.
+        name: of the environment, for messages.
+
+    Raises:
+        StateError: if they are in other processes or in C++, or have state that is no plain data.
+    """
+    _check_within_reach(envs)
+    try:
+        return _EnvWriter().write(envs)
+    except NotPlainError as error:
+        raise StateError(
+            f"{name}: {error.inside('envs')}, whose state cannot be saved; give its owner the "
+            "methods state_dict and load_state_dict"
+        ) from error
+
+
+def load_envs_state(envs: AnyVectorEnv, state: Any, name: str) -> None:
+    """Let environments take over what `envs_state` gave.
+
+    Raises:
+        StateError: if they are others than those of the state; nothing has been changed then.
+    """
+    _check_within_reach(envs)
+    reader = _EnvReader()
+    try:
+        reader.read(state, envs)
+    except NotPlainError as error:
+        raise StateError(
+            f"{name}: the state is of other environments: {error.inside('envs')}"
+        ) from error
+    except Exception as error:  # of a damaged file
+        raise StateError(f"{name}: the state of the environments is damaged") from error
+    for change in reader.changes:
+        change()
+
+
+def _check_within_reach(envs: AnyVectorEnv) -> None:
+    for kind, mode in ((AsyncVectorEnv, "async"), (EnvPoolVectorEnv, "envpool")):
+        if isinstance(envs, kind):
+            raise StateError(
+                f"gym_env.vectorization = {mode}: the state of these environments cannot be "
+                "saved, as they are outside of this process or of Python; use sync"
+            )
+
+
+def _speaks_for_itself(value: object) -> bool:
+    kind = type(value)  # a wrapper may pass on what it is asked for
+    return all(callable(getattr(kind, f"{verb}state_dict", None)) for verb in ("", "load_"))
+
+
+def _is_open(value: object) -> bool:
+    """Whether the attributes of an object are all that it is."""
+    if any(cls.__dict__.get("__slots__") for cls in type(value).__mro__):
+        return False
+    if isinstance(value, gym.Env | VectorEnv | gym.Space):
+        return True
+    try:  # as pickle sees it, which knows what is written in another language
+        copied: Any = object.__reduce_ex__(value, 2)
+    except Exception:  # noqa: BLE001 - what says that it cannot be copied does so in any way
+        return False
+    how, kind, attributes = copied[:3]
+    if how is not copyreg.__newobj__ or kind != (type(value),):  # type: ignore[attr-defined]
+        return False
+    own: dict[str, Any] = getattr(value, "__dict__", {})
+    return own.keys() == (attributes or {}).keys()
+
+
+def _attributes(value: Any) -> dict[str, Any]:
+    """Those attributes of an object in which its state is."""
+    attributes: Mapping[str, Any] = vars(value)
+    if isinstance(value, gym.Space):  # of which bounds and the like never change
+        return {name: attributes[name] for name in ("_np_random", "spaces") if name in attributes}
+    if _speaks_for_itself(value):
+        return {name: attributes[name] for name in ("env", "_np_random") if name in attributes}
+    own = {name: item for name, item in attributes.items() if name not in _DESCRIPTIONS}
+    if isinstance(value, PassiveEnvChecker):  # which keeps rows and infos, to warn of once
+        own |= {"_previous_data": None, "checked_step": True, "checked_data_reuse": True}
+    return own
+
+
+def _is_whole(value: object) -> bool:
+    """Whether `_attributes` are all of an object's but descriptions."""
+    return not isinstance(value, gym.Space) and not _speaks_for_itself(value)
+
+
+class _EnvWriter(Writer):
+    def write_other(self, value: Any) -> Any:
+        """An object, as what its attributes are."""
+        kind = type(value).__name__
+        if isinstance(value, _FIXED):
+            return {"fixed": kind}
+        if isinstance(value, Enum):
+            return {"enum": kind, "name": value.name}
+        own = _speaks_for_itself(value)
+        if not own and not _is_open(value):
+            raise NotPlainError(f"is a {kind}")
+        if not self.is_new(value):
+            return self.reference(value)
+        attributes: dict[str, Any] = {}
+        for name, item in _attributes(value).items():
+            try:
+                attributes[name] = self.write(item)
+            except NotPlainError as error:
+                raise error.inside(f".{name}") from None
+        written = {"object": kind, "attributes": attributes}
+        if own:
+            try:
+                written["own"] = self.write(dict(value.state_dict()))
+            except NotPlainError as error:
+                raise error.inside(".state_dict()") from None
+        return written
+
+
+class _EnvReader(Reader):
+    """Reads for objects that are there; what changes them is called when all has been read."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.changes: list[Callable[[], None]] = []
+
+    def read_other(self, written: dict[str, Any], current: Any) -> Any:
+        """The object that is there, which is to have the attributes that were written."""
+        there, here = str(next(iter(written.values()))), type(current).__name__
+        if there != here:
+            raise NotPlainError(f"is a {there} in the state, and a {here} here")
+        if "fixed" in written:
+            return current
+        if "enum" in written:
+            return type(current)[written["name"]]
+        self.add(current)
+        now, new = vars(current), {}
+        for name, item in written["attributes"].items():
+            try:
+                new[name] = self.read(item, now.get(name))
+            except NotPlainError as error:
+                raise error.inside(f".{name}") from None
+        if _is_whole(current):
+            new |= {name: now[name] for name in _DESCRIPTIONS if name in now}
+        own = self.read(written["own"]) if "own" in written else None
+
+        def change() -> None:
+            if _is_whole(current):
+                now.clear()
+            now.update(new)
+            if own is not None:
+                current.load_state_dict(own)
+
+        self.changes.append(change)
+        return current

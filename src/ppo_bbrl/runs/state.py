@@ -1,0 +1,164 @@
+"""The state of an algorithm: the sum of the states of its parts."""
+
+from typing import Any
+
+import bbrl.agents
+import torch
+from torch import nn
+
+from ppo_bbrl.agents.base import copy_agent
+from ppo_bbrl.agents.state import AgentState
+from ppo_bbrl.config.changes import fixed_values
+from ppo_bbrl.envs.agent import EnvAgent
+from ppo_bbrl.errors import StateError
+from ppo_bbrl.runs.recording import Recording
+from ppo_bbrl.seeding import Seeds
+from ppo_bbrl.system.state import Attributes, HasState, State, Unchanging, load_state, state_of
+from ppo_bbrl.workspace.table import Workspace, one_row
+
+_COUNTERS = ("nb_steps", "epoch", "_next_epoch", "last_eval_step", "_n_evaluations")
+_EVALUATIONS = (
+    "best_reward", "running_reward", "eval_rewards", "_best_steps", "_last_evaluation", "_is_run",
+)  # fmt: skip
+
+
+class Resumable(Recording):
+    """The part of an algorithm that gives its state and takes it over."""
+
+    seeds: Seeds
+    _seeds_globally: bool
+    _loop: object | None
+    _next_epoch = 0  # with which a loop goes on that begins after loading
+    _goes_on = False  # whether the next loop does so
+    _workspace: Workspace | None = None  # whose last row is the first one of the next rollout
+
+    def state_dict(self) -> State:
+        """All that the run needs to go on, as it is between two iterations.
+
+        It is a copy, made of tensors, numbers, strings, lists and dicts alone: `torch.save` writes
+        it, and `torch.load(path, weights_only=True)` reads it. Ask for it at the end of the loop's
+        body, or outside of the loop.
+
+        Raises:
+            StateError: for an environment, or another part, whose state cannot be saved.
+        """
+        return state_of(self.state_parts())
+
+    def load_state_dict(self, state: State) -> None:
+        """Take over the state of another algorithm with the same configuration, or none of it.
+
+        The next loop goes on with the iteration after the saved one.
+
+        Raises:
+            StateError: if configuration, agents or environments are others: it names what differs.
+        """
+        if self._loop is not None:
+            raise StateError("a loop is running: load the state before it begins")
+        load_state(self.state_parts(), state, type(self).__name__)
+        self._goes_on = True
+
+    def state_parts(self) -> dict[str, HasState]:
+        """What has state, by name.
+
+        To be extended by what has more, any module for example:
+        `return super().state_parts() | {"bonus": self.bonus}`.
+        """
+        parts: dict[str, HasState] = {"config": Unchanging(fixed_values(self.cfg))}
+        agents = {"train_policy": self.train_policy}
+        if self.eval_policy is not None and not _is_part(self.eval_policy, self.train_policy):
+            agents["eval_policy"] = self.eval_policy
+        parts |= {name: AgentState(name, one) for name, one in agents.items() if one is not None}
+        parts |= {
+            "best_policy": _BestPolicy(self),
+            "seeds": self.seeds,
+            "train_env": self.train_env,
+            "eval_env": _EvalEnv(self),
+            "workspace": _Carried(self),
+            "counters": Attributes(self, *_COUNTERS),
+            "evaluations": Attributes(self, *_EVALUATIONS),
+        }
+        if self._seeds_globally:
+            parts["torch"] = _GlobalStream()
+        return parts | {"log": _Log(self)}
+
+
+def _is_part(agent: nn.Module, other: nn.Module | None) -> bool:
+    """Whether an agent has weights and buffers of another one alone, as a greedy version has."""
+    known = set() if other is None else {*other.parameters(), *other.buffers()}
+    return known.issuperset({*agent.parameters(), *agent.buffers()})
+
+
+class _BestPolicy:
+    def __init__(self, algo: Resumable) -> None:
+        self._algo = algo
+
+    def state_dict(self) -> State:
+        best = self._algo.best_policy
+        return {} if best is None else AgentState("best_policy", best).state_dict()
+
+    def load_state_dict(self, state: State) -> None:
+        best: bbrl.agents.Agent | None = None
+        if state:
+            algo = self._algo
+            like = algo._acting_policy
+            if type(like).__qualname__ != state.get("class") and algo.train_policy is not None:
+                like = algo.train_policy  # which the program itself evaluated
+            best = copy_agent(like)
+            AgentState("best_policy", best).load_state_dict(state)
+        self._algo.best_policy = best
+
+
+class _EvalEnv:
+    """The evaluation environments, once there are some."""
+
+    def __init__(self, algo: Any) -> None:
+        self._algo = algo
+
+    def state_dict(self) -> State:
+        made: EnvAgent | None = vars(self._algo).get("eval_env")
+        return {} if made is None else made.state_dict()
+
+    def load_state_dict(self, state: State) -> None:
+        if state:
+            self._algo.eval_env.load_state_dict(state)
+        elif "eval_env" in vars(self._algo):
+            vars(self._algo).pop("eval_env").close()
+
+
+class _Carried:
+    """The row of the workspace with which the next rollout begins."""
+
+    def __init__(self, algo: Resumable) -> None:
+        self._algo = algo
+
+    def state_dict(self) -> State:
+        workspace = self._algo._workspace
+        return {} if workspace is None else workspace.last_row()
+
+    def load_state_dict(self, state: State) -> None:
+        self._algo._workspace = one_row(state)
+
+
+class _GlobalStream:
+    """Torch's global generator, from which the agents of a program of one's own draw."""
+
+    def state_dict(self) -> State:
+        return {"generator": torch.get_rng_state()}
+
+    def load_state_dict(self, state: State) -> None:
+        torch.set_rng_state(state["generator"])
+
+
+class _Log:
+    """The log, once there is one: loading it makes the folder of the run."""
+
+    def __init__(self, algo: Resumable) -> None:
+        self._algo = algo
+
+    def state_dict(self) -> State:
+        return self._algo.logger.state_dict() if self._algo._has_logged() else {}
+
+    def load_state_dict(self, state: State) -> None:
+        if state or self._algo._has_logged():
+            nothing = {"newest": -1, "pending": {}, "last": {}}
+            self._algo.logger.load_state_dict(state or nothing)
