@@ -209,9 +209,9 @@ def test_an_action_is_what_the_run_would_do(seen, acts):
     expected = algo.train_env._to_env(workspace.get("action", 0))
     start = getattr(policy.observation_space, "start", 0)
     observations = workspace.get("env/env_obs", 0).numpy() + start
-    np.testing.assert_allclose(policy.predict(observations), expected, rtol=1e-6)
+    np.testing.assert_allclose(policy.predict(observations), expected, rtol=1e-6, atol=1e-8)
     single = policy.predict(observations[0])
-    np.testing.assert_allclose(single, expected[0], rtol=1e-6)
+    np.testing.assert_allclose(single, expected[0], rtol=1e-6, atol=1e-8)
     algo.close()
 
 

@@ -14,6 +14,7 @@ first two together with the third is not enough. They do this:
 import shutil
 import subprocess
 import sys
+import tempfile
 from collections.abc import Iterable, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
@@ -137,16 +138,17 @@ def _bubblewrap() -> tuple[str, str]:
     if program is None:
         return "", "bubblewrap: it is not installed"
     # A machine may have it and not let it work: user namespaces that are switched off, a container.
-    tried = command(
-        Boundary(program, landlock=False, seccomp=False),
-        [sys.executable, "-I", "-S", "-c", ""],
-        read=["/"],
-        write=["/tmp"],
-    )
-    try:
-        done = subprocess.run(tried, capture_output=True, text=True, timeout=60, check=False)
-    except (OSError, subprocess.TimeoutExpired) as error:
-        return "", f"bubblewrap: {error}"
+    with tempfile.TemporaryDirectory() as scratch:  # in /tmp, say, where Python may be as well
+        tried = command(
+            Boundary(program, landlock=False, seccomp=False),
+            [sys.executable, "-I", "-S", "-c", ""],
+            read=["/"],
+            write=[scratch],
+        )
+        try:
+            done = subprocess.run(tried, capture_output=True, text=True, timeout=60, check=False)
+        except (OSError, subprocess.TimeoutExpired) as error:
+            return "", f"bubblewrap: {error}"
     if done.returncode:
         said = done.stderr.strip().splitlines() or [f"it ends with status {done.returncode}"]
         return "", f"bubblewrap: {said[-1].removeprefix('bwrap: ')}"
