@@ -21,10 +21,14 @@ def error_of(check, function, **options):
 
 
 def tells(error, said):
-    """Whether it is about this mistake alone, given by its key; or says so, given by its words."""
+    """Whether it is about this mistake alone, given by its key; or says so, given by its words.
+
+    A key without a way ("key~way") stands for all of them.
+    """
     if " " in said or not error.keys:
         return said in str(error)
-    return error.keys in {(said,), ("raises", said)}
+    keys = tuple(key if "~" in said else key.partition("~")[0] for key in error.keys)
+    return keys in {(said,), ("raises", said)}
 
 
 def complaint(check, function, **options):

@@ -1,182 +1,319 @@
 """The check of notebook 09's third exercise: minibatches, none of them made before its time."""
 
-from typing import Any
+import random
+from collections.abc import Callable, Collection, Iterable, Iterator
+from itertools import groupby, islice
+from typing import Any, NamedTuple
 
-from ppo_course.feedback import call, describe, not_right, untouched_randomness
-from ppo_course.nb09_lightning.minibatch_stream_cases import (
-    Case,
-    Minibatch,
-    MinibatchStream,
-    Recorder,
-    cases,
-    told,
-)
+from ppo_course.feedback import ExerciseError, describe
+from ppo_course.mistakes import Exercise, Hint, read_words
 from ppo_course.student_code import Named
 
-NAME = "minibatch_stream"
+EXERCISE = Exercise(
+    "minibatch_stream",
+    (),
+    read_words(__file__),
+    (
+        Hint("takes-nothing", "positional argument", error=TypeError),
+        Hint("once-through", "len()", "subscriptable", error=TypeError),
+    ),
+)
+Events = list[tuple[str, Any]]
+Facts = tuple[str, ...]
+
+#: (collect, split, too_far, num_rollouts, epochs_per_rollout) → minibatches
+MinibatchStream = Callable[..., Iterable[Any]]
 
 
+class Minibatch(NamedTuple):
+    """A minibatch, as a name: of which rollout, of which time it was split, and its number."""
+
+    rollout: int
+    epoch: int
+    number: int
+
+
+class Case(NamedTuple):
+    """What a student's function is asked.
+
+    Attributes:
+        n_rollouts: that it shall collect.
+        n_epochs: over each.
+        n_parts: minibatches of an epoch.
+        stops: the minibatches for which the policy has gone too far, at most one of a rollout.
+    """
+
+    n_rollouts: int
+    n_epochs: int
+    n_parts: int
+    stops: tuple[Minibatch, ...] = ()
+
+    def __str__(self) -> str:
+        places = [
+            f"rollout {b.rollout + 1}, epoch {b.epoch + 1}, minibatch {b.number + 1}"
+            for b in self.stops
+        ]
+        stop = f"; too_far is True in {' and in '.join(places)}" if places else ""
+        return (
+            f"  Example: {self.n_rollouts} rollouts, {self.n_epochs} epochs over each, "
+            f"{self.n_parts} minibatches in an epoch{stop}."
+        )
+
+    @property
+    def whole(self) -> list[Minibatch]:
+        """All minibatches, as if nothing were too far."""
+        return [
+            Minibatch(r, e, k)
+            for r in range(self.n_rollouts)
+            for e in range(self.n_epochs)
+            for k in range(self.n_parts)
+        ]
+
+    @property
+    def right(self) -> list[Minibatch]:
+        """The minibatches that get a step."""
+        stops = {stop.rollout: stop for stop in self.stops}
+        return [b for b in self.whole if b.rollout not in stops or b < stops[b.rollout]]
+
+    @property
+    def trace(self) -> list[str]:
+        """What happens when it is right."""
+        recorder = Recorder(self)
+        recorder.train(right)
+        return [name for name, _ in recorder.events]
+
+
+def right(
+    collect: Callable[[], Any],
+    split: Callable[[Any], Iterable[Any]],
+    too_far: Callable[[Any], bool],
+    num_rollouts: int,
+    epochs_per_rollout: int,
+) -> Iterator[Any]:
+    """The minibatches in their order."""
+
+    def of(rollout: Any) -> Iterator[Any]:
+        for _ in range(epochs_per_rollout):
+            for batch in split(rollout):
+                if too_far(batch):
+                    return
+                yield batch
+
+    for _ in range(num_rollouts):
+        yield from of(collect())
+
+
+class Recorder:
+    """A collector, a splitter and a judge that note when they are asked; and a Trainer."""
+
+    def __init__(self, case: Case) -> None:
+        self.case = case
+        self.events: list[tuple[str, Any]] = []
+
+    def collect(self) -> str:
+        """A rollout, collected now."""
+        number = sum(name == "collect" for name, _ in self.events)
+        self.events.append(("collect", number))
+        return f"rollout {number + 1}"
+
+    def split(self, rollout: str) -> Iterator[Minibatch]:
+        """Its minibatches, shuffled anew each time."""
+        number = int(str(rollout).removeprefix("rollout ")) - 1
+        epoch = sum(name == "split" and of == number for name, of in self.events)
+        self.events.append(("split", number))
+        return iter([Minibatch(number, epoch, k) for k in range(self.case.n_parts)])
+
+    def too_far(self, batch: Minibatch) -> bool:
+        """Whether a minibatch should get no step any more."""
+        self.events.append(("ask", batch))
+        return batch in self.case.stops
+
+    def train(self, function: MinibatchStream) -> list[tuple[str, Any]]:
+        """What Lightning does with the stream: a step on each minibatch. The stub is called here.
+
+        It ends after twice as many minibatches as there should be.
+        """
+        case = self.case
+        stream: Any = function(
+            self.collect, self.split, self.too_far, case.n_rollouts, case.n_epochs
+        )
+        if not isinstance(stream, Iterable) or isinstance(stream, Collection):
+            return [("returned", stream)]
+        self.events.append(("begin", None))
+        for batch in islice(iter(stream), 2 * len(case.whole) + 1):
+            self.events.append(("step", batch))
+        return self.events
+
+
+def cases(seed: int | None) -> list[Case]:
+    """Without a stop, then with stops at each kind of place, alone and in two rollouts."""
+    if seed is None:
+        return [
+            Case(3, 2, 2),
+            Case(3, 3, 3, (Minibatch(0, 1, 1),)),
+            Case(3, 3, 3, (Minibatch(0, 0, 1), Minibatch(1, 1, 0))),
+            Case(3, 3, 3, (Minibatch(0, 1, 2), Minibatch(2, 2, 2))),
+        ]
+    source = random.Random(seed)
+
+    def sizes() -> tuple[int, int, int]:
+        # Never as many epochs as rollouts: who exchanges them is to be found.
+        n_rollouts, n_epochs = source.choice([(3, 4), (4, 3), (5, 3), (5, 4)])
+        return n_rollouts, n_epochs, source.randint(3, 6)
+
+    def inner(n: int) -> int:
+        return source.randint(1, n - 2)
+
+    chosen = [Case(*sizes())]
+    for kind in range(3):
+        n_rollouts, n_epochs, n_parts = sizes()
+        last = n_parts - 1
+        # In one case rollouts follow both stops.
+        first, second = sorted(source.sample(range(n_rollouts - (kind == 1)), 2))
+        stops = (
+            (Minibatch(first, inner(n_epochs), inner(n_parts)),),
+            (Minibatch(first, 0, inner(n_parts)), Minibatch(second, inner(n_epochs), 0)),
+            (
+                Minibatch(first, inner(n_epochs), last),
+                Minibatch(second, source.choice([0, n_epochs - 1]), last),
+            ),
+        )[kind]
+        chosen.append(Case(n_rollouts, n_epochs, n_parts, stops))
+    return chosen
+
+
+def told(names: Iterable[str], also: str = "", *, first_rollout: bool = False) -> str:
+    """The order of collecting and learning, in a line.
+
+    Args:
+        names: of what has happened.
+        also: what to tell besides: ask or split.
+        first_rollout: stop where the second one is collected.
+    """
+    wanted = [name for name in names if name in {"collect", "step", also}]
+    if first_rollout and wanted.count("collect") > 1:
+        wanted = wanted[: wanted.index("collect", wanted.index("collect") + 1)]
+    runs = [(name, len(list(group))) for name, group in groupby(wanted)]
+    parts = [name if n == 1 else f"{n} × {name}" for name, n in runs]
+    # Again for pairs: a question before each step, steps after each split.
+    pairs: list[str] = []
+    while parts:
+        pair = parts[:2]
+        n = 1
+        while len(pair) == 2 and parts[2 * n : 2 * n + 2] == pair:
+            n += 1
+        if n > 1:
+            pairs.append(f"{n} × ({', '.join(pair)})")
+            del parts[: 2 * n]
+        else:
+            pairs.append(parts.pop(0))
+    return ", ".join(pairs) or "nothing"
+
+
+@EXERCISE.check
 def check_minibatch_stream(function: MinibatchStream, *, seed: int | None = None) -> None:
     """Check a student's `minibatch_stream(collect, split, too_far, num_rollouts, epochs_…)`.
 
     It is a generator: it collects a rollout, gives the minibatches of some epochs over it, and
     collects the next one only then. Where too_far(minibatch), it goes on to the next rollout.
-
-    Prints one line if everything is right, nothing where a seed is given. Needs no network and
-    leaves the global random streams as they were.
-
-    Args:
-        function: the student's.
-        seed: draw other numbers from it than those that one can follow by hand; to grade.
-
-    Raises:
-        ExerciseError: with the likely mistake, what was seen and expected, and where to look.
     """
-    with untouched_randomness():
-        for case in cases(seed):
-            run = Named(NAME, Recorder(case).train, function)
-            events = call(run, function, hint=_hint)
-            _check_kind(events)
-            facts = (
-                str(case),
-                f"  seen      {told(name for name, _ in events)}",
-                f"  expected  {told(case.trace)}",
-            )
-            _check_minibatches(events, facts)
-            _check_time(events, facts)
-            _check_rollouts(case, events, facts)
-            if not case.stops:
-                _check_questions(case, events)
-            _check_steps(case, events, facts)
-    if seed is None:
-        print("Well done! Each rollout waits for the last step on the one before.")
-
-
-def _check_kind(events: list[tuple[str, Any]]) -> None:
-    name, result = events[0]
-    if name != "returned":
-        return
-    facts = (f"  seen      {describe(result)}", "  expected  a generator")
-    if result is None:
-        raise not_right(
-            NAME, "it gives no minibatches", "yield batch: one at a time, in the loop", *facts
+    for case in cases(seed):
+        # Its stream is run to the end.
+        run = Named(EXERCISE.name, Recorder(case).train, function)
+        events: Events = EXERCISE.call(run, function)
+        first, result = events[0]
+        if first == "returned":
+            EXERCISE.expect(result, "made-before", "a generator")
+        facts = (
+            str(case),
+            f"  seen      {told(name for name, _ in events)}",
+            f"  expected  {told(case.trace)}",
         )
-    raise not_right(
-        NAME,
-        "everything is made before the first step is taken",
-        "no list and no return: yield batch, and the function waits there until the step is done",
-        *facts,
-    )
+        _check_minibatches(events, facts)
+        _check_time(events, facts)
+        _check_rollouts(case, events, facts)
+        if not case.stops:
+            _check_questions(case, events)
+        _check_steps(case, events, facts)
 
 
-def _check_minibatches(events: list[tuple[str, Any]], facts: tuple[str, ...]) -> None:
+def _check_minibatches(events: Events, facts: Facts) -> None:
     steps = [batch for name, batch in events if name == "step"]
     if not steps:
-        raise not_right(NAME, "no minibatch comes", "yield batch, in the innermost loop", *facts)
+        raise EXERCISE.error("none-comes", facts=facts)
     odd = [batch for batch in steps if not isinstance(batch, Minibatch)]
     if odd:
-        raise not_right(
-            NAME,
-            "what it yields is no minibatch",
-            "yield each of split(rollout), not all of them or the rollout: for batch in "
-            "split(rollout)",
-            f"  seen      {describe(odd[0])}",
-            "  expected  a minibatch that split gave",
-        )
+        seen = f"  seen      {describe(odd[0])}"
+        raise EXERCISE.error("odd", facts=(seen, "  expected  a minibatch that split gave"))
 
 
-def _check_time(events: list[tuple[str, Any]], facts: tuple[str, ...]) -> None:
+def _check_time(events: Events, facts: Facts) -> None:
     """Whether a rollout was collected while a minibatch of an earlier one waited for its step."""
     for index, (name, number) in enumerate(events):
         if name != "collect" or number == 0:
             continue
         waiting = [b for n, b in events[index:] if n == "step" and b.rollout < number]
         done = [b for n, b in events[:index] if n == "step"]
-        if waiting and not done:
-            raise not_right(
-                NAME,
-                "all rollouts are collected before the first step: all with the same weights",
-                "collect() stands inside the loop over the rollouts",
-                *facts,
-            )
         if waiting:
-            raise not_right(
-                NAME,
-                f"rollout {number + 1} is collected while a minibatch of rollout {number} waits "
-                "for its step",
-                "take nothing in advance: yield a minibatch before you ask for the next one",
-                *facts,
-            )
+            key = "collected-early" if done else "all-collected-first"
+            raise EXERCISE.error(key, facts=facts, later=number + 1, earlier=number)
 
 
-def _check_rollouts(case: Case, events: list[tuple[str, Any]], facts: tuple[str, ...]) -> None:
+def _check_rollouts(case: Case, events: Events, facts: Facts) -> None:
     collected = sum(name == "collect" for name, _ in events)
     steps = {batch.rollout for name, batch in events if name == "step"}
     if collected == case.n_rollouts:
         return
+    key = "rollouts-missing"
     if collected > case.n_rollouts and max(steps) < case.n_rollouts:
-        wrong = "one rollout more is collected at the end, from which nothing is learned"
-        look = "as many calls of collect() as num_rollouts, each right before its epochs"
+        key = "one-rollout-more"
     elif not case.stops and collected == case.n_epochs:
-        wrong, look = "rollouts and epochs are exchanged", "the outer loop: range(num_rollouts)"
+        key = "rollouts-and-epochs"
     elif collected > case.n_rollouts:
-        wrong = "each epoch collects a rollout of its own"
-        look = "collect() stands before the loop over the epochs"
+        key = "rollout-of-epoch"
     elif any(collected == stop.rollout + 1 for stop in case.stops):
-        wrong = "too_far ends everything: the next rollouts never come"
-        look = "leave the epochs over this rollout, not the function"
-    else:
-        wrong, look = "rollouts are missing", "the outer loop: range(num_rollouts)"
-    raise not_right(NAME, wrong, look, *facts)
+        key = "ends-everything"
+    raise EXERCISE.error(key, facts=facts)
 
 
-def _check_questions(case: Case, events: list[tuple[str, Any]]) -> None:
+def _check_questions(case: Case, events: Events) -> None:
     """Whether too_far is asked about a minibatch right before its step; there is no stop."""
-    facts = (
-        str(case),
-        f"  seen      {told((name for name, _ in events), 'ask', first_rollout=True)}",
-        f"  expected  {told(case.trace, 'ask', first_rollout=True)}",
-    )
+    facts = _with(case, events, "ask")
     if not any(name == "ask" for name, _ in events):
-        look = "if too_far(batch): before batch is given away"
-        raise not_right(NAME, "too_far is never asked", look, *facts)
+        raise EXERCISE.error("never-asked", facts=facts)
     unasked, pending = [], []
     last: Minibatch | None = None
     for name, batch in events:
-        if name == "ask" and batch == last:
-            raise not_right(
-                NAME,
-                "too_far is asked about a minibatch after its step",
-                "ask before yield: a minibatch that is too far gets no step",
-                *facts,
-            )
         if name == "ask":
+            if batch == last:
+                raise EXERCISE.error("asked-after", facts=facts)
             pending.append(batch)
             if len(pending) > 1:
-                raise not_right(
-                    NAME,
-                    "too_far is asked about several minibatches before their steps",
-                    "the answer changes with each step: ask about one minibatch, yield it, then "
-                    "ask about the next one",
-                    *facts,
-                )
+                raise EXERCISE.error("asked-about-several", facts=facts)
         elif name == "step":
             # The ratios of a rollout's first minibatch are 1: there is nothing to be asked.
             if batch not in pending and (batch.epoch, batch.number) != (0, 0):
                 unasked.append(batch)
             last, pending = batch, []
-    if not unasked:
-        return
-    if all(batch.epoch == 0 for batch in unasked):
-        wrong = "too_far is not asked in the first epoch over a rollout"
-    elif all(batch.number == 0 for batch in unasked):
-        wrong = "too_far is not asked about the first minibatch of an epoch"
-    else:
-        wrong = "minibatches get a step before which too_far is not asked"
-    raise not_right(NAME, wrong, "ask before each yield: any step may be the one too far", *facts)
+    if unasked:
+        key = "some-unasked"
+        if all(batch.epoch == 0 for batch in unasked):
+            key = "first-epoch-unasked"
+        elif all(batch.number == 0 for batch in unasked):
+            key = "first-minibatch-unasked"
+        raise EXERCISE.error(key, facts=facts)
 
 
-def _check_steps(case: Case, events: list[tuple[str, Any]], facts: tuple[str, ...]) -> None:
+def _with(case: Case, events: Events, also: str) -> Facts:
+    """The facts of the first rollout, with another kind of event in them."""
+    return (
+        str(case),
+        f"  seen      {told((name for name, _ in events), also, first_rollout=True)}",
+        f"  expected  {told(case.trace, also, first_rollout=True)}",
+    )
+
+
+def _check_steps(case: Case, events: Events, facts: Facts) -> None:
     steps = [batch for name, batch in events if name == "step"]
     if steps == case.right:
         return
@@ -187,62 +324,25 @@ def _check_steps(case: Case, events: list[tuple[str, Any]], facts: tuple[str, ..
     for stop in case.stops:
         after = [batch for batch in beyond if batch.rollout == stop.rollout and batch > stop]
         if stop in steps:
-            wrong = "the minibatch for which too_far is True gets a step"
-            look = "ask before yield, and leave the loop before it"
-        elif any(batch.epoch == stop.epoch for batch in after):
-            wrong = "only this minibatch is left out, the rest of the rollout goes on"
-            look = "all further minibatches of this rollout are left out: break, not continue"
-        elif after:
-            wrong = "only this epoch ends: the next epoch over the same rollout begins"
-            look = (
-                "break leaves the innermost loop alone; a function of its own for one rollout, "
-                "with return, leaves both, or a generator that chains the epochs"
-            )
-        else:
-            continue
-        raise not_right(NAME, wrong, look, *facts)
-    if missing and all(batch.rollout > case.stops[0].rollout for batch in missing):
-        wrong = "after too_far, the next rollouts get no step, or too few"
-        look = "what remembers that it is over is set back with each collect()"
-    else:
-        wrong, look = "the wrong minibatches are left out", "what happens where too_far is True"
-    raise not_right(NAME, wrong, look, *facts)
+            raise EXERCISE.error("step-too-far", facts=facts)
+        if any(batch.epoch == stop.epoch for batch in after):
+            raise EXERCISE.error("rest-goes-on", facts=facts)
+        if after:
+            raise EXERCISE.error("epoch-ends-only", facts=facts)
+    later = missing and all(batch.rollout > case.stops[0].rollout for batch in missing)
+    raise EXERCISE.error("rollouts-after-missing" if later else "wrong-left-out", facts=facts)
 
 
 def _wrong_epochs(
-    case: Case, events: list[tuple[str, Any]], steps: list[Minibatch], facts: tuple[str, ...]
-) -> Exception:
+    case: Case, events: Events, steps: list[Minibatch], facts: Facts
+) -> ExerciseError:
     """The error about minibatches that are not those of all epochs; there is no stop."""
     n_splits = sum(name == "split" for name, _ in events)
-    if max(batch.epoch for batch in steps) == 0 and len(steps) > case.n_rollouts * case.n_parts:
-        return not_right(
-            NAME,
-            "each epoch has the same minibatches",
-            "split(rollout) shuffles: ask it again for each epoch",
-            str(case),
-            f"  seen      {told((name for name, _ in events), 'split', first_rollout=True)}",
-            f"  expected  {told(case.trace, 'split', first_rollout=True)}",
-        )
+    key = "order"
     if max(batch.epoch for batch in steps) == 0:
-        wrong = "there is only one epoch over each rollout"
-        look = (
-            "for _ in range(epochs_per_rollout): with split(rollout) inside, as what it "
-            "gives can be gone through once"
-        )
+        key = "one-epoch"
+        if len(steps) > case.n_rollouts * case.n_parts:
+            key, facts = "same-minibatches", _with(case, events, "split")
     elif n_splits > case.n_rollouts * case.n_epochs:
-        wrong, look = "there are too many epochs", "range(epochs_per_rollout)"
-    else:
-        wrong, look = "minibatches are missing, or in a strange order", "each loop, by hand"
-    return not_right(NAME, wrong, look, *facts)
-
-
-def _hint(error: Exception) -> str:
-    text = str(error)
-    if isinstance(error, TypeError) and "positional argument" in text:
-        return (
-            "collect() takes nothing, split(rollout) and too_far(batch) take one thing; the "
-            "function itself takes five"
-        )
-    if isinstance(error, TypeError) and ("len()" in text or "subscriptable" in text):
-        return "what split gives can be gone through once, and has no length: for batch in …"
-    return ""
+        key = "too-many-epochs"
+    return EXERCISE.error(key, facts=facts)

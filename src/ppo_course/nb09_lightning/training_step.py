@@ -9,13 +9,36 @@ import torch
 from torch import Tensor
 from torch.distributions import Categorical
 
-from ppo_course.feedback import describe, not_right, same, untouched_randomness
-from ppo_course.guesses import agree, as_number, explain
-from ppo_course.nb09_lightning.training_step_mistakes import GUESSES, Samples, loss
-from ppo_course.student_code import InertEnv, call_method, made
+from ppo_course.feedback import same
+from ppo_course.mistakes import Exercise, Hint
+from ppo_course.nb09_lightning.student_model import HINTS, WORDS, InertEnv, call_method, made
+from ppo_course.nb09_lightning.training_step_mistakes import FORMULAS, Samples, loss
+from ppo_course.one_number import agree, as_number, compare_numbers
 
-NAME, METHOD = "ClippedPPO", "training_step"
+LIGHTNINGS = {"optimizers", "manual_backward", "zero_grad", "clip_gradients"}
 N_ACTIONS = 3
+
+
+def _asks_for_the_optimiser(error: Exception) -> bool:
+    return bool(LIGHTNINGS & {frame.name for frame in traceback.extract_tb(error.__traceback__)})
+
+
+MODEL = Exercise("ClippedPPO", (), WORDS, HINTS)
+METHOD = Exercise(
+    "training_step",
+    ("batch", "batch_idx"),
+    WORDS,
+    (
+        Hint("write-it-yourself", "switched off"),
+        Hint("optimiser-is-lightnings", when=_asks_for_the_optimiser),
+        Hint("no-trainer", "not attached to a `Trainer`"),
+        Hint("lightning-calls", "positional argument", error=TypeError),
+        Hint("two-things", "unpack"),
+        Hint("a-batch-has", "'Batch' object", error=AttributeError),
+        Hint("models-numbers", "object has no attribute", error=AttributeError),
+        Hint("through-self", error=NameError),
+    ),
+)
 
 
 class Batch(NamedTuple):
@@ -116,33 +139,19 @@ def _case(
     return Case(samples, actions, logits)
 
 
+@torch.enable_grad()
+@MODEL.check
 def check_training_step(model_class: type[Any], *, seed: int | None = None) -> None:
     """Check a student's class `ClippedPPO(PPO)`, of which it calls `training_step` alone.
 
     It gets a minibatch of M transitions and its number, and returns the loss of PPO, a scalar.
-
-    Prints one line if everything is right, nothing where a seed is given. Needs no network and
-    leaves the global random streams as they were.
-
-    Args:
-        model_class: the student's.
-        seed: draw other transitions and coefficients from it; to grade.
-
-    Raises:
-        ExerciseError: with the likely mistake, what was seen and expected, and where to look.
     """
-    with untouched_randomness(), torch.enable_grad():
-        chosen = cases(seed)
-        runs = [_run(model_class, case) for case in chosen]
-        _check_values(
-            [case.samples for case in chosen],
-            [run[0] for run in runs],
-            drawn=any(run[2] for run in runs),
-        )
-        for case, (result, model, _) in zip(chosen, runs, strict=True):
-            _check_gradients(case, result, model)
-    if seed is None:
-        print("Well done! Ratio, clipping, value, entropy: one loss, and Lightning does the rest.")
+    chosen = cases(seed)
+    runs = [_run(model_class, case) for case in chosen]
+    results, drew = [run[0] for run in runs], any(run[2] for run in runs)
+    _check_values([case.samples for case in chosen], results, drawn=drew)
+    for case, (result, model, _) in zip(chosen, runs, strict=True):
+        _check_gradients(case, result, model)
 
 
 def _run(model_class: type[Any], case: Case) -> tuple[Tensor, Any, bool]:
@@ -158,31 +167,22 @@ def _run(model_class: type[Any], case: Case) -> tuple[Tensor, Any, bool]:
         samples.returns,
     )
     given = Batch(*(tensor.clone() for tensor in batch))
-    ancestor = next(c for c in type(model).__mro__[2:] if METHOD in vars(c))
+    ancestor = next(c for c in type(model).__mro__[2:] if METHOD.name in vars(c))
     chance = torch.get_rng_state()
-    with patch.object(ancestor, METHOD, _not_there):
-        result = call_method(model, METHOD, given, 0, hint=_hint, check_in=model_class)
+    with patch.object(ancestor, METHOD.name, _not_there):
+        result = call_method(METHOD, model_class, model, given, 0)
     for name, tensor, now in zip(batch._fields, batch, given, strict=True):
         if not torch.equal(tensor, now):
-            look = "functions whose name ends in an underscore, and operators such as -="
-            raise not_right(METHOD, f"it writes into batch.{name}, which is used again", look)
+            raise METHOD.error("changes-batch", part=name)
     if model.scores.grad is not None or model.values.grad is not None:
-        raise not_right(
-            METHOD,
-            "it calls backward itself",
-            "return the loss: Lightning calls zero_grad, backward and the optimiser's step",
-        )
+        raise METHOD.error("calls-backward")
     return _read(result), model, not torch.equal(torch.get_rng_state(), chance)
 
 
 def _model(model_class: Any, case: Case) -> Any:
     """A model of the student's class, with a policy and values of our own."""
-    if isinstance(model_class, type) and METHOD not in vars(model_class):
-        raise not_right(
-            NAME,
-            f"it has no {METHOD} of its own",
-            f"def {METHOD}(self, batch, batch_idx), indented below class {NAME}(PPO):",
-        )
+    if isinstance(model_class, type) and METHOD.name not in vars(model_class):
+        raise MODEL.error("no-own-step")
 
     def forward(self: Any, x: Tensor) -> tuple[Categorical, Tensor]:
         index = x[:, 0].long()
@@ -194,8 +194,8 @@ def _model(model_class: Any, case: Case) -> Any:
     own = {"forward": forward, "log": quiet, "log_dict": quiet, "print": quiet}
     samples = case.samples
     model = made(
-        type(NAME, (model_class,), own) if isinstance(model_class, type) else model_class,
-        NAME,
+        MODEL,
+        type(MODEL.name, (model_class,), own) if isinstance(model_class, type) else model_class,
         env=InertEnv(1, N_ACTIONS),
         eval_env=None,
         clip_range=samples.clip_range,
@@ -218,22 +218,17 @@ def _read(result: Any) -> Tensor:
     Raises:
         ExerciseError: if it is no scalar tensor.
     """
-    facts = (f"  seen      {describe(result)}", "  expected  the loss, a scalar tensor")
-    if result is None:
-        look = "the last line: return …; without a loss, Lightning leaves the step out in silence"
-        raise not_right(METHOD, "it returns nothing", look, *facts)
-    value = result.get("loss") if isinstance(result, dict) else result
+    value: Any = result.get("loss") if isinstance(result, dict) else result
+    mistake = None
     if isinstance(value, int | float):
-        look = "no .item() or float() on the way: Lightning needs the gradient"
-        raise not_right(METHOD, "the loss is a plain number", look, *facts)
-    if not isinstance(value, Tensor):
-        look = "the three losses are added up to one: the last line of the formula"
-        raise not_right(METHOD, "it does not return the loss", look, *facts)
-    if value.numel() != 1:
-        square = value.dim() == 2
-        look = "the shapes: all are [M]" if square else "the mean over the minibatch, .mean()"
-        raise not_right(METHOD, "the loss is not a single number", look, *facts)
-    return value
+        mistake = "plain-number"
+    elif not isinstance(value, Tensor):
+        mistake = "no-loss"
+    elif value.numel() != 1:
+        mistake = "square" if value.dim() == 2 else "not-single"
+    METHOD.expect(result, mistake, "the loss, a scalar tensor")
+    loss_: Tensor = value
+    return loss_
 
 
 def _check_values(chosen: Sequence[Samples], results: Sequence[Tensor], *, drawn: bool) -> None:
@@ -247,25 +242,18 @@ def _check_values(chosen: Sequence[Samples], results: Sequence[Tensor], *, drawn
     seen = [as_number(METHOD, result.detach(), "the loss") for result in results]
     for correction in (1, 0):
         right = [loss(samples, correction=correction) for samples in chosen]
-        if all(agree(number, truth) for number, truth in zip(seen, right, strict=True)):
+        if all(map(agree, chosen, seen, right)):
             return
     if drawn:
-        raise not_right(
-            METHOD,
-            "it draws something at random, new actions perhaps",
-            "the ratio is that of the actions that were taken: dist.log_prob(batch.actions)",
-        )
-    error = explain(METHOD, GUESSES, chosen, seen, right=loss, tell=Samples.tell)
-    if error is not None:
-        raise error
+        raise METHOD.error("draws")
+    compare_numbers(METHOD, chosen, seen, FORMULAS, tell=Samples.tell)
 
 
 def _check_gradients(case: Case, result: Tensor, model: Any) -> None:
     """See that the loss, whose value is right, has the right gradients."""
     learned = (model.scores, model.values)
     if not result.requires_grad:
-        look = "no torch.no_grad(), .detach() or torch.tensor(…) on the way to the loss"
-        raise not_right(METHOD, "the loss is right, but has no gradient", look)
+        raise METHOD.error("gradient-missing")
     found = torch.autograd.grad(result, learned, allow_unused=True, materialize_grads=True)
     logits = case.logits.clone().requires_grad_()
     value = case.samples.value.clone().requires_grad_()
@@ -278,31 +266,4 @@ def _check_gradients(case: Case, result: Tensor, model: Any) -> None:
         truth = torch.autograd.grad(total, (logits, value), retain_graph=True)
         if all(same(one, other) for one, other in zip(found, truth, strict=True)):
             return
-    wrong = "policy" if same(found[1], truth[1]) else "values"
-    raise not_right(
-        METHOD,
-        f"the loss is right, but its gradient with respect to the {wrong} is not",
-        "some part of the formula is detached, or computed under torch.no_grad()",
-    )
-
-
-def _hint(error: Exception) -> str:
-    text = str(error)
-    if "switched off" in text:
-        return "write the loss yourself, from batch and from what self(batch.observations) gives"
-    called = {frame.name for frame in traceback.extract_tb(error.__traceback__)}
-    if called & {"optimizers", "manual_backward", "zero_grad", "clip_gradients"}:
-        return "leave the optimiser to Lightning: return the loss, nothing else"
-    if "not attached to a `Trainer`" in text:
-        return "the check has no Trainer, and the loss needs none: batch and the model are enough"
-    if isinstance(error, TypeError) and "positional argument" in text:
-        return f"Lightning calls {METHOD}(self, batch, batch_idx)"
-    if "unpack" in text:
-        return "self(batch.observations) gives two things: the distribution and the values"
-    if isinstance(error, AttributeError) and "'Batch' object" in text:
-        return f"a batch has {', '.join(Batch._fields)}"
-    if isinstance(error, AttributeError) and "object has no attribute" in text:
-        return "the model's numbers are self.clip_range, self.value_coef, self.entropy_coef"
-    if isinstance(error, NameError):
-        return "what belongs to the model is reached through self: self.clip_range"
-    return ""
+    raise METHOD.error("gradient-of-part", part="policy" if same(found[1], truth[1]) else "values")

@@ -102,58 +102,50 @@ def without_gradient(self, x):
 
 WRONG = {
     with_methods(lambda self, x: None): "forward is not right yet: it returns nothing",
-    with_methods(policy): "it does not return two things",
-    with_methods(lambda self, x: (value(self, x), policy(self, x))): "in the wrong order",
-    with_methods(lambda self, x: (self.actor(x), value(self, x))): "a tensor, no distribution",
-    with_methods(lambda self, x: (Normal(self.actor(x), 1.0), value(self, x))): "no Categorical",
-    with_methods(lambda self, x: (policy(self, x), 0.0)): "the values are no tensor",
-    with_methods(lambda self, x: (Categorical(logits=self.critic(x)), value(self, x))): (
-        "the distribution has the wrong size"
-    ),
-    with_methods(lambda self, x: (policy(self, x), self.critic(x))): "the values are a column",
-    with_methods(lambda self, x: (policy(self, x), self.actor(x))): "values have the wrong shape",
+    with_methods(policy): "not-two",
+    with_methods(lambda self, x: (value(self, x), policy(self, x))): "order",
+    with_methods(lambda self, x: (self.actor(x), value(self, x))): "no-distribution",
+    with_methods(lambda self, x: (Normal(self.actor(x), 1.0), value(self, x))): "no-categorical",
+    with_methods(lambda self, x: (policy(self, x), 0.0)): "no-tensor",
+    with_methods(lambda self, x: (Categorical(logits=self.critic(x)), value(self, x))): ("size"),
+    with_methods(lambda self, x: (policy(self, x), self.critic(x))): "column",
+    with_methods(lambda self, x: (policy(self, x), self.actor(x))): "wrong-shape",
     with_methods(
         lambda self, x: (Categorical(logits=self.actor(x).softmax(-1)), value(self, x))
-    ): "softmax is taken twice",
+    ): "softmax-twice",
     with_methods(
         lambda self, x: (Categorical(probs=self.actor(x).softmax(0)), value(self, x))
-    ): "over the observations, not over the actions",
+    ): "softmax-of-columns",
     with_methods(lambda self, x: (Categorical(logits=-self.actor(x)), value(self, x))): (
-        "the scores have the wrong sign"
+        "scores-sign"
     ),
     with_methods(lambda self, x: (Categorical(logits=self.actor(2 * x)), value(self, x))): (
-        "the probabilities are not those of the actor"
+        "not-of-actor"
     ),
-    with_methods(lambda self, x: (policy(self, x), value(self, x) + 1)): (
-        "the values are not those of the critic"
-    ),
+    with_methods(lambda self, x: (policy(self, x), value(self, x) + 1)): ("not-of-critic"),
     with_methods(without_gradient): "no gradient reaches the actor",
     with_methods(lambda self, x: (policy(self, x), value(self, x).detach())): (
         "no gradient reaches the critic"
     ),
     with_methods(half_detached): "only a part of the gradient reaches the actor",
-    with_methods(lambda self, x: (policy(self, x), self.critic(x).squeeze())): (
-        "for one observation"
-    ),
-    with_methods(lambda self, x: [policy(self, x), value(self, x)]): "it returns a list",
+    with_methods(lambda self, x: (policy(self, x), self.critic(x).squeeze())): ("squeezed"),
+    with_methods(lambda self, x: [policy(self, x), value(self, x)]): "list",
     optimised_by(torch.optim.SGD): "the optimiser is SGD, not Adam",
     optimised_by(torch.optim.AdamW): "the optimiser is AdamW, not Adam",
-    optimised_by(torch.optim.Adam, weight_decay=0.5): "weight_decay pulls",
-    optimised_by(torch.optim.Adam, maximize=True): "the optimiser maximises",
+    optimised_by(torch.optim.Adam, weight_decay=0.5): "weight-decay",
+    optimised_by(torch.optim.Adam, maximize=True): "maximises",
     with_methods(None, lambda self: None): "configure_optimizers is not right yet: it returns not",
-    with_methods(None, lambda self: torch.optim.Adam): "it returns no optimiser",
+    with_methods(None, lambda self: torch.optim.Adam): "no-optimiser",
     with_methods(
         None, lambda self: [torch.optim.Adam(n.parameters()) for n in (self.actor, self.critic)]
-    ): "it returns several optimisers",
+    ): "several",
     with_methods(None, lambda self: torch.optim.Adam(self.actor.parameters(), lr=self.lr)): (
         "the critic would never learn"
     ),
     with_methods(None, lambda self: torch.optim.Adam(self.critic.parameters(), lr=self.lr)): (
         "the actor would never learn"
     ),
-    with_methods(None, lambda self: torch.optim.Adam(self.parameters())): (
-        "the learning rate is not that of the model"
-    ),
+    with_methods(None, lambda self: torch.optim.Adam(self.parameters())): ("other-rate"),
 }
 
 (

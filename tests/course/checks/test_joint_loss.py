@@ -126,7 +126,7 @@ def normalised(s):
 
 
 WRONG = {
-    with_policy(normalised): "the advantages are normalised",
+    with_policy(normalised): "policy-normalised",
     with_policy(lambda s: surrogate({**s, "clip_range": 0.2}, ratio(s))): ("policy-clip-fixed"),
     with_value(lambda s: torch.max(error(s), clipped_error({**s, "clip_range": 0.2})).mean() / 2): (
         "value-clip-fixed"

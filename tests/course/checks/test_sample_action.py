@@ -96,13 +96,9 @@ WRONG = {
     lambda m, s, z, lo, hi: clipping(m + s.exp() * z, lo, None): "high-missing",
     lambda m, s, z, lo, hi: clipping(m + s.exp() * z, -1, 1): "bounds-of-1",
     lambda m, s, z, lo, hi: clipping(m + s.exp() * z, -2, 2): "bounds-of-2",
-    lambda m, s, z, lo, hi: clipping(
-        m + s.exp() * z, lo.min(), hi.max()
-    ): "the bounds of one component",
-    lambda m, s, z, lo, hi: clipping(m + s.exp() * z, lo[0], hi[0]): "the bounds of one component",
-    lambda m, s, z, lo, hi: clipping(
-        m + s.exp() * z, lo[-1], hi[-1]
-    ): "the bounds of one component",
+    lambda m, s, z, lo, hi: clipping(m + s.exp() * z, lo.min(), hi.max()): "one-bound",
+    lambda m, s, z, lo, hi: clipping(m + s.exp() * z, lo[0], hi[0]): "one-bound",
+    lambda m, s, z, lo, hi: clipping(m + s.exp() * z, lo[-1], hi[-1]): "one-bound",
     lambda m, s, z, lo, hi: clipping(m + s.exp() * z, lo.item(), hi.item()): "no-item",
     lambda m, s, z, lo, hi: clipping(m + s.exp() * z.clamp(lo, hi), lo, hi): "noise-clipped",
     lambda m, s, z, lo, hi: clipping(m + (s.exp() * z).clamp(lo, hi), lo, hi): (

@@ -1,0 +1,60 @@
+"""What the checks of a student's class have in common: it is made, and its methods are called.
+
+Nothing here imports Lightning: the student's class brings it along.
+"""
+
+from typing import Any
+
+import gymnasium as gym
+import numpy as np
+from gymnasium.spaces import Box, Discrete
+
+from ppo_course.feedback import describe
+from ppo_course.mistakes import Exercise, Hint, read_words
+from ppo_course.student_code import Named
+
+WORDS = read_words(__file__)
+#: about the making of an object
+HINTS = (
+    Hint("super-first", "before Module.__init__() call", "has no attribute '_modules'"),
+    Hint("init-is-given"),
+)
+
+
+class InertEnv(gym.Env[Any, Any]):
+    """An environment of any size in which nothing happens; a check never steps it.
+
+    Args:
+        n_inputs: D, the length of an observation.
+        n_actions: K, how many actions there are.
+    """
+
+    def __init__(self, n_inputs: int, n_actions: int) -> None:
+        self.observation_space = Box(-np.inf, np.inf, (n_inputs,), np.float32)
+        self.action_space = Discrete(n_actions)
+
+
+def made(exercise: Exercise, model_class: Any, **kwargs: Any) -> Any:
+    """An object of a student's class, of the exercise's name.
+
+    Raises:
+        ExerciseError: if it is no class of Lightning's PPO, or cannot be made.
+    """
+    if not isinstance(model_class, type) or not hasattr(model_class, "configure_optimizers"):
+        raise exercise.error("no-class", facts=(f"  seen      {describe(model_class)}",))
+    init = vars(model_class).get("__init__")
+    return exercise.call(Named(exercise.name, lambda: model_class(**kwargs), init))
+
+
+def call_method(exercise: Exercise, model_class: type[Any], model: Any, *args: Any) -> Any:
+    """Call the method of the exercise's name.
+
+    Args:
+        exercise: to write the method.
+        model_class: the student's class, in whose file an error's line is looked for.
+        model: an object of the class.
+        args: the method's.
+    """
+    written_in = getattr(model_class, exercise.name, None)
+    run = getattr(model, exercise.name)
+    return exercise.call(Named(exercise.name, run, written_in), *args)
