@@ -4,7 +4,7 @@ from collections.abc import Iterable, Sequence
 from html import escape
 from typing import Any
 
-_CELL = "padding:1px 8px;text-align:left"
+_CELL = "padding:1px 8px;text-align:left;overflow-wrap:anywhere"
 
 
 def table(header: Sequence[str], rows: Iterable[Sequence[object]], caption: str = "") -> str:
