@@ -1,56 +1,141 @@
 """The check of notebook 01's first exercise: an agent that pushes the cart where the pole falls."""
 
-from collections.abc import Callable
-from typing import Any
+from collections.abc import Callable, Sequence
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor
 
-from ppo_course.feedback import (
-    all_not_right,
-    call,
-    not_right,
-    untouched_randomness,
-)
-from ppo_course.nb01_workspace.pole_agent_rules import ORDER, RIGHT, Case, actions, cases, rules
+from ppo_course.mistakes import Exercise, Hint, Part, combinations, read_words
 from ppo_course.student_code import Named
 from ppo_course.workspaces import RecordingWorkspace
 
-NAME = "PoleAgent"
+POSITION, VELOCITY, ANGLE, ANGULAR_VELOCITY = range(4)
+ORDER = (1, 2, 0)  # of the rows: who reads another row than t is noticed
+LEAST = 0.001  # of |angle + gain × angular velocity|: rounding must not decide
 
 
+class Case(NamedTuple):
+    """A workspace's observations, `[T, B, 4]`, and the gain of the agent."""
+
+    observations: Tensor
+    gain: float
+
+
+ROWS = Part(
+    lambda obs, t: obs[t],
+    {
+        "row-0": lambda obs, _t: obs[0].expand_as(obs[0]),
+        "row-before": lambda obs, t: obs[max(t - 1, 0)],
+        "environment-0": lambda obs, t: obs[t, :1].expand_as(obs[t]),
+    },
+)
+
+LINES = Part(
+    lambda o, gain: o[:, ANGLE] + gain * o[:, ANGULAR_VELOCITY],
+    {
+        "gain-ignored": lambda o, _gain: o[:, ANGLE] + o[:, ANGULAR_VELOCITY],
+        "no-velocity": lambda o, _gain: o[:, ANGLE],
+        "no-angle": lambda o, _gain: o[:, ANGULAR_VELOCITY],
+        "gain-of-angle": lambda o, gain: gain * o[:, ANGLE] + o[:, ANGULAR_VELOCITY],
+        "minus": lambda o, gain: o[:, ANGLE] - gain * o[:, ANGULAR_VELOCITY],
+        "columns-from-1": lambda o, gain: o[:, VELOCITY] + gain * o[:, ANGLE],
+        "of-the-cart": lambda o, gain: o[:, POSITION] + gain * o[:, VELOCITY],
+    },
+)
+
+DIRECTIONS = Part(
+    lambda line: line > 0,
+    {
+        "wrong-side": lambda line: line < 0,
+        "always-1": torch.ones_like,
+        "always-0": torch.zeros_like,
+    },
+)
+
+RULES = (ROWS, LINES, DIRECTIONS)
+
+
+def actions(case: Case, values: Sequence[Any]) -> list[Tensor]:
+    """What an agent with a value of each part does in the rows of `ORDER`, `[B]` int64 each."""
+    row, line, direction = values
+    return [direction(line(row(case.observations, t), case.gain)).long() for t in ORDER]
+
+
+def cases(seed: int | None) -> list[Case]:
+    """Two workspaces on which every single mistake leads to other actions, and one with B = 1."""
+    generator = torch.Generator().manual_seed(0 if seed is None else seed)
+    while True:
+        drawn: list[Case] = []
+        for _ in range(2):
+            n_envs = 5 if seed is None else int(torch.randint(6, 12, (), generator=generator))
+            observations = torch.randn(len(ORDER), n_envs, 4, generator=generator)
+            gain = float(torch.rand((), generator=generator)) + (0.25 if drawn else 1.5)
+            drawn.append(Case((100 * observations).round() / 100, round(gain, 2)))
+        if all(_is_clear(case) for case in drawn) and _mistakes_differ(drawn):
+            return [*drawn, drawn[0]._replace(observations=drawn[0].observations[:, :1])]
+
+
+def _is_clear(case: Case) -> bool:
+    lines = [line(o, case.gain) for line in (LINES.right, *LINES.wrong.values()) for o in case[0]]
+    return all(bool((line.abs() > LEAST).all()) for line in lines)
+
+
+def _mistakes_differ(chosen: list[Case]) -> bool:
+    """Whether each single mistake leads to actions of its own."""
+    taken = [
+        torch.cat([row for case in chosen for row in actions(case, values)])
+        for _, values in combinations(RULES, 1)
+    ]
+    return len({tuple(row.tolist()) for row in taken}) == len(taken)
+
+
+EXERCISE = Exercise(
+    "PoleAgent",
+    ("gain",),
+    read_words(__file__),
+    [
+        Hint("if", "ambiguous"),
+        Hint("int", "only one element", "converted to Python scalars"),
+        Hint("columns", "out of bounds", error=IndexError),
+        Hint("own-table", "no variable 'env/env_obs'", "rows are ["),
+        Hint("name-of-observation", "no variable", error=KeyError),
+        Hint("called-as", "keyword argument", error=TypeError),
+        Hint("gain", "gain", error=AttributeError),
+    ],
+)
+
+
+@EXERCISE.check
 def check_pole_agent(agent_class: Callable[..., Any], *, seed: int | None = None) -> None:
     """Try a student's `PoleAgent` on workspaces with made-up observations.
 
-    Args:
-        agent_class: the student's class; `agent_class(gain)` makes an agent.
-        seed: draws the observations; without it they are fixed, and success is printed.
-
-    Raises:
-        ExerciseError: if it is not right; the message says what to look at.
+    `agent_class(gain)` makes an agent.
     """
-    with untouched_randomness():
-        chosen = cases(seed)
-        taken = [_act(agent_class, case) for case in chosen]
-        for case, seen in zip(chosen, taken, strict=True):
-            if any(not torch.equal(seen[t], actions(RIGHT, case, t)) for t in ORDER):
-                raise all_not_right(NAME, _mistakes(chosen, taken), *_example(case, seen))
-    if seed is None:
-        print("Well done! It reads row t, decides for each environment, and writes row t.")
+    chosen = cases(seed)
+    EXERCISE.compare(
+        chosen,
+        [_act(agent_class, case) for case in chosen],
+        RULES,
+        formula=actions,
+        agree=lambda _case, one, other: all(map(torch.equal, one, other)),
+        facts=_example,
+        most=len(RULES),
+    )
 
 
-def _act(agent_class: Callable[..., Any], case: Case) -> dict[int, Tensor]:
-    """The actions of each row, as the student's agent takes them, `[B]` each."""
+def _act(agent_class: Callable[..., Any], case: Case) -> list[Tensor]:
+    """The actions of the rows of `ORDER`, as the student's agent takes them, `[B]` each."""
     workspace = RecordingWorkspace({"env/env_obs": case.observations})
     forward = getattr(agent_class, "forward", None)
-    agent = call(Named(NAME, lambda: agent_class(case.gain), forward), hint=_hint)
+    agent = EXERCISE.call(Named(EXERCISE.name, lambda: agent_class(case.gain), forward))
     # As the package's loop does, whose agents get arguments that they may ignore.
-    run = Named(NAME, lambda t: agent(workspace, t=t, stochastic=True), forward)
-    taken = {}
+    run = Named(EXERCISE.name, lambda t: agent(workspace, t=t, stochastic=True), forward)
+    taken = []
     for t in ORDER:
         workspace.written = []
-        call(run, t, hint=_hint)
-        taken[t] = _written(workspace, t, case)
+        EXERCISE.call(run, t)
+        taken.append(_written(workspace, t, case))
     return taken
 
 
@@ -58,122 +143,47 @@ def _written(workspace: RecordingWorkspace, t: int, case: Case) -> Tensor:
     """The action in row t, if it has the right place, shape and type."""
     names = dict.fromkeys(name for name, _ in workspace.written)
     if not names:
-        raise not_right(
-            NAME,
-            "it writes nothing into the workspace",
-            'what forward returns is ignored: self.set(("action", t), …) writes',
-        )
+        raise EXERCISE.error("writes-nothing")
     foreign = [name for name in names if name.startswith("env/")]
     if foreign:
-        raise not_right(
-            NAME,
-            f"it writes `{foreign[0]}`, which belongs to the environment",
-            "each variable has one writer; yours is `action`",
-        )
+        raise EXERCISE.error("writes-of-environment", variable=foreign[0])
     if "action" not in names:
-        told = ", ".join(f"`{name}`" for name in names)
-        look = 'self.set(("action", t), …): this is the name that the environment reads'
-        raise not_right(NAME, f"it writes {told}, not `action`", look)
+        raise EXERCISE.error("other-name", names=", ".join(f"`{name}`" for name in names))
     places = [place for name, place in workspace.written if name == "action"]
     if places != [t]:
         seen = ", ".join("all rows at once" if place is None else str(place) for place in places)
-        raise not_right(
-            NAME,
-            "the action is written into the wrong row",
-            'forward(t) writes row t alone: self.set(("action", t), …)',
-            f"  seen      t = {t}, written into row {seen}",
-            f"  expected  row {t}",
+        raise EXERCISE.error(
+            "wrong-row", facts=_facts(f"t = {t}, written into row {seen}", f"row {t}")
         )
     action = workspace.get("action", t)
     if type(action) is not Tensor:  # one of a class of its own could agree with everything
-        look = "torch's own functions make plain tensors"
-        raise not_right(
-            NAME, f"the action is a tensor of its own class: {type(action).__name__}", look
-        )
-    n_envs = case.observations.shape[1]
-    if n_envs == 1 and not action.dim():
-        raise not_right(
-            NAME,
-            "with a single environment its action has lost the dimension B",
-            "squeeze() takes out every dimension of size 1, B = 1 as well; squeeze(-1) the last",
-            "  seen      []",
-            "  expected  [1], which is [B]",
-        )
-    if list(action.shape) != [n_envs]:
-        raise not_right(
-            NAME,
-            "the action has the wrong shape",
-            "one number for each environment: obs[:, 2] is [B], obs[:, 2:3] is [B, 1]",
-            f"  seen      {list(action.shape)}",
-            f"  expected  [{n_envs}], which is [B]",
-        )
+        raise EXERCISE.error("own-class", kind=type(action).__name__)
+    n_envs, shape = case.observations.shape[1], list(action.shape)
+    if shape != [n_envs]:
+        key = "no-dimension" if n_envs == 1 and not shape else "shape"
+        raise EXERCISE.error(key, facts=_facts(shape, f"[{n_envs}], which is [B]"))
     if action.is_floating_point() or action.dtype == torch.bool:
-        raise not_right(
-            NAME,
-            f"the action is {action.dtype}",
-            "discrete actions are integers, 0 and 1: .long() makes them from truth values",
-        )
+        raise EXERCISE.error(f"dtype~{action.dtype}")
     if not bool(((action == 0) | (action == 1)).all()):
-        raise not_right(
-            NAME,
-            "there are actions besides 0 and 1",
-            "CartPole pushes to the left with 0 and to the right with 1",
-            f"  seen      {action.tolist()}",
-        )
+        raise EXERCISE.error("other-actions", facts=_facts(action.tolist(), "0 or 1 for each"))
     return action.long()
 
 
-def _mistakes(chosen: list[Case], taken: list[dict[int, Tensor]]) -> list[tuple[str, str]]:
-    """What would lead to these actions, in words."""
-    for rule in rules():
-        fits = all(
-            torch.equal(actions(rule, case, t), seen[t])
-            for case, seen in zip(chosen, taken, strict=True)
-            for t in ORDER
-        )
-        if fits:
-            return [(choice.wrong, choice.look) for choice in rule if choice.wrong]
-    return [("some actions are wrong", "follow the example through your forward, line by line")]
+def _facts(seen: Any, expected: Any) -> list[str]:
+    return [f"  seen      {seen}", f"  expected  {expected}"]
 
 
-def _example(case: Case, seen: dict[int, Tensor]) -> list[str]:
+def _example(case: Case, expected: list[Tensor], seen: list[Tensor]) -> list[str]:
     """The first wrong decision, in numbers to follow by hand."""
-    t, b = next(
-        (t, int((seen[t] != actions(RIGHT, case, t)).nonzero()[0]))
-        for t in ORDER
-        if not torch.equal(seen[t], actions(RIGHT, case, t))
+    t, right, wrong = next(
+        row for row in zip(ORDER, expected, seen, strict=True) if not torch.equal(*row[1:])
     )
+    b = int((wrong != right).nonzero()[0])
     angle, velocity = case.observations[t, b, 2:].tolist()
     line = angle + case.gain * velocity
-    expected = int(line > 0)
     case_told = f"gain {case.gain:g}; row {t}, environment {b}"
     sum_told = f"{angle:.2f} + {case.gain:g} × {velocity:.2f} = {line:.2f}"
     return [
         f"  Example: {case_told}: angle {angle:.2f}, angular velocity {velocity:.2f}.",
-        f"  {sum_told}, so the action is {expected}. Yours is {int(seen[t][b])}.",
+        f"  {sum_told}, so the action is {int(right[b])}. Yours is {int(wrong[b])}.",
     ]
-
-
-def _hint(error: Exception) -> str:
-    text = str(error)
-    if "ambiguous" in text:
-        return (
-            "`if` wants one truth value, but there are B environments: "
-            "(… > 0).long() decides for all of them at once"
-        )
-    if "only one element" in text or "converted to Python scalars" in text:
-        return "int() makes one number, (… > 0).long() one for each of the B environments"
-    if isinstance(error, IndexError) and "out of bounds" in text:
-        return "the columns are 0 to 3: the angle is obs[:, 2], the angular velocity obs[:, 3]"
-    if "no variable 'env/env_obs'" in text or "rows are [" in text:
-        return (
-            "forward uses the variable `workspace` of the notebook, another table than its own: an "
-            'agent says self.get(("name", t)) and self.set(("name", t), value)'
-        )
-    if isinstance(error, KeyError) and "no variable" in text:
-        return 'the observation is called "env/env_obs"'
-    if isinstance(error, TypeError) and "keyword argument" in text:
-        return "keep the first lines: __init__(self, gain) and forward(self, t, **kwargs)"
-    if isinstance(error, AttributeError) and "gain" in text:
-        return "the gain is self.gain"
-    return ""

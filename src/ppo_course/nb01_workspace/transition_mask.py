@@ -1,75 +1,16 @@
 """The check of notebook 01's third exercise: which steps between two rows are transitions."""
 
 from collections.abc import Callable, Sequence
-from typing import Any, NamedTuple
+from typing import Any
 
 import torch
 from torch import Tensor
 
-from ppo_course.feedback import (
-    call,
-    describe,
-    not_right,
-    untouched_randomness,
-)
-
-NAME = "transition_mask"
+from ppo_course.feedback import describe
+from ppo_course.mistakes import Exercise, Hint, Part, read_words
 
 #: done [T, B] → is it a transition? [T-1, B]
 TransitionMask = Callable[[Tensor], Tensor]
-
-
-class Mistake(NamedTuple):
-    """What a wrong mask is made of, and what to say about it."""
-
-    formula: TransitionMask
-    wrong: str
-    look: str
-
-
-MISTAKES = (
-    Mistake(
-        lambda done: done[:-1],
-        "it is upside down: True where the step is no transition",
-        "`~` turns every entry of a bool tensor round",
-    ),
-    Mistake(
-        lambda done: ~done[1:],
-        "it leaves out the step that leads *into* the last row of an episode",
-        "this step is a transition, the one that earns the last reward. The step that leads away "
-        "from a `done` row is none: look at `done` in the row where the step begins",
-    ),
-    Mistake(
-        lambda done: done[1:],
-        "it is upside down, and looks at the row where the step ends",
-        "True means a transition; and it is `done` in the row where the step begins that counts",
-    ),
-    Mistake(
-        lambda done: ~(done[:-1] | done[1:]),
-        "it leaves out two steps for every end: the one into the last row, too",
-        "the step into a `done` row is a transition and earns the last reward",
-    ),
-    Mistake(
-        lambda done: torch.ones_like(done[:-1]),
-        "every step is called a transition",
-        "the row after a `done` row belongs to another episode: no action led there",
-    ),
-    Mistake(
-        lambda done: torch.zeros_like(done[:-1]),
-        "no step is called a transition",
-        "most steps are: all those that begin in a row that is not `done`",
-    ),
-    Mistake(
-        lambda done: done[:-1].int().cumsum(0) == 0,
-        "everything after the first end is left out",
-        "after the end a new episode begins in the next row, and its steps are transitions again",
-    ),
-    Mistake(
-        lambda done: (~done[:-1]).all(1, keepdim=True).expand(-1, done.shape[1]),
-        "an end in one environment leaves out the steps of all environments",
-        "each entry [t, b] depends on environment b alone: no .any() or .all()",
-    ),
-)
 
 
 def right(done: Tensor) -> Tensor:
@@ -77,22 +18,55 @@ def right(done: Tensor) -> Tensor:
     return ~done[:-1]
 
 
+MASKS = Part(
+    right,
+    {
+        "upside-down": lambda done: done[:-1],
+        "by-end-of-step": lambda done: ~done[1:],
+        "upside-down-by-end": lambda done: done[1:],
+        "two-steps": lambda done: ~(done[:-1] | done[1:]),
+        "all": lambda done: torch.ones_like(done[:-1]),
+        "none": lambda done: torch.zeros_like(done[:-1]),
+        "first-episode-alone": lambda done: done[:-1].int().cumsum(0) == 0,
+        "any-environment": lambda done: (~done[:-1]).all(1, keepdim=True).expand(-1, done.shape[1]),
+    },
+)
+
+EXERCISE = Exercise(
+    "transition_mask",
+    ("done",),
+    read_words(__file__),
+    [
+        Hint("not", "ambiguous"),
+        Hint("by-minus", "bool tensor is not supported", "bad operand type"),
+    ],
+)
+
+
+@EXERCISE.check
 def check_transition_mask(function: TransitionMask, *, seed: int | None = None) -> None:
-    """Try a student's `transition_mask` on a few tables of ends.
-
-    Args:
-        function: from done, `[T, B]` bool, to `[T-1, B]` bool.
-        seed: draws the tables; without it they are small and fixed, and success is printed.
-
-    Raises:
-        ExerciseError: if it is not right; the message says what to look at.
-    """
-    with untouched_randomness():
-        for done in cases(seed):
-            _check(function, done)
-    if seed is None:
-        print(
-            "Well done! Only the step away from a done row is left out, in its environment alone."
+    """Check a student's `transition_mask(done)`: from `[T, B]` bool to `[T-1, B]` bool."""
+    for done in cases(seed):
+        mask: Any = EXERCISE.call(function, done.clone())
+        n_rows, n_envs = done.shape
+        seen = describe(mask)
+        if isinstance(mask, Tensor) and mask.dtype != torch.bool:
+            seen += f", {mask.dtype}"
+        EXERCISE.expect(
+            mask,
+            _malformed(mask, done),
+            f"a bool tensor of shape [{n_rows - 1}, {n_envs}]",
+            seen=seen,
+            n_rows=n_rows,
+            n_envs=n_envs,
+        )
+        EXERCISE.compare(
+            [done],
+            [mask],
+            [MASKS],
+            formula=lambda done, values: values[0](done),
+            agree=lambda _done, one, other: torch.equal(one, other),
+            facts=_table,
         )
 
 
@@ -116,74 +90,27 @@ def cases(seed: int | None) -> list[Tensor]:
         done = torch.rand(n_rows, n_envs, generator=generator) < 0.2
         for t in range(1, n_rows):
             done[t] &= ~done[t - 1]
-        masks = [right(done), *(mistake.formula(done) for mistake in MISTAKES)]
+        masks = [right(done), *(formula(done) for formula in MASKS.wrong.values())]
         if len({tuple(mask.flatten().tolist()) for mask in masks}) == len(masks):
             drawn.append(done)
     return drawn
 
 
-def _check(function: TransitionMask, done: Tensor) -> None:
-    given = done.clone()
-    mask = call(function, given, hint=_hint)
-    if not torch.equal(given, done):
-        raise not_right(
-            NAME,
-            "it changes `done` itself, which others still need",
-            "make a new tensor, or change a .clone()",
-        )
-    mask = _checked(mask, done)
-    expected = right(done)
-    if torch.equal(mask, expected):
-        return
-    facts = _table(done, mask, expected)
-    for mistake in MISTAKES:
-        if torch.equal(mask, mistake.formula(done)):
-            raise not_right(NAME, mistake.wrong, mistake.look, *facts)
-    raise not_right(
-        NAME,
-        "some steps are judged wrong, in a way that this check does not know",
-        "the table, row by row: a step is a transition unless it begins in a `done` row",
-        *facts,
-    )
-
-
-def _checked(mask: Any, done: Tensor) -> Tensor:
-    """The mask, if it is one: its type and shape."""
+def _malformed(mask: Any, done: Tensor) -> str | None:
+    """What is wrong with the form of a mask, if anything is."""
     n_rows, n_envs = done.shape
-    expected = f"  expected  a bool tensor of shape [{n_rows - 1}, {n_envs}]"
-    seen = f"  seen      {describe(mask)}"
-    if mask is None:
-        raise not_right(NAME, "it returns nothing", "the last line: return …", seen, expected)
     if not isinstance(mask, Tensor):
-        look = "`~done` and slices such as `done[1:]` are tensors already"
-        raise not_right(NAME, "it returns no tensor", look, seen, expected)
+        return "no-tensor"
     if list(mask.shape) == [n_rows, n_envs]:
-        raise not_right(
-            NAME,
-            "it has an entry for each row, but there is one step less than rows",
-            "leave out the row in which no step begins: the last one",
-            seen,
-            expected,
-        )
+        return "row-each"
     if list(mask.shape) == [n_rows, n_envs - 1]:
-        look = "the first dimension is time, the second the environments"
-        raise not_right(NAME, "an environment is cut off, not a row", look, seen, expected)
+        return "environment-cut"
     if list(mask.shape) != [n_rows - 1, n_envs]:
-        look = f"the input is [T, B] = [{n_rows}, {n_envs}], the result [T-1, B]"
-        raise not_right(NAME, "the mask has the wrong shape", look, seen, expected)
-    if mask.dtype != torch.bool:
-        raise not_right(
-            NAME,
-            f"the mask is {mask.dtype}, not bool",
-            "numbers would select entries 0 and 1 instead of those that are True; "
-            "`~` of a bool tensor is bool",
-            f"  seen      {describe(mask)}, {mask.dtype}",
-            expected,
-        )
-    return mask
+        return "shape"
+    return None if mask.dtype == torch.bool else f"dtype~{mask.dtype}"
 
 
-def _table(done: Tensor, mask: Tensor, expected: Tensor) -> list[str]:
+def _table(done: Tensor, expected: Tensor, mask: Tensor) -> list[str]:
     """One environment in which something is wrong, row by row."""
     b = int((mask != expected).any(0).nonzero()[0])
 
@@ -195,14 +122,3 @@ def _table(done: Tensor, mask: Tensor, expected: Tensor) -> list[str]:
         line("seen,     steps 0→1, 1→2, …", mask[:, b].tolist()),
         line("expected, steps 0→1, 1→2, …", expected[:, b].tolist()),
     ]
-
-
-def _hint(error: Exception) -> str:
-    text = str(error)
-    if "ambiguous" in text:
-        return "`not` and `if` want a single truth value; `~done` turns every entry round"
-    if "bool tensor is not supported" in text or "bad operand type" in text:
-        return "`~done` turns every entry of a bool tensor round"
-    if isinstance(error, TypeError) and "argument" in text:
-        return "it is called as transition_mask(done)"
-    return ""
