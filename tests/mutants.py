@@ -65,13 +65,13 @@ NEAREST = {
     "losses": ("losses", "update"),
     "update": (
         "update", "engines", "flat", "replaced", "config_changes", "ppo", "compiled",
-        "shared_trunk",
+        "shared_trunk", "show",
     ),
-    "rollout": ("rollout", "ppo", "episodic", "shared_trunk"),
+    "rollout": ("rollout", "ppo", "episodic", "shared_trunk", "show"),
     "ppo": ("ppo", "update", "replaced", "config_changes"),
     "distributions": ("distributions", "agents"),
     "episodic": ("episodic", "ppo", "evaluation", "config_changes"),
-    "evaluation": ("evaluation", "ppo"),
+    "evaluation": ("evaluation", "ppo", "show"),
     "schedules": ("schedules",),
     "seeding": ("seeding", "evaluation"),
     "agents.base": _AGENTS,
@@ -96,6 +96,7 @@ NEAREST = {
     "fast.flat": ("engines", "flat", "replaced", "compiled"),
     "runs.recording": ("recording", "episodic"),
     "workspace.storage": ("workspace",),
+    "workspace.table": ("workspace", "show"),
 }  # fmt: skip
 # Rooms that may be named as a whole: what `agents.py` and `envs.py` once were.
 ROOMS = {
