@@ -308,7 +308,7 @@ BAD = {
     "PPO2 of other sizes": (lambda: PPO2(4, 8, 2), "must be [N, 4] floats"),
     "no tuple": (lambda: answer(lambda y: y), "must give (distribution, value), not a tensor"),
     "three": (lambda: answer(lambda y: (y, y, y)), "must give (distribution, value), not a tuple"),
-    "no distribution": (lambda: answer(lambda y: (y, y[:, 0])), "the first a Distribution"),
+    "no distribution": (lambda: answer(lambda y: (y, y[:, 0])), "the first a torch Distribution"),
     "a column of values": (
         lambda: answer(lambda y: (Categorical(logits=y), y[:, :1])),
         "values of shape [7], not a tensor of shape [7, 1]; value.squeeze(-1)",

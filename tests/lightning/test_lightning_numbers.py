@@ -53,7 +53,7 @@ def test_a_model_may_be_float64(action):
 
 @pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16])
 def test_weights_of_half_precision_are_refused(dtype):
-    with pytest.raises(UserError, match=rf"{dtype}: must be torch.float32 or torch.float64"):
+    with pytest.raises(UserError, match=rf"{dtype}; must be torch.float32 or torch.float64"):
         trainer().fit(model().to(dtype))
 
 

@@ -1,7 +1,7 @@
 """Whether agents of one's own fit an environment: tried once, on copies, before the first step."""
 
 from collections.abc import Callable, Iterator
-from contextlib import suppress
+from contextlib import contextmanager, suppress
 from functools import partial
 from typing import Any
 
@@ -10,8 +10,15 @@ import torch
 from gymnasium import Space
 from gymnasium.spaces import Discrete
 from torch import Tensor, nn
-from torch.distributions import Categorical
 
+from ppo_bbrl.agents.answers import (
+    asked,
+    check_actions,
+    check_one_number_each,
+    check_values,
+    check_weights,
+    seen,
+)
 from ppo_bbrl.agents.base import (
     Policy,
     copy_agent,
@@ -24,15 +31,14 @@ from ppo_bbrl.agents.encoders import OneHot
 from ppo_bbrl.agents.networks import evaluation_mode
 from ppo_bbrl.agents.shared import SharedCritic, SharedPolicy
 from ppo_bbrl.envs.agent import EnvAgent
-from ppo_bbrl.envs.spaces import action_converter, as_observation, observation_template
-from ppo_bbrl.errors import ConfigError, UserError, one_line
+from ppo_bbrl.envs.spaces import as_observation, observation_template
+from ppo_bbrl.errors import ConfigError, UserError
 from ppo_bbrl.seeding import RandomStream
 from ppo_bbrl.workspace.table import one_row
 
 # A number of observations that is hardly the size of anything else, so that a mix-up is seen.
 _N_ROWS = 7
 _MOST_ACTIONS = 1000  # whose probabilities are added up
-_PRECISIONS = (torch.float32, torch.float64)
 
 
 class _MisfitError(Exception):
@@ -68,13 +74,10 @@ def check_fits(policy: nn.Module, critic: nn.Module, env: EnvAgent) -> None:
     raise ConfigError(f"{first.name} on {env.env_name}: {first}") from first.__cause__
 
 
-def _check_weights(agent: nn.Module, space: Space[Any]) -> None:
+def _check_parts(agent: nn.Module, space: Space[Any]) -> None:
     """What running the agent would not show."""
-    for parameter in agent.parameters():
-        if parameter.requires_grad and parameter.dtype not in _PRECISIONS:
-            raise _MisfitError(
-                agent, f"its weights are {parameter.dtype}; must be torch.float32 or torch.float64"
-            )
+    with _told_of(agent):
+        check_weights(agent)
     encoder = getattr(agent, "encoder", None)
     coded = getattr(encoder, "one_hot", encoder)  # one of more states would never show
     if isinstance(coded, OneHot) and isinstance(space, Discrete) and coded.n != space.n:
@@ -118,13 +121,13 @@ def _try(policy: nn.Module, critic: nn.Module, env: EnvAgent, observation: Tenso
         _MisfitError: for the first thing that does not fit.
     """
     for agent in (policy, critic):
-        _check_weights(agent, env.observation_space)
+        _check_parts(agent, env.observation_space)
     _check_names(policy)
     space, rows = env.action_space, len(observation)
-    seen = f"observations {list(observation.shape)} {observation.dtype}"
+    given = seen(observation)
     for greedy in ({"stochastic": False}, {}):
         row = one_row({"env/env_obs": observation, **_other_variables(rows)})
-        _run(policy, seen, partial(policy, row, t=0, **greedy))
+        _run(policy, given, partial(policy, row, t=0, **greedy))
         if "action" not in row.variables:
             raise _MisfitError(policy, "it must write `action`, and does not")
         _check_action(policy, space, row.get("action", 0), observation)
@@ -133,17 +136,11 @@ def _try(policy: nn.Module, critic: nn.Module, env: EnvAgent, observation: Tenso
     variables = {
         name: variable.get(0)[repeated].to(device) for name, variable in row.variables.items()
     }
-    value = _run(critic, seen, lambda: predict_values(critic, variables))
-    if value.shape != (_N_ROWS,):
-        column = value.shape == (_N_ROWS, 1)
-        remedy = "; value.squeeze(-1) takes the last dimension away" if column else ""
-        raise _MisfitError(
-            critic,
-            f"must give values of shape [{_N_ROWS}], not a tensor of shape {list(value.shape)}"
-            f"{remedy}",
-        )
+    value = _run(critic, given, lambda: predict_values(critic, variables))
+    with _told_of(critic):
+        check_values(value, _N_ROWS)
     _check_numbers(critic, "value", value)
-    _check_judgement(policy, variables, seen)
+    _check_judgement(policy, variables, given)
     if isinstance(space, Discrete) and space.n <= _MOST_ACTIONS:
         _check_probabilities(policy, space, variables)
 
@@ -161,13 +158,17 @@ def _other_variables(rows: int) -> dict[str, Tensor]:
     }
 
 
-def _run(agent: nn.Module, given: str, function: Callable[[], Any]) -> Any:
+@contextmanager
+def _told_of(agent: nn.Module) -> Iterator[None]:
     try:
-        return function()
+        yield
     except UserError as error:
-        raise _MisfitError(agent, str(error)) from error
-    except Exception as error:
-        raise _MisfitError(agent, f"fails on {given}: {one_line(error, 300)}") from error
+        raise _MisfitError(agent, str(error)) from error.__cause__ or error
+
+
+def _run(agent: nn.Module, given: str, function: Callable[[], Any]) -> Any:
+    with _told_of(agent):
+        return asked(function, given)
 
 
 def _check_action(
@@ -178,43 +179,22 @@ def _check_action(
     if is_plain_policy(policy):
         with suppress(Exception):  # a policy that defines everything else needs none
             dist = policy.dist(observation.to(device_of(policy)))
-            dist = getattr(dist, "base_dist", dist)
-    named = "what it writes" if dist is None else f"its {type(dist).__name__}"
-    try:
-        action_converter(space, len(observation))(action.cpu())
-    except ValueError as error:
-        reason = one_line(error)
-        raise _MisfitError(
-            policy, f"{named} does not fit the action space {one_line(space)}: {reason}"
-        ) from error
+    with _told_of(policy):
+        check_actions(action.cpu(), space, len(observation), dist)
     if not isinstance(space, Discrete):
         return
     n_actions = int(space.n)
-    if isinstance(dist, Categorical) and dist.logits.shape[-1] != n_actions:
-        raise _MisfitError(
-            policy,
-            f"{named} is over {dist.logits.shape[-1]} actions, the action space is {space}",
-        )
     if int(action.min()) < 0 or int(action.max()) >= n_actions:
         raise _MisfitError(
             policy, f"it takes action {int(action.max())}, the action space is {space}, from 0 on"
         )
 
 
-def _check_judgement(policy: nn.Module, variables: dict[str, Tensor], seen: str) -> None:
-    log_prob, entropy = _run(policy, seen, lambda: evaluate_actions(policy, variables))
+def _check_judgement(policy: nn.Module, variables: dict[str, Tensor], given: str) -> None:
+    log_prob, entropy = _run(policy, given, lambda: evaluate_actions(policy, variables))
     for name, tensor in (("log-probability", log_prob), ("entropy", entropy)):
-        if tensor.shape != (_N_ROWS,):
-            remedy = (
-                "; torch.distributions.Independent makes the components of an action one event"
-                if tensor.dim() > 1
-                else ""
-            )
-            raise _MisfitError(
-                policy,
-                f"its {name} of {_N_ROWS} actions is a tensor of shape {list(tensor.shape)}, must "
-                f"be [{_N_ROWS}]{remedy}",
-            )
+        with _told_of(policy):
+            check_one_number_each(name, tensor, _N_ROWS)
         _check_numbers(policy, name, tensor)
 
 

@@ -14,6 +14,7 @@ from torch import Tensor, nn
 from torch.distributions import Distribution
 
 from ppo_bbrl import distributions
+from ppo_bbrl.agents.answers import dist_and_value
 from ppo_bbrl.agents.base import (
     Critic,
     Policy,
@@ -40,16 +41,7 @@ class _Head:
             ConfigError: if the model gives something else.
         """
         run = getattr(self.model, "dist_and_value", self.model)
-        answer = run(_in_precision_of(self.model, obs))
-        if not isinstance(answer, tuple) or len(answer) != 2:
-            raise ConfigError(f"must give (distribution, value), not {_told(answer)}")
-        dist, value = answer
-        if not isinstance(dist, Distribution):
-            raise ConfigError(
-                f"must give (distribution, value), the first a Distribution, not {_told(dist)}"
-            )
-        if not isinstance(value, Tensor):
-            raise ConfigError(f"must give values of shape [{len(obs)}], not {_told(value)}")
+        dist, value = dist_and_value(run(_in_precision_of(self.model, obs)), len(obs))
         return as_one_event(dist, value.dim()), value
 
     def __deepcopy__(self, memo: dict[int, Any]) -> Self:
@@ -151,11 +143,3 @@ def _in_precision_of(model: nn.Module, obs: Tensor) -> Tensor:
     if weight is None or not (obs.is_floating_point() and weight.is_floating_point()):
         return obs
     return obs.to(weight.dtype)
-
-
-def _told(value: Any) -> str:
-    if isinstance(value, Tensor):
-        return f"a tensor of shape {list(value.shape)}"
-    if isinstance(value, tuple):
-        return f"a tuple of {len(value)}"
-    return f"a {type(value).__name__}"

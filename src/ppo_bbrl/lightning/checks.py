@@ -1,20 +1,30 @@
 """What is refused before training starts: arguments of no use, a model that does not fit."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from typing import Any
 
 import gymnasium as gym
 import numpy as np
 import torch
-from gymnasium.spaces import Discrete, MultiDiscrete
 from torch import Tensor
-from torch.distributions import Categorical, Distribution
+from torch.distributions import Distribution
 
+from ppo_bbrl.agents.answers import (
+    asked,
+    check_actions,
+    check_one_number_each,
+    check_values,
+    check_weights,
+    dist_and_value,
+    seen,
+)
 from ppo_bbrl.config.rules import Rule
 from ppo_bbrl.distributions import entropy_of
-from ppo_bbrl.envs.spaces import action_converter
-from ppo_bbrl.errors import UserError, one_line
+from ppo_bbrl.errors import UserError
 from ppo_bbrl.schedules import Schedule
+
+Forward = Callable[[Tensor], tuple[Distribution, Tensor]]
 
 SCHEDULED = ("clip_range", "clip_range_vf")  # may be functions of the remaining progress
 
@@ -80,137 +90,57 @@ def _number(value: Any) -> Any:
     return value.item() if isinstance(value, np.generic) else value
 
 
-def answer_of(name: str, function: Callable[[Tensor], Any], observation: Tensor) -> Any:
-    """What a function of the model returns for observations, `[N, …]`.
-
-    Args:
-        name: of the function.
-        function: of the model.
-        observation: `[N, …]`.
-
-    Raises:
-        UserError: if it fails, as where a layer is made for another number of features.
-    """
-    try:
-        return function(observation)
-    except UserError:
-        raise
-    except Exception as error:
-        reason = one_line(error, 200)
-        raise UserError(
-            f"{name}(x) fails on observations {list(observation.shape)} of {observation.dtype}: "
-            f"{reason}"
-        ) from error
-
-
-def check_weights(model: torch.nn.Module, precision: str) -> None:
+def check_model(model: torch.nn.Module, precision: str) -> None:
     """Refuse weights of half precision, unless the Trainer is told of them.
 
     Raises:
         UserError: naming their precision.
     """
-    learned = {parameter.dtype for parameter in model.parameters() if parameter.requires_grad}
-    halves = learned & {torch.float16, torch.bfloat16}
-    if halves and "16" not in precision:
-        raise UserError(
-            f"the model's weights are {halves.pop()}: must be torch.float32 or torch.float64; "
-            "Trainer(precision='bf16-mixed') computes in half precision"
-        )
+    if "16" not in precision:
+        with _told_of("the model"):
+            check_weights(model)
 
 
 @torch.no_grad()
-def check_forward(answer: Any, action_space: gym.Space[Any], n_envs: int) -> None:
-    """Refuse what `forward` returned if PPO cannot learn from it.
+def check_forward(forward: Forward, observation: Tensor, space: gym.Space[Any]) -> None:
+    """Refuse a model from whose `forward` PPO cannot learn.
 
     Args:
-        answer: `forward(observations)` for one row of observations, `[B, …]`.
-        action_space: of one environment.
-        n_envs: B.
+        forward: of the model.
+        observation: one row, `[B, …]`.
+        space: of the actions of one environment.
 
     Raises:
         UserError: saying what was expected, what was seen and, where it is known, the remedy.
     """
-    if not isinstance(answer, tuple) or len(answer) != 2:
-        raise UserError(f"forward(x) must return (distribution, value), not {_told(answer)}")
-    dist, value = answer
-    if not isinstance(dist, Distribution):
-        raise UserError(
-            "forward(x) must return (distribution, value), the first a torch Distribution, not "
-            f"{_told(dist)}"
-        )
-    if not isinstance(value, Tensor) or value.shape != (n_envs,):
-        column = isinstance(value, Tensor) and value.shape == (n_envs, 1)
-        raise UserError(
-            f"forward(x) must return values of shape [{n_envs}], not {_told(value)}"
-            + ("; value.squeeze(-1) takes the last dimension away" if column else "")
-        )
-    named = f"forward(x) returned a {type(dist).__name__}"
-    space = one_line(action_space)
-    assert action_space.shape is not None
-    event = tuple(action_space.shape)
-    if tuple(dist.batch_shape) == (n_envs, *event) and event:
-        raise UserError(
-            f"{named} with one log-probability for each component of an action; "
-            f"torch.distributions.Independent(dist, {len(event)}) makes them one action of {space}"
-        )
-    shapes = (tuple(dist.batch_shape), tuple(dist.event_shape))
-    if shapes != ((n_envs,), event):
-        raise UserError(
-            f"{named} of batch shape {list(shapes[0])} and event shape {list(shapes[1])}; the "
-            f"action space {space} and {n_envs} environments need [{n_envs}] and {list(event)}"
-        )
-    _check_number_of_actions(dist, action_space, named)
-    action = dist.sample()
-    try:
-        action_converter(action_space, n_envs)(action.cpu())
-    except ValueError as error:
-        raise UserError(f"{named}, which does not fit the action space {space}: {error}") from error
-    log_prob = dist.log_prob(action)
-    if log_prob.shape != (n_envs,):
-        raise UserError(f"{named} whose log_prob is {_told(log_prob)}; must be of shape [{n_envs}]")
-    entropy_of(dist, log_prob)  # refuses another shape
+    n = len(observation)
+    with _told_of("forward(x)"):
+        dist, value = dist_and_value(asked(lambda: forward(observation), seen(observation)), n)
+        check_values(value, n)
+        action = dist.sample()
+        check_actions(action.cpu(), space, n, dist)
+        log_prob = dist.log_prob(action)
+        check_one_number_each("log-probability", log_prob, n)
+        entropy_of(dist, log_prob)  # refuses another shape
 
 
-def check_predict(answer: Any, action_space: gym.Space[Any]) -> Any:
-    """What `predict` returned for one observation, `[1, …]`, as a NumPy array.
+def check_predict(
+    predict: Callable[[Tensor], Any], observation: Tensor, space: gym.Space[Any]
+) -> None:
+    """Refuse a model whose `predict` gives what is no action, for one observation `[1, …]`.
 
     Raises:
-        UserError: if it does not fit the action space.
+        UserError: saying what was expected and what was seen.
     """
-    action = answer.cpu().numpy() if isinstance(answer, Tensor) else np.asarray(answer)
+    with _told_of("predict(x)"):
+        action = asked(lambda: predict(observation), seen(observation))
+        action = action.cpu() if isinstance(action, Tensor) else np.asarray(action)
+        check_actions(action, space, 1)
+
+
+@contextmanager
+def _told_of(name: str) -> Iterator[None]:
     try:
-        action_converter(action_space, 1)(action)
-    except ValueError as error:
-        space = one_line(action_space)
-        raise UserError(f"predict(x) does not fit the action space {space}: {error}") from error
-    return action
-
-
-def _check_number_of_actions(dist: Distribution, space: gym.Space[Any], named: str) -> None:
-    if isinstance(space, Discrete):
-        wanted = [int(space.n)]
-    elif isinstance(space, MultiDiscrete):
-        wanted = space.nvec.flatten().tolist()
-    else:
-        return
-    base = getattr(dist, "base_dist", dist)
-    if isinstance(base, Categorical):
-        found = [base.logits.shape[-1]] * len(wanted)
-    else:
-        found = list(getattr(dist, "sizes", wanted))
-    if found != wanted:
-        raise UserError(
-            f"{named} over {_listed(found)} actions; the action space has {_listed(wanted)}"
-        )
-
-
-def _listed(numbers: list[int]) -> str:
-    return " × ".join(map(str, numbers))
-
-
-def _told(value: Any) -> str:
-    if isinstance(value, Tensor):
-        return f"a tensor of shape {list(value.shape)}"
-    if isinstance(value, tuple):
-        return f"a tuple of {len(value)}"
-    return f"a {type(value).__name__}"
+        yield
+    except UserError as error:
+        raise UserError(f"{name}: {error}") from error.__cause__ or error

@@ -5,10 +5,10 @@ from typing import Any, NamedTuple, Self
 
 import torch
 from torch import Tensor
-from torch.distributions import Distribution
 
 from ppo_bbrl.agents.base import Agent
 from ppo_bbrl.errors import EnvironmentFailed, UserError
+from ppo_bbrl.lightning.checks import Forward
 from ppo_bbrl.lightning.processes import Processes
 from ppo_bbrl.rollout import (
     Transitions,
@@ -19,8 +19,6 @@ from ppo_bbrl.rollout import (
     valid_rows,
 )
 from ppo_bbrl.workspace.table import Workspace
-
-Forward = Callable[[Tensor], tuple[Distribution, Tensor]]
 
 _LOG_PROB, _VALUE = "current_policy/logprob", "critic/v_values"
 

@@ -18,11 +18,10 @@ from ppo_bbrl.errors import UserError
 from ppo_bbrl.lightning.checks import (
     RULES,
     SCHEDULED,
-    answer_of,
     check_arguments,
     check_forward,
+    check_model,
     check_predict,
-    check_weights,
     clip_value,
 )
 from ppo_bbrl.lightning.environments import GivenEnvs
@@ -104,7 +103,7 @@ class Run:
                 "eval_env is the environment that is learned from: an evaluation would end its "
                 "episode; make another one"
             )
-        check_weights(model, str(self.trainer.precision))
+        check_model(model, str(self.trainer.precision))
         functions = [name for name in SCHEDULED if callable(getattr(model, name))]
         missing = [name for name in model.functions_not_saved if name not in functions]
         if missing:
@@ -146,10 +145,8 @@ class Run:
         with self.seeds.actions.active(), evaluation_mode(model), torch.no_grad():
             if model.use_sde:
                 model.reset_noise(model.env.num_envs)
-            answer = answer_of("forward", self.act, observation)
-            check_forward(answer, model.action_space, model.env.num_envs)
-            answer = answer_of("predict", model.predict, model.for_network(observation[:1]))
-            check_predict(answer, model.action_space)
+            check_forward(self.act, observation, model.action_space)
+            check_predict(model.predict, model.for_network(observation[:1]), model.action_space)
 
     # ------------------------------------------------------------------------------ during it
 

@@ -1,0 +1,121 @@
+"""What a model answers, looked at in the same way and told in the same words by all who ask.
+
+The errors are sentences without a subject: who asks says of whom they are.
+"""
+
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+import torch
+from gymnasium import Space
+from gymnasium.spaces import Discrete, MultiDiscrete
+from torch import Tensor, nn
+from torch.distributions import Categorical, Distribution
+
+from ppo_bbrl.distributions import MultiCategorical
+from ppo_bbrl.envs.spaces import Array, action_converter
+from ppo_bbrl.errors import ConfigError, UserError, one_line
+
+_PRECISIONS = (torch.float32, torch.float64)
+
+
+def seen(observation: Tensor) -> str:
+    """How observations are called."""
+    return f"observations {list(observation.shape)} {observation.dtype}"
+
+
+def asked(function: Callable[[], Any], given: str) -> Any:
+    """What a function answers.
+
+    Raises:
+        UserError: if it fails, as where a layer is made for another number of features.
+    """
+    try:
+        return function()
+    except UserError:
+        raise
+    except Exception as error:
+        raise ConfigError(f"fails on {given}: {one_line(error, 300)}") from error
+
+
+def check_weights(module: nn.Module) -> None:
+    """Refuse weights of half precision, in which Adam's steps vanish."""
+    for parameter in module.parameters():
+        if parameter.requires_grad and parameter.dtype not in _PRECISIONS:
+            raise ConfigError(
+                f"its weights are {parameter.dtype}; must be torch.float32 or torch.float64"
+            )
+
+
+def dist_and_value(answer: Any, n: int) -> tuple[Distribution, Tensor]:
+    """The answer, if it is a distribution and a tensor of values of n observations."""
+    if not isinstance(answer, tuple) or len(answer) != 2:
+        raise ConfigError(f"must give (distribution, value), not {_described(answer)}")
+    dist, value = answer
+    if not isinstance(dist, Distribution):
+        raise ConfigError(
+            "must give (distribution, value), the first a torch Distribution, not "
+            f"{_described(dist)}"
+        )
+    if not isinstance(value, Tensor):
+        check_values(value, n)
+    return dist, value
+
+
+def check_values(value: Any, n: int) -> None:
+    """Refuse what is no tensor of n values."""
+    if not isinstance(value, Tensor) or value.shape != (n,):
+        column = isinstance(value, Tensor) and value.shape == (n, 1)
+        remedy = "; value.squeeze(-1) takes the last dimension away" if column else ""
+        raise ConfigError(f"must give values of shape [{n}], not {_described(value)}{remedy}")
+
+
+def check_actions(
+    action: Array | Tensor, space: Space[Any], n: int, dist: Distribution | None = None
+) -> None:
+    """Refuse n actions that environments do not take, and a choice among another number of them.
+
+    Args:
+        action: `[n, …]`, on the CPU.
+        space: of one environment.
+        n: how many environments there are.
+        dist: where the actions come from, if that is known.
+    """
+    dist = getattr(dist, "base_dist", dist)
+    named = "what it gives" if dist is None else f"its {type(dist).__name__}"
+    try:
+        action_converter(space, n)(action)
+    except ValueError as error:
+        raise ConfigError(
+            f"{named} does not fit the action space {one_line(space)}: {one_line(error)}"
+        ) from error
+    if not isinstance(space, Discrete | MultiDiscrete):
+        return
+    wanted = [int(n) for n in np.ravel(space.n if isinstance(space, Discrete) else space.nvec)]
+    found = wanted
+    if isinstance(dist, MultiCategorical):
+        found = list(dist.sizes)
+    elif isinstance(dist, Categorical):
+        found = [dist.logits.shape[-1]] * len(wanted)
+    if found != wanted:
+        told = " × ".join(map(str, found))
+        raise ConfigError(f"{named} is over {told} actions, the action space is {one_line(space)}")
+
+
+def check_one_number_each(name: str, tensor: Tensor, n: int) -> None:
+    """Refuse another shape than `[n]` of what there is of each of n actions."""
+    if tensor.shape != (n,):
+        remedy = "; torch.distributions.Independent makes the components of an action one event"
+        raise ConfigError(
+            f"its {name} of {n} actions is {_described(tensor)}, must be [{n}]"
+            + (remedy if tensor.dim() > 1 else "")
+        )
+
+
+def _described(value: Any) -> str:
+    if isinstance(value, Tensor):
+        return f"a tensor of shape {list(value.shape)}"
+    if isinstance(value, tuple):
+        return f"a tuple of {len(value)}"
+    return f"a {type(value).__name__}"
