@@ -222,7 +222,8 @@ def _check(
     episodes = np.flatnonzero(broken.any(1)).tolist()
     if episodes:
         value = float(row.reshape(broken.shape)[broken][0])
+        which = f" of episodes {episodes}" if env.num_envs > 1 else ""
         raise EvaluationError(
-            f"evaluation on {env.env_name}: in step {t} of episodes {episodes} {name} is {value}; "
+            f"evaluation on {env.env_name}: in step {t}{which} {name} is {value}; "
             "observations, actions and rewards must be numbers"
         )

@@ -329,27 +329,30 @@ def test_what_is_no_number_in_an_evaluation_is_named(what):
         observation_space = gym.spaces.Box(-1, 1, (2,), np.float32)
         action_space = gym.spaces.Box(-1, 1, (1,), np.float32)
 
+        n = 0
+
         def reset(self, *, seed=None, options=None):
             super().reset(seed=seed)
-            self.t = 0
+            self.t, self.n = 0, self.n + 1
             return np.zeros(2, np.float32), {}
 
         def step(self, action):
             self.t += 1
-            broken = float("nan") if self.t == 3 else 0.0
+            broken = float("nan") if self.t == 3 and self.n == 2 else 0.0
             observation = np.full(2, broken if what == "env/env_obs" else 0.0, np.float32)
             return observation, broken if what == "env/reward" else 1.0, self.t == 6, False, {}
 
     class Wild(Model):
         def predict(self, x, deterministic=True):
             action = super().predict(x, deterministic)
-            if what == "action" and self.eval_env.t == 3:
+            if what == "action" and self.eval_env.t == 3 and self.eval_env.n == 2:
                 action[:] = float("nan")
             return action
 
     made = Wild(env=Broken(), eval_env=Broken())
-    told = error_of(lambda: made.evaluate(1))
-    assert f"in step 3 of episodes [0] {what} is nan" in told
+    told = error_of(lambda: made.evaluate(2))
+    assert "episode 1: in step 3" in told
+    assert f"{what} is nan" in told
 
 
 def test_evaluation_without_an_environment_or_pictures_says_so():

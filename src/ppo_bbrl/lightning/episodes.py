@@ -62,11 +62,11 @@ def play_episodes(
     """
     envs = SyncEnvs([lambda: env])
     envs.closed = True  # `env` is not ours to close
-    policy, eval_env = _Predicting(predict), GivenEnvs("eval_env", envs, autoreset=False)
-    played = [
-        play(policy, eval_env, each, max_steps=DEFAULT_TIME_LIMIT, on_row=show)
-        for each in seeds.spawn(n_episodes)
-    ]
+    policy = _Predicting(predict)
+    played = []
+    for episode, seed in enumerate(seeds.spawn(n_episodes)):
+        eval_env = GivenEnvs(f"eval_env, episode {episode}", envs, autoreset=False)
+        played.append(play(policy, eval_env, seed, max_steps=DEFAULT_TIME_LIMIT, on_row=show))
     if unfinished := sum(report.unfinished for report in played):
         warnings.warn(
             f"evaluation: {unfinished} of {n_episodes} episodes were still running after "
