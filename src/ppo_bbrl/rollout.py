@@ -91,7 +91,7 @@ class Rollout:
         ]
         ended = f"{int(self.terminated[self.mask].sum())} ends of episodes by a terminal state"
         cut = int((self.done & ~self.terminated)[self.mask].sum())
-        header = ("tensor", "[T, B]", "mean", "least", "most")
+        header = ("tensor", "[T, B]", "mean", "min", "max")
         return table(header, rows, f"{self!r}: {ended}, {cut} by truncation")
 
 
@@ -127,7 +127,7 @@ class Transitions:
             (name, list(tensor.shape), *summary(tensor))
             for name, tensor in {**own, **self.variables}.items()
         ]
-        return table(("tensor", "shape", "mean", "least", "most"), rows, f"{len(self)} transitions")
+        return table(("tensor", "shape", "mean", "min", "max"), rows, f"{len(self)} transitions")
 
     @property
     def target(self) -> Tensor:
