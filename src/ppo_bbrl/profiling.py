@@ -1,7 +1,6 @@
-"""Where a run's time goes: its own loop, with clocks around the functions that it calls.
+"""Profiling: a run's own loop, with timers around the functions that it calls.
 
-The clocks are there while a profile is taken, on this one algorithm; a run that is not profiled
-knows nothing of them.
+The timers exist only during a profile, on this one algorithm: other runs are not affected.
 """
 
 import tempfile
@@ -37,12 +36,12 @@ class Profile:
     """Where the time of some rollouts went.
 
     Attributes:
-        seconds: of each of SECTIONS; of evaluations what the run spends for so many rollouts.
-        rollouts: how many were measured.
-        steps: of the environments, in them.
-        first_rollout: seconds of the one before, which was not counted.
+        seconds: of each of SECTIONS; for evaluations, the time a run spends per so many rollouts.
+        rollouts: number of rollouts measured.
+        steps: number of environment steps in them.
+        first_rollout: seconds of the first rollout, which is not counted.
         evaluation: seconds of one evaluation.
-        rollouts_per_evaluation: how many lie between two of them in the run.
+        rollouts_per_evaluation: number of rollouts between two evaluations of a run.
     """
 
     seconds: dict[str, float]
@@ -54,11 +53,11 @@ class Profile:
 
     @property
     def total(self) -> float:
-        """Seconds of all sections together."""
+        """Total seconds of all sections."""
         return sum(self.seconds.values())
 
     def table(self) -> str:
-        """A line for each section: seconds, share, milliseconds of a rollout."""
+        """A line for each section: seconds, share of the total, milliseconds per rollout."""
         rows = [("", "seconds", "share", "per rollout")]
         shares = _tenths(list(self.seconds.values()))
         for (name, seconds), share in zip(self.seconds.items(), shares, strict=True):
@@ -72,11 +71,11 @@ class Profile:
 
 
 class _Clock:
-    """Sums up the time of sections; a section inside another belongs to the outer one."""
+    """Adds up the time of sections; a section inside another counts as part of the outer one."""
 
     def __init__(self, synchronise: Callable[[], None]) -> None:
         self.seconds = dict.fromkeys(SECTIONS, 0.0)
-        self._synchronise = synchronise  # a GPU answers before it has done its work
+        self._synchronise = synchronise  # a GPU returns before its work is done
         self._busy = False
 
     def around(self, section: str, function: Callable[..., Any]) -> Callable[..., Any]:
@@ -99,16 +98,16 @@ class _Clock:
 
 
 def profile(algo: PPOClip, rollouts: int | None = None, *, at_least: float = 5.0) -> Profile:
-    """Train for some rollouts and say where the time went. The algorithm is used up by this.
+    """Train for some rollouts and measure where the time goes. Do not use the algorithm afterwards.
 
-    The first rollout is not counted, as compiling, opening files and the like happen in it alone.
-    The evaluations of the loop are left out; there is one at the end, and it is counted as often
-    as the run would evaluate.
+    The first rollout is not counted, because it includes one-time costs such as compiling and
+    opening files. The loop does not evaluate; instead there is one evaluation at the end, which
+    counts as often as a run would evaluate.
 
     Args:
-        algo: an algorithm that has not trained yet. What it logs is deleted.
-        rollouts: how many; by default as many as take `at_least` seconds.
-        at_least: seconds.
+        algo: an algorithm that has not trained yet. Its logs are deleted.
+        rollouts: number of rollouts; default: as many as take `at_least` seconds.
+        at_least: minimum duration in seconds.
     """
     settings = algo.cfg.algorithm
     cuda = algo.cfg.compute.device == "cuda"
@@ -156,7 +155,7 @@ def profile(algo: PPOClip, rollouts: int | None = None, *, at_least: float = 5.0
 
 
 class _Watch:
-    """Counts the rollouts of a profile, in the place of the run's progress."""
+    """Counts the rollouts of a profile; replaces the run's progress."""
 
     def __init__(self, clock: _Clock, algo: PPOClip, rollouts: int | None, at_least: float) -> None:
         self._clock, self._algo = clock, algo
@@ -165,7 +164,7 @@ class _Watch:
         self.rollouts = self.steps = 0
 
     def epochs(self) -> Iterator[int]:
-        """Each rollout of the profile, the first that is not counted before them."""
+        """Yield for each rollout: the first one, which is not counted, then those measured."""
         start = perf_counter()
         yield 0
         self.first = perf_counter() - start
@@ -185,7 +184,7 @@ class _Watch:
 
 @contextmanager
 def _replaced(owner: object, name: str, replacement: Any) -> Iterator[None]:
-    """Another function under a name of an instance or a module, inside the `with` block."""
+    """Replace an attribute of an instance or a module inside the `with` block."""
     own = vars(owner)
     before = own.get(name)
     setattr(owner, name, replacement)

@@ -79,7 +79,7 @@ def test_eval_replay_and_plot_of_a_run(trained, monkeypatch, capsys):
     assert Path("picture.png").read_bytes().startswith(b"\x89PNG")
 
 
-@pytest.mark.filterwarnings("default:left out of the picture")
+@pytest.mark.filterwarnings("default:not drawn")
 def test_plot_of_a_folder_typed_twice(trained, monkeypatch, capsys):
     """The second time, the shell's * gives the first picture too."""
     run, _ = trained
@@ -90,7 +90,7 @@ def test_plot_of_a_folder_typed_twice(trained, monkeypatch, capsys):
         status, out, err = call(monkeypatch, capsys, "plot", *words)
         assert status == 0
         assert str(run.parent / "curve.png") in out
-        assert all(line.startswith("ppo-bbrl: warning: left out") for line in err.splitlines())
+        assert all(line.startswith("ppo-bbrl: warning: not drawn") for line in err.splitlines())
     assert (run.parent / "curve.png").is_file()
     status, out, _ = call(monkeypatch, capsys, "plot", run, again.resolve())
     assert (status, out) == (0, f"curve  {run.parent / 'curve.png'}\n")

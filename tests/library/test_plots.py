@@ -276,10 +276,10 @@ def test_a_metric_that_was_not_measured(make_run):
     run = make_run("a")
     message = one_line(run, metric="rewards")
     assert message.endswith(
-        "this run has no rewards; it has reward/mean, reward/max, reward/min, reward/median"
+        "this run has no metric rewards; it has reward/mean, reward/max, reward/min, reward/median"
     )
     empty = make_run("b", steps=(), values=(), training=[(3, float("nan"))])
-    assert one_line(empty).endswith("this run has no reward/mean; it has no metric yet")
+    assert one_line(empty).endswith("this run has no metric reward/mean; it has no metrics yet")
 
 
 # ------------------------------------------------------------------------- what is left out
@@ -300,7 +300,7 @@ def test_of_several_runs_those_are_drawn_that_can_be(make_run, tmp_path):
     (others["no metrics.csv"] / "metrics.csv").unlink()
     (others["no rows"] / "metrics.csv").write_text("steps,reward/mean\n12,3")  # half a line
     (others["UTF-8"] / "metrics.csv").write_bytes(b"steps,\xff\n")
-    with pytest.warns(UserWarning, match="left out of the picture: ") as warned:
+    with pytest.warns(UserWarning, match="not drawn: ") as warned:
         figure = learning_curve([*good, *others.values()])
     assert lines(figure)["2 seeds"] == ([0, 100, 200], [0, 15, 30])
     told = sorted(str(warning.message) for warning in warned)
@@ -316,17 +316,17 @@ def test_many_that_are_left_out_are_counted(make_run, tmp_path):
     empty = [tmp_path / f"empty{index}" for index in range(20)]
     for folder in empty:
         folder.mkdir()
-    with pytest.warns(UserWarning, match="left out") as warned:
+    with pytest.warns(UserWarning, match="not drawn") as warned:
         learning_curve([make_run("a"), *empty])
     assert len(warned) < 10
-    assert "15 others" in str(warned[-1].message)
+    assert "15 more" in str(warned[-1].message)
 
 
 def test_a_run_that_lacks_the_metric_is_left_out(make_run):
     runs = [make_run("a"), make_run("b", seed=2)]
     with Logger(None, runs[0] / "metrics.csv") as logger:
         logger.add_log("mine", 0.5, 300)
-    with pytest.warns(UserWarning, match="this run has no mine"):
+    with pytest.warns(UserWarning, match="this run has no metric mine"):
         figure = learning_curve(runs, metric="mine")
     assert len(figure.axes[0].get_lines()) == 1
 
@@ -337,7 +337,7 @@ def test_what_is_no_number_is_not_drawn(make_run, tmp_path):
     assert lines(figure)["evaluation episodes, mean"] == ([0, 300], [0, 3])
     save_figure(figure, tmp_path / "curve.png")
     assert "it has reward/mean" in one_line(run, metric="approx_kl")
-    assert "no steps" in one_line(run, metric="steps")
+    assert "no metric steps" in one_line(run, metric="steps")
 
 
 def test_either_name_of_a_metric(make_run):

@@ -74,7 +74,7 @@ def test_an_older_video_is_replaced():
 @pytest.mark.filterwarnings("ignore:.*not in the possible render_modes")
 def test_an_environment_without_pictures_is_an_error_in_one_line():
     """And neither a file nor an open environment is left."""
-    with pytest.raises(Exception, match="Chance-v0 renders no pictures: it takes no") as error:
+    with pytest.raises(Exception, match="Chance-v0 renders no images: it does not accept") as error:
         record_video(Always(0), "Chance-v0", Path("video.mp4"), seeds=seeds())
     assert isinstance(error.value, ValueError)
     assert "\n" not in str(error.value)

@@ -161,7 +161,7 @@ def test_a_folder_that_cannot_be_made_is_one_line():
     """A file stands in its way."""
     Path("outputs").mkdir()
     Path("outputs/task").write_text("")
-    with pytest.raises(UserError, match=r"outputs/task/run: this folder of the run cannot be made"):
+    with pytest.raises(UserError, match=r"outputs/task/run: cannot create the folder"):
         claim_folder("task/run")
 
 

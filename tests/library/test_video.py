@@ -172,7 +172,7 @@ class Broken(gym.Env):
 
 
 def test_what_cannot_be_drawn_says_why_in_one_line():
-    with pytest.raises(NoPicturesError, match="Broken-v0 cannot be drawn: no display") as error:
+    with pytest.raises(NoPicturesError, match="Broken-v0 cannot be rendered: no display") as error:
         render_frame(Broken(), "Broken-v0")
     assert "MUJOCO" not in str(error.value)
 

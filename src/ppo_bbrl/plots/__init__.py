@@ -1,6 +1,6 @@
-"""Pictures: learning curves, the workspace as a grid, maps of a policy and of a critic.
+"""Figures: learning curves, the workspace as a grid, maps of a policy and of a critic.
 
-Importing the package loads nothing: each name below comes with its module when it is first used,
+Importing the package loads nothing: each module is imported when one of its names is first used,
 and matplotlib when something is drawn.
 """
 

@@ -1,4 +1,4 @@
-"""Learning curves of one or several runs, from the files in their folders."""
+"""Learning curves of one or more runs, from the files in their folders."""
 
 from __future__ import annotations
 
@@ -26,13 +26,13 @@ TRAINING = "episode/return"
 _LABELS = {EVALUATION: "Return of evaluation episodes", TRAINING: "Return of training episodes"}
 _LINES = ("-", "--", ":")
 _SEED = "algorithm.seed"
-_MOST_LINES = 6  # of a legend that has room inside the picture
+_MAX_LEGEND_LINES = 6  # a longer legend goes below the figure
 _UNSET = "(unset)"
-_LONGEST_NAME, _LONGEST_TITLE = 60, 90  # characters
+_MAX_NAME, _MAX_TITLE = 60, 90  # characters
 
 
 class Curve(NamedTuple):
-    """A metric over environment steps: both one-dimensional, steps increasing."""
+    """A metric over environment steps: two one-dimensional arrays; steps increase."""
 
     steps: Floats
     values: Floats
@@ -41,25 +41,25 @@ class Curve(NamedTuple):
 def learning_curve(
     runs: Sequence[Path], *, metric: str = EVALUATION, by: str | None = None
 ) -> Figure:
-    """Draws the learning curves of one or several runs in one picture.
+    """Draw the learning curves of one or more runs in one figure.
 
-    Runs whose configs differ only in their seed and folder form a group: its mean, with a 95 %
-    bootstrap interval of the mean, over the steps that all its runs have reached, and a thin line
-    for each run. A single run shows the range of its evaluation episodes, and its training
-    episodes.
+    Runs whose configs differ only in seed and folder form a group. A group is drawn as its mean,
+    with a 95 % bootstrap confidence interval, over the steps that all its runs have reached, and
+    a thin line for each run. A single run is drawn with the range of its evaluation episodes, and
+    its training episodes.
 
-    Of several runs those are drawn that can be: a file among them, a run that has just begun, or
-    one that lacks the metric is left out with a warning.
+    A path that cannot be drawn (a file, a run that has just started, a run without this metric)
+    is skipped with a warning if others can.
 
     Args:
         runs: folders of runs.
-        metric: what to draw, by either of its names (docs/metrics.md). Where a run has no
-            evaluation yet, the returns of the training episodes are drawn instead, which the axis
-            says.
+        metric: the metric to draw, by either of its names (docs/metrics.md). If a run has no
+            evaluation yet, the returns of training episodes are drawn instead; the label of the
+            axis says so.
         by: group the runs by this config key instead, such as `algorithm.clip_range`.
 
     Raises:
-        UserError: none of the folders can be drawn, one does not exist, or lacks the key.
+        UserError: if no folder can be drawn, or one does not exist or lacks the key.
     """
     from matplotlib.figure import Figure  # noqa: PLC0415
     from matplotlib.ticker import EngFormatter  # noqa: PLC0415
@@ -77,7 +77,7 @@ def learning_curve(
             line = _LINES[index // len(COLOURS) % len(_LINES)]
             _draw_group(axes, name, group, metric, colour=colour, line=line)
     tasks = sorted({run.config.get("gym_env.env_name", "") for run in found} - {""})
-    axes.set_title(one_line(", ".join(tasks), _LONGEST_TITLE))
+    axes.set_title(one_line(", ".join(tasks), _MAX_TITLE))
     axes.set_xlabel("Environment steps")
     axes.set_ylabel(label)
     axes.xaxis.set_major_formatter(EngFormatter(sep=""))
@@ -89,7 +89,7 @@ def learning_curve(
         title = "mean, 95 % interval of the mean" if len(found) > len(groups) else None
         style: dict[str, Any] = {"title": title, "fontsize": "small", "title_fontsize": "small"}
         lines = sum(name.count("\n") + 1 for name in names)
-        if lines <= _MOST_LINES:
+        if lines <= _MAX_LEGEND_LINES:
             axes.legend(framealpha=0.8, edgecolor="none", **style)
         else:
             figure.set_figheight(4.2 + 0.1 * lines)
@@ -112,12 +112,12 @@ def _choose_metric(runs: Sequence[Run], metric: str) -> tuple[list[Run], str, st
     for run in runs:
         if run not in found:
             there = [name for name in run.metrics.columns[1:] if len(_curve(run, name).steps)]
-            have = f"it has {', '.join(there)}" if there else "it has no metric yet"
-            reasons.append(f"{run.folder}: this run has no {metric}; {have}")
+            have = f"it has {', '.join(there)}" if there else "it has no metrics yet"
+            reasons.append(f"{run.folder}: this run has no metric {metric}; {have}")
     leave_out(reasons, some_are_left=bool(found))
     unit = METRICS[metric].unit if metric in METRICS else ""
     label = _LABELS.get(metric, f"{metric} ({unit})" if unit else metric)
-    return found, metric, one_line(label, _LONGEST_TITLE)
+    return found, metric, one_line(label, _MAX_TITLE)
 
 
 def _curve(run: Run, metric: str) -> Curve:
@@ -129,7 +129,7 @@ def _curve(run: Run, metric: str) -> Curve:
 
 
 def _group(runs: Sequence[Run], by: str | None) -> dict[str, list[Run]]:
-    """Runs by what their configs have in common, under a name that tells the groups apart."""
+    """Group runs by the values of their configs, under names that distinguish the groups."""
     if by is None:
         every = dict.fromkeys(key for run in runs for key in run.config)
         keys = [
@@ -145,19 +145,19 @@ def _group(runs: Sequence[Run], by: str | None) -> dict[str, list[Run]]:
     groups: dict[str, list[Run]] = {}
     for run in runs:
         name = "\n".join(
-            one_line(f"{key}={run.config.get(key, _UNSET)}", _LONGEST_NAME) for key in keys
+            one_line(f"{key}={run.config.get(key, _UNSET)}", _MAX_NAME) for key in keys
         )
         groups.setdefault(name, []).append(run)
     return groups
 
 
 def _names_the_run(key: str) -> bool:
-    """Whether a key says which run it is and where it lies, rather than how it learns."""
+    """Whether a key identifies the run or its folder, rather than how it learns."""
     return key == _SEED or key.startswith("logger.") or key.endswith("_dir")
 
 
 def _draw_run(axes: Axes, run: Run, metric: str) -> None:
-    """One run: its evaluations with their range, before its training episodes."""
+    """One run: its evaluations with their range, in front of its training episodes."""
     steps, values = _curve(run, metric)
     label = ""
     if metric == EVALUATION:
@@ -177,12 +177,12 @@ def _draw_run(axes: Axes, run: Run, metric: str) -> None:
 def _draw_group(
     axes: Axes, name: str, runs: Sequence[Run], metric: str, *, colour: str, line: str
 ) -> None:
-    """Several runs that differ in their seed: mean, interval of the mean, single runs."""
+    """Several runs that differ in their seed: mean, confidence interval, and each run."""
     curves = [_curve(run, metric) for run in runs]
     seeds = {run.config.get(_SEED, str(index)) for index, run in enumerate(runs)}
     count = f"{len(runs)} {'seed' if len(seeds) == len(runs) else 'run'}{'s' * (len(runs) > 1)}"
     label = f"{name} ({count})" if name else count
-    if label.startswith("_"):  # which would hide it
+    if label.startswith("_"):  # matplotlib hides such labels
         label = f" {label}"
     grid = _common_grid(curves)
     if len(curves) > 1 and len(grid):
@@ -201,7 +201,7 @@ def _draw_group(
 
 
 def _common_grid(curves: Sequence[Curve], points: int = 400) -> Floats:
-    """The steps that all curves cover: those measured, or as many as a picture can show."""
+    """The steps that all curves cover: those measured, or as many as a figure can show."""
     low = max(curve.steps[0] for curve in curves)
     high = min(curve.steps[-1] for curve in curves)
     grid: Floats = np.unique(np.concatenate([curve.steps for curve in curves]))
@@ -210,19 +210,19 @@ def _common_grid(curves: Sequence[Curve], points: int = 400) -> Floats:
 
 
 def bootstrap_interval(rows: Floats, *, level: float = 0.95, resamples: int = 5000) -> Floats:
-    """Percentile bootstrap interval of the mean of the rows, the same at each call.
+    """Percentile bootstrap confidence interval of the mean of the rows; deterministic.
 
     Args:
         rows: [S, N]: one row per seed.
-        level: probability that the interval is meant to cover.
+        level: confidence level.
         resamples: how many times S rows are drawn with replacement.
 
     Returns:
-        [2, N]: lower and upper end.
+        [2, N]: lower and upper bound.
     """
     seeds = len(rows)
     generator = np.random.default_rng(0)
-    # How often each row is drawn is multinomial, so that every resampled mean is a product.
+    # The number of times each row is drawn is multinomial: all means are one matrix product.
     counts = generator.multinomial(seeds, np.full(seeds, 1 / seeds), size=resamples)
     tail = 100 * (1 - level) / 2
     ends: Floats = np.percentile(counts @ rows / seeds, [tail, 100 - tail], axis=0)

@@ -1,4 +1,4 @@
-"""What all pictures share: their colours, their words, and how a figure becomes a file."""
+"""What all figures share: colours, text, and how to save them."""
 
 from __future__ import annotations
 
@@ -11,29 +11,29 @@ from ppo_bbrl.system.files import written_aside
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
-# Okabe and Ito's colours, which stay apart for colour-blind readers.
+# Okabe and Ito's colours, which colour-blind readers can distinguish.
 COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000")
 FORMATS = ("png", "svg", "pdf")
 
 
 def picture_format(path: Path) -> str:
-    """The format that the name of a picture promises.
+    """The format of a figure, by the name of its file.
 
     Raises:
-        UserError: if it promises none that we can write.
+        UserError: for any other format.
     """
     ending = path.suffix[1:].lower()
     if ending not in FORMATS:
         allowed = ", ".join(f".{name}" for name in FORMATS)
-        raise UserError(f"{path}: the name of a picture must end in one of {allowed}")
+        raise UserError(f"{path}: the name of a figure must end in one of {allowed}")
     return ending
 
 
 def save_figure(figure: Figure, path: Path) -> None:
-    """Writes a figure in the format of the path's name, whole or not at all.
+    """Save a figure in the format that the path ends in, completely or not at all.
 
     Raises:
-        UserError: for a name that ends in no known format.
+        UserError: for a path that does not end in a known format.
         OSError: if the file cannot be written.
     """
     path = Path(path)
@@ -43,7 +43,7 @@ def save_figure(figure: Figure, path: Path) -> None:
 
 
 def show_literally(figure: Figure) -> None:
-    """Shows all words as they are: dollar signs and backslashes in names are no formulas."""
+    """Show all text literally: dollar signs and backslashes in names are not formulas."""
     from matplotlib.text import Text  # noqa: PLC0415 - with it the start takes twice as long
 
     for text in figure.findobj(Text):

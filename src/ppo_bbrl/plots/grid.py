@@ -1,4 +1,4 @@
-"""The workspace as a grid: time downwards, environments side by side, ends of episodes marked."""
+"""The workspace as a grid: time runs down, environments are columns, episode ends are marked."""
 
 from __future__ import annotations
 
@@ -22,15 +22,15 @@ if TYPE_CHECKING:
 Bools = NDArray[np.bool_]
 
 TERMINATED, TRUNCATED = "env/terminated", "env/truncated"
-MOST_CELLS = 4096
-MOST_NUMBERS = 1024
-_EPISODES = ("#E8E8E8", "#FFFFFF")  # of one environment, in turn
+MAX_CELLS = 4096
+MAX_NUMBERS = 1024
+_EPISODES = ("#E8E8E8", "#FFFFFF")  # alternating
 _ENDS: dict[str, tuple[str, Literal["-", "--"]]] = {
     "terminated": (COLOURS[1], "-"),
     "truncated": (COLOURS[5], "--"),
 }
-_HEIGHT, _GAP = 0.7, 0.3  # of a cell, and of the step between two cells
-_MOST_ROWS_WITH_ARROWS = 40
+_HEIGHT, _GAP = 0.7, 0.3  # of a cell; between two cells
+_MAX_ROWS_WITH_ARROWS = 40
 
 
 def workspace_grid(
@@ -41,36 +41,35 @@ def workspace_grid(
     title: str | None = None,
     axes: Axes | None = None,
 ) -> Figure:
-    """Draws a workspace as a T × B grid.
+    """Draw a workspace as a T × B grid.
 
-    A cell is row t of one environment. Its border and colour tell the ends of episodes apart:
-    terminated (solid; also where both flags are set) and truncated (dashed). Episodes of an
-    environment are grey and white in turn. Between two cells is the step that leads from one to
-    the other: an arrow where it is a transition, hatched where it is not, as the environment was
-    reset.
+    A cell is row t of one environment. Border and colour mark the ends of episodes: terminated
+    (solid; also if both flags are set) and truncated (dashed). The episodes of an environment
+    alternate between grey and white. Between two cells is the step from one to the next: an
+    arrow if it is a transition, hatched if it is not because the environment was reset.
 
     Args:
         workspace: has `env/terminated` and `env/truncated`, `[T, B]` bool.
-        numbers: what stands in the cells: the name of a variable, such as `env/reward`, or a
+        numbers: the numbers in the cells: the name of a variable, such as `env/reward`, or a
             tensor of your own, `[T, B]`; `[T-1, B]` leaves the last row empty.
-        form: how a number is written; truth values are written as 1 and 0.
-        title: above the grid; without it the name of the variable.
+        form: format string for a number; booleans are shown as 1 and 0.
+        title: title of the grid; default: the name of the variable.
         axes: draw here instead of in a new figure.
 
     Raises:
-        UserError: if a variable is missing, the numbers have another shape, or the grid has
-            more cells than one can read.
+        UserError: if a variable is missing, the numbers have the wrong shape, or the grid has too
+            many cells to be readable.
     """
     terminated = _read(workspace, TERMINATED).bool().numpy()
     truncated = _read(workspace, TRUNCATED).bool().numpy()
     n_rows, n_envs = terminated.shape
     written = None if numbers is None else _numbers(workspace, numbers, n_rows, n_envs, form)
-    most = MOST_CELLS if written is None else MOST_NUMBERS
+    most = MAX_CELLS if written is None else MAX_NUMBERS
     if n_rows * n_envs > most:
         what = "cells" if written is None else "cells with numbers"
         raise UserError(
             f"the workspace has {n_rows} × {n_envs} cells; at most {most} {what} can be drawn: "
-            "take a part of it with workspace.subtime(0, 20) or workspace.select_batch(index)"
+            "draw part of it, with workspace.subtime(0, 20) or workspace.select_batch(index)"
         )
     if axes is None:
         axes = _new_axes(n_rows, n_envs, written)
@@ -81,7 +80,7 @@ def workspace_grid(
             axes.text(b, t, text, ha="center", va="center", fontsize="small")
     _label(axes, n_rows, n_envs)
     name = numbers if isinstance(numbers, str) else ""
-    axes.set_title(title or name, parse_math=bool(title))  # a dollar sign in a name is no formula
+    axes.set_title(title or name, parse_math=bool(title))  # names may have dollar signs
     found = [name for name, is_end in _ends(terminated, truncated).items() if is_end.any()]
     _draw_legend(axes, found, has_reset=bool((terminated | truncated)[:-1].any()))
     figure = axes.get_figure(root=True)
@@ -93,14 +92,14 @@ def _read(workspace: Workspace, name: str) -> Tensor:
     """A variable, without its gradient."""
     if name not in workspace.variables:
         there = ", ".join(workspace.variables) or "nothing"
-        raise UserError(f"the workspace has no variable {name!r}; there is {there}")
+        raise UserError(f"the workspace has no variable {name!r}; it has {there}")
     return workspace.get_full(name).detach().cpu()
 
 
 def _numbers(
     workspace: Workspace, numbers: str | Tensor, n_rows: int, n_envs: int, form: str
 ) -> NDArray[Any]:
-    """The texts of the cells, `[T, B]` or `[T-1, B]`."""
+    """The numbers as strings, `[T, B]` or `[T-1, B]`."""
     if isinstance(numbers, str):
         name, tensor = f"{numbers} ", _read(workspace, numbers)
     else:
@@ -108,8 +107,8 @@ def _numbers(
     shapes = [[n_rows, n_envs], [n_rows - 1, n_envs]]
     if list(tensor.shape) not in shapes:
         raise UserError(
-            f"the numbers {name}have the shape {list(tensor.shape)}; the grid has one number "
-            f"per cell: {shapes[0]}, or {shapes[1]} for what belongs to a step"
+            f"the numbers {name}have shape {list(tensor.shape)}; must be {shapes[0]} (one number "
+            f"per cell), or {shapes[1]} (one per step)"
         )
     if tensor.dtype == torch.bool:
         tensor = tensor.int()
@@ -171,7 +170,7 @@ def _draw_steps(axes: Axes, done: Bools) -> None:
             )
             step.set_gid(f"no transition from row {t}, environment {b}")
             axes.add_patch(step)
-    if n_rows <= _MOST_ROWS_WITH_ARROWS:
+    if n_rows <= _MAX_ROWS_WITH_ARROWS:
         start, column = np.nonzero(~done[:-1])
         axes.scatter(column, start + 0.5, marker="v", s=9, color="0.45", linewidth=0)
 
@@ -182,7 +181,7 @@ def _label(axes: Axes, n_rows: int, n_envs: int) -> None:
     axes.set_xlim(-0.6, n_envs - 0.4)
     axes.set_ylim(n_rows - 0.4, -0.6)  # time runs downwards
     for axis, count in ((axes.xaxis, n_envs), (axes.yaxis, n_rows)):
-        if count <= _MOST_ROWS_WITH_ARROWS:
+        if count <= _MAX_ROWS_WITH_ARROWS:
             axis.set_ticks(range(count))
         else:
             axis.set_major_locator(MaxNLocator(integer=True))

@@ -1,4 +1,4 @@
-"""Maps: what a critic and a policy say over two coordinates of the state, the others fixed."""
+"""Maps of a critic or policy over two coordinates of the state, with the others fixed."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from torch import Tensor, nn
 
 POINTS = 81
-MOST_PANELS = 8
+MAX_PANELS = 8
 
 
 class _Panel(NamedTuple):
@@ -39,19 +39,19 @@ def critic_map(
     fixed: Mapping[str, float] | None = None,
     points: int = POINTS,
 ) -> Figure:
-    """Draws the values that a critic gives to states.
+    """Draw a critic's values of states.
 
     Args:
         critic: the package's, or any agent that writes `{prefix}v_values` from `env/env_obs`.
-        task: name of the environment, such as CartPole-v1 or Pendulum-v1, or a description of
-            the states of another one.
-        x: coordinate along the horizontal axis; by default the task's last but one.
-        y: coordinate along the vertical axis; by default the task's last.
-        fixed: values of the other coordinates; 0 where nothing is said.
+        task: name of the environment, such as CartPole-v1 or Pendulum-v1, or a `StateSpace` that
+            describes the states of another one.
+        x: coordinate along the horizontal axis; default: the task's second to last.
+        y: coordinate along the vertical axis; default: the task's last.
+        fixed: values of the other coordinates; default: 0.
         points: resolution in both directions.
 
     Raises:
-        UserError: if task or coordinate are not known.
+        UserError: if the task or a coordinate is unknown.
     """
     space = state_space(task)
     x, y = _axes_of(space, x, y)
@@ -72,11 +72,11 @@ def policy_map(
     fixed: Mapping[str, float] | None = None,
     points: int = POINTS,
 ) -> Figure:
-    """Draws what a policy does in states.
+    """Draw a policy's actions in states.
 
-    Of discrete actions the probabilities, a map for each action (of two actions one is enough:
-    the other is its complement); of continuous actions the mean, a map for each component,
-    not clipped to the bounds of the environment.
+    For discrete actions it draws the probabilities, one map per action (or one for two actions,
+    as the other is its complement); for continuous actions the mean, one map per component, not
+    clipped to the bounds of the environment.
 
     Args:
         policy: an agent with `dist(obs)`: from observations `[N, …]` to a distribution.
@@ -87,7 +87,7 @@ def policy_map(
         points: as for `critic_map`.
 
     Raises:
-        UserError: if task or coordinate are not known, or the policy has no `dist`.
+        UserError: if the task or a coordinate is unknown, or the policy has no `dist`.
     """
     space = state_space(task)
     x, y = _axes_of(space, x, y)
@@ -95,18 +95,21 @@ def policy_map(
     while not hasattr(policy, "dist") and hasattr(policy, "wrapped"):
         policy = cast("nn.Module", policy.wrapped)  # the greedy version of a policy wraps it
     if not hasattr(policy, "dist"):
-        raise UserError(f"{type(policy).__name__} has no dist(obs), which tells what it would do")
+        raise UserError(f"{type(policy).__name__} has no method dist(obs), which the map needs")
     observations = space.plane(x, y, fixed, points)
     with torch.no_grad():
         dist = cast("Any", policy).dist(observations.flatten(0, 1).to(device_of(policy)))
         panels = _panels(dist, points)
-    if len(panels) > MOST_PANELS:
-        raise UserError(f"the policy has {len(panels)} maps; at most {MOST_PANELS} can be drawn")
+    if len(panels) > MAX_PANELS:
+        raise UserError(
+            f"the policy needs {len(panels)} maps, one per action or component; at most "
+            f"{MAX_PANELS} can be drawn"
+        )
     return _draw(panels, space, x, y, fixed)
 
 
 def _axes_of(space: StateSpace, x: str | None, y: str | None) -> tuple[str, str]:
-    """What is asked for; the rest from the last two coordinates."""
+    """The given axes; missing ones are filled from the last two coordinates."""
     first, second = (coordinate.name for coordinate in space.coordinates[-2:])
     if x is None:
         x = second if y == first else first
@@ -159,6 +162,6 @@ def _draw(
         axes.set_ylabel(vertical.label)
     others = [c.name for c in space.coordinates if c.name not in (x, y)]
     if others:
-        told = ", ".join(f"{name} = {fixed.get(name, 0.0):g}" for name in others)
-        figure.suptitle(told, fontsize="small")
+        text = ", ".join(f"{name} = {fixed.get(name, 0.0):g}" for name in others)
+        figure.suptitle(text, fontsize="small")
     return figure

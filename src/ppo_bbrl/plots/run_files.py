@@ -1,4 +1,4 @@
-"""What a run has left in its folder, read for pictures: its configuration and its metrics."""
+"""Reads the files of runs for figures: their configurations and metrics."""
 
 from __future__ import annotations
 
@@ -17,12 +17,12 @@ from ppo_bbrl.config.yaml_files import read_resolved_yaml
 from ppo_bbrl.errors import ConfigError, UserError, one_line
 from ppo_bbrl.runs.folder import CONFIG_FILE, open_folder
 
-# pandas is imported where it is used: it takes long.
+# pandas is imported where it is used, because that is slow.
 if TYPE_CHECKING:
     import pandas as pd
 
-_MOST_TOLD = 5
-_MOST_STEPS = 2**53  # up to which a float counts
+_MAX_WARNINGS = 5
+_MAX_STEPS = 2**53  # floats represent integers exactly up to here
 
 
 class Run(NamedTuple):
@@ -34,16 +34,16 @@ class Run(NamedTuple):
 
 
 def read_metrics(run: Path) -> pd.DataFrame:
-    """Reads a run's `metrics.csv`.
+    """Read a run's `metrics.csv`.
 
     Args:
         run: the folder of the run.
 
     Returns:
-        A column `steps` and one per metric, sorted by step; NaN where nothing was measured.
+        A column `steps` and one per metric, sorted by step; NaN if nothing was measured.
 
     Raises:
-        UserError: the folder is not that of a run, or has no metrics yet.
+        UserError: if the folder is not the folder of a run, or has no metrics yet.
     """
     import pandas as pd  # noqa: PLC0415
 
@@ -52,8 +52,8 @@ def read_metrics(run: Path) -> pd.DataFrame:
         raise UserError(f"{run}: this run has no metrics.csv")
     try:
         text = path.read_text(encoding="utf-8-sig")
-        whole = text[: text.rfind("\n") + 1]  # A run that is being killed leaves half a line.
-        # Not by pandas, whose parsers of some versions are off by one unit in the last place.
+        whole = text[: text.rfind("\n") + 1]  # a run that was killed may leave half a line
+        # Not with pandas: the parsers of some versions are off by one unit in the last place.
         header, *rows = list(filter(None, csv.reader(io.StringIO(whole)))) or [[""]]
         if header[0] != "steps" or not rows:
             raise UserError(f"{run}: metrics.csv has no rows")
@@ -73,44 +73,44 @@ def _numbers(header: list[str], rows: list[list[str]]) -> Any:
         raise ValueError("two columns have the same name")
     for row in rows:
         if len(row) != len(header):
-            raise ValueError(f"a row has {len(row)} cells, of {len(header)}: {','.join(row)}")
+            raise ValueError(f"a row has {len(row)} cells, not {len(header)}: {','.join(row)}")
     cells = np.array([[float(cell or "nan") for cell in row] for row in rows])
-    if not (np.abs(cells[:, 0]) < _MOST_STEPS).all():
+    if not (np.abs(cells[:, 0]) < _MAX_STEPS).all():
         raise ValueError("a row has no number of steps")
     return cells[np.argsort(cells[:, 0], kind="stable")]
 
 
 def read_runs(folders: Iterable[Path]) -> list[Run]:
-    """The runs that can be drawn, each once. What cannot be causes a warning.
+    """The runs that can be drawn, each once. The others cause warnings.
 
     Raises:
         UserError: if a path does not exist, or none can be drawn.
     """
     found, reasons = [], []
     for folder in {Path(run).resolve(): Path(run) for run in folders}.values():
-        if not folder.exists():  # a slip: the shell's own patterns name what exists
+        if not folder.exists():  # a typo: shell patterns match only what exists
             open_folder(folder)
         try:
             found.append(_read_run(folder))
         except UserError as error:
             reasons.append(str(error))
     if not found and not reasons:
-        raise UserError("no run to draw: give at least one run folder")
+        raise UserError("no run to draw: give the folder of at least one run")
     leave_out(reasons, some_are_left=bool(found))
     return found
 
 
 def common_folder(folders: Iterable[Path]) -> Path:
-    """Where all runs among the folders lie; the current folder where they have none in common."""
+    """The folder that contains all runs among `folders`; the current one if there is none."""
     here = Path.cwd()
     runs = [
-        os.path.abspath(run)  # noqa: PTH100 - links are followed by `resolve`, and not wanted here
+        os.path.abspath(run)  # noqa: PTH100 - `resolve` would follow links
         for run in folders
         if (run / CONFIG_FILE).is_file()
     ]
     try:
         common = Path(os.path.commonpath(runs))
-    except ValueError:  # none, or on several drives
+    except ValueError:  # no runs, or on different drives
         common = here
     if common == Path(common.anchor):
         common = here
@@ -118,17 +118,17 @@ def common_folder(folders: Iterable[Path]) -> Path:
 
 
 def leave_out(reasons: Sequence[str], *, some_are_left: bool) -> None:
-    """Warn of what is not drawn; if that is all, it is an error.
+    """Warn about what is not drawn; if nothing is drawn, it is an error.
 
     Raises:
         UserError: with the first reason, if nothing is left.
     """
     if reasons and not some_are_left:
         raise UserError(reasons[0])
-    for reason in reasons[:_MOST_TOLD]:
-        warnings.warn(f"left out of the picture: {reason}", stacklevel=4)
-    if len(reasons) > _MOST_TOLD:
-        warnings.warn(f"left out too: {len(reasons) - _MOST_TOLD} others", stacklevel=4)
+    for reason in reasons[:_MAX_WARNINGS]:
+        warnings.warn(f"not drawn: {reason}", stacklevel=4)
+    if len(reasons) > _MAX_WARNINGS:
+        warnings.warn(f"not drawn: {len(reasons) - _MAX_WARNINGS} more", stacklevel=4)
 
 
 def _read_run(folder: Path) -> Run:

@@ -1,4 +1,4 @@
-"""States in the words of a task: which coordinates there are, and what is observed of them."""
+"""The states of a task: their coordinates, and the observations they give."""
 
 from __future__ import annotations
 
@@ -13,12 +13,12 @@ from ppo_bbrl.errors import UserError
 
 @dataclass(frozen=True)
 class Coordinate:
-    """One number of a state, and the range that a picture shows.
+    """One number of a state, and the range that a map shows.
 
     Attributes:
-        name: what it is called.
+        name: its name.
         low, high: the range.
-        unit: of the axis; may be empty.
+        unit: its unit; may be empty.
     """
 
     name: str
@@ -28,7 +28,7 @@ class Coordinate:
 
     @property
     def label(self) -> str:
-        """Of an axis."""
+        """The label of its axis."""
         return f"{self.name} ({self.unit})" if self.unit else self.name
 
 
@@ -37,10 +37,9 @@ class StateSpace:
     """The states of a task.
 
     Attributes:
-        coordinates: what a state consists of. A picture shows the last two unless it is told
-            otherwise.
-        observe: the observation of a state: from the coordinates, `[...]` each, in their order,
-            to `[..., observation]`. By default the coordinates themselves, side by side.
+        coordinates: the coordinates of a state. By default, a map shows the last two.
+        observe: maps the coordinates, `[...]` each, in order, to the observation,
+            `[..., observation]`. By default it stacks the coordinates.
     """
 
     coordinates: tuple[Coordinate, ...]
@@ -56,16 +55,16 @@ class StateSpace:
             if coordinate.name == name:
                 return coordinate
         there = ", ".join(repr(coordinate.name) for coordinate in self.coordinates)
-        raise UserError(f"no coordinate {name!r}; there is {there}")
+        raise UserError(f"there is no coordinate {name!r}; allowed are {there}")
 
     def plane(self, x: str, y: str, fixed: Mapping[str, float], points: int) -> Tensor:
         """Observations over two coordinates, `[points, points, observation]`; rows follow y.
 
         Args:
-            x: coordinate that changes along the columns.
-            y: coordinate that changes along the rows.
-            fixed: values of other coordinates; 0 where nothing is said.
-            points: how many values of each coordinate.
+            x: coordinate that varies along the columns.
+            y: coordinate that varies along the rows.
+            fixed: values of the other coordinates; default: 0.
+            points: number of values of each coordinate.
 
         Raises:
             UserError: if a name is unknown or used twice.
@@ -88,7 +87,7 @@ class StateSpace:
         return self.observe(*values)
 
 
-# Ranges: where an episode of CartPole goes on, and what a pole that is held meets.
+# Ranges: the position and angle at which an episode continues, and the velocities of a good policy.
 CARTPOLE = StateSpace(
     (
         Coordinate("position", -2.4, 2.4, "m"),
@@ -97,7 +96,7 @@ CARTPOLE = StateSpace(
         Coordinate("angular velocity", -2.0, 2.0, "rad/s"),
     )
 )
-# The angle is 0 where the pendulum stands upright; it is observed as its cosine and sine.
+# The angle is 0 when the pendulum is upright; it is observed as its cosine and sine.
 PENDULUM = StateSpace(
     (
         Coordinate("angle", -torch.pi, torch.pi, "rad, 0 is upright"),
@@ -113,7 +112,7 @@ def state_space(task: str | StateSpace) -> StateSpace:
     """The states of a task, from the name of its environment.
 
     Raises:
-        UserError: if this task is not known here.
+        UserError: if the task is unknown.
     """
     if isinstance(task, StateSpace):
         return task
@@ -122,5 +121,6 @@ def state_space(task: str | StateSpace) -> StateSpace:
             return space
     known = ", ".join(STATE_SPACES)
     raise UserError(
-        f"the states of {task!r} are not known; known are {known}. Describe them with a StateSpace"
+        f"the states of {task!r} are unknown; known are those of {known}. Pass a StateSpace that "
+        "describes them"
     )

@@ -1,4 +1,4 @@
-"""Saving a policy with its configuration, and loading it again without running foreign code."""
+"""Saves a policy with its configuration, and loads it without running code from the file."""
 
 import io
 import zipfile
@@ -35,11 +35,10 @@ class SavedPolicy:
         state: its weights and buffers by name.
         cfg: the configuration of its run.
         reward: the mean return of its evaluation; -∞ if it was never evaluated.
-        steps: environment steps it had learned from.
+        steps: number of environment steps it had learned from.
         agent: the class of the policy.
-        own_agent: whether the run was given this policy by the user's program; None if the file
-            does not say, being an old one.
-        spaces: of its environments; None in old files.
+        own_agent: whether the user's program made this policy; None if the file is too old to say.
+        spaces: the spaces of its environments; None in old files.
     """
 
     state: dict[str, torch.Tensor]
@@ -52,12 +51,12 @@ class SavedPolicy:
 
 
 def agent_name(policy: nn.Module) -> str:
-    """The class of a policy; of the wrapped one if it is wrapped."""
+    """The name of a policy's class; of the wrapped policy if it is wrapped."""
     return class_name(type(getattr(policy, "wrapped", policy)))
 
 
 def class_name(kind: type) -> str:
-    """The full name of a class; one of the package's keeps that by which saved runs know it."""
+    """The full name of a class; for the package's own, the name that saved runs use."""
     module = _KNOWN_AS.get(kind.__module__, kind.__module__)
     return f"{module}.{kind.__qualname__}"
 
@@ -72,21 +71,21 @@ def save_policy(
     own_agent: bool = False,
     env: HasSpaces | None = None,
 ) -> None:
-    """Write weights and configuration into a folder of a run.
+    """Write weights and configuration to a folder of a run.
 
-    An earlier policy there is replaced in one stroke: a reader sees the old one or the new one.
+    An earlier policy there is replaced atomically: readers see the old one or the new one.
 
     Args:
-        folder: made if it is missing.
-        policy: with the weights.
+        folder: created if it does not exist.
+        policy: the policy with its weights.
         cfg: the configuration of its run.
         reward: the mean return of its evaluation; -∞ if it was never evaluated.
-        steps: environment steps it has learned from.
+        steps: number of environment steps it has learned from.
         own_agent: whether the user's program made the policy, so that `cfg` cannot.
-        env: what has its spaces, which are kept so that it can be made again without them.
+        env: an object with the spaces, which are saved so that loading needs no environment.
 
     Raises:
-        OSError: if they cannot be written, or the folder is a symbolic link.
+        OSError: if the files cannot be written, or the folder is a symbolic link.
     """
     make_folder(folder, root=folder.parent)
     save_config(cfg, folder / "config.yaml")
@@ -101,7 +100,7 @@ def save_policy(
     }
     if env is not None:
         saved |= both_as_data(env)
-    # Not into the file at once: on a full disk torch's writer raises what is no OSError.
+    # Not directly to the file: on a full disk torch's writer does not raise an OSError.
     content = io.BytesIO()
     torch.save(saved, content)
     write_file(folder / POLICY_FILE, content.getvalue())
@@ -111,8 +110,8 @@ def find_policy(path: str | Path, which: str = "best") -> Path:
     """The folder of a saved policy.
 
     Args:
-        path: the folder of a run, or that of a policy itself, as `RUN/best`.
-        which: of the run's policies: best or last.
+        path: the folder of a run, or of one of its policies, such as `RUN/best`.
+        which: policy of the run: best or last.
 
     Raises:
         UserError: if it is neither.
@@ -121,12 +120,12 @@ def find_policy(path: str | Path, which: str = "best") -> Path:
         raise UserError(f"which = {which!r}: must be one of {', '.join(POLICIES)}")
     path = Path(path)
     if (path / POLICY_FILE).is_file():
-        return path if path.name else path.absolute()  # `.` too has a name
+        return path if path.name else path.absolute()  # gives `.` a name
     return open_folder(path).path / which
 
 
 def load_policy(folder: str | Path) -> SavedPolicy:
-    """Read what `save_policy` wrote. Tensors and numbers are read, never code.
+    """Read what `save_policy` wrote. It reads tensors and numbers, never code.
 
     Raises:
         UserError: if there is no policy in the folder, or the file is damaged.
@@ -136,13 +135,13 @@ def load_policy(folder: str | Path) -> SavedPolicy:
     path = folder / POLICY_FILE
     if not path.is_file():
         raise UserError(
-            f"{folder}: no saved policy here; a run saves it at each better evaluation, or with "
-            "save_best: false when it ends"
+            f"{folder}: no saved policy here; a run saves one after each better evaluation, or, "
+            "with save_best: false, when it ends"
         )
     try:
         saved = _read(path)
     except Exception as error:  # a damaged file fails in many ways
-        raise UserError(f"{path}: not a policy of ppo-bbrl, or damaged") from error
+        raise UserError(f"{path}: not a policy of ppo-bbrl, or a damaged file") from error
     return SavedPolicy(cfg=_config(folder / "config.yaml", saved["own_agent"]), **saved)
 
 
@@ -152,7 +151,7 @@ def _config(path: Path, own_agent: bool | None) -> DictConfig:
     except ConfigError:
         if not own_agent:
             raise
-        return load_saved_config(path, own_keys=True)  # of an algorithm of the user's program
+        return load_saved_config(path, own_keys=True)  # the user's own algorithm
 
 
 def _read(path: Path) -> dict[str, Any]:
@@ -175,10 +174,10 @@ def _read(path: Path) -> dict[str, Any]:
 
 
 def restore(policy: nn.Module, saved: SavedPolicy) -> None:
-    """Give a policy the saved weights.
+    """Load the saved weights into a policy.
 
     Raises:
-        UserError: if it is of another class or another architecture.
+        UserError: if it has a different class or architecture.
     """
     made = agent_name(policy)
     if made != saved.agent:
@@ -188,7 +187,7 @@ def restore(policy: nn.Module, saved: SavedPolicy) -> None:
     except RuntimeError as error:
         raise UserError(
             f"the saved weights do not fit the policy of the configuration, a {made}: one of the "
-            "two has been changed, or is of another run"
+            "two files was changed, or comes from another run"
         ) from error
     if no_numbers(policy):
-        raise UserError("the saved weights are not numbers: the run they are from has diverged")
+        raise UserError("the saved weights are NaN or infinite: their run has diverged")

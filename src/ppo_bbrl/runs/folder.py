@@ -1,4 +1,4 @@
-"""The folder of a run: what lies where, and that no two runs share one."""
+"""The folder of a run: the paths of its files; no two runs share a folder."""
 
 import os
 from contextlib import suppress
@@ -22,12 +22,12 @@ def outputs_dir() -> Path:
 
 @dataclass(frozen=True)
 class RunFolder:
-    """The paths of one run: absolute, as the current folder may change while it goes on."""
+    """The paths of one run; absolute, because the current folder may change during the run."""
 
     name: str
     path: Path
     tensorboard: Path
-    events: Path  # with the TensorBoard folders of several runs, which show side by side
+    events: Path  # contains the TensorBoard folders of all runs, for comparing them
 
     @property
     def config(self) -> Path:
@@ -36,7 +36,7 @@ class RunFolder:
 
     @property
     def metrics(self) -> Path:
-        """Every logged number."""
+        """All logged numbers."""
         return self.path / "metrics.csv"
 
     @property
@@ -51,7 +51,7 @@ class RunFolder:
 
     @property
     def video(self) -> Path:
-        """Replays."""
+        """The videos."""
         return self.path / "video"
 
     @property
@@ -63,20 +63,20 @@ class RunFolder:
 def claim_folder(
     base_dir: str, outputs: Path | None = None, events: Path | None = None
 ) -> RunFolder:
-    """Make the folder of a new run: `outputs/<base_dir>`, or with `_2`, `_3` … if that is taken.
+    """Create the folder of a new run: `outputs/<base_dir>`, with `_2`, `_3` … if it is taken.
 
-    Two runs that start in the same second get two folders, in one process or in several; and so
-    do their TensorBoard events.
+    Two runs that start in the same second get different folders, also for their TensorBoard
+    events, whether they are in one process or in several.
 
     Args:
-        base_dir: below `outputs`.
+        base_dir: name of the folder below `outputs`.
         outputs: default: `outputs_dir()`.
-        events: below it each run has its TensorBoard folder, of the same name as the run's;
-            default: `outputs/tblogs`.
+        events: contains the TensorBoard folder of each run, under the run's name; default:
+            `outputs/tblogs`.
 
     Raises:
-        ConfigError: if `base_dir` leads elsewhere.
-        UserError: if the folder cannot be made.
+        ConfigError: if `base_dir` is outside `outputs`.
+        UserError: if the folder cannot be created.
     """
     base_dir = run_name(base_dir)
     outputs = (outputs or outputs_dir()).absolute()
@@ -89,18 +89,18 @@ def claim_folder(
                 return folder
         except OSError as error:
             raise UserError(
-                f"{folder.path}: this folder of the run cannot be made: {one_line(error)}"
+                f"{folder.path}: cannot create the folder of the run: {one_line(error)}"
             ) from error
     raise AssertionError("there is always another number")
 
 
 def check_events(folder: Path) -> None:
-    """Refuse a folder for events in which, or in the place of which, nothing can be made.
+    """Refuse a TensorBoard folder that is not writable or cannot be created.
 
-    Nothing is left there.
+    Leaves nothing behind.
 
     Raises:
-        ConfigError: naming it.
+        ConfigError: naming the folder.
     """
     there = next(path for path in (folder, *folder.parents) if os.path.lexists(path))
     try:
@@ -109,22 +109,22 @@ def check_events(folder: Path) -> None:
     except OSError as error:
         why = error.strerror or one_line(error)
         raise ConfigError(
-            f"logger.log_dir = {str(folder)!r}: must be a folder, there or to be made, in which "
-            f"files can be written; in {there}: {why}"
+            f"logger.log_dir = {str(folder)!r}: must be a writable folder, or one that can be "
+            f"created; in {there}: {why}"
         ) from error
 
 
 def _claim(folder: RunFolder) -> bool:
-    """Make the folder of a run and that of its events, unless one of them is there already."""
+    """Create the folders of a run and of its events, unless one of them already exists."""
     folder.path.parent.mkdir(parents=True, exist_ok=True)
     claimed = False
-    with suppress(OSError):  # without events a run goes on; the logger will say why
+    with suppress(OSError):  # a run works without events; the logger will say why
         folder.tensorboard.parent.mkdir(parents=True, exist_ok=True)
         try:
             folder.tensorboard.mkdir()
             claimed = True
         except FileExistsError:
-            return False  # of a run whose folder was deleted, or lies elsewhere
+            return False  # it belongs to a run whose folder was deleted, or is elsewhere
     try:
         folder.path.mkdir()
     except OSError as error:

@@ -1,4 +1,4 @@
-"""Notebooks: whether we are in one, and TensorBoard."""
+"""Detects notebooks, and shows TensorBoard."""
 
 import shlex
 import sys
@@ -8,14 +8,14 @@ from ppo_bbrl.system.console import say
 
 
 def in_notebook() -> bool:
-    """Whether this code runs in the kernel of a notebook, which shows what a cell returns."""
+    """Whether this code runs in a notebook, which displays what a cell returns."""
     ipython = sys.modules.get("IPython")
     shell = None if ipython is None else ipython.get_ipython()
     return getattr(shell, "kernel", None) is not None
 
 
 def setup_tensorboard(path: str | Path) -> None:
-    """Show TensorBoard on Colab; elsewhere say how to start it. Never asks a question.
+    """Show TensorBoard on Colab; elsewhere print the command that starts it. Never prompts.
 
     Args:
         path: the folder with the events, such as outputs/tblogs.

@@ -1,4 +1,4 @@
-"""Progress of a run: a bar on a terminal, one line that changes in a notebook, else plain lines."""
+"""Progress of a run: a bar in a terminal, an updating line in a notebook, otherwise plain lines."""
 
 import math
 import os
@@ -14,7 +14,7 @@ from ppo_bbrl.runs.notebook import in_notebook
 from ppo_bbrl.system.console import say
 
 _BAR_WIDTH = 20
-# What a narrow terminal lacks, as its lines get shorter: the width of the bar, and the facts.
+# For ever narrower terminals: the width of the bar, and the fields to omit.
 _SHORTER: tuple[tuple[int, tuple[str, ...]], ...] = (
     (_BAR_WIDTH, ()),
     (_BAR_WIDTH, ("elapsed",)),
@@ -31,8 +31,8 @@ class Progress:
     """Counts rollouts, and shows steps, steps per second, rewards, KL and the time left.
 
     Args:
-        total: rollouts of the run.
-        first: how many of them there have been before.
+        total: number of rollouts in the run.
+        first: number of rollouts already done.
     """
 
     def __init__(self, total: int, first: int = 0) -> None:
@@ -42,7 +42,7 @@ class Progress:
         self._counted_from = (self._start, first)
 
     def rollouts(self) -> Iterator[int]:
-        """`first` to total - 1."""
+        """Yield `first` to total - 1."""
         try:
             yield from range(self._first, self.total)
         finally:
@@ -50,18 +50,18 @@ class Progress:
                 self._display.close()
 
     def seconds(self) -> float:
-        """Since the start."""
+        """Seconds since the start."""
         return max(time.monotonic() - self._start, 1e-9)
 
     def started_up(self, done: int) -> None:
-        """Leave what was until now, `done` rollouts among it, out of the estimate of what is left.
+        """Exclude the time so far, and `done` rollouts, from the estimate of the time left.
 
-        For what comes once, such as the start of processes. There is no estimate before the next.
+        For one-time costs, such as starting processes. The next rollout gives the first estimate.
         """
         self._counted_from = (time.monotonic(), done)
 
     def due(self, done: int) -> bool:
-        """Whether it is time to show something: asking is cheap, making a text is not."""
+        """Whether it is time to update the display. Cheap to ask, unlike making the text."""
         now = time.monotonic()
         if now - self._last < self._display.pause and done != self.total:
             return False
@@ -69,21 +69,22 @@ class Progress:
         return True
 
     def show(self, done: int, facts: Mapping[str, str]) -> None:
-        """Show what is known after `done` rollouts.
+        """Show the progress after `done` rollouts.
 
         Args:
-            done: how many.
-            facts: by name; on a narrow terminal `steps/s`, `best`, `steps`, `reward` go first.
+            done: number of finished rollouts.
+            facts: values to show, by name; a narrow terminal omits first `steps/s`, then `best`,
+                `steps` and `reward`.
         """
         since, before = self._counted_from
         left = (time.monotonic() - since) / max(done - before, 1) * (self.total - done)
         known = {**facts, "elapsed": duration(self.seconds()), "left": duration(left)}
-        with suppress(OSError, ValueError):  # a terminal that is gone must not end a run
+        with suppress(OSError, ValueError):  # a closed terminal must not end the run
             self._display.show(done, self.total, known)
 
 
 def duration(seconds: float) -> str:
-    """A time as people say it, to two or three digits."""
+    """A duration in seconds, minutes or hours, to two or three digits."""
     if seconds < 100:
         return f"{seconds:.0f} s"
     if seconds < 100 * 60:
@@ -94,17 +95,17 @@ def duration(seconds: float) -> str:
 def fitting_line(
     done: int, total: int, facts: Mapping[str, str], width: float
 ) -> tuple[int, str, str]:
-    """The longest line that fits: the width of its bar, what stands before and after the bar."""
+    """The longest line that fits: the width of its bar, and the text before and after it."""
     before = f"{100 * done / total:3.0f} %"
     for bar, lacking in _SHORTER:
-        after = _words({name: told for name, told in facts.items() if name not in lacking})
+        after = _words({name: text for name, text in facts.items() if name not in lacking})
         if len(before) + (bar + 2 if bar else 0) + 2 + len(after) <= width:
             break
     return bar, before, after
 
 
 def _words(facts: Mapping[str, str]) -> str:
-    told = [
+    parts = [
         f" (best {value})"
         if name == "best"
         else f"  {value},"
@@ -114,11 +115,11 @@ def _words(facts: Mapping[str, str]) -> str:
         else f"  {name} {value}"
         for name, value in facts.items()
     ]
-    return "".join(told).strip()
+    return "".join(parts).strip()
 
 
 class _Display(Protocol):
-    pause: float  # seconds between two changes
+    pause: float  # seconds between two updates
 
     def show(self, done: int, total: int, facts: Mapping[str, str]) -> None: ...
 
@@ -151,7 +152,7 @@ class _Bar:
         self._tqdm: tqdm[int] | None = None
 
     def show(self, done: int, total: int, facts: Mapping[str, str]) -> None:
-        if self._tqdm is None:  # not earlier: what is printed first would stand in its line
+        if self._tqdm is None:  # not earlier: the first prints would end up in its line
             self._tqdm = tqdm(total=total, bar_format="", dynamic_ncols=True)
         bar, _, after = fitting_line(done, total, facts, _columns() - 1)
         drawn = f"|{{bar:{bar}}}| " if bar else "  "

@@ -43,15 +43,15 @@ def record_video(
 ) -> Path:
     """Run one episode and write its frames as an MP4 that browsers play.
 
-    Frames go to the encoder one by one, so that a long episode needs no memory. The environment
-    is closed whatever happens. It is refused if its spaces are not those of `trained_on`. With
-    `root`, a folder above the file, no symbolic link below it is followed.
+    Frames go to the encoder one by one, so that long episodes do not need more memory. The
+    environment is always closed. It is refused if its spaces differ from those of `trained_on`. If
+    `root`, a folder above the file, is given, symbolic links below it are not followed.
 
     Returns:
         The path.
 
     Raises:
-        NoPicturesError: if the environment renders none.
+        NoPicturesError: if the environment renders no images.
         UserError: if the name of the file does not end in .mp4.
         OSError: if the file cannot be written.
     """
@@ -89,9 +89,11 @@ def watch(
     trained_on: HasSpaces | None = None,
     max_steps: int = 10_000,
 ) -> float:
-    """Run one episode in a window on the screen; returns its return."""
+    """Show one episode in a window; returns its return."""
     if not has_screen():
-        raise NoPicturesError("there is no display for a window; without --human it is a video")
+        raise NoPicturesError(
+            "there is no display for a window; record a video instead (leave out --human)"
+        )
     env = _render_env(env_name, env_args, wrappers, trained_on, "human")
     try:
         return float(play(policy, env, seeds, max_steps=max_steps).returns[0])
@@ -100,7 +102,7 @@ def watch(
 
 
 def show(path: Path) -> "Video | Path":
-    """The video embedded, in a notebook; elsewhere its path, after one line that names it."""
+    """In a notebook, the embedded video; elsewhere print its path and return it."""
     if in_notebook():
         from IPython.display import Video  # noqa: PLC0415 - there only in a notebook
 
@@ -130,8 +132,8 @@ def _render_env(
     except ConfigError as error:
         refused = ("unexpected keyword argument 'render_mode'", "takes no arguments")
         if any(words in str(error.__cause__) for words in refused):
-            told = f"{env_name} renders no pictures: it takes no render_mode"
-            raise NoPicturesError(told) from error
+            reason = f"{env_name} renders no images: it does not accept render_mode"
+            raise NoPicturesError(reason) from error
         raise
     if trained_on is not None:
         try:

@@ -1,4 +1,4 @@
-"""What a run has learned, for other programs: its policy, made again from its files."""
+"""The policy of a run, for use in other programs, restored from the run's files."""
 
 from collections.abc import Iterable
 from pathlib import Path
@@ -41,41 +41,42 @@ def load(
     env_wrappers: Iterable[Wrapper] = (),
     trust: bool = False,
 ) -> "TrainedPolicy":
-    """Load the policy of a run, for your own program.
+    """Load the policy of a run into your own program.
 
-    `action = load(run).predict(observation)`. No environment is made, and nothing is imported that
+    `action = load(run).predict(observation)`. This makes no environment, and imports nothing that
     the run's files name.
 
     Args:
-        path: the folder of a run, or of one of its policies, as `RUN/last`.
+        path: the folder of a run, or of one of its policies, such as `RUN/last`.
         which: best or last.
-        env_wrappers: those of the run that its configuration cannot name, or all that were given.
-        trust: whether `make_env` may import the module of an environment `module:Name-v0`. It need
-            not be asked for a module that your program has imported.
+        env_wrappers: the wrappers of your own, which the run's files record only by name; or all
+            the wrappers that you passed to the run.
+        trust: whether `make_env` may import the module of an environment `module:Name-v0`. Not
+            needed if your program has already imported it.
 
     Raises:
         UserError: if there is no policy, or if it needs something that only your program has: a
-            wrapper, or an agent of your own.
+            wrapper or an agent of your own.
     """
     return TrainedPolicy(load_policy(find_policy(path, which)), env_wrappers, trust=trust)
 
 
 class TrainedPolicy:
-    """The policy of a run, away from the run.
+    """The policy of a run, independent of the run.
 
     Args:
-        saved: what was read.
-        env_wrappers: those of the run that its configuration cannot name.
+        saved: what `load_policy` read.
+        env_wrappers: the wrappers of your own, which the run's files record only by name.
         trust: whether a module that the run's files name may be imported.
 
     Raises:
-        UserError: if it cannot be made again.
+        UserError: if the policy cannot be restored.
 
     Attributes:
-        saved: the run's configuration, and how good the policy was after how many steps.
+        saved: the run's configuration, the policy's evaluation and its number of steps.
         agent: the greedy policy as a BBRL agent, which writes `action`.
-        wrappers: of the run's environments, the first applied first.
-        observation_space, action_space: of the run's environments.
+        wrappers: the wrappers of the run's environments; the first is applied first.
+        observation_space, action_space: the spaces of the run's environments.
     """
 
     def __init__(
@@ -96,30 +97,28 @@ class TrainedPolicy:
 
     @property
     def env_name(self) -> str:
-        """The name of the run's environment, for who makes one.
+        """The name of the run's environment, for making one.
 
         Raises:
-            UserError: if that would import a module that neither the user trusts nor the program
-                has imported by itself.
+            UserError: if that would import a module that is neither trusted nor already imported.
         """
         name: str = self.saved.cfg.gym_env.env_name
         check_trusted(name, self._trust)
         return name
 
     def predict(self, observation: Any, *, deterministic: bool = True) -> Any:
-        """The action in an observation, or those in a batch of observations.
+        """The action for an observation, or the actions for a batch of observations.
 
         Args:
-            observation: as the (wrapped) environment gives it, `[…]`, or a batch of them,
-                `[N, …]`.
-            deterministic: the most likely action; else a sample, drawn from torch's global
-                stream.
+            observation: as the (wrapped) environment returns it, `[…]`, or a batch, `[N, …]`.
+            deterministic: take the most likely action; otherwise sample from torch's global
+                generator.
 
         Returns:
-            What `env.step` takes, an element of `action_space`; for a batch an array `[N, …]`.
+            An action for `env.step`, an element of `action_space`; for a batch, an array `[N, …]`.
 
         Raises:
-            UserError: for an observation that is none of `observation_space`.
+            UserError: for an observation that is not in `observation_space`.
         """
         array = _as_array(observation)
         single = array.shape == self.observation_space.shape
@@ -132,17 +131,17 @@ class TrainedPolicy:
         actions = actions.astype(self.action_space.dtype, copy=False)
         if not single:
             return actions
-        # A number of a Discrete space may be a key of a dictionary, which an array cannot be.
+        # A discrete action may be used as a dictionary key, which an array cannot be.
         return actions[0] if isinstance(self.action_space, Discrete) else actions[0, ...]
 
     def make_env(self, **env_args: Any) -> Env:
-        """One environment as in the run, wrappers included.
+        """Make an environment as in the run, wrappers included.
 
         Args:
-            env_args: such as `render_mode="human"`; they win over those of the run.
+            env_args: such as `render_mode="human"`; they override those of the run.
 
         Raises:
-            UserError: if it cannot be made, or has other spaces than in the run.
+            UserError: if it cannot be made, or its spaces differ from those in the run.
         """
         env_args = {**self.saved.cfg.gym_env.env_args, **env_args}
         env = make_env(self.env_name, env_args, self.wrappers)
@@ -158,7 +157,7 @@ class TrainedPolicy:
         saved, gym_env = self.saved, self.saved.cfg.gym_env
         if saved.spaces is not None:
             return saved.spaces
-        env = EnvAgent(  # of an old file
+        env = EnvAgent(  # the file is old
             self.env_name,
             1,
             env_args=gym_env.env_args,
@@ -170,14 +169,14 @@ class TrainedPolicy:
 
 
 def restore_policy(saved: SavedPolicy, *, env_wrappers: Iterable[Wrapper] = ()) -> KWAgentWrapper:
-    """The greedy policy of a run, made from its configuration, its spaces and its weights.
+    """The greedy policy of a run, restored from its configuration, spaces and weights.
 
     Args:
         saved: what `load_policy` read.
-        env_wrappers: those of the run that its configuration cannot name.
+        env_wrappers: the wrappers of your own, which the run's files record only by name.
 
     Raises:
-        UserError: if the run had wrappers or an agent of the user's own, which no file makes.
+        UserError: if the run used an agent of your own, or a wrapper of yours is missing.
     """
     return TrainedPolicy(saved, env_wrappers).agent
 
@@ -185,7 +184,7 @@ def restore_policy(saved: SavedPolicy, *, env_wrappers: Iterable[Wrapper] = ()) 
 def _greedy(saved: SavedPolicy, spaces: HasSpaces) -> KWAgentWrapper:
     floats = (tensor.dtype for tensor in saved.state.values() if tensor.is_floating_point())
     try:
-        with torch.random.fork_rng(devices=[]):  # the first weights are drawn, and replaced
+        with torch.random.fork_rng(devices=[]):  # the initial weights are random, then replaced
             policy = build_policy(saved.cfg, spaces).with_prefix("current_policy/")
         policy.to(next(floats, torch.float32))
         greedy = KWAgentWrapper(
@@ -194,7 +193,7 @@ def _greedy(saved: SavedPolicy, spaces: HasSpaces) -> KWAgentWrapper:
         # A policy that was registered by hand may have been saved as it is.
         wrapped = any(name.startswith("wrapped.") for name in saved.state)
         restore(greedy if wrapped else policy, saved)
-    except (UserError, AttributeError) as error:  # a student's configuration lacks keys
+    except (UserError, AttributeError) as error:  # a user's own configuration may lack keys
         if saved.own_agent:
             raise _own_agent(saved) from error
         raise
@@ -205,7 +204,7 @@ def _greedy(saved: SavedPolicy, spaces: HasSpaces) -> KWAgentWrapper:
 def _own_agent(saved: SavedPolicy) -> UserError:
     return UserError(
         f"the saved policy is a {printable(saved.agent)}, an agent of your own: make it in your "
-        "program, and give it the weights with restore(policy, load_policy(folder)) of "
+        "program, and load its weights with restore(policy, load_policy(folder)) from "
         "ppo_bbrl.runs.best_policy"
     )
 
@@ -216,17 +215,17 @@ def _as_array(observation: Any) -> Array:
     try:
         return np.asarray(observation)
     except ValueError as error:  # lists of different lengths
-        raise UserError(f"the observation is no array: {one_line(error)}") from error
+        raise UserError(f"the observation is not an array: {one_line(error)}") from error
 
 
 def _check_observations(batch: Array, space: Space[Any]) -> None:
-    """Refuse a batch that is none of the space: a network would answer to anything."""
+    """Refuse observations that are not in the space: a network would accept anything."""
     shape = tuple(space.shape or ())
     if batch.shape[1:] != shape or batch.ndim != len(shape) + 1 or batch.dtype.kind not in "biuf":
-        what = f"shape {list(batch.shape)} and type {batch.dtype}"
+        what = f"shape {list(batch.shape)} and dtype {batch.dtype}"
         raise UserError(
-            f"the observation is of {what}; must be of shape {list(shape)}, or [N, …] for a batch "
-            f"of them, as in {one_line(space, 200)}"
+            f"the observation has {what}; must have shape {list(shape)}, or [N, …] for a batch, "
+            f"as in {one_line(space, 200)}"
         )
     if isinstance(space, Discrete) or is_image(space):
         low, high = (
@@ -235,8 +234,8 @@ def _check_observations(batch: Array, space: Space[Any]) -> None:
         fits = batch.dtype.kind in "iu" and bool(((low <= batch) & (batch <= high)).all())
         if not fits:
             raise UserError(
-                f"the observation is not in {one_line(space, 200)}: must be integers from {low} to "
-                f"{high}"
+                f"the observation is not in {one_line(space, 200)}: must contain integers from "
+                f"{low} to {high}"
             )
     elif not np.isfinite(batch).all():
-        raise UserError("the observation is not a number in some places, or infinite")
+        raise UserError("the observation contains NaN or infinite numbers")

@@ -1,4 +1,4 @@
-"""Videos: frames to an MP4 that browsers play, with or without a screen."""
+"""Videos: writes frames to an MP4 that browsers play, with or without a screen."""
 
 import math
 import os
@@ -19,8 +19,8 @@ from ppo_bbrl.system.files import written_aside
 Frame = NDArray[np.uint8]
 
 DEFAULT_FPS = 30.0
-_LOWEST_FPS, _HIGHEST_FPS = 0.1, 1000.0
-_SMALLEST_SIDE = 2  # pixels: the encoder has one colour for each 2 × 2
+_MIN_FPS, _MAX_FPS = 0.1, 1000.0
+_MIN_SIDE = 2  # pixels: the encoder has one colour per 2 × 2 pixels
 
 
 class NoPicturesError(UserError):
@@ -31,18 +31,18 @@ class NoPicturesError(UserError):
 def video_file(
     path: Path, fps: float, *, root: Path | None = None
 ) -> Iterator[Callable[[Frame], None]]:
-    """Give a function that appends one frame, `[height, width, 3]` uint8, to the video.
+    """Yield a function that appends one frame, `[height, width, 3]` uint8, to the video.
 
-    Frames go to the encoder one by one, so that a long episode needs no memory. The file is there
-    once the `with` block has ended without an error, whole; its folder is made.
+    Frames go to the encoder one by one, so that long episodes do not need more memory. The
+    complete file appears when the `with` block ends without an error; its folder is created.
 
     Args:
-        path: of the MP4.
+        path: the MP4 file.
         fps: frames per second.
         root: no folder between it and the file may be a symbolic link.
 
     Raises:
-        NoPicturesError: for a frame of another size than the first one.
+        NoPicturesError: if the size of a frame differs from the first one.
         OSError: if the file cannot be written; it names `path`.
     """
     import imageio_ffmpeg  # noqa: PLC0415 - only needed for recording
@@ -62,13 +62,13 @@ def video_file(
                     fps=fps,
                     macro_block_size=2,
                     output_params=["-movflags", "+faststart"],
-                    ffmpeg_log_level="quiet",  # what it wrote is looked at below
+                    ffmpeg_log_level="quiet",  # its output is checked below
                 )
                 writer.send(None)
             if (height, width) != size:
                 raise NoPicturesError(
-                    f"frame {n_frames} is {width} × {height} pixels, the first one was "
-                    f"{size[1]} × {size[0]}: a video has one size"
+                    f"frame {n_frames} is {width} × {height} pixels, but the first one was "
+                    f"{size[1]} × {size[0]}: all frames must have the same size"
                 )
             try:
                 writer.send(np.ascontiguousarray(_of_even_size(frame)))
@@ -81,7 +81,7 @@ def video_file(
         finally:
             if writer is not None:
                 writer.close()
-        # The encoder says nothing of a full disk.
+        # The encoder does not report a full disk.
         with suppress(Exception):
             if imageio_ffmpeg.count_frames_and_secs(str(unfinished))[0] == n_frames:
                 return
@@ -89,7 +89,7 @@ def video_file(
 
 
 def _of_even_size(frame: Frame) -> Frame:
-    """The frame, its last row and column repeated where their number is odd."""
+    """The frame, with its last row or column repeated if their number is odd."""
     odd_rows, odd_columns = (length % 2 for length in frame.shape[:2])
     if not odd_rows and not odd_columns:
         return frame
@@ -97,13 +97,13 @@ def _of_even_size(frame: Frame) -> Frame:
 
 
 def check_video_name(path: Path) -> None:
-    """See that a file's name promises an MP4.
+    """Check that a file name ends in .mp4.
 
     Raises:
         UserError: if it does not.
     """
     if path.suffix.lower() != ".mp4":
-        raise UserError(f"{path}: a video is written as MP4; give it a name that ends in .mp4")
+        raise UserError(f"{path}: videos are MP4 files; choose a name that ends in .mp4")
 
 
 def has_screen() -> bool:
@@ -114,13 +114,13 @@ def has_screen() -> bool:
 
 @contextmanager
 def no_screen() -> Iterator[None]:
-    """Draw without looking for a screen: SDL, used by pygame, and MuJoCo where there is none.
+    """Render without a screen: SDL (used by pygame), and MuJoCo if there is no screen.
 
-    What the user has set stays.
+    Environment variables that the user has set are kept.
     """
     wanted = {"SDL_VIDEODRIVER": "dummy"}
     if not has_screen():
-        wanted["MUJOCO_GL"] = "egl"  # left to itself, it looks for a window
+        wanted["MUJOCO_GL"] = "egl"  # by default it tries to open a window
     mine = {name: value for name, value in wanted.items() if name not in os.environ}
     os.environ.update(mine)
     try:
@@ -131,7 +131,7 @@ def no_screen() -> Iterator[None]:
 
 
 def frames_per_second(metadata: Mapping[str, Any] | None, env_name: str) -> float:
-    """The speed of an environment's pictures: its `render_fps`, or 30 where it names none.
+    """Frames per second of an environment's rendering: its `render_fps`; default: 30.
 
     Raises:
         NoPicturesError: if that is not a number from 0.1 to 1000.
@@ -141,63 +141,63 @@ def frames_per_second(metadata: Mapping[str, Any] | None, env_name: str) -> floa
         return DEFAULT_FPS
     with suppress(TypeError, ValueError, OverflowError):
         fps = math.nan if isinstance(named, str | bytes | bool) else float(named)
-        if _LOWEST_FPS <= fps <= _HIGHEST_FPS:
+        if _MIN_FPS <= fps <= _MAX_FPS:
             return fps
     raise NoPicturesError(
         f"{env_name} has metadata['render_fps'] = {one_line(repr(named))}: must be a number "
-        f"from {_LOWEST_FPS} to {_HIGHEST_FPS:.0f}"
+        f"from {_MIN_FPS} to {_MAX_FPS:.0f}"
     )
 
 
 def render_frame(env: gym.Env[Any, Any], env_name: str) -> Frame:
-    """What an environment renders now, `[height, width, 3]` uint8.
+    """The current image of an environment, `[height, width, 3]` uint8.
 
     Raises:
-        NoPicturesError: if it cannot be drawn, or is no picture; the line says why.
+        NoPicturesError: if rendering fails or returns something else; the message says why.
     """
     try:
         drawn = env.render()
     except Exception as error:
         reason = f"{one_line(error, 200)}{mujoco_remedy(error)}"
-        raise NoPicturesError(f"{env_name} cannot be drawn: {reason}") from error
+        raise NoPicturesError(f"{env_name} cannot be rendered: {reason}") from error
     return as_frame(drawn, env_name)
 
 
 def as_frame(drawn: Any, env_name: str) -> Frame:
-    """A picture as `[height, width, 3]` uint8.
+    """Convert an image to `[height, width, 3]` uint8.
 
-    Takes what can be meant in one way only: RGB, and RGBA without its transparency, as integers
-    from 0 to 255.
+    Accepts only what is unambiguous: RGB or RGBA (ignoring transparency), as integers from 0 to
+    255.
 
     Raises:
-        NoPicturesError: naming the environment, and what it rendered.
+        NoPicturesError: naming the environment and what it rendered.
     """
     if drawn is None:
-        raise NoPicturesError(f"{env_name} renders no pictures (render_mode rgb_array)")
+        raise NoPicturesError(f"{env_name} renders no images (render_mode rgb_array)")
     if not isinstance(drawn, np.ndarray):
         raise _no_picture(env_name, f"a {type(drawn).__name__}")
-    told = f"an array of shape {list(drawn.shape)} and type {drawn.dtype}"
+    what = f"an array of shape {list(drawn.shape)} and dtype {drawn.dtype}"
     if (
         drawn.ndim != 3
         or drawn.shape[2] not in (3, 4)
-        or min(drawn.shape[:2]) < _SMALLEST_SIDE
+        or min(drawn.shape[:2]) < _MIN_SIDE
         or drawn.dtype.kind not in "iuf"
     ):
-        raise _no_picture(env_name, told)
-    if drawn.dtype.kind == "f":  # from 0 to 1, or to 255? A dark picture does not say
+        raise _no_picture(env_name, what)
+    if drawn.dtype.kind == "f":  # from 0 to 1, or to 255? A dark image does not show it
         raise _no_picture(
-            env_name, told, ": use .astype(numpy.uint8), after × 255 if yours end at 1"
+            env_name, what, ": use .astype(numpy.uint8), and first × 255 if yours end at 1"
         )
     if drawn.dtype != np.uint8:
         if drawn.min() < 0 or drawn.max() > 255:
-            raise _no_picture(env_name, f"{told}, from {drawn.min()} to {drawn.max()}")
+            raise _no_picture(env_name, f"{what}, from {drawn.min()} to {drawn.max()}")
         drawn = drawn.astype(np.uint8)
     rgb: Frame = drawn[..., :3]
     return rgb
 
 
-def _no_picture(env_name: str, told: str, remedy: str = "") -> NoPicturesError:
+def _no_picture(env_name: str, what: str, remedy: str = "") -> NoPicturesError:
     return NoPicturesError(
-        f"{env_name} renders {told}; a frame is [height, width, 3] with integers from 0 to 255"
+        f"{env_name} renders {what}; a frame must be [height, width, 3], integers from 0 to 255"
         + remedy
     )
