@@ -501,7 +501,8 @@ def test_what_is_no_number_is_told_of_the_environment(odd, told):
     assert told in error_of(lambda: trainer().fit(model))
 
 
-def test_an_argument_that_is_changed_before_training_is_checked():
+@pytest.mark.parametrize("name", ["batch_size", "buffer_length"])
+def test_an_argument_that_is_changed_before_training_is_checked(name):
     model = Model(env=Steps(), eval_env=None, num_eval_episodes=0)
-    model.batch_size = 8.5
-    assert error_of(lambda: trainer().fit(model)).startswith("batch_size = 8.5: must be")
+    setattr(model, name, "8")
+    assert error_of(lambda: trainer().fit(model)).startswith(f"{name} = '8': must be")

@@ -107,8 +107,9 @@ class EnvAgent(GymAgent):
         self._seeds: np.random.SeedSequence | None = None
 
     def _check_spaces(self) -> None:
+        named = f"gym_env.env_name = {self.env_name!r}"
         try:
-            check_supported(self.env_name, self.observation_space, self.action_space)
+            check_supported(named, self.observation_space, self.action_space)
         except ConfigError:
             self.close()
             raise

@@ -8,7 +8,7 @@ added, clipped to the bounds.
 
 import math
 import warnings
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Protocol
 
@@ -43,24 +43,32 @@ class Spaces:
     action_space: Space[Any]
 
 
-def check_supported(env_name: str, observation_space: Space[Any], action_space: Space[Any]) -> None:
+def check_supported(
+    name: str,
+    observation_space: Space[Any],
+    action_space: Space[Any],
+    kinds: Sequence[type[Space[Any]]] = (Box, Discrete),
+) -> None:
     """Refuse spaces that no agent can handle.
+
+    Args:
+        name: of the environment, as messages have it.
+        observation_space: of one environment.
+        action_space: likewise.
+        kinds: the supported ones.
 
     Raises:
         ConfigError: naming the environment, the space and what is supported.
     """
+    *others, last = (kind.__name__ for kind in kinds)
+    supported = f"supported are {', '.join(others)} and {last}"
     for role, space in (("observation", observation_space), ("action", action_space)):
-        named = f"{role} space {one_line(space)}"
-        if not isinstance(space, Box | Discrete):
-            raise ConfigError(
-                f"gym_env.env_name = {env_name!r}: its {named} is not supported; "
-                "supported are Box and Discrete"
-            )
+        named = f"{name}: its {role} space {one_line(space)}"
+        if not isinstance(space, tuple(kinds)):
+            raise ConfigError(f"{named} is not supported; {supported}")
         if isinstance(space, Box) and role == "action" and space.dtype.kind != "f":
-            raise ConfigError(
-                f"gym_env.env_name = {env_name!r}: its {named} holds {space.dtype}; "
-                "supported are Box of floats and Discrete"
-            )
+            floats = supported.replace("Box", "Box of floats")
+            raise ConfigError(f"{named} holds {space.dtype}; {floats}")
 
 
 def check_same_spaces(env_name: str, made: HasSpaces, trained_on: HasSpaces) -> None:

@@ -14,6 +14,7 @@ from ppo_bbrl.config.wrappers import warn_of_statistics
 from ppo_bbrl.envs.agent import EnvAgent
 from ppo_bbrl.envs.faults import reason
 from ppo_bbrl.envs.names import check_trusted
+from ppo_bbrl.envs.spaces import check_supported
 from ppo_bbrl.envs.sync import SyncEnvs
 from ppo_bbrl.envs.vector import environment_maker, own_copy
 from ppo_bbrl.envs.workers import AFTER_A_FAULT, WorkerVectorEnv, close_workers
@@ -22,6 +23,8 @@ from ppo_bbrl.system.sizes import size_of
 
 #: while a checkpoint is opened: the names that the caller gives, which are trusted
 _GIVEN: ContextVar[frozenset[str] | None] = ContextVar("_GIVEN", default=None)
+
+_SPACES = (Box, Discrete, MultiDiscrete, MultiBinary)
 
 Env = gym.Env[Any, Any]
 MakeEnv = Callable[[], Env]
@@ -71,7 +74,7 @@ class GivenEnvs(EnvAgent):
         self._act_in(name, envs, autoreset=autoreset)
 
     def _check_spaces(self) -> None:
-        check_spaces(self.observation_space, self.action_space)
+        """They were looked at when the environments were given."""
 
     def _failed(self, where: str, error: BaseException) -> EnvironmentFailed:
         """Of Gymnasium's own processes it is told which one has ended; the others are ended."""
@@ -176,7 +179,7 @@ def training_environment(env: Any) -> VectorEnv[Any, Any, Any]:
             "is AutoresetMode.NEXT_STEP, where the last observation of an episode has its own row"
         )
     try:
-        check_spaces(env.single_observation_space, env.single_action_space)
+        check_supported("env", env.single_observation_space, env.single_action_space, _SPACES)
     except UserError:
         if isinstance(given, str):
             env.close()
@@ -204,26 +207,6 @@ def evaluation_environment(env: Any) -> Env | None:
     if not isinstance(env, gym.Env):
         raise UserError(f"eval_env = {env!r}: must be an environment, a registered name or None")
     return env
-
-
-def check_spaces(observation_space: gym.Space[Any], action_space: gym.Space[Any]) -> None:
-    """Refuse spaces that PPO cannot handle.
-
-    Raises:
-        UserError: naming the space and what is supported.
-    """
-    supported = Box | Discrete | MultiDiscrete | MultiBinary
-    for role, space in (("observation", observation_space), ("action", action_space)):
-        if not isinstance(space, supported):
-            raise UserError(
-                f"env: its {role} space {one_line(space)} is not supported; supported are Box, "
-                "Discrete, MultiDiscrete and MultiBinary"
-            )
-        if isinstance(space, Box) and role == "action" and space.dtype.kind != "f":
-            raise UserError(
-                f"env: its action space {one_line(space)} holds {space.dtype}; supported are Box "
-                "of floats, Discrete, MultiDiscrete and MultiBinary"
-            )
 
 
 def _check_name(name: str) -> None:

@@ -53,9 +53,6 @@ class Run:
             model.seed_entropy, spawn_key=(model.global_rank, self.trainer.current_epoch)
         )
         self.seeds = Seeds(int(own.generate_state(1, np.uint64)[0] >> np.uint64(1)))
-        self.env = GivenEnvs("env", model.env).seed(self.seeds.sequence("train_env"))
-        self.n_steps = model.buffer_length
-        self.workspace = Workspace(capacity=self.n_steps + 1)
         #: by which the mean loss of this process is to be multiplied
         self.weight = 1.0
         self._rollouts: list[dict[str, float]] = []
@@ -63,6 +60,9 @@ class Run:
         self._count = 0
         self._check_settings()
         self._check_steps()
+        self.n_steps = model.buffer_length
+        self.workspace = Workspace(capacity=self.n_steps + 1)
+        self.env = GivenEnvs("env", model.env).seed(self.seeds.sequence("train_env"))
         self.env(self.workspace, t=0)
         self._check_model(self.workspace.get("env/env_obs", 0))
 
