@@ -1,7 +1,6 @@
 """What the checks have in common: their error and its words, the call of a student's function."""
 
 import random
-import re
 import sys
 import textwrap
 import traceback
@@ -109,7 +108,7 @@ def call(function: Callable[..., Any], *args: Any, hint: Callable[[Exception], s
             text = error.args[0] if isinstance(error, KeyError) and error.args else error
             told = one_line(text)
             message = f"{name} raises {type(error).__name__}: {told}\n{_where(function, error)}"
-            said = hint(error) or _usual_hint(error)
+            said = hint(error)
             if said:
                 message += f"\nWhere to look: {said}"
         raise ExerciseError(message, [key]) from error
@@ -117,22 +116,6 @@ def call(function: Callable[..., Any], *args: Any, hint: Callable[[Exception], s
         torch.set_default_dtype(precision)  # a function may set its own; the check has this one
     _check_plain(name, result)
     return result
-
-
-def _usual_hint(error: Exception) -> str:
-    """What to say about an exception that a function of any exercise may raise."""
-    text = str(error)
-    if "ambiguous" in text:
-        return (
-            "`if`, `and`, `not` want one truth value, and this tensor has many: decide for all of "
-            "them at once, by torch.where(mask, x, y), &, |, ~"
-        )
-    if isinstance(error, TypeError) and re.search(r"[gs]et\(\) takes \d positional", text):
-        return (
-            "an agent gives name and row as one pair, with brackets of its own: "
-            'self.get(("name", t)), self.set(("name", t), value)'
-        )
-    return ""
 
 
 def _check_plain(name: str, result: Any, depth: int = 0) -> None:

@@ -37,7 +37,7 @@ def test_the_test_of_the_page_passes(tmp_path):
     (tmp_path / "discounted_return.py").write_text(CHECK, encoding="utf-8")
     imports = (
         "import pytest\nfrom ppo_course import ExerciseError\n"
-        "from discounted_return import MISTAKES, check_discounted_return, right\n\n\n"
+        "from discounted_return import RETURNS, check_discounted_return, right\n\n\n"
     )
     file = tmp_path / "test_discounted_return.py"
     file.write_text(imports + TEST, encoding="utf-8")
