@@ -60,38 +60,23 @@ if TYPE_CHECKING:
     from ppo_course.nb10_bug_hunt.ratio_error import check_ratio_error as check_ratio_error
     from ppo_course.nb10_bug_hunt.value_error import check_value_error as check_value_error
 
-_HOME = {
-    "ExerciseError": "ppo_course.feedback",
-    "check_actor_critic": "ppo_course.nb09_lightning.actor_critic",
-    "check_coverage": "ppo_course.nb10_bug_hunt.coverage",
-    "check_critic_targets": "ppo_course.nb02_values.critic_targets",
-    "check_culprits": "ppo_course.nb10_bug_hunt.culprits",
-    "check_difference_interval": "ppo_course.nb04_details.difference_interval",
-    "check_eval_fn": "ppo_course.nb08_shared_trunk.eval_fn",
-    "check_gae_by_hand": "ppo_course.nb02_values.gae_by_hand",
-    "check_gaussian_entropy": "ppo_course.nb05_continuous.gaussian_entropy",
-    "check_gaussian_log_prob": "ppo_course.nb05_continuous.gaussian_log_prob",
-    "check_gaussian_policy": "ppo_course.nb05_continuous.gaussian_policy",
-    "check_gradients_into": "ppo_course.nb10_bug_hunt.gradients_into",
-    "check_interquartile_mean": "ppo_course.nb04_details.interquartile_mean",
-    "check_is_clipped": "ppo_course.nb03_clip.is_clipped",
-    "check_joint_loss": "ppo_course.nb08_shared_trunk.joint_loss",
-    "check_lambda_return": "ppo_course.nb02_values.lambda_return",
-    "check_mended_transitions": "ppo_course.nb10_bug_hunt.mended_transitions",
-    "check_minibatch_indices": "ppo_course.nb04_details.minibatch_indices",
-    "check_minibatch_stream": "ppo_course.nb09_lightning.minibatch_stream",
-    "check_pole_agent": "ppo_course.nb01_workspace.pole_agent",
-    "check_policy_objective": "ppo_course.nb03_clip.policy_objective",
-    "check_predict_rows": "ppo_course.nb01_workspace.predict_rows",
-    "check_ratio_error": "ppo_course.nb10_bug_hunt.ratio_error",
-    "check_sample_action": "ppo_course.nb05_continuous.sample_action",
-    "check_scheduled": "ppo_course.nb04_details.scheduled",
-    "check_should_stop": "ppo_course.nb04_details.should_stop",
-    "check_td_error": "ppo_course.nb02_values.td_error",
-    "check_train_fn": "ppo_course.nb08_shared_trunk.train_fn",
-    "check_training_step": "ppo_course.nb09_lightning.training_step",
-    "check_transition_mask": "ppo_course.nb01_workspace.transition_mask",
-    "check_value_error": "ppo_course.nb10_bug_hunt.value_error",
+# The checks of each notebook; each has a module of its own.
+_CHECKS = {
+    "nb01_workspace": "pole_agent predict_rows transition_mask",
+    "nb02_values": "critic_targets gae_by_hand lambda_return td_error",
+    "nb03_clip": "is_clipped policy_objective",
+    "nb04_details": (
+        "difference_interval interquartile_mean minibatch_indices scheduled should_stop"
+    ),
+    "nb05_continuous": "gaussian_entropy gaussian_log_prob gaussian_policy sample_action",
+    "nb08_shared_trunk": "eval_fn joint_loss train_fn",
+    "nb09_lightning": "actor_critic minibatch_stream training_step",
+    "nb10_bug_hunt": "coverage culprits gradients_into mended_transitions ratio_error value_error",
+}
+_HOME = {"ExerciseError": "ppo_course.feedback"} | {
+    f"check_{name}": f"ppo_course.{room}.{name}"
+    for room, names in _CHECKS.items()
+    for name in names.split()
 }
 __getattr__ = lazy_names(__name__, _HOME)
 

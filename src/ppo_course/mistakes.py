@@ -157,14 +157,25 @@ class Exercise:
             texts = [text.replace(f"{{{name}}}", str(value)) for text in texts]
         return texts
 
-    def error(self, *keys: str, facts: Sequence[str] = (), **values: Any) -> ExerciseError:
+    def error(
+        self,
+        *keys: str,
+        facts: Sequence[str] = (),
+        seen: object = None,
+        expected: object = None,
+        **values: Any,
+    ) -> ExerciseError:
         """The error about one mistake, or several at once.
 
         Args:
             keys: of the mistakes.
-            facts: lines of the message: what was seen, what was expected.
+            facts: lines of the message, about an example.
+            seen: in a line of its own behind them.
+            expected: in another one.
             values: what the words name in braces.
         """
+        told = (("seen", seen), ("expected", expected))
+        facts = [*facts, *(f"  {label:<10}{it}" for label, it in told if it is not None)]
         pairs = [(wrong, look) for wrong, look in (self.words(key, **values) for key in keys)]
         return all_not_right(self.name, pairs, *facts, keys=keys)
 
@@ -224,8 +235,7 @@ class Exercise:
         """
         key = "returns-nothing" if result is None else mistake
         if key:
-            facts = (f"  seen      {seen or describe(result)}", f"  expected  {expected}")
-            raise self.error(key, facts=facts, **values)
+            raise self.error(key, seen=seen or describe(result), expected=expected, **values)
 
     def compare(
         self,

@@ -120,11 +120,11 @@ class AgentUnderTest:
         if not isinstance(log_std, nn.Parameter):
             raise EXERCISE.error("no-parameter")
         if list(log_std.shape) != [d]:
-            facts = (
-                f"  seen      {list(log_std.shape)}",
-                f"  expected  [{d}], one number for each component",
+            raise EXERCISE.error(
+                "log-std-shape",
+                seen=list(log_std.shape),
+                expected=f"[{d}], one number for each component",
             )
-            raise EXERCISE.error("log-std-shape", facts=facts)
 
     def mean(self, observations: Tensor) -> Tensor:
         """`[..., D]`, without gradient."""
@@ -172,22 +172,29 @@ def read(
         bare = variable.removeprefix(case.prefix)
         if variable != bare and f"`{bare}`" in names:
             raise EXERCISE.error("no-prefix", variable=bare)
-        facts = (f"  seen      {', '.join(names) or 'nothing'}", f"  expected  `{variable}`")
-        key = {"action": "action-missing", "entropy": "entropy-missing"}.get(
-            bare, "variable-missing"
-        )
+        known = {"action": "action-missing", "entropy": "entropy-missing"}
         also = "" if names else EXERCISE.words("forward-writes")[0]
-        raise EXERCISE.error(key, facts=facts, variable=variable, told=told, also=also)
+        raise EXERCISE.error(
+            known.get(bare, "variable-missing"),
+            seen=", ".join(names) or "nothing",
+            expected=f"`{variable}`",
+            variable=variable,
+            told=told,
+            also=also,
+        )
     if rows != [ROW]:
         seen = ", ".join("all rows at once" if row is None else str(row) for row in rows)
-        facts = (f"  seen      t = {ROW}, written into row {seen}", f"  expected  row {ROW}")
-        raise EXERCISE.error("wrong-row", facts=facts, variable=variable)
+        raise EXERCISE.error(
+            "wrong-row",
+            seen=f"t = {ROW}, written into row {seen}",
+            expected=f"row {ROW}",
+            variable=variable,
+        )
     value = workspace.get(variable, ROW)
     if list(value.shape) != shape:
         components = variable != "action" and list(value.shape) == [*shape, len(case.log_std)]
-        facts = (f"  seen      {list(value.shape)}", f"  expected  {shape}")
         key = "each-component" if components else "variable-shape"
-        raise EXERCISE.error(key, facts=facts, variable=variable)
+        raise EXERCISE.error(key, seen=list(value.shape), expected=shape, variable=variable)
     if not value.isfinite().all():
         raise EXERCISE.error("not-finite", variable=variable)
     return value

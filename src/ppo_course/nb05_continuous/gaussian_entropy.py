@@ -93,11 +93,11 @@ def check_gaussian_entropy(function: GaussianEntropy, *, seed: int | None = None
         raise EXERCISE.error("not-finite")
     for result in results:
         if not same(result, result[:1].expand(len(result))):
-            facts = (
-                f"  seen      {', '.join(f'{entry:.4g}' for entry in result.tolist())}",
-                f"  expected  {len(result)} times the same number",
+            raise EXERCISE.error(
+                "depends-on-mean",
+                seen=f"{', '.join(f'{entry:.4g}' for entry in result.tolist())}",
+                expected=f"{len(result)} times the same number",
             )
-            raise EXERCISE.error("depends-on-mean", facts=facts)
     EXERCISE.compare(chosen, results, PARTS, formula=formula, agree=agree, facts=_example)
     for case, each, result in zip(chosen, given, results, strict=True):
         fresh = arguments(EXERCISE, case, *EXERCISE.arguments)

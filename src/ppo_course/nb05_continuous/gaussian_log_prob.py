@@ -149,12 +149,13 @@ def _check_far(function: GaussianLogProb) -> None:
     seen = one_number_each(EXERCISE, result, case).detach()
     expected = right(case.action, mean, log_std)
     if not same(seen, expected):
-        facts = (
-            f"  Example: one action of {d} components, most 1.5 σ from their means, some 8 σ.",
-            f"  seen      {float(seen[0]):.5g}",
-            f"  expected  {float(expected[0]):.5g}",
+        example = f"one action of {d} components, most of them 1.5 σ from their means, some 8 σ"
+        raise EXERCISE.error(
+            "far" if seen.isfinite().all() else "density-first",
+            facts=[f"  Example: {example}."],
+            seen=f"{float(seen[0]):.5g}",
+            expected=f"{float(expected[0]):.5g}",
         )
-        raise EXERCISE.error("far" if seen.isfinite().all() else "density-first", facts=facts)
 
 
 def _example(case: Gaussians, expected: Tensor, seen: Tensor) -> list[str]:

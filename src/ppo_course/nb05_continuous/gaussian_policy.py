@@ -47,10 +47,6 @@ def check_gaussian_policy(policy_class: Callable[..., Any], *, seed: int | None 
         _check_entropy(agent, case)
 
 
-def _compared(seen: object, expected: object) -> tuple[str, str]:
-    return f"  seen      {seen}", f"  expected  {expected}"
-
-
 def _check_dist(agent: AgentUnderTest, case: Case) -> None:
     observations = case.observations[ROW]
     n, d = case.actions[ROW].shape
@@ -58,25 +54,22 @@ def _check_dist(agent: AgentUnderTest, case: Case) -> None:
     if dist is None:
         raise EXERCISE.error("dist-returns-nothing")
     if not isinstance(dist, Distribution):
-        raise EXERCISE.error("no-distribution", facts=(f"  seen      {describe(dist)}",))
+        raise EXERCISE.error("no-distribution", seen=describe(dist))
     shapes = list(dist.batch_shape), list(dist.event_shape)
     if shapes != ([n], [d]):
-        facts = _compared(
-            "batch shape {}, event shape {}".format(*shapes),
-            f"batch shape [{n}], event shape [{d}]",
-        )
         key = "dist-shapes"
         if shapes == ([n, d], []):
             key = "separate-components"
         elif shapes == ([], [n, d]):
             key = "one-event"
-        raise EXERCISE.error(key, facts=facts)
+        seen = "batch shape {}, event shape {}".format(*shapes)
+        raise EXERCISE.error(key, seen=seen, expected=f"batch shape [{n}], event shape [{d}]")
     if not same(dist.mean, agent.mean(observations)):
         raise EXERCISE.error("dist-mean")
     std, right = dist.stddev, case.log_std.exp()
     if not same(std, right.expand(n, d)):
         key = _wrong_std(std.detach().mean(0), case.log_std, 1e-4)
-        raise EXERCISE.error(key, facts=_compared(numbers(std[0]), numbers(right)), where="")
+        raise EXERCISE.error(key, seen=numbers(std[0]), expected=numbers(right), where="")
 
 
 def _wrong_std(std: Tensor, log_std: Tensor, tolerance: float) -> str:
@@ -126,11 +119,11 @@ def _check_spread(agent: AgentUnderTest, case: Case) -> None:
         raise EXERCISE.error("clipped")
     spread = action.std(0)
     if not torch.allclose(noise.std(0), torch.ones(1), atol=TOLERANCE):
-        facts = _compared(f"{numbers(spread)}  (of {MANY} actions in one state)", numbers(std))
+        seen = f"{numbers(spread)}  (of {MANY} actions in one state)"
         key = _wrong_std(spread, case.log_std, TOLERANCE)
         where = "of the actions that it samples, "
         key = "wrong-spread" if key == "wrong-std" else key
-        raise EXERCISE.error(key, facts=facts, where=where)
+        raise EXERCISE.error(key, seen=seen, expected=numbers(std), where=where)
     if (noise.mean(0).abs() > TOLERANCE).any():
         elsewhere = any(
             (((action - mean[t]) / std).mean(0).abs() <= TOLERANCE).all()
@@ -141,7 +134,7 @@ def _check_spread(agent: AgentUnderTest, case: Case) -> None:
     fourth = (((noise - noise.mean(0)) / noise.std(0)) ** 4).mean(0)
     if (fourth < TAILS[0]).any() or (fourth > TAILS[1]).any():
         seen = f"a fourth moment of {numbers(fourth)}, in units of σ⁴"
-        raise EXERCISE.error("not-gaussian", facts=_compared(seen, "about 3 for each component"))
+        raise EXERCISE.error("not-gaussian", seen=seen, expected="about 3 for each component")
 
 
 def _check_greedy(agent: AgentUnderTest, case: Case) -> None:
@@ -151,8 +144,7 @@ def _check_greedy(agent: AgentUnderTest, case: Case) -> None:
     action = read(workspace, case, "action", shape, "it acts with stochastic=False")
     mean = agent.mean(case.observations[ROW])
     if not same(action, mean):
-        facts = _compared(numbers(action[0]), numbers(mean[0]))
-        raise EXERCISE.error("greedy-not-mean", facts=facts)
+        raise EXERCISE.error("greedy-not-mean", seen=numbers(action[0]), expected=numbers(mean[0]))
     if action.requires_grad:
         raise EXERCISE.error("greedy-with-gradient")
 
@@ -178,7 +170,7 @@ def _check_judging(agent: AgentUnderTest, case: Case) -> None:
             "judges-row-0": agent.log_densities(case.observations[0], case.actions[0]).sum(-1),
         }
         key = next((key for key, value in known.items() if same(log_prob, value)), "log-prob")
-        raise EXERCISE.error(key, facts=_compared(numbers(log_prob), numbers(right)))
+        raise EXERCISE.error(key, seen=numbers(log_prob), expected=numbers(right))
     _check_gradients(agent, log_prob, right, name)
 
 
@@ -194,7 +186,7 @@ def _check_entropy(agent: AgentUnderTest, case: Case) -> None:
             no_more_than(workspace, case, "action", name, told=told)
         right = agent.entropies(case.observations[ROW]).sum(-1)
         if not same(entropy, right):
-            raise EXERCISE.error("entropy", facts=_compared(numbers(entropy), numbers(right)))
+            raise EXERCISE.error("entropy", seen=numbers(entropy), expected=numbers(right))
         _check_gradients(agent, entropy, right, name)
 
 

@@ -81,7 +81,7 @@ def _check(function: EvalFn, case: Case) -> None:
         if not same(value, right_value):
             key = "dropped" if dropped else "value"
             key = "no-value" if same(value, right_nll) else key
-            raise EXERCISE.error(key, facts=_compared(value, right_value))
+            raise EXERCISE.error(key, seen=_some(value), expected=_some(right_value))
         if torch.equal(action, dist.mode):
             raise EXERCISE.error("greedy")
         if not same(neg_log_prob, right_nll):
@@ -92,7 +92,7 @@ def _check(function: EvalFn, case: Case) -> None:
             }
             fits = (key for key, wrong in known.items() if same(neg_log_prob, wrong))
             key = next(fits, "of-another-action")
-            raise EXERCISE.error(key, facts=_compared(neg_log_prob, right_nll))
+            raise EXERCISE.error(key, seen=_some(neg_log_prob), expected=_some(right_nll))
         for part, tensor in zip(PARTS, (value, action, neg_log_prob), strict=True):
             if tensor.requires_grad:
                 raise EXERCISE.error("carries-gradient", part=part)
@@ -146,20 +146,21 @@ def _check_chance(one: Tensor, other: Tensor, probs: Tensor) -> None:
     likely = (seen * both).sum(1)  # the probability of the action that was taken
     surprise = bernstein(likely, both, both)
     if abs(surprise) > EXPONENT:
-        facts = (
-            f"  seen      actions of the probability {likely.mean():.3f}, on average",
-            f"  expected  about {both.square().sum(1).mean():.3f}",
+        raise EXERCISE.error(
+            "too-often" if surprise > 0 else "too-rarely",
+            seen=f"the actions that came have the probability {likely.mean():.3f}, on average",
+            expected=f"about {both.square().sum(1).mean():.3f}",
         )
-        raise EXERCISE.error("too-often" if surprise > 0 else "too-rarely", facts=facts)
     for action, is_it in enumerate(seen.unbind(1)):
         values = torch.zeros_like(both)
         values[:, action] = 1
         if abs(bernstein(is_it, values, both)) > EXPONENT:
-            facts = (
-                f"  seen      {is_it.sum():.0f} times in {len(is_it)}",
-                f"  expected  about {both[:, action].sum():.0f} times",
+            raise EXERCISE.error(
+                "one-too-often",
+                seen=f"{is_it.sum():.0f} times in {len(is_it)}",
+                expected=f"about {both[:, action].sum():.0f} times",
+                action=action,
             )
-            raise EXERCISE.error("one-too-often", facts=facts, action=action)
 
 
 def bernstein(seen: Tensor, values: Tensor, probs: Tensor) -> float:
@@ -204,7 +205,5 @@ def _read(result: Any, n: int) -> tuple[Tensor, Tensor, Tensor]:
     return value, action, neg_log_prob
 
 
-def _compared(seen: Tensor, right: Tensor) -> tuple[str, str]:
-    """Some of the numbers, `[B]` each."""
-    some = [", ".join(f"{x:.3f}" for x in tensor[:4].tolist()) + " …" for tensor in (seen, right)]
-    return f"  seen      {some[0]}", f"  expected  {some[1]}"
+def _some(tensor: Tensor) -> str:
+    return ", ".join(f"{entry:.3f}" for entry in tensor[:4].tolist()) + " …"

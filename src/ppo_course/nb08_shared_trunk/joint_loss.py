@@ -302,5 +302,4 @@ def _check_order(chosen: Sequence[Samples], seen: Sequence[Sequence[float]]) -> 
             for position, part in enumerate(order)
         ):
             found = ", ".join(PARTS[part] for part in order)
-            facts = (f"  seen      {found}", f"  expected  {', '.join(PARTS)}")
-            raise EXERCISE.error("order", facts=facts)
+            raise EXERCISE.error("order", seen=found, expected=", ".join(PARTS))

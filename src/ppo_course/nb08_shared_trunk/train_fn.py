@@ -166,5 +166,4 @@ def _check_losses(case: Case, result: Any) -> None:
     ]
     if not any(all(map(agree, LOSSES, seen, truth)) for truth in truths):
         told = [", ".join(f"{loss:.4g}" for loss in losses) for losses in (seen, truths[0])]
-        facts = (f"  seen      {told[0]}", f"  expected  {told[1]}")
-        raise EXERCISE.error("other-losses", facts=facts)
+        raise EXERCISE.error("other-losses", seen=told[0], expected=told[1])

@@ -83,13 +83,14 @@ def _check(model_class: type[Any], case: Case) -> None:
     with torch.no_grad():
         right = model.critic(x)
     if not same(value, right):
-        facts = (f"  seen      {numbers(value[:4])} …", f"  expected  {numbers(right[:4])} …")
-        raise FORWARD.error("not-of-critic", facts=facts)
+        raise FORWARD.error(
+            "not-of-critic", seen=f"{numbers(value[:4])} …", expected=f"{numbers(right[:4])} …"
+        )
     _check_gradients(model, dist, value, x)
     # A squeeze of all dimensions would not give [1] for [1, D].
     shape = list(call_method(FORWARD, model_class, model, x[:1].clone())[1].shape)
     if shape != [1]:
-        raise FORWARD.error("squeezed", facts=(f"  seen      {shape}", "  expected  [1]"))
+        raise FORWARD.error("squeezed", seen=shape, expected=[1])
     _check_optimizer(model_class, model, case)
 
 
@@ -116,11 +117,11 @@ def _read(answer: Any, case: Case) -> tuple[Categorical, Tensor]:
     FORWARD.expect(answer, mistake, expected)
     shape, n_actions = list(dist.batch_shape), dist.logits.shape[-1]
     if shape != [case.n] or n_actions != case.n_actions:
-        facts = (
-            f"  seen      {shape} choices between {n_actions} actions",
-            f"  expected  [{case.n}] choices between {case.n_actions} actions",
+        raise FORWARD.error(
+            "size",
+            seen=f"{shape} choices between {n_actions} actions",
+            expected=f"[{case.n}] choices between {case.n_actions} actions",
         )
-        raise FORWARD.error("size", facts=facts)
     if list(value.shape) != [case.n]:
         mistake = "column" if list(value.shape) == [case.n, 1] else "wrong-shape"
     FORWARD.expect(answer, mistake, expected)
@@ -140,11 +141,11 @@ def _check_policy(model: Any, dist: Categorical, x: Tensor) -> None:
         "scores-sign": Categorical(logits=-scores),
     }
     key = next((key for key, it in known.items() if same(dist.probs, it.probs)), "not-of-actor")
-    facts = (
-        f"  seen      {numbers(dist.probs[0])}  (probabilities of the first observation)",
-        f"  expected  {numbers(right[0])}",
+    raise FORWARD.error(
+        key,
+        seen=f"{numbers(dist.probs[0])}  (probabilities of the first observation)",
+        expected=numbers(right[0]),
     )
-    raise FORWARD.error(key, facts=facts)
 
 
 def _check_gradients(model: Any, dist: Categorical, value: Tensor, x: Tensor) -> None:
@@ -186,11 +187,11 @@ def _check_optimizer(model_class: type[Any], model: Any, case: Case) -> None:
             raise OPTIMIZER.error("never-learns", part=part)
     rates = {float(group["lr"]) for group in chosen.param_groups}
     if rates != {case.lr}:
-        facts = (
-            f"  seen      {', '.join(f'{rate:g}' for rate in sorted(rates))}",
-            f"  expected  {case.lr:g}, as in {EXERCISE.name}(lr={case.lr:g}, …)",
+        raise OPTIMIZER.error(
+            "other-rate",
+            seen=f"{', '.join(f'{rate:g}' for rate in sorted(rates))}",
+            expected=f"{case.lr:g}, as in {EXERCISE.name}(lr={case.lr:g}, …)",
         )
-        raise OPTIMIZER.error("other-rate", facts=facts)
     if any(group["maximize"] for group in chosen.param_groups):
         raise OPTIMIZER.error("maximises")
     if any(group["weight_decay"] for group in chosen.param_groups):

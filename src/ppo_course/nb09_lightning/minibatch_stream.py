@@ -243,8 +243,7 @@ def _check_minibatches(events: Events, facts: Facts) -> None:
         raise EXERCISE.error("none-comes", facts=facts)
     odd = [batch for batch in steps if not isinstance(batch, Minibatch)]
     if odd:
-        seen = f"  seen      {describe(odd[0])}"
-        raise EXERCISE.error("odd", facts=(seen, "  expected  a minibatch that split gave"))
+        raise EXERCISE.error("odd", seen=describe(odd[0]), expected="a minibatch that split gave")
 
 
 def _check_time(events: Events, facts: Facts) -> None:

@@ -41,7 +41,7 @@ def made(exercise: Exercise, model_class: Any, **kwargs: Any) -> Any:
         ExerciseError: if it is no class of Lightning's PPO, or cannot be made.
     """
     if not isinstance(model_class, type) or not hasattr(model_class, "configure_optimizers"):
-        raise exercise.error("no-class", facts=(f"  seen      {describe(model_class)}",))
+        raise exercise.error("no-class", seen=describe(model_class))
     init = vars(model_class).get("__init__")
     return exercise.call(Named(exercise.name, lambda: model_class(**kwargs), init))
 

@@ -248,8 +248,7 @@ def _names(result: Any, case: Case) -> list[str]:
     """The names that were returned, if they are names."""
     expected = 'a list of names, such as ["body.weight", "body.bias"]'
     if result is None and not case.expected:
-        facts = (f"  Example: {case.told}.", "  seen      None")
-        raise EXERCISE.error("none-for-empty", facts=facts)
+        raise EXERCISE.error("none-for-empty", facts=[f"  Example: {case.told}."], seen="None")
     mistake = None
     if isinstance(result, bool | int | float) or (isinstance(result, Tensor) and not result.dim()):
         mistake = "number"

@@ -138,8 +138,8 @@ def _check(rows: Rows, result: Any) -> None:
         expected = tensor.flatten(0, 1)[torch.tensor(obs)]
         same = torch.equal(result[name].double(), expected.double())
         if same and result[name].dtype != tensor.dtype:
-            facts += [f"  seen      {result[name].dtype}", f"  expected  {tensor.dtype}"]
-            raise EXERCISE.error("other-dtype", facts=facts, variable=name)
+            kinds = {"seen": result[name].dtype, "expected": tensor.dtype}
+            raise EXERCISE.error("other-dtype", facts=facts, variable=name, **kinds)
         if not same:
             raise EXERCISE.error("changed", facts=facts, variable=name)
 
@@ -151,21 +151,23 @@ def _check_form(rows: Rows, result: Any, facts: list[str]) -> None:
     )
     missing = [name for name in NAMES if name not in result]
     if missing:
-        seen = (f"  seen      {', '.join(map(str, result))}",)
-        raise EXERCISE.error("name-missing", facts=seen, variable=missing[0])
+        told = ", ".join(map(str, result))
+        raise EXERCISE.error("name-missing", seen=told, variable=missing[0])
     for name in NAMES:
         tensor = result[name]
         inner = list(rows.variables()[name].shape[2:])
         if not isinstance(tensor, Tensor) or list(tensor.shape[1:]) != inner:
-            facts += [
-                f"  seen      {describe(tensor)}",
-                f"  expected  a tensor of shape {[len(rows.starts), *inner]}",
-            ]
-            raise EXERCISE.error("wrong-shape", facts=facts, variable=name)
+            raise EXERCISE.error(
+                "wrong-shape",
+                facts=facts,
+                seen=describe(tensor),
+                expected=f"a tensor of shape {[len(rows.starts), *inner]}",
+                variable=name,
+            )
     lengths = {name: len(result[name]) for name in NAMES}
     if len(set(lengths.values())) > 1:
         told = ", ".join(f"{name} {length}" for name, length in lengths.items())
-        raise EXERCISE.error("lengths", facts=(*facts, f"  seen      {told}"))
+        raise EXERCISE.error("lengths", facts=facts, seen=told)
 
 
 def _places(rows: Rows, name: str, tensor: Tensor) -> list[int]:
