@@ -8,7 +8,7 @@ import torch
 from probe_envs import config, fresh_log
 
 from ppo_bbrl import PPOClip, Workspace, load_config
-from ppo_bbrl.rollout import evaluate_rollout
+from ppo_bbrl.rollout import as_rollout, evaluate_rollout
 from ppo_bbrl.runs.metrics import METRICS
 
 
@@ -83,6 +83,22 @@ def test_a_workspace_without_rows_or_of_ones_own_shows_itself():
     for t in range(4):
         newest.set("x", t, torch.full((2,), float(t)))
     assert "x [1, 2] float32" in repr(newest)
+
+
+@pytest.mark.parametrize("n_rows", [3, 4])
+def test_a_rollout_tells_its_ends_apart(n_rows):
+    """A terminal state, two time limits, and steps of autoreset, which are no transitions.
+
+    Log-probabilities may be there for the last row as well, where no transition begins.
+    """
+    done = torch.tensor([[0, 0], [1, 1], [0, 0], [0, 1]]).bool()
+    terminated = torch.tensor([[0, 0], [1, 0], [0, 0], [0, 0]]).bool()
+    rows = {"env/done": done, "env/terminated": terminated, "env/reward": torch.ones(4, 2)}
+    rollout = as_rollout(rows, log_prob=torch.zeros(n_rows, 2), value=torch.zeros(4, 2))
+    assert rollout.log_prob.shape == rollout.value.shape == rollout.mask.shape == (3, 2)
+    html = rollout._repr_html_()
+    assert re.search(r"\b1 \D*terminal", html)
+    assert re.search(r"\b2 by truncation", html)
 
 
 def test_a_report_says_what_each_metric_means(shown):
