@@ -44,11 +44,19 @@ def through_a_file(state):
     return torch.load(file, weights_only=True)
 
 
-def cfg(env_name="Chance", compiling="never", optimizer=None, wrappers=(), **algorithm):
+def cfg(
+    env_name="Chance",
+    compiling="never",
+    optimizer=None,
+    wrappers=(),
+    base_dir="run",
+    **algorithm,
+):
     algorithm = {"max_epochs": EPOCHS, "eval_interval": 100} | algorithm
     made = config(env_name, **algorithm)
     made["gym_env"]["wrappers"] = list(wrappers)
     made["optimizer"] |= optimizer or {}
+    made["base_dir"] = base_dir
     made["compute"] = {"compile": compiling, "threads": 1}
     return made
 
@@ -58,7 +66,7 @@ def result(algo):
     algo.close()
     table = read_metrics(algo.base_dir).drop(columns="steps_per_second").dropna(axis=1, how="all")
     agents = (algo.train_policy, algo.critic_agent, algo.best_policy)
-    weights = [tensor for agent in agents for tensor in agent.state_dict().values()]
+    weights = [tensor.clone() for agent in agents for tensor in agent.state_dict().values()]
     counts = algo.nb_steps, algo.epoch, algo.best_reward, algo.running_reward
     return weights, table, counts, algo.eval_rewards
 
@@ -127,6 +135,46 @@ def test_a_run_goes_on_from_the_state_of_another(case, monkeypatch):
         assert isinstance(second._engine, CompiledUpdate) == is_compiled
     if not is_compiled:
         assert_goes_on(expected, PPOClip(settings, **agents()))
+        first.load_state_dict(first.states[drawn])  # back to where it was
+        run(first)
+        assert all(map(torch.equal, result(first)[0], expected[0]))
+
+
+class Counting(Chance):
+    """Its rewards hang on what was before this episode, and on torch's global generator."""
+
+    episodes = 0
+
+    def observe(self):
+        self.episodes += self.t == 0
+        return super().observe()
+
+    def reward(self, action):
+        return self.episodes + float(torch.rand(()))
+
+
+class Backward(Keeping):
+    """Reads the weights from before the last update when it estimates advantages."""
+
+    def compute_targets(self, rollout):
+        advantage, returns = super().compute_targets(rollout)
+        old = sum(weight.sum() for agent in self.old for weight in agent.parameters())
+        return advantage + old, returns
+
+    @property
+    def old(self):
+        return self.old_policy, self.old_critic_agent
+
+
+def test_what_only_some_runs_look_at_goes_on():
+    """Old weights; evaluation environments that remember; the generator that environments know."""
+    gym.register("Counting-v0", Counting, disable_env_checker=True)
+    settings = cfg("Counting-v0", normalize_advantage=False, eval_interval=1)
+    first, second = Backward(settings), Backward(settings)
+    run(first)
+    second.load_state_dict(first.states[1])
+    assert_goes_on(result(first), second)
+    del gym.registry["Counting-v0"]
 
 
 @pytest.mark.slow
@@ -246,6 +294,11 @@ def test_a_state_of_another_configuration_is_refused_by_name(name):
     with pytest.raises(StateError, match=name):
         algo.load_state_dict(other.state_dict())
     assert same(algo.state_dict(), before)
+    fresh = PPOClip(cfg(base_dir="fresh"))
+    with pytest.raises(StateError, match=name):
+        fresh.load_state_dict(other.state_dict())
+    fresh.close()
+    assert not Path("outputs/fresh").exists()
 
 
 def test_a_state_of_other_agents_or_optimisers_is_refused_by_name():
@@ -258,7 +311,7 @@ def test_a_state_of_other_agents_or_optimisers_is_refused_by_name():
     with pytest.raises(StateError, match="critic_optimizer"):
         algo.load_state_dict(ran(cfg(), **trunk()).state_dict())
     other = ran(cfg())
-    other.policy_optimizer = torch.optim.SGD(other.train_policy.parameters())
+    other.policy_optimizer = torch.optim.SGD(other.train_policy.parameters(), lr=np.float64(1))
     with pytest.raises(StateError, match="policy_optimizer is a SGD"):
         algo.load_state_dict(other.state_dict())
     assert same(algo.state_dict(), before)
@@ -359,12 +412,13 @@ def test_environments_go_on_from_the_state_of_others(env_name, wrapper, autorese
         stepped(env, n, seed=n)
     state = through_a_file(first.state_dict())
     expected = stepped(first, 30, seed=1)
+    first.close()
+    assert not first.state_dict()["envs"]["attributes"].get("closed")
     for env in (fresh, used):
         env.load_state_dict(copy.deepcopy(state))
         assert same(env.state_dict(), state)
         assert_same_rows(stepped(env, 30, seed=1), expected)
         env.close()
-    first.close()
 
 
 class Phase(enum.Enum):
@@ -376,7 +430,7 @@ class Board:
     """An object of a class of one's own."""
 
     def __init__(self):
-        self.cells = np.zeros((2, 3), np.int16, order="F")
+        self.cells, self.spec = np.zeros((2, 3), np.int16, order="F"), 0
 
 
 class Odd(Chance):
@@ -396,7 +450,8 @@ class Odd(Chance):
     def observe(self):
         seen = super().observe()
         self.phase = Phase(-self.phase.value)
-        self.cells[1] += self.dice.randrange(5)
+        self.cells[1] += self.dice.randrange(5) + self.board.spec
+        self.board.spec += 1
         self.history.append((float(seen[0]), {"last": self.board.cells.copy()}))
         self.own = self.observation_space
         drawn = self.own.sample()[0] + self.old.normal() + torch.rand(1, generator=self.noise)[0]

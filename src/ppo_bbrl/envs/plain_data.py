@@ -33,13 +33,16 @@ class Writer:
             deque: lambda value: {"deque": self._items(value), "most": value.maxlen},
             dict: self._dict,
             OrderedDict: self._dict,
-            Tensor: lambda value: {"tensor": value.detach().clone()},
+            Tensor: lambda value: {"tensor": value.detach().clone(), "on": str(value.device)},
             np.random.Generator: self._generator,
             np.random.RandomState: lambda value: {
                 "random_state": self.write(value.get_state(legacy=False))
             },
             random.Random: lambda value: {"random": self.write(value.getstate())},
-            torch.Generator: lambda value: {"torch_generator": value.get_state()},
+            torch.Generator: lambda value: {
+                "torch_generator": value.get_state(),
+                "on": str(value.device),
+            },
         }
 
     def is_new(self, value: object) -> bool:
@@ -169,9 +172,10 @@ class Reader:
             return frozenset(self._items(content))
         if kind in ("list", "set", "deque", "dict"):
             return self._container(kind, written, current)
-        if kind in ("array", "tensor"):
-            copied = content.clone()
-            return self.add(copied if kind == "tensor" else copied.numpy())
+        if kind == "array":
+            return self.add(content.clone().numpy())
+        if kind == "tensor":
+            return self.add(content.to(written["on"], copy=True))
         if kind == "texts":
             dtype, texts = np.dtype(written["dtype"]), np.array(content, "U")
             return self.add(texts.astype(dtype).reshape(written["shape"]))
@@ -235,7 +239,7 @@ class Reader:
             made = random.Random()
             made.setstate(self.read(written[kind]))
         else:
-            made = torch.Generator()
+            made = torch.Generator(written["on"])
             made.set_state(written[kind])
         self._known[place] = made
         return made

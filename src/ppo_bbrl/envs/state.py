@@ -30,7 +30,7 @@ from ppo_bbrl.system.state import NotPlainError
 
 AnyVectorEnv = VectorEnv[Any, Any, Any]
 
-# Descriptions, of which some are made when somebody asks for them.
+# Of environments: descriptions, of which some are made when somebody asks for them.
 _DESCRIPTIONS = ("spec", "_cached_spec", "metadata", "_metadata", "_saved_kwargs")
 # What does not change, but what it does may.
 _FIXED = (
@@ -117,14 +117,22 @@ def _attributes(value: Any) -> dict[str, Any]:
         return {name: attributes[name] for name in ("_np_random", "spaces") if name in attributes}
     if _speaks_for_itself(value):
         return {name: attributes[name] for name in ("env", "_np_random") if name in attributes}
-    own = {name: item for name, item in attributes.items() if name not in _DESCRIPTIONS}
+    stays = _what_stays(value)
+    own = {name: item for name, item in attributes.items() if name not in stays}
     if isinstance(value, PassiveEnvChecker):  # which keeps rows and infos, to warn of once
         own |= {"_previous_data": None, "checked_step": True, "checked_data_reuse": True}
     return own
 
 
+def _what_stays(value: object) -> tuple[str, ...]:
+    """The attributes that are no state, of an object whose others all are."""
+    if isinstance(value, VectorEnv):
+        return (*_DESCRIPTIONS, "closed")
+    return _DESCRIPTIONS if isinstance(value, gym.Env) else ()
+
+
 def _is_whole(value: object) -> bool:
-    """Whether `_attributes` are all of an object's but descriptions."""
+    """Whether the state of an object is in all of its attributes, but for `_what_stays`."""
     return not isinstance(value, gym.Space) and not _speaks_for_itself(value)
 
 
@@ -180,7 +188,7 @@ class _EnvReader(Reader):
             except NotPlainError as error:
                 raise error.inside(f".{name}") from None
         if _is_whole(current):
-            new |= {name: now[name] for name in _DESCRIPTIONS if name in now}
+            new |= {name: now[name] for name in _what_stays(current) if name in now}
         own = self.read(written["own"]) if "own" in written else None
 
         def change() -> None:

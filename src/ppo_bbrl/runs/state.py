@@ -54,13 +54,15 @@ class Resumable(Recording):
         """
         if self._loop is not None:
             raise StateError("a loop is running: load the state before it begins")
-        load_state(self.state_parts(), state, type(self).__name__)
+        parts = self.state_parts()
+        parts["log"] = parts.pop("log")  # last, as it makes the run's folder
+        load_state(parts, state, type(self).__name__)
         self._goes_on = True
 
     def state_parts(self) -> dict[str, HasState]:
         """What has state, by name.
 
-        To be extended by what has more, any module for example:
+        To be extended by what has more, a module or a scheduler for example:
         `return super().state_parts() | {"bonus": self.bonus}`.
         """
         parts: dict[str, HasState] = {"config": Unchanging(fixed_values(self.cfg))}
@@ -74,8 +76,8 @@ class Resumable(Recording):
             "train_env": self.train_env,
             "eval_env": _EvalEnv(self),
             "workspace": _Carried(self),
-            "counters": Attributes(self, *_COUNTERS),
-            "evaluations": Attributes(self, *_EVALUATIONS),
+            "counters": Attributes("counters", self, *_COUNTERS),
+            "evaluations": Attributes("evaluations", self, *_EVALUATIONS),
         }
         if self._seeds_globally:
             parts["torch"] = _GlobalStream()

@@ -32,12 +32,14 @@ class Attributes:
     """Attributes of an object that are plain data, as an owner of state.
 
     Args:
+        where: what they are, for messages.
         owner: whose they are.
         names: of the attributes; in the state they stand without a leading underscore.
     """
 
-    def __init__(self, owner: object, *names: str) -> None:
-        self._owner, self._names = owner, {name.lstrip("_"): name for name in names}
+    def __init__(self, where: str, owner: object, *names: str) -> None:
+        self._where, self._owner = where, owner
+        self._names = {name.lstrip("_"): name for name in names}
 
     def state_dict(self) -> State:
         """The attributes by name."""
@@ -49,7 +51,7 @@ class Attributes:
         Raises:
             StateError: if one is missing, or of another type than it has now.
         """
-        check_names(state, self._names, "counters")
+        check_names(state, self._names, self._where)
         for key, name in self._names.items():
             wanted = type(getattr(self._owner, name))
             if type(state[key]) is not wanted:
@@ -126,7 +128,9 @@ def _copied(value: Any) -> Any:
     if type(value) in SCALARS:
         return value
     if isinstance(value, Tensor):
-        return value.detach().clone()
+        return value.detach().to("cpu", copy=True)  # to be loaded on any machine
+    if isinstance(value, int | float):  # of a class of one's own, as NumPy's float64 is
+        return int(value) if isinstance(value, int) else float(value)
     copied: Any
     if isinstance(value, dict):
         copied = {}
