@@ -1,7 +1,5 @@
 """What the tests of notebook 04's checks have in common."""
 
-import contextlib
-import io
 import random
 import re
 from pathlib import Path
@@ -9,6 +7,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from estimates_testing import complaint, error_of, tells  # noqa: F401 - for who imports them here
 
 from ppo_course import ExerciseError
 
@@ -20,31 +19,24 @@ def stub(*args):  # noqa: ARG001
     assert False, "Not implemented yet"  # noqa: B011, PT015 - the stub of the notebooks
 
 
-def notebooks_own(name):
-    """The solution of the notebook, by the name of its function."""
-    text = SOURCE.read_text(encoding="utf-8")
+def solution(source, name):
+    """That of a notebook, by the name of its function."""
+    text = source.read_text(encoding="utf-8")
     match = re.search(rf"^def {name}\(.*?### END SOLUTION", text, re.DOTALL | re.MULTILINE)
-    assert match, f"{SOURCE.name} has no solution of {name}"
+    assert match, f"{source.name} has no solution of {name}"
     namespace = {"np": np, "torch": torch}
     exec(match[0], namespace)
     return namespace[name]
 
 
-def error_of(check, function, seed=None):
-    """What the check raises about a wrong function."""
-    with contextlib.redirect_stdout(io.StringIO()), pytest.raises(ExerciseError) as caught:
-        check(function, seed=seed)
-    return caught.value
-
-
-def complaint(check, function, seed=None):
-    """What the check says about a wrong function."""
-    return str(error_of(check, function, seed))
+def notebooks_own(name):
+    """The solution of notebook 04."""
+    return solution(SOURCE, name)
 
 
 def keys_of(check, function, seed=None):
     """The mistakes that the check finds in a wrong function."""
-    return error_of(check, function, seed).keys
+    return error_of(check, function, seed=seed).keys
 
 
 def assert_passes_with_one_line(check, function, capsys):
@@ -59,10 +51,7 @@ def assert_told_apart(check, wrong_answers, name):
     """The error is about its own mistake alone, given by its key; or says so, given by words."""
     function, said = wrong_answers[name]
     error = error_of(check, function)
-    if " " in said or not error.keys:
-        assert said in str(error)
-    else:
-        assert error.keys in {(said,), ("raises", said)}
+    assert tells(error, said)
     if error.keys[:1] not in {("not-written",), ("raises",)}:
         assert "Where to look: " in str(error)
 
