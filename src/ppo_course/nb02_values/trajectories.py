@@ -6,7 +6,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from ppo_course.lent import Lent
+from ppo_course.workspaces import LentWorkspace
 
 TERMINATED, TRUNCATED, BOTH = "terminated", "truncated", "both"
 
@@ -67,9 +67,9 @@ class Episodes(NamedTuple):
             "done": self.done[1:].clone(),
         }
 
-    def workspace(self) -> Lent:
+    def workspace(self) -> LentWorkspace:
         """The same rows in a workspace; every observation is another number."""
-        workspace = Lent(capacity=len(self.reward))
+        workspace = LentWorkspace(capacity=len(self.reward))
         variables = {
             "env/env_obs": torch.arange(self.reward.numel()).reshape(self.reward.shape),
             "env/reward": self.reward,

@@ -19,8 +19,8 @@ from ppo_bbrl.agents.base import Policy
 from ppo_bbrl.config.loading import load_config
 from ppo_bbrl.workspace.table import Workspace
 from ppo_course.feedback import ExerciseError
-from ppo_course.lent import Lent
 from ppo_course.mistakes import Exercise, Hint, read_words
+from ppo_course.workspaces import LentWorkspace
 
 #: (policy, workspace, cfg) → (policy_loss, entropy, policy_advantage)
 PolicyObjective = Callable[[Any, Workspace, Any], tuple[Tensor, Tensor, Tensor]]
@@ -183,7 +183,7 @@ class Case:
             "advantage": self.advantage,
             OLD: self.old,
         }
-        self.workspace = Lent(capacity=1)
+        self.workspace = LentWorkspace(capacity=1)
         for name, tensor in self._given.items():
             self.workspace.set(name, 0, tensor)
         self.cfg = copy.deepcopy(_config())  # reading one takes longer than the rest of the check

@@ -11,7 +11,7 @@ from ppo_course import (
     check_policy_objective,
     check_td_error,
 )
-from ppo_course.lent import Lent
+from ppo_course.workspaces import LentWorkspace
 
 
 def td_error(workspace, discount_factor):
@@ -82,7 +82,7 @@ def test_writing_where_one_read_is_refused(check, answer, told, seed):
 
 
 def test_what_a_function_makes_itself_is_its_own():
-    lent = Lent(capacity=2)
+    lent = LentWorkspace(capacity=2)
     lent.set("a", 0, torch.ones(3, requires_grad=True))
     lent["a"].clone().add_(1)
     lent["a"].detach_()
