@@ -1,6 +1,6 @@
-"""PPO2: policy and value function on one latent state, as torch.hub loads it. Needs torch alone.
+"""PPO2, for torch.hub: policy and value function on one latent state. Needs only torch.
 
-`hubconf.py` makes it an entry of torch.hub. The losses are those of `losses`.
+`hubconf.py` makes it an entry point of torch.hub. The losses come from `losses`.
 """
 
 import inspect
@@ -28,13 +28,13 @@ class PPO2(nn.Module):
     `ppo2/model.py`.
 
     Args:
-        input_dim: features of an observation.
-        hidden_dim: neurons of each of the two layers, and length of the latent state.
-        action_space: outputs of the policy head: the logits of the action distribution.
-        dropout: share of the neurons that is left out after each layer, in training mode only.
+        input_dim: number of features of an observation.
+        hidden_dim: size of each of the two layers, and of the latent state.
+        action_space: number of outputs of the policy head: the logits of the action distribution.
+        dropout: dropout probability after each layer, in training mode only.
 
     Raises:
-        UserError: for sizes that are no positive integers, or a share outside [0, 1).
+        UserError: for sizes that are not positive integers, or a probability outside [0, 1).
     """
 
     def __init__(
@@ -44,8 +44,8 @@ class PPO2(nn.Module):
         self.input_dim = input_dim = size_of("input_dim", input_dim)
         hidden_dim = size_of("hidden_dim", hidden_dim)
         action_space = size_of("action_space", action_space)
-        share: Any = dropout
-        if type(share) is bool or not isinstance(share, Real) or not 0 <= float(share) < 1:
+        rate: Any = dropout
+        if type(rate) is bool or not isinstance(rate, Real) or not 0 <= float(rate) < 1:
             raise UserError(f"dropout = {dropout!r}: must be a number in [0, 1)")
         self.latent = nn.Sequential(
             nn.Linear(input_dim, hidden_dim),
@@ -73,19 +73,19 @@ class PPO2(nn.Module):
         N stands for any leading dimensions.
 
         Args:
-            obs: `[N, input_dim]`, of floats of any precision; computed with in that of the weights.
+            obs: `[N, input_dim]`, floats of any precision; converted to that of the weights.
             distribution: a class of `torch.distributions` that takes `logits`, `[N, action_space]`.
-                One that has a distribution for each logit, as Bernoulli has, becomes one whose
-                event is all of them.
+                If it makes one distribution per logit, as Bernoulli does, they are combined into
+                one whose event is all of them.
 
         Raises:
-            UserError: for another class, or observations of another shape or type.
+            UserError: for any other class, or observations of the wrong shape or type.
         """
         _check_distribution(distribution)
-        obs = torch.as_tensor(obs)  # of NumPy, too
+        obs = torch.as_tensor(obs)  # accepts NumPy arrays
         if not obs.is_floating_point() or obs.shape[-1:] != (self.input_dim,):
             raise UserError(
-                f"obs has shape {list(obs.shape)} and type {obs.dtype}: must be "
+                f"obs has shape {list(obs.shape)} and dtype {obs.dtype}: must be "
                 f"[N, {self.input_dim}] floats"
             )
         latent = self.latent(obs.to(self.policy_head.weight.dtype))
@@ -99,11 +99,11 @@ class PPO2(nn.Module):
         action: Tensor | None = None,
         distribution: type[Distribution] = Categorical,
     ) -> tuple[Tensor, Tensor, Tensor, Tensor]:
-        """Act, or evaluate actions that were taken.
+        """Act, or evaluate given actions.
 
         Args:
-            obs: `[N, input_dim]`, of floats.
-            action: `[N]`, or `[N, …]` where an action has several components; drawn if left out.
+            obs: `[N, input_dim]`, floats.
+            action: `[N]`, or `[N, …]` if an action has several components; sampled if omitted.
             distribution: as in `dist_and_value`.
 
         Returns:
@@ -127,7 +127,9 @@ class PPO2(nn.Module):
         try:
             entropy = dist.entropy()
         except NotImplementedError as error:
-            raise UserError(f"distribution = {distribution.__name__}: has no entropy") from error
+            raise UserError(
+                f"distribution = {distribution.__name__}: must be a class with an entropy"
+            ) from error
         log_prob = dist.log_prob(action)
         for name, tensor in (("entropy", entropy), ("log_prob", log_prob)):
             if tensor.shape != value.shape:
@@ -160,14 +162,14 @@ class PPO2(nn.Module):
             L &= L_\pi - c_{ent} \mathbb{E}[H] + c_{vf} L_V
 
         Args:
-            returns: `[N]`, R; a constant, as are all that follow but the first three.
-            value_f: `[N]`, V; carries the gradient.
-            neg_log_probs: `[N]`, of the actions under the policy that learns; with gradient.
-            entropy: `[N]`, H, of the policy that learns; with gradient.
+            returns: `[N]`, R. Gradients flow only into the next three arguments.
+            value_f: `[N]`, V.
+            neg_log_probs: `[N]`, negative log-likelihoods of the actions under the new policy.
+            entropy: `[N]`, H, the entropy of the new policy.
             advantages: `[N]`, A.
-            old_values: `[N]`, under the weights that acted.
-            old_neg_log_probs: `[N]`, under the weights that acted.
-            clip_range: ε ≥ 0 of policy and value, a number or a scalar tensor.
+            old_values: `[N]`, values under the old weights, which acted.
+            old_neg_log_probs: `[N]`, negative log-likelihoods under the old weights.
+            clip_range: ε ≥ 0 for policy and value, a number or a scalar tensor.
             ent_coef: weight of the entropy bonus.
             vf_coef: weight of the value loss.
 
@@ -176,9 +178,9 @@ class PPO2(nn.Module):
             ½ E[(nll - nll_old)²] between the old and the new policy, which has no gradient.
 
         Raises:
-            UserError: if the seven tensors are empty or not of one shape, or ε is negative.
+            UserError: if the seven tensors are empty or differ in shape, or ε is negative.
         """
-        returns, advantages = torch.as_tensor(returns), torch.as_tensor(advantages)  # NumPy's, too
+        returns, advantages = torch.as_tensor(returns), torch.as_tensor(advantages)  # or NumPy
         old_values = torch.as_tensor(old_values)
         old_neg_log_probs = torch.as_tensor(old_neg_log_probs)
         _check_samples(
@@ -190,7 +192,7 @@ class PPO2(nn.Module):
             old_values=old_values,
             old_neg_log_probs=old_neg_log_probs,
         )
-        # A tensor, because the number 0 would switch the clipping of the values off.
+        # A tensor, because the number 0 would turn off the clipping of the values.
         epsilon = torch.as_tensor(clip_range, dtype=value_f.dtype, device=value_f.device)
         if epsilon.dim() != 0 or not bool(epsilon >= 0):
             raise UserError(f"clip_range = {clip_range!r}: must be a number ≥ 0")
@@ -199,7 +201,7 @@ class PPO2(nn.Module):
             old_log_prob=-old_neg_log_probs,
             advantage=advantages,
             clip_range=epsilon,
-            # The formula as far as the numbers of this type reach, with room for the line beyond.
+            # Follow the formula as far as this dtype allows, with room for the line beyond.
             max_log_ratio=math.log(torch.finfo(neg_log_probs.dtype).max) - 10,
         )
         squared_error, _ = value_loss(
@@ -213,9 +215,9 @@ class PPO2(nn.Module):
 
 
 def _check_distribution(distribution: Any) -> None:
-    """Refuse by name what is no class of distributions that `logits` alone determine."""
+    """Refuse, by name, anything but a distribution class that needs only `logits`."""
     if distribution is Categorical:
-        return  # a compiler cannot follow what comes
+        return  # a compiler cannot trace the rest
     name = getattr(distribution, "__name__", repr(distribution))
     if not isinstance(distribution, type) or not issubclass(distribution, Distribution):
         raise UserError(
@@ -225,19 +227,19 @@ def _check_distribution(distribution: Any) -> None:
     takes_logits, others = _arguments(cast("Any", distribution))
     if not takes_logits:
         raise UserError(
-            f"distribution = {name}: takes no logits; must be one that does, such as Categorical "
-            "or Bernoulli"
+            f"distribution = {name}: does not take logits; must be one that does, such as "
+            "Categorical or Bernoulli"
         )
     if others:
         raise UserError(
-            f"distribution = {name}: needs {', '.join(others)} beside logits; must be a class that "
-            "logits alone determine (a subclass may fix the rest)"
+            f"distribution = {name}: needs {', '.join(others)} besides logits; must be a class "
+            "that needs only logits (a subclass may fix the rest)"
         )
 
 
 @cache
 def _arguments(distribution: Any) -> tuple[bool, list[str]]:
-    """Whether a class takes `logits`, and what else it cannot do without."""
+    """Whether a class takes `logits`, and its other required arguments."""
     parameters = inspect.signature(distribution).parameters.values()
     variadic = (inspect.Parameter.VAR_KEYWORD, inspect.Parameter.VAR_POSITIONAL)
     names = [one.name for one in parameters]
@@ -253,4 +255,4 @@ def _check_samples(**tensors: Tensor) -> None:
     if len(set(shapes.values())) > 1:
         raise UserError(f"these must have the same shape [N]: {shapes}")
     if 0 in tensors["returns"].shape:
-        raise UserError("there are no samples: the mean of nothing is not a number")
+        raise UserError("there are no samples: the loss needs at least one")

@@ -1,7 +1,7 @@
-"""Rollouts: agents fill the workspace row by row, then what was seen becomes what can be learned.
+"""Rollouts: agents fill the workspace row by row, then the rows become training data.
 
-Only acting needs one row after the other. Values and log-probabilities come from one pass over
-all rows, which is shown to any agent as a single row of T·B entries.
+Only acting has to go row by row. Values and log-probabilities are computed in one pass over all
+rows, which agents see as a single row of T·B entries.
 """
 
 from collections.abc import Iterable, Iterator, Mapping

@@ -1,6 +1,6 @@
-"""One optimisation phase: epochs × minibatches over a rollout, in torch's own words.
+"""One optimisation phase: epochs × minibatches over a rollout, in plain torch.
 
-`fast/` has other engines of the same update, which give the same weights sooner.
+`fast/` has other engines for the same update, which give the same weights faster.
 """
 
 from collections.abc import Callable, Iterator, Mapping
@@ -22,15 +22,15 @@ from ppo_bbrl.system.html import number, table
 
 KL_TOLERANCE = 1.5  # × target_kl, as in Stable-Baselines3 and Spinning Up
 
-#: the losses of a minibatch by name, whose sum is minimised, and metrics
+#: the losses of a minibatch by name (their sum is minimised), and its metrics
 Losses = Callable[[Minibatch], tuple[dict[str, Tensor], dict[str, Tensor]]]
-#: what is clipped and stepped apart, as `Learners.groups` gives it
+#: what is clipped and stepped separately, from `Learners.groups`
 Groups = Mapping[str, tuple[list[nn.Parameter], Optimizer]]
 
 
 @dataclass(frozen=True)
 class Objective:
-    """What an engine improves, and by what.
+    """What an engine optimises.
 
     Attributes:
         learners: policy, critic and their optimisers; updated in place.
@@ -45,11 +45,11 @@ class Objective:
 
 @dataclass(frozen=True, repr=False)
 class UpdateReport:
-    """What an update did.
+    """The result of an update.
 
     Attributes:
         metrics: scalars, each the mean over the minibatches it describes; see docs/metrics.md.
-        n_minibatches: optimiser steps that were made.
+        n_minibatches: number of optimiser steps made.
         stopped_early: whether `target_kl` ended the update.
     """
 
@@ -63,21 +63,21 @@ class UpdateReport:
         return f"UpdateReport({self.n_minibatches} steps{end}: {numbers})"
 
     def _repr_html_(self) -> str:
-        """In a notebook: each metric and what it means."""
+        """A table for notebooks: each metric and its meaning."""
         rows = [
             (name, number(value), METRICS[name].description if name in METRICS else "")
             for name, value in self.metrics.items()
         ]
         end = ", stopped early: the policy had moved too far" if self.stopped_early else ""
         caption = f"{self.n_minibatches} optimiser steps{end}"
-        return table(("metric", "mean", "what it is"), rows, caption)
+        return table(("metric", "mean", "meaning"), rows, caption)
 
 
 class Update:
-    """Improves policy and critic on the transitions of a rollout.
+    """Trains policy and critic on the transitions of a rollout.
 
-    Both networks learn in each minibatch. Their gradients are clipped apart, or as one where both
-    have the same optimiser, because they share weights.
+    Both networks learn in each minibatch. Their gradients are clipped separately, or jointly if
+    both have the same optimiser because they share weights.
     """
 
     def __call__(
@@ -92,8 +92,8 @@ class Update:
 
         Args:
             transitions: with log-probabilities and values under the weights that acted.
-            objective: what is improved.
-            clip_factor: of both clip ranges, from their schedule.
+            objective: what to optimise.
+            clip_factor: factor for both clip ranges, from their schedule.
             generator: shuffles the minibatches.
         """
         settings = objective.settings
@@ -127,24 +127,24 @@ class Update:
         return UpdateReport(metrics, n_steps, stopped_early)
 
     def fits(self, objective: Objective, transitions: Transitions) -> bool:
-        """Whether this engine can make the next update, too; else another one is chosen."""
+        """Whether this engine can also make the next update; otherwise another one is chosen."""
         return False
 
     def zero_grad(self, groups: Groups) -> None:
-        """Forget the gradients of the minibatch before."""
+        """Discard the gradients of the previous minibatch."""
         for parameters, optimizer in groups.values():
             for parameter in (*parameters, *held_parameters(optimizer)):
                 parameter.grad = None
 
     def clip_gradients(self, groups: Groups, max_norm: float) -> dict[str, Tensor]:
-        """Limit the norm of each group's gradient; returns the norms from before."""
+        """Clip the norm of each group's gradient; returns the norms before clipping."""
         return {
             f"grad_norm/{name}": nn.utils.clip_grad_norm_(parameters, max_norm)
             for name, (parameters, _) in groups.items()
         }
 
     def step(self, groups: Groups) -> None:
-        """One step of each optimiser."""
+        """Make one step of each optimiser."""
         for name, (_, optimizer) in groups.items():
             try:
                 optimizer.step()
@@ -155,11 +155,11 @@ class Update:
                 ) from error
 
     def finish(self) -> None:
-        """After the last step of an update."""
+        """Called after the last step of an update."""
 
 
 def exceeds(approx_kl: Tensor, target_kl: float | None) -> bool:
-    """Whether the policy has moved too far; NaN is no stop."""
+    """Whether the policy has moved too far; a NaN does not stop the update."""
     return target_kl is not None and bool(approx_kl > KL_TOLERANCE * target_kl)
 
 
@@ -175,17 +175,17 @@ def ppo_losses(
 
     Args:
         minibatch: `[N]`, with log-probabilities and values under the weights that acted.
-        log_prob: `[N]`, of the actions under the policy that learns.
-        entropy: `[N]`, of the policy that learns.
-        value: `[N]`, of the critic that learns.
-        settings: coefficients, and whether advantages are normalised.
+        log_prob: `[N]`, log-probabilities of the actions under the current policy.
+        entropy: `[N]`, of the current policy.
+        value: `[N]`, of the current critic.
+        settings: coefficients, and whether to normalise advantages.
 
     Returns:
-        The losses `policy`, `entropy` and `value`, whose sum is to be minimised, and the metrics.
+        The losses `policy`, `entropy` and `value`, whose sum is minimised, and the metrics.
 
     Raises:
-        UserError: for an entropy, log-probability or value that is not `[N]`. The mean of an
-            entropy `[N, A]` would be taken without a word.
+        UserError: if an entropy, log-probability or value is not `[N]`. Averaging an entropy
+            `[N, A]` would go unnoticed.
     """
     advantage, mask = minibatch.advantage, minibatch.mask
     for name, tensor in (("log-probability", log_prob), ("entropy", entropy), ("value", value)):

@@ -127,11 +127,11 @@ def test_a_distribution_of_ones_own():
 @pytest.mark.parametrize(
     ("distribution", "reason"),
     [
-        (d.Normal, "distribution = Normal: takes no logits"),
-        (d.Distribution, "distribution = Distribution: takes no logits"),
-        (d.Independent, "distribution = Independent: takes no logits"),
-        (d.RelaxedBernoulli, "distribution = RelaxedBernoulli: needs temperature beside logits"),
-        (d.NegativeBinomial, "distribution = NegativeBinomial: needs total_count beside logits"),
+        (d.Normal, "distribution = Normal: does not take logits"),
+        (d.Distribution, "distribution = Distribution: does not take logits"),
+        (d.Independent, "distribution = Independent: does not take logits"),
+        (d.RelaxedBernoulli, "distribution = RelaxedBernoulli: needs temperature besides logits"),
+        (d.NegativeBinomial, "distribution = NegativeBinomial: needs total_count besides logits"),
         (torch.nn.Linear, "distribution = Linear: must be a class of torch.distributions"),
         (torch.softmax, "distribution = softmax: must be a class"),
         ("Categorical", "distribution = 'Categorical': must be a class"),

@@ -1,7 +1,7 @@
-"""How a policy acts row by row: by the quickest way that there is for it.
+"""How a policy acts row by row, in the fastest way available for it.
 
-`policy(workspace, t=t)` works for every policy. The package's own ones can do with less: the noise
-of a whole rollout is drawn at once, and a small network runs in NumPy.
+`policy(workspace, t=t)` works for every policy. For the package's own, there are faster ways: the
+noise for a whole rollout is drawn at once, and small networks run in NumPy.
 """
 
 from collections.abc import Callable

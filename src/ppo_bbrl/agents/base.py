@@ -1,7 +1,7 @@
-"""Agents: the critic and the policies. They read observations and write what they decide.
+"""Base classes of agents: policies and critics. They read observations and write their outputs.
 
 `policy.dist(obs)` and `critic.value(obs)` are pure functions of tensors with any leading
-dimensions; `forward(t)` reads the workspace, calls them, writes the workspace.
+dimensions; `forward(t)` reads the workspace, calls them and writes the results.
 """
 
 import copy
@@ -19,7 +19,7 @@ from ppo_bbrl.workspace.table import one_row
 
 
 class Agent(bbrl.agents.Agent):
-    """bbrl's agent, which lets go of its workspace even when it is interrupted."""
+    """bbrl's agent, except that it releases its workspace even if it is interrupted."""
 
     prefix: str
 
@@ -62,9 +62,9 @@ class KWAgentWrapper(bbrl.agents.KWAgentWrapper):
 
 
 class Critic(Agent):
-    """What critics have in common: they write `{prefix}v_values`, `[B]`, an estimate of V(s).
+    """Base class of critics: writes `{prefix}v_values`, `[B]`, an estimate of V(s).
 
-    A subclass needs `value` alone.
+    A subclass only needs to define `value`.
     """
 
     def value(self, obs: Tensor) -> Tensor:
@@ -79,7 +79,7 @@ class Critic(Agent):
 
 
 class Policy(Agent):
-    """What policies have in common. A subclass needs `dist` alone; the rest follows from it."""
+    """Base class of policies. A subclass only needs to define `dist`; the rest follows from it."""
 
     def dist(self, obs: Tensor) -> Distribution:
         """π(·|s): `[..., *observation]` to a distribution with batch shape `[...]`.
@@ -139,7 +139,7 @@ class Policy(Agent):
 
 
 def device_of(agent: nn.Module) -> torch.device:
-    """Where the weights of an agent are; the CPU if it has none."""
+    """The device of an agent's weights; the CPU if it has none."""
     parameter = next(agent.parameters(), None)
     return torch.device("cpu") if parameter is None else parameter.device
 
@@ -150,12 +150,12 @@ def has_memory(agent: nn.Module) -> bool:
 
 
 def is_plain_policy(policy: nn.Module) -> TypeGuard[Policy]:
-    """Whether a policy needs no workspace, but observations and actions alone."""
+    """Whether a policy needs only observations and actions, not the workspace."""
     return isinstance(policy, Policy) and type(policy).forward is Policy.forward
 
 
 def is_plain_critic(critic: nn.Module) -> TypeGuard[Critic]:
-    """Whether a critic needs no workspace, but observations alone."""
+    """Whether a critic needs only observations, not the workspace."""
     return isinstance(critic, Critic) and type(critic).forward is Critic.forward
 
 
@@ -190,6 +190,6 @@ AnyAgent = TypeVar("AnyAgent", bound=nn.Module)
 
 
 def copy_agent(agent: AnyAgent) -> AnyAgent:
-    """A deep copy without what an agent has only while it acts, as it may in another thread."""
+    """A deep copy without the workspace that an agent holds while it acts (in another thread)."""
     held = [getattr(module, "workspace", None) for module in agent.modules()]
     return copy.deepcopy(agent, {id(workspace): None for workspace in held})

@@ -1,4 +1,4 @@
-"""The package's agents for the spaces of an environment, as a configuration describes them."""
+"""Makes the package's agents from a configuration and the spaces of an environment."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -19,17 +19,17 @@ from ppo_bbrl.seeding import Seeds
 
 @contextmanager
 def seeded(cfg: Source) -> Iterator[None]:
-    """Let `algorithm.seed` draw the weights of agents of your own.
+    """Let `algorithm.seed` determine the initial weights of agents of your own.
 
-    They are made before the run is, from torch's global generator; inside
-    `with seeded(cfg): policy, critic = MyPolicy(…), MyCritic(…)` that continues a stream of the
-    run's seed. Each block begins the same stream: make all agents of a run in one.
+    Such agents are created before the run, with random weights from torch's global generator.
+    Inside `with seeded(cfg): policy, critic = MyPolicy(…), MyCritic(…)` these come from the run's
+    seed instead. Each block starts the same stream, so create all agents of a run in one block.
 
     Args:
-        cfg: of the run that they are for.
+        cfg: the configuration of the run.
 
     Raises:
-        ConfigError: if it cannot be read.
+        ConfigError: if it is invalid.
     """
     with Seeds(load_episodic_config(cfg).algorithm.seed).own_weights.active():
         yield
@@ -51,7 +51,7 @@ def put_on(agent: nn.Module, device: str) -> None:
     """Move an agent to a device.
 
     Raises:
-        ConfigError: if its weights cannot be moved, as those on the device meta, which are none.
+        ConfigError: if its weights cannot be moved, such as those on the device meta.
     """
     try:
         agent.to(device)
@@ -62,15 +62,15 @@ def put_on(agent: nn.Module, device: str) -> None:
 
 
 def check_has_weights(agent: nn.Module, name: str) -> None:
-    """Refuse an agent that has been moved to the device meta.
+    """Refuse an agent on the device meta, whose weights have no values.
 
     Raises:
-        UserError: naming it.
+        UserError: naming the agent.
     """
     if any(weight.is_meta for weight in agent.parameters()):
         raise UserError(
-            f"{name}: its weights are on the device meta, where they have no values; make another "
-            "one, or give it weights with to_empty(device='cpu') and load_state_dict"
+            f"{name}: its weights are on the device meta, where they have no values; create it on "
+            "another device, or load weights with to_empty(device='cpu') and load_state_dict"
         )
 
 

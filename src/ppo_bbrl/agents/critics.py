@@ -14,12 +14,12 @@ VALUE_GAIN = 1.0
 
 
 class VAgent(Critic):
-    """The package's critic, a network of its own.
+    """The package's critic, a separate network.
 
     Args:
         state_dim: number of features, shape of an observation, or the observation space.
-        hidden_layers: neurons of the hidden layers.
-        name: bbrl's name of the agent.
+        hidden_layers: sizes of the hidden layers.
+        name: the agent's name, for bbrl.
         activation: relu or tanh.
     """
 

@@ -1,4 +1,4 @@
-"""What comes before a network: features of observations of any space."""
+"""Encoders: turn observations of any space into features for a network."""
 
 import math
 from collections.abc import Sequence
@@ -12,16 +12,16 @@ from torch import Tensor, nn
 from ppo_bbrl.envs.spaces import is_image
 from ppo_bbrl.system.sizes import shape_of, size_of, size_or_shape
 
-#: what an agent may be told of its observations
+#: how an agent's constructor may describe its observations
 StateDim = int | tuple[int, ...] | Space[Any]
 
 
 def encoder(state_dim: StateDim) -> tuple[nn.Module, int]:
-    """The module that makes features of observations, and the number of features.
+    """The module that turns observations into features, and the number of features.
 
     Args:
-        state_dim: what an agent was told of its observations: a number of features, a shape, or
-            the space itself (the only one from which images can be told from other arrays).
+        state_dim: description of the observations: a number of features, a shape, or the space
+            itself (which is needed to distinguish images from other arrays).
 
     Raises:
         UserError: for anything else.
@@ -52,7 +52,7 @@ class Flatten(nn.Module):
 
     Args:
         shape: the shape of one observation.
-        scale: by which each entry is divided; 255 for images.
+        scale: divisor of each entry; 255 for images.
     """
 
     def __init__(self, shape: Sequence[int], scale: float = 1.0) -> None:
@@ -86,7 +86,7 @@ class MultiOneHot(nn.Module):
     """Several discrete observations as features: `[..., k]` int64 to `[..., sum(sizes)]` floats.
 
     Args:
-        sizes: of each of the k observations, how many values it has: 0..n-1.
+        sizes: the number of values n of each of the k observations, 0..n-1.
     """
 
     first: Tensor
@@ -99,17 +99,17 @@ class MultiOneHot(nn.Module):
         self.register_buffer("first", offsets, persistent=False)
 
     def forward(self, observation: Tensor) -> Tensor:
-        """The one-hot codes, one after the other."""
+        """Concatenated one-hot codes."""
         leading = observation.shape[: observation.dim() - 1]
         index = observation.reshape(*leading, len(self.first)) + self.first
         return torch.zeros(*leading, self.total, device=index.device).scatter_(-1, index, 1.0)
 
 
 class FlatOrOneHot(nn.Module):
-    """Features when only their number n is known, as in `VAgent(state_dim, …)`.
+    """Encoder for when only the number of features n is known, as in `VAgent(state_dim, …)`.
 
-    Vectors `[..., n]` of floats pass; integers `[...]`, which the environment agent writes for
-    discrete observations alone, become one-hot codes.
+    Float vectors `[..., n]` pass through; integers `[...]`, which the environment agent writes
+    only for discrete observations, become one-hot codes.
     """
 
     def __init__(self, n: int) -> None:
@@ -117,5 +117,5 @@ class FlatOrOneHot(nn.Module):
         self.one_hot = OneHot(n)
 
     def forward(self, observation: Tensor) -> Tensor:
-        """Pass vectors, encode integers."""
+        """Pass vectors through, encode integers."""
         return observation if observation.is_floating_point() else self.one_hot(observation)

@@ -1,4 +1,4 @@
-"""Whether agents of one's own fit an environment: tried once, on copies, before the first step."""
+"""Checks that a user's agents fit an environment: tried once, on copies, before the first step."""
 
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress

@@ -1,4 +1,4 @@
-"""Networks: multilayer perceptrons, what comes before them, and the mode they are run in."""
+"""Networks: multilayer perceptrons, and the mode that networks run in."""
 
 import math
 from collections.abc import Callable, Iterator, Sequence
@@ -22,11 +22,11 @@ ACTIVATIONS: dict[str, type[nn.Module]] = {"relu": nn.ReLU, "tanh": nn.Tanh}
 class MLP(nn.Sequential):
     """A multilayer perceptron: linear layers with an activation between them.
 
-    An `nn.Sequential` that calls the functions of its layers directly: for networks this small
-    the calls through modules cost as much as the arithmetic. Hooks on inner layers are not run.
+    It is an `nn.Sequential` that calls the functions of its layers directly: in such small
+    networks, module calls cost as much as the arithmetic. Hooks on inner layers are not run.
 
     Args:
-        layers: linear layers and activations in turn, a linear layer first and last.
+        layers: alternating linear layers and activations, with a linear layer first and last.
         activation: a key of ACTIVATIONS.
     """
 
@@ -46,10 +46,10 @@ class MLP(nn.Sequential):
         return nn.functional.linear(x, last.weight, last.bias)
 
     def on_arrays(self) -> Callable[[Array], Array]:
-        """The same function on NumPy arrays `[N, inputs]`, of the weights as they are when called.
+        """The same function on NumPy arrays `[N, inputs]`, with the current weights.
 
-        On a handful of rows NumPy's operations take a third of the time of torch's, as they know
-        neither gradients nor devices. Differs from `forward` by rounding.
+        For a few rows, NumPy takes a third of torch's time, because it has neither gradients nor
+        devices. Results differ from `forward` by rounding.
         """
         *hidden, last = [
             (layer.weight.detach().numpy().T, layer.bias.detach().numpy())
@@ -90,15 +90,15 @@ def build_ortho_mlp(
     """A multilayer perceptron with orthogonal weights and zero biases (docs/ppo.md#detail-2).
 
     Args:
-        sizes: neurons of each layer, from input to output: at least two numbers.
-        activation: between the layers, not after the last: relu, tanh or any module.
-        output_gain: scale of the last layer's weights. The hidden layers use √2.
+        sizes: size of each layer, from input to output; at least two.
+        activation: used between layers, not after the last: relu, tanh or any module.
+        output_gain: gain of the last layer's weights; hidden layers use √2.
 
     Returns:
         A network from `[..., sizes[0]]` to `[..., sizes[-1]]`.
 
     Raises:
-        UserError: for sizes that are no integers ≥ 1.
+        UserError: for sizes that are not integers ≥ 1.
     """
     sizes = shape_of("sizes", sizes)
     layers: list[nn.Module] = []
@@ -109,7 +109,7 @@ def build_ortho_mlp(
         linear = nn.Linear(fan_in, fan_out, device="meta")
         linear.weight = nn.Parameter(torch.empty(fan_out, fan_in, device=device))
         linear.bias = nn.Parameter(torch.empty(fan_out, device=device))
-        # What torch would have drawn for this layer at first: the same seed, the same weights.
+        # Draw what torch would have drawn for this layer, so that seeds give the same weights.
         for parameter in (linear.weight, linear.bias):
             torch.empty_like(parameter).uniform_(generator=generator())
         gain = output_gain if i == last else math.sqrt(2)
@@ -124,9 +124,9 @@ def build_ortho_mlp(
 
 
 def no_numbers(network: nn.Module) -> list[str]:
-    """Its weights that are not finite, and its buffers with a NaN (a mask may have infinities).
+    """The names of weights that are not finite, and of buffers with a NaN (infinities are allowed).
 
-    On the device meta there are no numbers.
+    On the device meta this means all of them.
     """
     weights = [
         name for name, one in network.named_parameters() if one.is_meta or not one.isfinite().all()
@@ -137,7 +137,7 @@ def no_numbers(network: nn.Module) -> list[str]:
 
 @contextmanager
 def evaluation_mode(*networks: nn.Module) -> Iterator[None]:
-    """Inside the `with` block dropout and the like are off; then each module is as it was."""
+    """Turn off dropout and the like inside the `with` block; then restore each module's mode."""
     modes = {module: module.training for network in networks for module in network.modules()}
     for network in networks:
         network.eval()

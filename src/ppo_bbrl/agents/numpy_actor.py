@@ -1,4 +1,4 @@
-"""Acting in NumPy, which on a handful of rows of a small network is faster than torch."""
+"""Acting in NumPy, which is faster than torch for a few rows and a small network."""
 
 from collections.abc import Callable
 
@@ -8,7 +8,7 @@ from torch import Tensor, nn
 from ppo_bbrl.agents.networks import MLP, Array
 
 Network = Callable[[Array], Array]
-#: observations `[B, …]` and noise, None for the most likely actions, to actions `[B, …]`
+#: maps observations `[B, …]` and noise (None: the most likely actions) to actions `[B, …]`
 ArrayActor = Callable[[Array, Array | None], Array]
 
 # Multiplications of one layer up to which NumPy's BLAS stays in one thread. Beyond, its threads and
@@ -34,7 +34,7 @@ def network_on_arrays(policy: nn.Module) -> Network | None:
 
 
 def choose(logits: Network) -> ArrayActor:
-    """The argmax of logits and Gumbel noise."""
+    """Actions as the argmax of logits plus Gumbel noise."""
 
     def act(obs: Array, noise: Array | None) -> Array:
         found = logits(obs)
@@ -45,7 +45,7 @@ def choose(logits: Network) -> ArrayActor:
 
 
 def deviate(mean: Network, shape: tuple[int, ...], log_std: Tensor) -> ArrayActor:
-    """Mean + standard deviation × noise, of actions of a shape."""
+    """Actions as mean + standard deviation × noise."""
     std = log_std.detach().exp().numpy()
 
     def act(obs: Array, noise: Array | None) -> Array:

@@ -1,4 +1,4 @@
-"""The package's policies, and from where they draw."""
+"""The package's policies, and their random streams."""
 
 import math
 from collections.abc import Sequence
@@ -25,9 +25,9 @@ class DiscretePolicy(Policy):
 
     Args:
         state_dim: number of features, shape of an observation, or the observation space.
-        hidden_size: neurons of the hidden layers.
+        hidden_size: sizes of the hidden layers.
         n_actions: number of actions.
-        name: bbrl's name of the agent.
+        name: the agent's name, for bbrl.
         activation: relu or tanh.
     """
 
@@ -61,17 +61,17 @@ class DiscretePolicy(Policy):
 class GaussianPolicy(Policy):
     """A diagonal Gaussian policy, for Box action spaces. Writes `action`, `[B, …]` float32.
 
-    The standard deviation is a parameter of its own, the same in every state
+    The standard deviation is a separate parameter, the same in every state
     (docs/ppo.md#detail-24). Actions are unbounded here; the environment agent clips them for the
     environment.
 
     Args:
         state_dim: number of features, shape of an observation, or the observation space.
-        hidden_size: neurons of the hidden layers.
+        hidden_size: sizes of the hidden layers.
         n_actions: length or shape of an action.
-        name: bbrl's name of the agent.
+        name: the agent's name, for bbrl.
         activation: relu or tanh.
-        log_std_init: the logarithm of the standard deviation at the start.
+        log_std_init: initial log standard deviation.
     """
 
     def __init__(
@@ -106,12 +106,12 @@ class GaussianPolicy(Policy):
 
 
 def draws_noise_alone(policy: nn.Module) -> bool:
-    """Whether chance enters by `seeding.generator()` alone: in these policies on MLPs."""
+    """Whether all randomness comes from `seeding.generator()`: true for these policies on MLPs."""
     policy = getattr(policy, "wrapped", policy)
     inner = {type(module) for module in policy.modules() if module is not policy}
     return type(policy) in (DiscretePolicy, GaussianPolicy) and inner <= _WITHOUT_CHANCE
 
 
 def drawing_from(stream: RandomStream, policy: nn.Module) -> AbstractContextManager[None]:
-    """What a policy has to be run in for it to draw from a stream."""
+    """The context in which a policy draws from a stream."""
     return stream.direct() if draws_noise_alone(policy) else stream.active()

@@ -1,7 +1,7 @@
-"""Policy and critic on a shared trunk: two agents that are the two heads of one model.
+"""Policy and critic with a shared trunk: two agents that are the two heads of one model.
 
-`PPOClip` sees that such agents share their weights: one optimiser, one joint loss, one limit of
-the gradient's norm (docs/ppo.md#detail-13). The model is run once in a minibatch.
+`PPOClip` detects that such agents share weights, and uses one optimiser, one joint loss and one
+gradient clipping (docs/ppo.md#detail-13). The model is run once per minibatch.
 """
 
 import copy
@@ -30,7 +30,7 @@ _ENVIRONMENTS = (gym.Env, gym.vector.VectorEnv)
 
 
 class _Head:
-    """What the two agents have in common: the model, and how it is copied."""
+    """Base of the two agents: the model, and how to copy it."""
 
     model: nn.Module
 
@@ -38,7 +38,7 @@ class _Head:
         """π(·|s) and V(s), `[N]`, from observations `[N, …]`, by one run of the model.
 
         Raises:
-            ConfigError: if the model gives something else.
+            ConfigError: if the model returns something else.
         """
         run = getattr(self.model, "dist_and_value", self.model)
         dist, value = dist_and_value(run(_in_precision_of(self.model, obs)), len(obs))
@@ -87,18 +87,18 @@ class SharedCritic(_Head, Critic):
 
 
 def shared_agents(model: nn.Module) -> tuple[SharedPolicy, SharedCritic]:
-    """The policy and the critic that are the two heads of one model.
+    """Make a policy and a critic that are the two heads of one model.
 
     `PPOClip(cfg, train_policy=policy, critic_agent=critic)` trains them together. They act in
-    evaluation mode (no dropout) and learn in the mode that the model is in.
+    evaluation mode (no dropout) and learn in whatever mode the model is in.
 
     Args:
-        model: any module whose `forward(x)` gives (distribution, value) for observations
-            `[N, …]`: a torch distribution with batch shape `[N]`, and a tensor `[N]`. Or one with
-            a method `dist_and_value` that does, as PPO2 has.
+        model: a module whose `forward(x)`, or method `dist_and_value(x)` as in PPO2, maps
+            observations `[N, …]` to (distribution, value): a torch distribution with batch shape
+            `[N]`, and a tensor `[N]`.
 
     Raises:
-        ConfigError: if the model is no module, or has neither of the two.
+        ConfigError: if the model is not a module, or has neither of the two methods.
     """
     name = type(model).__name__
     if not isinstance(model, nn.Module):
@@ -109,14 +109,14 @@ def shared_agents(model: nn.Module) -> tuple[SharedPolicy, SharedCritic]:
 
 
 def have_one_model(policy: nn.Module, critic: nn.Module) -> TypeGuard[SharedPolicy]:
-    """Whether two agents are the two heads of one model, as `shared_agents` made them."""
+    """Whether two agents are the two heads of one model, as made by `shared_agents`."""
     return (
         isinstance(policy, SharedPolicy)
         and isinstance(critic, SharedCritic)
         and policy.model is critic.model
         and is_plain_policy(policy)
         and is_plain_critic(critic)
-        # A subclass that changes what one head says is asked head by head.
+        # A subclass that overrides one head is evaluated head by head.
         and type(policy).evaluate_actions is Policy.evaluate_actions
         and type(policy).dist is SharedPolicy.dist
         and type(critic).value is SharedCritic.value
@@ -133,7 +133,7 @@ def evaluate_both(
 
 
 def share_weights(one: nn.Module, other: nn.Module) -> bool:
-    """Whether two agents have a parameter in common."""
+    """Whether two agents have any parameter in common."""
     return not set(one.parameters()).isdisjoint(other.parameters())
 
 
