@@ -22,6 +22,7 @@ from gymnasium.spaces import Box, Discrete, MultiDiscrete
 from ppo_bbrl.envs import sync as sync_envs
 from ppo_bbrl.envs.agent import EnvAgent
 from ppo_bbrl.envs.sync import SyncEnvs
+from ppo_bbrl.envs.vector import make_env
 from ppo_bbrl.envs.workers import WorkerVectorEnv
 from ppo_bbrl.errors import ConfigError, EnvironmentFailed
 from ppo_bbrl.workspace.table import Workspace
@@ -823,3 +824,24 @@ def test_warnings_of_environments_in_processes_arrive():
     with pytest.warns(UserWarning, match="this space is odd"):
         envs.step(np.zeros(4, np.int64))
     envs.close()
+
+
+def test_what_mujoco_warns_of_is_a_python_warning(monkeypatch, tmp_path):
+    """Printed by MuJoCo itself, it came once for each environment, and left a file behind."""
+    mujoco = pytest.importorskip("mujoco")
+    monkeypatch.chdir(tmp_path)
+    before = mujoco.get_mju_user_warning()
+    mujoco.set_mju_user_warning(None)
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("error")  # as an error it must not end the process
+            make_env("HalfCheetah-v5", {}).close()
+        with pytest.warns(UserWarning, match="too many contacts"):
+            mujoco.get_mju_user_warning()("too many contacts")
+        assert list(tmp_path.iterdir()) == []
+        mine = print
+        mujoco.set_mju_user_warning(mine)
+        make_env("HalfCheetah-v5", {}).close()
+        assert mujoco.get_mju_user_warning() is mine
+    finally:
+        mujoco.set_mju_user_warning(before)

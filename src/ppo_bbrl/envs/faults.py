@@ -2,7 +2,11 @@
 
 import os
 import re
+import sys
 import traceback
+import warnings
+from contextlib import suppress
+from importlib import import_module
 from typing import Any
 
 import gymnasium as gym
@@ -133,3 +137,22 @@ def mujoco_remedy(error: BaseException) -> str:
         "draws with MUJOCO_GL=egl, which needs libEGL, or MUJOCO_GL=osmesa, which needs libOSMesa; "
         "on Debian and Ubuntu install libegl1 or libosmesa6)"
     )
+
+
+def mujoco_warns_as_python_does(entry_point: object) -> None:
+    """Let what MuJoCo warns of be a Python warning, if the environment is one of MuJoCo's.
+
+    Left to itself, it prints the same lines for each environment, and leaves a MUJOCO_LOG.TXT in
+    the current folder. A handler that the user has set stays.
+    """
+    if "mujoco" not in str(entry_point) and "mujoco" not in sys.modules:
+        return
+    with suppress(Exception):  # not there, or of a version that has no handlers: gym.make tells
+        mujoco = import_module("mujoco")
+        if mujoco.get_mju_user_warning() is None:
+            mujoco.set_mju_user_warning(_warn)
+
+
+def _warn(text: str) -> None:
+    with suppress(Warning):  # as an error it would have to pass through MuJoCo's C
+        warnings.warn(f"MuJoCo: {text}", stacklevel=2)

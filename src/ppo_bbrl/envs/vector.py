@@ -15,7 +15,7 @@ from omegaconf import DictConfig, ListConfig
 
 from ppo_bbrl.config.wrappers import Wrapper, wrap
 from ppo_bbrl.envs import envpool as envpool_envs
-from ppo_bbrl.envs.faults import mujoco_remedy, reason
+from ppo_bbrl.envs.faults import mujoco_remedy, mujoco_warns_as_python_does, reason
 from ppo_bbrl.envs.names import find_spec
 from ppo_bbrl.envs.sync import SyncEnvs
 from ppo_bbrl.envs.twins import is_same_task, limit_of, other_space, what_is_lost
@@ -189,7 +189,8 @@ def environment_maker(
     Raises:
         ConfigError: if the environment does not exist or cannot be used.
     """
-    if _usable_spec(env_name).entry_point in _SCALAR_ACTION:
+    entry_point = _usable_spec(env_name).entry_point
+    if entry_point in _SCALAR_ACTION:
         wrappers = [ScalarAction, *wrappers]
     this_process = os.getpid()
 
@@ -197,6 +198,7 @@ def environment_maker(
         if os.getpid() != this_process:
             # Ctrl-C on a terminal reaches workers as well. What it means is their parent's to say.
             signal.signal(signal.SIGINT, signal.SIG_IGN)
+        mujoco_warns_as_python_does(entry_point)
         return wrap(gym.make(env_name, **own_copy(dict(env_args))), wrappers)
 
     return make_one
