@@ -7,7 +7,14 @@ import torch
 from torch import distributions as d
 from torch.distributions.transforms import AffineTransform, TanhTransform
 
-from ppo_bbrl.distributions import MultiCategorical, entropy_of, mode_of
+from ppo_bbrl.distributions import (
+    ActionCategorical,
+    ActionGaussian,
+    MultiCategorical,
+    as_one_event,
+    entropy_of,
+    mode_of,
+)
 from ppo_bbrl.errors import UserError
 
 zeros, ones = torch.zeros, torch.ones
@@ -126,3 +133,43 @@ def test_without_a_formula_the_entropy_is_estimated_with_the_right_sign():
     action = known.sample()
     entropy = entropy_of(estimated, estimated.log_prob(action))
     assert float(entropy.mean()) == pytest.approx(float(known.entropy()[0]), abs=0.03)
+
+
+# ------------------------------------------------------------------------------- several at once
+
+
+def test_several_categorical_actions_are_drawn_and_counted_side_by_side():
+    """The vectors of a MultiDiscrete space: one number each for any leading dimensions."""
+    torch.manual_seed(0)
+    logits = torch.randn(4, 5, 2 + 3)
+    dist = MultiCategorical(logits, [2, 3])
+    one, other = d.Categorical(logits=logits[..., :2]), d.Categorical(logits=logits[..., 2:])
+    assert (dist.batch_shape, dist.event_shape) == ((4, 5), (2,))
+    drawn = dist.sample([300])
+    assert drawn.shape == (300, 4, 5, 2)
+    assert drawn.amax((0, 1, 2)).tolist() == [1, 2]
+    assert dist.support.check(drawn).shape == (300, 4, 5)
+    action = drawn[0]
+    log_prob = one.log_prob(action[..., 0]) + other.log_prob(action[..., 1])
+    torch.testing.assert_close(dist.log_prob(action), log_prob)
+    torch.testing.assert_close(dist.entropy(), one.entropy() + other.entropy())
+    assert torch.equal(dist.mode, torch.stack((one.mode, other.mode), -1))
+    for wrong in (torch.zeros(7, 4), torch.zeros(5, 6)):
+        with pytest.raises(ValueError, match=r"needs 5 logits"):
+            MultiCategorical(wrong, [2, 3])
+
+
+def test_the_distributions_of_actions_expand_and_sample_without_gradient():
+    logits, mean = torch.randn(3, 2, requires_grad=True), torch.randn(3, 2, requires_grad=True)
+    for dist in (ActionCategorical(logits), ActionGaussian(mean, torch.zeros(2))):
+        larger = dist.expand([4, 3])
+        assert larger.batch_shape == (4, 3)
+        assert torch.equal(larger.mode[2], dist.mode)
+        assert not dist.sample().requires_grad
+
+
+@pytest.mark.parametrize("batch_dims", [1, 2])
+def test_dimensions_beyond_the_batch_become_one_event(batch_dims):
+    dist = as_one_event(d.Normal(torch.zeros(4, 3), torch.ones(4, 3)), batch_dims)
+    assert dist.batch_shape == (4, 3)[:batch_dims]
+    assert isinstance(dist, d.Normal) == (batch_dims == 2)
