@@ -23,17 +23,17 @@ from ppo_bbrl.workspace.table import Workspace
 
 
 def collect(env: EnvAgent, policy: bbrl.agents.Agent, workspace: Workspace, n_rows: int) -> int:
-    """Fill rows 0 to n_rows-1 of a workspace; it continues where its last row stood.
+    """Fill rows 0 to n_rows-1 of a workspace, continuing from its last row.
 
-    An empty workspace starts with a reset. Otherwise the last row becomes row 0, with a fresh
-    action: the policy may have learned since it chose the old one, which was never executed. An
-    agent with memory keeps its row, action included.
+    An empty workspace starts with a reset. Otherwise the last row becomes row 0, with a new action:
+    the old one was never executed, and the policy may have learned since. An agent with memory
+    keeps its row, including the action.
 
     Returns:
-        The number of environment steps, autoreset steps not counted.
+        The number of environment steps, not counting autoreset steps.
     """
     act = row_actor(policy, env.num_envs, n_rows)
-    # Without autoreset, ended environments stand still: when all do, new episodes begin.
+    # Without autoreset, ended environments stop; new episodes begin once all have ended.
     if not workspace.variables or (not env.autoreset and env.all_done()):
         env(workspace, t=0)
         act(workspace, 0)
@@ -58,15 +58,15 @@ def _carry_last_row(workspace: Workspace, *, everything: bool) -> None:
 
 @dataclass(frozen=True, repr=False)
 class Rollout:
-    """T rows of B environments, in time, from which each step starts.
+    """The steps that start in T consecutive rows of B environments.
 
     Attributes:
-        reward: `[T, B]`, that came with the next row.
-        terminated, done: `[T, B]` bool, of the next row.
-        value, next_value: `[T, B]`, of the row and of the next one, under the weights that acted.
-        log_prob: `[T, B]`, of the action in the row under the weights that acted.
-        mask: `[T, B]` bool, where a transition starts: everywhere but after the end of an episode.
-        variables: the workspace's own, `[T+1, B, …]` each.
+        reward: `[T, B]`, from the next row.
+        terminated, done: `[T, B]` bool, from the next row.
+        value, next_value: `[T, B]`, of this row and the next, under the weights that acted.
+        log_prob: `[T, B]`, of the action in this row, under the weights that acted.
+        mask: `[T, B]` bool: whether the step is a transition, not the reset after an episode.
+        variables: the variables of the workspace, `[T+1, B, …]` each.
     """
 
     reward: Tensor
@@ -83,25 +83,25 @@ class Rollout:
         return f"Rollout(T={n_steps}, B={n_envs}, {int(self.mask.sum())} transitions)"
 
     def _repr_html_(self) -> str:
-        """In a notebook: how many transitions, how many ends, and the numbers in short."""
+        """A table for notebooks: the number of transitions and episode ends, and statistics."""
         shown = ("reward", "value", "next_value", "log_prob", "terminated", "done")
         rows = [
             (name, list(getattr(self, name).shape), *summary(getattr(self, name)[self.mask]))
             for name in shown
         ]
-        ended = f"{int(self.terminated[self.mask].sum())} ends of episodes by a terminal state"
+        ended = f"{int(self.terminated[self.mask].sum())} terminated"
         cut = int((self.done & ~self.terminated)[self.mask].sum())
         header = ("tensor", "[T, B]", "mean", "min", "max")
-        return table(header, rows, f"{self!r}: {ended}, {cut} by truncation")
+        return table(header, rows, f"{self!r}: {ended}, {cut} truncated")
 
 
 @dataclass(frozen=True, repr=False)
 class Transitions:
-    """N transitions in any order; autoreset steps are left out.
+    """N transitions in any order, without autoreset steps.
 
     Attributes:
-        variables: what agents read, `[N, …]` each, `env/env_obs` and `action` among them.
-        log_prob: `[N]`, of the action under the weights that acted.
+        variables: what agents read, `[N, …]` each, including `env/env_obs` and `action`.
+        log_prob: `[N]`, of the actions, under the weights that acted.
         value: `[N]`, under the weights that acted.
         advantage: `[N]`.
         returns: `[N]`, λ-returns.
@@ -121,7 +121,7 @@ class Transitions:
         return f"{type(self).__name__}(N={len(self)}, variables: {', '.join(self.variables)})"
 
     def _repr_html_(self) -> str:
-        """In a notebook: each tensor's shape, and its numbers in short."""
+        """A table for notebooks: the shape and statistics of each tensor."""
         own = {name: getattr(self, name) for name in ("log_prob", "value", "advantage", "returns")}
         rows = [
             (name, list(tensor.shape), *summary(tensor))
@@ -135,7 +135,7 @@ class Transitions:
         return self.returns
 
     def select(self, index: Tensor) -> "Transitions":
-        """The transitions of an index, `[M]`."""
+        """The transitions with these indices, `[M]`."""
         return Transitions(
             {name: tensor[index] for name, tensor in self.variables.items()},
             self.log_prob[index],
@@ -159,7 +159,7 @@ class Transitions:
         fewer transitions than minibatches the last ones are empty.
         """
         if count == 1:
-            yield self  # its order has no meaning
+            yield self  # the order does not matter
             return
         shuffled = torch.randperm(len(self), generator=generator)
         for index in shuffled.to(self.log_prob.device).tensor_split(count):
@@ -173,11 +173,11 @@ def n_minibatches(n_rows: int, batch_size: int) -> int:
 
 @dataclass(frozen=True, repr=False)
 class Minibatch(Transitions):
-    """Transitions as the losses get them.
+    """Transitions as the losses receive them.
 
     Attributes:
-        clip_range: ε of the policy, as its schedule has it now.
-        clip_range_vf: ε of the critic; the number 0 switches its clipping off.
+        clip_range: current ε of the policy, from its schedule.
+        clip_range_vf: current ε of the critic; the number 0 turns its clipping off.
         mask: `[N]`, which transitions count; None: all. (Compiled steps pad minibatches.)
     """
 
@@ -187,7 +187,7 @@ class Minibatch(Transitions):
 
     @classmethod
     def of(cls, part: Transitions, clip_range: float, clip_range_vf: float) -> Self:
-        """Transitions with their clip ranges."""
+        """Add clip ranges to transitions."""
         tensors = (part.variables, part.log_prob, part.value, part.advantage, part.returns)
         return cls(*tensors, clip_range, clip_range_vf)
 
@@ -195,12 +195,12 @@ class Minibatch(Transitions):
 def evaluate_rollout(
     workspace: Workspace, policy: bbrl.agents.Agent, critic: bbrl.agents.Agent
 ) -> Rollout:
-    """Values and log-probabilities of a collected workspace, under the weights that acted.
+    """Compute values and log-probabilities of a collected workspace, under the weights that acted.
 
-    Writes `{prefix}logprob` and `{prefix}v_values` into it, `[T, B]` with T rows.
+    Writes them to the workspace as `{prefix}v_values` and `{prefix}logprob`, `[T, B]` with T rows.
     """
     rows = _inputs(workspace)
-    # Networks may be on an accelerator; the workspace stays where the environments are.
+    # Networks may be on a GPU; the workspace stays where the environments are.
     device, done = device_of(policy), rows["env/done"]
     as_one_row = {name: tensor.flatten(0, 1).to(device) for name, tensor in rows.items()}
     log_prob, _, value = evaluate_both(policy, critic, as_one_row)
@@ -260,8 +260,8 @@ def transitions(
     """The valid transitions of a rollout, on the device of the networks.
 
     Args:
-        rollout: as `evaluate_rollout` made it.
-        policy: decides, with the critic, which variables are needed.
+        rollout: from `evaluate_rollout`.
+        policy: determines, with the critic, which variables are needed.
         critic: likewise.
         advantage: `[T, B]`.
         returns: `[T, B]`.
@@ -309,6 +309,6 @@ def _inputs(workspace: Workspace) -> dict[str, Tensor]:
 def _needed(
     policy: bbrl.agents.Agent, critic: bbrl.agents.Agent, variables: Mapping[str, Tensor]
 ) -> Iterable[str]:
-    """What the agents may read when they learn: an agent of your own may read anything."""
+    """The variables that agents may read when they learn; the user's own may read any."""
     known = is_plain_policy(policy) and is_plain_critic(critic)
     return ("env/env_obs", "action") if known else variables

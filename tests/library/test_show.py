@@ -97,7 +97,7 @@ def test_a_rollout_tells_its_ends_apart(n_rows):
     rollout = as_rollout(rows, log_prob=torch.zeros(n_rows, 2), value=torch.zeros(4, 2))
     assert rollout.log_prob.shape == rollout.value.shape == rollout.mask.shape == (3, 2)
     html = rollout._repr_html_()
-    assert re.search(r"\b1 \D*terminal", html)
+    assert re.search(r"\b1 \D*terminated", html)
     assert re.search(r"\b2 by truncation", html)
 
 

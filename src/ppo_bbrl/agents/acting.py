@@ -23,12 +23,12 @@ Act = Callable[[Workspace, int], None]
 
 
 def row_actor(agent: bbrl.agents.Agent, n_envs: int, n_rows: int = 0) -> Act:
-    """The function that lets an agent act in row t of a workspace, with the weights of now.
+    """A function that lets an agent act in row t of a workspace, with its current weights.
 
     Args:
         agent: writes `action`.
         n_envs: B.
-        n_rows: of how many rows the noise is drawn at once; 0: of each when it is due.
+        n_rows: number of rows for which noise is drawn at once; 0: draw it row by row.
     """
     policy, stochastic = agent, True
     if type(agent) is KWAgentWrapper and not (
@@ -51,9 +51,9 @@ def row_actor(agent: bbrl.agents.Agent, n_envs: int, n_rows: int = 0) -> Act:
 
 
 def draw_noise(policy: Any, *leading: int) -> Tensor:
-    """Standard noise for `leading` decisions of a policy of the package, from this thread's stream.
+    """Standard noise for `leading` actions of a package's policy, from this thread's stream.
 
-    Gumbel noise `[*leading, A]` for discrete actions, normal noise `[*leading, *shape]` else.
+    Gumbel noise `[*leading, A]` for discrete actions, otherwise normal noise `[*leading, *shape]`.
     """
     if isinstance(policy, DiscretePolicy):
         return gumbel_noise((*leading, policy.n_actions), generator())
@@ -61,7 +61,7 @@ def draw_noise(policy: Any, *leading: int) -> Tensor:
 
 
 def is_known(policy: bbrl.agents.Agent) -> bool:
-    """Whether a policy acts as a class of the package does; a subclass may act in another way."""
+    """Whether a policy acts as a class of the package does; subclasses may act differently."""
     for cls, network in ((DiscretePolicy, "logits"), (GaussianPolicy, "mean")):
         methods = ("forward", "act", "dist", network)
         if isinstance(policy, cls):
@@ -72,7 +72,7 @@ def is_known(policy: bbrl.agents.Agent) -> bool:
 
 
 def array_actor(policy: Any, n_envs: int) -> ArrayActor | None:
-    """The actions of a known policy on arrays; None where NumPy is not the faster way."""
+    """A function for a known policy's actions on arrays; None if NumPy would not be faster."""
     network = network_on_arrays(policy) if is_small(policy, n_envs) else None
     if network is None:
         return None

@@ -36,13 +36,13 @@ from ppo_bbrl.errors import ConfigError, UserError
 from ppo_bbrl.seeding import RandomStream
 from ppo_bbrl.workspace.table import one_row
 
-# A number of observations that is hardly the size of anything else, so that a mix-up is seen.
+# A number of observations that is unlikely to be any other size, so that mix-ups are noticed.
 _N_ROWS = 7
 _MOST_ACTIONS = 1000  # whose probabilities are added up
 
 
 class _MisfitError(Exception):
-    """What does not fit, of which agent; a head of a model goes by the model's name."""
+    """What does not fit, and for which agent; a head is named after its model."""
 
     def __init__(self, agent: nn.Module, problem: str) -> None:
         super().__init__(problem)
@@ -53,8 +53,8 @@ class _MisfitError(Exception):
 def check_fits(policy: nn.Module, critic: nn.Module, env: EnvAgent) -> None:
     """Let copies of both agents act on observations of the environment's space and evaluate them.
 
-    The environment is not touched, nor is any random stream. What an agent says may depend on
-    what it sees: of several kinds of observations one is enough.
+    Neither the environment nor any random stream is affected. An agent may accept only some
+    observations: of the several kinds tried, one must work.
 
     Raises:
         ConfigError: in one line, naming the agent, the environment and what does not fit.
@@ -75,7 +75,7 @@ def check_fits(policy: nn.Module, critic: nn.Module, env: EnvAgent) -> None:
 
 
 def _check_parts(agent: nn.Module, space: Space[Any]) -> None:
-    """What running the agent would not show."""
+    """Check what running the agent would not show."""
     with _told_of(agent):
         check_weights(agent)
     encoder = getattr(agent, "encoder", None)
