@@ -98,7 +98,7 @@ def test_a_rollout_tells_its_ends_apart(n_rows):
     assert rollout.log_prob.shape == rollout.value.shape == rollout.mask.shape == (3, 2)
     html = rollout._repr_html_()
     assert re.search(r"\b1 \D*terminated", html)
-    assert re.search(r"\b2 by truncation", html)
+    assert re.search(r"\b2 truncated", html)
 
 
 def test_a_report_says_what_each_metric_means(shown):
