@@ -153,7 +153,7 @@ def _written(workspace: RecordingWorkspace, t: int, case: Case) -> Tensor:
     if places != [t]:
         seen = ", ".join("all rows at once" if place is None else str(place) for place in places)
         raise EXERCISE.error(
-            "wrong-row", facts=_facts(f"t = {t}, written into row {seen}", f"row {t}")
+            "wrong-row", seen=f"t = {t}, written into row {seen}", expected=f"row {t}"
         )
     action = workspace.get("action", t)
     if type(action) is not Tensor:  # one of a class of its own could agree with everything
@@ -161,16 +161,12 @@ def _written(workspace: RecordingWorkspace, t: int, case: Case) -> Tensor:
     n_envs, shape = case.observations.shape[1], list(action.shape)
     if shape != [n_envs]:
         key = "no-dimension" if n_envs == 1 and not shape else "shape"
-        raise EXERCISE.error(key, facts=_facts(shape, f"[{n_envs}], which is [B]"))
+        raise EXERCISE.error(key, seen=shape, expected=f"[{n_envs}], which is [B]")
     if action.is_floating_point() or action.dtype == torch.bool:
         raise EXERCISE.error(f"dtype~{action.dtype}")
     if not bool(((action == 0) | (action == 1)).all()):
-        raise EXERCISE.error("other-actions", facts=_facts(action.tolist(), "0 or 1 for each"))
+        raise EXERCISE.error("other-actions", seen=action.tolist(), expected="0 or 1 for each")
     return action.long()
-
-
-def _facts(seen: Any, expected: Any) -> list[str]:
-    return [f"  seen      {seen}", f"  expected  {expected}"]
 
 
 def _example(case: Case, expected: list[Tensor], seen: list[Tensor]) -> list[str]:

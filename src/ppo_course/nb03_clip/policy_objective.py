@@ -206,8 +206,9 @@ def _check_companions(case: Case, result: Sequence[Tensor]) -> None:
         (RESULTS[2], result[2], case.advantage, "the advantage of the workspace"),
     ):
         if not same(item, right):
-            facts = (f"  seen      {numbers(item)}", f"  expected  {numbers(right)}")
-            raise EXERCISE.error(f"not-as-it-was~{name}", facts=facts, source=source)
+            key = f"not-as-it-was~{name}"
+            seen, expected = numbers(item), numbers(right)
+            raise EXERCISE.error(key, seen=seen, expected=expected, source=source)
 
 
 def _check_gradients(case: Case, loss: Tensor, entropy: Tensor) -> None:
@@ -231,10 +232,8 @@ def _check_gradients(case: Case, loss: Tensor, entropy: Tensor) -> None:
         ways, names, variables = zip(*leaks, strict=True)
         raise EXERCISE.error(
             "~".join(("leaks", *ways, *(["alone"] if none else []))),
-            facts=(
-                "  seen      a gradient there",
-                "  expected  a gradient in the current policy alone",
-            ),
+            seen="a gradient there",
+            expected="a gradient in the current policy alone",
             names=" and through ".join(names),
             none=", and none reaches the current policy" if none else "",
             variables=" and ".join(variables),

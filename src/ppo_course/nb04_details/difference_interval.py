@@ -72,15 +72,16 @@ def check_difference_interval(function: DifferenceInterval, *, seed: int | None 
             key = _mistake(case, ends, truth, asked, seen, seed=first, calls=calls)
             if key == "n-resamples":
                 raise _wrong_number(calls)
-            facts = [
-                *case.tell(),
-                f"  seen      [{ends[0]:.1f}, {ends[1]:.1f}]",
-                f"  expected  about [{truth.low:.1f}, {truth.high:.1f}]",
-            ]
+            facts = case.tell()
             if key == "single-resample":
                 called = f"called {calls} times; in {ASKED} rounds, it is {2 * ASKED} times"
                 facts.append(f"  The statistic is {called}.")
-            raise EXERCISE.error(key, facts=facts)
+            raise EXERCISE.error(
+                key,
+                facts=facts,
+                seen=f"[{ends[0]:.1f}, {ends[1]:.1f}]",
+                expected=f"about [{truth.low:.1f}, {truth.high:.1f}]",
+            )
     for answer in answers:
         if not _enough(answer.calls):
             raise _wrong_number(answer.calls)
@@ -98,11 +99,9 @@ def _enough(calls: int) -> bool:
 def _wrong_number(calls: int) -> ExerciseError:
     return EXERCISE.error(
         "n-resamples",
-        facts=(
-            f"  Example: n_resamples = {ASKED}, of each of the two variants.",
-            f"  seen      the statistic is called {calls} times",
-            f"  expected  {2 * ASKED} times",
-        ),
+        facts=[f"  Example: n_resamples = {ASKED}, of each of the two variants."],
+        seen=f"the statistic is called {calls} times",
+        expected=f"{2 * ASKED} times",
     )
 
 

@@ -108,14 +108,11 @@ def _ask(function: MinibatchIndices, case: Question, generator: torch.Generator)
     batches = list(result)
     for batch in batches:
         if not isinstance(batch, Tensor) or batch.dim() != 1:
-            facts = (f"  seen      {_brief(batch)}", "  expected  a tensor of shape [M]")
-            raise EXERCISE.error("no-index-tensor", facts=facts)
+            seen, expected = _brief(batch), "a tensor of shape [M]"
+            raise EXERCISE.error("no-index-tensor", seen=seen, expected=expected)
         if batch.dtype not in (torch.int64, torch.int32):  # others do not index a tensor
-            facts = (
-                f"  seen      a tensor of {batch.dtype}",
-                "  expected  a tensor of torch.int64",
-            )
-            raise EXERCISE.error("no-integers", facts=facts)
+            seen, expected = f"a tensor of {batch.dtype}", "a tensor of torch.int64"
+            raise EXERCISE.error("no-integers", seen=seen, expected=expected)
     return [batch.long() for batch in batches]
 
 

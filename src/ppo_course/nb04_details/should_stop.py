@@ -166,13 +166,9 @@ def _call(function: ShouldStop, case: Case, target_kl: float | None) -> tuple[bo
     number = as_number(EXERCISE, kl, "the estimate")
     if not _is_truth(stop):
         if target_kl is None:
-            raise EXERCISE.error("no-false", facts=_facts(describe(stop), "False"))
-        raise EXERCISE.error("no-truth", facts=_facts(describe(stop), "True or False"))
+            raise EXERCISE.error("no-false", seen=describe(stop), expected="False")
+        raise EXERCISE.error("no-truth", seen=describe(stop), expected="True or False")
     return bool(stop), number
-
-
-def _facts(seen: Any, expected: Any) -> list[str]:
-    return [f"  seen      {seen}", f"  expected  {expected}"]
 
 
 def _is_truth(value: Any) -> bool:
@@ -223,7 +219,7 @@ def _wrong_place(
         key=lambda pair: abs(np.log(pair[0] / TOLERANCE)),
     )
     example = f"  Example: the estimate is {kl:.4f}, target_kl is {kl / multiple:.4f}."
-    facts = [example, *_facts(seen, wanted)]
+    facts = [example, f"  seen      {seen}", f"  expected  {wanted}"]
     if compared in COMPARED:
         return EXERCISE.error(compared, facts=facts)
     if compared is not None:
@@ -253,4 +249,4 @@ def _check_no_target(function: ShouldStop, case: Case) -> None:
 
 
 def _no_estimate(seen: str, expected: str = "the same estimate as with a target") -> ExerciseError:
-    return EXERCISE.error("no-estimate", facts=_facts(seen, expected))
+    return EXERCISE.error("no-estimate", seen=seen, expected=expected)

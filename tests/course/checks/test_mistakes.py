@@ -17,9 +17,9 @@ WORDS = {
     "doubled": {
         "praise": "All of it is right.",
         "tripled": ["it is {way} times as much", "the factor of {name}"],
-        "shifted": ["it is shifted by {by}", "V(s_{t+1})"],
+        "shifted": ["it is shifted by 1", "V(s_{t+1})"],
         "two": ["two", "of the exercise"],
-        "none": "there is none at {place}",
+        "none": ["there is none at {place}", "{place}"],
     },
     "shared": {"two": ["two", "of the notebook"], "mine": "the notebook's"},
 }
@@ -46,7 +46,8 @@ def test_every_word_is_said_somewhere(file):
 
 def test_words_are_filled_in_and_the_exercises_own_come_first():
     assert EXERCISE.words("tripled~3") == ["it is 3 times as much", "the factor of doubled"]
-    assert EXERCISE.words("shifted", by=1) == ["it is shifted by 1", "V(s_{t+1})"]
+    assert EXERCISE.words("none", place="row 3") == ["there is none at row 3", "row 3"]
+    assert EXERCISE.words("shifted") == ["it is shifted by 1", "V(s_{t+1})"]
     assert EXERCISE.words("two") == ["two", "of the exercise"]
     assert EXERCISE.words("mine") == ["the notebook's"]
     assert EXERCISE.words("called-as") == ["the function is called as doubled(x, n)"]

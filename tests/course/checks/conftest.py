@@ -1,0 +1,20 @@
+import re
+
+import pytest
+
+from ppo_course.mistakes import Exercise
+
+PLACE = re.compile(r"\{[a-z_]{2,}\}")  # not the index of V(s_{t+1})
+
+
+@pytest.fixture(autouse=True)
+def every_place_in_the_words_is_filled_in(monkeypatch):
+    """Tests ask for keys: none would see that a message says {argument} itself."""
+    words = Exercise.words
+
+    def checked(self, key, **values):
+        texts = words(self, key, **values)
+        assert [text for text in texts if PLACE.search(text)] == []
+        return texts
+
+    monkeypatch.setattr(Exercise, "words", checked)
