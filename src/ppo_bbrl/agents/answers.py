@@ -1,6 +1,6 @@
-"""What a model answers, looked at in the same way and told in the same words by all who ask.
+"""Checks of a model's outputs, shared by all callers so that the errors are the same.
 
-The errors are sentences without a subject: who asks says of whom they are.
+The errors have no subject: the caller adds which model they are about.
 """
 
 from collections.abc import Callable
@@ -21,15 +21,15 @@ _PRECISIONS = (torch.float32, torch.float64)
 
 
 def seen(observation: Tensor) -> str:
-    """How observations are called."""
+    """Describe observations, for errors."""
     return f"observations {list(observation.shape)} {observation.dtype}"
 
 
 def asked(function: Callable[[], Any], given: str) -> Any:
-    """What a function answers.
+    """The result of a function.
 
     Raises:
-        UserError: if it fails, as where a layer is made for another number of features.
+        UserError: if it fails, for example because a layer expects another number of features.
     """
     try:
         return function()
@@ -49,7 +49,7 @@ def check_weights(module: nn.Module) -> None:
 
 
 def dist_and_value(answer: Any, n: int) -> tuple[Distribution, Tensor]:
-    """The answer, if it is a distribution and a tensor of values of n observations."""
+    """Return `answer` if it is a distribution and a tensor of values for n observations."""
     if not isinstance(answer, tuple) or len(answer) != 2:
         raise ConfigError(f"must give (distribution, value), not {_described(answer)}")
     dist, value = answer
@@ -74,13 +74,13 @@ def check_values(value: Any, n: int) -> None:
 def check_actions(
     action: Array | Tensor, space: Space[Any], n: int, dist: Distribution | None = None
 ) -> None:
-    """Refuse n actions that environments do not take, and a choice among another number of them.
+    """Refuse actions that environments do not accept, or a distribution over too many or too few.
 
     Args:
         action: `[n, …]`, on the CPU.
-        space: of one environment.
-        n: how many environments there are.
-        dist: where the actions come from, if that is known.
+        space: action space of one environment.
+        n: number of environments.
+        dist: distribution of the actions, if known.
     """
     dist = getattr(dist, "base_dist", dist)
     named = "what it gives" if dist is None else f"its {type(dist).__name__}"
@@ -104,7 +104,7 @@ def check_actions(
 
 
 def check_one_number_each(name: str, tensor: Tensor, n: int) -> None:
-    """Refuse another shape than `[n]` of what there is of each of n actions."""
+    """Refuse a tensor that does not have one number for each of n actions, `[n]`."""
     if tensor.shape != (n,):
         remedy = "; torch.distributions.Independent makes the components of an action one event"
         raise ConfigError(
