@@ -1,5 +1,6 @@
 """A function that returns one number: it is read, and compared with what known mistakes give."""
 
+import contextlib
 from collections.abc import Callable, Sequence
 from typing import Any
 
@@ -33,19 +34,16 @@ def as_number(exercise: Exercise, result: Any, what: str) -> float:
     Raises:
         ExerciseError: if it is something else, or not finite.
     """
-    expected = f"{what}, a number"
+    number, mistake, seen = float("nan"), "not-one-number", ""
     if isinstance(result, str):  # float() would read it, and later cells compute with it
-        exercise.expect(result, "text", expected, seen=f"{result!r:.60}")
-    try:
-        size = result.numel() if isinstance(result, Tensor) else np.size(result)
-        number = float(result) if size == 1 else None
-    except (TypeError, ValueError):
-        number = None
-    if number is None:
-        exercise.expect(result, "not-one-number", expected, what=what)
-        raise AssertionError("no number is a mistake")
+        mistake, seen = "text", f"{result!r:.60}"
+    elif (result.numel() if isinstance(result, Tensor) else np.size(result)) == 1:
+        with contextlib.suppress(TypeError, ValueError):
+            number, mistake = float(result), "number-not-finite"
+            seen = f"{number}"
     if not np.isfinite(number):
-        exercise.expect(result, "number-not-finite", expected, seen=f"{number}", number=number)
+        expected = f"{what}, a number"
+        exercise.expect(result, mistake, expected, seen=seen, what=what, number=number)
     return number
 
 
