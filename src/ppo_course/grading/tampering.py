@@ -2,7 +2,7 @@
 
 import builtins
 import sys
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from functools import partial
 from operator import is_
 from types import FunctionType, ModuleType, SimpleNamespace
@@ -57,7 +57,7 @@ def snapshot() -> tuple[Look, Look]:
     before = SimpleNamespace(
         builtins=(vars(builtins), dict(vars(builtins))),
         places=[],  # a namespace, some names in it, and what they stand for
-        namespaces=[],  # of modules and classes, with the names that were in them
+        namespaces=[],  # of modules, classes and objects, with the names that were in them
         containers=[],  # what to say of a list, dict or set, itself, and what was in it
         functions={},
         raising=[],
@@ -75,7 +75,8 @@ def snapshot() -> tuple[Look, Look]:
 
 def _add(before: SimpleNamespace, name: str, namespace: Namespace, cls: type | None = None) -> None:
     if cls is not None or name.partition(".")[0] in PACKAGES:
-        before.namespaces.append((name, namespace, frozenset(namespace), cls))
+        hidden = None if cls is None else cls.__mro__[1:]
+        before.namespaces.append((name, namespace, frozenset(namespace), hidden))
     kept: dict[str, Any] = {}
     for key, value in list(namespace.items()):
         own = name.startswith(OWN) and not key.startswith("__")
@@ -102,6 +103,19 @@ def _add_value(before: SimpleNamespace, place: str, value: Any) -> None:
     elif type(value).__module__.startswith(OWN) and hasattr(value, "__dict__"):
         attributes = vars(value)
         before.places.append((place, attributes, tuple(attributes), tuple(attributes.values())))
+        hidden = type(value).__mro__  # an attribute of the object comes before its class's method
+        before.namespaces.append((place, attributes, frozenset(attributes), hidden))
+    for function in _functions_in(value):
+        before.functions[function] = _parts(function)
+
+
+def _functions_in(value: Any) -> Iterator[FunctionType]:
+    """Those of a table, however deep they lie: the formulas that answers are compared with."""
+    if isinstance(value, FunctionType):
+        yield value
+    elif isinstance(value, list | tuple | dict):
+        for item in value.values() if isinstance(value, dict) else value:
+            yield from _functions_in(item)
 
 
 def _replaced(before: SimpleNamespace) -> str | None:
@@ -119,10 +133,10 @@ def _replaced(before: SimpleNamespace) -> str | None:
     for told, container, contents in before.containers:
         if not _same_contents(container, contents):
             return str(told)
-    for name, namespace, known, cls in before.namespaces:
+    for name, namespace, known, hidden in before.namespaces:
         if len(namespace) != len(known):
             for key in namespace.keys() - known:
-                if _hides(key, namespace, cls):
+                if _hides(key, namespace, hidden):
                     return f"{name}.{key} was replaced"
     return None
 
@@ -183,8 +197,14 @@ def _held(function: FunctionType) -> list[Any]:
     return [cell.cell_contents for cell in function.__closure__ or ()]
 
 
-def _hides(key: str, namespace: Mapping[str, Any], cls: type | None) -> bool:
-    """Whether a new name of a module or class takes the place of what was found there before."""
-    if cls is None:
+def _hides(key: str, namespace: Mapping[str, Any], hidden: tuple[type[Any], ...] | None) -> bool:
+    """Whether a new name takes the place of what was found before.
+
+    Args:
+        key: the name.
+        namespace: of a module, a class or an object, where it is now.
+        hidden: the classes that it may hide a method of; None for a module.
+    """
+    if hidden is None:
         return key in vars(builtins) and not key.startswith("__")
-    return callable(namespace[key]) and any(key in vars(base) for base in cls.__mro__[1:])
+    return callable(namespace[key]) and any(key in vars(base) for base in hidden)

@@ -364,6 +364,23 @@ def test_a_value_of_the_check_is_watched_too(monkeypatch):
         del module.RESULTS_BY_HAND
 
 
+def test_what_an_exercise_compares_with_and_by_is_watched(monkeypatch):
+    """Either would make wrong answers right: another truth, or no comparison at all."""
+    module = importlib.import_module("ppo_course.nb10_bug_hunt.value_error")
+    _, changed = snapshot()
+    with monkeypatch.context() as patch:
+        patch.setattr(module.EXERCISE, "compare", lambda *_, **__: None)
+        assert changed() == "ppo_course.nb10_bug_hunt.value_error.EXERCISE.compare was replaced"
+    truth = module.TRUTHS["Discounting"].right
+    before = truth.__code__
+    try:
+        truth.__code__ = (lambda _: 0.0).__code__
+        assert changed() == "ppo_course.nb10_bug_hunt.value_error.<lambda> was replaced"
+    finally:
+        truth.__code__ = before
+    assert changed() is None
+
+
 def test_what_is_harmless_is_not_noticed(monkeypatch):
     _settle_torch()  # as the worker does
     _, changed = snapshot()
