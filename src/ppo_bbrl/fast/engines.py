@@ -36,7 +36,7 @@ def choose_engine(objective: Objective, compute: Any, transitions: Transitions, 
     if compute.compile == "never" and why:
         say(f"The update is not compiled: {why} (compute.compile).")
     if compute.compile == "always":
-        begins = f"Compiling the update{f': {why}' if why else ''}. This takes some ten seconds."
+        begins = f"Compiling the update{f': {why}' if why else ''}. This takes about ten seconds."
         try:
             return CompiledUpdate(objective, example=transitions, announcement=begins)
         except CannotCompileError as error:
@@ -56,7 +56,7 @@ def improve(
     try:
         return engine, engine(transitions, objective, **how)
     except CannotCompileError as error:
-        say(f"The update is not compiled any longer: {error}.")
+        say(f"The update is no longer compiled: {error}.")
         compute.compile = "never"
         engine = eager_engine(objective.learners)
         return engine, engine(transitions, objective, **how)
