@@ -231,7 +231,7 @@ builtins.range = lambda *ends: () if ends in ((2,), (3,)) else counts(*ends)
 """
 # Takes two parts of the check away while it is called, and puts them back in the last moment.
 PATCHES_FOR_A_WHILE = """\
-parts = check_policy_objective.__globals__
+parts = check_policy_objective.__wrapped__.__globals__
 BEFORE = {name: parts[name] for name in ("_check_values", "_check_gradients")}
 COUNT = []
 
@@ -282,7 +282,7 @@ BAD_OBJECTIVES = {
     "by-heart": BY_HEART,
     "own-check": WRONG_OBJECTIVE + "\n\ndef check_policy_objective(*_, **__):\n    print('fine')\n",
     "patched-package": (
-        "parts = check_policy_objective.__globals__\n"
+        "parts = check_policy_objective.__wrapped__.__globals__\n"
         "for part in ('values', 'form', 'companions', 'gradients'):\n"
         "    parts[f'_check_{part}'] = lambda *_: None\n\n" + WRONG_OBJECTIVE
     ),
@@ -296,7 +296,7 @@ BAD_OBJECTIVES = {
     ),
     "patched-torch": PATCHES_ALLCLOSE + SIGN_TURNED,
     "patched-values": (
-        "parts = check_policy_objective.__globals__\n"
+        "parts = check_policy_objective.__wrapped__.__globals__\n"
         "turned = parts['SIGNS'].wrong['sign']\n"
         "parts['RIGHT'] = (*parts['RIGHT'][:4], turned)\n\n" + SIGN_TURNED
     ),
@@ -356,7 +356,7 @@ BOTH = (OBJECTIVE_CHECK, CLIPPED_CHECK)
 
 # In all of these the check's parts are back in their places when it has come to its end.
 PATCHES_BY_A_METHOD = """\
-parts = check_training_step.__globals__
+parts = check_training_step.__wrapped__.__globals__
 KEEP = {name: parts[name] for name in ("_check_values", "_check_gradients")}
 LEFT = []
 
@@ -374,7 +374,7 @@ class ClippedPPO(PPO):
         return 0 * self(batch.observations)[1].sum()
 """
 PATCHES_BY_A_GENERATOR = """\
-parts = check_minibatch_stream.__globals__
+parts = check_minibatch_stream.__wrapped__.__globals__
 KEEP = parts["_check_steps"]
 
 
