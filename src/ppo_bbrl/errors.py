@@ -14,7 +14,7 @@ class ConfigError(UserError):
     """An invalid configuration; the message names the key, the value and what is allowed."""
 
 
-class EnvironmentFailed(UserError):  # noqa: N818 - what happened, not what kind of error
+class EnvironmentFailedError(UserError):
     """An environment raised an exception, returned an invalid value, or its process ended."""
 
 
@@ -24,6 +24,9 @@ class StateError(UserError):
 
 class Terminated(SystemExit):
     """A signal asked this process to end (as opposed to an environment calling `sys.exit`)."""
+
+
+EnvironmentFailed = EnvironmentFailedError  # its former name
 
 
 def printable(text: object) -> str:

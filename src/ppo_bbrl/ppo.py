@@ -37,8 +37,11 @@ from ppo_bbrl.update import Objective, UpdateReport, ppo_losses
 from ppo_bbrl.workspace.table import Workspace
 
 
-class TrainingFailed(UserError):  # noqa: N818 - what happened, not what kind of error
+class TrainingFailedError(UserError):
     """Training cannot go on."""
+
+
+TrainingFailed = TrainingFailedError  # its former name
 
 
 class PPOClip(LearningAgents, EpisodicAlgo):
@@ -220,7 +223,7 @@ class PPOClip(LearningAgents, EpisodicAlgo):
         names = ("actor_loss", "critic_loss", "entropy_loss")  # the last one's weight may be 0
         losses = [report.metrics[name] for name in names if report.metrics]
         if losses and not bool(torch.stack(losses).isfinite().all()):
-            raise TrainingFailed(
+            raise TrainingFailedError(
                 f"after {self.nb_steps} steps on {self.train_env.env_name} the losses are not "
                 "numbers: does the environment give such observations or rewards? Or is "
                 "optimizer.lr too large?"

@@ -24,7 +24,7 @@ from ppo_bbrl.fast import compiled
 from ppo_bbrl.fast.compiled import CompiledUpdate
 from ppo_bbrl.fast.compiled_step import Networks, make_step
 from ppo_bbrl.fast.flat import FlatWeights
-from ppo_bbrl.ppo import TrainingFailed
+from ppo_bbrl.ppo import TrainingFailedError
 from ppo_bbrl.update import ppo_losses
 
 ADAMW = {"classname": "torch.optim.AdamW", "lr": 1e-2, "eps": 1e-5, "weight_decay": 0.1}
@@ -339,7 +339,7 @@ def test_not_a_number_spreads_as_in_the_eager_update():
     rollout.advantage[:] = torch.nan
     rollout.log_prob[:] = torch.nan
     for algo in (eager, fast):
-        with pytest.raises(TrainingFailed):
+        with pytest.raises(TrainingFailedError):
             algo.update(rollout)
         assert all(parameter.isnan().all() for parameter in algo.train_policy.parameters())
 

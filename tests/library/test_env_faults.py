@@ -24,7 +24,7 @@ from ppo_bbrl.envs.agent import EnvAgent
 from ppo_bbrl.envs.sync import SyncEnvs
 from ppo_bbrl.envs.vector import make_env
 from ppo_bbrl.envs.workers import WorkerVectorEnv
-from ppo_bbrl.errors import ConfigError, EnvironmentFailed
+from ppo_bbrl.errors import ConfigError, EnvironmentFailedError
 from ppo_bbrl.workspace.table import Workspace
 
 # Python ≥ 3.12 says so whenever a process forks after torch has started its threads.
@@ -96,7 +96,7 @@ def run(env, steps):
     return {key.removeprefix("env/"): workspace[key] for key in workspace.variables}
 
 
-def failure(error=EnvironmentFailed, **kwargs):
+def failure(error=EnvironmentFailedError, **kwargs):
     """The line that a failing environment ends with; no process is left."""
     with pytest.raises(error) as raised:
         rows(**kwargs)
@@ -278,7 +278,7 @@ def test_rows_of_a_vectorised_task_that_do_not_fit_are_told(changed, what):
         "TestOddVector-v0", 2, env_args=changed, vectorization="vector_entry_point", autoreset=True
     )
     told = f"TestOddVector-v0 failed in a .*: its {what}"
-    with pytest.raises(EnvironmentFailed, match=told):
+    with pytest.raises(EnvironmentFailedError, match=told):
         run(env, 1)
     with pytest.warns(
         UserWarning, match=r"TestOddVector-v0 failed in close\(\): OSError: no wi"
@@ -367,7 +367,7 @@ def test_several_states_at_once(kind):
     envs = kind([lambda: Several(space=space)] * 2)
     assert envs.reset()[0].tolist() == [[3, 4]] * 2
     assert envs.step(np.zeros(2, np.int64))[0].tolist() == [[1, 0]] * 2
-    with pytest.raises(EnvironmentFailed, match=r"environment 0 .*\[2\], int64; expected is"):
+    with pytest.raises(EnvironmentFailedError, match=r"environment 0 .*\[2\], int64; expected is"):
         envs.step(np.zeros(2, np.int64))
     envs.close()
 
@@ -546,18 +546,18 @@ def test_a_process_that_ends_is_told_with_its_environment(leave, how):
         return WorkerVectorEnv([lambda i=i: make_one(i) for i in range(6)], n_workers)
 
     for n_workers in (2, 6):
-        with pytest.raises(EnvironmentFailed) as raised:
+        with pytest.raises(EnvironmentFailedError) as raised:
             vector("made", n_workers)
         expected = f"environment 3 of 6 (TestTold-v0): its process {how}"
         assert str(raised.value) == f"{expected} while it was made"
         envs = vector("reset", n_workers)
-        with pytest.raises(EnvironmentFailed) as raised:
+        with pytest.raises(EnvironmentFailedError) as raised:
             envs.reset(seed=1)
         assert str(raised.value) == f"{expected} in a reset"
         envs = vector(2, n_workers)
         envs.reset()
         envs.step(np.zeros(6, np.int64))
-        with pytest.raises(EnvironmentFailed) as raised:
+        with pytest.raises(EnvironmentFailedError) as raised:
             envs.step(np.zeros(6, np.int64))
         assert str(raised.value) == f"{expected} in step 2"
         assert envs.closed
@@ -566,7 +566,7 @@ def test_a_process_that_ends_is_told_with_its_environment(leave, how):
 
 def test_the_first_environment_may_end_its_process_while_it_is_made():
     """That of the process which only looks at the spaces."""
-    with pytest.raises(EnvironmentFailed) as raised:
+    with pytest.raises(EnvironmentFailedError) as raised:
         WorkerVectorEnv([lambda: os._exit(3)] * 2, 2)
     assert "its process ended (exit code 3) while it was made (environment 0 of 2)" in str(
         raised.value
@@ -580,7 +580,7 @@ def test_a_process_that_is_killed_between_two_steps(n_workers):
     envs.reset()
     envs.processes[1].kill()
     envs.processes[1].join()
-    with pytest.raises(EnvironmentFailed) as raised:
+    with pytest.raises(EnvironmentFailedError) as raised:
         envs.step(np.zeros(4, np.int64))
     which = "environment 1" if n_workers == 4 else "environments 2 to 3"
     assert str(raised.value).startswith(f"{which} of 4 (TestTold-v0): its process ended")
@@ -602,7 +602,9 @@ def test_a_process_that_ends_is_told_though_another_one_is_slow():
     kinds = [lambda: Slow(gym.make("TestTold-v0")), lambda: Leaves(gym.make("TestTold-v0"))]
     envs = WorkerVectorEnv(kinds, 2)
     envs.reset()
-    with pytest.raises(EnvironmentFailed, match=r"environment 1 of 2 .* \(exit code 5\) in step 1"):
+    with pytest.raises(
+        EnvironmentFailedError, match=r"environment 1 of 2 .* \(exit code 5\) in step 1"
+    ):
         envs.step(np.zeros(2, np.int64))
     assert multiprocessing.active_children() == []
 
@@ -681,10 +683,14 @@ def test_environments_of_other_spaces_are_told_and_closed():
 
     spaces = [SPACE, SPACE, Box(-1, 1, (5,), np.float32)]
     makers = [lambda space=space: Odd(space=space) for space in spaces]
-    with pytest.raises(EnvironmentFailed, match=r"\(5,\).*is another than .*\(environment 2 of 3"):
+    with pytest.raises(
+        EnvironmentFailedError, match=r"\(5,\).*is another than .*\(environment 2 of 3"
+    ):
         SyncEnvs(makers)
     assert closed == [(4,), (4,), (5,)]
-    with pytest.raises(EnvironmentFailed, match=r"\(5,\).*is another than .*\(environment 2 of 3"):
+    with pytest.raises(
+        EnvironmentFailedError, match=r"\(5,\).*is another than .*\(environment 2 of 3"
+    ):
         WorkerVectorEnv(makers, 3)
     assert multiprocessing.active_children() == []
 

@@ -80,3 +80,10 @@ def test_runs_of_earlier_versions_know_the_packages_classes_by_these_names():
     assert class_name(DiscretePolicy) == "ppo_bbrl.agents.DiscretePolicy"
     assert class_name(GaussianPolicy) == "ppo_bbrl.agents.GaussianPolicy"
     assert class_name(SharedPolicy) == "ppo_bbrl.shared_trunk.SharedPolicy"
+
+
+def test_errors_by_their_former_names():
+    from ppo_bbrl import errors, ppo
+
+    assert errors.EnvironmentFailed is errors.EnvironmentFailedError
+    assert ppo.TrainingFailed is ppo.TrainingFailedError

@@ -23,7 +23,7 @@ from ppo_bbrl import (
 )
 from ppo_bbrl.config.loading import load_config
 from ppo_bbrl.plots import read_metrics
-from ppo_bbrl.ppo import TrainingFailed
+from ppo_bbrl.ppo import TrainingFailedError
 from ppo_bbrl.runs.best_policy import load_policy, restore
 from ppo_bbrl.runs.metrics import METRICS
 
@@ -459,7 +459,7 @@ def test_observations_that_are_not_numbers_end_the_training():
     algo = PPOClip(config("Logged"))
     rollout = algo.record(next(algo.iter_partial_episodes(9)))
     rollout.variables["env/env_obs"][0] = torch.nan
-    with pytest.raises(TrainingFailed, match="Logged-v0"):
+    with pytest.raises(TrainingFailedError, match="Logged-v0"):
         algo.update(rollout)
     algo.close()
 

@@ -15,11 +15,11 @@ from probe_envs import config
 from torch import nn
 
 from ppo_bbrl import EpisodicAlgo, PPOClip, run
-from ppo_bbrl.envs.agent import EnvironmentFailed
+from ppo_bbrl.envs.agent import EnvironmentFailedError
 from ppo_bbrl.errors import UserError
 from ppo_bbrl.evaluation import EvaluationError
 from ppo_bbrl.plots import read_metrics
-from ppo_bbrl.ppo import TrainingFailed, restore_policy
+from ppo_bbrl.ppo import TrainingFailedError, restore_policy
 from ppo_bbrl.runs.best_policy import load_policy
 
 NEVER = -float("inf")
@@ -125,7 +125,14 @@ def test_the_best_policy_carries_the_steps_after_which_it_was_evaluated():
 
 # ------------------------------------------------------------------------------- other ends
 
-ENDS = [KeyboardInterrupt, SystemExit, RuntimeError, MemoryError, EnvironmentFailed, GeneratorExit]
+ENDS = [
+    KeyboardInterrupt,
+    SystemExit,
+    RuntimeError,
+    MemoryError,
+    EnvironmentFailedError,
+    GeneratorExit,
+]
 
 
 @pytest.mark.parametrize("error", ENDS)
@@ -150,7 +157,7 @@ def test_a_run_whose_environment_fails_keeps_what_it_has_learned(monkeypatch):
         return step(action)
 
     monkeypatch.setattr(algo.train_env.envs, "step", fragile)
-    with pytest.raises(EnvironmentFailed):
+    with pytest.raises(EnvironmentFailedError):
         run(algo)
     assert same(kept("last").state, weights(algo.eval_policy))
     assert same(kept("best").state, weights(algo.best_policy))
@@ -168,7 +175,7 @@ def test_a_run_whose_process_dies_keeps_what_it_has_learned():
             return super().update(rollout)
 
     algo = Killing(cfg)
-    with pytest.raises(EnvironmentFailed):
+    with pytest.raises(EnvironmentFailedError):
         run(algo)
     assert same(kept("last").state, weights(algo.eval_policy))
     assert same(kept("best").state, weights(algo.best_policy))
@@ -282,11 +289,11 @@ def test_weights_that_are_no_numbers_are_not_kept(poison):
             if self.epoch == 2:
                 with torch.no_grad():
                     next(self.train_policy.parameters())[0] = poison
-                raise TrainingFailed("the losses are not numbers")
+                raise TrainingFailedError("the losses are not numbers")
             return report
 
     algo = Diverging(config("ActionAndObservationDecide", max_epochs=5))
-    with pytest.raises(TrainingFailed):
+    with pytest.raises(TrainingFailedError):
         run(algo)
     assert same(kept("last").state, algo.before)
     assert same(kept("best").state, algo.before)

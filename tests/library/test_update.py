@@ -11,7 +11,7 @@ from ppo_bbrl import DiscretePolicy, GaussianPolicy, PPOClip, run
 from ppo_bbrl.config.schema import AlgorithmConfig
 from ppo_bbrl.errors import UserError
 from ppo_bbrl.fast import compiled
-from ppo_bbrl.ppo import TrainingFailed
+from ppo_bbrl.ppo import TrainingFailedError
 from ppo_bbrl.rollout import Minibatch
 from ppo_bbrl.update import ppo_losses
 
@@ -381,6 +381,6 @@ def test_a_critic_without_numbers_ends_the_training():
     """Though the policy's loss is one."""
     algo, rollout = collected(batch_size=0, opt_epochs=1)
     rollout.returns[0] = torch.inf
-    with pytest.raises(TrainingFailed):
+    with pytest.raises(TrainingFailedError):
         algo.update(rollout)
     algo.close()

@@ -23,7 +23,7 @@ from ppo_bbrl.envs.state import envs_state, load_envs_state
 from ppo_bbrl.envs.sync import SyncEnvs
 from ppo_bbrl.envs.vector import make_vector_env
 from ppo_bbrl.envs.workers import WorkerVectorEnv
-from ppo_bbrl.errors import ConfigError, EnvironmentFailed, StateError
+from ppo_bbrl.errors import ConfigError, EnvironmentFailedError, StateError
 from ppo_bbrl.seeding import env_seeds, sequence_from_state, sequence_state
 from ppo_bbrl.system.state import check_names
 from ppo_bbrl.workspace.storage import Array
@@ -212,7 +212,7 @@ class EnvAgent(GymAgent):
                 check_rows(self.observation_space, self.num_envs, observation)
             if self._wide:
                 observation = narrowed(observation, np.dtype(np.float32))
-        except EnvironmentFailed:
+        except EnvironmentFailedError:
             raise
         except (Exception, SystemExit) as error:
             raise self._failed("a reset", error) from error
@@ -221,8 +221,8 @@ class EnvAgent(GymAgent):
             array[...] = 0
         self._row["env_obs"][...] = self._from_zero(observation)
 
-    def _failed(self, where: str, error: BaseException) -> EnvironmentFailed:
-        return EnvironmentFailed(f"{self.env_name} failed in {where}: {reason(error)}")
+    def _failed(self, where: str, error: BaseException) -> EnvironmentFailedError:
+        return EnvironmentFailedError(f"{self.env_name} failed in {where}: {reason(error)}")
 
     def _step(self, action: Array | Tensor) -> None:
         to_env = self._to_env(action)
@@ -242,7 +242,7 @@ class EnvAgent(GymAgent):
                 reward = narrowed(np.asarray(reward), np.dtype(np.float32), "rewards have")
             if self._wide:
                 observation = narrowed(observation, np.dtype(np.float32))
-        except EnvironmentFailed:
+        except EnvironmentFailedError:
             raise
         except (Exception, SystemExit) as error:
             raise self._failed("a step", error) from error

@@ -29,7 +29,7 @@ from ppo_bbrl.envs.faults import (
     reason,
     unfit_observation,
 )
-from ppo_bbrl.errors import EnvironmentFailed
+from ppo_bbrl.errors import EnvironmentFailedError
 from ppo_bbrl.system.signals import time_limit
 
 Env = gym.Env[Any, Any]
@@ -57,7 +57,7 @@ class SyncEnvs(SyncVectorEnv):  # what it is generic in depends on the version
         running: whose item 0 is set to the place of the environment that is at work.
 
     Raises:
-        EnvironmentFailed: if an environment cannot be made, or fails in a reset or a step; the
+        EnvironmentFailedError: if an environment cannot be made, or fails in a reset or a step; the
             message names its index and what was expected.
     """
 
@@ -90,7 +90,7 @@ class SyncEnvs(SyncVectorEnv):  # what it is generic in depends on the version
             if not isinstance(error, Exception | SystemExit):
                 raise
             which = f" (environment {index} of {self._total})" if index else ""
-            raise EnvironmentFailed(f"{reason(error)}{which}") from error
+            raise EnvironmentFailedError(f"{reason(error)}{which}") from error
         self._running[0] = NOT_RUNNING
         self._name = name_of(made[0])
         space: Any = self.single_observation_space
@@ -256,9 +256,9 @@ class SyncEnvs(SyncVectorEnv):  # what it is generic in depends on the version
     def _who(self, i: int) -> str:
         return f"environment {self._first + i} of {self._total} ({self._name})"
 
-    def _failed(self, where: str, error: BaseException) -> EnvironmentFailed:
+    def _failed(self, where: str, error: BaseException) -> EnvironmentFailedError:
         i = self._running[0]
-        return EnvironmentFailed(f"{self._who(i)} failed in {where}: {reason(error)}")
+        return EnvironmentFailedError(f"{self._who(i)} failed in {where}: {reason(error)}")
 
 
 def _the(env: Env) -> Env:

@@ -26,7 +26,7 @@ from gymnasium.vector.utils import (
 
 from ppo_bbrl.envs.faults import name_of, reason
 from ppo_bbrl.envs.sync import CLOSE_SECONDS, NOT_RUNNING, MakeEnv, Spaces, SyncEnvs
-from ppo_bbrl.errors import EnvironmentFailed
+from ppo_bbrl.errors import EnvironmentFailedError
 
 _PR_SET_PDEATHSIG = 1  # of prctl(2)
 
@@ -50,9 +50,9 @@ class Fault(NamedTuple):
     told: str
     traceback: str
 
-    def error(self) -> EnvironmentFailed:
+    def error(self) -> EnvironmentFailedError:
         """The error to be raised in the run's process."""
-        error = EnvironmentFailed(self.told)
+        error = EnvironmentFailedError(self.told)
         error.__cause__ = _Traceback(f"\n{self.traceback}")
         return error
 
@@ -161,7 +161,7 @@ def work(  # noqa: PLR0917 - Gymnasium's order
         pipe.send((None, None, warned))
     except BaseException as error:  # noqa: BLE001 - sys.exit in an environment, for example
         told = reason(error)
-        if not isinstance(error, EnvironmentFailed):
+        if not isinstance(error, EnvironmentFailedError):
             which = f"one of environments {place.start} to {place.stop - 1} of {group.total}"
             told = f"{which} ({group.kind.name}) failed {doing}: {told}"
         with suppress(OSError):
@@ -175,7 +175,7 @@ def see_one(make_env: MakeEnv, n_envs: int) -> Kind:
     """What an environment is like, by a process that makes one.
 
     Raises:
-        EnvironmentFailed: if it cannot be made.
+        EnvironmentFailedError: if it cannot be made.
     """
     ours, theirs = Pipe()
     follows = threading.current_thread() is threading.main_thread()
@@ -191,7 +191,7 @@ def see_one(make_env: MakeEnv, n_envs: int) -> Kind:
         closed = seen is None or ours.poll(CLOSE_SECONDS)
     except EOFError:
         process.join(1.0)
-        raise EnvironmentFailed(
+        raise EnvironmentFailedError(
             f"its process {end_of(process)} while it was made (environment 0 of {n_envs})"
         ) from None
     finally:

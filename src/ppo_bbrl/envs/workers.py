@@ -23,7 +23,7 @@ from gymnasium.vector.utils import batch_space, iterate
 
 from ppo_bbrl.envs.sync import CLOSE_SECONDS, NOT_RUNNING, MakeEnv
 from ppo_bbrl.envs.worker_process import Board, Group, end_of, see_one, signals_held, work
-from ppo_bbrl.errors import EnvironmentFailed
+from ppo_bbrl.errors import EnvironmentFailedError
 
 AFTER_A_FAULT = 1.0  # the same, when one of the processes has failed
 LOOK_AROUND = 1000  # ms of waiting for one process after which the others are looked at
@@ -59,7 +59,7 @@ class WorkerVectorEnv(AsyncVectorEnv):  # what it is generic in depends on the v
         hold: whether an ended environment is left alone until the next reset of all.
 
     Raises:
-        EnvironmentFailed: if an environment cannot be made, fails, or its process ends. The
+        EnvironmentFailedError: if an environment cannot be made, fails, or its process ends. The
             message names its index. All processes are ended by then.
     """
 
@@ -179,7 +179,7 @@ class WorkerVectorEnv(AsyncVectorEnv):  # what it is generic in depends on the v
         """What every process answers.
 
         Raises:
-            EnvironmentFailed: for the first of them that failed or ended.
+            EnvironmentFailedError: for the first of them that failed or ended.
             TimeoutError: as in `AsyncVectorEnv`, if they have not answered in these seconds.
         """
         self._assert_is_running()
@@ -214,12 +214,12 @@ class WorkerVectorEnv(AsyncVectorEnv):  # what it is generic in depends on the v
                     self._answer(worker)  # what it failed of
                 raise self._ended(worker, self._doing)
 
-    def _ended(self, worker: int, when: str) -> EnvironmentFailed:
+    def _ended(self, worker: int, when: str) -> EnvironmentFailedError:
         """The error for a process that has ended by itself; ends the others."""
         process, who = self.processes[worker], self._who(worker)
         process.join(LOOK_AROUND / 1000)
         close_workers(self, AFTER_A_FAULT)
-        return EnvironmentFailed(f"{who}: its process {end_of(process)} {when}")
+        return EnvironmentFailedError(f"{who}: its process {end_of(process)} {when}")
 
     def _who(self, worker: int) -> str:
         """The environment at work in a process, or all that it has."""

@@ -18,7 +18,7 @@ from ppo_bbrl.envs.spaces import check_supported
 from ppo_bbrl.envs.sync import SyncEnvs
 from ppo_bbrl.envs.vector import environment_maker, own_copy
 from ppo_bbrl.envs.workers import AFTER_A_FAULT, WorkerVectorEnv, close_workers
-from ppo_bbrl.errors import EnvironmentFailed, UserError, one_line
+from ppo_bbrl.errors import EnvironmentFailedError, UserError, one_line
 from ppo_bbrl.system.sizes import size_of
 
 #: while a checkpoint is opened: the names that the caller gives, which are trusted
@@ -37,7 +37,7 @@ class DummyVecEnv(SyncEnvs):
         env_fns: make the environments.
 
     Raises:
-        EnvironmentFailed: naming the environment that cannot be made, or that fails in a step.
+        EnvironmentFailedError: naming the environment that cannot be made, or that fails in a step.
     """
 
     def __init__(self, env_fns: Sequence[MakeEnv]) -> None:
@@ -51,7 +51,7 @@ class SubprocVecEnv(WorkerVectorEnv):
         env_fns: make the environments.
 
     Raises:
-        EnvironmentFailed: naming the environment that cannot be made, that fails in a step, or
+        EnvironmentFailedError: naming the environment that cannot be made, that fails in a step, or
             whose process ends; all processes are ended by then.
     """
 
@@ -76,7 +76,7 @@ class GivenEnvs(EnvAgent):
     def _check_spaces(self) -> None:
         """They were looked at when the environments were given."""
 
-    def _failed(self, where: str, error: BaseException) -> EnvironmentFailed:
+    def _failed(self, where: str, error: BaseException) -> EnvironmentFailedError:
         """Of Gymnasium's own processes it is told which one has ended; the others are ended."""
         failed, envs = super()._failed(where, error), self.envs.unwrapped
         if isinstance(envs, AsyncVectorEnv):
@@ -84,7 +84,7 @@ class GivenEnvs(EnvAgent):
                 processes: list[Any] = [process.sentinel for process in envs.processes]
                 for ended in wait(processes, AFTER_A_FAULT):
                     which = f"the process of environment {processes.index(ended)} ended"
-                    failed = EnvironmentFailed(
+                    failed = EnvironmentFailedError(
                         f"{self.env_name} failed in {where}: {which} ({reason(error)})"
                     )
             close_workers(envs, AFTER_A_FAULT)

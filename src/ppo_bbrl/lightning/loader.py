@@ -7,7 +7,7 @@ import torch
 from torch import Tensor
 
 from ppo_bbrl.agents.base import Agent
-from ppo_bbrl.errors import EnvironmentFailed, UserError
+from ppo_bbrl.errors import EnvironmentFailedError, UserError
 from ppo_bbrl.lightning.checks import Forward
 from ppo_bbrl.lightning.processes import Processes
 from ppo_bbrl.rollout import (
@@ -96,14 +96,16 @@ class Actor(Agent):
         """Act in row t.
 
         Raises:
-            EnvironmentFailed: if what is seen is no number; a distribution would say that its
+            EnvironmentFailedError: if what is seen is no number; a distribution would say that its
                 logits are wrong.
         """
         del kwargs
         observation = self.get(("env/env_obs", t))
         if observation.is_floating_point() and bool(observation.isnan().any()):
             where = "a step" if t else "a reset"
-            raise EnvironmentFailed(f"env failed in {where}: its observations are not all numbers")
+            raise EnvironmentFailedError(
+                f"env failed in {where}: its observations are not all numbers"
+            )
         if t < self.n_steps:
             self.before_step(t)
         dist, value = self.answer(observation)
