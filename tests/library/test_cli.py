@@ -363,6 +363,24 @@ def test_after_the_run_each_wait_is_announced_and_bounded(monkeypatch, capsys):
     assert frames == [3]
 
 
+@pytest.mark.filterwarnings("ignore:.*not saved")
+def test_policies_saved_before_the_disk_was_full_are_told(monkeypatch, capsys):
+    """The summary said that there were none, though both lay there, whole."""
+
+    def full(*_, **__):
+        monkeypatch.setattr("ppo_bbrl.runs.recording.save_policy", fail)
+        return Path("best.mp4")
+
+    def fail(*_, **__):
+        raise OSError("No space left on device")
+
+    monkeypatch.setattr("ppo_bbrl.episodic.record_video", full)
+    status, out, _ = call(monkeypatch, capsys, "train", CONFIGS / "cartpole.yaml", *SHORT)
+    assert status == 0
+    told = out.partition("policies ")[2].splitlines()[0]
+    assert re.findall(r"(best|last) \(", told) == ["best", "last"]
+
+
 def test_a_video_that_cannot_be_made_costs_no_result(monkeypatch, capsys):
     def fail(*_, **__):
         raise RuntimeError("no graphics library")

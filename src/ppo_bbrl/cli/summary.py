@@ -10,9 +10,10 @@ import torch
 from torch import nn
 
 from ppo_bbrl.envs.vector import longest_episode
-from ppo_bbrl.errors import one_line
+from ppo_bbrl.errors import UserError, one_line
 from ppo_bbrl.evaluation import EvalReport
 from ppo_bbrl.plots import learning_curve, save_figure
+from ppo_bbrl.runs.best_policy import POLICY_FILE
 from ppo_bbrl.runs.notebook import tensorboard_command
 from ppo_bbrl.system.console import say
 
@@ -50,13 +51,13 @@ def summarise(algo: "PPOClip", seconds: float) -> None:
     length = min(limit, _MAX_VIDEO_STEPS)
     say(f"Recording a video of the best policy: one episode, at most {length:,} steps.")
     _print("video", _attempt(lambda: algo.record_best(max_steps=length)))
-    _print("policies", ", ".join(map(_near, algo.keep())) or "none")
+    _print("policies", ", ".join(_policies(algo)) or "none")
     _print("TensorBoard", tensorboard_command(algo.folder.events))
 
 
 def report_what_is_kept(algo: "PPOClip", error: BaseException) -> None:
     """Save the policies and the curve of a run that ended early, and print where they are."""
-    kept = [_near(path) for path in algo.keep()]
+    kept = _policies(algo)
     if kept:
         kept.append(_attempt(lambda: _curve(algo)))
     how = "Interrupted" if isinstance(error, KeyboardInterrupt) else "Stopped by an error"
@@ -105,3 +106,13 @@ def _near(path: Path) -> str:
 
 def _print(name: str, text: str) -> None:
     say(f"{name:<13} {text}")
+
+
+def _policies(algo: "PPOClip") -> list[str]:
+    """Save both policies; where they are, and which of them could not be saved anew."""
+    saved = algo.keep()
+    with suppress(UserError):  # the folder cannot be made
+        both = (algo.folder.best, algo.folder.last)
+        folders = [each for each in both if (each / POLICY_FILE).is_file()]
+        return [_near(each) + ("" if each in saved else " (saved earlier)") for each in folders]
+    return []
