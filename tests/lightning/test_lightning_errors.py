@@ -267,6 +267,28 @@ def test_no_callback_keeps_gradients_for_the_next_rollout(callback):
     assert training.global_step == 0
 
 
+def test_without_automatic_optimisation_somebody_has_to_step():
+    """Else nothing is learned, in silence."""
+
+    class Steps2(Model):
+        def training_step(self, batch, index):
+            loss, optimizer = super().training_step(batch, index), self.optimizers()
+            optimizer.zero_grad()
+            self.manual_backward(loss)
+            optimizer.step()
+
+    for kind in (Model, Steps2):
+        made = kind(env=Steps(), eval_env=None, num_eval_episodes=0, buffer_length=8)
+        made.automatic_optimization = False
+        training = trainer(max_epochs=1)
+        if kind is Model:
+            with pytest.raises(UserError, match="automatic_optimization = False"):
+                training.fit(made)
+        else:
+            training.fit(made)
+            assert training.global_step > 0
+
+
 def test_no_callback_adds_an_epoch_without_steps():
     """Averaged weights need new running means, which Lightning finds in one more epoch."""
 

@@ -139,6 +139,12 @@ class Run:
                     "collects rollouts and learns nothing; use it without one of the two"
                 )
         _check_accumulation(trainer.accumulate_grad_batches)
+        own_step = not type(self.model).training_step.__module__.startswith("ppo_bbrl.")
+        if not self.model.automatic_optimization and not own_step:
+            raise UserError(
+                "automatic_optimization = False: PPO's training_step leaves the optimiser steps to "
+                "Lightning; define a training_step that makes them, or leave it True"
+            )
 
     def _check_model(self, observation: Tensor) -> None:
         model = self.model
