@@ -198,6 +198,7 @@ class PPOClip(LearningAgents, EpisodicAlgo):
         for optimizer in {self.policy_optimizer, self.critic_optimizer}:
             self._rates.apply(optimizer, SCHEDULES[settings.learning_rate_schedule](remaining))
         clip_factor = SCHEDULES[settings.clip_range_schedule](remaining)
+        before = self._engine
         with self._drawing():  # compiling tries the agents, too
             if self._engine is None or not self._engine.fits(objective, rollout):
                 self._engine = choose_engine(
@@ -212,7 +213,8 @@ class PPOClip(LearningAgents, EpisodicAlgo):
                 clip_factor=clip_factor,
                 generator=self.seeds.minibatches,
             )
-        self._changes.accept(self.cfg)  # an engine may have decided against compiling
+        if self._engine is not before:  # an engine may have decided against compiling
+            self._changes.accept(self.cfg)
         self._check_finite(report)
         report.metrics["clip_range"] = torch.tensor(settings.clip_range * clip_factor)
         lr = float(self.policy_optimizer.param_groups[0]["lr"])

@@ -5,6 +5,7 @@
 
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -111,9 +112,7 @@ class Update:
                 stopped_early = True
                 break
             self.zero_grad(groups)
-            loss = sum(terms.values(), start=torch.tensor(0.0))
-            if loss.requires_grad:
-                loss.backward()  # type: ignore[no-untyped-call]
+            self.backward(terms)
             metrics.update(self.clip_gradients(groups, max_norm))
             self.step(groups)
             n_steps += 1
@@ -135,6 +134,12 @@ class Update:
         for parameters, optimizer in groups.values():
             for parameter in (*parameters, *held_parameters(optimizer)):
                 parameter.grad = None
+
+    def backward(self, terms: Mapping[str, Tensor]) -> None:
+        """Compute the gradient of the sum of the losses, if they depend on any weight."""
+        loss: Any = sum(terms.values())
+        if loss.requires_grad:
+            loss.backward()
 
     def clip_gradients(self, groups: Groups, max_norm: float) -> dict[str, Tensor]:
         """Clip the norm of each group's gradient; returns the norms before clipping."""
@@ -213,9 +218,9 @@ def ppo_losses(
         mask=mask,
     )
     losses = {
-        "policy": settings.policy_coef * policy_loss,
-        "entropy": settings.entropy_coef * exploration_loss,
-        "value": settings.critic_coef * critic_loss,
+        "policy": _weighted(policy_loss, settings.policy_coef),
+        "entropy": _weighted(exploration_loss, settings.entropy_coef),
+        "value": _weighted(critic_loss, settings.critic_coef),
     }
     mean_advantage = advantage.mean() if mask is None else (advantage * mask).sum() / mask.sum()
     metrics = {
@@ -227,6 +232,10 @@ def ppo_losses(
         **critic_metrics,
     }
     return losses, metrics
+
+
+def _weighted(loss: Tensor, weight: float) -> Tensor:
+    return loss if weight == 1 else weight * loss  # an operation less, forward and backward
 
 
 def _epochs(

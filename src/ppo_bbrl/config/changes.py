@@ -113,12 +113,14 @@ def _values(node: Any) -> Any:
 
     `OmegaConf.to_container` does the same and takes 0.3 ms, as long as a minibatch.
     """
-    try:
-        content = vars(node)["_content"] if OmegaConf.is_config(node) else vars(node)["_val"]
-    except KeyError:  # another version of OmegaConf
-        return OmegaConf.to_container(node) if OmegaConf.is_config(node) else node._value()
+    attributes = vars(node)
+    if "_val" in attributes:
+        return attributes["_val"]
+    content = attributes.get("_content", node)
     if isinstance(content, dict):
         return {name: _values(inner) for name, inner in content.items()}
     if isinstance(content, list):
         return [_values(inner) for inner in content]
+    if content is node:  # another version of OmegaConf
+        return OmegaConf.to_container(node) if OmegaConf.is_config(node) else node._value()
     return content

@@ -9,6 +9,7 @@ are still the same, `take_gradients` whether every parameter has learned somethi
 optimisers pass over a parameter without gradient, weight decay and all.
 """
 
+from collections.abc import Mapping
 from typing import NamedTuple
 
 import torch
@@ -230,6 +231,12 @@ class FlatUpdate(Update):
             self._count, self._rate = self._flat.count, self._flat.rate
         for parameter in self._flat.parameters:
             parameter.grad = None
+
+    def backward(self, terms: Mapping[str, Tensor]) -> None:
+        """Compute the gradient of the sum of the losses, without adding them up."""
+        moved = [loss for loss in terms.values() if loss.requires_grad]
+        if moved:
+            torch.autograd.backward(moved)
 
     def clip_gradients(self, groups: Groups, max_norm: float) -> dict[str, Tensor]:
         """Limit the norm of each group's gradient; returns the norms from before."""
