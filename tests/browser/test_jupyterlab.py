@@ -183,7 +183,8 @@ def look_at_curves(page, tags):
     box.fill("|".join(f"^{tag}$" for tag in tags))
     box.press("Escape")  # the list of tags would hide the cards
     for tag in tags:
-        card = page.locator("scalar-card", has=page.locator(f'[title="{tag}"]'))
+        # Those of the groups stay in the page, hidden, while there is a filter.
+        card = page.locator("scalar-card:visible", has=page.locator(f'[title="{tag}"]'))
         card.wait_for()
         card.scroll_into_view_if_needed()
         wait_for(lambda card=card: coloured(card.screenshot()) > 200, tag, seconds=180)
