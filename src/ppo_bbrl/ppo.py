@@ -191,9 +191,9 @@ class PPOClip(LearningAgents, EpisodicAlgo):
     def update(self, rollout: Transitions) -> UpdateReport:
         """Improve policy and critic on a rollout, after copying the weights that acted."""
         self._read_config()
-        objective = Objective(self._learners(), self._settings, self.losses)
-        self._keep_old_weights()
         settings = self._settings
+        objective = Objective(self._learners(), settings, self.losses)
+        self._keep_old_weights()
         remaining = max(0.0, 1 - self.epoch / settings.max_epochs)
         for optimizer in {self.policy_optimizer, self.critic_optimizer}:
             self._rates.apply(optimizer, SCHEDULES[settings.learning_rate_schedule](remaining))

@@ -214,9 +214,10 @@ class FlatUpdate(Update):
     """
 
     def __init__(self, learners: Learners) -> None:
-        self._flat: FlatWeights = FlatWeights(*learners)
-        self._in_use = True
-        self._count: float | None = None  # steps made, in the middle of an update
+        self._flat = FlatWeights(*learners)
+        self._in_use = True  # False once torch's optimisers have had to take over
+        self._count: float | None = None  # Adam's steps so far, in the middle of an update
+        self._lr = 0.0  # of this update
 
     def fits(self, objective: Objective, transitions: Transitions) -> bool:
         """Whether the weights are still laid out flat."""
@@ -228,7 +229,7 @@ class FlatUpdate(Update):
             super().zero_grad(groups)
             return
         if self._count is None:
-            self._count, self._rate = self._flat.count, self._flat.rate
+            self._count, self._lr = self._flat.count, self._flat.rate
         for parameter in self._flat.parameters:
             parameter.grad = None
 
@@ -256,7 +257,7 @@ class FlatUpdate(Update):
             return
         assert self._count is not None
         self._count += 1
-        self._flat.step(self._count, self._rate)
+        self._flat.step(self._count, self._lr)
 
     def finish(self) -> None:
         """Let the optimisers and parameters have the number of steps and the last gradient."""

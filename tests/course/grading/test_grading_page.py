@@ -115,7 +115,7 @@ def test_the_commands_of_the_page_do_what_it_says(tmp_path):
     with zipfile.ZipFile(archive, "w") as moodle:
         for place in (
             f"Zoë von der Au_101_assignsubmission_file/{NAME} (1).ipynb",
-            f"李雷_102_assignsubmission_file_/work/{FILE}",
+            f"李雷_102_assignsubmission_file_/hand-in/{FILE}",
             f"Jean-Luc O'Brien_103_assignsubmission_file_{FILE}",
         ):
             moodle.writestr(place, nbformat.writes(answered(wrong)))
