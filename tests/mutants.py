@@ -59,7 +59,7 @@ PRELOADED = (
 
 # The tests nearest to each module. Recorded numbers are not among them: they notice everything,
 # and say nothing about it.
-_AGENTS = ("agents", "fits", "distributions", "rollout", "precision")
+_AGENTS = ("agents", "devices", "fits", "distributions", "rollout", "precision")
 NEAREST = {
     "advantages": ("advantages", "rollout"),
     "losses": ("losses", "update"),
@@ -67,9 +67,9 @@ NEAREST = {
         "update", "engines", "flat", "replaced", "config_changes", "ppo", "compiled",
         "shared_trunk", "show",
     ),
-    "rollout": ("rollout", "ppo", "episodic", "shared_trunk", "show"),
+    "rollout": ("rollout", "devices", "ppo", "episodic", "shared_trunk", "show"),
     "ppo": ("ppo", "update", "replaced", "config_changes"),
-    "distributions": ("distributions", "agents"),
+    "distributions": ("distributions", "devices", "agents"),
     "episodic": ("episodic", "ppo", "evaluation", "config_changes"),
     "evaluation": ("evaluation", "ppo", "show"),
     "schedules": ("schedules",),

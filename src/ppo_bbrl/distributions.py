@@ -72,11 +72,11 @@ class ActionCategorical(Categorical):
 
     def with_noise(self, noise: Tensor) -> Tensor:
         """The Gumbel-max trick: argmax(logits + Gumbel noise) has this distribution."""
-        return (self.unnormalised + noise).argmax(-1)
+        return (self.unnormalised + noise.to(self.unnormalised.device)).argmax(-1)
 
     def sample(self, sample_shape: Sequence[int] = ()) -> Tensor:
         """Actions, `[*sample_shape, ...]`."""
-        return self.with_noise(self.noise(*sample_shape, *self.batch_shape)).detach()
+        return self.with_noise(self.noise(*sample_shape, *self.batch_shape))
 
     def expand(self, batch_shape: Any, _instance: Any = None) -> Self:
         """The same in a larger batch."""
@@ -124,7 +124,7 @@ class ActionGaussian(Independent):  # type: ignore[type-arg] # a class without a
 
     def with_noise(self, noise: Tensor) -> Tensor:
         """Mean + standard deviation × noise."""
-        return self.location + self.log_std.exp() * noise
+        return self.location + self.log_std.exp() * noise.to(self.location.device)
 
     def sample(self, sample_shape: Sequence[int] = ()) -> Tensor:
         """Actions, `[*sample_shape, ..., *shape]`, without gradient."""

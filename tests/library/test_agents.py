@@ -12,6 +12,7 @@ from gymnasium.spaces import Box, Discrete
 from torch import nn
 from torch.distributions import Categorical, Independent, Normal, TransformedDistribution
 from torch.distributions.transforms import TanhTransform
+from torch.utils._python_dispatch import TorchDispatchMode
 
 from ppo_bbrl.agents.acting import array_actor, draw_noise, row_actor
 from ppo_bbrl.agents.base import (
@@ -458,7 +459,8 @@ def test_acting_on_arrays_sees_new_weights():
 def test_an_actor_heeds_what_a_wrapper_fixes():
     """As calling the wrapper does: it samples, writes the entropy, or acts not at all."""
     policy = DiscretePolicy(BOX, [8], 3).with_prefix("p/")
-    workspace = table(100)
+    workspace = Workspace()
+    workspace.set("env/env_obs", 0, torch.zeros(100, 4))  # all in one state
     row_actor(KWAgentWrapper(policy), 100)(workspace, 0)
     sampled = workspace.get("action", 0)
     assert sampled.unique().numel() == 3
@@ -469,6 +471,42 @@ def test_an_actor_heeds_what_a_wrapper_fixes():
     mode = policy.dist(workspace.get("env/env_obs", 0)).mode
     assert torch.equal(workspace.get("action", 0), mode)
     assert workspace["p/entropy"].shape == (1, 100)
+
+
+class Operations(TorchDispatchMode):
+    """Notes what torch computes."""
+
+    def __init__(self):
+        super().__init__()
+        self.seen = set()
+
+    def __torch_dispatch__(self, function, types, args=(), kwargs=None):
+        self.seen.add(str(function))
+        return function(*args, **(kwargs or {}))
+
+
+@pytest.mark.parametrize("kind", [DiscretePolicy, GaussianPolicy])
+@pytest.mark.parametrize(
+    "wrap", [lambda policy: policy, KWAgentWrapper, lambda p: KWAgentWrapper(p, stochastic=False)]
+)
+def test_torch_computes_nothing_where_arrays_do(kind, wrap):
+    """Right after an environment each of its operations takes long."""
+    workspace = table()
+    act = row_actor(wrap(kind(BOX, [8], 3)), 6, 1)
+    act(workspace, 0)  # it makes room for the actions
+    with Operations() as operations:
+        act(workspace, 0)
+    assert operations.seen <= {"aten.select.int", "aten.detach.default"}  # this row's noise, a view
+
+
+def test_the_actions_of_small_policies_are_floats_whatever_torchs_default():
+    policy, workspace = GaussianPolicy(BOX, [8], 2), table()
+    torch.set_default_dtype(torch.float64)
+    try:
+        row_actor(policy, 6)(workspace, 0)
+    finally:
+        torch.set_default_dtype(torch.float32)
+    assert workspace.get("action", 0).dtype == torch.float32
 
 
 def test_acting_on_arrays_leaves_the_workspace_as_it_found_it():

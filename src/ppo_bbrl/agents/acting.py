@@ -83,9 +83,9 @@ def array_actor(policy: Any, n_envs: int) -> ArrayActor | None:
 
 def _in_torch(policy: Any, noise_of: Callable[[int], Tensor | None]) -> Act:
     def act(workspace: Workspace, t: int) -> None:
-        obs, noise, device = workspace.get("env/env_obs", t), noise_of(t), device_of(policy)
-        dist = policy.dist(obs.to(device))
-        action = dist.mode if noise is None else dist.with_noise(noise.to(device))
+        obs, noise = workspace.get("env/env_obs", t), noise_of(t)
+        dist = policy.dist(obs.to(device_of(policy)))
+        action = dist.mode if noise is None else dist.with_noise(noise)
         workspace.set("action", t, action.detach().to(obs.device))
 
     return act

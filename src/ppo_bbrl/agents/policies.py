@@ -109,7 +109,7 @@ def draws_noise_alone(policy: nn.Module) -> bool:
     """Whether all randomness comes from `seeding.generator()`: true for these policies on MLPs."""
     policy = getattr(policy, "wrapped", policy)
     inner = {type(module) for module in policy.modules() if module is not policy}
-    return type(policy) in (DiscretePolicy, GaussianPolicy) and inner <= _WITHOUT_CHANCE
+    return type(policy) in (DiscretePolicy, GaussianPolicy) and not inner - _WITHOUT_CHANCE
 
 
 def drawing_from(stream: RandomStream, policy: nn.Module) -> AbstractContextManager[None]:
