@@ -1,8 +1,8 @@
-"""Random streams: one seed, and for each use of chance a stream of its own.
+"""Random streams: one seed, and a separate stream for each use of randomness.
 
-Weights, actions, minibatches, training environments and every single evaluation draw from
-streams that `numpy.random.SeedSequence` keeps independent. So an evaluation more or less, another
-user of torch's global generator, or another run in another thread changes nothing in training.
+Weights, actions, minibatches, training environments and each evaluation draw from independent
+streams, derived with `numpy.random.SeedSequence`. So an additional evaluation, other code that
+uses torch's global generator, or a run in another thread does not change training.
 """
 
 import os
@@ -20,19 +20,19 @@ from ppo_bbrl.system.state import State, check_names, load_state, state_of
 
 _STREAMS = ("weights", "actions", "minibatches", "train_env", "evaluation", "replay", "learning")
 
-# From which this thread draws directly, if it does.
+# The generator from which this thread draws directly, if any.
 _DIRECT: ContextVar[torch.Generator | None] = ContextVar("_DIRECT", default=None)
-# Of torch's global generator, which a process has once. One for each process: a fork would inherit
-# a lock that nobody in it can release.
+# Locks of torch's global generator, of which a process has one. They are kept by process, because
+# a fork would inherit a lock that nothing in it can release.
 _LOCKS: dict[int, Any] = {}
 
 
 class RandomStream:
-    """A stream of random numbers, from which one draws in one of two ways.
+    """A stream of random numbers, which can be drawn from in two ways.
 
-    Inside `with stream.active():` torch's global generator continues it, for agents that know no
-    other (`Categorical.sample()` does not). Inside `with stream.direct():` whoever asks for
-    `generator()` draws from it, and nobody else.
+    Inside `with stream.active():` torch's global generator continues the stream, for code that
+    uses only that generator, such as `Categorical.sample()`. Inside `with stream.direct():` only
+    code that calls `generator()` draws from it.
     """
 
     def __init__(self, seed: int) -> None:
@@ -41,11 +41,11 @@ class RandomStream:
         self._others = torch.Generator().manual_seed(_to_int(other))
 
     def state_dict(self) -> State:
-        """Where the stream is; not to be asked for inside of `active` and `direct`."""
+        """The position in the stream; not to be called inside `active` or `direct`."""
         return {"own": self._own.get_state(), "others": self._others.get_state()}
 
     def load_state_dict(self, state: State) -> None:
-        """Go on from where another stream was."""
+        """Continue from the position of another stream."""
         check_names(state, ("own", "others"), "a random stream")
         self._own.set_state(state["own"])
         self._others.set_state(state["others"])
@@ -54,7 +54,8 @@ class RandomStream:
     def active(self) -> Iterator[None]:
         """Let torch's global CPU generator continue this stream inside the `with` block.
 
-        Outside it is untouched. One thread at a time: others wait for the end of its block.
+        Outside the block, that generator is as it was. Only one thread can be in such a block;
+        others wait.
         """
         before = _DIRECT.set(None)
         try:
@@ -65,11 +66,11 @@ class RandomStream:
 
     @contextmanager
     def direct(self) -> Iterator[None]:
-        """Let `generator()` be this stream inside the `with` block, in this thread.
+        """Let `generator()` return this stream inside the `with` block, in this thread.
 
-        It waits for no other thread, and what others draw from the global generator changes
-        nothing. In the main thread the global generator continues a second stream meanwhile, for
-        environments that draw from it.
+        It waits for no other thread, and draws from the global generator do not affect it. In the
+        main thread, the global generator meanwhile continues a second stream, for environments
+        that draw from it.
         """
         in_main = threading.current_thread() is threading.main_thread()
         before = _DIRECT.set(self._own)
@@ -81,7 +82,7 @@ class RandomStream:
 
 
 def generator() -> torch.Generator | None:
-    """What this thread is to draw from, for `torch.randn(…, generator=generator())`.
+    """The generator that this thread should use, as in `torch.randn(…, generator=generator())`.
 
     None stands for torch's global generator.
     """
@@ -90,7 +91,7 @@ def generator() -> torch.Generator | None:
 
 @contextmanager
 def _lent(generator: torch.Generator) -> Iterator[None]:
-    """Let torch's global CPU generator continue another one, and then go on as if nothing was."""
+    """Let torch's global CPU generator continue another one, and restore it afterwards."""
     with _LOCKS.setdefault(os.getpid(), threading.RLock()):
         outside = torch.get_rng_state()
         torch.set_rng_state(generator.get_state())
@@ -107,14 +108,14 @@ class Seeds:
     def __init__(self, seed: int) -> None:
         self.seed = seed
         self.weights = RandomStream(_to_int(self.sequence("weights")))
-        #: of agents that users make: nothing that the package's own draw is drawn again
+        #: weights of agents that users make: numbers that the package's own agents do not draw
         self.own_weights = RandomStream(_to_int(self.sequence("weights", 1)))
         self.actions = RandomStream(_to_int(self.sequence("actions")))
         self.learning = RandomStream(_to_int(self.sequence("learning")))
         self.minibatches = torch.Generator().manual_seed(_to_int(self.sequence("minibatches")))
 
     def state_dict(self) -> State:
-        """The seed, and where each stream is."""
+        """The seed, and the position of each stream."""
         return {
             "seed": self.seed,
             "minibatches": self.minibatches.get_state(),
@@ -122,14 +123,14 @@ class Seeds:
         }
 
     def load_state_dict(self, state: State) -> None:
-        """Go on from where the streams of the same seed were.
+        """Continue from the positions of other streams with the same seed.
 
         Raises:
-            StateError: if they are those of another seed; nothing has been changed then.
+            StateError: if the seed differs; nothing has been changed then.
         """
         check_names(state, ("seed", "minibatches", "streams"), "the random streams")
         if state["seed"] != self.seed:
-            raise StateError(f"the state is of algorithm.seed = {state['seed']}, not {self.seed}")
+            raise StateError(f"the state has algorithm.seed = {state['seed']}, not {self.seed}")
         load_state(self._streams(), state["streams"], "the random streams")
         self.minibatches.set_state(state["minibatches"])
 
@@ -137,12 +138,12 @@ class Seeds:
         return {name: one for name, one in vars(self).items() if isinstance(one, RandomStream)}
 
     def sequence(self, stream: str, index: int = 0) -> np.random.SeedSequence:
-        """The seed sequence of use `index` of a stream, for example of the third evaluation."""
+        """The seed sequence of a stream's use number `index`, such as one evaluation."""
         return np.random.SeedSequence(self.seed, spawn_key=(_STREAMS.index(stream), index))
 
 
 def sequence_state(sequence: np.random.SeedSequence) -> State:
-    """A seed sequence as plain data."""
+    """Describe a seed sequence as plain data."""
     entropy = sequence.entropy
     return {
         "entropy": entropy if entropy is None or isinstance(entropy, int) else list(entropy),
@@ -153,7 +154,7 @@ def sequence_state(sequence: np.random.SeedSequence) -> State:
 
 
 def sequence_from_state(state: State) -> np.random.SeedSequence:
-    """The seed sequence that `sequence_state` described."""
+    """Rebuild the seed sequence that `sequence_state` described."""
     return np.random.SeedSequence(**state)
 
 
@@ -163,7 +164,7 @@ def env_seeds(sequence: np.random.SeedSequence, n_envs: int) -> list[int | None]
 
 
 def action_stream(sequence: np.random.SeedSequence) -> RandomStream:
-    """The stream from which a policy draws while the environments use `sequence`."""
+    """The stream from which a policy draws when its environments are seeded by `sequence`."""
     return RandomStream(
         _to_int(np.random.SeedSequence(sequence.entropy, spawn_key=(*sequence.spawn_key, 1)))
     )

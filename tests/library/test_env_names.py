@@ -124,9 +124,9 @@ def test_a_file_with_the_name_of_a_librarys_module_hides_nothing():
         ("MiniGrid-Empty-5x5-v0", "write minigrid:MiniGrid-Empty-5x5-v0"),
         ("BabyAI-GoToObj-v0", "write minigrid:BabyAI-GoToObj-v0"),
         ("highway-fast-v0", "write highway_env:highway-fast-v0"),
-        ("Mine/Own-v0", "of your own module, is written with the module"),
+        ("Mine/Own-v0", "the module that registers it before the name"),
         ("NoSuchEnv-v0", "as in ale_py:ALE/Pong-v5"),
-        ("no_such_module:Env-v0", "looked for in the current folder, beside the configuration"),
+        ("no_such_module:Env-v0", "searched the current folder, the configuration's folder"),
     ],
 )
 def test_a_name_that_is_not_known_says_how_it_is_written(name, remedy):
@@ -141,7 +141,7 @@ def test_what_comes_with_another_package_is_installed_first(monkeypatch):
     with pytest.raises(ConfigError, match=r"ale_py:ALE/Pong-v5 \(after pip install ale-py\)$"):
         find_spec("ALE/Pong-v5")
     monkeypatch.setitem(sys.modules, "minigrid", None)  # as if it were not installed
-    with pytest.raises(ConfigError, match=r"it comes with: pip install minigrid$"):
+    with pytest.raises(ConfigError, match=r"install it with: pip install minigrid$"):
         find_spec("minigrid:MiniGrid-Empty-5x5-v0")
 
 

@@ -293,7 +293,7 @@ def test_arguments_that_the_task_refuses():
 def test_games_of_several_players(monkeypatch):
     monkeypatch.setattr(Config.__new__, "__defaults__", (1, 42, 3, 100, 2))
     told = one_line(lambda: EnvPoolVectorEnv("Counter-v0", 2, {}))
-    assert told.endswith("it is a game of 2 players")
+    assert told.endswith("has 2 players; must be a task for one")
 
 
 @pytest.mark.usefixtures("fake")

@@ -142,9 +142,9 @@ def test_several_discrete_and_binary_actions_reach_the_environment():
     sent = binary(torch.tensor([[1.0, 0.0, 1.0]]))
     assert sent.dtype == np.int8
     assert sent.tolist() == [[1, 0, 1]]
-    with pytest.raises(ValueError, match=r"takes \[1, 2\] integers"):
+    with pytest.raises(ValueError, match=r"takes shape \[1, 2\], integers"):
         several(torch.tensor([1]))
-    with pytest.raises(ValueError, match=r"takes \[1, 3\] zeros and ones"):
+    with pytest.raises(ValueError, match=r"takes shape \[1, 3\], zeros and ones"):
         binary(torch.tensor([[1.0]]))
 
 
@@ -182,7 +182,7 @@ def test_other_spaces_are_refused_in_one_line(space, role):
 @pytest.mark.parametrize("dtype", [np.int64, np.uint8, np.bool_])
 def test_box_actions_are_floats(dtype):
     """A Gaussian of bytes would be rounded towards 0 in silence."""
-    with pytest.raises(ConfigError, match=rf"action space .* holds {np.dtype(dtype)}; supported"):
+    with pytest.raises(ConfigError, match=rf"action space .* has dtype {np.dtype(dtype)};"):
         check_supported("Env-v0", VECTOR, Box(0, 1, (2,), dtype))
 
 
@@ -250,12 +250,12 @@ def test_an_action_with_a_gradient_is_no_problem():
     ],
 )
 def test_a_wrong_action_says_what_was_written_and_what_is_taken(space, action):
-    with pytest.raises(ValueError, match="the policy wrote an action of shape") as error:
+    with pytest.raises(ValueError, match="the policy wrote actions of shape") as error:
         action_converter(space, 3)(action)
     message = str(error.value)
-    assert f"of shape {list(action.shape)} and type " in message
+    assert f"of shape {list(action.shape)} and dtype " in message
     assert str(action.dtype).removeprefix("torch.") in message
-    assert "[3] integers" in message or "[3, 3] floats" in message
+    assert "[3], integers" in message or "[3, 3], floats" in message
 
 
 @pytest.mark.parametrize("shape", [(2,), (), (2, 3)])

@@ -370,9 +370,9 @@ def test_nothing_is_recorded_without_need():
 
 
 def test_an_unknown_variable_is_named():
-    with pytest.raises(KeyError, match=r"no variable 'y' in the workspace; there is x, env/done"):
+    with pytest.raises(KeyError, match=r"no variable 'y' in the workspace; it has x, env/done"):
         filled().get("y", 0)
-    with pytest.raises(KeyError, match="there is nothing"):
+    with pytest.raises(KeyError, match="it has nothing"):
         Workspace()["y"]
 
 
@@ -427,7 +427,7 @@ def test_an_agent_that_writes_gradients_where_the_environment_writes():
     env(workspace, t=0)
     workspace.set("action", 0, torch.zeros(3, dtype=torch.int64))
     workspace.set("env/env_obs", 0, torch.zeros(3, 4, requires_grad=True))
-    with pytest.raises(ValueError, match="env/env_obs has rows with gradient: write to another"):
+    with pytest.raises(ValueError, match="env/env_obs has rows with gradients: write to another"):
         env(workspace, t=1)
     env.close()
 

@@ -92,7 +92,7 @@ class IntegerBox(Steps):
             "AutoresetMode.SAME_STEP; supported is AutoresetMode.NEXT_STEP",
         ),
         (TupleSpace(), None, "its action space Tuple.* is not supported; supported are Box"),
-        (IntegerBox(), None, "its action space .* holds int64"),
+        (IntegerBox(), None, "its action space .* has dtype int64"),
     ],
 )
 def test_an_environment_of_no_use_is_named(env, eval_env, expected):
@@ -511,7 +511,7 @@ class Odd(Steps):
 @pytest.mark.parametrize(
     ("odd", "told"),
     [
-        ({"reward": 1e39}, "its rewards have numbers beyond those of float32"),
+        ({"reward": 1e39}, "its rewards have numbers too large for float32"),
         ({"reward": float("nan")}, "rewards are not all numbers"),
         ({"seen": float("nan")}, "in a step: its observations are not all numbers"),
     ],

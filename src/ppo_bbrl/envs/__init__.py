@@ -1,4 +1,4 @@
-"""Environments as an agent, and how they are made, run in processes, and told apart."""
+"""Environments as an agent: how they are found by name, made, and run in processes."""
 
 from typing import TYPE_CHECKING
 

@@ -2,7 +2,7 @@
 
 One row of the workspace is one `VectorEnv.step`. Episodes end as in Gymnasium's next-step
 autoreset: the final observation has its own row (`done`), the next row is the reset one, and the
-step between the two is no transition.
+step between the two is not a transition.
 """
 
 import warnings
@@ -68,7 +68,7 @@ class EnvAgent(GymAgent):
         )
         self._act_in(env_name, envs, autoreset=autoreset)
         if isinstance(envs, AsyncVectorEnv):
-            # For who does not close: when nobody has this agent any longer, or Python ends.
+            # Fallback if close() is never called: at garbage collection or exit.
             weakref.finalize(self, envs.close)
 
     def _act_in(
@@ -80,15 +80,15 @@ class EnvAgent(GymAgent):
         self.observation_space = envs.single_observation_space
         self.action_space = envs.single_action_space
         self._check_spaces()
-        #: whether rows are known to have the expected shapes
+        #: True once rows are known to have the expected shapes
         self._checked = isinstance(self.envs, SyncEnvs | WorkerVectorEnv)
-        #: whether rewards are known to be numbers of float32
+        #: True once rewards are known to fit into float32
         self._plain_rewards = self._checked
-        #: whether observations lie in the workspace in a narrower type
+        #: whether the workspace stores observations in a narrower type
         self._wide = self.observation_space.dtype == np.float64
         self._to_env = action_converter(self.action_space, n_envs)
         start = np.asarray(getattr(self.observation_space, "start", 0))
-        #: to be taken from observations; None where they begin with 0
+        #: subtracted from observations; None if they start at 0
         self._first_index = start if start.any() else None
         templates: dict[str, Tensor] = {
             "env_obs": observation_template(self.observation_space, n_envs),
@@ -107,17 +107,17 @@ class EnvAgent(GymAgent):
         self._seeds: np.random.SeedSequence | None = None
 
     def _check_spaces(self) -> None:
-        named = f"gym_env.env_name = {self.env_name!r}"
+        setting = f"gym_env.env_name = {self.env_name!r}"
         try:
-            check_supported(named, self.observation_space, self.action_space)
+            check_supported(setting, self.observation_space, self.action_space)
         except ConfigError:
             self.close()
             raise
 
     def seed(self, seed: int | np.random.SeedSequence) -> "EnvAgent":
-        """Seed the environments: the next reset (t = 0) starts their random streams anew.
+        """Seed the environments: the next reset (t = 0) restarts their random streams.
 
-        Later resets continue these streams, so that no episode is replayed.
+        Later resets continue these streams, so episodes do not repeat.
         """
         self._seeds = (
             seed if isinstance(seed, np.random.SeedSequence) else np.random.SeedSequence(seed)
@@ -125,7 +125,7 @@ class EnvAgent(GymAgent):
         return self
 
     def get_obs_and_actions_sizes(self) -> tuple[Any, Any]:
-        """Sizes for the constructors of agents: n of a discrete space, length or shape of a Box."""
+        """Sizes for agents' constructors: n of a discrete space, the length or shape of a Box."""
         return size(self.observation_space), size(self.action_space)
 
     def __call__(self, workspace: Any, **kwargs: Any) -> None:
@@ -151,16 +151,16 @@ class EnvAgent(GymAgent):
         self._write(t)
 
     def all_done(self) -> bool:
-        """Whether the row that was written last ends every episode."""
+        """Whether every episode has ended in the latest row."""
         return bool(self._row["done"].all())
 
     def state_dict(self, *args: Any, **kwargs: Any) -> dict[str, Any]:
-        """The state of the environments and the row that was written last.
+        """The state of the environments and the latest row.
 
-        As a part of another module, whose `state_dict` asks for weights, it has none.
+        Called with arguments, as by a parent module's `state_dict`, it returns weights: none.
 
         Raises:
-            StateError: if it cannot be saved; the message says of what.
+            StateError: if something's state cannot be saved; the message names it.
         """
         if args or kwargs:
             weights: dict[str, Any] = super().state_dict(*args, **kwargs)
@@ -173,14 +173,14 @@ class EnvAgent(GymAgent):
         }
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
-        """Go on from where other environments were.
+        """Continue from the state of other environments.
 
         Raises:
-            StateError: if they are not like these; nothing has been changed then.
+            StateError: if they differ from these; nothing has been changed then.
         """
         check_names(state, ("env_name", "row", "seeds", "envs"), self.env_name)
         if state["env_name"] != self.env_name:
-            raise StateError(f"the state is of {state['env_name']}, not of {self.env_name}")
+            raise StateError(f"the state belongs to {state['env_name']}, not to {self.env_name}")
         check_names(state["row"], self._row, self.env_name)
         rows = {name: row.numpy() for name, row in state["row"].items()}
         for name, row in rows.items():
@@ -194,16 +194,16 @@ class EnvAgent(GymAgent):
             self._row[name][...] = row
 
     def close(self) -> None:
-        """End the environments and their processes, even if one of these hangs or is dead."""
+        """Close the environments and end their processes, even if one of these hangs or is dead."""
         try:
             self.envs.close()
-        except (Exception, SystemExit) as error:  # noqa: BLE001 - the run is over all the same
-            self.envs.closed = True  # so that it is not tried again at exit
+        except (Exception, SystemExit) as error:  # noqa: BLE001 - the run is over anyway
+            self.envs.closed = True  # so that exit does not try again
             warnings.warn(f"{self.env_name} failed in close(): {reason(error)}", stacklevel=2)
 
     def _reset(self) -> None:
         one_by_one = isinstance(self.envs.unwrapped, SyncVectorEnv | AsyncVectorEnv)
-        seeds: Any = None  # one for each environment, or one for all where Gymnasium vectorises
+        seeds: Any = None  # one for each environment; a vectorised implementation takes one for all
         if self._seeds is not None:
             seeds = env_seeds(self._seeds, self.num_envs if one_by_one else 1)
         try:
@@ -255,7 +255,7 @@ class EnvAgent(GymAgent):
             row["reward"][...] = reward
             row["timestep"] += 1
             row["cumulated_reward"] += row["reward"]
-            if ended is not None:  # these rows are the first of an episode
+            if ended is not None:  # their rows are the first of a new episode
                 row["reward"][ended] = 0
                 row["timestep"][ended] = 0
                 row["cumulated_reward"][ended] = 0
@@ -277,6 +277,6 @@ class EnvAgent(GymAgent):
         if isinstance(workspace, Workspace):
             for name, row, template in self._writes:
                 workspace.put(name, t, row, template)
-        else:  # a plain workspace of bbrl
+        else:  # bbrl's own workspace
             for name, row, _ in self._writes:
                 self.set((name, t), torch.from_numpy(row.copy()))

@@ -1,10 +1,10 @@
 """EnvPool's environments, which run in threads of C++, as a vector environment of Gymnasium.
 
-EnvPool resets an ended environment in the step that follows, for no reward and whatever its
-action: Gymnasium's next-step autoreset. Three things are its own. The seed is given when a pool
-is made, so that a seeded reset makes the pool anew. An episode that ends by itself in the very
-step of its time limit counts as truncated: the two cannot be told apart. And its tasks are
-written anew in C++: those of a name that Gymnasium knows too have other random streams.
+EnvPool resets an ended environment in the following step, whatever its action, with reward 0:
+this is Gymnasium's next-step autoreset. It differs in three ways. The seed is given when a pool
+is made, so a seeded reset makes a new pool. An episode that terminates in the very step of its
+time limit counts as truncated, because EnvPool does not distinguish the two. And its tasks are
+reimplemented in C++, so they have other random streams than Gymnasium's tasks of the same name.
 """
 
 import warnings
@@ -23,7 +23,7 @@ Array = NDArray[Any]
 
 _LARGEST = 2**31 - 1  # EnvPool's integers have 32 bits
 
-# What the adapter itself decides: all environments step together, and are seeded at a reset.
+# Arguments that the adapter sets: all environments step together, and are seeded at a reset.
 _RESERVED = (
     "batch_size",
     "env_seed",
@@ -46,7 +46,7 @@ class EnvPoolVectorEnv(VectorEnv[Array, Array, Array]):
             `max_episode_steps` is -1 for no limit.
 
     Raises:
-        ConfigError: if EnvPool is not installed, does not know the task or refuses an argument.
+        ConfigError: if EnvPool is not installed, lacks the task or rejects an argument.
     """
 
     def __init__(self, env_name: str, num_envs: int, env_args: Mapping[str, Any]) -> None:
@@ -59,7 +59,9 @@ class EnvPoolVectorEnv(VectorEnv[Array, Array, Array]):
         self.single_action_space = self._pool.action_space
         players = self._pool.config.get("max_num_players", 1)
         if players != 1:
-            raise ConfigError(f"gym_env.env_name = {env_name!r}: it is a game of {players} players")
+            raise ConfigError(
+                f"gym_env.env_name = {env_name!r}: has {players} players; must be a task for one"
+            )
         self.observation_space = batch_space(self.single_observation_space, num_envs)
         self.action_space = batch_space(self.single_action_space, num_envs)
 
@@ -69,7 +71,7 @@ class EnvPoolVectorEnv(VectorEnv[Array, Array, Array]):
         """Reset all environments; with a seed, in a new pool."""
         del options
         if seed is not None:
-            self._pool = None  # ends the threads of the old one
+            self._pool = None  # ends the threads of the old pool
             self._pool = self._make(seed)
         observation, info = self._pool.reset()
         return observation, info
@@ -86,7 +88,7 @@ class EnvPoolVectorEnv(VectorEnv[Array, Array, Array]):
         self._pool = None
 
     def _make(self, seed: int) -> Any:
-        # Environment i has the seed `seed + i`.
+        # Environment i gets the seed `seed + i`.
         seed %= _LARGEST - self.num_envs
         try:
             pool = self._envpool.make(
@@ -99,10 +101,10 @@ class EnvPoolVectorEnv(VectorEnv[Array, Array, Array]):
 
 
 def time_limit(env_name: str, env_args: Mapping[str, Any]) -> int | None:
-    """The longest episode of a task of EnvPool, in steps; None if it knows no limit.
+    """The time limit of an EnvPool task's episodes, in steps; None if there is none.
 
     Raises:
-        ConfigError: if EnvPool is not installed, does not know the task or refuses an argument.
+        ConfigError: if EnvPool is not installed, lacks the task or rejects an argument.
     """
     envpool = _import()
     arguments = _arguments(env_name, env_args, envpool)
@@ -110,48 +112,50 @@ def time_limit(env_name: str, env_args: Mapping[str, Any]) -> int | None:
         limit = int(envpool.make_spec(env_name, **arguments).config.max_episode_steps)
     except Exception as error:
         raise _cannot_be_made(env_name, arguments, error) from error
-    return limit if 0 < limit < _LARGEST else None  # 0: each episode has a limit of its own
+    return limit if 0 < limit < _LARGEST else None  # 0: the limit varies between episodes
 
 
 def _import() -> Any:
     chosen = "gym_env.vectorization = envpool"
     try:
         import envpool  # noqa: PLC0415 - optional
-    except Exception as error:  # one built for another NumPy may fail in any way
+    except Exception as error:  # a build for another NumPy may fail in any way
         if isinstance(error, ModuleNotFoundError) and error.name == "envpool":
-            told = "EnvPool is not installed (pip install 'ppo-bbrl[envpool]')"
-            raise ConfigError(f"{chosen}: {told}") from error
+            remedy = "pip install 'ppo-bbrl[envpool]'"
+            raise ConfigError(f"{chosen}: EnvPool is not installed ({remedy})") from error
         raise ConfigError(f"{chosen}: EnvPool cannot be imported: {_reason(error)}") from error
     return envpool
 
 
 def _arguments(env_name: str, env_args: Mapping[str, Any], envpool: Any) -> dict[str, Any]:
-    """The arguments of `envpool.make`, after a check of the task's name."""
+    """Check the task's name; return the arguments of `envpool.make`."""
     if env_name not in envpool.list_all_envs():
         raise ConfigError(f"gym_env.env_name = {env_name!r}: EnvPool has no such task")
     for name in _RESERVED:
         if name in env_args:
-            raise ConfigError(f"gym_env.env_args.{name}: not with gym_env.vectorization = envpool")
+            raise ConfigError(
+                f"gym_env.env_args.{name}: cannot be set with gym_env.vectorization = envpool"
+            )
     arguments = dict(env_args)
-    if arguments.get("max_episode_steps") == -1:  # for EnvPool, every step would be too late
+    if arguments.get("max_episode_steps") == -1:  # EnvPool would end every episode at once
         arguments["max_episode_steps"] = _LARGEST
     return arguments
 
 
 def _cannot_be_made(env_name: str, env_args: Mapping[str, Any], error: Exception) -> ConfigError:
     with_args = f" with gym_env.env_args = {dict(env_args)}" if env_args else ""
-    told = f"cannot be made by EnvPool: {_reason(error)}"
-    return ConfigError(f"gym_env.env_name = {env_name!r}{with_args} {told}")
+    why = f"cannot be made by EnvPool: {_reason(error)}"
+    return ConfigError(f"gym_env.env_name = {env_name!r}{with_args} {why}")
 
 
 def _reason(error: Exception) -> str:
-    return shorten(str(error), 300) or type(error).__name__  # in one line; C++ tells a lot
+    return shorten(str(error), 300) or type(error).__name__  # one line of long C++ messages
 
 
 def _make_spaces(pool: Any) -> None:
-    """Let a pool make its spaces, and keep them, without a warning.
+    """Let a pool create and keep its spaces, without a warning.
 
-    It gives the bounds of a Box of float32 as float64, of which Gymnasium warns.
+    It gives float64 bounds to a float32 Box, about which Gymnasium warns.
     """
     with warnings.catch_warnings():
         warnings.filterwarnings("ignore", ".*Box (low|high)'s precision lowered by casting")

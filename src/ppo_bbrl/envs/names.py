@@ -1,7 +1,7 @@
-"""Environments by name: which are known, which come with a module, and whose modules are imported.
+"""Environments by name: find them, import the modules that register them, say what is missing.
 
-`module:Name-v0` imports the module first. That may run anything, so a module that the files of a
-run name is only imported by who trusts the run.
+`module:Name-v0` imports the module first. That may run any code, so a module that is named only
+in the files of a run is imported only if the user trusts the run.
 """
 
 import re
@@ -16,8 +16,8 @@ from gymnasium.envs.registration import EnvSpec
 from ppo_bbrl.envs.faults import reason
 from ppo_bbrl.errors import ConfigError, UserError, printable
 
-# Environments of other packages: how their names begin, the module that registers them, and what
-# to install.
+# Environments of other packages: how their names begin, the module that registers them, and the
+# package to install.
 _ELSEWHERE = (
     (r"ALE/", "ale_py", "ale-py"),
     (r"(MiniGrid|BabyAI)-", "minigrid", "minigrid"),
@@ -30,10 +30,11 @@ _ELSEWHERE = (
 
 
 def find_spec(env_name: str) -> EnvSpec:
-    """The registration of an environment; those of bbrl_gymnasium are known too.
+    """The registration of an environment; bbrl_gymnasium's are included.
 
     Raises:
-        ConfigError: if there is none of that name, saying how that of another package is written.
+        ConfigError: if there is none of that name; the message says how to name an environment of
+            another package.
     """
     try:
         if ":" not in env_name and env_name not in gym.registry:
@@ -42,17 +43,17 @@ def find_spec(env_name: str) -> EnvSpec:
         if module:
             import_module(module)
         return gym.spec(name)
-    except (Exception, SystemExit) as error:  # a module may fail in any way
-        told = str(error) if isinstance(error, gym.error.Error) else reason(error)
+    except (Exception, SystemExit) as error:  # importing a module may raise anything
+        text = str(error) if isinstance(error, gym.error.Error) else reason(error)
         raise ConfigError(
-            f"gym_env.env_name = {env_name!r}: {printable(told)}{_remedy(env_name, error)}"
+            f"gym_env.env_name = {env_name!r}: {printable(text)}{_remedy(env_name, error)}"
         ) from error
 
 
 def look_also_in(folders: Iterable[Path]) -> None:
-    """Let modules be found in these folders too, as `python -m` finds them in the current one.
+    """Search these folders for modules too, as `python -m` searches the current one.
 
-    After all others: a file that happens to have the name of a library's module hides nothing.
+    They come last, so a file that happens to share a library module's name hides nothing.
     """
     for folder in folders:
         path = str(folder.absolute())
@@ -61,22 +62,22 @@ def look_also_in(folders: Iterable[Path]) -> None:
 
 
 def check_trusted(env_name: str, trust: bool) -> None:
-    """Refuse to import a module because the files of a run name it.
+    """Refuse to import a module merely because the files of a run name it.
 
     Args:
-        env_name: as the files name it.
+        env_name: the environment's name in the files.
         trust: whether the user trusts the run.
 
     Raises:
         UserError: if making the environment would import a module that the program has not
-            imported by itself.
+            already imported.
     """
     module = env_name.rpartition(":")[0]
     if module and not trust and module not in sys.modules:
         raise UserError(
-            f"the run's environment {env_name!r} needs the module {module!r}, and a module may do "
-            "anything when it is imported; if you trust the run, add --trust (in a program: import "
-            "the module yourself, or give trust=True)"
+            f"the run's environment {env_name!r} needs the module {module!r}, and importing a "
+            "module may run any code; if you trust the run, add --trust (in a program: import "
+            "the module yourself, or pass trust=True)"
         )
 
 
@@ -85,16 +86,16 @@ def _remedy(env_name: str, error: BaseException) -> str:
     home = next((home for home in _ELSEWHERE if re.match(home[0], name)), None)
     if isinstance(error, ModuleNotFoundError):
         if home and error.name == home[1]:
-            return f"; it comes with: pip install {home[2]}"
+            return f"; install it with: pip install {home[2]}"
         if error.name == module.partition(".")[0]:
-            return "; looked for in the current folder, beside the configuration, and in sys.path"
+            return "; searched the current folder, the configuration's folder, and sys.path"
     missing = (gym.error.NamespaceNotFound, gym.error.NameNotFound)
     if not isinstance(error, missing) or module:
         return ""
     if home is None:
         return (
-            "; one of another package, or of your own module, is written with the module that "
-            "registers it, as in ale_py:ALE/Pong-v5"
+            "; for an environment of another package or of your own, put the module that registers "
+            "it before the name, as in ale_py:ALE/Pong-v5"
         )
     install = "" if util.find_spec(home[1]) else f" (after pip install {home[2]})"
     return f"; write {home[1]}:{name}{install}"

@@ -1,7 +1,7 @@
-"""Python's and NumPy's plain data as tensors, numbers, strings, lists and dicts, and back.
+"""Convert Python's and NumPy's plain data to tensors, numbers, strings, lists, dicts, and back.
 
-What is the same object in two places is so again afterwards. Whatever else there is, a subclass
-writes and reads.
+An object that occurs in two places is restored as one object. Subclasses can write and read
+further types.
 """
 
 import random
@@ -20,11 +20,11 @@ _BIT_GENERATORS = ("MT19937", "PCG64", "PCG64DXSM", "Philox", "SFC64")
 
 
 class Writer:
-    """Writes values; one writer for all that may share parts."""
+    """Writes values; use a single writer for values that may share parts."""
 
     def __init__(self) -> None:
         self._places: dict[int, int] = {}
-        self._known: list[object] = []  # so that no other object can have the same identity
+        self._known: list[object] = []  # keeps them alive, so that no other object gets their id
         self._buffers: dict[int, list[np.ndarray[Any, Any]]] = {}
         self._writers: dict[type, Callable[[Any], Any]] = {
             np.ndarray: self._array,
@@ -46,7 +46,7 @@ class Writer:
         }
 
     def is_new(self, value: object) -> bool:
-        """Whether a value that can change is written for the first time."""
+        """Note a mutable value; return whether it is written for the first time."""
         if id(value) in self._places:
             return False
         self._places[id(value)] = len(self._known)
@@ -54,14 +54,14 @@ class Writer:
         return True
 
     def reference(self, value: object) -> dict[str, int]:
-        """What stands for a value that is written elsewhere."""
+        """A placeholder for a value that is already written elsewhere."""
         return {"same": self._places[id(value)]}
 
     def write(self, value: Any) -> Any:
-        """A value as plain data.
+        """Convert a value to plain data.
 
         Raises:
-            NotPlainError: if it is none, or has some within.
+            NotPlainError: if it is not plain data, or contains something that is not.
         """
         kind = type(value)
         if kind in SCALARS:
@@ -78,7 +78,7 @@ class Writer:
         return write(value) if self.is_new(value) else self.reference(value)
 
     def write_other(self, value: Any) -> Any:
-        """For a subclass: whatever else there is."""
+        """Write a value of another type; for subclasses to override."""
         raise NotPlainError(f"is a {type(value).__name__}")
 
     def _items(self, values: Any) -> list[Any]:
@@ -87,7 +87,7 @@ class Writer:
         written: list[Any] = []
         try:
             for item in values:
-                written.append(self.write(item))  # noqa: PERF401 - its length says where
+                written.append(self.write(item))  # noqa: PERF401 - errors report its length
         except NotPlainError as error:
             raise error.inside(f"[{len(written)}]") from None
         return written
@@ -117,7 +117,7 @@ class Writer:
         if value.dtype.kind in "SU":
             texts = value.astype("U").ravel().tolist()
             return {"texts": texts, "dtype": value.dtype.str, "shape": list(value.shape)}
-        try:  # in the order that it has in memory, on which sums depend
+        try:  # keeping its memory order, which affects the rounding of sums
             return {"array": torch.from_numpy(value.copy(order="K"))}
         except (TypeError, ValueError):
             raise NotPlainError(f"is an array of {value.dtype}") from None
@@ -127,7 +127,7 @@ class Writer:
         kind = type(bits).__name__
         if kind not in _BIT_GENERATORS:
             raise NotPlainError(f"is a random generator of {kind}")
-        seeds = getattr(bits, "seed_seq", None)  # of those that it may spawn
+        seeds = getattr(bits, "seed_seq", None)  # for generators that it may spawn
         return {
             "generator": kind,
             "state": self.write(bits.state),
@@ -142,19 +142,19 @@ class Reader:
         self._known: list[Any] = []
 
     def add(self, value: Any) -> Any:
-        """Note a value that can change, in the order of writing."""
+        """Note a mutable value, in the order of writing."""
         self._known.append(value)
         return value
 
     def read(self, written: Any, current: Any = None) -> Any:
-        """A value from plain data.
+        """Restore a value from plain data.
 
         Args:
-            written: what `Writer.write` gave.
-            current: the value that is in its place now.
+            written: the result of `Writer.write`.
+            current: the value now in its place.
 
         Raises:
-            NotPlainError: if it was something else than what is there.
+            NotPlainError: if the written value and the current one are of different kinds.
         """
         if not isinstance(written, dict):
             return written
@@ -184,7 +184,7 @@ class Reader:
         return self.read_other(written, current)
 
     def read_other(self, written: dict[str, Any], current: Any) -> Any:
-        """For a subclass: what its writer's `write_other` wrote."""
+        """Read what `write_other` wrote; for subclasses to override."""
         raise NotPlainError("is not known")
 
     def _items(self, written: list[Any], current: Any = None) -> list[Any]:
@@ -202,7 +202,7 @@ class Reader:
 
     def _container(self, kind: str, written: Any, current: Any) -> Any:
         made: Any
-        # Noted before what is in it, which may have the container in it.
+        # Noted before its items, because one of them may contain the container itself.
         if kind == "dict":
             made = self.add({})
             now = current if isinstance(current, dict) else {}

@@ -1,9 +1,9 @@
-"""What a Gymnasium space means here: for the workspace, for a network, for the environment.
+"""What a Gymnasium space means for the workspace, for a network and for the environment.
 
-Discrete and MultiDiscrete observations and actions lie in the workspace as indices 0..n-1, whatever
-the space's `start`; MultiBinary ones as 0 and 1 in float32; Box actions as the policy sampled them,
-unclipped, in float32. What the environment receives is made from that here: the right type, `start`
-added, clipped to the bounds.
+The workspace stores Discrete and MultiDiscrete observations and actions as indices 0..n-1, whatever
+the space's `start`; MultiBinary ones as 0 and 1 in float32; Box actions in float32, as the policy
+sampled them, unclipped. This module converts actions to what the environment expects: the right
+type, `start` added, clipped to the bounds.
 """
 
 import math
@@ -25,11 +25,11 @@ Array = NDArray[Any]
 
 ROLES = ("observation_space", "action_space")
 _IMAGE_DIMS = 2
-_LARGEST = 2**28  # numbers of an observation or an action that a file may ask for
+_LARGEST = 2**28  # how many numbers an observation or action may have, according to a file
 
 
 class HasSpaces(Protocol):
-    """An environment, or what stands for one: something with its two spaces."""
+    """An environment, or any object that has its two spaces."""
 
     observation_space: Space[Any]
     action_space: Space[Any]
@@ -37,7 +37,7 @@ class HasSpaces(Protocol):
 
 @dataclass
 class Spaces:
-    """Two spaces that stand for their environment."""
+    """The two spaces of an environment, without the environment."""
 
     observation_space: Space[Any]
     action_space: Space[Any]
@@ -52,10 +52,10 @@ def check_supported(
     """Refuse spaces that no agent can handle.
 
     Args:
-        name: of the environment, as messages have it.
-        observation_space: of one environment.
-        action_space: likewise.
-        kinds: the supported ones.
+        name: how messages refer to the environment.
+        observation_space: the observation space of one environment.
+        action_space: the action space of one environment.
+        kinds: the supported classes.
 
     Raises:
         ConfigError: naming the environment, the space and what is supported.
@@ -63,43 +63,43 @@ def check_supported(
     *others, last = (kind.__name__ for kind in kinds)
     supported = f"supported are {', '.join(others)} and {last}"
     for role, space in (("observation", observation_space), ("action", action_space)):
-        named = f"{name}: its {role} space {one_line(space)}"
+        which = f"{name}: its {role} space {one_line(space)}"
         if not isinstance(space, tuple(kinds)):
-            raise ConfigError(f"{named} is not supported; {supported}")
+            raise ConfigError(f"{which} is not supported; {supported}")
         if isinstance(space, Box) and role == "action" and space.dtype.kind != "f":
             floats = supported.replace("Box", "Box of floats")
-            raise ConfigError(f"{named} holds {space.dtype}; {floats}")
+            raise ConfigError(f"{which} has dtype {space.dtype}; {floats}")
 
 
 def check_same_spaces(env_name: str, made: HasSpaces, trained_on: HasSpaces) -> None:
-    """Say so when an environment is not the one that a policy was trained on.
+    """Check that an environment has the spaces that a policy was trained on.
 
-    Other bounds of observations, or another type of numbers, are a warning.
+    Different bounds or dtypes only cause a warning.
 
     Raises:
-        UserError: for spaces that the policy cannot see or act in.
+        UserError: if the policy cannot be used with these spaces.
     """
     for role in ROLES:
         here, there = getattr(made, role), getattr(trained_on, role)
         if here == there and here.dtype == there.dtype:
             continue
-        told = (
+        text = (
             f"{env_name}: its {role.replace('_', ' ')} is {one_line(here, 200)}; the policy was "
             f"trained on {one_line(there, 200)}"
         )
         boxes = isinstance(here, Box) and isinstance(there, Box) and here.shape == there.shape
         if not boxes or is_image(here) != is_image(there):
-            raise UserError(told)
-        warnings.warn(told, stacklevel=2)
+            raise UserError(text)
+        warnings.warn(text, stacklevel=2)
 
 
 def is_image(space: Space[Any]) -> bool:
-    """Whether observations stay bytes in the workspace: a Box of uint8 with two or more axes."""
+    """Whether the workspace keeps observations as bytes: a uint8 Box with two or more axes."""
     return isinstance(space, Box) and space.dtype == np.uint8 and len(space.shape) >= _IMAGE_DIMS
 
 
 def observation_template(space: Space[Any], n_envs: int) -> Tensor:
-    """Zeros of the shape and type that one row of observations has in the workspace."""
+    """Zeros with the shape and dtype of one row of observations in the workspace."""
     assert space.shape is not None
     if isinstance(space, Discrete | MultiDiscrete):
         return torch.zeros(n_envs, *space.shape, dtype=torch.int64)
@@ -109,7 +109,7 @@ def observation_template(space: Space[Any], n_envs: int) -> Tensor:
 
 
 def as_observation(space: Space[Any], observed: Array) -> Tensor:
-    """What vector environments return, `[B, …]`, as one row of the workspace: always a copy."""
+    """Copy a vector environment's observations, `[B, …]`, into a new row for the workspace."""
     row = observation_template(space, len(observed))
     np.subtract(
         observed,
@@ -121,10 +121,10 @@ def as_observation(space: Space[Any], observed: Array) -> Tensor:
 
 
 def as_data(space: Space[Any]) -> dict[str, Any]:
-    """A space as numbers, strings and lists, for a file that holds no code.
+    """Describe a space by numbers, strings and lists, for a file that contains no code.
 
     Raises:
-        ValueError: for a space of another kind than Box, Discrete, MultiDiscrete, MultiBinary.
+        ValueError: if it is not a Box, Discrete, MultiDiscrete or MultiBinary space.
     """
     dtype = str(space.dtype)
     if isinstance(space, Box):
@@ -140,14 +140,14 @@ def as_data(space: Space[Any]) -> dict[str, Any]:
     if isinstance(space, MultiBinary):
         sizes = space.n if isinstance(space.n, int) else list(space.n)
         return {"kind": "MultiBinary", "n": sizes}
-    raise ValueError(f"{one_line(space)} cannot be kept as data")
+    raise ValueError(f"{one_line(space)} cannot be saved as data")
 
 
 def from_data(data: dict[str, Any]) -> Space[Any]:
-    """The space that `as_data` described.
+    """Rebuild the space that `as_data` described.
 
     Raises:
-        ValueError, TypeError, KeyError: if it described none.
+        ValueError, TypeError, KeyError: if `data` does not describe a space.
     """
     kind = data["kind"]
     if kind == "MultiBinary":
@@ -161,37 +161,37 @@ def from_data(data: dict[str, Any]) -> Space[Any]:
             raise ValueError(f"a space of shape {shape}")
         low, high = (np.broadcast_to(np.array(data[x], dtype), shape) for x in ("low", "high"))
         return Box(low, high, shape, dtype.type)
-    # Versions of Gymnasium before 1.2 know no other type of a Discrete.
+    # Before version 1.2, Gymnasium's Discrete has no other dtype.
     chosen = {} if dtype == np.int64 else {"dtype": dtype.type}
     if kind == "Discrete":
         return Discrete(data["n"], start=data["start"], **chosen)
     if kind == "MultiDiscrete":
         return MultiDiscrete(np.array(data["nvec"]), start=np.array(data["start"]), **chosen)
-    raise ValueError(f"{kind!r} is no space that is kept as data")
+    raise ValueError(f"{kind!r} is not a known kind of space")
 
 
 def both_as_data(env: HasSpaces) -> dict[str, Any]:
-    """The spaces of an environment, each under its name, as plain data."""
+    """Describe both spaces of an environment, by name, as plain data."""
     return {name: as_data(getattr(env, name)) for name in ROLES}
 
 
 def both_from_data(data: Mapping[str, Any]) -> Spaces | None:
-    """What `both_as_data` described; None if nothing is there.
+    """Rebuild the spaces that `both_as_data` described; None if `data` has none.
 
     Raises:
-        ValueError, TypeError, KeyError: if it describes no spaces.
+        ValueError, TypeError, KeyError: if `data` does not describe spaces.
     """
     return Spaces(*(from_data(data[name]) for name in ROLES)) if ROLES[0] in data else None
 
 
 def _few_numbers(bound: Array) -> Any:
-    """One number where all are the same, as in a picture; else nested lists."""
+    """A single number if all are equal, as for images; otherwise nested lists."""
     first = bound.flat[0] if bound.size else bound.dtype.type(0)
     return first.item() if bool((bound == first).all()) else bound.tolist()
 
 
 def size(space: Space[Any]) -> int | tuple[int, ...]:
-    """n of a Discrete space, the length of a vector, the shape of anything else."""
+    """The n of a Discrete space, the length of a vector, or the shape of anything else."""
     if isinstance(space, Discrete):
         return int(space.n)
     assert space.shape is not None
@@ -199,9 +199,9 @@ def size(space: Space[Any]) -> int | tuple[int, ...]:
 
 
 def action_converter(space: Space[Any], n_envs: int) -> Callable[[Array | Tensor], Array]:
-    """The function from a row of actions in the workspace to what `VectorEnv.step` takes.
+    """Return a function that converts a row of actions from the workspace for `VectorEnv.step`.
 
-    It raises ValueError for actions of a wrong shape or kind.
+    It raises ValueError for actions of the wrong shape or dtype.
     """
     assert space.shape is not None
     shape = (n_envs, *space.shape)
@@ -248,6 +248,6 @@ def _array(action: Array | Tensor) -> Array:
 
 def _wrong_action(action: Array, shape: tuple[int, ...], kind: str) -> str:
     return (
-        f"the policy wrote an action of shape {list(action.shape)} and type {action.dtype}; "
-        f"the environment takes {list(shape)} {kind}"
+        f"the policy wrote actions of shape {list(action.shape)} and dtype {action.dtype}; "
+        f"the environment takes shape {list(shape)}, {kind}"
     )

@@ -1,12 +1,12 @@
-"""The state of environments, for which Gymnasium has no standard: their attributes.
+"""The state of environments: their attributes, as Gymnasium defines no way to save it.
 
-From a vector environment on, all attributes are followed through wrappers, environments, spaces
-and other objects of classes that are written in Python. What is plain data (numbers, strings,
-arrays, lists, dicts, random generators) is the state; functions and classes are not. An object
-with methods `state_dict` and `load_state_dict` speaks for itself. Anything else is refused.
+Starting from a vector environment, all attributes are followed through wrappers, environments,
+spaces and other objects of classes written in Python. Plain data (numbers, strings, arrays, lists,
+dicts, random generators) is state; functions and classes are not. An object with the methods
+`state_dict` and `load_state_dict` provides its own state. Anything else is an error.
 
-State that is no attribute of an object is not seen: of a class, of a module, of a closure,
-NumPy's global generator.
+State outside of objects' attributes is missed: that of classes, modules and closures, and NumPy's
+global generator.
 """
 
 import copyreg
@@ -30,9 +30,9 @@ from ppo_bbrl.system.state import NotPlainError
 
 AnyVectorEnv = VectorEnv[Any, Any, Any]
 
-# Of environments: descriptions, of which some are made when somebody asks for them.
+# Attributes that describe an environment; some of them are created on first use.
 _DESCRIPTIONS = ("spec", "_cached_spec", "metadata", "_metadata", "_saved_kwargs")
-# What does not change, but what it does may.
+# Types that are fixed: they hold no state of their own, although code is behind them.
 _FIXED = (
     types.FunctionType, types.BuiltinFunctionType, types.MethodType, types.ModuleType, type,
     functools.partial, np.dtype, np.ufunc, EnvSpec, logging.Logger,
@@ -43,27 +43,27 @@ def envs_state(envs: AnyVectorEnv, name: str) -> Any:
     """The state of environments, as plain data.
 
     Args:
-        envs: as `make_vector_env` makes them.
-        name: of the environment, for messages.
+        envs: the result of `make_vector_env`.
+        name: the environment's name, for messages.
 
     Raises:
-        StateError: if they are in other processes or in C++, or have state that is no plain data.
+        StateError: if they run in other processes or in C++, or have state that is not plain data.
     """
     _check_within_reach(envs)
     try:
         return _EnvWriter().write(envs)
     except NotPlainError as error:
         raise StateError(
-            f"{name}: {error.inside('envs')}, whose state cannot be saved; give its owner the "
-            "methods state_dict and load_state_dict"
+            f"{name}: {error.inside('envs')}, whose state cannot be saved; define the methods "
+            "state_dict and load_state_dict in the class that has it"
         ) from error
 
 
 def load_envs_state(envs: AnyVectorEnv, state: Any, name: str) -> None:
-    """Let environments take over what `envs_state` gave.
+    """Set environments to a state from `envs_state`.
 
     Raises:
-        StateError: if they are others than those of the state; nothing has been changed then.
+        StateError: if it is the state of different environments; nothing has been changed then.
     """
     _check_within_reach(envs)
     reader = _EnvReader()
@@ -71,9 +71,9 @@ def load_envs_state(envs: AnyVectorEnv, state: Any, name: str) -> None:
         reader.read(state, envs)
     except NotPlainError as error:
         raise StateError(
-            f"{name}: the state is of other environments: {error.inside('envs')}"
+            f"{name}: the state belongs to different environments: {error.inside('envs')}"
         ) from error
-    except Exception as error:  # of a damaged file
+    except Exception as error:  # a damaged file
         raise StateError(f"{name}: the state of the environments is damaged") from error
     for change in reader.changes:
         change()
@@ -84,24 +84,24 @@ def _check_within_reach(envs: AnyVectorEnv) -> None:
         if isinstance(envs, kind):
             raise StateError(
                 f"gym_env.vectorization = {mode}: the state of these environments cannot be "
-                "saved, as they are outside of this process or of Python; use sync"
+                "saved, because they run outside this process or outside Python; use sync"
             )
 
 
 def _speaks_for_itself(value: object) -> bool:
-    kind = type(value)  # a wrapper may pass on what it is asked for
+    kind = type(value)  # a wrapper instance may forward attributes of what it wraps
     return all(callable(getattr(kind, f"{verb}state_dict", None)) for verb in ("", "load_"))
 
 
 def _is_open(value: object) -> bool:
-    """Whether the attributes of an object are all that it is."""
+    """Whether an object's attributes are all of its state."""
     if any(cls.__dict__.get("__slots__") for cls in type(value).__mro__):
         return False
     if isinstance(value, gym.Env | VectorEnv | gym.Space):
         return True
-    try:  # as pickle sees it, which knows what is written in another language
+    try:  # ask the copy protocol, which also covers classes written in other languages
         copied: Any = object.__reduce_ex__(value, 2)
-    except Exception:  # noqa: BLE001 - what says that it cannot be copied does so in any way
+    except Exception:  # noqa: BLE001 - classes refuse to be copied with any exception
         return False
     how, kind, attributes = copied[:3]
     if how is not copyreg.__newobj__ or kind != (type(value),):  # type: ignore[attr-defined]
@@ -111,34 +111,34 @@ def _is_open(value: object) -> bool:
 
 
 def _attributes(value: Any) -> dict[str, Any]:
-    """Those attributes of an object in which its state is."""
+    """The attributes that make up an object's state."""
     attributes: Mapping[str, Any] = vars(value)
-    if isinstance(value, gym.Space):  # of which bounds and the like never change
+    if isinstance(value, gym.Space):  # its bounds and the like never change
         return {name: attributes[name] for name in ("_np_random", "spaces") if name in attributes}
     if _speaks_for_itself(value):
         return {name: attributes[name] for name in ("env", "_np_random") if name in attributes}
     stays = _what_stays(value)
     own = {name: item for name, item in attributes.items() if name not in stays}
-    if isinstance(value, PassiveEnvChecker):  # which keeps rows and infos, to warn of once
+    if isinstance(value, PassiveEnvChecker):  # keeps rows and infos, for one-time warnings
         own |= {"_previous_data": None, "checked_step": True, "checked_data_reuse": True}
     return own
 
 
 def _what_stays(value: object) -> tuple[str, ...]:
-    """The attributes that are no state, of an object whose others all are."""
+    """The attributes that are not state, for an object whose other attributes all are."""
     if isinstance(value, VectorEnv):
         return (*_DESCRIPTIONS, "closed")
     return _DESCRIPTIONS if isinstance(value, gym.Env) else ()
 
 
 def _is_whole(value: object) -> bool:
-    """Whether the state of an object is in all of its attributes, but for `_what_stays`."""
+    """Whether all attributes of an object except `_what_stays` are its state."""
     return not isinstance(value, gym.Space) and not _speaks_for_itself(value)
 
 
 class _EnvWriter(Writer):
     def write_other(self, value: Any) -> Any:
-        """An object, as what its attributes are."""
+        """Write an object as its attributes."""
         kind = type(value).__name__
         if isinstance(value, _FIXED):
             return {"fixed": kind}
@@ -165,17 +165,17 @@ class _EnvWriter(Writer):
 
 
 class _EnvReader(Reader):
-    """Reads for objects that are there; what changes them is called when all has been read."""
+    """Reads the state of existing objects; `changes` apply it once everything has been read."""
 
     def __init__(self) -> None:
         super().__init__()
         self.changes: list[Callable[[], None]] = []
 
     def read_other(self, written: dict[str, Any], current: Any) -> Any:
-        """The object that is there, which is to have the attributes that were written."""
+        """Return the existing object, and note its new attributes in `changes`."""
         there, here = str(next(iter(written.values()))), type(current).__name__
         if there != here:
-            raise NotPlainError(f"is a {there} in the state, and a {here} here")
+            raise NotPlainError(f"is a {there} in the state, but a {here} here")
         if "fixed" in written:
             return current
         if "enum" in written:

@@ -1,6 +1,6 @@
-"""Environments one after the other in this process.
+"""Environments stepped one after the other in this process.
 
-What each of them returns is looked at as it comes: something that does not fit is told in one line,
+Every value that they return is checked as it comes: one that does not fit is reported in one line,
 with the index of the environment and what was expected.
 """
 
@@ -37,28 +37,28 @@ MakeEnv = Callable[[], Env]
 Spaces = tuple[gym.Space[Any], gym.Space[Any]]  # of observations and of actions
 
 NOT_RUNNING = -1
-CLOSE_SECONDS = 3.0  # that environments have to close
+CLOSE_SECONDS = 3.0  # how long environments may take to close
 
 
-class SyncEnvs(SyncVectorEnv):  # what it is generic in depends on the version
-    """Gymnasium's `SyncVectorEnv` with next-step autoreset, for environments of any manners.
+class SyncEnvs(SyncVectorEnv):  # its type parameters differ between versions of Gymnasium
+    """Gymnasium's `SyncVectorEnv` with next-step autoreset, and lenient about return types.
 
-    Rewards and ends may come as anything that holds one number. Observations are copied at once,
-    so that environments may use one array again and again. Infos are dropped, as nobody reads
-    them. All environments are closed, even if one of them fails in it.
+    Rewards and end flags may be anything that holds one number. Observations are copied at once,
+    so environments may reuse one array. Infos are dropped, since nothing here uses them. Closing
+    closes every environment, even if some of them fail.
 
     Args:
-        env_fns: make the environments. If one fails, those that are already made are closed.
+        env_fns: functions that make the environments. If one fails, those already made are closed.
         hold: whether an ended environment is left alone until the next reset of all, its row
             repeated with reward 0. Otherwise it is reset in the next step.
         first: the index of the first environment among `total`, in messages.
-        total: how many environments there are with those in other processes.
+        total: the number of environments, including those in other processes.
         like: the spaces that each environment must have; None: those of the first one.
-        running: whose item 0 is set to the place of the environment that is at work.
+        running: a sequence whose item 0 always holds the index of the environment being run.
 
     Raises:
         EnvironmentFailedError: if an environment cannot be made, or fails in a reset or a step; the
-            message names its index and what was expected.
+            message gives its index and what was expected.
     """
 
     def __init__(
@@ -94,12 +94,12 @@ class SyncEnvs(SyncVectorEnv):  # what it is generic in depends on the version
         self._running[0] = NOT_RUNNING
         self._name = name_of(made[0])
         space: Any = self.single_observation_space
-        #: whether a row of observations is one array
+        #: whether the observations of a row form a single array
         self.in_one_array = isinstance(space, Box | Discrete | MultiDiscrete | MultiBinary)
-        self._any_number = isinstance(space, Box | MultiBinary)  # is no index beyond the last one
+        self._any_number = isinstance(space, Box | MultiBinary)  # no index that could be too large
         taken = self.single_action_space
         self._takes_numbers = isinstance(taken, Box) and taken.shape == ()
-        self._seen: list[Any] = [None] * self.num_envs  # observations that are no array
+        self._seen: list[Any] = [None] * self.num_envs  # observations that are not one array
         self._over = [False] * self.num_envs
 
     def write_into(
@@ -109,7 +109,7 @@ class SyncEnvs(SyncVectorEnv):  # what it is generic in depends on the version
         terminated: NDArray[np.bool_],
         truncated: NDArray[np.bool_],
     ) -> None:
-        """Write all rows from now on into these arrays, `[B, …]` each."""
+        """Write all further rows into these arrays, `[B, …]` each."""
         if observation is not None:
             self._observations = observation
         self._rewards, self._terminations, self._truncations = reward, terminated, truncated
@@ -117,11 +117,11 @@ class SyncEnvs(SyncVectorEnv):  # what it is generic in depends on the version
     def reset(
         self, *, seed: Any = None, options: dict[str, Any] | None = None
     ) -> tuple[Any, dict[str, Any]]:
-        """Observations, `[B, …]`, in an array that is used again, and no infos.
+        """Reset all environments; return observations `[B, …]`, in a reused array, and no infos.
 
         Args:
-            seed: one for each environment, or a number, that of the first one.
-            options: of each environment's `reset`.
+            seed: one seed for each environment, or the first one's, which the others count up from.
+            options: passed to each environment's `reset`.
         """
         seeds: Any = [None] * self.num_envs if seed is None else seed
         if isinstance(seeds, int):
@@ -142,7 +142,7 @@ class SyncEnvs(SyncVectorEnv):  # what it is generic in depends on the version
         return self._observations, {}
 
     def step(self, actions: Any) -> tuple[Any, Any, Any, Any, dict[str, Any]]:
-        """As `SyncVectorEnv.step`, without infos; the array of observations is used again."""
+        """Like `SyncVectorEnv.step`, without infos; the array of observations is reused."""
         self.advance(actions)
         ends = self._terminations.copy(), self._truncations.copy()
         return self._observations, self._rewards.copy(), *ends, {}
@@ -198,19 +198,19 @@ class SyncEnvs(SyncVectorEnv):  # what it is generic in depends on the version
         """The action of each environment."""
         if not isinstance(actions, np.ndarray | list):
             return iterate(self.action_space, actions)
-        if self._takes_numbers:  # of a Box only arrays are members
+        if self._takes_numbers:  # a Box contains only arrays, not numbers
             return map(np.asarray, actions)
         return actions
 
     def close(self, **kwargs: Any) -> None:
-        """Close every environment, and warn of those that fail in it or do not come back.
+        """Close every environment; warn about those that fail or do not return in time.
 
         Args:
-            kwargs: `seconds`, that they have for it; None: no limit.
+            kwargs: `seconds`, how long they may take together; None: no limit.
         """
         if self.closed:
             return
-        self.closed = True  # at once, so that an interrupted `close` does not begin anew at exit
+        self.closed = True  # already here: an interrupted `close` must not start again at exit
         seconds = kwargs.get("seconds", CLOSE_SECONDS)
         with nullcontext() if seconds is None else time_limit(seconds):
             problems = _close_each(getattr(self, "envs", ()), self._running)
@@ -220,10 +220,10 @@ class SyncEnvs(SyncVectorEnv):  # what it is generic in depends on the version
             warnings.warn(f"{self._who(i)} failed in close(): {reason(error)}{more}", stacklevel=2)
 
     def _fitting(self, observation: Any) -> Any:
-        """One observation, as its row takes it.
+        """One observation in the form that its row can store.
 
         Raises:
-            UnfitError: if it has another shape or kind, or is no state of a Discrete space.
+            UnfitError: if it has the wrong shape or type, or is not a state of a Discrete space.
         """
         space: Any = self.single_observation_space
         if isinstance(space, Discrete):
@@ -236,7 +236,7 @@ class SyncEnvs(SyncVectorEnv):  # what it is generic in depends on the version
             return state
         try:
             array = np.asarray(observation)
-        except Exception:  # noqa: BLE001 - ragged lists, tensors that require grad
+        except Exception:  # noqa: BLE001 - a ragged list, or a tensor that requires grad
             raise unfit_observation(observation, space) from None
         dtype: Any = space.dtype
         if array.shape == space.shape and (self._any_number or _are_states(array, space)):
@@ -244,7 +244,7 @@ class SyncEnvs(SyncVectorEnv):  # what it is generic in depends on the version
                 return narrowed(array, dtype) if dtype.kind == "f" else array
             if array.dtype.kind in "iu" and dtype.kind in "iub":
                 as_stored = array.astype(dtype)
-                if np.array_equal(as_stored, array):  # 0 to 255 in an image of int64
+                if np.array_equal(as_stored, array):  # such as an int64 image with values 0 to 255
                     return as_stored
         raise unfit_observation(observation, space)
 
@@ -273,7 +273,7 @@ def _check_spaces(env: Env, like: Spaces) -> None:
     for role, own, expected in zip(("observation", "action"), _spaces(env), like, strict=True):
         if own != expected:
             raise UnfitError(
-                f"its {role} space {own} is another than that of the first one, {expected}"
+                f"its {role} space {own} differs from that of the first environment, {expected}"
             )
 
 
@@ -285,13 +285,13 @@ def _are_states(array: NDArray[Any], space: MultiDiscrete) -> bool:
 
 
 def _close_each(envs: Iterable[Env], running: Any) -> list[tuple[int, BaseException]]:
-    """Close them all; returns the place and the error of those that failed in it."""
+    """Close all environments; return the index and the error of each that failed."""
     problems: list[tuple[int, BaseException]] = []
     for i, env in enumerate(envs):
         running[0] = i
         try:
             env.close()
-        except (Exception, SystemExit) as error:  # noqa: BLE001 - an environment fails in any way
+        except (Exception, SystemExit) as error:  # noqa: BLE001 - anything may go wrong in there
             problems.append((i, error))
     return problems
 
@@ -299,26 +299,26 @@ def _close_each(envs: Iterable[Env], running: Any) -> list[tuple[int, BaseExcept
 def _reset(env: Env, **kwargs: Any) -> Any:
     returned: Any = env.reset(**kwargs)
     if not isinstance(returned, tuple) or len(returned) != 2:
-        raise UnfitError(f"reset() returned {described(returned)}; expected is the pair {RESET}")
+        raise UnfitError(f"reset() returned {described(returned)}; expected the pair {RESET}")
     return returned[0]
 
 
 def _number(value: Any, name: str) -> float:
-    """A value that holds one number, as a number.
+    """The number that a value holds.
 
     Raises:
-        UnfitError: for any other value, and for rewards beyond those of float32.
+        UnfitError: if it does not hold exactly one, or a reward is too large for float32.
     """
     number = _as_float(value)
     if name == "reward":
         if number is not None and not LARGEST < abs(number) < math.inf:
             return number
-        expected = f"one number, of at most {LARGEST:.1e}"
+        expected = f"one number between -{LARGEST:.1e} and {LARGEST:.1e}"
     else:
         if number is not None and not math.isnan(number):
             return number
         expected = "true or false"
-    raise UnfitError(f"its {name} is {described(value)}; expected is {expected}")
+    raise UnfitError(f"its {name} is {described(value)}; expected {expected}")
 
 
 def _as_float(value: Any) -> float | None:
@@ -329,5 +329,5 @@ def _as_float(value: Any) -> float | None:
         if array.size == 1 and array.dtype.kind in "biuf":
             return float(array.reshape(())[()])
         if array.dtype == object and array.ndim == 0 and hasattr(value, "__float__"):
-            return float(value)  # a fraction, a decimal
+            return float(value)  # such as a Fraction or a Decimal
     return None

@@ -1,7 +1,7 @@
-"""Vectorised implementations of tasks: which of them are the same task as the single environment.
+"""Which vectorised implementations are the same task as the single environment.
 
-A task may be registered with an implementation of its own for many environments at once. It need
-not be the same task: that of Atari clips rewards, sees other pictures and repeats no action.
+A task may be registered with a second implementation that runs many environments at once. It is
+not always the same task: Atari's clips rewards, shows other images and has no sticky actions.
 """
 
 import inspect
@@ -15,8 +15,8 @@ from gymnasium.vector import VectorEnv
 from ppo_bbrl.config.wrappers import Wrapper
 from ppo_bbrl.errors import one_line
 
-# Those that are the same, as test_twins.py has seen step by step: the entry points, and the
-# arguments, besides the time limit, with which they were compared.
+# Implementations that test_twins.py has compared step by step: the pair of entry points, and the
+# arguments, besides the time limit, that the comparison covers.
 _TWINS = {
     (
         "gymnasium.envs.classic_control.cartpole:CartPoleEnv",
@@ -27,7 +27,7 @@ _LIMIT = "max_episode_steps"
 
 
 def limit_of(spec: EnvSpec, env_args: Mapping[str, Any]) -> int | None:
-    """The longest episode of a task, in steps; None if it has no limit."""
+    """The time limit of a task's episodes, in steps; None if there is none."""
     limit = env_args.get(_LIMIT, spec.max_episode_steps)
     return None if limit is None or limit < 0 else int(limit)
 
@@ -45,7 +45,7 @@ def is_same_task(spec: EnvSpec, env_args: Mapping[str, Any], wrappers: Sequence[
 
 
 def what_is_lost(spec: EnvSpec, env_args: Mapping[str, Any], wrappers: Sequence[Wrapper]) -> str:
-    """What the vectorised implementation would leave out, as far as its signature tells.
+    """What the vectorised implementation would ignore, judging by its signature.
 
     Raises:
         Exception: of any kind, if the implementation cannot be imported.
@@ -56,17 +56,17 @@ def what_is_lost(spec: EnvSpec, env_args: Mapping[str, Any], wrappers: Sequence[
     if wrappers:
         return "takes no wrappers"
     if spec.additional_wrappers:
-        return "has not the wrappers that the task is registered with"
+        return "lacks the wrappers that the task is registered with"
     made_by: Any = load_env_creator(creator) if isinstance(creator, str) else creator
     parameters = inspect.signature(made_by).parameters
     for name in {*spec.kwargs, *env_args} - {_LIMIT}:
         if name not in parameters:
-            return f"does not name {name} among its arguments"
+            return f"has no argument {name}"
     limit, known = limit_of(spec, env_args), parameters.get(_LIMIT)
     if limit is not None and known is None:
-        return f"does not know the time limit of {limit} steps"
+        return f"ignores the time limit of {limit} steps"
     if limit is None and (_LIMIT in env_args or (known is not None and known.default is not None)):
-        return "has a time limit, and the task has none"
+        return "has a time limit, but the task has none"
     return ""
 
 
@@ -75,7 +75,7 @@ def other_space(envs: VectorEnv[Any, Any, Any], one: gym.Env[Any, Any]) -> str:
     for role in ("observation", "action"):
         theirs, ours = getattr(envs, f"single_{role}_space"), getattr(one, f"{role}_space")
         if theirs != ours:
-            return f"has another {role} space, {one_line(theirs)} in place of {one_line(ours)}"
+            return f"has the {role} space {one_line(theirs)} instead of {one_line(ours)}"
     return ""
 
 

@@ -1,4 +1,4 @@
-"""Vector environments: found by name, made with next-step autoreset."""
+"""Make vector environments by name, with next-step autoreset."""
 
 import os
 import signal
@@ -25,11 +25,11 @@ from ppo_bbrl.system.compute import available_cores, core_numbers
 
 DEFAULT_TIME_LIMIT = 10_000
 
-# Environments of bbrl_gymnasium that call float() on their action, which numpy ≥ 2.4 allows for
-# 0-d arrays alone.
+# Environments of bbrl_gymnasium that call float() on their action, which numpy ≥ 2.4 allows only
+# for 0-d arrays.
 _SCALAR_ACTION = ("bbrl_gymnasium.envs:ContinuousCartPoleEnv",)
 
-# Those that no wrapper repairs: this one cannot be seeded or rendered either.
+# Environments that no wrapper can repair: this one cannot be seeded or rendered either.
 _UNUSABLE = {
     "bbrl_gymnasium.envs:RocketLanderEnv": "its step() returns 4 values where Gymnasium takes 5",
 }
@@ -39,17 +39,17 @@ class ScalarAction(gym.ActionWrapper[Any, Any, Any]):
     """Hands an action of shape (1,) to the environment as a 0-d array."""
 
     def action(self, action: Any) -> Any:
-        """(1,) to ()."""
+        """The action, of shape (1,), as an array of shape ()."""
         return np.asarray(action).reshape(())
 
 
 def own_copy(value: Any) -> Any:
-    """Lists, tuples and dicts as Python has them, and new ones; anything else as it is.
+    """A copy with Python's own lists, tuples and dicts; anything else stays as it is.
 
-    `plain_values.plain` is for what a configuration holds; an argument may be of any kind.
+    In a configuration, lists and dicts are OmegaConf's and shared. An environment may modify its
+    arguments or write them as JSON, so each one gets its own plain copy.
 
-    An environment may change what it is given, or write it down as JSON. So each one gets its own
-    of what stands in a configuration, where lists and dicts are OmegaConf's.
+    `plain_values.plain` handles the values of a configuration; an argument may be of any type.
     """
     if isinstance(value, dict | DictConfig):
         return {key: own_copy(item) for key, item in value.items()}
@@ -61,12 +61,12 @@ def own_copy(value: Any) -> Any:
 
 
 def time_limit(env_name: str, env_args: Mapping[str, Any]) -> int | None:
-    """The longest episode of an environment, in steps; None if it knows no limit."""
+    """The time limit of an environment's episodes, in steps; None if there is none."""
     return limit_of(find_spec(env_name), env_args)
 
 
 def _check_arguments(env_args: Mapping[str, Any]) -> None:
-    """Refuse what a vectorised implementation would take without a check."""
+    """Refuse a value that a vectorised implementation would accept unchecked."""
     limit = env_args.get("max_episode_steps", -1)
     if isinstance(limit, bool) or not isinstance(limit, int) or (limit < 1 and limit != -1):
         raise ConfigError(
@@ -76,7 +76,10 @@ def _check_arguments(env_args: Mapping[str, Any]) -> None:
 
 
 def longest_episode(cfg: DictConfig) -> int:
-    """Where an evaluation ends an episode: `max_eval_steps`, the environment's limit, or 10 000."""
+    """The steps after which an evaluation ends an episode.
+
+    This is `max_eval_steps`, else the environment's time limit, else 10,000.
+    """
     chosen: int | None = cfg.algorithm.max_eval_steps
     own = envpool_envs.time_limit if cfg.gym_env.vectorization == "envpool" else time_limit
     return chosen or own(cfg.gym_env.env_name, own_copy(cfg.gym_env.env_args)) or DEFAULT_TIME_LIMIT
@@ -93,15 +96,16 @@ def make_vector_env(
 ) -> VectorEnv[Any, Any, Any]:
     """Make a vector environment with next-step autoreset.
 
-    `auto` takes the task's own vectorised implementation where it is known to be the same task;
-    else one environment after the other (`sync`). `vector_entry_point` takes it elsewhere too, and
-    is refused where something would be lost. `envpool` takes the task of that name in EnvPool,
-    which Gymnasium need not know.
-    With `hold`, environments made one by one stay as they are when their episode has ended.
+    `auto` uses the task's own vectorised implementation if that is known to be the same task,
+    otherwise one environment after the other (`sync`). `vector_entry_point` always uses the
+    vectorised implementation; it is an error if that would ignore a wrapper, an argument or a time
+    limit. `envpool` uses EnvPool's task of that name, which need not be registered in Gymnasium.
+    With `hold`, environments that are made one by one stay as they are once their episode has
+    ended.
 
     Raises:
-        ConfigError: if the environment does not exist or refuses its arguments, or if
-            `vector_entry_point` is another task than the environment with its wrappers.
+        ConfigError: if the environment does not exist or rejects its arguments, or if its
+            `vector_entry_point` is not the same task as the environment with its wrappers.
     """
     env_args = own_copy(dict(env_args or {}))
     _check_arguments(env_args)
@@ -113,7 +117,7 @@ def make_vector_env(
     if vectorization == "vector_entry_point":
         return _vectorised(env_name, n_envs, env_args, wrappers)
     make_one = environment_maker(env_name, env_args, wrappers)
-    # Observations are copied into the workspace at once, no further copy is needed.
+    # Observations are copied into the workspace at once; no further copy is needed.
     try:
         if vectorization != "async":
             return SyncEnvs([make_one] * n_envs, hold=hold)
@@ -129,7 +133,7 @@ def choose_vectorization(
     wrappers: Sequence[Wrapper] = (),
     vectorization: str = "auto",
 ) -> str:
-    """What `auto` stands for with this task: vector_entry_point or sync. Others stay.
+    """Resolve `auto` for this task, to vector_entry_point or sync; other choices stay.
 
     Raises:
         ConfigError: if the environment does not exist.
@@ -170,9 +174,9 @@ def _vectorised(
                 one.close()
             refuse(other_space(envs, one))
             warnings.warn(
-                f"gym_env.vectorization = vector_entry_point: nobody has compared the vectorised "
-                f"{env_name} with the single one: its rewards, its ends and its limit of steps may "
-                "be others; with auto, sync or async they are those of the task",
+                f"gym_env.vectorization = vector_entry_point: the vectorised {env_name} has not "
+                "been compared with the single environment: its rewards, episode ends and time "
+                "limit may differ; auto, sync and async use the single environment",
                 stacklevel=2,
             )
     except Exception:
@@ -184,7 +188,7 @@ def _vectorised(
 def environment_maker(
     env_name: str, env_args: Mapping[str, Any], wrappers: Sequence[Wrapper] = ()
 ) -> Callable[[], gym.Env[Any, Any]]:
-    """The function that makes one environment, here or in a worker process.
+    """Return a function that makes one environment, here or in a worker process.
 
     Raises:
         ConfigError: if the environment does not exist or cannot be used.
@@ -196,7 +200,7 @@ def environment_maker(
 
     def make_one() -> gym.Env[Any, Any]:
         if os.getpid() != this_process:
-            # Ctrl-C on a terminal reaches workers as well. What it means is their parent's to say.
+            # Ctrl-C on a terminal reaches workers too. Only their parent decides what it means.
             signal.signal(signal.SIGINT, signal.SIG_IGN)
         mujoco_warns_as_python_does(entry_point)
         return wrap(gym.make(env_name, **own_copy(dict(env_args))), wrappers)
@@ -207,7 +211,7 @@ def environment_maker(
 def make_env(
     env_name: str, env_args: Mapping[str, Any], wrappers: Sequence[Wrapper] = ()
 ) -> gym.Env[Any, Any]:
-    """One environment.
+    """Make one environment.
 
     Raises:
         ConfigError: if it does not exist or cannot be made.
@@ -232,5 +236,5 @@ def _cannot_be_made(
     env_name: str, env_args: Mapping[str, Any], error: BaseException
 ) -> ConfigError:
     with_args = f" with gym_env.env_args = {own_copy(dict(env_args))}" if env_args else ""
-    told = f"{reason(error)}{mujoco_remedy(error)}"
-    return ConfigError(f"gym_env.env_name = {env_name!r}{with_args} cannot be made: {told}")
+    why = f"{reason(error)}{mujoco_remedy(error)}"
+    return ConfigError(f"gym_env.env_name = {env_name!r}{with_args} cannot be made: {why}")

@@ -1,6 +1,6 @@
-"""What runs in a process with environments: it answers commands until its run is gone.
+"""The code of a worker process: it answers commands until the run is gone.
 
-It writes rows into memory that it shares with the run, and tells what goes wrong in one line.
+It writes rows into memory shared with the run, and reports a failure in one line.
 """
 
 import ctypes
@@ -28,11 +28,11 @@ from ppo_bbrl.envs.faults import name_of, reason
 from ppo_bbrl.envs.sync import CLOSE_SECONDS, NOT_RUNNING, MakeEnv, Spaces, SyncEnvs
 from ppo_bbrl.errors import EnvironmentFailedError
 
-_PR_SET_PDEATHSIG = 1  # of prctl(2)
+_PR_SET_PDEATHSIG = 1  # from prctl(2)
 
 
 class Kind(NamedTuple):
-    """What the environments are like, as a process has seen that made one."""
+    """What the environments are like, as seen by a process that made one."""
 
     name: str
     spaces: Spaces
@@ -40,40 +40,40 @@ class Kind(NamedTuple):
     render_mode: str | None
 
 
-class _Traceback(Exception):  # noqa: N818 - it only carries the text, as the cause of an error
+class _Traceback(Exception):  # noqa: N818 - only carries text, as the cause of an error
     """The traceback of an error in another process."""
 
 
 class Fault(NamedTuple):
-    """What went wrong in a process."""
+    """What went wrong in a process: a line for the user, and the traceback."""
 
-    told: str
+    message: str
     traceback: str
 
     def error(self) -> EnvironmentFailedError:
-        """The error to be raised in the run's process."""
-        error = EnvironmentFailedError(self.told)
+        """The error to raise in the run's process."""
+        error = EnvironmentFailedError(self.message)
         error.__cause__ = _Traceback(f"\n{self.traceback}")
         return error
 
 
 @dataclass
 class Board:
-    """Memory that all processes share: what a step brings, `[B]` each, and who is at work."""
+    """Memory that all processes share: a step's results, `[B]` each, and which one is running."""
 
     reward: Any
     terminated: Any
     truncated: Any
-    running: Any  # [processes]: the place of the environment that is at work, or NOT_RUNNING
+    running: Any  # [processes]: the index of the environment being run, or NOT_RUNNING
 
     @classmethod
     def new(cls, n_envs: int, n_workers: int) -> Self:
-        """An empty one."""
+        """An empty board."""
         reward, terminated, truncated = (RawArray(code, n_envs) for code in "dbb")
         return cls(reward, terminated, truncated, RawArray("q", [NOT_RUNNING] * n_workers))
 
     def rows(self) -> tuple[Any, Any, Any]:
-        """Reward, terminated, truncated as arrays, `[B]`."""
+        """Reward, terminated and truncated as arrays, `[B]` each."""
         return (
             np.frombuffer(self.reward, np.float64),
             np.frombuffer(self.terminated, np.bool_),
@@ -83,7 +83,7 @@ class Board:
 
 @dataclass
 class Group:
-    """The environments of one process, and what makes their stand-in in the run's process."""
+    """The environments of one process; called, it makes their stand-in in the run's process."""
 
     env_fns: Sequence[MakeEnv]
     first: int
@@ -93,12 +93,12 @@ class Group:
     follows_parent: bool
 
     def __call__(self) -> "_Spaces":
-        """Their spaces, as `AsyncVectorEnv` asks for them."""
+        """An object with the spaces, which is all that `AsyncVectorEnv` asks for."""
         return _Spaces(self.kind, len(self.env_fns))
 
 
 class _Spaces(gym.Env[Any, Any]):
-    """An environment that has spaces and nothing else."""
+    """An environment that has spaces but does nothing."""
 
     def __init__(self, kind: Kind, size: int) -> None:
         self.metadata, self.render_mode = kind.metadata, kind.render_mode
@@ -114,7 +114,7 @@ def work(  # noqa: PLR0917 - Gymnasium's order
     shared_memory: Any,
     *_: Any,
 ) -> None:
-    """What each process does: answer `(answer, fault, warnings)` to each command."""
+    """The main loop of a process: answer each command with `(answer, fault, warnings)`."""
     group: Group = plan.fn  # type: ignore[assignment]
     _become_worker(group.follows_parent)
     parent_pipe.close()
@@ -160,19 +160,19 @@ def work(  # noqa: PLR0917 - Gymnasium's order
         envs.close(seconds=None)
         pipe.send((None, None, warned))
     except BaseException as error:  # noqa: BLE001 - sys.exit in an environment, for example
-        told = reason(error)
+        message = reason(error)
         if not isinstance(error, EnvironmentFailedError):
             which = f"one of environments {place.start} to {place.stop - 1} of {group.total}"
-            told = f"{which} ({group.kind.name}) failed {doing}: {told}"
+            message = f"{which} ({group.kind.name}) failed {doing}: {message}"
         with suppress(OSError):
-            pipe.send((None, Fault(told, traceback.format_exc()), warned))
+            pipe.send((None, Fault(message, traceback.format_exc()), warned))
     finally:
         if envs is not None:
             envs.close(seconds=None)
 
 
 def see_one(make_env: MakeEnv, n_envs: int) -> Kind:
-    """What an environment is like, by a process that makes one.
+    """Make an environment in another process, to see what it is like.
 
     Raises:
         EnvironmentFailedError: if it cannot be made.
@@ -201,15 +201,15 @@ def see_one(make_env: MakeEnv, n_envs: int) -> Kind:
     if seen is None:
         raise fault.error()
     if not closed:
-        told = f"{seen.name} did not close: after {CLOSE_SECONDS:g} s its process was killed"
-        warnings.warn(told, stacklevel=2)
+        text = f"{seen.name} did not close: after {CLOSE_SECONDS:g} s its process was killed"
+        warnings.warn(text, stacklevel=2)
     return seen
 
 
 def _show_one(make_env: CloudpickleWrapper, pipe: Any, follows_parent: bool) -> None:
-    """Make one environment, tell what it is like, close it."""
+    """Make one environment, report what it is like, close it."""
     _become_worker(follows_parent)
-    _collect_warnings()  # the same come again when the environments are made
+    _collect_warnings()  # ignored: the same ones come again when the environments are made
     env = None
     try:
         env = make_env()
@@ -222,7 +222,7 @@ def _show_one(make_env: CloudpickleWrapper, pipe: Any, follows_parent: bool) -> 
         with suppress(Exception, SystemExit):
             env.close()
         with suppress(OSError):
-            pipe.send(None)  # it is closed
+            pipe.send(None)  # says that it is closed
 
 
 def end_of(process: Any) -> str:
@@ -239,8 +239,8 @@ def end_of(process: Any) -> str:
 
 @contextmanager
 def signals_held() -> Iterator[None]:
-    """Hold signals back while processes start: until they have handlers of their own."""
-    if not hasattr(signal, "pthread_sigmask"):  # on Windows, where nothing is inherited
+    """Block signals while processes start, until these have installed their own handlers."""
+    if not hasattr(signal, "pthread_sigmask"):  # Windows, where nothing is inherited
         yield
         return
     handled = [number for number in signal.valid_signals() if callable(signal.getsignal(number))]
@@ -252,27 +252,28 @@ def signals_held() -> Iterator[None]:
 
 
 def _become_worker(follows_parent: bool) -> None:
-    """Leave signals to the parent, whose handlers a fork inherits; end with it on Linux."""
+    """Leave signals to the parent, whose handlers a fork inherits; on Linux, end when it ends."""
     for number in signal.valid_signals():
         if callable(signal.getsignal(number)) or number == signal.SIGTERM:
             signal.signal(number, signal.SIG_DFL)
-    # They reach workers as well, as Ctrl-C on a terminal. What they mean is their parent's to say.
+    # They reach workers too, as Ctrl-C on a terminal does. Only the parent decides what they mean.
     for name in ("SIGINT", "SIGHUP"):
         if hasattr(signal, name):
             signal.signal(getattr(signal, name), signal.SIG_IGN)
     if hasattr(signal, "pthread_sigmask"):
         signal.pthread_sigmask(signal.SIG_UNBLOCK, signal.valid_signals())
-    # In the midst of a long step, too. It ends with the thread that made it, hence the condition.
+    # This works even in the middle of a long step. The kernel sends the signal when the thread
+    # that made this process ends, hence the condition.
     if follows_parent and sys.platform == "linux":
         ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
 
 
 def _collect_warnings() -> list[tuple[type[Warning], str]]:
-    """The list into which this process's warnings go from now on, instead of the console."""
+    """Collect this process's warnings in a list, and return it, instead of printing them."""
     warned: list[tuple[type[Warning], str]] = []
 
     def show(message: Warning | str, category: type[Warning], *_: Any, **__: Any) -> None:
-        known = category.__module__ == "builtins"  # others may not be known to the parent
+        known = category.__module__ == "builtins"  # the parent may not be able to import others
         warned.append((category if known else UserWarning, str(message)))
 
     warnings.showwarning = show

@@ -1,8 +1,8 @@
-"""Environments in processes: as many processes as cores, all gone when the run ends.
+"""Environments in worker processes, about one per core, all of which end with the run.
 
-Each process has several environments, one after the other, and writes their rows into memory that
-it shares with the run. What goes wrong in it comes back as one line, with the index of the
-environment; then all processes are ended.
+Each process steps several environments, one after the other, and writes their rows into memory
+shared with the run. If one fails, the run gets a one-line message with the index of the
+environment, and all processes are ended.
 """
 
 import multiprocessing
@@ -25,42 +25,42 @@ from ppo_bbrl.envs.sync import CLOSE_SECONDS, NOT_RUNNING, MakeEnv
 from ppo_bbrl.envs.worker_process import Board, Group, end_of, see_one, signals_held, work
 from ppo_bbrl.errors import EnvironmentFailedError
 
-AFTER_A_FAULT = 1.0  # the same, when one of the processes has failed
-LOOK_AROUND = 1000  # ms of waiting for one process after which the others are looked at
+AFTER_A_FAULT = 1.0  # seconds that the others get to close once one of the processes has failed
+LOOK_AROUND = 1000  # ms of waiting for one process after which the others are checked
 
 
 def choose_workers(n_envs: int, cores: int) -> int:
-    """How many processes: one for each core, or more where that does not divide the environments.
+    """The number of processes: one per core, or the next larger one that divides `n_envs`.
 
-    With more processes than cores these wait for each other, and every one of them costs a message
-    there and back in each step.
+    More processes than cores wait for each other, and each one costs a message there and back in
+    every step.
     """
     return next(n for n in range(min(cores, n_envs), n_envs + 1) if n_envs % n == 0)
 
 
 def choose_cores(n_workers: int, cores: Sequence[int]) -> list[int | None]:
-    """Which core each process keeps to: one each if there are as many cores, else None, any.
+    """The core to which each process is pinned; None (any core) unless there is one for each.
 
-    All of them wake at once, many times a second. Left to itself the system often lets two of
-    them share a core for a while, with another one idle: a fifth of the time was lost so.
+    The processes all wake at once, many times a second. The scheduler often lets two of them
+    share a core for a while with another one idle, which cost a fifth of the time.
     """
     return list(cores) if n_workers == len(cores) else [None] * n_workers
 
 
-class WorkerVectorEnv(AsyncVectorEnv):  # what it is generic in depends on the version
+class WorkerVectorEnv(AsyncVectorEnv):  # its type parameters differ between versions of Gymnasium
     """Gymnasium's `AsyncVectorEnv` with several environments in each process, one after the other.
 
     Autoreset is next-step, and infos are dropped. No environment is made in this process.
 
     Args:
-        env_fns: make the environments.
-        n_workers: how many processes; divides the number of environments.
-        cores: those that the processes may run on; empty: as the system decides.
+        env_fns: functions that make the environments.
+        n_workers: the number of processes; it must divide the number of environments.
+        cores: the cores that the processes may run on; empty: the system decides.
         hold: whether an ended environment is left alone until the next reset of all.
 
     Raises:
         EnvironmentFailedError: if an environment cannot be made, fails, or its process ends. The
-            message names its index. All processes are ended by then.
+            message gives its index. All processes have ended by then.
     """
 
     def __init__(
@@ -74,7 +74,7 @@ class WorkerVectorEnv(AsyncVectorEnv):  # what it is generic in depends on the v
         n_envs, size = len(env_fns), len(env_fns) // n_workers
         self._groups = (n_workers, size)
         self._n_steps, self._doing = 0, "while it was made"
-        self._asked = [True] * n_workers  # and have not answered yet: they tell when they are ready
+        self._asked = [True] * n_workers  # which owe an answer; the first one says "ready"
         self._kind = kind = see_one(env_fns[0], n_envs)
         self._board = Board.new(n_envs, n_workers)
         follows = threading.current_thread() is threading.main_thread()
@@ -88,7 +88,7 @@ class WorkerVectorEnv(AsyncVectorEnv):  # what it is generic in depends on the v
                 super().__init__(groups, copy=False, worker=partial(work, self._board))
             for process, core in zip(self.processes, choose_cores(n_workers, cores), strict=True):
                 if core is not None and process.pid is not None:
-                    with suppress(ProcessLookupError):  # it has ended, as the next step will tell
+                    with suppress(ProcessLookupError):  # it has ended: the next step reports it
                         os.sched_setaffinity(process.pid, {core})
         except BaseException:
             close_workers(self, AFTER_A_FAULT)
@@ -99,32 +99,32 @@ class WorkerVectorEnv(AsyncVectorEnv):  # what it is generic in depends on the v
         self._rows = self._board.rows()
 
     def _check_spaces(self) -> None:
-        """Wait until all are made. Each process compares their spaces with those of the first."""
-        self._starting.close()  # no process is to be started any more
+        """Wait until all are made; each process compares its spaces with the first one's."""
+        self._starting.close()  # all processes have been started
         self._wait_for = [_waiting(pipe) for pipe in self.parent_pipes]
         self._receive()
 
     def reset_async(self, seed: Any = None, options: Any = None) -> None:
-        """Seeds: one for each environment, or a number, that of the first one."""
+        """Send seeds: one for each environment, or the first one's, from which the others count."""
         seeds: Any = [None] * self.num_envs if seed is None else seed
         if isinstance(seeds, int):
             seeds = [seeds + i for i in range(self.num_envs)]
         self._send("reset", [(own, options) for own in self._group(seeds)], "in a reset")
 
     def reset_wait(self, timeout: Any = None) -> tuple[Any, dict[str, Any]]:
-        """`[B, …]`."""
+        """The first observations, `[B, …]`, and no infos."""
         self._receive(timeout)
         return self._observed(), {}
 
     def step_async(self, actions: Any) -> None:
-        """Actions: `[B, …]`."""
+        """Send the actions, `[B, …]`."""
         self._n_steps += 1
         if not isinstance(actions, np.ndarray):
             actions = list(iterate(self.action_space, actions))
         self._send("step", self._group(actions), f"in step {self._n_steps}")
 
     def step_wait(self, timeout: Any = None) -> tuple[Any, Any, Any, Any, dict[str, Any]]:
-        """`[B, …]` each."""
+        """Observations `[B, …]`; reward, terminated, truncated `[B]`; and no infos."""
         self._receive(timeout)
         reward, terminated, truncated = self._rows
         return self._observed(), reward.copy(), terminated.copy(), truncated.copy(), {}
@@ -134,7 +134,7 @@ class WorkerVectorEnv(AsyncVectorEnv):  # what it is generic in depends on the v
         self._send("call", [(name, args, kwargs)] * len(self.processes), f"in {name}()")
 
     def call_wait(self, timeout: Any = None) -> tuple[Any, ...]:
-        """What each environment answered."""
+        """The answer of each environment."""
         return tuple(chain(*self._receive(timeout)))
 
     def set_attr(self, name: str, values: Any) -> None:
@@ -150,8 +150,8 @@ class WorkerVectorEnv(AsyncVectorEnv):  # what it is generic in depends on the v
         slow = close_workers(self, 0.0 if terminate else seconds)
         if slow and not terminate:
             more = f" (and {len(slow) - 1} more)" if len(slow) > 1 else ""
-            told = f"{self._who(slow[0])} did not close: after {seconds:g} s its process was killed"
-            warnings.warn(told + more, stacklevel=3)
+            text = f"{self._who(slow[0])} did not close: after {seconds:g} s its process was killed"
+            warnings.warn(text + more, stacklevel=3)
 
     def _group(self, items: Sequence[Any]) -> list[Sequence[Any]]:
         n_workers, size = self._groups
@@ -165,7 +165,7 @@ class WorkerVectorEnv(AsyncVectorEnv):  # what it is generic in depends on the v
     def _send(self, command: str, data: Sequence[Any], doing: str) -> None:
         self._assert_is_running()
         for worker, asked in enumerate(self._asked):
-            if asked:  # what was asked before an interrupt
+            if asked:  # an answer that an interrupt left unread
                 self._answer(worker)
         for worker, (pipe, own) in enumerate(zip(self.parent_pipes, data, strict=True)):
             try:
@@ -176,11 +176,11 @@ class WorkerVectorEnv(AsyncVectorEnv):  # what it is generic in depends on the v
         self._doing = doing
 
     def _receive(self, timeout: float | None = None) -> list[Any]:
-        """What every process answers.
+        """The answers of all processes.
 
         Raises:
-            EnvironmentFailedError: for the first of them that failed or ended.
-            TimeoutError: as in `AsyncVectorEnv`, if they have not answered in these seconds.
+            EnvironmentFailedError: for the first process that failed or ended.
+            TimeoutError: as in `AsyncVectorEnv`, if there is no answer within `timeout` seconds.
         """
         self._assert_is_running()
         deadline = None if timeout is None else time.monotonic() + timeout
@@ -207,22 +207,22 @@ class WorkerVectorEnv(AsyncVectorEnv):  # what it is generic in depends on the v
         return answer
 
     def _look_around(self) -> None:
-        """Tell of a process that has ended while another one is waited for."""
+        """While waiting for one process, raise an error if any process has ended."""
         for worker, process in enumerate(self.processes):
             if not process.is_alive():
                 if self._wait_for[worker](0):
-                    self._answer(worker)  # what it failed of
+                    self._answer(worker)  # raises the fault that it reported
                 raise self._ended(worker, self._doing)
 
     def _ended(self, worker: int, when: str) -> EnvironmentFailedError:
-        """The error for a process that has ended by itself; ends the others."""
+        """The error for a process that ended unasked; ends all the others."""
         process, who = self.processes[worker], self._who(worker)
         process.join(LOOK_AROUND / 1000)
         close_workers(self, AFTER_A_FAULT)
         return EnvironmentFailedError(f"{who}: its process {end_of(process)} {when}")
 
     def _who(self, worker: int) -> str:
-        """The environment at work in a process, or all that it has."""
+        """The environment that a process is running, or all of its environments."""
         size = self._groups[1]
         first, running = worker * size, self._board.running[worker]
         last = first + size - 1
@@ -233,24 +233,24 @@ class WorkerVectorEnv(AsyncVectorEnv):  # what it is generic in depends on the v
 
 
 def close_workers(envs: "AsyncVectorEnv[Any, Any]", seconds: float) -> list[int]:
-    """Let every worker close its environment and end; kill those that have not after some seconds.
+    """Let every worker close its environments and end; after `seconds`, kill those that have not.
 
     Gymnasium's own `close` waits for answers that an interrupted step has already read, and for
     workers that hang. Here a worker may be in any state.
 
     Returns:
-        Those that were killed before they had closed their environments.
+        The workers that were killed before they had closed their environments.
     """
     if envs.closed:
         return []
-    envs.closed = True  # for Gymnasium, which would close once more
+    envs.closed = True  # so that Gymnasium does not close them again
     deadline = time.monotonic() + seconds
 
     def left() -> float:
         return max(0.0, deadline - time.monotonic())
 
     processes: list[Any] = getattr(envs, "processes", [])
-    pipes: list[Any] = getattr(envs, "parent_pipes", [])  # None: that of a worker which has failed
+    pipes: list[Any] = getattr(envs, "parent_pipes", [])  # None for a worker that has failed
     warned: list[tuple[type[Warning], str]] = []
     slow: list[int] = []
     try:
@@ -261,9 +261,8 @@ def close_workers(envs: "AsyncVectorEnv[Any, Any]", seconds: float) -> list[int]
             answer: Any = "none yet"
             with suppress(Exception):
                 while answer is not None and pipe.poll(left()):
-                    answer, *_, also = (
-                        pipe.recv()
-                    )  # of the step that it was in; None: it has closed
+                    # The answer to the step that it was in; None means that it has closed.
+                    answer, *_, also = pipe.recv()
                     warned += also if isinstance(also, list) else ()
             process.join(left())
             if answer is not None and process.is_alive():
@@ -282,9 +281,9 @@ def close_workers(envs: "AsyncVectorEnv[Any, Any]", seconds: float) -> list[int]
 
 
 def _waiting(pipe: Any) -> Callable[[int], Any]:
-    """A function that waits until there is something to read, at most some milliseconds.
+    """A function that waits until there is something to read, up to a number of milliseconds.
 
-    `Connection.poll` does the same, and takes four times as long to begin.
+    `Connection.poll` does the same, but takes four times as long to start.
     """
     if not hasattr(select, "poll"):
         return lambda milliseconds: pipe.poll(milliseconds / 1000)
@@ -294,7 +293,7 @@ def _waiting(pipe: Any) -> Callable[[int], Any]:
 
 
 def _ungrouped(grouped: Any) -> Any:
-    """`[processes, environments of each, …]` to `[B, …]`, in dicts and tuples too."""
+    """Reshape `[processes, environments of each, …]` to `[B, …]`, in dicts and tuples too."""
     if isinstance(grouped, dict):
         return {name: _ungrouped(each) for name, each in grouped.items()}
     if isinstance(grouped, tuple):

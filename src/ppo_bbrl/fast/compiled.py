@@ -1,9 +1,9 @@
 """The update as one compiled function: losses, gradients, clipping and optimiser.
 
-What makes it fast: all weights lie in one flat tensor, of which the parameters of both networks
-are views, and so do the optimiser's moments; shapes never change, as minibatches are padded and
-masked; what changes between calls (learning rate, clip range) comes as a tensor. The losses are
-those of `PPOClip.losses`; there is no second copy of them.
+It is fast because all weights are in one flat tensor, of which the parameters of both networks are
+views, and the optimiser's moments in two more; because shapes never change, as minibatches are
+padded and masked; and because values that change between calls (learning rate, clip range) are
+passed as a tensor. It calls `PPOClip.losses`; there is no second copy of the losses.
 """
 
 from collections.abc import Iterable, Iterator
@@ -23,17 +23,17 @@ from ppo_bbrl.update import KL_TOLERANCE, Losses, Objective, UpdateReport
 
 
 class CannotCompileError(RuntimeError):
-    """These agents or this optimiser have no compiled update; the message says why."""
+    """There is no compiled update for these agents or this optimiser; the message says why."""
 
 
 class CompiledUpdate:
     """`Update` with its minibatch step compiled; same losses, same order of minibatches.
 
     Args:
-        objective: with policies of the package or subclasses, critics likewise; with Adam or
-            AdamW, whose moments become views of one flat tensor.
+        objective: the agents must be the package's or subclasses of these, the optimisers Adam or
+            AdamW, whose moments become views of one flat tensor each.
         example: a rollout, for shapes and types.
-        announcement: printed when all is checked, before the seconds that compiling takes.
+        announcement: printed after the checks, before compiling, which takes seconds.
 
     Raises:
         CannotCompileError: if there is no compiled update for these agents or optimisers.
@@ -52,7 +52,7 @@ class CompiledUpdate:
             raise CannotCompileError(f"{type(example).__name__} has minibatches of its own")
         if any(map(_has_hooks, self._networks.parameters())):
             raise CannotCompileError("parameters have hooks, which a compiled step would not run")
-        # Rollouts without an end of an episode are the largest; another loop's may be larger.
+        # A rollout is largest if no episode ends in it; that of a custom loop may be larger.
         size = settings.n_envs * settings.n_steps
         if len(example) > size:
             size = 2 ** (len(example) - 1).bit_length()
@@ -76,7 +76,7 @@ class CompiledUpdate:
         self._compiled_for = _constants(objective)
         how = _backend(device)
         if not _is_known(self._networks, objective.losses):
-            # Each call is to look whether it must be compiled anew.
+            # Let each call check whether it has to be recompiled.
             how.get("options", {}).pop("guard_filter_fn", None)
         self._step: Any = torch.compile(
             make_step(
@@ -91,13 +91,13 @@ class CompiledUpdate:
         )
         if announcement:
             say(announcement)
-        # Compile now, by a step that changes nothing: its limit of the KL is below every KL.
+        # Compile now, with a step that changes nothing, because every KL exceeds its limit.
         nothing = torch.tensor([0.0, 1.0, 1.0, -torch.inf, 1.0, 1.0], device=device)
         self._run_step(nothing, torch.ones_like(self._mask))
         self._modules = _attributes(self._networks)
 
     def fits(self, objective: Objective, transitions: Transitions) -> bool:
-        """Whether nothing that was compiled in has changed since."""
+        """Whether everything that the compiled code takes as constant is unchanged."""
         learners = objective.learners
         return (
             self._networks.policy is learners.policy
@@ -126,8 +126,8 @@ class CompiledUpdate:
         """Improve policy and critic on a rollout.
 
         Raises:
-            CannotCompileError: if the step had to be compiled anew, and could not be. Those that
-                have been made stay.
+            CannotCompileError: if the step had to be recompiled, and that failed. Earlier steps
+                keep their effect.
         """
         settings, count = objective.settings, len(transitions)
         if count == 0:
@@ -140,7 +140,7 @@ class CompiledUpdate:
                 settings.clip_range * clip_factor,
                 settings.clip_range_vf * clip_factor,
                 limit,
-                0.0,  # of each step, below
+                0.0,  # the bias corrections, set for each step below
                 0.0,
             ],
             device=self._flat.weights.device,
@@ -175,7 +175,7 @@ class CompiledUpdate:
             self._data[name][: len(transitions)] = tensor
 
     def _means(self, history: Tensor, stopped_early: bool) -> dict[str, Tensor]:
-        """The mean of each metric over the minibatches that it describes; `[M, metrics]`."""
+        """The mean of each metric over the minibatches; `history` is `[M, metrics]`."""
         metrics = dict(zip(self._names, history.mean(0).unbind(), strict=True))
         if stopped_early:  # the last minibatch has no gradient that was followed
             for column, name in enumerate(self._names):
@@ -186,7 +186,7 @@ class CompiledUpdate:
         return metrics
 
     def _run_step(self, changing: Tensor, mask: Tensor) -> Tensor:
-        """One step; with agents of one's own it may be compiled anew, for other attributes."""
+        """Make one step; a change in a custom agent's attributes may recompile it."""
         try:
             metrics: Tensor = self._step(
                 flat=self._flat.weights,
@@ -198,12 +198,12 @@ class CompiledUpdate:
                 mask=mask,
                 data=_fields(self._data),
             )
-        except Exception as error:  # whatever stops the compiler, training goes on
+        except Exception as error:  # training goes on whatever stops the compiler
             raise CannotCompileError(f"torch.compile failed: {one_line(error, 200)}") from error
         return metrics
 
     def _minibatches(self, count: int, epochs: int, generator: torch.Generator) -> Iterator[None]:
-        """Set index and mask to each minibatch; in the order of `Transitions.minibatches`."""
+        """Set index and mask for each minibatch, in the order of `Transitions.minibatches`."""
         n_batches = self._n_batches(count)
         if n_batches == 1:
             self._select(torch.arange(count))
@@ -221,7 +221,7 @@ class CompiledUpdate:
         return n_batches
 
     def _select(self, part: Tensor) -> None:
-        """Make these transitions the minibatch; the rest of it is padding that the mask hides."""
+        """Make these transitions the minibatch; the mask hides the padding after them."""
         self._index[: len(part)] = part
         self._index[len(part) :] = 0
         self._mask[: len(part)] = 1
@@ -229,7 +229,7 @@ class CompiledUpdate:
 
 
 def _tensors(transitions: Transitions) -> dict[str, Tensor]:
-    """All tensors of a rollout by name, `[N, …]` each; the variables after the others."""
+    """All tensors of a rollout by name, `[N, …]` each; the workspace variables come last."""
     return {
         "log_prob": transitions.log_prob,
         "value": transitions.value,
@@ -240,14 +240,14 @@ def _tensors(transitions: Transitions) -> dict[str, Tensor]:
 
 
 def _fields(data: dict[str, Tensor]) -> dict[str, Any]:
-    """The arguments of a `Minibatch` from what `_tensors` gives."""
+    """The arguments of a `Minibatch`, from the result of `_tensors`."""
     own = ("log_prob", "value", "advantage", "returns")
     variables = {name: tensor for name, tensor in data.items() if name not in own}
     return {"variables": variables, **{name: data[name] for name in own}}
 
 
 def _constants(objective: Objective) -> tuple[object, ...]:
-    """What is constant in a compiled step, besides weights."""
+    """Everything except weights that is constant in a compiled step."""
     settings = objective.settings
     return (
         objective.losses,
@@ -262,7 +262,7 @@ def _constants(objective: Objective) -> tuple[object, ...]:
 
 
 def _attributes(module: nn.Module) -> list[object]:
-    """What a compiled step may have taken for constants: modes, plain attributes, hooks."""
+    """Properties that a compiled step may treat as constants: modes, plain attributes, hooks."""
     return [
         (
             id(inner),
@@ -282,11 +282,11 @@ def _has_hooks(parameter: nn.Parameter) -> bool:
 
 
 def _probe(networks: Networks, data: dict[str, Tensor]) -> tuple[list[str], str]:
-    """The names of the metrics, and of a parameter that has no gradient, if there is one.
+    """The names of the metrics, and of a parameter without a gradient, if there is one.
 
-    Torch's optimisers pass over such a parameter; in the flat gradient it would have a 0.
+    Torch's optimisers skip such a parameter; in the flat gradient it would be 0.
     """
-    # On copies: statistics of normalisation and random streams stay as they are.
+    # Use copies, so that normalisation statistics and random streams stay as they are.
     tensors = {name: one.detach().clone() for name, one in networks.named_buffers()}
     copies = [
         one.detach().clone().requires_grad_(one.requires_grad) for one in networks.parameters()
@@ -311,7 +311,7 @@ def _probe(networks: Networks, data: dict[str, Tensor]) -> tuple[list[str], str]
 
 
 def _is_known(networks: Networks, losses: Losses) -> bool:
-    """Whether modules and losses are the package's and torch's, which read but `_attributes`."""
+    """Whether all modules and losses are ours or torch's, which read only `_attributes`."""
     modules = [type(module).__module__ for module in networks.modules()]
     modules.append(getattr(losses, "__module__", ""))
     return all(name.startswith(("ppo_bbrl.", "torch.nn.")) for name in modules)
@@ -320,7 +320,7 @@ def _is_known(networks: Networks, losses: Losses) -> bool:
 def _backend(device: torch.device) -> dict[str, Any]:
     if device.type == "cuda":
         return {"mode": "reduce-overhead"}  # CUDA graphs
-    options: dict[str, Any] = {"cpp_wrapper": True}  # no Python between the kernels
+    options: dict[str, Any] = {"cpp_wrapper": True}  # runs no Python between kernels
     if hasattr(torch.compiler, "skip_all_guards_unsafe"):
         options["guard_filter_fn"] = torch.compiler.skip_all_guards_unsafe
     return {"options": options}

@@ -20,14 +20,14 @@ class Networks(nn.Module):
         self._losses = losses
 
     def forward(self, minibatch: Minibatch) -> tuple[dict[str, Tensor], dict[str, Tensor]]:
-        """The losses of a minibatch, and metrics."""
+        """The losses and the metrics of a minibatch."""
         return self._losses(minibatch)
 
 
 def parameter_index(networks: Networks) -> dict[str, int]:
-    """Which of the parameters each name of the networks stands for; several where it is shared.
+    """The index of the parameter behind each name; a shared parameter has several names.
 
-    `functional_call` would find that out by itself, but not while it is compiled.
+    `functional_call` can find this out by itself, but not while it is compiled.
     """
     order = {parameter: place for place, parameter in enumerate(networks.parameters())}
     return {
@@ -45,9 +45,10 @@ def _select(data: dict[str, Any], index: Tensor) -> dict[str, Any]:
 
 
 def bias_corrections(adam: Adam, done: float, n: int) -> Tensor:
-    """What Adam divides its moments by in the next n steps, `[n, 2]`, after `done` steps.
+    """The divisors of Adam's moments in the n steps that follow the first `done`, `[n, 2]`.
 
-    In float64, as in torch's Adam: 1 - 0.999 has only three digits left in float32.
+    They are computed in float64, as in torch's Adam: in float32, 1 - 0.999 has only about four
+    correct digits.
     """
     step = done + torch.arange(1, n + 1, dtype=torch.float64)
     corrections = (1 - adam.beta1**step, (1 - adam.beta2**step).sqrt())
@@ -59,8 +60,8 @@ def make_step(
 ) -> Any:
     """The minibatch step as a pure function of tensors, which updates the first four in place.
 
-    `changing` holds learning rate, clip ranges, limit of the KL and `bias_corrections`. With
-    `whole`, a minibatch is the rollout as it is, and the index is not read.
+    `changing` holds the learning rate, the two clip ranges, the KL limit and `bias_corrections`.
+    With `whole`, the minibatch is the entire rollout, and the index is not used.
     """
     shapes = [parameter.shape for parameter in networks.parameters()]
     sizes, index_of = [shape.numel() for shape in shapes], parameter_index(networks)
@@ -126,7 +127,7 @@ def make_step(
         deviation = new2.sqrt() / correction2
         new_flat = decayed - rate * mean / (deviation + adam.eps)
 
-        # Otherwise this step is not made; NaN is no stop.
+        # Above the limit, the step changes nothing; NaN does not stop it.
         go_on = ~(metrics["approx_kl"] > kl_limit)
         flat.copy_(torch.where(go_on, new_flat, flat))
         kept_gradient.copy_(torch.where(go_on, clipped_gradient, kept_gradient))
@@ -134,7 +135,7 @@ def make_step(
         moment2.copy_(torch.where(go_on, new2, moment2))
         return torch.stack([metric.detach().float() for metric in metrics.values()])
 
-    # torch.compile finds what it compiled by the code object. Without guards a second algorithm
-    # in the same process would be handed the first one's step: each has a code object of its own.
+    # torch.compile caches by code object. Without guards, a second algorithm in the same process
+    # would get the first one's step, so each one has a code object of its own.
     step.__code__ = step.__code__.replace()
     return step

@@ -1,7 +1,7 @@
-"""Which engine makes the updates: the compiled one, the one on flat weights, or the plain one.
+"""Choose the engine that makes the updates: compiled, on flat weights, or plain.
 
-They give the same weights and differ in speed. Each was made for the agents, optimisers and
-settings that were there at the time, and is asked before each update whether these still are.
+They compute the same weights at different speeds. Each is built for the agents, optimisers and
+settings of that moment, and before each update it is asked whether these are still the same.
 """
 
 from typing import Any
@@ -17,7 +17,7 @@ Engine = Update | CompiledUpdate
 
 
 def eager_engine(learners: Learners) -> Update:
-    """The one on flat weights, or the plain one where torch's optimisers are needed."""
+    """The engine on flat weights, or the plain one if torch's own optimisers are needed."""
     try:
         return FlatUpdate(learners)
     except NotFlatError:
@@ -25,13 +25,13 @@ def eager_engine(learners: Learners) -> Update:
 
 
 def choose_engine(objective: Objective, compute: Any, transitions: Transitions, why: str) -> Engine:
-    """The engine that the configuration asks for, or an eager one where it cannot be had.
+    """The engine that the configuration asks for, or an eager one if that is not available.
 
     Args:
-        objective: what is to be improved.
-        compute: the `compute` section; where compiling fails, the decision is kept in it.
-        transitions: for shapes and types.
-        why: why the configuration asks for it, if that was not the user's choice.
+        objective: the losses, agents, optimisers and settings.
+        compute: the `compute` section; if compiling fails, it is set to the eager engine.
+        transitions: an example of a rollout, for shapes and types.
+        why: the reason for the configuration's choice, if the user did not choose.
     """
     if compute.compile == "never" and why:
         say(f"The update is not compiled: {why} (compute.compile).")
@@ -48,10 +48,10 @@ def choose_engine(objective: Objective, compute: Any, transitions: Transitions, 
 def improve(
     engine: Engine, transitions: Transitions, objective: Objective, compute: Any, **how: Any
 ) -> tuple[Engine, UpdateReport]:
-    """An update by an engine, or by an eager one where the compiled one cannot go on.
+    """Make an update with an engine, or with an eager one if the compiled one cannot continue.
 
     Returns:
-        The engine that made it, and its report.
+        The engine that made the update, and its report.
     """
     try:
         return engine, engine(transitions, objective, **how)

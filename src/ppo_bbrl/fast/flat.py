@@ -1,12 +1,12 @@
 """All weights of policy and critic in one flat tensor, and Adam on it.
 
-The parameters become views of the flat tensor, the moments in the optimisers' state likewise. So
-clipping and Adam take a dozen operations, however many layers there are; torch's own optimisers
-and whoever reads the parameters see the same numbers as ever.
+The parameters become views of the flat tensor, and the moments in the optimisers' state become
+views of two more. So clipping and Adam take a dozen operations, however many layers there are,
+while torch's optimisers and other readers of the parameters see the usual tensors.
 
-The layout holds for the parameters and optimisers that it was made of. `fits` says whether they
-are still the same, `take_gradients` whether every parameter has learned something: torch's
-optimisers pass over a parameter without gradient, weight decay and all.
+The layout is valid for the parameters and optimisers that it was made from. `fits` checks that
+they are still the same, and `take_gradients` that every parameter has a gradient: torch's
+optimisers skip a parameter without one, weight decay included.
 """
 
 from collections.abc import Mapping
@@ -24,7 +24,7 @@ _STATE = ("exp_avg", "exp_avg_sq", "step")
 
 
 class NotFlatError(ValueError):
-    """These weights or this optimiser cannot be laid out flat; the message says why."""
+    """These weights or optimisers cannot use a flat layout; the message says why."""
 
 
 class Adam(NamedTuple):
@@ -38,22 +38,22 @@ class Adam(NamedTuple):
 
 
 class FlatWeights:
-    """Weights, gradients and Adam's moments of two agents, flat, `[P]` each.
+    """Weights, gradients and Adam's moments of two agents as flat tensors, `[P]` each.
 
     Args:
         policy: its parameters come first.
         critic: its parameters come second; those that it shares with the policy count as the
             policy's.
         policy_optimizer: Adam or AdamW.
-        critic_optimizer: the same, with the same settings; the policy's own where the two share
-            parameters. Then their gradients are clipped together.
+        critic_optimizer: of the same class with the same settings; if the two agents share
+            parameters, the same object. Then their gradients are clipped together.
 
     Raises:
-        NotFlatError: if that cannot be; nothing has been changed then.
+        NotFlatError: if these agents and optimisers do not allow it; nothing has been changed then.
 
     Attributes:
         weights, gradient, moment1, moment2: `[P]`.
-        parts: what is clipped apart, by name: policy and critic, or both together as "shared".
+        parts: the slices that are clipped separately, by name: "policy" and "critic", or "shared".
         adam: the constants of the optimisers.
     """
 
@@ -109,7 +109,7 @@ class FlatWeights:
             else {"policy": slice(0, n_policy), "critic": slice(n_policy, start)}
         )
         self._parts = [self.gradient[part] for part in self.parts.values()]
-        # Kept, so that no other object can have the same identity.
+        # Kept alive, so that no other object can get the same id.
         self._kept = [dict(state) for state in self._states]
         self._made_of = _identity(policy, critic, *self._optimizers)
 
@@ -120,7 +120,7 @@ class FlatWeights:
         policy_optimizer: torch.optim.Optimizer,
         critic_optimizer: torch.optim.Optimizer,
     ) -> bool:
-        """Whether all is still as it was laid out: nothing replaced, moved, frozen or set anew."""
+        """Whether the layout is still valid: nothing was replaced, moved, frozen or changed."""
         if self._made_of != _identity(policy, critic, policy_optimizer, critic_optimizer):
             return False
         try:
@@ -130,7 +130,7 @@ class FlatWeights:
         return same and len(self._steps()) == 1
 
     def _steps(self) -> set[float]:
-        """The numbers of steps that the parameters have made."""
+        """The numbers of optimiser steps that the parameters have had."""
         steps = [
             optimizer.state.get(parameter, {}).get("step", 0.0)
             for optimizer in self._optimizers
@@ -138,17 +138,17 @@ class FlatWeights:
         ]
         tensors = [step.to(self.parameters[0].device) for step in steps if isinstance(step, Tensor)]
         numbers = {float(step) for step in steps if not isinstance(step, Tensor)}
-        # Asked once for all: the answer of an accelerator takes its time.
+        # One transfer for all, because a transfer from an accelerator is slow.
         return numbers | set(torch.stack(tensors).tolist() if tensors else ())
 
     @property
     def rate(self) -> float:
-        """The learning rate, as the optimisers have it now."""
+        """The current learning rate of the optimisers."""
         return float(self._optimizers[0].param_groups[0]["lr"])
 
     @property
     def count(self) -> float:
-        """The steps that the optimisers have made; kept in their state."""
+        """The number of steps that the optimisers have made, stored in their state."""
         return float(self._states[0]["step"])
 
     @count.setter
@@ -157,7 +157,7 @@ class FlatWeights:
             state["step"].fill_(steps)
 
     def take_gradients(self) -> bool:
-        """Lay the gradients of the parameters out flat; False if a parameter has none."""
+        """Copy the parameters' gradients into the flat one; return False if one is missing."""
         gradients = [parameter.grad for parameter in self.parameters]
         found = [gradient.flatten() for gradient in gradients if gradient is not None]
         if len(found) < len(gradients):
@@ -166,13 +166,13 @@ class FlatWeights:
         return True
 
     def give_gradients(self) -> None:
-        """Let each parameter have its part of the flat gradient, as it was clipped."""
+        """Set each parameter's gradient to its part of the flat, clipped gradient."""
         parts = self.gradient.clone().split(self._sizes)
         for parameter, part in zip(self.parameters, parts, strict=True):
             parameter.grad = part.view_as(parameter)
 
     def give_up(self, count: float) -> None:
-        """Leave the rest to torch's optimisers, which made `count` steps as far as they know."""
+        """Hand over to torch's optimisers, after setting their number of steps to `count`."""
         self.count = count
         if count == 0:
             for parameter in self.parameters:
@@ -180,7 +180,7 @@ class FlatWeights:
                     optimizer.state.pop(parameter, None)
 
     def clip_gradients(self, max_norm: float) -> list[Tensor]:
-        """Clip the gradient of each of `parts` to a norm; returns the norms from before."""
+        """Clip the gradient of each of `parts` to a norm; return the norms before clipping."""
         norms = [torch.linalg.vector_norm(part) for part in self._parts]
         if max_norm < torch.inf:
             for part, norm in zip(self._parts, norms, strict=True):
@@ -188,9 +188,9 @@ class FlatWeights:
         return norms
 
     def step(self, count: float, rate: float) -> None:
-        """Step number `count` of Adam, in place.
+        """Make step number `count` of Adam, in place.
 
-        Sources: Kingma and Ba (2015); with decoupled weight decay Loshchilov and Hutter (2019).
+        Sources: Kingma and Ba (2015); Loshchilov and Hutter (2019) for decoupled weight decay.
         """
         weights, gradient, adam = self.weights, self.gradient, self.adam
         if adam.decoupled:
@@ -204,27 +204,27 @@ class FlatWeights:
 
 
 class FlatUpdate(Update):
-    """The plain update with clipping and Adam on flat weights, which saves a fifth to a third.
+    """The plain update, with clipping and Adam on flat weights: a fifth to a third less time.
 
     Args:
-        learners: whose weights are laid out flat.
+        learners: the agents and optimisers to convert to a flat layout.
 
     Raises:
-        NotFlatError: if that cannot be.
+        NotFlatError: if they cannot use one.
     """
 
     def __init__(self, learners: Learners) -> None:
         self._flat = FlatWeights(*learners)
-        self._in_use = True  # False once torch's optimisers have had to take over
-        self._count: float | None = None  # Adam's steps so far, in the middle of an update
-        self._lr = 0.0  # of this update
+        self._in_use = True  # False once torch's optimisers have taken over
+        self._count: float | None = None  # Adam's steps so far, during an update
+        self._lr = 0.0  # the learning rate of this update
 
     def fits(self, objective: Objective, transitions: Transitions) -> bool:
-        """Whether the weights are still laid out flat."""
+        """Whether the flat layout is still valid."""
         return self._in_use and self._flat.fits(*objective.learners)
 
     def zero_grad(self, groups: Groups) -> None:
-        """Forget the gradients of the minibatch before."""
+        """Clear the gradients of the previous minibatch."""
         if not self._in_use:
             super().zero_grad(groups)
             return
@@ -234,15 +234,15 @@ class FlatUpdate(Update):
             parameter.grad = None
 
     def backward(self, terms: Mapping[str, Tensor]) -> None:
-        """Compute the gradient of the sum of the losses, without adding them up."""
+        """Compute the gradient of the sum of the losses, without summing them first."""
         moved = [loss for loss in terms.values() if loss.requires_grad]
         if moved:
             torch.autograd.backward(moved)
 
     def clip_gradients(self, groups: Groups, max_norm: float) -> dict[str, Tensor]:
-        """Limit the norm of each group's gradient; returns the norms from before."""
+        """Limit the norm of each group's gradient; return the norms before clipping."""
         if self._in_use and not self._flat.take_gradients():
-            # Torch's optimisers pass over a parameter without gradient.
+            # Torch's optimisers skip a parameter without a gradient.
             self._flat.give_up(self._count or 0.0)
             self._in_use = False
         if not self._in_use:
@@ -251,7 +251,7 @@ class FlatUpdate(Update):
         return {f"grad_norm/{name}": norm for name, norm in zip(groups, norms, strict=True)}
 
     def step(self, groups: Groups) -> None:
-        """One step of Adam."""
+        """Make one step of Adam."""
         if not self._in_use:
             super().step(groups)
             return
@@ -260,7 +260,7 @@ class FlatUpdate(Update):
         self._flat.step(self._count, self._lr)
 
     def finish(self) -> None:
-        """Let the optimisers and parameters have the number of steps and the last gradient."""
+        """Copy the number of steps to the optimisers and the last gradient to the parameters."""
         if self._in_use and self._count is not None and self._count > self._flat.count:
             self._flat.count = self._count
             self._flat.give_gradients()
@@ -270,17 +270,17 @@ class FlatUpdate(Update):
 def _identity(
     policy: nn.Module, critic: nn.Module, *optimizers: torch.optim.Optimizer
 ) -> list[object]:
-    """What a layout is made of, in numbers that are cheap to compare."""
+    """The ids of all objects that a layout depends on, which are cheap to compare."""
     parameters = [*policy.parameters(), *critic.parameters()]
-    made_of: list[object] = [
+    ids: list[object] = [
         (id(parameter), parameter.data_ptr(), parameter.requires_grad) for parameter in parameters
     ]
     for optimizer in optimizers:
-        made_of.append(id(optimizer))
+        ids.append(id(optimizer))
         for parameter in held_parameters(optimizer):
             state = optimizer.state.get(parameter, {})
-            made_of.append((id(parameter), *map(id, map(state.get, _STATE))))
-    return made_of
+            ids.append((id(parameter), *map(id, map(state.get, _STATE))))
+    return ids
 
 
 def _common(*optimizers: torch.optim.Optimizer) -> Adam:
@@ -288,17 +288,17 @@ def _common(*optimizers: torch.optim.Optimizer) -> Adam:
     constants = {_adam(optimizer) for optimizer in optimizers}
     rates = {float(optimizer.param_groups[0]["lr"]) for optimizer in optimizers}
     if len(constants) > 1 or len(rates) > 1:
-        raise NotFlatError("the two optimisers have different settings")
+        raise NotFlatError("the two optimisers differ in their settings")
     return constants.pop()
 
 
 def _adam(optimizer: torch.optim.Optimizer) -> Adam:
     kind = type(optimizer)
     if kind not in (torch.optim.Adam, torch.optim.AdamW):
-        raise NotFlatError(f"{kind.__name__} has no flat step, only Adam and AdamW have")
+        raise NotFlatError(f"{kind.__name__} has no flat step; only Adam and AdamW have one")
     if len(optimizer.param_groups) != 1:
-        raise NotFlatError(f"{kind.__name__} has several groups of parameters")
-    # A scheduler of torch and hooks want to see each call of `step`.
+        raise NotFlatError(f"{kind.__name__} has several parameter groups")
+    # Torch's schedulers and hooks have to see each call of `step`.
     hooks = ("_optimizer_step_pre_hooks", "_optimizer_step_post_hooks")
     if "step" in vars(optimizer) or any(getattr(optimizer, name, None) for name in hooks):
         raise NotFlatError(f"{kind.__name__} has a scheduler or hooks on its step")

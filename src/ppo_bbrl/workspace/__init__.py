@@ -1,4 +1,4 @@
-"""The workspace: the table at which all agents sit."""
+"""The workspace: the table of variables that all agents share."""
 
 from typing import TYPE_CHECKING
 

@@ -1,4 +1,4 @@
-"""How a workspace shows itself: its variables, who writes them, and the T × B grid."""
+"""Display of a workspace: its variables, who writes them, and the T × B grid."""
 
 from collections.abc import Mapping
 
@@ -9,7 +9,7 @@ from ppo_bbrl.system.html import Markup, grid, number, table
 
 _MOST_ROWS, _MOST_COLUMNS = 24, 12
 _RUNNING, _ENDED, _BEGINS = "#eef3f8", "#f3c6b8", "#cfe8cf"
-#: by the end of a variable's name, who writes it in the package's own run
+#: last part of a variable's name → who writes it in the package's own run
 _WRITERS = {
     "action": "policy", "logprob": "policy", "logprob_predict": "policy", "entropy": "policy",
     "v_values": "critic", "advantage": "algorithm", "return": "algorithm",
@@ -24,13 +24,13 @@ def writer_of(name: str) -> str:
 
 
 def as_text(variables: Mapping[str, Tensor]) -> str:
-    """The variables of a workspace with their shapes and types, in a line."""
+    """The variables of a workspace with their shapes and types, in one line."""
     parts = [f"{name} {list(value.shape)} {_dtype(value)}" for name, value in variables.items()]
     return f"Workspace({', '.join(parts)})"
 
 
 def as_html(variables: Mapping[str, Tensor]) -> str:
-    """The grid of the episodes, and a table of the variables, `[T, B, …]` each."""
+    """A grid of the episodes, and a table of the variables, `[T, B, …]` each."""
     if not variables:
         return "<p>An empty workspace: no agent has written anything yet.</p>"
     rows = [
@@ -42,7 +42,7 @@ def as_html(variables: Mapping[str, Tensor]) -> str:
 
 
 def _episodes(variables: Mapping[str, Tensor]) -> Markup | None:
-    """Rewards by row and environment; where an episode begins and ends is coloured."""
+    """Rewards by row and environment, with the starts and ends of episodes in colour."""
     if not {"env/reward", "env/done", "env/timestep"} <= variables.keys():
         return None
     n_rows, n_envs = variables["env/reward"].shape
@@ -60,8 +60,8 @@ def _episodes(variables: Mapping[str, Tensor]) -> Markup | None:
     larger = n_rows > _MOST_ROWS or n_envs > _MOST_COLUMNS
     return grid(
         cells,
-        f"T = {n_rows} rows × B = {n_envs} environments{', a corner of it' if larger else ''}: the "
-        "reward that came with each row; green where an episode begins, red where it has ended",
+        f"T = {n_rows} rows × B = {n_envs} environments{' (first part)' if larger else ''}: the "
+        "reward in each row; green where an episode begins, red where it has ended",
     )
 
 
@@ -70,7 +70,7 @@ def _dtype(value: Tensor) -> str:
 
 
 def summary(tensor: Tensor) -> tuple[str, str, str]:
-    """Mean, smallest and largest number of a tensor, as text."""
+    """Mean, minimum and maximum of a tensor, as text."""
     if tensor.numel() == 0:
         return "", "", ""
     numbers = tensor.detach().to(torch.float64)

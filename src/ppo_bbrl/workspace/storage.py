@@ -1,4 +1,4 @@
-"""Storage of a variable: preallocated; rows with gradient; or only the two newest rows."""
+"""Storage of a variable: preallocated, or row by row with gradients, or the two newest rows."""
 
 from typing import Any
 
@@ -10,9 +10,9 @@ Array = NDArray[Any]
 
 
 class TemporalTensor:
-    """One variable of a workspace: `[T, B, …]`, preallocated, or rows with gradient.
+    """One variable of a workspace, `[T, B, …]`: preallocated, or a list of rows with gradients.
 
-    Has the methods of bbrl's `SlicedTemporalTensor`.
+    It has the methods of bbrl's `SlicedTemporalTensor`.
     """
 
     def __init__(self, name: str = "variable", capacity: int = 16) -> None:
@@ -20,21 +20,21 @@ class TemporalTensor:
         self._capacity = capacity
         self._length = 0
         self._storage: Tensor | None = None
-        self._array: Array | None = None  # the storage as an array, once somebody asked for it
-        self._rows: list[Tensor] | None = None  # only while some row requires grad
+        self._array: Array | None = None  # the storage as an array, made on first use
+        self._rows: list[Tensor] | None = None  # used while some row requires grad
 
-    # Reading. Everything but `view` and `row_view` is a copy.
+    # Reading. All results are copies, except those of `view`, `row_view` and `row_array`.
 
     def time_size(self) -> int:
-        """T."""
+        """The number of rows, T."""
         return self._length
 
     def batch_size(self) -> int:
-        """B."""
+        """The number of environments, B."""
         return self._template().shape[0]
 
     def get(self, t: int, batch_dims: Any = None) -> Tensor:
-        """A copy of row t, `[B, …]`; carries the gradient where there is one."""
+        """A copy of row t, `[B, …]`, with its gradient if it has one."""
         self._no_batch_dims(batch_dims)
         self._check_time(t)
         if self._rows is not None:
@@ -42,14 +42,14 @@ class TemporalTensor:
         return self.row_view(t).clone()
 
     def get_full(self, batch_dims: Any = None) -> Tensor:
-        """A copy of all rows, `[T, B, …]`; carries the gradient where there is one."""
+        """A copy of all rows, `[T, B, …]`, with their gradients if they have any."""
         self._no_batch_dims(batch_dims)
         if self._rows is not None:
             return torch.stack(self._rows)
         return self.view().clone()
 
     def get_time_truncated(self, from_time: int, to_time: int, batch_dims: Any = None) -> Tensor:
-        """A copy of rows from_time to to_time (excluded, cut at the end)."""
+        """A copy of rows from_time to to_time - 1, or to the last row if there are fewer."""
         self._no_batch_dims(batch_dims)
         if not 0 <= from_time < to_time:
             raise ValueError(f"{self.name}: no rows between {from_time} and {to_time}")
@@ -58,9 +58,9 @@ class TemporalTensor:
         return self.view()[from_time:to_time].clone()
 
     def view(self) -> Tensor:
-        """The storage itself, `[T, B, …]`: what is written later shows in it."""
+        """The storage itself, `[T, B, …]`: later writes show in it."""
         if self._rows is not None:
-            raise ValueError(f"{self.name} has rows with gradient: it is no single tensor")
+            raise ValueError(f"{self.name} has rows with gradients, so it is not a single tensor")
         if self._storage is None:
             raise ValueError(f"{self.name} is empty")
         return self._storage[: self._length]
@@ -74,7 +74,7 @@ class TemporalTensor:
         return self._storage[t]
 
     def row_array(self, t: int) -> Array:
-        """Row t of the storage itself as an array, `[B, …]`; without the gradient if it has one."""
+        """Row t of the storage itself as an array, `[B, …]`; any gradient is left out."""
         if self._array is None or t >= self._length:
             checked = self.row_view(t)
             if self._rows is not None:
@@ -87,10 +87,10 @@ class TemporalTensor:
     # Writing.
 
     def set(self, t: int, value: Tensor, batch_dims: Any = None) -> None:
-        """Write row t, `[B, …]`; rows that were never written between are 0.
+        """Write row t, `[B, …]`; skipped rows are 0.
 
         Raises:
-            ValueError: if shape, type or device differ from those of the other rows.
+            ValueError: if its shape, dtype or device differs from the other rows'.
         """
         self._no_batch_dims(batch_dims)
         self._check_row(t, value)
@@ -106,10 +106,10 @@ class TemporalTensor:
         self.writable(t, value)[t] = value
 
     def writable(self, t: int, like: Tensor) -> Tensor:
-        """The storage, with room for row t, whose shape and type are those of `like`."""
+        """The storage, with room for row t; rows have the shape and dtype of `like`."""
         if self._rows is not None:
-            raise ValueError(f"{self.name} has rows with gradient: write to another name")
-        if t == 0:  # who fills storage in place begins here; broadcasting would hide a mistake
+            raise ValueError(f"{self.name} has rows with gradients: write to another name")
+        if t == 0:  # in-place writing begins here; broadcasting would hide a wrong shape
             self._check_row(t, like)
         if self._storage is None:
             room = max(self._capacity, t + 1)
@@ -124,12 +124,12 @@ class TemporalTensor:
         return self._storage
 
     def put(self, t: int, row: Array, like: Tensor) -> None:
-        """Write row t in place from an array: the way without overhead, for every single step.
+        """Write row t in place from an array: fast enough to use in every step.
 
         Args:
-            t: the row.
-            row: `[B, …]`.
-            like: a tensor of the shape and type that the rows have.
+            t: the index of the row.
+            row: the values, `[B, …]`.
+            like: a tensor with the shape and dtype of the rows.
         """
         if self._array is None or t == 0 or t >= len(self._array):
             self._array = self.writable(t, like).numpy()
@@ -141,7 +141,7 @@ class TemporalTensor:
         self._storage, self._array = storage, None
 
     def set_full(self, value: Tensor, batch_dims: Any = None) -> None:
-        """Write all rows, `[T, B, …]`: what was there before is gone."""
+        """Replace all rows by `[T, B, …]`."""
         self._no_batch_dims(batch_dims)
         if value.requires_grad:
             self._replace(None)
@@ -166,7 +166,7 @@ class TemporalTensor:
         self._length = value.shape[0]
 
     def copy_time(self, from_time: int, to_time: int, n_steps: int) -> None:
-        """Copy n_steps rows."""
+        """Copy rows from_time to from_time + n_steps - 1 to the rows from to_time on."""
         for i in range(n_steps):
             if self._array is not None and max(from_time, to_time) + i < self._length:
                 self._array[to_time + i] = self._array[from_time + i]
@@ -174,29 +174,29 @@ class TemporalTensor:
                 self.set(to_time + i, self.get(from_time + i))
 
     def zero_grad(self) -> None:
-        """Forget the gradients; back to preallocated storage."""
+        """Drop the gradients; return to preallocated storage."""
         if self._rows is not None:
             self._replace(torch.stack([row.detach() for row in self._rows]))
             self._rows = None
 
     def clear(self) -> None:
-        """Forget everything."""
+        """Remove all rows."""
         self._replace(None)
         self._rows, self._length = None, 0
 
     # Deriving.
 
     def select_batch(self, batch_indexes: Tensor) -> "TemporalTensor":
-        """The given batch entries of every row."""
+        """A variable with only the environments at these indices, in every row."""
         full = self.get_full()
         return self._derive(full[:, batch_indexes.to(full.device)])
 
     def subtime(self, from_t: int, to_t: int) -> "TemporalTensor":
-        """Rows from_t to to_t (excluded)."""
+        """A variable with only the rows from_t to to_t - 1."""
         return self._derive(self.get_full()[from_t:to_t])
 
     def to(self, device: torch.device) -> "TemporalTensor":
-        """The same on another device."""
+        """A copy on another device."""
         return self._derive(self.get_full().to(device))
 
     def _derive(self, full: Tensor) -> "TemporalTensor":
@@ -231,17 +231,17 @@ class TemporalTensor:
 
 
 class RowsGone(BaseException):
-    """Somebody asked for rows that were not kept.
+    """Code asked for rows that were not kept.
 
-    No `Exception`, so that an agent which looks for an earlier row, and takes any failure for
-    its absence, does not hide it.
+    This is not an `Exception`, so that an agent that catches every failure to read an earlier row
+    does not hide it.
     """
 
 
 class NewestRows(TemporalTensor):
-    """A variable of which only the two newest rows are kept: memory that does not grow.
+    """A variable that keeps only its two newest rows, so that memory does not grow.
 
-    Times are those of all rows. Reading or changing an earlier row, or all of them at once, is a
+    Row numbers count all rows. Reading or changing an earlier row, or all of them at once, raises
     `RowsGone`. Rows are detached.
     """
 
@@ -261,19 +261,19 @@ class NewestRows(TemporalTensor):
         return row
 
     def view(self) -> Tensor:
-        """The storage itself, as long as nothing is missing in it."""
+        """The storage itself, as long as it holds all rows."""
         if self._length > 2:
             raise RowsGone(f"{self.name}: only the two newest of its rows were kept")
         return super().view()
 
     def set(self, t: int, value: Tensor, batch_dims: Any = None) -> None:
-        """Write row t, `[B, …]`; rows that were never written between are 0."""
+        """Write row t, `[B, …]`; skipped rows are 0."""
         self._no_batch_dims(batch_dims)
         self._check_row(t, value)
         self._room(t, value)[t % 2] = value.detach()
 
     def put(self, t: int, row: Array, like: Tensor) -> None:
-        """Write row t in place from an array of the shape and type of `like`."""
+        """Write row t in place from an array with the shape and dtype of `like`."""
         if self._storage is None or t != self._length:
             self._room(t, like)
         else:
@@ -295,19 +295,20 @@ class NewestRows(TemporalTensor):
         return self._storage
 
     def set_full(self, value: Tensor, batch_dims: Any = None) -> None:
-        """Refused: it would be all rows."""
+        """Not allowed, since it would need all rows."""
         raise RowsGone(f"{self.name}: only the two newest of its rows are kept")
 
     def writable(self, t: int, like: Tensor) -> Tensor:
-        """Refused: row t lies elsewhere in the storage."""
+        """Not allowed, since row t is not at index t of the storage."""
         raise RowsGone(f"{self.name}: only the two newest of its rows are kept")
 
     def copy_time(self, from_time: int, to_time: int, n_steps: int) -> None:
-        """Copy n_steps rows."""
+        """Copy rows from_time to from_time + n_steps - 1 to the rows from to_time on."""
         for i in range(n_steps):
             self.set(to_time + i, self.get(from_time + i))
 
     def _check_time(self, t: int) -> None:
         super()._check_time(t)
         if t < self._length - 2:
-            raise RowsGone(f"{self.name}: row {t} was not kept, as row {self._length - 1} is")
+            last = self._length - 1
+            raise RowsGone(f"{self.name}: row {t} was not kept; the newest row is {last}")

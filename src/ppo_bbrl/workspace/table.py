@@ -1,11 +1,11 @@
-"""The workspace: the table of `[T, B]` variables at which all agents sit.
+"""The workspace: the table of `[T, B]` variables that all agents share.
 
-`Workspace` is bbrl's, on other storage. A variable without gradient lies in one preallocated
-`[T, B, …]` tensor, which grows by doubling where the length is unknown; a value that requires
-grad is kept row by row, so that one can backpropagate through the workspace. What a reader got
-never changes afterwards: reads are copies. Only `view` shows the storage itself.
+`Workspace` is bbrl's with other storage. A variable without gradients is stored in one preallocated
+`[T, B, …]` tensor, which doubles when it is full; values that require grad are kept row by row,
+so that you can backpropagate through the workspace. Reads are copies, which later writes do not
+change. Only `view` and `row_array` return the storage itself.
 
-`VARIABLES` is the table of what the package's own run reads and writes.
+`VARIABLES` lists what the package's own run reads and writes.
 """
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
@@ -21,12 +21,12 @@ from ppo_bbrl.workspace.storage import Array, NewestRows, RowsGone, TemporalTens
 #: name → (who writes it, shape and type, what it means)
 VARIABLES: dict[str, tuple[str, str, str]] = {
     "env/env_obs": ("environment", "[T, B, …] float32, uint8 or int64", "observation"),
-    "env/reward": ("environment", "[T, B] float32", "reward that came with this row"),
+    "env/reward": ("environment", "[T, B] float32", "reward of the step that led to this row"),
     "env/terminated": ("environment", "[T, B] bool", "a terminal state was reached"),
     "env/truncated": ("environment", "[T, B] bool", "the episode was cut off here"),
     "env/done": ("environment", "[T, B] bool", "terminated or truncated"),
     "env/timestep": ("environment", "[T, B] int64", "steps since the episode began"),
-    "env/cumulated_reward": ("environment", "[T, B] float32", "sum of the episode's rewards"),
+    "env/cumulated_reward": ("environment", "[T, B] float32", "return of the episode so far"),
     "action": ("policy", "[T, B, …]", "as sampled, unclipped"),
     "current_policy/logprob": ("policy", "[T, B] float32", "log-probability when acting"),
     "critic/v_values": ("critic", "[T, B] float32", "value when acting"),
@@ -36,13 +36,13 @@ VARIABLES: dict[str, tuple[str, str, str]] = {
 
 
 class Workspace(bbrl.workspace.Workspace):
-    """bbrl's workspace on preallocated storage.
+    """bbrl's workspace with preallocated storage.
 
     Args:
-        workspace: if given, a workspace of which this becomes a copy.
-        capacity: rows for which room is made at first.
-        newest_only: keep only the two newest rows, so that memory does not grow; whoever asks
-            for earlier ones gets a `RowsGone`.
+        workspace: a workspace to copy, if given.
+        capacity: the number of rows to allocate at first.
+        newest_only: keep only the two newest rows, so that memory does not grow; reading an
+            earlier one raises `RowsGone`.
     """
 
     variables: dict[str, TemporalTensor]
@@ -58,7 +58,7 @@ class Workspace(bbrl.workspace.Workspace):
         self._capacity = capacity
         self._storage = NewestRows if newest_only else TemporalTensor
         if workspace is not None:
-            for name in workspace.keys():  # noqa: SIM118 - a workspace is no mapping
+            for name in workspace.keys():  # noqa: SIM118 - a workspace is not a mapping
                 self.set_full(name, workspace.get_full(name))
 
     def __repr__(self) -> str:
@@ -69,7 +69,7 @@ class Workspace(bbrl.workspace.Workspace):
         return show.as_html(self._whole())
 
     def _whole(self) -> dict[str, Tensor]:
-        """All rows of each variable, or the newest one where no other was kept."""
+        """All rows of each variable, or only the newest one if the others were not kept."""
         whole = {}
         for name, variable in self.variables.items():
             try:
@@ -79,7 +79,7 @@ class Workspace(bbrl.workspace.Workspace):
         return whole
 
     def __getitem__(self, key: str | Iterable[str]) -> Tensor | Iterator[Tensor]:
-        """The full tensor of one name, or those of several names."""
+        """A copy of the variable with this name, `[T, B, …]`, or of several, for several names."""
         if isinstance(key, str):
             return self.get_full(key)
         return (self.get_full(name) for name in key)
@@ -106,24 +106,24 @@ class Workspace(bbrl.workspace.Workspace):
         return self._variable(var_name).get_full(batch_dims)
 
     def view(self, var_name: str) -> Tensor:
-        """The storage of a variable itself, `[T, B, …]`: what is written later shows in it."""
+        """The storage of a variable itself, `[T, B, …]`: later writes show in it."""
         return self._variable(var_name).view()
 
     def put(self, var_name: str, t: int, row: Array, like: Tensor) -> None:
-        """Write row t of a variable in place from an array of the shape and type of `like`."""
+        """Write row t of a variable in place from an array with the shape and dtype of `like`."""
         variable = self.variables.get(var_name)
         if variable is None:
             variable = self.variables[var_name] = self._storage(var_name, self._capacity)
         variable.put(t, row, like)
 
     def row_array(self, var_name: str, t: int) -> Array:
-        """Row t of a variable's storage itself as an array: what is written later shows in it."""
+        """Row t of a variable's storage itself as an array: later writes show in it."""
         return self._variable(var_name).row_array(t)
 
     def last_row(self) -> dict[str, Tensor]:
-        """A copy of the last row, `[B, …]` each, of all variables that are as long as the longest.
+        """A copy of the last row, `[B, …]`, of each variable that has the full number of rows.
 
-        It is from where a rollout goes on, without gradients.
+        The next rollout continues from it. It has no gradients.
         """
         sizes = {name: variable.time_size() for name, variable in self.variables.items()}
         last = max(sizes.values(), default=0) - 1
@@ -132,48 +132,49 @@ class Workspace(bbrl.workspace.Workspace):
         }
 
     def select_batch(self, batch_indexes: Tensor) -> "Workspace":
-        """A new workspace with the given batch entries."""
+        """A new workspace with only the environments at these indices."""
         self.batch_size()  # bbrl's check that all variables agree
         return _with({k: v.select_batch(batch_indexes) for k, v in self.variables.items()})
 
     def subtime(self, from_t: int, to_t: int) -> "Workspace":
-        """A new workspace with rows from_t to to_t (excluded)."""
+        """A new workspace with rows from_t to to_t - 1."""
         self.time_size()  # bbrl's check that all variables agree
         return _with({k: v.subtime(from_t, to_t) for k, v in self.variables.items()})
 
     def to(self, device: torch.device) -> "Workspace":
-        """A new workspace on a device."""
+        """A copy of the workspace on a device."""
         return _with({k: v.to(device) for k, v in self.variables.items()})
 
     def contiguous(self) -> "Workspace":
-        """A copy."""
+        """A copy of the workspace."""
         return Workspace(self)
 
     def get_time_truncated(
         self, var_name: str, from_time: int, to_time: int, batch_dims: Any = None
     ) -> Tensor:
-        """A copy of rows from_time to to_time (excluded) of a variable."""
+        """A copy of rows from_time to to_time - 1 of a variable."""
         return self._variable(var_name).get_time_truncated(from_time, to_time, batch_dims)
 
     def get_time_truncated_workspace(self, from_time: int, to_time: int) -> "Workspace":
-        """A new workspace with rows from_time to to_time (excluded)."""
+        """A new workspace with rows from_time to to_time - 1."""
         return _with({k: v.subtime(from_time, to_time) for k, v in self.variables.items()})
 
     def get_transitions(
         self, no_final_state: bool = False, filter_key: str = "env/done"
     ) -> "Workspace":
-        """A new workspace `[2, N, …]`: what is in row t, and in row t+1, of each transition.
+        """A new workspace, `[2, N, …]`, with rows t and t+1 of each of the N transitions.
 
-        The step that autoreset writes after `filter_key` is left out, unless `no_final_state`.
+        The step from an episode's last row, where `filter_key` is true, to the reset row is left
+        out, unless `no_final_state` is set.
         """
         return Workspace(super().get_transitions(no_final_state, filter_key))
 
     def select_subtime(self, t: Tensor, window_size: int) -> "Workspace":
-        """A new workspace: from each batch entry, a window that starts at its own time."""
+        """A new workspace with a window of rows of each environment, which starts at its own t."""
         return Workspace(super().select_subtime(t, window_size))
 
     def cat_batch(self, workspaces: Sequence[bbrl.workspace.Workspace]) -> "Workspace":
-        """A new workspace with the batch entries of several, which have the same length."""
+        """A new workspace with the environments of several workspaces of the same length."""
         return Workspace(super().cat_batch(workspaces))
 
     def _variable(self, name: str) -> TemporalTensor:
@@ -181,11 +182,11 @@ class Workspace(bbrl.workspace.Workspace):
             return self.variables[name]
         except KeyError:
             there = ", ".join(self.variables) or "nothing"
-            raise KeyError(f"no variable {name!r} in the workspace; there is {there}") from None
+            raise KeyError(f"no variable {name!r} in the workspace; it has {there}") from None
 
 
 def one_row(tensors: Mapping[str, Tensor]) -> Workspace:
-    """A workspace with the single row t = 0, from tensors `[N, …]`."""
+    """A workspace with a single row, t = 0, from tensors `[N, …]`."""
     workspace = Workspace(capacity=1)
     for name, tensor in tensors.items():
         workspace.set(name, 0, tensor)
