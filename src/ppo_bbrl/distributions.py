@@ -24,8 +24,9 @@ Source = Callable[[], torch.Generator | None]
 _HALF_LOG_2PI = 0.5 * math.log(2 * math.pi)
 
 
-def _global() -> None:
-    return None
+def from_global() -> None:
+    """The source that stands for torch's global generator."""
+    return
 
 
 class ActionCategorical(Categorical):
@@ -39,7 +40,7 @@ class ActionCategorical(Categorical):
         generator: from which samples are drawn.
     """
 
-    def __init__(self, logits: Tensor, generator: Source = _global) -> None:
+    def __init__(self, logits: Tensor, generator: Source = from_global) -> None:
         self.unnormalised = self._param = logits
         self._num_events = logits.shape[-1]
         self._generator = generator
@@ -70,6 +71,11 @@ class ActionCategorical(Categorical):
         """Standard Gumbel noise, `[*leading, A]`."""
         return gumbel_noise((*leading, self._num_events), self._generator())
 
+    @property
+    def noise_shape(self) -> tuple[int, ...]:
+        """That of one action's noise."""
+        return (self._num_events,)
+
     def with_noise(self, noise: Tensor) -> Tensor:
         """The Gumbel-max trick: argmax(logits + Gumbel noise) has this distribution."""
         return (self.unnormalised + noise.to(self.unnormalised.device)).argmax(-1)
@@ -93,7 +99,7 @@ class ActionGaussian(Independent):  # type: ignore[type-arg] # a class without a
         generator: from which samples are drawn.
     """
 
-    def __init__(self, mean: Tensor, log_std: Tensor, generator: Source = _global) -> None:
+    def __init__(self, mean: Tensor, log_std: Tensor, generator: Source = from_global) -> None:
         self.location, self.log_std, self._generator = mean, log_std, generator
         self.reinterpreted_batch_ndims = log_std.dim()
         batch = mean.shape[: mean.dim() - log_std.dim()]
@@ -121,6 +127,11 @@ class ActionGaussian(Independent):  # type: ignore[type-arg] # a class without a
     def noise(self, *leading: int) -> Tensor:
         """Standard normal noise, `[*leading, *shape]`."""
         return normal_noise((*leading, *self.event_shape), self._generator(), self.log_std.dtype)
+
+    @property
+    def noise_shape(self) -> tuple[int, ...]:
+        """That of one action's noise."""
+        return tuple(self.event_shape)
 
     def with_noise(self, noise: Tensor) -> Tensor:
         """Mean + standard deviation × noise."""

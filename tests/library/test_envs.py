@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 import torch
 from bbrl.agents import Agents, TemporalAgent
-from gymnasium.spaces import Box, Dict, Discrete, MultiDiscrete
+from gymnasium.spaces import Box, Dict, Discrete, Text
 from gymnasium.vector import AsyncVectorEnv, SyncVectorEnv
 
 from ppo_bbrl.agents.base import KWAgentWrapper
@@ -444,8 +444,8 @@ def test_arguments_that_the_environment_refuses(name, vectorization):
 
 
 SPACES = {
-    "MultiDiscrete": MultiDiscrete([3, 5, 7]),
-    "Dict": Dict(a=Box(-1, 1, (30,)), b=Discrete(2)),
+    "Text": Text(5),
+    "Dict": Dict(a=Box(-1, 1, (30,)), b=Text(5)),
 }
 
 
@@ -549,7 +549,7 @@ def test_box_actions_are_clipped_for_the_environment_alone(make, mode):
     "action", [torch.zeros(2), torch.zeros(3, 1), torch.zeros(2, 1, dtype=torch.int64)]
 )
 def test_a_wrong_action_is_named(make, action):
-    with pytest.raises(ValueError, match=r"the environment takes \[2, 1\] floats"):
+    with pytest.raises(ValueError, match=r"the environment takes shape \[2, 1\], floats"):
         play(make(), [action])
 
 

@@ -116,7 +116,7 @@ MISFITS = {
     "length of actions": (
         "LoggedBox",
         policy(lambda: GaussianPolicy(2, [8], 1)),
-        r"its Normal does not fit .* shape \[7, 1\] .* takes \[7, 2\] floats",
+        r"its Normal does not fit .* shape \[7, 1\] .* takes shape \[7, 2\], floats",
     ),
     "shape of actions": ("LoggedBox", policy(lambda: GaussianPolicy(2, [8], (2, 1))), "its Normal"),
     "numbers for a choice": ("Logged", policy(lambda: GaussianPolicy(2, [8], 3)), "3.* integers"),

@@ -8,7 +8,7 @@ from typing import Any
 
 import gymnasium as gym
 import numpy as np
-from gymnasium.spaces import Box, Dict, Discrete, MultiDiscrete
+from gymnasium.spaces import Box, Dict, Discrete, Text
 
 from ppo_course.probes import Probe, box, register_probes
 
@@ -136,7 +136,7 @@ class Pixels(Probe):
 class ManyActions(Probe):
     """An action space that no policy is for."""
 
-    action_space = MultiDiscrete([3, 5, 7])
+    action_space = Text(5)
 
 
 class DictObservation(Probe):

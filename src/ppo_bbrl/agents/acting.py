@@ -12,6 +12,8 @@ import torch
 from torch import Tensor
 
 from ppo_bbrl.agents.base import KWAgentWrapper, device_of
+from ppo_bbrl.agents.heads import Head
+from ppo_bbrl.agents.multi import HeadPolicy
 from ppo_bbrl.agents.numpy_actor import ArrayActor, choose, deviate, is_small, network_on_arrays
 from ppo_bbrl.agents.policies import DiscretePolicy, GaussianPolicy
 from ppo_bbrl.distributions import gumbel_noise, normal_noise
@@ -53,8 +55,11 @@ def row_actor(agent: bbrl.agents.Agent, n_envs: int, n_rows: int = 0) -> Act:
 def draw_noise(policy: Any, *leading: int) -> Tensor:
     """Standard noise for `leading` actions of a package's policy, from this thread's stream.
 
-    Gumbel noise `[*leading, A]` for discrete actions, otherwise normal noise `[*leading, *shape]`.
+    Gumbel noise `[*leading, A]` for Discrete, normal noise `[*leading, *shape]` for Box, for other
+    action spaces what their distributions take.
     """
+    if isinstance(policy, HeadPolicy):
+        return policy.head.noise(*leading)
     if isinstance(policy, DiscretePolicy):
         return gumbel_noise((*leading, policy.n_actions), generator())
     return normal_noise((*leading, *policy.action_shape), generator(), policy.log_std.dtype)
@@ -62,17 +67,20 @@ def draw_noise(policy: Any, *leading: int) -> Tensor:
 
 def is_known(policy: bbrl.agents.Agent) -> bool:
     """Whether a policy acts as a class of the package does; subclasses may act differently."""
-    for cls, network in ((DiscretePolicy, "logits"), (GaussianPolicy, "mean")):
+    known = ((DiscretePolicy, "logits"), (GaussianPolicy, "mean"), (HeadPolicy, "outputs"))
+    for cls, network in known:
         methods = ("forward", "act", "dist", network)
         if isinstance(policy, cls):
             own = vars(policy).keys() & set(methods)
             same = all(getattr(type(policy), name) is getattr(cls, name) for name in methods)
-            return same and not own
+            return same and not own and isinstance(getattr(policy, "head", None), Head | None)
     return False
 
 
 def array_actor(policy: Any, n_envs: int) -> ArrayActor | None:
     """A function for a known policy's actions on arrays; None if NumPy would not be faster."""
+    if isinstance(policy, HeadPolicy):
+        return None
     network = network_on_arrays(policy) if is_small(policy, n_envs) else None
     if network is None:
         return None

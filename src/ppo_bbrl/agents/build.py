@@ -2,13 +2,16 @@
 
 from collections.abc import Iterator
 from contextlib import contextmanager
+from typing import Any
 
-from gymnasium.spaces import Discrete
+from gymnasium import Space
+from gymnasium.spaces import Dict, Discrete, MultiBinary, MultiDiscrete, Tuple
 from omegaconf import DictConfig
 from torch import nn
 
 from ppo_bbrl.agents.base import Policy
 from ppo_bbrl.agents.critics import VAgent
+from ppo_bbrl.agents.multi import CompositePolicy, MultiBinaryPolicy, MultiDiscretePolicy
 from ppo_bbrl.agents.policies import DiscretePolicy, GaussianPolicy
 from ppo_bbrl.config.loading import load_episodic_config
 from ppo_bbrl.config.sources import Source
@@ -81,23 +84,41 @@ def build_policy(cfg: DictConfig, env: HasSpaces) -> Policy:
         ConfigError: if `policy_type` does not fit the action space.
     """
     settings, space = cfg.algorithm, env.action_space
-    fitting = "DiscretePolicy" if isinstance(space, Discrete) else "GaussianPolicy"
+    fitting = _fitting(space).__name__
     if settings.policy_type not in ("auto", fitting):
         raise ConfigError(
             f"algorithm.policy_type = {settings.policy_type!r}: the action space of "
             f"{cfg.gym_env.env_name} is {one_line(space)}, which needs {fitting} (or auto)"
         )
     architecture = settings.architecture
-    hidden, activation = architecture.actor_hidden_size, architecture.activation
+    seen, hidden = env.observation_space, architecture.actor_hidden_size
+    activation, log_std_init = architecture.activation, architecture.log_std_init
     if isinstance(space, Discrete):
-        return DiscretePolicy(env.observation_space, hidden, int(space.n), activation=activation)
+        return DiscretePolicy(seen, hidden, int(space.n), activation=activation)
+    if isinstance(space, MultiDiscrete):
+        return MultiDiscretePolicy(seen, hidden, space.nvec, activation=activation)
+    if isinstance(space, MultiBinary):
+        return MultiBinaryPolicy(seen, hidden, space.shape, activation=activation)
+    if isinstance(space, Dict | Tuple):
+        return CompositePolicy(
+            seen, hidden, space, activation=activation, log_std_init=log_std_init
+        )
     return GaussianPolicy(
-        env.observation_space,
-        hidden,
-        size(space),
-        activation=activation,
-        log_std_init=architecture.log_std_init,
+        seen, hidden, size(space), activation=activation, log_std_init=log_std_init
     )
+
+
+def _fitting(space: Space[Any]) -> type[Policy]:
+    """The policy class for an action space."""
+    table: dict[type[Space[Any]], type[Policy]] = {
+        Discrete: DiscretePolicy,
+        MultiDiscrete: MultiDiscretePolicy,
+        MultiBinary: MultiBinaryPolicy,
+        Dict: CompositePolicy,
+        Tuple: CompositePolicy,
+    }
+    fitting = (policy for kind, policy in table.items() if isinstance(space, kind))
+    return next(fitting, GaussianPolicy)
 
 
 def build_critic(cfg: DictConfig, env: HasSpaces) -> VAgent:

@@ -3,13 +3,20 @@
 import math
 from collections.abc import Sequence
 from contextlib import AbstractContextManager
-from typing import cast
+from typing import ClassVar, cast
 
 import torch
 from torch import Tensor, nn
 
 from ppo_bbrl.agents.base import Policy
 from ppo_bbrl.agents.encoders import FlatOrOneHot, Flatten, OneHot, StateDim, encoder
+from ppo_bbrl.agents.heads import (
+    BernoulliHead,
+    CategoricalHead,
+    CompositeHead,
+    GaussianHead,
+    MultiCategoricalHead,
+)
 from ppo_bbrl.agents.networks import MLP, build_ortho_mlp
 from ppo_bbrl.distributions import ActionCategorical, ActionGaussian
 from ppo_bbrl.seeding import RandomStream, generator
@@ -17,7 +24,10 @@ from ppo_bbrl.system.sizes import shape_of, size_of, size_or_shape
 
 ACTION_GAIN = 0.01  # docs/ppo.md#detail-2: every action about equally likely at first
 
-_WITHOUT_CHANCE = {MLP, nn.Linear, nn.ReLU, nn.Tanh, nn.Identity, Flatten, OneHot, FlatOrOneHot}
+_WITHOUT_CHANCE = {
+    MLP, nn.Linear, nn.ReLU, nn.Tanh, nn.Identity, nn.ModuleList, Flatten, OneHot, FlatOrOneHot,
+    BernoulliHead, CategoricalHead, CompositeHead, GaussianHead, MultiCategoricalHead,
+}  # fmt: skip
 
 
 class DiscretePolicy(Policy):
@@ -30,6 +40,8 @@ class DiscretePolicy(Policy):
         name: the agent's name, for bbrl.
         activation: relu or tanh.
     """
+
+    draws_noise_alone: ClassVar[bool] = True
 
     def __init__(
         self,
@@ -74,6 +86,8 @@ class GaussianPolicy(Policy):
         log_std_init: initial log standard deviation.
     """
 
+    draws_noise_alone: ClassVar[bool] = True
+
     def __init__(
         self,
         state_dim: StateDim,
@@ -106,10 +120,13 @@ class GaussianPolicy(Policy):
 
 
 def draws_noise_alone(policy: nn.Module) -> bool:
-    """Whether all randomness comes from `seeding.generator()`: true for these policies on MLPs."""
+    """Whether all randomness comes from `seeding.generator()`.
+
+    True for the package's policies on MLPs: their classes say so. A subclass may draw otherwise.
+    """
     policy = getattr(policy, "wrapped", policy)
     inner = {type(module) for module in policy.modules() if module is not policy}
-    return type(policy) in (DiscretePolicy, GaussianPolicy) and not inner - _WITHOUT_CHANCE
+    return bool(vars(type(policy)).get("draws_noise_alone")) and not inner - _WITHOUT_CHANCE
 
 
 def drawing_from(stream: RandomStream, policy: nn.Module) -> AbstractContextManager[None]:

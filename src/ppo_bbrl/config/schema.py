@@ -11,6 +11,10 @@ TENSORBOARD_LOGGERS = (
     "ppo_bbrl.metrics.Logger",  # its former name, found in older runs and configurations
     "ppo_bbrl.runs.metrics.Logger",
 )
+POLICY_TYPES = (
+    "auto", "DiscretePolicy", "GaussianPolicy", "MultiDiscretePolicy", "MultiBinaryPolicy",
+    "CompositePolicy",
+)  # fmt: skip
 VECTORIZATION_MODES = ("auto", "sync", "async", "vector_entry_point", "envpool")
 
 
@@ -168,7 +172,7 @@ class AlgorithmConfig(CollectConfig):
     )
     policy_type: str = _key(
         "auto",
-        Rule(str, choices=("auto", "DiscretePolicy", "GaussianPolicy")),
+        Rule(str, choices=POLICY_TYPES),
         "Policy class; auto: chosen by the action space",
     )
     architecture: ArchitectureConfig = field(default_factory=ArchitectureConfig)

@@ -17,8 +17,9 @@ from gymnasium.vector import AsyncVectorEnv, SyncVectorEnv, VectorEnv
 from torch import Tensor
 
 from ppo_bbrl.config.wrappers import Wrapper
+from ppo_bbrl.envs.actions import action_converter
 from ppo_bbrl.envs.faults import check_rows, narrowed, reason
-from ppo_bbrl.envs.spaces import action_converter, check_supported, observation_template, size
+from ppo_bbrl.envs.spaces import check_supported, observation_template, size
 from ppo_bbrl.envs.state import envs_state, load_envs_state
 from ppo_bbrl.envs.sync import SyncEnvs
 from ppo_bbrl.envs.vector import make_vector_env

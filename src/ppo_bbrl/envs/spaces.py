@@ -8,17 +8,18 @@ type, `start` added, clipped to the bounds.
 
 import math
 import warnings
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Protocol
 
 import numpy as np
 import torch
 from gymnasium import Space
-from gymnasium.spaces import Box, Discrete, MultiBinary, MultiDiscrete
+from gymnasium.spaces import Box, Dict, Discrete, MultiBinary, MultiDiscrete, Tuple
 from numpy.typing import NDArray
 from torch import Tensor
 
+from ppo_bbrl.envs.actions import ACTION_KINDS, leaves
 from ppo_bbrl.errors import ConfigError, UserError, one_line
 
 Array = NDArray[Any]
@@ -48,6 +49,7 @@ def check_supported(
     observation_space: Space[Any],
     action_space: Space[Any],
     kinds: Sequence[type[Space[Any]]] = (Box, Discrete),
+    action_kinds: Sequence[type[Space[Any]]] = ACTION_KINDS,
 ) -> None:
     """Refuse spaces that no agent can handle.
 
@@ -55,20 +57,29 @@ def check_supported(
         name: how messages refer to the environment.
         observation_space: the observation space of one environment.
         action_space: the action space of one environment.
-        kinds: the supported classes.
+        kinds: the supported classes of observation spaces.
+        action_kinds: the supported classes of action spaces and of their parts.
 
     Raises:
         ConfigError: naming the environment, the space and what is supported.
     """
-    *others, last = (kind.__name__ for kind in kinds)
-    supported = f"supported are {', '.join(others)} and {last}"
-    for role, space in (("observation", observation_space), ("action", action_space)):
-        which = f"{name}: its {role} space {one_line(space)}"
-        if not isinstance(space, tuple(kinds)):
-            raise ConfigError(f"{which} is not supported; {supported}")
-        if isinstance(space, Box) and role == "action" and space.dtype.kind != "f":
+    named = f"{name}: its observation space {one_line(observation_space)}"
+    if not isinstance(observation_space, tuple(kinds)):
+        raise ConfigError(f"{named} is not supported; {_supported(kinds)}")
+    named = f"{name}: its action space {one_line(action_space)}"
+    supported = _supported(action_kinds)
+    parts = list(leaves(action_space)) if isinstance(action_space, tuple(action_kinds)) else []
+    if not parts or not all(isinstance(part, tuple(action_kinds)) for part in parts):
+        raise ConfigError(f"{named} is not supported; {supported}")
+    for part in parts:
+        if isinstance(part, Box) and part.dtype.kind != "f":
             floats = supported.replace("Box", "Box of floats")
-            raise ConfigError(f"{which} has dtype {space.dtype}; {floats}")
+            raise ConfigError(f"{named} has dtype {part.dtype}; {floats}")
+
+
+def _supported(kinds: Sequence[type[Space[Any]]]) -> str:
+    *others, last = (kind.__name__ for kind in kinds)
+    return f"supported are {', '.join(others)} and {last}"
 
 
 def check_same_spaces(env_name: str, made: HasSpaces, trained_on: HasSpaces) -> None:
@@ -124,8 +135,13 @@ def as_data(space: Space[Any]) -> dict[str, Any]:
     """Describe a space by numbers, strings and lists, for a file that contains no code.
 
     Raises:
-        ValueError: if it is not a Box, Discrete, MultiDiscrete or MultiBinary space.
+        ValueError: if it is not a Box, Discrete, MultiDiscrete, MultiBinary, Dict or Tuple space.
     """
+    if isinstance(space, Dict):
+        keys, parts = [*space.spaces], [*map(as_data, space.spaces.values())]
+        return {"kind": "Dict", "keys": keys, "spaces": parts}
+    if isinstance(space, Tuple):
+        return {"kind": "Tuple", "spaces": [*map(as_data, space.spaces)]}
     dtype = str(space.dtype)
     if isinstance(space, Box):
         low, high = _few_numbers(space.low), _few_numbers(space.high)
@@ -150,6 +166,10 @@ def from_data(data: dict[str, Any]) -> Space[Any]:
         ValueError, TypeError, KeyError: if `data` does not describe a space.
     """
     kind = data["kind"]
+    if kind == "Dict":
+        return Dict([*zip(data["keys"], map(from_data, data["spaces"]), strict=True)])
+    if kind == "Tuple":
+        return Tuple([*map(from_data, data["spaces"])])
     if kind == "MultiBinary":
         return MultiBinary(data["n"])
     dtype = np.dtype(data["dtype"])
@@ -196,58 +216,3 @@ def size(space: Space[Any]) -> int | tuple[int, ...]:
         return int(space.n)
     assert space.shape is not None
     return space.shape[0] if len(space.shape) == 1 else tuple(space.shape)
-
-
-def action_converter(space: Space[Any], n_envs: int) -> Callable[[Array | Tensor], Array]:
-    """Return a function that converts a row of actions from the workspace for `VectorEnv.step`.
-
-    It raises ValueError for actions of the wrong shape or dtype.
-    """
-    assert space.shape is not None
-    shape = (n_envs, *space.shape)
-    if isinstance(space, Discrete | MultiDiscrete):
-        start = space.start
-        from_zero = not np.any(start)
-
-        def discrete(action: Array | Tensor) -> Array:
-            array = _array(action)
-            if array.shape != shape or array.dtype.kind not in "iu":
-                raise ValueError(_wrong_action(array, shape, "integers"))
-            return (array if from_zero else array + start).astype(space.dtype, copy=False)
-
-        return discrete
-
-    if isinstance(space, MultiBinary):
-
-        def binary(action: Array | Tensor) -> Array:
-            array = _array(action)
-            if array.shape != shape or array.dtype.kind not in "biuf":
-                raise ValueError(_wrong_action(array, shape, "zeros and ones"))
-            return array.astype(np.int8)
-
-        return binary
-
-    assert isinstance(space, Box)
-    bounded = bool(np.isfinite(space.low).any() or np.isfinite(space.high).any())
-    low, high, dtype = space.low, space.high, space.dtype
-
-    def box(action: Array | Tensor) -> Array:
-        array = _array(action)
-        if array.shape != shape or array.dtype.kind != "f":
-            raise ValueError(_wrong_action(array, shape, "floats"))
-        if bounded:
-            array = np.clip(array, low, high)
-        return array.astype(dtype, copy=not bounded)
-
-    return box
-
-
-def _array(action: Array | Tensor) -> Array:
-    return action if isinstance(action, np.ndarray) else action.detach().numpy()
-
-
-def _wrong_action(action: Array, shape: tuple[int, ...], kind: str) -> str:
-    return (
-        f"the policy wrote actions of shape {list(action.shape)} and dtype {action.dtype}; "
-        f"the environment takes shape {list(shape)}, {kind}"
-    )

@@ -16,9 +16,10 @@ import gymnasium as gym
 import numpy as np
 from gymnasium.spaces import Box, Discrete, MultiBinary, MultiDiscrete
 from gymnasium.vector import SyncVectorEnv
-from gymnasium.vector.utils import concatenate, iterate
+from gymnasium.vector.utils import concatenate
 from numpy.typing import NDArray
 
+from ppo_bbrl.envs.actions import each_action
 from ppo_bbrl.envs.faults import (
     LARGEST,
     RESET,
@@ -197,7 +198,7 @@ class SyncEnvs(SyncVectorEnv):  # its type parameters differ between versions of
     def _each(self, actions: Any) -> Any:
         """The action of each environment."""
         if not isinstance(actions, np.ndarray | list):
-            return iterate(self.action_space, actions)
+            return each_action(self.single_action_space, actions, self.num_envs)
         if self._takes_numbers:  # a Box contains only arrays, not numbers
             return map(np.asarray, actions)
         return actions

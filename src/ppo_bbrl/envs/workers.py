@@ -19,8 +19,9 @@ from typing import Any
 
 import numpy as np
 from gymnasium.vector import AsyncVectorEnv
-from gymnasium.vector.utils import batch_space, iterate
+from gymnasium.vector.utils import batch_space
 
+from ppo_bbrl.envs.actions import each_action
 from ppo_bbrl.envs.sync import CLOSE_SECONDS, NOT_RUNNING, MakeEnv
 from ppo_bbrl.envs.worker_process import Board, Group, end_of, see_one, signals_held, work
 from ppo_bbrl.errors import EnvironmentFailedError
@@ -120,7 +121,7 @@ class WorkerVectorEnv(AsyncVectorEnv):  # its type parameters differ between ver
         """Send the actions, `[B, …]`."""
         self._n_steps += 1
         if not isinstance(actions, np.ndarray):
-            actions = list(iterate(self.action_space, actions))
+            actions = each_action(self.single_action_space, actions, self.num_envs)
         self._send("step", self._group(actions), f"in step {self._n_steps}")
 
     def step_wait(self, timeout: Any = None) -> tuple[Any, Any, Any, Any, dict[str, Any]]:

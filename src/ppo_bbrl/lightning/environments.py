@@ -179,7 +179,9 @@ def training_environment(env: Any) -> VectorEnv[Any, Any, Any]:
             "is AutoresetMode.NEXT_STEP, where the last observation of an episode has its own row"
         )
     try:
-        check_supported("env", env.single_observation_space, env.single_action_space, _SPACES)
+        check_supported(
+            "env", env.single_observation_space, env.single_action_space, _SPACES, _SPACES
+        )
     except UserError:
         if isinstance(given, str):
             env.close()

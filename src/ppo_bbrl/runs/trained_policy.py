@@ -13,14 +13,15 @@ from torch import Tensor
 
 from ppo_bbrl.agents.base import KWAgentWrapper, Policy
 from ppo_bbrl.agents.build import build_policy
+from ppo_bbrl.agents.multi import CompositePolicy, MultiBinaryPolicy, MultiDiscretePolicy
 from ppo_bbrl.agents.policies import DiscretePolicy, GaussianPolicy
 from ppo_bbrl.config.wrappers import Env, Wrapper, combine, warn_of_statistics
+from ppo_bbrl.envs.actions import action_converter, each_action
 from ppo_bbrl.envs.agent import EnvAgent
 from ppo_bbrl.envs.names import check_trusted
 from ppo_bbrl.envs.spaces import (
     HasSpaces,
     Spaces,
-    action_converter,
     as_observation,
     check_same_spaces,
     is_image,
@@ -31,7 +32,12 @@ from ppo_bbrl.runs.best_policy import SavedPolicy, class_name, find_policy, load
 
 Array = NDArray[Any]
 
-_OF_THE_PACKAGE = (class_name(DiscretePolicy), class_name(GaussianPolicy))
+_OF_THE_PACKAGE = [
+    class_name(policy)
+    for policy in (
+        DiscretePolicy, GaussianPolicy, MultiDiscretePolicy, MultiBinaryPolicy, CompositePolicy,
+    )
+]  # fmt: skip
 
 
 def load(
@@ -115,7 +121,8 @@ class TrainedPolicy:
                 generator.
 
         Returns:
-            An action for `env.step`, an element of `action_space`; for a batch, an array `[N, …]`.
+            An action for `env.step`, an element of `action_space`; for a batch, an array `[N, …]`,
+            or a dict or tuple of arrays if the space is one.
 
         Raises:
             UserError: for an observation that is not in `observation_space`.
@@ -128,11 +135,7 @@ class TrainedPolicy:
             row = as_observation(self.observation_space, batch)
             chosen = self._policy.act(row, stochastic=not deterministic)
         actions = action_converter(self.action_space, len(batch))(chosen)
-        actions = actions.astype(self.action_space.dtype, copy=False)
-        if not single:
-            return actions
-        # A discrete action may be used as a dictionary key, which an array cannot be.
-        return actions[0] if isinstance(self.action_space, Discrete) else actions[0, ...]
+        return each_action(self.action_space, actions, 1)[0] if single else actions
 
     def make_env(self, **env_args: Any) -> Env:
         """Make an environment as in the run, wrappers included.

@@ -1,0 +1,154 @@
+"""Heads: turn the outputs of a policy's network into a distribution, for each kind of action space.
+
+`head_of` is the table of the kinds.
+"""
+
+import math
+from collections.abc import Sequence
+from typing import Any
+
+import torch
+from gymnasium import Space
+from gymnasium.spaces import Box, Dict, Discrete, MultiBinary, MultiDiscrete, Tuple
+from torch import Tensor, nn
+
+from ppo_bbrl.distributions import ActionCategorical, ActionGaussian
+from ppo_bbrl.envs.actions import leaves
+from ppo_bbrl.errors import UserError, one_line
+from ppo_bbrl.joint_distributions import (
+    ActionBernoulli,
+    ActionComposite,
+    ActionMultiCategorical,
+    places_of,
+)
+from ppo_bbrl.seeding import generator
+from ppo_bbrl.system.sizes import shape_of, size_of
+
+
+class Head(nn.Module):
+    """Base class of heads. `head(outputs)` is the distribution for `outputs` `[..., n_outputs]`.
+
+    Attributes:
+        n_outputs: how many outputs of the network it takes.
+    """
+
+    n_outputs: int
+
+    def noise(self, *leading: int) -> Tensor:
+        """Noise for the `with_noise` of its distributions, from this thread's stream."""
+        noise: Tensor = self(torch.zeros(self.n_outputs)).noise(*leading)
+        return noise
+
+
+class CategoricalHead(Head):
+    """For Discrete: `[..., n]` logits."""
+
+    def __init__(self, n: int) -> None:
+        super().__init__()
+        self.n_outputs = size_of("n", n)
+
+    def forward(self, outputs: Tensor) -> ActionCategorical:
+        """Over 0..n-1."""
+        return ActionCategorical(outputs, generator)
+
+
+class MultiCategoricalHead(Head):
+    """For MultiDiscrete: `[..., sum(nvec)]` logits.
+
+    Args:
+        nvec: the number of values of each component, nested as the action is.
+    """
+
+    places: Tensor
+
+    def __init__(self, nvec: Any) -> None:
+        super().__init__()
+        sizes = torch.as_tensor(nvec)
+        self.shape = tuple(sizes.shape)
+        self.sizes = shape_of("nvec", sizes.flatten().tolist())
+        self.n_outputs = sum(self.sizes)
+        self.register_buffer("places", places_of(self.sizes), persistent=False)
+
+    def forward(self, outputs: Tensor) -> ActionMultiCategorical:
+        """Over 0..n-1 in each component."""
+        return ActionMultiCategorical(outputs, self.sizes, self.shape, generator, self.places)
+
+
+class BernoulliHead(Head):
+    """For MultiBinary: a logit for each bit.
+
+    Args:
+        shape: of an action.
+    """
+
+    def __init__(self, shape: Sequence[int]) -> None:
+        super().__init__()
+        self.shape = shape_of("shape", shape)
+        self.n_outputs = math.prod(self.shape)
+
+    def forward(self, outputs: Tensor) -> ActionBernoulli:
+        """Over zeros and ones."""
+        return ActionBernoulli(_shaped(outputs, self.shape), len(self.shape), generator)
+
+
+class GaussianHead(Head):
+    """For Box: the means; the standard deviations are a parameter.
+
+    Args:
+        shape: of an action.
+        log_std_init: initial log standard deviation.
+    """
+
+    def __init__(self, shape: Sequence[int], log_std_init: float = 0.0) -> None:
+        super().__init__()
+        self.shape = shape_of("shape", shape)
+        self.n_outputs = math.prod(self.shape)
+        self.log_std = nn.Parameter(torch.full(self.shape, float(log_std_init)))
+
+    def forward(self, outputs: Tensor) -> ActionGaussian:
+        """Over all numbers."""
+        return ActionGaussian(_shaped(outputs, self.shape), self.log_std, generator)
+
+
+class CompositeHead(Head):
+    """For Dict and Tuple: the outputs of each of their parts, one after the other.
+
+    Args:
+        heads: of the parts, in the order of `leaves`.
+    """
+
+    def __init__(self, heads: Sequence[Head]) -> None:
+        super().__init__()
+        self.heads = nn.ModuleList(heads)
+        self._sizes = [head.n_outputs for head in heads]
+        self.n_outputs = sum(self._sizes)
+
+    def forward(self, outputs: Tensor) -> ActionComposite:
+        """Over flat vectors."""
+        pieces = outputs.split(self._sizes, -1)  # type: ignore[no-untyped-call]
+        return ActionComposite(
+            [head(piece) for head, piece in zip(self.heads, pieces, strict=True)]
+        )
+
+
+def head_of(space: Space[Any], *, log_std_init: float = 0.0) -> Head:
+    """The head for an action space.
+
+    Raises:
+        UserError: for a space of another kind.
+    """
+    if isinstance(space, Discrete):
+        return CategoricalHead(int(space.n))
+    if isinstance(space, MultiDiscrete):
+        return MultiCategoricalHead(space.nvec)
+    if isinstance(space, MultiBinary):
+        return BernoulliHead(space.shape)
+    if isinstance(space, Box):
+        return GaussianHead(space.shape, log_std_init)
+    if isinstance(space, Dict | Tuple):
+        return CompositeHead([head_of(part, log_std_init=log_std_init) for part in leaves(space)])
+    raise UserError(f"there is no policy for the action space {one_line(space)}")
+
+
+def _shaped(outputs: Tensor, shape: tuple[int, ...]) -> Tensor:
+    return outputs.reshape((*outputs.shape[:-1], *shape))

@@ -1,0 +1,251 @@
+"""Distributions of actions that have several components: their log-probabilities and entropies add.
+
+They are for MultiDiscrete, MultiBinary, Dict and Tuple action spaces, in the workspace's form of
+an action, and have the methods of `ActionCategorical` and `ActionGaussian`. Torch alone.
+"""
+
+import math
+from collections.abc import Sequence
+from typing import Any, ClassVar, Self
+
+import torch
+from torch import Tensor
+from torch.distributions import Distribution, constraints
+from torch.distributions.utils import lazy_property
+
+from ppo_bbrl.distributions import (
+    ActionCategorical,
+    ActionGaussian,
+    Source,
+    from_global,
+    gumbel_noise,
+)
+
+
+class _Joint(Distribution):
+    """What follows from `evaluate`, `noise` and `with_noise`."""
+
+    arg_constraints: ClassVar[dict[str, Any]] = {}
+    support: Any = constraints.real_vector
+
+    def evaluate(self, action: Tensor) -> tuple[Tensor, Tensor]:
+        """log π(a|s) and the entropy, both `[...]`."""
+        raise NotImplementedError
+
+    def noise(self, *leading: int) -> Tensor:
+        """What `with_noise` takes, `[*leading, …]`."""
+        raise NotImplementedError
+
+    def with_noise(self, noise: Tensor) -> Tensor:
+        """Actions; standard noise gives them this distribution."""
+        raise NotImplementedError
+
+    def sample(self, sample_shape: Any = ()) -> Tensor:
+        """Actions, `[*sample_shape, ..., *event]`, without gradient."""
+        return self.with_noise(self.noise(*sample_shape, *self.batch_shape)).detach()
+
+    def log_prob(self, value: Tensor) -> Tensor:
+        """log π(a|s), `[...]`: the sum over the components."""
+        return self.evaluate(value)[0]
+
+    def entropy(self) -> Tensor:
+        """`[...]`, in nats: the sum over the components."""
+        return self.evaluate(self.mode)[1]
+
+
+class ActionMultiCategorical(_Joint):
+    """Independent categorical distributions side by side.
+
+    Args:
+        logits: `[..., sum(sizes)]`, those of the first one, then those of the second, and so on;
+            an action whose logit is -inf is forbidden.
+        sizes: how many values each of the k has.
+        shape: of an action, with k entries, as `nvec.shape`; None: `(k,)`.
+        generator: from which samples are drawn.
+        places: `places_of(sizes)`, for those who have it already.
+    """
+
+    def __init__(
+        self,
+        logits: Tensor,
+        sizes: Sequence[int],
+        shape: tuple[int, ...] | None = None,
+        generator: Source = from_global,
+        places: Tensor | None = None,
+    ) -> None:
+        self.unnormalised, self.sizes, self._generator = logits, tuple(sizes), generator
+        self._places = places_of(self.sizes) if places is None else places
+        event = torch.Size((len(self.sizes),) if shape is None else shape)
+        super().__init__(logits.shape[:-1], event, validate_args=False)
+
+    @lazy_property
+    def parts(self) -> ActionCategorical:
+        """All k with the batch shape `[..., k]`; what is beyond a part's size is forbidden."""
+        padded = torch.nn.functional.pad(self.unnormalised, (0, 1), value=-math.inf)
+        rows = padded.index_select(-1, self._places.to(padded.device))
+        return ActionCategorical(
+            rows.reshape((*rows.shape[:-1], len(self.sizes), -1)), self._generator
+        )
+
+    @property
+    def mode(self) -> Tensor:
+        """The most likely actions, `[..., *shape]`."""
+        return self._shaped(self.parts.mode)
+
+    def evaluate(self, action: Tensor) -> tuple[Tensor, Tensor]:
+        """log π(a|s) and the entropy, both `[...]`: sums over the k parts."""
+        flat = action.reshape((*action.shape[: action.dim() - len(self.event_shape)], -1))
+        log_prob, entropy = self.parts.evaluate(flat)
+        return log_prob.sum(-1), entropy.sum(-1)
+
+    def noise(self, *leading: int) -> Tensor:
+        """Standard Gumbel noise, `[*leading, k, largest size]`."""
+        return gumbel_noise((*leading, *self.noise_shape), self._generator())
+
+    @property
+    def noise_shape(self) -> tuple[int, ...]:
+        """That of one action's noise."""
+        return len(self.sizes), max(self.sizes)
+
+    def with_noise(self, noise: Tensor) -> Tensor:
+        """Actions, `[..., *shape]` int64, by the Gumbel-max trick."""
+        return self._shaped(self.parts.with_noise(noise))
+
+    def expand(self, batch_shape: Any, _instance: Any = None) -> Self:
+        """The same in a larger batch."""
+        logits = self.unnormalised.expand(*batch_shape, sum(self.sizes))
+        return type(self)(logits, self.sizes, self.event_shape, self._generator, self._places)
+
+    def _shaped(self, flat: Tensor) -> Tensor:
+        return flat.reshape((*flat.shape[:-1], *self.event_shape))
+
+
+def places_of(sizes: Sequence[int]) -> Tensor:
+    """For each part its logits' places, and the one after the last for what it has not.
+
+    `[k × largest size]` int64.
+    """
+    total, largest, first = sum(sizes), max(sizes), 0
+    places = torch.full((len(sizes), largest), total)
+    for part, size in enumerate(sizes):
+        places[part, :size] = torch.arange(first, first + size)
+        first += size
+    return places.flatten()
+
+
+class ActionBernoulli(_Joint):
+    """Independent bits: each is 1 with probability sigmoid(logit).
+
+    Args:
+        logits: `[..., *shape]`.
+        event_dims: the number of dimensions of an action.
+        generator: from which samples are drawn.
+    """
+
+    def __init__(
+        self, logits: Tensor, event_dims: int = 1, generator: Source = from_global
+    ) -> None:
+        self.logits, self._generator = logits, generator
+        n_batch = logits.dim() - event_dims
+        super().__init__(logits.shape[:n_batch], logits.shape[n_batch:], validate_args=False)
+
+    @property
+    def mode(self) -> Tensor:
+        """The most likely bits, `[..., *shape]` floats; 0 for a tie."""
+        return (self.logits > 0).to(self.logits.dtype)
+
+    def evaluate(self, action: Tensor) -> tuple[Tensor, Tensor]:
+        """log π(a|s) and the entropy, both `[...]`: sums over the bits."""
+        logits = self.logits
+        normaliser = torch.nn.functional.softplus(logits)
+        log_probs = action * logits - normaliser
+        entropies = normaliser - logits * logits.sigmoid()
+        return self._summed(log_probs), self._summed(entropies)
+
+    def noise(self, *leading: int) -> Tensor:
+        """Standard logistic noise, the difference of two Gumbel ones, `[*leading, *shape]`."""
+        both = gumbel_noise((2, *leading, *self.noise_shape), self._generator())
+        return both[0] - both[1]
+
+    @property
+    def noise_shape(self) -> tuple[int, ...]:
+        """That of one action's noise."""
+        return tuple(self.event_shape)
+
+    def with_noise(self, noise: Tensor) -> Tensor:
+        """Bits, `[..., *shape]` floats: logit + logistic noise > 0 has their probability."""
+        return (self.logits + noise.to(self.logits.device) > 0).to(self.logits.dtype)
+
+    def expand(self, batch_shape: Any, _instance: Any = None) -> Self:
+        """The same in a larger batch."""
+        logits = self.logits.expand(*batch_shape, *self.event_shape)
+        return type(self)(logits, len(self.event_shape), self._generator)
+
+    def _summed(self, components: Tensor) -> Tensor:
+        event = tuple(range(-len(self.event_shape), 0))
+        if not event:
+            return components
+        return components.sum(event)
+
+
+Part = ActionCategorical | ActionMultiCategorical | ActionBernoulli | ActionGaussian
+
+
+class ActionComposite(_Joint):
+    """Independent distributions of different kinds; an action is one flat vector of floats.
+
+    Args:
+        parts: with one batch shape `[...]`. Each has as many entries as its own action has
+            numbers, in this order.
+    """
+
+    def __init__(self, parts: Sequence[Part]) -> None:
+        self.parts = tuple(parts)
+        self._sizes = [math.prod(part.event_shape) for part in self.parts]
+        event = torch.Size((sum(self._sizes),))
+        super().__init__(parts[0].batch_shape, event, validate_args=False)
+
+    @property
+    def mode(self) -> Tensor:
+        """The most likely actions of all parts, `[..., D]`."""
+        return self._joined([part.mode for part in self.parts], len(self.batch_shape))
+
+    def evaluate(self, action: Tensor) -> tuple[Tensor, Tensor]:
+        """log π(a|s) and the entropy, both `[...]`: sums over the parts."""
+        log_prob, entropy = torch.zeros(()), torch.zeros(())
+        flat = action.split(self._sizes, -1)  # type: ignore[no-untyped-call]
+        for part, numbers in zip(self.parts, flat, strict=True):
+            own = numbers.reshape((*numbers.shape[:-1], *part.event_shape))
+            found = part.evaluate(own.long() if _is_discrete(part) else own)
+            log_prob, entropy = log_prob + found[0], entropy + found[1]
+        return log_prob, entropy
+
+    def noise(self, *leading: int) -> Tensor:
+        """That of all parts, `[*leading, …]`."""
+        return self._joined([part.noise(*leading) for part in self.parts], len(leading))
+
+    def with_noise(self, noise: Tensor) -> Tensor:
+        """Actions, `[..., D]` floats."""
+        shapes = [part.noise_shape for part in self.parts]
+        pieces = noise.split([math.prod(shape) for shape in shapes], -1)  # type: ignore[no-untyped-call]
+        actions = [
+            part.with_noise(piece.reshape((*piece.shape[:-1], *shape)))
+            for part, piece, shape in zip(self.parts, pieces, shapes, strict=True)
+        ]
+        return self._joined(actions, noise.dim() - 1)
+
+    def expand(self, batch_shape: Any, _instance: Any = None) -> Self:
+        """The same in a larger batch."""
+        return type(self)([part.expand(batch_shape) for part in self.parts])
+
+    @staticmethod
+    def _joined(tensors: Sequence[Tensor], leading: int) -> Tensor:
+        flat = [tensor.reshape((*tensor.shape[:leading], -1)) for tensor in tensors]
+        return torch.cat(
+            [one if one.is_floating_point() else one.to(torch.get_default_dtype()) for one in flat],
+            -1,
+        )
+
+
+def _is_discrete(part: Distribution) -> bool:
+    return isinstance(part, ActionCategorical | ActionMultiCategorical)
