@@ -194,7 +194,8 @@ def play_episodes(
         env(workspace, t=0)
         on_row()
         for t in range(max_steps):
-            _check(workspace, env, f"{env.output}env_obs", t, is_number)
+            for name in env.observation_names:
+                _check(workspace, env, name, t, is_number)
             act(workspace, t)
             _check(workspace, env, env.input, t, np.isfinite)
             env(workspace, t=t + 1)

@@ -15,6 +15,7 @@ from torch import Tensor
 from ppo_bbrl.advantages import gae, lambda_returns
 from ppo_bbrl.agents.acting import row_actor
 from ppo_bbrl.agents.base import device_of, has_memory, is_plain_critic, is_plain_policy
+from ppo_bbrl.agents.observations import names_in
 from ppo_bbrl.agents.shared import evaluate_both
 from ppo_bbrl.envs.agent import EnvAgent
 from ppo_bbrl.system.html import table
@@ -311,4 +312,4 @@ def _needed(
 ) -> Iterable[str]:
     """The variables that agents may read when they learn; the user's own may read any."""
     known = is_plain_policy(policy) and is_plain_critic(critic)
-    return ("env/env_obs", "action") if known else variables
+    return [*names_in(variables), "action"] if known else variables

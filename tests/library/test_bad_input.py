@@ -181,7 +181,7 @@ def test_arguments_that_the_environment_refuses():
 @pytest.mark.parametrize("make", [PPOClip, EpisodicAlgo])
 @pytest.mark.parametrize(
     ("env_name", "told"),
-    [("ManyActions-v0", "action space Text"), ("DictObservation-v0", "observation space")],
+    [("ManyActions-v0", "action space Text"), ("TextObservation-v0", "its part words, Text")],
 )
 def test_a_space_that_is_not_supported(env_name, told, make):
     """Upstream makes a policy of 3 actions for MultiDiscrete([3, 5, 7])."""

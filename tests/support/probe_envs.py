@@ -139,10 +139,10 @@ class ManyActions(Probe):
     action_space = Text(5)
 
 
-class DictObservation(Probe):
+class TextObservation(Probe):
     """An observation space that no network is for."""
 
-    observation_space = Dict({"near": box(1), "far": box(1)})
+    observation_space = Dict({"near": box(1), "words": Text(5)})
 
 
 register_probes()
@@ -153,7 +153,7 @@ for env in (
     NotANumber,
     Pixels,
     ManyActions,
-    DictObservation,
+    TextObservation,
 ):
     gym.register(f"{env.__name__}-v0", env, disable_env_checker=True)
 

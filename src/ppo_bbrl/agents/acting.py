@@ -15,6 +15,7 @@ from ppo_bbrl.agents.base import KWAgentWrapper, device_of
 from ppo_bbrl.agents.heads import Head
 from ppo_bbrl.agents.multi import HeadPolicy
 from ppo_bbrl.agents.numpy_actor import ArrayActor, choose, deviate, is_small, network_on_arrays
+from ppo_bbrl.agents.observations import any_part, moved, observation_at
 from ppo_bbrl.agents.policies import DiscretePolicy, GaussianPolicy
 from ppo_bbrl.distributions import gumbel_noise, normal_noise
 from ppo_bbrl.seeding import generator
@@ -91,10 +92,10 @@ def array_actor(policy: Any, n_envs: int) -> ArrayActor | None:
 
 def _in_torch(policy: Any, noise_of: Callable[[int], Tensor | None]) -> Act:
     def act(workspace: Workspace, t: int) -> None:
-        obs, noise = workspace.get("env/env_obs", t), noise_of(t)
-        dist = policy.dist(obs.to(device_of(policy)))
+        obs, noise = observation_at(workspace, t), noise_of(t)
+        dist = policy.dist(moved(obs, device_of(policy)))
         action = dist.mode if noise is None else dist.with_noise(noise)
-        workspace.set("action", t, action.detach().to(obs.device))
+        workspace.set("action", t, action.detach().to(any_part(obs).device))
 
     return act
 

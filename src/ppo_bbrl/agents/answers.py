@@ -13,6 +13,7 @@ from gymnasium.spaces import Discrete, MultiDiscrete
 from torch import Tensor, nn
 from torch.distributions import Categorical, Distribution
 
+from ppo_bbrl.agents.observations import Observation
 from ppo_bbrl.distributions import MultiCategorical
 from ppo_bbrl.envs.actions import Array, action_converter
 from ppo_bbrl.errors import ConfigError, UserError, one_line
@@ -21,9 +22,12 @@ from ppo_bbrl.joint_distributions import ActionMultiCategorical
 _PRECISIONS = (torch.float32, torch.float64)
 
 
-def seen(observation: Tensor) -> str:
+def seen(observation: Observation) -> str:
     """Describe observations, for errors."""
-    return f"observations {list(observation.shape)} {observation.dtype}"
+    if isinstance(observation, Tensor):
+        return f"observations {list(observation.shape)} {observation.dtype}"
+    parts = (f"{path} {list(one.shape)} {one.dtype}" for path, one in observation.items())
+    return f"observations {', '.join(parts)}"
 
 
 def asked(function: Callable[[], Any], given: str) -> Any:

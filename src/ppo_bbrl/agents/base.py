@@ -1,7 +1,8 @@
 """Base classes of agents: policies and critics. They read observations and write their outputs.
 
 `policy.dist(obs)` and `critic.value(obs)` are pure functions of tensors with any leading
-dimensions; `forward(t)` reads the workspace, calls them and writes the results.
+dimensions (of a dict of them, by path, where observations are a Dict or a Tuple); `forward(t)`
+reads the workspace, calls them and writes the results.
 """
 
 import copy
@@ -14,6 +15,13 @@ from torch import Tensor, nn
 from torch.distributions import Distribution
 
 from ppo_bbrl import distributions
+from ppo_bbrl.agents.observations import (
+    Observation,
+    any_part,
+    moved,
+    observation_at,
+    observation_in,
+)
 from ppo_bbrl.distributions import mode_of
 from ppo_bbrl.workspace.table import one_row
 
@@ -67,21 +75,21 @@ class Critic(Agent):
     A subclass only needs to define `value`.
     """
 
-    def value(self, obs: Tensor) -> Tensor:
+    def value(self, obs: Any) -> Tensor:
         """V(s): `[..., *observation]` to `[...]`."""
         raise NotImplementedError(f"{type(self).__name__} must define value(obs)")
 
     def forward(self, t: int, **kwargs: Any) -> None:
         """Write the value of row t."""
         del kwargs
-        observation = self.get(("env/env_obs", t)).to(device_of(self))
+        observation = moved(observation_at(self.workspace, t), device_of(self))
         self.set((f"{self.prefix}v_values", t), self.value(observation))
 
 
 class Policy(Agent):
     """Base class of policies. A subclass only needs to define `dist`; the rest follows from it."""
 
-    def dist(self, obs: Tensor) -> Distribution:
+    def dist(self, obs: Any) -> Distribution:
         """π(·|s): `[..., *observation]` to a distribution with batch shape `[...]`.
 
         It needs `sample`, `log_prob` and a `mode` (`distributions.mode_of` knows more of them than
@@ -89,16 +97,16 @@ class Policy(Agent):
         """
         raise NotImplementedError(f"{type(self).__name__} must define dist(obs)")
 
-    def act(self, obs: Tensor, *, stochastic: bool = True) -> Tensor:
+    def act(self, obs: Observation, *, stochastic: bool = True) -> Tensor:
         """An action for each observation: sampled, or the most likely one."""
         dist = self.dist(obs)
         return dist.sample() if stochastic else mode_of(dist)
 
-    def evaluate_actions(self, obs: Tensor, action: Tensor) -> tuple[Tensor, Tensor]:
+    def evaluate_actions(self, obs: Observation, action: Tensor) -> tuple[Tensor, Tensor]:
         """log π(a|s) and the entropy of π(·|s), both `[...]`."""
         return distributions.evaluate_actions(self.dist(obs), action)
 
-    def log_prob_and_entropy(self, obs: Tensor, action: Tensor) -> tuple[Tensor, Tensor]:
+    def log_prob_and_entropy(self, obs: Observation, action: Tensor) -> tuple[Tensor, Tensor]:
         """The former name of `evaluate_actions`: to be called, not to be overridden."""
         return self.evaluate_actions(obs, action)
 
@@ -124,14 +132,14 @@ class Policy(Agent):
         del kwargs
         # The workspace stays where the environments are; the network may be elsewhere.
         device = device_of(self)
-        obs = self.get(("env/env_obs", t))
+        obs = observation_at(self.workspace, t)
         if not predict_proba:
-            action = self.act(obs.to(device), stochastic=stochastic)
-            self.set(("action", t), action.detach().to(obs.device))
+            action = self.act(moved(obs, device), stochastic=stochastic)
+            self.set(("action", t), action.detach().to(any_part(obs).device))
             if not compute_entropy:
                 return
         action = self.get(("action", t)).to(device)
-        log_prob, entropy = self.evaluate_actions(obs.to(device), action)
+        log_prob, entropy = self.evaluate_actions(moved(obs, device), action)
         if predict_proba:
             self.set((f"{self.prefix}logprob_predict", t), log_prob)
         if compute_entropy:
@@ -170,7 +178,7 @@ def evaluate_actions(
         variables: the workspace's variables for N decisions, `[N, …]` each.
     """
     if is_plain_policy(policy):
-        return policy.evaluate_actions(variables["env/env_obs"], variables["action"])
+        return policy.evaluate_actions(observation_in(variables), variables["action"])
     workspace = one_row(variables)
     policy(workspace, t=0, stochastic=True, predict_proba=True, compute_entropy=True)
     prefix = policy.prefix
@@ -180,7 +188,7 @@ def evaluate_actions(
 def predict_values(critic: bbrl.agents.Agent, variables: Mapping[str, Tensor]) -> Tensor:
     """V(s), `[N]`, by any critic that writes `{prefix}v_values`."""
     if is_plain_critic(critic):
-        return critic.value(variables["env/env_obs"])
+        return critic.value(observation_in(variables))
     workspace = one_row(variables)
     critic(workspace, t=0)
     return workspace.get(f"{critic.prefix}v_values", 0)

@@ -1,14 +1,15 @@
 """Encoders: turn observations of any space into features for a network."""
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import torch
 from gymnasium import Space
-from gymnasium.spaces import Box, Discrete, MultiBinary, MultiDiscrete
+from gymnasium.spaces import Box, Dict, Discrete, MultiBinary, MultiDiscrete, Tuple
 from torch import Tensor, nn
 
+from ppo_bbrl.envs.parts import parts_of
 from ppo_bbrl.envs.spaces import is_image
 from ppo_bbrl.system.sizes import shape_of, size_of, size_or_shape
 
@@ -26,10 +27,14 @@ def encoder(state_dim: StateDim) -> tuple[nn.Module, int]:
     Raises:
         UserError: for anything else.
     """
+    if isinstance(state_dim, Dict | Tuple):
+        parts = Parts({path: encoder(part) for path, part in parts_of(state_dim).items()})
+        return parts, parts.n_features
     if isinstance(state_dim, Discrete):
         return OneHot(int(state_dim.n)), int(state_dim.n)
     if isinstance(state_dim, MultiDiscrete):
-        return MultiOneHot(state_dim.nvec.flatten().tolist()), int(state_dim.nvec.sum())
+        sizes = state_dim.nvec.flatten().tolist()
+        return MultiOneHot(sizes, state_dim.nvec.ndim), sum(sizes)
     if isinstance(state_dim, MultiBinary):
         return Flatten(state_dim.shape), math.prod(state_dim.shape)
     if isinstance(state_dim, Box):
@@ -40,11 +45,36 @@ def encoder(state_dim: StateDim) -> tuple[nn.Module, int]:
     shape = size_or_shape(
         "state_dim",
         state_dim,
-        "must be a number, a shape, a Box or a Discrete, a MultiDiscrete or a MultiBinary",
+        "must be a number, a shape, a Box or a Discrete, a MultiDiscrete or a MultiBinary, or a "
+        "Dict or a Tuple of these",
     )
     if isinstance(shape, int):
         return FlatOrOneHot(shape), shape
     return Flatten(shape), math.prod(shape)
+
+
+class Parts(nn.Module):
+    """The parts of a Dict or Tuple observation as features, side by side.
+
+    Args:
+        encoders: by path, the encoder of each part and the number of its features.
+
+    Attributes:
+        n_features: of all parts together.
+    """
+
+    def __init__(self, encoders: Mapping[str, tuple[nn.Module, int]]) -> None:
+        super().__init__()
+        self.paths = tuple(encoders)
+        self.encoders = nn.ModuleList(one for one, _ in encoders.values())
+        self.n_features = sum(n for _, n in encoders.values())
+
+    def forward(self, observation: dict[str, Tensor]) -> Tensor:
+        """`[..., *shape]` by path to `[..., n_features]` floats."""
+        parts = zip(self.paths, self.encoders, strict=True)
+        features = [encode(observation[path]) for path, encode in parts]
+        dtype = torch.get_default_dtype()
+        return torch.cat([one.to(dtype) for one in features], -1)
 
 
 class Flatten(nn.Module):
@@ -87,20 +117,22 @@ class MultiOneHot(nn.Module):
 
     Args:
         sizes: the number of values n of each of the k observations, 0..n-1.
+        n_axes: of one array of observations, which has k numbers.
     """
 
     first: Tensor
 
-    def __init__(self, sizes: Sequence[int]) -> None:
+    def __init__(self, sizes: Sequence[int], n_axes: int = 1) -> None:
         super().__init__()
         sizes = shape_of("sizes", sizes)
+        self.n_axes = n_axes
         self.total = sum(sizes)
         offsets = torch.tensor([0, *sizes[:-1]]).cumsum(0)
         self.register_buffer("first", offsets, persistent=False)
 
     def forward(self, observation: Tensor) -> Tensor:
         """Concatenated one-hot codes."""
-        leading = observation.shape[: observation.dim() - 1]
+        leading = observation.shape[: observation.dim() - self.n_axes]
         index = observation.reshape(*leading, len(self.first)) + self.first
         return torch.zeros(*leading, self.total, device=index.device).scatter_(-1, index, 1.0)
 

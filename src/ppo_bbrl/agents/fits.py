@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 import torch
 from gymnasium import Space
-from gymnasium.spaces import Discrete
+from gymnasium.spaces import Box, Discrete, MultiDiscrete
 from torch import Tensor, nn
 
 from ppo_bbrl.agents.answers import (
@@ -29,9 +29,10 @@ from ppo_bbrl.agents.base import (
 )
 from ppo_bbrl.agents.encoders import OneHot
 from ppo_bbrl.agents.networks import evaluation_mode
+from ppo_bbrl.agents.observations import Observation, any_part, as_variables, moved
 from ppo_bbrl.agents.shared import SharedCritic, SharedPolicy
 from ppo_bbrl.envs.agent import EnvAgent
-from ppo_bbrl.envs.spaces import as_observation, observation_template
+from ppo_bbrl.envs.parts import observation_template, parts_of
 from ppo_bbrl.errors import ConfigError, UserError
 from ppo_bbrl.seeding import RandomStream
 from ppo_bbrl.workspace.table import one_row
@@ -63,7 +64,7 @@ def check_fits(policy: nn.Module, critic: nn.Module, env: EnvAgent) -> None:
     rows = _N_ROWS if is_plain_policy(policy) else env.num_envs
     misfits: list[_MisfitError] = []
     with RandomStream(0).active(), torch.no_grad(), evaluation_mode(copies):
-        for observation in _observations(env.observation_space, rows):
+        for observation in observations(env.observation_space, rows):
             try:
                 _try(copies[0], copies[1], env, observation)
             except _MisfitError as misfit:
@@ -95,26 +96,37 @@ def _check_names(policy: nn.Module) -> None:
             )
 
 
-def _observations(space: Space[Any], rows: int) -> Iterator[Tensor]:
+def observations(space: Space[Any], rows: int) -> Iterator[Observation]:
     """Some, `[rows, …]`, of several kinds: masks among them may be all 0 or all 1."""
     if isinstance(space, Discrete):
         yield torch.linspace(0, int(space.n) - 1, max(rows, 2)).round().long()[-rows:]
         return
+    parts = parts_of(space)
+    for kinds in zip(*(_arrays(part, rows) for part in parts.values()), strict=True):
+        yield kinds[0] if "" in parts else dict(zip(parts, kinds, strict=True))
+
+
+def _arrays(space: Any, rows: int) -> Iterator[Tensor]:
+    """Observations that are one array: any, zeros, and the largest ones; indices from 0."""
     random: Any = np.random.default_rng(0)
-    box: Any = space
-    low, high = box.low.astype(np.float64), box.high.astype(np.float64)
-    shape = (rows, *box.shape)
+    if isinstance(space, Box):
+        low, high = space.low.astype(np.float64), space.high.astype(np.float64)
+    else:
+        several = isinstance(space, MultiDiscrete)
+        most = space.nvec if several else space.n if isinstance(space, Discrete) else 2
+        low, high = np.zeros(space.shape), np.broadcast_to(most - 1, space.shape)
+    shape, dtype = (rows, *space.shape), observation_template(space, rows).numpy().dtype
     with np.errstate(over="ignore", invalid="ignore"):
         anywhere = np.clip(random.normal(size=shape), low, high)
         between = low + random.random(shape) * (high - low)
         drawn = np.where(np.isfinite(low) & np.isfinite(high), between, anywhere)
-        yield as_observation(space, drawn)
-        yield observation_template(space, rows)
         largest = np.where(np.isfinite(high), high, 1.0)
-        yield as_observation(space, np.broadcast_to(largest, shape))
+        kinds = (drawn if isinstance(space, Box) else drawn.round(), 0, largest)
+        arrays = [np.broadcast_to(kind, shape).astype(dtype) for kind in kinds]
+    yield from map(torch.from_numpy, arrays)
 
 
-def _try(policy: nn.Module, critic: nn.Module, env: EnvAgent, observation: Tensor) -> None:
+def _try(policy: nn.Module, critic: nn.Module, env: EnvAgent, observation: Observation) -> None:
     """Act, and evaluate states and actions; `observation` is `[B, …]`.
 
     Raises:
@@ -123,10 +135,10 @@ def _try(policy: nn.Module, critic: nn.Module, env: EnvAgent, observation: Tenso
     for agent in (policy, critic):
         _check_parts(agent, env.observation_space)
     _check_names(policy)
-    space, rows = env.action_space, len(observation)
+    space, rows = env.action_space, len(any_part(observation))
     given = seen(observation)
     for greedy in ({"stochastic": False}, {}):
-        row = one_row({"env/env_obs": observation, **_other_variables(rows)})
+        row = one_row({**as_variables(observation), **_other_variables(rows)})
         _run(policy, given, partial(policy, row, t=0, **greedy))
         if "action" not in row.variables:
             raise _MisfitError(policy, "it must write `action`, and does not")
@@ -172,15 +184,15 @@ def _run(agent: nn.Module, given: str, function: Callable[[], Any]) -> Any:
 
 
 def _check_action(
-    policy: nn.Module, space: Space[Any], action: Tensor, observation: Tensor
+    policy: nn.Module, space: Space[Any], action: Tensor, observation: Observation
 ) -> None:
     """Refuse actions that the environment does not take, and another number of them."""
     dist: Any = None
     if is_plain_policy(policy):
         with suppress(Exception):  # a policy that defines everything else needs none
-            dist = policy.dist(observation.to(device_of(policy)))
+            dist = policy.dist(moved(observation, device_of(policy)))
     with _told_of(policy):
-        check_actions(action.cpu(), space, len(observation), dist)
+        check_actions(action.cpu(), space, len(any_part(observation)), dist)
     if not isinstance(space, Discrete):
         return
     n_actions = int(space.n)

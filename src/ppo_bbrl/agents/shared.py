@@ -6,6 +6,7 @@ gradient clipping (docs/ppo.md#detail-13). The model is run once per minibatch.
 
 import copy
 from collections.abc import Mapping
+from functools import partial
 from typing import Any, Self, TypeGuard
 
 import bbrl.agents
@@ -23,6 +24,7 @@ from ppo_bbrl.agents.base import (
     is_plain_policy,
     predict_values,
 )
+from ppo_bbrl.agents.observations import Observation, any_part, each_part, observation_in
 from ppo_bbrl.distributions import as_one_event
 from ppo_bbrl.errors import ConfigError
 
@@ -34,14 +36,15 @@ class _Head:
 
     model: nn.Module
 
-    def dist_and_value(self, obs: Tensor) -> tuple[Distribution, Tensor]:
+    def dist_and_value(self, obs: Observation) -> tuple[Distribution, Tensor]:
         """π(·|s) and V(s), `[N]`, from observations `[N, …]`, by one run of the model.
 
         Raises:
             ConfigError: if the model returns something else.
         """
         run = getattr(self.model, "dist_and_value", self.model)
-        dist, value = dist_and_value(run(_in_precision_of(self.model, obs)), len(obs))
+        answer = run(each_part(obs, partial(_in_precision_of, self.model)))
+        dist, value = dist_and_value(answer, len(any_part(obs)))
         return as_one_event(dist, value.dim()), value
 
     def __deepcopy__(self, memo: dict[int, Any]) -> Self:
@@ -64,11 +67,13 @@ class SharedPolicy(_Head, Policy):
         super().__init__(name)
         self.model = model
 
-    def dist(self, obs: Tensor) -> Distribution:
+    def dist(self, obs: Observation) -> Distribution:
         """π(·|s): `[N, …]` to a distribution with batch shape `[N]`."""
         return self.dist_and_value(obs)[0]
 
-    def evaluate_with_value(self, obs: Tensor, action: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+    def evaluate_with_value(
+        self, obs: Observation, action: Tensor
+    ) -> tuple[Tensor, Tensor, Tensor]:
         """log π(a|s), the entropy of π(·|s) and V(s), `[N]` each, by one run of the model."""
         dist, value = self.dist_and_value(obs)
         return *distributions.evaluate_actions(dist, action), value
@@ -81,7 +86,7 @@ class SharedCritic(_Head, Critic):
         super().__init__(name)
         self.model = model
 
-    def value(self, obs: Tensor) -> Tensor:
+    def value(self, obs: Observation) -> Tensor:
         """V(s): `[N, …]` to `[N]`."""
         return self.dist_and_value(obs)[1]
 
@@ -128,7 +133,7 @@ def evaluate_both(
 ) -> tuple[Tensor, Tensor, Tensor]:
     """log π(a|s), entropy and V(s), `[N]` each, from variables `[N, …]`."""
     if have_one_model(policy, critic):
-        return policy.evaluate_with_value(variables["env/env_obs"], variables["action"])
+        return policy.evaluate_with_value(observation_in(variables), variables["action"])
     return *evaluate_actions(policy, variables), predict_values(critic, variables)
 
 

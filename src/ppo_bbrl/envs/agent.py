@@ -19,7 +19,8 @@ from torch import Tensor
 from ppo_bbrl.config.wrappers import Wrapper
 from ppo_bbrl.envs.actions import action_converter
 from ppo_bbrl.envs.faults import check_rows, narrowed, reason
-from ppo_bbrl.envs.spaces import check_supported, observation_template, size
+from ppo_bbrl.envs.parts import ObservationRows
+from ppo_bbrl.envs.spaces import check_supported, size
 from ppo_bbrl.envs.state import envs_state, load_envs_state
 from ppo_bbrl.envs.sync import SyncEnvs
 from ppo_bbrl.envs.vector import make_vector_env
@@ -85,14 +86,13 @@ class EnvAgent(GymAgent):
         self._checked = isinstance(self.envs, SyncEnvs | WorkerVectorEnv)
         #: True once rewards are known to fit into float32
         self._plain_rewards = self._checked
-        #: whether the workspace stores observations in a narrower type
-        self._wide = self.observation_space.dtype == np.float64
         self._to_env = action_converter(self.action_space, n_envs)
-        start = np.asarray(getattr(self.observation_space, "start", 0))
-        #: subtracted from observations; None if they start at 0
-        self._first_index = start if start.any() else None
+        self._rows_of = ObservationRows(self.observation_space, n_envs)
+        observed = self._rows_of.templates
+        #: the variables that observations are in: `env/env_obs`, or `env/env_obs/<path>` each
+        self.observation_names = tuple(self.output + name for name in observed)
         templates: dict[str, Tensor] = {
-            "env_obs": observation_template(self.observation_space, n_envs),
+            **observed,
             "reward": torch.zeros(n_envs),
             "terminated": torch.zeros(n_envs, dtype=torch.bool),
             "truncated": torch.zeros(n_envs, dtype=torch.bool),
@@ -102,6 +102,8 @@ class EnvAgent(GymAgent):
         }
         #: the row that was written last, as arrays of length B
         self._row = {name: tensor.numpy().copy() for name, tensor in templates.items()}
+        #: those of them that hold observations
+        self._observed = [self._row[name] for name in observed]
         self._writes = [
             (self.output + name, self._row[name], template) for name, template in templates.items()
         ]
@@ -210,9 +212,8 @@ class EnvAgent(GymAgent):
         try:
             observation, _ = self.envs.reset(seed=seeds if one_by_one or not seeds else seeds[0])
             if not self._checked:
-                check_rows(self.observation_space, self.num_envs, observation)
-            if self._wide:
-                observation = narrowed(observation, np.dtype(np.float32))
+                self._rows_of.check(observation)
+            rows = self._rows_of.of(observation)
         except EnvironmentFailedError:
             raise
         except (Exception, SystemExit) as error:
@@ -220,7 +221,8 @@ class EnvAgent(GymAgent):
         self._seeds = None
         for array in self._row.values():
             array[...] = 0
-        self._row["env_obs"][...] = self._from_zero(observation)
+        for row, seen in zip(self._observed, rows, strict=True):
+            row[...] = seen
 
     def _failed(self, where: str, error: BaseException) -> EnvironmentFailedError:
         return EnvironmentFailedError(f"{self.env_name} failed in {where}: {reason(error)}")
@@ -230,28 +232,26 @@ class EnvAgent(GymAgent):
         try:
             observation, reward, terminated, truncated, _ = self.envs.step(to_env)
             if not self._checked:
+                self._rows_of.check(observation)
                 check_rows(
-                    self.observation_space,
                     self.num_envs,
-                    observation,
-                    reward,
-                    terminated,
-                    truncated,
+                    rewards=(reward, ()),
+                    terminated=(terminated, ()),
+                    truncated=(truncated, ()),
                 )
                 self._checked = True
             if not self._plain_rewards:
                 reward = narrowed(np.asarray(reward), np.dtype(np.float32), "rewards have")
-            if self._wide:
-                observation = narrowed(observation, np.dtype(np.float32))
+            observed = zip(self._observed, self._rows_of.of(observation), strict=True)
         except EnvironmentFailedError:
             raise
         except (Exception, SystemExit) as error:
             raise self._failed("a step", error) from error
         row = self._row
         ended = row["done"].copy() if np.count_nonzero(row["done"]) else None
-        observation = self._from_zero(observation)
         if self.autoreset or ended is None:
-            row["env_obs"][...] = observation
+            for there, seen in observed:
+                there[...] = seen
             row["terminated"][...], row["truncated"][...] = terminated, truncated
             row["reward"][...] = reward
             row["timestep"] += 1
@@ -262,16 +262,14 @@ class EnvAgent(GymAgent):
                 row["cumulated_reward"][ended] = 0
         else:
             running = ~ended
-            row["env_obs"][running] = observation[running]
+            for there, seen in observed:
+                there[running] = seen[running]
             row["terminated"] |= running & np.asarray(terminated, np.bool_)
             row["truncated"] |= running & np.asarray(truncated, np.bool_)
             row["reward"][...] = np.where(running, reward, 0)
             row["timestep"] += running
             row["cumulated_reward"] += row["reward"]
         np.logical_or(row["terminated"], row["truncated"], out=row["done"])
-
-    def _from_zero(self, observation: Array) -> Array:
-        return observation if self._first_index is None else observation - self._first_index
 
     def _write(self, t: int) -> None:
         workspace = self.workspace

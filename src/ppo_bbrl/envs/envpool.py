@@ -13,6 +13,7 @@ from textwrap import shorten
 from typing import Any
 
 import numpy as np
+from gymnasium.spaces import Dict, Tuple
 from gymnasium.vector import AutoresetMode, VectorEnv
 from gymnasium.vector.utils import batch_space
 from numpy.typing import NDArray
@@ -61,6 +62,12 @@ class EnvPoolVectorEnv(VectorEnv[Array, Array, Array]):
         if players != 1:
             raise ConfigError(
                 f"gym_env.env_name = {env_name!r}: has {players} players; must be a task for one"
+            )
+        if isinstance(self.single_observation_space, Dict | Tuple):
+            raise ConfigError(
+                f"gym_env.env_name = {env_name!r}: its observations are a "
+                f"{type(self.single_observation_space).__name__}, which is not supported with "
+                "gym_env.vectorization = envpool"
             )
         self.observation_space = batch_space(self.single_observation_space, num_envs)
         self.action_space = batch_space(self.single_action_space, num_envs)

@@ -82,17 +82,19 @@ def narrowed(array: NDArray[Any], dtype: Any, name: str = "observation has") -> 
         raise UnfitError(f"its {name} numbers too large for {dtype}") from None
 
 
-def check_rows(space: gym.Space[Any], n_envs: int, observation: Any, *reward_and_ends: Any) -> None:
+def check_rows(n_envs: int, **values: tuple[Any, tuple[int, ...]]) -> None:
     """Check that a vector environment's values have the shapes that Gymnasium prescribes.
+
+    Args:
+        n_envs: B.
+        values: by name, what was returned and the shape that it has for one environment.
 
     Raises:
         UnfitError: naming the value, its shape and the expected one.
     """
-    names = ("observations", "rewards", "terminated", "truncated")
-    shapes = [(n_envs, *(space.shape or ())), *[(n_envs,)] * 3]
-    for name, value, shape in zip(names, (observation, *reward_and_ends), shapes, strict=False):
-        if np.shape(value) != shape:
-            expected = f"expected shape {list(shape)}"
+    for name, (value, shape) in values.items():
+        if np.shape(value) != (n_envs, *shape):
+            expected = f"expected shape {[n_envs, *shape]}"
             raise UnfitError(f"its {name} are {described(value)}; {expected}")
 
 

@@ -16,10 +16,9 @@ import gymnasium as gym
 import numpy as np
 from gymnasium.spaces import Box, Discrete, MultiBinary, MultiDiscrete
 from gymnasium.vector import SyncVectorEnv
-from gymnasium.vector.utils import concatenate
 from numpy.typing import NDArray
 
-from ppo_bbrl.envs.actions import each_action
+from ppo_bbrl.envs.actions import each_action, leaves
 from ppo_bbrl.envs.faults import (
     LARGEST,
     RESET,
@@ -30,6 +29,7 @@ from ppo_bbrl.envs.faults import (
     reason,
     unfit_observation,
 )
+from ppo_bbrl.envs.parts import taken_apart
 from ppo_bbrl.errors import EnvironmentFailedError
 from ppo_bbrl.system.signals import time_limit
 
@@ -95,24 +95,24 @@ class SyncEnvs(SyncVectorEnv):  # its type parameters differ between versions of
         self._running[0] = NOT_RUNNING
         self._name = name_of(made[0])
         space: Any = self.single_observation_space
-        #: whether the observations of a row form a single array
-        self.in_one_array = isinstance(space, Box | Discrete | MultiDiscrete | MultiBinary)
-        self._any_number = isinstance(space, Box | MultiBinary)  # no index that could be too large
+        self._spaces = list(leaves(space))  # the parts of a Dict or a Tuple
+        self._arrays = taken_apart(space, self._observations)
+        #: whether an observation is a single array without indices that could be too large
+        self._plain = isinstance(space, Box | MultiBinary)
         taken = self.single_action_space
         self._takes_numbers = isinstance(taken, Box) and taken.shape == ()
-        self._seen: list[Any] = [None] * self.num_envs  # observations that are not one array
         self._over = [False] * self.num_envs
 
     def write_into(
         self,
-        observation: NDArray[Any] | None,
+        observation: Any,
         reward: NDArray[np.float64],
         terminated: NDArray[np.bool_],
         truncated: NDArray[np.bool_],
     ) -> None:
         """Write all further rows into these arrays, `[B, …]` each."""
-        if observation is not None:
-            self._observations = observation
+        self._observations = observation
+        self._arrays = taken_apart(self.single_observation_space, observation)
         self._rewards, self._terminations, self._truncations = reward, terminated, truncated
 
     def reset(
@@ -130,16 +130,11 @@ class SyncEnvs(SyncVectorEnv):  # its type parameters differ between versions of
         try:
             for i, (env, own) in enumerate(zip(self.envs, seeds, strict=True)):
                 self._running[0] = i
-                observation = _reset(env, seed=own, options=options)
-                if self.in_one_array:
-                    self._observations[i] = self._fitting(observation)
-                else:
-                    self._seen[i] = observation
+                self._write(i, _reset(env, seed=own, options=options))
                 self._over[i] = False
         except (Exception, SystemExit) as error:
             raise self._failed("a reset", error) from error
         self._running[0] = NOT_RUNNING
-        self._join_seen()
         return self._observations, {}
 
     def step(self, actions: Any) -> tuple[Any, Any, Any, Any, dict[str, Any]]:
@@ -151,12 +146,10 @@ class SyncEnvs(SyncVectorEnv):  # its type parameters differ between versions of
     def advance(self, actions: Any) -> None:
         """Step every environment, or reset it if its episode has ended, and write its row."""
         self._n_steps += 1
-        running, over = self._running, self._over
-        in_one_array, any_number = self.in_one_array, self._any_number
-        rows, rewards = self._observations, self._rewards
+        running, over, plain = self._running, self._over, self._plain
+        rows, rewards = self._arrays[0], self._rewards
         terminations, truncations = self._terminations, self._truncations
-        if in_one_array:
-            shape, dtype = rows.shape[1:], rows.dtype
+        shape, dtype = rows.shape[1:], rows.dtype
         reward: Any
         terminated: Any
         truncated: Any
@@ -171,17 +164,15 @@ class SyncEnvs(SyncVectorEnv):  # its type parameters differ between versions of
                     reward, terminated, truncated = 0.0, False, False
                 else:
                     observation, reward, terminated, truncated, _ = env.step(action)
-                if not in_one_array:
-                    self._seen[i] = observation
-                elif (
-                    any_number
+                if (
+                    plain
                     and type(observation) is np.ndarray
                     and observation.dtype is dtype
                     and observation.shape == shape
                 ):
                     rows[i] = observation
                 else:
-                    rows[i] = self._fitting(observation)
+                    self._write(i, observation)
                 simple = type(reward) is float and -LARGEST <= reward <= LARGEST
                 rewards[i] = reward if simple else _number(reward, "reward")
                 if type(terminated) is not bool:
@@ -193,7 +184,6 @@ class SyncEnvs(SyncVectorEnv):  # its type parameters differ between versions of
         except (Exception, SystemExit) as error:
             raise self._failed(f"step {self._n_steps}", error) from error
         running[0] = NOT_RUNNING
-        self._join_seen()
 
     def _each(self, actions: Any) -> Any:
         """The action of each environment."""
@@ -220,39 +210,15 @@ class SyncEnvs(SyncVectorEnv):  # its type parameters differ between versions of
             more = f" (and {len(others)} more)" if others else ""
             warnings.warn(f"{self._who(i)} failed in close(): {reason(error)}{more}", stacklevel=2)
 
-    def _fitting(self, observation: Any) -> Any:
-        """One observation in the form that its row can store.
+    def _write(self, i: int, observation: Any) -> None:
+        """Copy the observation of environment i into its row.
 
         Raises:
-            UnfitError: if it has the wrong shape or type, or is not a state of a Discrete space.
+            UnfitError: if it or a part of it is none of its space.
         """
-        space: Any = self.single_observation_space
-        if isinstance(space, Discrete):
-            try:
-                state = operator.index(observation)
-            except TypeError:
-                raise unfit_observation(observation, space) from None
-            if not 0 <= state - int(space.start) < space.n:
-                raise unfit_observation(observation, space)
-            return state
-        try:
-            array = np.asarray(observation)
-        except Exception:  # noqa: BLE001 - a ragged list, or a tensor that requires grad
-            raise unfit_observation(observation, space) from None
-        dtype: Any = space.dtype
-        if array.shape == space.shape and (self._any_number or _are_states(array, space)):
-            if np.can_cast(array.dtype, dtype, "same_kind"):
-                return narrowed(array, dtype) if dtype.kind == "f" else array
-            if array.dtype.kind in "iu" and dtype.kind in "iub":
-                as_stored = array.astype(dtype)
-                if np.array_equal(as_stored, array):  # such as an int64 image with values 0 to 255
-                    return as_stored
-        raise unfit_observation(observation, space)
-
-    def _join_seen(self) -> None:
-        if not self.in_one_array:
-            space = self.single_observation_space
-            self._observations = concatenate(space, self._seen, self._observations)
+        parts = taken_apart(self.single_observation_space, observation)
+        for space, array, part in zip(self._spaces, self._arrays, parts, strict=True):
+            array[i] = _fitting(part, space)
 
     def _who(self, i: int) -> str:
         return f"environment {self._first + i} of {self._total} ({self._name})"
@@ -260,6 +226,36 @@ class SyncEnvs(SyncVectorEnv):  # its type parameters differ between versions of
     def _failed(self, where: str, error: BaseException) -> EnvironmentFailedError:
         i = self._running[0]
         return EnvironmentFailedError(f"{self._who(i)} failed in {where}: {reason(error)}")
+
+
+def _fitting(observation: Any, space: Any) -> Any:
+    """An observation, or a part of one, as its row takes it.
+
+    Raises:
+        UnfitError: if it has another shape or kind, or is no state of a Discrete space.
+    """
+    if isinstance(space, Discrete):
+        try:
+            state = operator.index(observation)
+        except TypeError:
+            raise unfit_observation(observation, space) from None
+        if not 0 <= state - int(space.start) < space.n:
+            raise unfit_observation(observation, space)
+        return state
+    try:
+        array = np.asarray(observation)
+    except Exception:  # noqa: BLE001 - ragged lists, tensors that require grad
+        raise unfit_observation(observation, space) from None
+    dtype: Any = space.dtype
+    any_number = not isinstance(space, MultiDiscrete)
+    if array.shape == space.shape and (any_number or _are_states(array, space)):
+        if np.can_cast(array.dtype, dtype, "same_kind"):
+            return narrowed(array, dtype) if dtype.kind == "f" else array
+        if array.dtype.kind in "iu" and dtype.kind in "iub":
+            as_stored = array.astype(dtype)
+            if np.array_equal(as_stored, array):  # 0 to 255 in an image of int64
+                return as_stored
+    raise unfit_observation(observation, space)
 
 
 def _the(env: Env) -> Env:

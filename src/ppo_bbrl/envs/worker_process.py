@@ -21,7 +21,6 @@ from gymnasium.vector.utils import (
     CloudpickleWrapper,
     batch_space,
     read_from_shared_memory,
-    write_to_shared_memory,
 )
 
 from ppo_bbrl.envs.faults import name_of, reason
@@ -133,9 +132,7 @@ def work(  # noqa: PLR0917 - Gymnasium's order
         )
         space = envs.observation_space
         rows: Any = read_from_shared_memory(space, shared_memory, len(board.running))
-        envs.write_into(
-            rows[index] if envs.in_one_array else None, *(row[place] for row in board.rows())
-        )
+        envs.write_into(_item(rows, index), *(row[place] for row in board.rows()))
         command = "made"
         while command != "close":
             pipe.send((answer, None, warned[:]))
@@ -155,8 +152,6 @@ def work(  # noqa: PLR0917 - Gymnasium's order
                 answer = envs.call(name, *args, **kwargs)
             elif command == "set":
                 envs.set_attr(*data)
-            if not envs.in_one_array and command in {"step", "reset"}:
-                write_to_shared_memory(space, index, envs._observations, shared_memory)
         envs.close(seconds=None)
         pipe.send((None, None, warned))
     except BaseException as error:  # noqa: BLE001 - sys.exit in an environment, for example
@@ -169,6 +164,15 @@ def work(  # noqa: PLR0917 - Gymnasium's order
     finally:
         if envs is not None:
             envs.close(seconds=None)
+
+
+def _item(rows: Any, index: int) -> Any:
+    """The rows of one process, in dicts and tuples too."""
+    if isinstance(rows, dict):
+        return {name: _item(each, index) for name, each in rows.items()}
+    if isinstance(rows, tuple):
+        return tuple(_item(each, index) for each in rows)
+    return rows[index]
 
 
 def see_one(make_env: MakeEnv, n_envs: int) -> Kind:

@@ -17,7 +17,8 @@ from torch.distributions import Distribution
 
 from ppo_bbrl.agents.sde import StateDependentNoise
 from ppo_bbrl.distributions import mode_of
-from ppo_bbrl.envs.spaces import both_as_data, both_from_data, check_same_spaces
+from ppo_bbrl.envs.space_data import both_as_data, both_from_data
+from ppo_bbrl.envs.spaces import check_same_spaces
 from ppo_bbrl.errors import UserError, one_line
 from ppo_bbrl.lightning.checks import SCHEDULED, check_arguments, clip_value
 from ppo_bbrl.lightning.environments import (

@@ -12,7 +12,8 @@ from torch import nn
 
 from ppo_bbrl.agents.networks import no_numbers
 from ppo_bbrl.config.loading import load_saved_config, save_config
-from ppo_bbrl.envs.spaces import HasSpaces, Spaces, both_as_data, both_from_data
+from ppo_bbrl.envs.space_data import both_as_data, both_from_data
+from ppo_bbrl.envs.spaces import HasSpaces, Spaces
 from ppo_bbrl.errors import ConfigError, UserError, printable
 from ppo_bbrl.runs.folder import open_folder
 from ppo_bbrl.system.files import make_folder, write_file

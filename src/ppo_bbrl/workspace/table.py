@@ -5,7 +5,9 @@
 so that you can backpropagate through the workspace. Reads are copies, which later writes do not
 change. Only `view` and `row_array` return the storage itself.
 
-`VARIABLES` lists what the package's own run reads and writes.
+`VARIABLES` lists what the package's own run reads and writes. An observation of a Dict or a Tuple
+has a variable for each of its parts, `env/env_obs/<path>`: `env/env_obs/near`, or
+`env/env_obs/far/place` in a Dict within a Dict; entries of a Tuple have numbers.
 """
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
