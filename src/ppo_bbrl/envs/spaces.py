@@ -71,7 +71,7 @@ def check_supported(
         try:
             parts = parts_of(space)
         except ConfigError as error:
-            raise ConfigError(f"{which}: {error}") from None
+            raise ConfigError(f"{which} is not supported: {error}") from None
         for path, part in parts.items():
             if not isinstance(part, tuple(known)):
                 told = f"its part {path}, {one_line(part)}, is not supported"
