@@ -239,6 +239,25 @@ def test_the_flags_of_forward(make, stochastic, predict_proba, compute_entropy):
     assert not workspace["action"].requires_grad
 
 
+@POLICIES
+def test_the_former_name_judges_actions_too(make):
+    policy, obs = make(), torch.randn(5, 4)
+    action = policy.act(obs)
+    judged = policy.evaluate_actions(obs, action)
+    torch.testing.assert_close(policy.log_prob_and_entropy(obs, action), judged)
+
+
+class ActsAlone(DiscretePolicy):
+    def evaluate_actions(self, obs, action):
+        raise AssertionError("nobody has asked")
+
+
+def test_who_only_acts_judges_nothing():
+    policy, workspace = ActsAlone(4, [8], 3), table()
+    policy(workspace, t=0)
+    assert set(workspace.variables) == {"env/env_obs", "action"}
+
+
 def test_the_types_of_actions():
     """What the environment agent and `gather` need."""
     for policy, dtype in [(discrete(), torch.int64), (gaussian(), torch.float32)]:

@@ -2,9 +2,12 @@
 
 import multiprocessing
 import os
+import signal
 import subprocess
 import sys
+import time
 from pathlib import Path
+from types import SimpleNamespace
 
 import gymnasium as gym
 import numpy as np
@@ -13,8 +16,9 @@ import torch
 from gymnasium.spaces import Discrete
 from lightning_models import Model, Steps, trainer
 
-from ppo_bbrl.errors import UserError
+from ppo_bbrl.errors import Terminated, UserError
 from ppo_bbrl.lightning import DummyVecEnv, SubprocVecEnv
+from ppo_bbrl.lightning import processes as of_lightning
 from ppo_bbrl.lightning.loader import Collected, RolloutLoader
 from ppo_bbrl.lightning.processes import Processes
 from ppo_bbrl.rollout import Transitions
@@ -146,6 +150,155 @@ def test_two_processes_are_one_with_the_minibatches_joined(target_kl):
     else:
         assert 4 < steps < 2 * 2 * 3 * 8
         assert stopped > 0
+
+
+# --------------------------------------------------------------------------- how they end
+
+
+class Noted:
+    """Lightning's handler, which would wait for the other processes."""
+
+    __module__ = "lightning.pytorch"
+
+    def __call__(self, number, frame):
+        raise AssertionError("it is not called where there are several")
+
+
+def end_myself_in(context):
+    with context:
+        os.kill(os.getpid(), signal.SIGTERM)
+        time.sleep(10)
+
+
+DEAF = "import signal, time; signal.signal(signal.SIGTERM, signal.SIG_IGN); print(); time.sleep(60)"
+
+
+@pytest.mark.parametrize("launched", [True, False])
+def test_sigterm_ends_the_others_too_even_one_that_hangs(launched, monkeypatch):
+    monkeypatch.setattr(of_lightning, "LAST_WORDS", 0.2)
+    told, procs = [], []
+    if launched:
+        deaf = subprocess.Popen([sys.executable, "-c", DEAF], stdout=subprocess.PIPE)
+        assert deaf.stdout.readline()  # it no longer listens
+        procs.append(deaf)
+    launcher = SimpleNamespace(kill=told.append, procs=procs) if launched else None
+    trainer = SimpleNamespace(world_size=2, strategy=SimpleNamespace(launcher=launcher))
+    noted = Noted()
+    before = signal.signal(signal.SIGTERM, noted)
+    try:
+        with pytest.raises(Terminated) as ended:
+            end_myself_in(Processes(0, 2, trainer).while_environments_work())
+        assert signal.getsignal(signal.SIGTERM) is noted
+    finally:
+        signal.signal(signal.SIGTERM, before)
+    assert ended.value.code == 128 + signal.SIGTERM
+    assert told == [signal.SIGTERM] * launched
+    for process in procs:
+        assert process.wait(5) == -signal.SIGKILL
+        process.stdout.close()
+
+
+ORPHAN = """
+import os, sys, time
+from ppo_bbrl.envs.worker_process import killed_with_parent
+if os.fork():
+    time.sleep({seconds})  # until its child is inside, or outside again
+    os._exit(0)
+with killed_with_parent({really}):
+    time.sleep({inside})
+print(os.getpid(), flush=True)
+time.sleep(60)
+"""
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="no other system tells a process")
+@pytest.mark.parametrize(
+    ("really", "inside", "lives"), [(True, 60, False), (False, 0, True), (True, 0, True)]
+)
+def test_a_process_is_killed_with_its_parent_while_it_says_so(really, inside, lives):
+    script = ORPHAN.format(seconds=1, really=really, inside=inside)
+    with subprocess.Popen([sys.executable, "-c", script], stdout=subprocess.PIPE) as parent:
+        parent.wait()
+        told = parent.stdout.readline()  # nothing if both have ended
+        assert bool(told) == lives
+        if lives:
+            os.kill(int(told), signal.SIGKILL)
+
+
+HANGING = """
+import ctypes, os, sys, time
+from pathlib import Path
+sys.path.insert(0, {tests!r})
+from lightning_models import Model, Steps, trainer
+from ppo_bbrl.lightning import SubprocVecEnv, make_vec_env
+
+class Hangs(Steps):
+    steps = 0
+
+    def step(self, action):
+        self.steps += 1
+        if self.steps == 30 and os.environ.get("LOCAL_RANK", "0") == "{rank}":
+            Path("hangs").touch()
+            ctypes.PyDLL(None).sleep(1000)  # without a look at any signal
+        return super().step(action)
+
+if __name__ == "__main__":
+    kinds = {{"vec_env_cls": SubprocVecEnv}} if {processes} else {{}}
+    env = make_vec_env(Hangs, 2, **kinds)
+    model = Model(env=env, eval_env=None, num_eval_episodes=0, buffer_length=20, seed=0)
+    trainer(max_epochs=20, devices=2, strategy="ddp").fit(model)
+"""
+
+
+def marked(mark):
+    """The processes that were started with this in their environment."""
+    found = []
+    for folder in Path("/proc").glob("[0-9]*"):
+        try:
+            state = (folder / "stat").read_text().rpartition(")")[2].split()[0]
+            if mark.encode() in (folder / "environ").read_bytes() and state != "Z":
+                found.append(int(folder.name))
+        except OSError:
+            pass
+    return found
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(sys.platform != "linux", reason="reads /proc")
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGKILL])
+@pytest.mark.parametrize("processes", [False, True])
+@pytest.mark.parametrize("rank", [0, 1])
+def test_no_process_is_left_of_a_training_that_hangs(rank, processes, number, tmp_path):
+    """The first process gets the signal. What hangs in itself can only be killed."""
+    if rank == 0 and not processes and number == signal.SIGTERM:
+        number = signal.SIGKILL
+    tests = str(Path(__file__).parents[1] / "support")
+    script = HANGING.format(tests=tests, rank=rank, processes=processes)
+    (tmp_path / "train.py").write_text(script)
+    mark = f"TRAINING={tmp_path}"
+    with subprocess.Popen(
+        [sys.executable, "train.py"],
+        cwd=tmp_path,
+        env={**os.environ, "TRAINING": str(tmp_path)},
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.DEVNULL,
+    ) as training:
+        try:
+            wait_for((tmp_path / "hangs").exists, 120)
+            time.sleep(1)
+            assert len(marked(mark)) >= 2
+            training.send_signal(number)
+            wait_for(lambda: not marked(mark), 60)
+        finally:
+            for process in marked(mark):
+                os.kill(process, signal.SIGKILL)
+
+
+def wait_for(condition, seconds):
+    end = time.monotonic() + seconds
+    while not condition():
+        assert time.monotonic() < end
+        time.sleep(0.1)
 
 
 # ---------------------------------------------------------------- environments in processes

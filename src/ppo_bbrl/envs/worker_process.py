@@ -27,7 +27,7 @@ from ppo_bbrl.envs.faults import name_of, reason
 from ppo_bbrl.envs.sync import CLOSE_SECONDS, NOT_RUNNING, MakeEnv, Spaces, SyncEnvs
 from ppo_bbrl.errors import EnvironmentFailedError
 
-_PR_SET_PDEATHSIG = 1  # from prctl(2)
+_PR_SET_PDEATHSIG, _PR_GET_PDEATHSIG = 1, 2  # from prctl(2)
 
 
 class Kind(NamedTuple):
@@ -270,6 +270,21 @@ def _become_worker(follows_parent: bool) -> None:
     # that made this process ends, hence the condition.
     if follows_parent and sys.platform == "linux":
         ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
+
+
+@contextmanager
+def killed_with_parent(really: bool = True) -> Iterator[None]:
+    """Inside, this process is killed when the one that started it ends. Linux alone does so."""
+    if not really or sys.platform != "linux":
+        yield
+        return
+    prctl, before = ctypes.CDLL(None).prctl, ctypes.c_int()
+    prctl(_PR_GET_PDEATHSIG, ctypes.byref(before))
+    prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
+    try:
+        yield
+    finally:
+        prctl(_PR_SET_PDEATHSIG, before.value)
 
 
 def _collect_warnings() -> list[tuple[type[Warning], str]]:

@@ -16,7 +16,7 @@ from ppo_bbrl.lightning.checks import check_arguments, clip_value
 from ppo_bbrl.lightning.episodes import play_episodes, watch_episodes
 from ppo_bbrl.lightning.loader import Batch
 from ppo_bbrl.lightning.model import Model
-from ppo_bbrl.lightning.processes import Processes, stopped_by_sigterm
+from ppo_bbrl.lightning.processes import Processes
 from ppo_bbrl.lightning.run import Run
 from ppo_bbrl.losses import clipped_surrogate, entropy_loss, value_loss
 from ppo_bbrl.runs.replay import show
@@ -128,8 +128,13 @@ class PPO(Model):
         def predict(observation: Tensor) -> Any:
             return self.predict(self.for_network(observation), deterministic=deterministic)
 
+        processes = Processes() if self._run is None else self._run.processes
         # First the stream: other threads wait for it, and the mode is not meant for them.
-        with stopped_by_sigterm(), action_stream(seeds).active(), evaluation_mode(self):
+        with (
+            processes.while_environments_work(),
+            action_stream(seeds).active(),
+            evaluation_mode(self),
+        ):
             if not render or n_episodes == 0:
                 return play_episodes(predict, self.eval_env, n_episodes, seeds)
             returns, lengths, video = watch_episodes(
@@ -180,7 +185,8 @@ class PPO(Model):
         sums = [sum(returns), float(np.square(returns).sum()), float(sum(lengths))]
         exact = torch.float32 if self.device.type == "mps" else torch.float64
         own = torch.tensor(sums, dtype=exact, device=self.device)
-        mean, square, length = (processes.total(own) / self.num_eval_episodes).tolist()
+        means = processes.total(own, patient=True) / self.num_eval_episodes
+        mean, square, length = means.tolist()
         return {
             "eval_return": mean,
             "eval_return_std": max(0.0, square - mean**2) ** 0.5,

@@ -27,7 +27,7 @@ from ppo_bbrl.lightning.checks import (
 from ppo_bbrl.lightning.environments import GivenEnvs
 from ppo_bbrl.lightning.loader import Actor, Batch, Collected, RolloutLoader, collected
 from ppo_bbrl.lightning.model import Model
-from ppo_bbrl.lightning.processes import Processes, stopped_by_sigterm
+from ppo_bbrl.lightning.processes import Processes
 from ppo_bbrl.losses import clipped_surrogate, explained_variance
 from ppo_bbrl.rollout import collect
 from ppo_bbrl.seeding import Seeds
@@ -47,7 +47,7 @@ class Run:
 
     def __init__(self, model: Model) -> None:
         self.model, self.trainer = model, model.trainer
-        self.processes = Processes(model.global_rank, self.trainer.world_size)
+        self.processes = Processes.of(self.trainer, model.device)
         # Other processes, and a training that is resumed, have streams of their own.
         own = np.random.SeedSequence(
             model.seed_entropy, spawn_key=(model.global_rank, self.trainer.current_epoch)
@@ -204,7 +204,11 @@ class Run:
         remaining = self._remaining(index)
         model.progress_remaining = 1.0 if remaining is None else remaining
         actor = Actor(self.act, self.n_steps, self._before_step)
-        with stopped_by_sigterm(), self.seeds.actions.active(), evaluation_mode(model):
+        with (
+            self.processes.while_environments_work(),
+            self.seeds.actions.active(),
+            evaluation_mode(model),
+        ):
             collect(self.env, actor, self.workspace, self.n_steps + 1)
         rollout = collected(
             self.workspace,
