@@ -151,7 +151,7 @@ discrete, box, several, binary = (
         (
             lambda real: (Normal(zeros(2), 1.0), real[1]),
             discrete,
-            "Normal does not fit the action space .* takes .2. integers",
+            "Normal does not fit the action space .* takes shape .2., integers",
         ),
         (
             lambda real: (Normal(zeros(2, 2), 1.0), real[1]),
@@ -161,7 +161,7 @@ discrete, box, several, binary = (
         (
             lambda real: (Categorical(logits=zeros(2, 2)), real[1]),
             box,
-            r"Categorical does not fit the action space .* takes \[2, 2\] floats",
+            r"Categorical does not fit the action space .* takes shape \[2, 2\], floats",
         ),
         (
             lambda real: (Independent(Normal(zeros(2, 3), 1.0), 1), real[1]),
