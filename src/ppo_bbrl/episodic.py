@@ -217,7 +217,7 @@ class EpisodicAlgo(Resumable, bbrl_utils.algorithms.EpisodicAlgo):
                     yield self.epoch
                     if progress.due(self.epoch + 1):
                         rate = (self.nb_steps - steps) / progress.seconds()
-                        progress.show(self.epoch + 1, self._facts(rate))
+                        progress.show(self.epoch + 1, self._status(rate))
             finally:  # also where the body of the loop fails or breaks off: this closes the loop
                 if self._loop is loop:
                     self._loop = None

@@ -341,6 +341,33 @@ def test_a_metric_has_two_names(run, log_dir, logger):
     assert metric_name("mine") == "mine"
 
 
+@pytest.mark.parametrize(
+    ("elsewhere", "name"),
+    [
+        ("policy_loss", "actor_loss"),
+        ("value_loss", "critic_loss"),
+        ("entropy", "entropy_loss"),
+        ("train/value_loss", "critic_loss"),
+        ("losses/clipfrac", "clip_fraction"),
+        ("charts/SPS", "steps_per_second"),
+        ("rollout/ep_rew_mean", "episode/return"),
+        ("charts/episodic_length", "episode/length"),
+    ],
+)
+def test_a_metric_is_found_by_its_name_in_other_libraries(elsewhere, name):
+    assert metric_name(elsewhere) == name
+    assert name in METRICS
+
+
+def test_a_metric_of_ones_own_may_have_such_a_name(run, logger):
+    """Its values stay apart from ours, whose signs may differ."""
+    logger.add_log("policy_loss", -1.0, 1)
+    logger.add_log("actor_loss", 1.0, 1)
+    logger.close()
+    assert measured(run, "policy_loss") == [(1, -1.0)]
+    assert measured(run, "actor_loss") == [(1, 1.0)]
+
+
 def test_tensorboard_shows_what_each_metric_means(log_dir, logger):
     for step in (1, 2):
         for name in (*METRICS, "mine"):

@@ -348,6 +348,18 @@ def test_either_name_of_a_metric(make_run):
         assert learning_curve([run], metric=name).axes[0].get_ylabel() == "approx_kl (nats)"
 
 
+def test_a_metric_is_drawn_by_its_name_in_other_libraries(make_run):
+    run = make_run("run")
+    with Logger(None, run / "metrics.csv") as logger:
+        logger.add_log("critic_loss", 3.0, 300)
+        logger.add_log("entropy_loss", 0.5, 300)
+        logger.add_log("entropy", 7.0, 300)  # the user's own comes first
+    for name in ("value_loss", "losses/value_loss"):
+        axes = learning_curve([run], metric=name).axes[0]
+        assert axes.get_ylabel() == "critic_loss (return²)"
+    assert learning_curve([run], metric="entropy").axes[0].get_ylabel() == "entropy"
+
+
 # ---------------------------------------------------------------------------------------- names
 
 ODD = ["$\\frac{$", "$x$", "a_b^c", "\\alpha", "%", "_hidden", "{", "\x1b[31m", "x" * 5000, "$" * 3]

@@ -89,7 +89,7 @@ class IntegerBox(Steps):
         (
             gym.vector.SyncVectorEnv([Steps], autoreset_mode=AutoresetMode.SAME_STEP),
             None,
-            "AutoresetMode.SAME_STEP; supported is AutoresetMode.NEXT_STEP",
+            "AutoresetMode.SAME_STEP: must be AutoresetMode.NEXT_STEP",
         ),
         (TupleSpace(), None, "its action space Tuple.* is not supported; supported are Box"),
         (IntegerBox(), None, "its action space .* has dtype int64"),
@@ -312,9 +312,7 @@ def test_evaluations_do_not_share_the_environment_of_training():
     env = gym.make("CartPole-v1")
     made = Model(env=env, eval_env=env)
     assert made.evaluate(1)[1][0] > 0  # a loaded model may
-    assert "eval_env is the environment that is learned from" in error_of(
-        lambda: trainer().fit(made)
-    )
+    assert "eval_env is also the training environment" in error_of(lambda: trainer().fit(made))
 
 
 def test_forked_trainings_do_not_share_environments_in_processes(monkeypatch):
@@ -323,7 +321,7 @@ def test_forked_trainings_do_not_share_environments_in_processes(monkeypatch):
     made = Model(env=env, eval_env=None, num_eval_episodes=0)
     with monkeypatch.context() as patched:
         patched.setattr(made, "made_by", made.made_by + 1)
-        assert "env: its processes would serve" in error_of(lambda: trainer().fit(made))
+        assert "env: this training process was forked" in error_of(lambda: trainer().fit(made))
     env.close()
     made = Model(env=Steps(), eval_env=None, num_eval_episodes=0, buffer_length=8)
     made.made_by += 1
@@ -332,7 +330,7 @@ def test_forked_trainings_do_not_share_environments_in_processes(monkeypatch):
 
 def test_gsde_needs_a_box_and_noise():
     text = error_of(lambda: Model(env="CartPole-v1", eval_env=None, use_sde=True))
-    assert "use_sde = True: gSDE is for Box action spaces" in text
+    assert "use_sde = True: gSDE needs a Box action space" in text
 
     class Silent(Model):
         def __init__(self, **kwargs):
@@ -340,7 +338,7 @@ def test_gsde_needs_a_box_and_noise():
             self.noise = torch.nn.Identity()
 
     made = Silent(env="Pendulum-v1", eval_env="Pendulum-v1", use_sde=True)
-    assert "no StateDependentNoise and no reset_noise" in error_of(lambda: trainer().fit(made))
+    assert "neither a StateDependentNoise nor" in error_of(lambda: trainer().fit(made))
 
 
 @pytest.mark.parametrize("what", ["env/env_obs", "action", "env/reward"])
@@ -393,7 +391,7 @@ def test_a_function_that_was_not_saved_has_to_be_given_again():
     run.fit(made)
     path = run.checkpoint_callback.best_model_path
     loaded = Model.load_from_checkpoint(path, env=Steps(), eval_env=None)
-    assert "clip_range: a function in the model that was saved" in error_of(
+    assert "clip_range: was a function in the saved model" in error_of(
         lambda: trainer().fit(loaded)
     )
     trainer().fit(Model.load_from_checkpoint(path, env=Steps(), eval_env=None, clip_range=half))

@@ -231,7 +231,7 @@ def plot(
         list[Path], typer.Argument(help="Folders of one or more runs.", show_default=False)
     ],
     metric: Annotated[
-        str, typer.Option(help="Metric to draw, by either of its names in docs/metrics.md.")
+        str, typer.Option(help="Metric to draw, by any of its names in docs/metrics.md.")
     ] = "reward/mean",
     by: Annotated[
         str | None,

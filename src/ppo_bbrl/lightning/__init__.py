@@ -1,10 +1,10 @@
 """PPO as a LightningModule: write `forward`, give it environments, let Lightning train it.
 
-Needs the extra `lightning`. Nothing else of the package imports this one.
+Needs the extra `lightning`. Nothing else in the package imports this subpackage.
 """
 
 try:
-    import lightning as _lightning  # noqa: F401 - to say in one line what is missing
+    import lightning as _lightning  # noqa: F401 - for a one-line error if it is missing
 except ModuleNotFoundError as error:
     if error.name != "lightning":
         raise

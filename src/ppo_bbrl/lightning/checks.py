@@ -1,4 +1,4 @@
-"""What is refused before training starts: arguments of no use, a model that does not fit."""
+"""Checks before training starts: invalid arguments, a model that does not fit."""
 
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -48,7 +48,7 @@ RULES = {
 
 
 def check_arguments(**values: Any) -> None:
-    """Refuse an impossible value.
+    """Refuse invalid values of arguments.
 
     Raises:
         UserError: naming the argument, the value and what is allowed.
@@ -59,15 +59,15 @@ def check_arguments(**values: Any) -> None:
 
 
 def clip_value(name: str, value: float | Schedule | None, progress_remaining: float) -> float:
-    """A clip range at this moment of training.
+    """The current value of a clip range.
 
     Args:
-        name: of the argument.
+        name: the name of the argument.
         value: a number, a function of the remaining progress, or, for clip_range_vf, None.
-        progress_remaining: from 1 (start) to 0 (end).
+        progress_remaining: the fraction of training that is left, from 1 to 0.
 
     Returns:
-        A number > 0; 0 for None, which means no clipping.
+        A number > 0; or 0 for None, which means no clipping.
 
     Raises:
         UserError: if it is not a number > 0.
@@ -86,60 +86,61 @@ def clip_value(name: str, value: float | Schedule | None, progress_remaining: fl
 
 
 def _number(value: Any) -> Any:
-    """Python's number of NumPy's."""
+    """Convert a NumPy number to a Python number."""
     return value.item() if isinstance(value, np.generic) else value
 
 
 def check_model(model: torch.nn.Module, precision: str) -> None:
-    """Refuse weights of half precision, unless the Trainer is told of them.
+    """Refuse weights of half precision, unless the Trainer has the same precision.
 
     Raises:
-        UserError: naming their precision.
+        UserError: naming the precision.
     """
     if "16" not in precision:
-        with _told_of("the model"):
+        with _errors_name("the model"):
             check_weights(model)
 
 
 @torch.no_grad()
 def check_forward(forward: Forward, observation: Tensor, space: gym.Space[Any]) -> None:
-    """Refuse a model from whose `forward` PPO cannot learn.
+    """Refuse a model if PPO cannot learn from what its `forward` returns.
 
     Args:
-        forward: of the model.
+        forward: the model's method.
         observation: one row, `[B, …]`.
-        space: of the actions of one environment.
+        space: the action space of one environment.
 
     Raises:
-        UserError: saying what was expected, what was seen and, where it is known, the remedy.
+        UserError: saying what was expected, what was returned and, if known, the remedy.
     """
     n = len(observation)
-    with _told_of("forward(x)"):
+    with _errors_name("forward(x)"):
         dist, value = dist_and_value(asked(lambda: forward(observation), seen(observation)), n)
         check_values(value, n)
         action = dist.sample()
         check_actions(action.cpu(), space, n, dist)
         log_prob = dist.log_prob(action)
         check_one_number_each("log-probability", log_prob, n)
-        entropy_of(dist, log_prob)  # refuses another shape
+        entropy_of(dist, log_prob)  # refuses a wrong shape
 
 
 def check_predict(
     predict: Callable[[Tensor], Any], observation: Tensor, space: gym.Space[Any]
 ) -> None:
-    """Refuse a model whose `predict` gives what is no action, for one observation `[1, …]`.
+    """Refuse a model whose `predict` does not return actions, by trying it on `[1, …]`.
 
     Raises:
-        UserError: saying what was expected and what was seen.
+        UserError: saying what was expected and what was returned.
     """
-    with _told_of("predict(x)"):
+    with _errors_name("predict(x)"):
         action = asked(lambda: predict(observation), seen(observation))
         action = action.cpu() if isinstance(action, Tensor) else np.asarray(action)
         check_actions(action, space, 1)
 
 
 @contextmanager
-def _told_of(name: str) -> Iterator[None]:
+def _errors_name(name: str) -> Iterator[None]:
+    """Put a name in front of the messages of errors."""
     try:
         yield
     except UserError as error:

@@ -1,4 +1,4 @@
-"""Environments as Lightning's users give them: a name, an environment, a vector environment."""
+"""The environments that users pass to the model: by name, single, or as a vector environment."""
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -21,7 +21,7 @@ from ppo_bbrl.envs.workers import AFTER_A_FAULT, WorkerVectorEnv, close_workers
 from ppo_bbrl.errors import EnvironmentFailedError, UserError, one_line
 from ppo_bbrl.system.sizes import size_of
 
-#: while a checkpoint is opened: the names that the caller gives, which are trusted
+#: the environment names passed by the caller who opens a checkpoint, which are trusted
 _GIVEN: ContextVar[frozenset[str] | None] = ContextVar("_GIVEN", default=None)
 
 _SPACES = (Box, Discrete, MultiDiscrete, MultiBinary)
@@ -31,13 +31,13 @@ MakeEnv = Callable[[], Env]
 
 
 class DummyVecEnv(SyncEnvs):
-    """Environments in this process, one after the other. Their infos are dropped.
+    """Environments in this process, stepped one after the other. Infos are dropped.
 
     Args:
-        env_fns: make the environments.
+        env_fns: functions that make the environments.
 
     Raises:
-        EnvironmentFailedError: naming the environment that cannot be made, or that fails in a step.
+        EnvironmentFailedError: naming the environment that cannot be made, or fails in a step.
     """
 
     def __init__(self, env_fns: Sequence[MakeEnv]) -> None:
@@ -45,14 +45,14 @@ class DummyVecEnv(SyncEnvs):
 
 
 class SubprocVecEnv(WorkerVectorEnv):
-    """Environments in processes of their own. Their infos are dropped.
+    """Environments in processes of their own. Infos are dropped.
 
     Args:
-        env_fns: make the environments.
+        env_fns: functions that make the environments.
 
     Raises:
-        EnvironmentFailedError: naming the environment that cannot be made, that fails in a step, or
-            whose process ends; all processes are ended by then.
+        EnvironmentFailedError: naming the environment that cannot be made, fails in a step, or
+            whose process ends; all processes have ended by then.
     """
 
     def __init__(self, env_fns: Sequence[MakeEnv]) -> None:
@@ -60,12 +60,12 @@ class SubprocVecEnv(WorkerVectorEnv):
 
 
 class GivenEnvs(EnvAgent):
-    """Environments that somebody else has made and will close, as a BBRL agent.
+    """A BBRL agent for environments that the caller has made and will close.
 
     Args:
-        name: as messages call them.
-        envs: with next-step autoreset.
-        autoreset: whether an ended environment starts anew in the following row.
+        name: what messages call them.
+        envs: a vector environment with next-step autoreset.
+        autoreset: whether an ended environment is reset in the following row.
     """
 
     def __init__(
@@ -74,10 +74,10 @@ class GivenEnvs(EnvAgent):
         self._act_in(name, envs, autoreset=autoreset)
 
     def _check_spaces(self) -> None:
-        """They were looked at when the environments were given."""
+        """Nothing to do: the spaces were checked when the environments were passed."""
 
     def _failed(self, where: str, error: BaseException) -> EnvironmentFailedError:
-        """Of Gymnasium's own processes it is told which one has ended; the others are ended."""
+        """The error for a failure. If one of Gymnasium's processes ended, name it, end the rest."""
         failed, envs = super()._failed(where, error), self.envs.unwrapped
         if isinstance(envs, AsyncVectorEnv):
             if isinstance(error, EOFError | OSError):
@@ -99,11 +99,11 @@ def make_vec_env(
     env_kwargs: Mapping[str, Any] | None = None,
     wrapper_class: Callable[[Env], Env] | None = None,
 ) -> VectorEnv[Any, Any, Any]:
-    """Several environments of one kind as a vector environment.
+    """Make a vector environment of several environments of one kind.
 
     Args:
-        env_id: a registered name, or what makes an environment (a class, a function).
-        n_envs: how many.
+        env_id: a registered name, or a class or function that makes an environment.
+        n_envs: the number of environments.
         vec_env_cls: DummyVecEnv, SubprocVecEnv, or another class that takes a list of functions,
             such as Gymnasium's AsyncVectorEnv.
         env_kwargs: keyword arguments of each environment.
@@ -135,18 +135,18 @@ def named_environment(
     kwargs: Mapping[str, Any] | None = None,
     wrappers: Sequence[Callable[[Env], Env]] = (),
 ) -> MakeEnv:
-    """What makes an environment of a registered name.
+    """Return a function that makes the environment with a registered name.
 
     Raises:
-        UserError: naming the argument, if there is none of that name, or if a checkpoint names it
-            and its module is not trusted.
+        UserError: naming the argument, if the name is unknown, or comes from a checkpoint and
+            needs a module that is not trusted.
     """
     _check_name(name)
     try:
         return environment_maker(name, kwargs or {}, wrappers)
     except UserError as error:
-        told = one_line(error).removeprefix(f"gym_env.env_name = {name!r}: ")
-        raise UserError(f"{argument} = {name!r}: {told}") from error
+        text = one_line(error).removeprefix(f"gym_env.env_name = {name!r}: ")
+        raise UserError(f"{argument} = {name!r}: {text}") from error
 
 
 def _made(argument: str, name: str, make: Callable[[MakeEnv], Any]) -> Any:
@@ -158,10 +158,10 @@ def _made(argument: str, name: str, make: Callable[[MakeEnv], Any]) -> Any:
 
 
 def training_environment(env: Any) -> VectorEnv[Any, Any, Any]:
-    """The argument `env` as a vector environment with next-step autoreset.
+    """Convert the argument `env` to a vector environment with next-step autoreset.
 
     Raises:
-        UserError: if it is none, or if PPO cannot handle it.
+        UserError: if that is not possible, or PPO cannot handle it.
     """
     given = env
     if isinstance(env, str):
@@ -175,8 +175,8 @@ def training_environment(env: Any) -> VectorEnv[Any, Any, Any]:
     mode = env.metadata.get("autoreset_mode")
     if mode != AutoresetMode.NEXT_STEP:
         raise UserError(
-            f"env resets its environments by {mode or 'a mode that it does not name'}; supported "
-            "is AutoresetMode.NEXT_STEP, where the last observation of an episode has its own row"
+            f"env has the autoreset mode {mode or 'unknown'}: must be AutoresetMode.NEXT_STEP, in "
+            "which the last observation of an episode has its own row"
         )
     try:
         check_supported(
@@ -191,10 +191,10 @@ def training_environment(env: Any) -> VectorEnv[Any, Any, Any]:
 
 
 def evaluation_environment(env: Any) -> Env | None:
-    """The argument `eval_env` as a single environment.
+    """Convert the argument `eval_env` to a single environment.
 
     Raises:
-        UserError: if it is none, or vectorised.
+        UserError: if it is not an environment, or is vectorised.
     """
     if env is None:
         return None
@@ -204,7 +204,7 @@ def evaluation_environment(env: Any) -> Env | None:
     if isinstance(env, VectorEnv):
         raise UserError(
             f"eval_env = {env!r} is vectorised: must be a single environment, a registered name, "
-            "or None when a trained model is loaded"
+            "or None for loading a trained model"
         )
     if not isinstance(env, gym.Env):
         raise UserError(f"eval_env = {env!r}: must be an environment, a registered name or None")
@@ -212,7 +212,7 @@ def evaluation_environment(env: Any) -> Env | None:
 
 
 def _check_name(name: str) -> None:
-    """Refuse the name of an environment that comes from a checkpoint and wants an import.
+    """Refuse an environment name that comes from a checkpoint and would import a module.
 
     Raises:
         UserError: naming it.
@@ -224,11 +224,11 @@ def _check_name(name: str) -> None:
 
 @contextmanager
 def opening(kwargs: Mapping[str, Any], trust: bool) -> Iterator[None]:
-    """Around what makes the environments that a checkpoint names.
+    """Inside the `with` block, environments that a checkpoint names are made only if trusted.
 
     Args:
-        kwargs: what the caller gives; names among it are trusted.
-        trust: whether all others are, too.
+        kwargs: the caller's arguments, whose environment names are trusted.
+        trust: whether to trust all other names too.
     """
     names = frozenset(value for value in kwargs.values() if isinstance(value, str))
     token = _GIVEN.set(None if trust else names)

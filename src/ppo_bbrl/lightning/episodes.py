@@ -1,4 +1,4 @@
-"""Whole episodes of a model on the evaluation environment, seen or unseen."""
+"""Plays whole episodes of a model on the evaluation environment, with or without showing them."""
 
 import warnings
 from collections.abc import Callable
@@ -23,14 +23,14 @@ Predict = Callable[[Tensor], Any]  # observations [1, …] to actions [1, …]
 
 
 class _Predicting(Agent):
-    """The `predict` of a model as an agent."""
+    """An agent that acts by a model's `predict`."""
 
     def __init__(self, predict: Predict) -> None:
         super().__init__()
         self.predict = predict
 
     def forward(self, t: int, **kwargs: Any) -> None:
-        """Act in row t."""
+        """Write the actions of row t."""
         del kwargs
         action = self.predict(self.get(("env/env_obs", t)))
         is_tensor = isinstance(action, Tensor)
@@ -45,23 +45,23 @@ def play_episodes(
     *,
     show: Callable[[], Any] = lambda: None,
 ) -> tuple[list[float], list[int]]:
-    """Returns and lengths of episodes, each on a seed of its own.
+    """Play episodes, each with its own seed; return their returns and lengths.
 
-    Touches no random stream but its own, and keeps no step. An episode is ended after 10,000
+    Uses no random stream but its own, and stores no steps. An episode is cut off after 10,000
     steps, with a warning.
 
     Args:
-        predict: chooses the actions.
+        predict: the function that chooses the actions.
         env: one environment.
-        n_episodes: how many.
-        seeds: of the environment and of a stochastic `predict`.
+        n_episodes: the number of episodes.
+        seeds: the seeds for the environment and for a stochastic `predict`.
         show: called after each reset and each step.
 
     Raises:
         EvaluationError: if an observation, an action or a reward is not a number.
     """
     envs = SyncEnvs([lambda: env])
-    envs.closed = True  # `env` is not ours to close
+    envs.closed = True  # `env` belongs to the caller, who closes it
     policy = _Predicting(predict)
     played = []
     for episode, seed in enumerate(seeds.spawn(n_episodes)):
@@ -70,7 +70,7 @@ def play_episodes(
     if unfinished := sum(report.unfinished for report in played):
         warnings.warn(
             f"evaluation: {unfinished} of {n_episodes} episodes were still running after "
-            f"{DEFAULT_TIME_LIMIT} steps and were ended",
+            f"{DEFAULT_TIME_LIMIT} steps and were cut off",
             stacklevel=3,
         )
     return [float(one.returns) for one in played], [int(one.lengths) for one in played]
@@ -79,10 +79,10 @@ def play_episodes(
 def watch_episodes(
     predict: Predict, env: Env, n_episodes: int, seeds: np.random.SeedSequence, path: Path
 ) -> tuple[list[float], list[int], Path | None]:
-    """The same in a window; where there is no screen, as a video in `path`.
+    """Play episodes and show them in a window, or record a video to `path` if there is no screen.
 
     Returns:
-        Returns, lengths, and the path of the video if there is one.
+        The returns, the lengths, and the path of the video, if there is one.
 
     Raises:
         UserError: if the environment cannot be shown.
@@ -103,11 +103,11 @@ def watch_episodes(
 
 
 def _made_visible(env: Env, mode: str) -> Env:
-    """An environment like this one that renders: `gym.make` fixed this one's mode."""
+    """Make an environment like this one that renders, as `gym.make` has fixed this one's mode."""
     if env.spec is None:
         raise UserError(
-            f"eval_env = {env!r} shows nothing and was not made by gym.make, so that no other can "
-            "be made like it: make it with render_mode='rgb_array'"
+            f"eval_env = {env!r} does not render, and we cannot make another one like it, because "
+            "it was not made by gym.make: make it with render_mode='rgb_array'"
         )
     try:
         return gym.make(env.spec, render_mode=mode)

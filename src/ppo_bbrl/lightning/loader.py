@@ -1,4 +1,4 @@
-"""What Lightning's Trainer iterates over in one of its epochs: rollouts, in minibatches."""
+"""The data of one epoch of Lightning's Trainer: rollouts, split into minibatches."""
 
 from collections.abc import Callable, Iterator
 from typing import Any, NamedTuple, Self
@@ -29,12 +29,12 @@ class Batch(NamedTuple):
     Attributes:
         observations: `[M, …]`.
         actions: `[M, …]`, as sampled.
-        old_values: `[M]`, under the weights that acted.
-        old_log_probs: `[M]`, under the weights that acted.
+        old_values: `[M]`, from the weights that acted.
+        old_log_probs: `[M]`, from the weights that acted.
         advantages: `[M]`, not normalised.
         returns: `[M]`, λ-returns.
-        counts: the valid transitions of each process in this minibatch; empty in one process. A
-            process with none has one row, which does not count.
+        counts: the number of valid transitions of each process in this minibatch; empty if there
+            is only one process. A process with none gets one row, which does not count.
     """
 
     observations: Tensor
@@ -47,7 +47,7 @@ class Batch(NamedTuple):
 
     @classmethod
     def of(cls, part: Transitions, counts: tuple[int, ...]) -> Self:
-        """Transitions of this process, of which each process has so many that count."""
+        """Make a minibatch of this process's transitions; `counts` are those of all processes."""
         return cls(
             part.variables["env/env_obs"],
             part.variables["action"],
@@ -64,8 +64,8 @@ class Collected(NamedTuple):
 
     Attributes:
         valid: the N valid transitions; autoreset steps are left out.
-        spare: one row, valid or not, for a process that has nothing else.
-        episode_returns: of the episodes that ended, undiscounted.
+        spare: one row, valid or not, for a process that would otherwise have none.
+        episode_returns: the undiscounted returns of the episodes that ended.
     """
 
     valid: Transitions
@@ -74,14 +74,14 @@ class Collected(NamedTuple):
 
 
 class Actor(Agent):
-    """A model as an agent that decides and judges in one pass.
+    """An agent that acts and computes values in one pass of a model.
 
-    Writes `action`, its log-probability and the value; in the last row, from which the next rollout
-    goes on, the value alone.
+    It writes `action`, its log-probability and the value; in the last row, where the next rollout
+    continues, only the value.
 
     Args:
-        model: observations `[B, …]`, on the CPU, to (distribution, values `[B]`).
-        n_steps: T, the last row.
+        model: maps observations `[B, …]`, on the CPU, to (distribution, values `[B]`).
+        n_steps: the index of the last row, T.
         before_step: called with t before the action of row t is chosen.
     """
 
@@ -93,11 +93,11 @@ class Actor(Agent):
 
     @torch.no_grad()
     def forward(self, t: int, **kwargs: Any) -> None:
-        """Act in row t.
+        """Write action, log-probability and value of row t.
 
         Raises:
-            EnvironmentFailedError: if what is seen is no number; a distribution would say that its
-                logits are wrong.
+            EnvironmentFailedError: if an observation is NaN, for which the distribution would
+                only report wrong logits.
         """
         del kwargs
         observation = self.get(("env/env_obs", t))
@@ -109,7 +109,7 @@ class Actor(Agent):
         if t < self.n_steps:
             self.before_step(t)
         dist, value = self.answer(observation)
-        # In half precision a return of 300 would be rounded to the next 2.
+        # In half precision, a return of 300 would be rounded to a multiple of 2.
         exact = torch.promote_types(value.dtype, torch.float32)
         self.set((_VALUE, t), value.to("cpu", exact))
         if t < self.n_steps:
@@ -121,13 +121,13 @@ class Actor(Agent):
 def collected(
     workspace: Workspace, *, gamma: float, gae_lambda: float, dtype: torch.dtype = torch.float32
 ) -> Collected:
-    """The transitions of a workspace in which an `Actor` has acted.
+    """The transitions of a workspace that an `Actor` has filled.
 
     Args:
-        workspace: of T + 1 rows.
+        workspace: the workspace, with T + 1 rows.
         gamma: discount factor.
-        gae_lambda: λ.
-        dtype: of observations that are floats, for the model.
+        gae_lambda: λ of generalised advantage estimation.
+        dtype: the dtype that the model needs for observations that are floats.
     """
     rows = {name: variable.view() for name, variable in workspace.variables.items()}
     rollout = as_rollout(rows, log_prob=rows[_LOG_PROB], value=rows[_VALUE])
@@ -152,25 +152,25 @@ def collected(
 
 
 class RolloutLoader:
-    """Collects rollouts and gives their minibatches: one pass is one epoch of the Trainer.
+    """Collects rollouts and yields their minibatches: one pass is one epoch of the Trainer.
 
-    It has a length, so that Lightning fetches a minibatch only when the step on the one before is
-    done: a rollout never starts with weights that still wait for a step. The length is an upper
-    bound. A pass is shorter when `target_kl` ends the epochs over a rollout.
+    It has a length, which makes Lightning fetch a minibatch only after the step on the previous
+    one: otherwise a rollout could start before the last step on the weights. The length is an
+    upper bound. A pass is shorter if `target_kl` ends the epochs over a rollout.
 
     Args:
-        num_rollouts: in one pass.
-        epochs_per_rollout: passes over each rollout.
-        batch_size: transitions of a minibatch at most.
-        n_rows: of a rollout, autoreset steps counted.
-        collect: collects a rollout.
-        processes: those that train together.
-        device: of what they exchange.
-        generator: draws the minibatches.
-        too_far: whether the policy has gone too far for a further step, asked before each but the
-            first minibatch of a rollout.
-        on_batch: told each minibatch before it is given away.
-        on_end: told that a pass has ended, if it was shorter than its length.
+        num_rollouts: rollouts per pass.
+        epochs_per_rollout: epochs over each rollout.
+        batch_size: maximum number of transitions in a minibatch.
+        n_rows: rows of a rollout, including autoreset steps.
+        collect: function that collects a rollout.
+        processes: the processes that train together.
+        device: device of the tensors that they exchange.
+        generator: generator that shuffles the minibatches.
+        too_far: function that says whether the policy has moved too far for another step; called
+            before each minibatch of a rollout except the first.
+        on_batch: called with each minibatch before it is yielded.
+        on_end: called at the end of a pass that was shorter than its length.
     """
 
     def __init__(
@@ -195,7 +195,7 @@ class RolloutLoader:
         self.processes, self.device, self.generator = processes, device, generator
 
     def __len__(self) -> int:
-        """Minibatches of a pass at most."""
+        """The maximum number of minibatches in a pass."""
         return (
             self.num_rollouts
             * self.epochs_per_rollout
@@ -203,7 +203,7 @@ class RolloutLoader:
         )
 
     def __iter__(self) -> Iterator[Batch]:
-        """Collect, then give the minibatches, `num_rollouts` times."""
+        """Collect a rollout and yield its minibatches, `num_rollouts` times."""
         for index in range(self.num_rollouts):
             rollout = self.collect(index)
             first = True
@@ -222,5 +222,5 @@ class RolloutLoader:
             for i, part in enumerate(rollout.valid.parts(n, self.generator)):
                 # tensor_split gives the first `count % n` parts one more.
                 each = tuple(count // n + (i < count % n) for count in counts)
-                if sum(each):  # else there are more minibatches than transitions
+                if sum(each):  # there may be more minibatches than transitions
                     yield Batch.of(part if len(part) else rollout.spare, each)

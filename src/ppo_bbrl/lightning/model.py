@@ -1,4 +1,4 @@
-"""A model before it learns: its arguments, its environments, its checkpoints."""
+"""The part of a model that is independent of training: arguments, environments, checkpoints."""
 
 import inspect
 import os
@@ -32,8 +32,8 @@ _NOT_SAVED = ("env", "eval_env")
 _CHECKPOINT_KEY = "ppo_bbrl"
 
 
-class _CalledOnTheClass(classmethod):  # type: ignore[type-arg] # generic in newer Pythons alone
-    """A class method that says so where it is called on an instance, which it would not load."""
+class _CalledOnTheClass(classmethod):  # type: ignore[type-arg] # generic only in newer Pythons
+    """A class method that cannot be called on an instance, since it does not load into it."""
 
     def __get__(self, instance: Any, owner: Any = None) -> Callable[..., Any]:
         if instance is None:
@@ -42,13 +42,15 @@ class _CalledOnTheClass(classmethod):  # type: ignore[type-arg] # generic in new
 
         def refuse(*_: Any, **__: Any) -> Any:
             name = type(instance).__name__
-            raise TypeError(f"a new model is what you get: {name}.load_from_checkpoint(…)")
+            raise TypeError(
+                f"load_from_checkpoint returns a new model: call {name}.load_from_checkpoint(…)"
+            )
 
         return refuse
 
 
 class Model(pl.LightningModule):
-    """What `PPO` is made with, and what a checkpoint keeps of it."""
+    """The base class of `PPO`: its arguments, and what a checkpoint stores of them."""
 
     def __init__(  # noqa: PLR0917 - Lightning-Baselines3's positional arguments
         self,
@@ -104,19 +106,19 @@ class Model(pl.LightningModule):
         self.action_space = self.env.single_action_space
         self._check_spaces()
 
-        #: from 1 at the start of training to 0 at its end, as the last rollout began
+        #: the fraction of training that was left when the last rollout began, from 1 to 0
         self.progress_remaining = 1.0
         if seed is not None:
             torch.manual_seed(seed)
-        #: what all random streams derive from
+        #: the entropy that all random streams derive from
         self.seed_entropy = int(torch.randint(2**62, ())) if seed is None else int(seed)
-        #: arguments that were functions in the checkpoint which this model was loaded from
+        #: arguments that were functions when this model was saved, and so are not in the checkpoint
         self.functions_not_saved: list[str] = []
         #: the process that made the model; other processes may have copies of it
         self.made_by = os.getpid()
 
     def forward(self, x: Tensor) -> tuple[Distribution, Tensor]:
-        """The policy's distribution and the value, `[N]`, of observations, `[N, …]`."""
+        """The policy's distribution and the values, `[N]`, for observations, `[N, …]`."""
         raise UserError(f"{type(self).__name__} must define forward(x) -> (distribution, value)")
 
     @torch.no_grad()
@@ -126,7 +128,7 @@ class Model(pl.LightningModule):
         return (mode_of(dist) if deterministic else dist.sample()).cpu().numpy()
 
     def reset_noise(self, n_envs: int) -> None:
-        """Draw the noise of gSDE anew for `n_envs` environments; called if `use_sde`."""
+        """Draw new gSDE noise for `n_envs` environments; called if `use_sde` is set."""
         for module in self.modules():
             if isinstance(module, StateDependentNoise):
                 module.reset_noise(n_envs)
@@ -141,14 +143,14 @@ class Model(pl.LightningModule):
         trust: bool = False,
         **kwargs: Any,
     ) -> Self:
-        """Lightning's. A module that the file names as `module:Name-v0` is not imported.
+        """Load a model, as Lightning does, without importing modules that the file names.
 
         Args:
-            checkpoint_path: of the file.
-            args: Lightning's.
-            trust: whether it may be. It need not be asked for a module that your program has
-                imported, or that you name here.
-            kwargs: Lightning's, and those of the model, which win over those of the file.
+            checkpoint_path: the path of the file.
+            args: Lightning's arguments.
+            trust: whether the module of an environment `module:Name-v0` may be imported. Not needed
+                for a module that your program has imported, or that you name here.
+            kwargs: Lightning's arguments, and arguments of the model, which override the file's.
 
         Raises:
             UserError: if the model cannot be made without the module.
@@ -164,10 +166,10 @@ class Model(pl.LightningModule):
         frame: FrameType | None = None,
         logger: bool = True,
     ) -> None:
-        """Lightning's, without environments and functions: a checkpoint holds plain values."""
+        """Save the arguments, except environments and functions: checkpoints hold plain values."""
         current = inspect.currentframe()
         frame = frame or (current and current.f_back)
-        # They are not there yet if a subclass calls this before super().__init__().
+        # They do not exist yet if a subclass calls this before super().__init__().
         functions = [name for name in SCHEDULED if callable(getattr(self, name, None))]
         mine = [ignore] if isinstance(ignore, str) else list(ignore or ())
         super().save_hyperparameters(
@@ -178,15 +180,15 @@ class Model(pl.LightningModule):
         )
 
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
-        """Note which functions are missing in the hyper-parameters, and the spaces."""
+        """Add the spaces, and the names of the functions that the hyperparameters lack."""
         functions = [name for name in SCHEDULED if callable(getattr(self, name))]
         checkpoint[_CHECKPOINT_KEY] = {"functions": functions, **both_as_data(self)}
         for name in functions:
             checkpoint.get(self.CHECKPOINT_HYPER_PARAMS_KEY, {}).pop(name, None)
-        numbers_of_python(checkpoint)  # others do not load with weights_only=True
+        numbers_of_python(checkpoint)  # NumPy's do not load with weights_only=True
 
     def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
-        """See which functions have to be given again, and that the spaces are those of before."""
+        """Check the spaces, and note which functions the user has to pass again."""
         noted = checkpoint.get(_CHECKPOINT_KEY, {})
         if (trained_on := both_from_data(noted)) is not None:
             check_same_spaces("env", self, trained_on)
@@ -196,18 +198,18 @@ class Model(pl.LightningModule):
     # ----------------------------------------------------------------------------------- within
 
     def for_network(self, observation: Tensor) -> Tensor:
-        """Observations where the weights are, floats in their precision."""
+        """Observations on the device of the weights; floats also get the dtype of the weights."""
         dtype = cast("torch.dtype", self.dtype) if observation.dtype == torch.float32 else None
         return observation.to(self.device, dtype)
 
     def resets_its_own_noise(self) -> bool:
-        """Whether a subclass has a `reset_noise` of its own."""
+        """Whether a subclass overrides `reset_noise`."""
         return type(self).reset_noise is not Model.reset_noise
 
     def _check_spaces(self) -> None:
         if self.use_sde and not isinstance(self.action_space, Box):
             raise UserError(
-                "use_sde = True: gSDE is for Box action spaces; this one is "
+                "use_sde = True: gSDE needs a Box action space; this one is "
                 f"{one_line(self.action_space)}"
             )
         if self.eval_env is None:
@@ -216,12 +218,13 @@ class Model(pl.LightningModule):
             mine, other = getattr(self, name), getattr(self.eval_env, name)
             if mine != other:
                 raise UserError(
-                    f"eval_env: its {name} is {one_line(other)}, that of env {one_line(mine)}"
+                    f"eval_env: its {name} is {one_line(other)}, but that of env is "
+                    f"{one_line(mine)}"
                 )
 
 
 def numbers_of_python(value: Any) -> Any:
-    """The same with Python's numbers in place of NumPy's; dicts and lists are changed in place."""
+    """Replace NumPy's numbers by Python's; dicts and lists are changed in place."""
     if isinstance(value, np.generic):
         return value.item()
     if isinstance(value, dict | list):

@@ -24,39 +24,41 @@ from ppo_bbrl.seeding import Seeds, action_stream
 
 
 class PPO(Model):
-    """Proximal policy optimisation, clipped (Schulman et al., 2017).
+    """Proximal policy optimisation with clipping (Schulman et al., 2017).
 
-    A subclass defines `forward(x) -> (distribution, value)` for observations `[N, …]`, the values
-    of shape `[N]`, and `configure_optimizers()`. `predict` and `training_step` may be overridden.
-    Limit gradients by `Trainer(gradient_clip_val=…)`, as ever with Lightning. docs/lightning.md
+    A subclass defines `forward(x) -> (distribution, value)` for observations `[N, …]`, with values
+    `[N]`, and `configure_optimizers()`. It may override `predict` and `training_step`. Clip
+    gradients with `Trainer(gradient_clip_val=…)`, as usual in Lightning. docs/lightning.md
     says what forward gets for each observation space, and what is logged.
 
     Args:
-        env: to learn from: an environment, a vector environment with next-step autoreset, or a
-            registered name.
-        eval_env: to evaluate on: an environment, not vectorised, or a registered name; None when
-            a trained model is loaded.
-        buffer_length: steps in each environment for one rollout.
-        num_rollouts: rollouts in one epoch of the Trainer. It only sets how often the model is
-            evaluated: at the end of each such epoch.
-        batch_size: transitions of a minibatch at most.
-        epochs_per_rollout: how often each transition is learned from.
-        num_eval_episodes: episodes of an evaluation; 0 switches evaluation off.
+        env: the environment to learn from: an environment, a vector environment with next-step
+            autoreset, or a registered name.
+        eval_env: the environment to evaluate on: an environment, not vectorised, or a registered
+            name; None when a trained model is loaded.
+        buffer_length: steps in each environment per rollout.
+        num_rollouts: rollouts in one epoch of the Trainer. This only sets how often the model is
+            evaluated: at the end of each epoch of the Trainer.
+        batch_size: maximum number of transitions in a minibatch.
+        epochs_per_rollout: passes over each rollout.
+        num_eval_episodes: episodes per evaluation; 0 turns evaluation off.
         gamma: discount factor.
         gae_lambda: λ of generalised advantage estimation.
-        clip_range: of the probability ratio: a number, or a function of the remaining progress,
-            which falls from 1 to 0.
-        clip_range_vf: of the value function, in units of the return; likewise. None: no clipping.
-        target_kl: ends the epochs over a rollout before the first minibatch for which the policy
-            has gone farther than 1.5 × this from the one that acted. None: never.
+        clip_range: clip range of the probability ratio: a number, or a function of the remaining
+            progress, which falls from 1 to 0.
+        clip_range_vf: clip range of the value function, in units of the return: a number, a
+            function as above, or None for no clipping.
+        target_kl: end the epochs over a rollout before the first minibatch whose KL divergence
+            from the policy that acted exceeds 1.5 × this. None: never.
         value_coef: weight of the value loss.
         entropy_coef: weight of the entropy.
-        use_sde: explore by gSDE: the model has a `StateDependentNoise`, or its own `reset_noise`.
-        sde_sample_freq: new noise matrices every so many steps; -1: once at the beginning of each
-            rollout.
-        verbose: 0 says nothing, 1 a line for each evaluation, 2 also one for each rollout.
-        seed: of weights, actions, minibatches, environments and evaluations. It seeds torch's
-            global generator, from which the layers of a subclass draw. None: drawn from there.
+        use_sde: explore with gSDE: the model has a `StateDependentNoise`, or its own `reset_noise`.
+        sde_sample_freq: draw new noise matrices after this many steps; -1: only at the start of
+            each rollout.
+        verbose: 0 prints nothing, 1 a line for each evaluation, 2 also one for each rollout.
+        seed: seed of weights, actions, minibatches, environments and evaluations. It also seeds
+            torch's global generator, from which the layers of a subclass draw. None: a random
+            seed is drawn from that generator.
 
     Raises:
         UserError: for an argument that PPO cannot use.
@@ -68,20 +70,20 @@ class PPO(Model):
     def training_step(self, batch: Batch, batch_idx: int) -> Tensor:
         """The loss of one minibatch. Override this to change the algorithm.
 
-        Losses are those of this process's transitions. Lightning averages gradients over the
-        processes, and `backward` weights them by the transitions that each of them has.
+        The loss is that of this process's transitions. Lightning averages gradients over the
+        processes, and `backward` weights each process by its number of transitions.
         """
         del batch_idx
         dist, value = self(batch.observations)
         log_prob = dist.log_prob(batch.actions)
         run = self._run
-        policy_loss, policy_facts = clipped_surrogate(
+        policy_loss, policy_metrics = clipped_surrogate(
             log_prob=log_prob,
             old_log_prob=batch.old_log_probs,
             advantage=run.normalised_advantages(batch) if run else normalise(batch.advantages),
             clip_range=clip_value("clip_range", self.clip_range, self.progress_remaining),
         )
-        critic_loss, critic_facts = value_loss(
+        critic_loss, critic_metrics = value_loss(
             value=value,
             old_value=batch.old_values,
             target=batch.returns,
@@ -94,7 +96,7 @@ class PPO(Model):
                 "value_loss": critic_loss,
                 "entropy_loss": exploration_loss,
             }
-            run.note({**losses, **policy_facts, **critic_facts}, batch)
+            run.add_metrics({**losses, **policy_metrics, **critic_metrics}, batch)
         return policy_loss + self.value_coef * critic_loss + self.entropy_coef * exploration_loss
 
     # -------------------------------------------------------------------------------- evaluation
@@ -102,23 +104,23 @@ class PPO(Model):
     def evaluate(
         self, num_eval_episodes: int | None = None, deterministic: bool = True, render: bool = False
     ) -> tuple[list[float], list[int]]:
-        """Run episodes on `eval_env`, on seeds that training does not use.
+        """Run episodes on `eval_env`, with seeds that training does not use.
 
         Args:
-            num_eval_episodes: how many; those of the constructor if left out.
-            deterministic: as `predict` takes it.
-            render: show them in a window. Where there is no screen, or `eval_env` renders
-                rgb_array, they become a video in `video/` of the Trainer's log folder, or of the
-                current one.
+            num_eval_episodes: number of episodes; default: the constructor's argument.
+            deterministic: passed to `predict`.
+            render: show the episodes in a window. Without a screen, or if `eval_env` renders
+                rgb_array, record a video in `video/`, in the Trainer's log folder if there is one,
+                otherwise in the current folder.
 
         Returns:
             The undiscounted return of each episode, and its length in steps.
 
         Raises:
-            UserError: without `eval_env`, or if it cannot be shown.
+            UserError: if there is no `eval_env`, or it cannot be rendered.
         """
         if self.eval_env is None:
-            raise UserError("eval_env = None: give the model one to evaluate it")
+            raise UserError("eval_env = None: pass one to the model to evaluate it")
         n_episodes = self.num_eval_episodes if num_eval_episodes is None else num_eval_episodes
         check_arguments(num_eval_episodes=n_episodes)
         self._n_evaluations += 1
@@ -129,7 +131,7 @@ class PPO(Model):
             return self.predict(self.for_network(observation), deterministic=deterministic)
 
         processes = Processes() if self._run is None else self._run.processes
-        # First the stream: other threads wait for it, and the mode is not meant for them.
+        # The stream comes first: other threads wait for it, and must not see evaluation mode.
         with (
             processes.while_environments_work(),
             action_stream(seeds).active(),
@@ -151,34 +153,34 @@ class PPO(Model):
     # --------------------------------------------------------------------------- Lightning's side
 
     def train_dataloader(self) -> Iterable[Batch]:
-        """The rollouts of one epoch, in minibatches. Resets the environments."""
+        """The rollouts of one epoch, as minibatches. Resets the environments."""
         self._run = Run(self)
         return self._run.loader()
 
     def on_train_epoch_end(self) -> None:
-        """Log what the rollouts and the minibatches were like, evaluate, log that too."""
+        """Log the metrics of the rollouts and minibatches; evaluate, and log the result."""
         if self._run is None:
             return
-        facts, several = self._run.epoch_facts(), self._run.processes.size > 1
-        for name, value in facts.items():
+        metrics, several = self._run.epoch_metrics(), self._run.processes.size > 1
+        for name, value in metrics.items():
             self.log(name, value, prog_bar=name == "approx_kl", sync_dist=several)
         if self.num_eval_episodes:
             evaluation = self._evaluate_together(self._run.processes)
             self.log_dict(evaluation, prog_bar=True, sync_dist=several)
-            facts |= evaluation
+            metrics |= evaluation
         if self.verbose:
-            told = ", ".join(f"{name} {value:.4g}" for name, value in facts.items())
-            self.print(f"epoch {self.current_epoch}: {told}")
+            text = ", ".join(f"{name} {value:.4g}" for name, value in metrics.items())
+            self.print(f"epoch {self.current_epoch}: {text}")
 
     def backward(self, loss: Tensor, *args: Any, **kwargs: Any) -> None:
-        """Lightning's, weighted by this process's share of the transitions of the minibatch."""
+        """Backpropagate, weighted by this process's share of the minibatch's transitions."""
         weight = 1.0 if self._run is None else self._run.weight
         super().backward(loss if weight == 1.0 else loss * weight, *args, **kwargs)
 
     # ----------------------------------------------------------------------------------- within
 
     def _evaluate_together(self, processes: Processes) -> dict[str, float]:
-        """The evaluation, its episodes shared out among the processes."""
+        """Evaluate, with the episodes divided among the processes."""
         whole, rest = divmod(self.num_eval_episodes, processes.size)
         n_episodes = whole + (processes.rank < rest)
         returns, lengths = self.evaluate(n_episodes) if n_episodes else ([], [])

@@ -1,4 +1,4 @@
-"""The processes of a training: what they agree on, and how they end, even if one of them hangs."""
+"""The processes of a training: what they exchange, and how they end even if one of them hangs."""
 
 import multiprocessing
 import os
@@ -26,16 +26,16 @@ _LOOK_AROUND = 0.001  # seconds between two looks whether the other processes ha
 
 @dataclass(frozen=True)
 class Processes:
-    """This process among those that train together.
+    """This process and the others that train with it.
 
-    All methods must be called by every process, with tensors on the device that its process group
-    works with. Alone they return what they were given.
+    Every process must call each method, with tensors on the device of its process group. With a
+    single process, the methods return their arguments.
 
     Attributes:
         rank: the number of this process, from 0.
-        size: how many there are.
-        trainer: what started them; None: somebody else takes care of their end.
-        child: whether one of them, or what waits for all of them, has started this one.
+        size: the number of processes.
+        trainer: the Trainer that started them; None: the caller makes sure that they end.
+        child: whether this process was started by one of them, or by what waits for all of them.
     """
 
     rank: int = 0
@@ -45,7 +45,7 @@ class Processes:
 
     @classmethod
     def of(cls, trainer: Trainer, device: torch.device) -> Self:
-        """Those of a Trainer that has started them."""
+        """The processes that a Trainer has started."""
         one = cls(trainer.global_rank, trainer.world_size, trainer)
         if one.size == 1:
             return one
@@ -64,8 +64,8 @@ class Processes:
         """The sum of a tensor over all processes.
 
         Args:
-            values: the tensor, equally large in all of them.
-            patient: whether others may come much later, and a signal is to be heard meanwhile.
+            values: the tensor, of the same shape in every process.
+            patient: whether others may arrive much later, so that signals must work meanwhile.
         """
         if self.size == 1:
             return values
@@ -75,11 +75,11 @@ class Processes:
         return summed
 
     def join(self, values: Tensor, counts: list[int] | tuple[int, ...]) -> Tensor:
-        """The `[N]` of all processes one after the other, without gradient.
+        """The values of all processes, concatenated to `[N]`, without gradients.
 
         Args:
-            values: this process's, `[counts[rank]]`.
-            counts: how many each process has.
+            values: this process's values, `[counts[rank]]`.
+            counts: the number of values in each process.
         """
         if self.size == 1:
             return values
@@ -90,7 +90,7 @@ class Processes:
         return torch.cat([one[:n] for one, n in zip(gathered, counts, strict=True)])
 
     def _await(self, work: Any) -> None:
-        """Wait for the others, of which one may hang. In torch's own `wait` no signal is heard."""
+        """Wait for the others, one of which may hang; torch's own `wait` would block signals."""
         with self.while_environments_work():
             while not work.is_completed():
                 time.sleep(_LOOK_AROUND)
@@ -98,32 +98,32 @@ class Processes:
 
     @contextmanager
     def while_environments_work(self) -> Iterator[None]:
-        """Around what may hang: it ends on SIGTERM, and with the process that started this one.
+        """Make SIGTERM, and the end of the process that started this one, end the `with` block.
 
-        Lightning only makes a note of SIGTERM. It looks at its notes after each batch, which an
-        environment that hangs never gets to. Where the program handles the signal itself, or nobody
-        does, this changes nothing.
+        Lightning only sets a flag on SIGTERM, and checks it after each batch, which it never
+        reaches if an environment hangs. If the program handles the signal itself, or nothing does,
+        this changes nothing.
         """
         with killed_with_parent(self.child), _stopped_by_sigterm(self.trainer):
             yield
 
 
 class _Terminated(Terminated, SIGTERMException):
-    """What Lightning's callbacks know, and what no environment is blamed for."""
+    """Lightning's callbacks recognise this error, and no environment is blamed for it."""
 
 
 @contextmanager
 def _stopped_by_sigterm(trainer: Trainer | None) -> Iterator[None]:
     noted: Any = signal.getsignal(signal.SIGTERM)
     of_lightning = type(noted).__module__.startswith("lightning.")
-    if not of_lightning or current_thread() is not main_thread():  # only there can handlers be set
+    if not of_lightning or current_thread() is not main_thread():  # handlers can be set only there
         yield
         return
     several = trainer is not None and trainer.world_size > 1
     launcher: Any = trainer.strategy.launcher if trainer is not None and several else None
 
     def stop(number: int, frame: FrameType | None) -> None:
-        if several:  # Lightning would tell them by a broadcast, which waits for all of them
+        if several:  # Lightning would tell them in a broadcast, which waits for all of them
             if launcher is not None:
                 launcher.kill(number)
         else:
@@ -143,7 +143,7 @@ def _stopped_by_sigterm(trainer: Trainer | None) -> Iterator[None]:
 
 
 def _end(started: Any) -> None:
-    """Give processes that were told to end some seconds for it, then kill them."""
+    """Give processes that were told to end a few seconds, then kill them."""
     deadline = time.monotonic() + LAST_WORDS
     for process in started:
         wait = process.wait if hasattr(process, "wait") else process.join

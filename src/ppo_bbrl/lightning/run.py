@@ -1,4 +1,4 @@
-"""One training of a model: its streams, environments and processes, and what is noted."""
+"""One training of a model: its random streams, environments, processes and metrics."""
 
 import os
 from collections import defaultdict
@@ -36,24 +36,24 @@ from ppo_bbrl.workspace.table import Workspace
 
 
 class Run:
-    """What a model needs while a Trainer trains it.
+    """The state of a model's training by a Trainer.
 
     Args:
-        model: attached to the Trainer.
+        model: a model attached to the Trainer.
 
     Raises:
-        UserError: if something would go wrong later.
+        UserError: if training cannot work with this model or Trainer.
     """
 
     def __init__(self, model: Model) -> None:
         self.model, self.trainer = model, model.trainer
         self.processes = Processes.of(self.trainer, model.device)
-        # Other processes, and a training that is resumed, have streams of their own.
+        # Each process, and each resumed training, has its own streams.
         own = np.random.SeedSequence(
             model.seed_entropy, spawn_key=(model.global_rank, self.trainer.current_epoch)
         )
         self.seeds = Seeds(int(own.generate_state(1, np.uint64)[0] >> np.uint64(1)))
-        #: by which the mean loss of this process is to be multiplied
+        #: the factor for the mean loss of this process
         self.weight = 1.0
         self._rollouts: list[dict[str, float]] = []
         self._sums: dict[str, Tensor | float] = defaultdict(float)
@@ -90,41 +90,42 @@ class Run:
         check_arguments(**{name: getattr(model, name) for name in RULES})  # may be assigned
         if model.eval_env is None and model.num_eval_episodes:
             raise UserError(
-                "eval_env = None: training evaluates the model after each epoch; give one, or set "
-                "num_eval_episodes=0"
+                "eval_env = None: training evaluates the model after each epoch; pass an eval_env, "
+                "or set num_eval_episodes=0"
             )
         if isinstance(model.env.unwrapped, AsyncVectorEnv) and model.made_by != os.getpid():
             raise UserError(
-                "env: its processes would serve several trainings at once, since this one was "
-                "forked; use strategy='ddp', or environments in the process itself (DummyVecEnv)"
+                "env: this training process was forked, so several trainings would share the "
+                "environments' processes; use strategy='ddp', or environments in the training "
+                "process itself (DummyVecEnv)"
             )
         if any(one is model.eval_env for one in getattr(model.env, "envs", ())):
             raise UserError(
-                "eval_env is the environment that is learned from: an evaluation would end its "
-                "episode; make another one"
+                "eval_env is also the training environment: an evaluation would end its episode; "
+                "make a second one"
             )
         check_model(model, str(self.trainer.precision))
         functions = [name for name in SCHEDULED if callable(getattr(model, name))]
         missing = [name for name in model.functions_not_saved if name not in functions]
         if missing:
             raise UserError(
-                f"{' and '.join(missing)}: a function in the model that was saved, and functions "
-                "are not saved; give it to the model again"
+                f"{' and '.join(missing)}: was a function in the saved model, and checkpoints do "
+                "not store functions; pass it to the model again"
             )
         if functions and self._remaining(0) is None:
             raise UserError(
-                f"{' and '.join(functions)}: a function of the remaining progress needs an end of "
+                f"{' and '.join(functions)}: a function of the remaining progress needs a limit on "
                 "training: Trainer(max_epochs=…) or Trainer(max_steps=…)"
             )
         has_noise = any(isinstance(module, StateDependentNoise) for module in model.modules())
         if model.use_sde and not has_noise and not model.resets_its_own_noise():
             raise UserError(
-                "use_sde = True: the model has no StateDependentNoise and no reset_noise(n_envs) "
-                "of its own"
+                "use_sde = True: the model has neither a StateDependentNoise nor its own "
+                "reset_noise(n_envs)"
             )
 
     def _check_steps(self) -> None:
-        """See that every minibatch gets the one step that PPO means it to have."""
+        """Check that every minibatch gets exactly one optimiser step, as PPO requires."""
         trainer = self.trainer
         for callback in trainer.callbacks:
             if isinstance(callback, GradientAccumulationScheduler):
@@ -135,15 +136,15 @@ class Run:
                 for module in self.model.modules()
             ):
                 raise UserError(
-                    "StochasticWeightAveraging: with batch normalisation it adds an epoch that "
-                    "collects rollouts and learns nothing; use it without one of the two"
+                    "StochasticWeightAveraging: with batch normalisation, it adds an epoch that "
+                    "collects rollouts without learning from them; use only one of the two"
                 )
         _check_accumulation(trainer.accumulate_grad_batches)
         own_step = not type(self.model).training_step.__module__.startswith("ppo_bbrl.")
         if not self.model.automatic_optimization and not own_step:
             raise UserError(
                 "automatic_optimization = False: PPO's training_step leaves the optimiser steps to "
-                "Lightning; define a training_step that makes them, or leave it True"
+                "Lightning; override training_step with one that makes them, or leave it True"
             )
 
     def _check_model(self, observation: Tensor) -> None:
@@ -158,13 +159,13 @@ class Run:
 
     @torch.no_grad()
     def act(self, observation: Tensor) -> tuple[Distribution, Tensor]:
-        """`forward`, with the precision of the Trainer."""
+        """Call `forward` with the precision of the Trainer."""
         with self.trainer.precision_plugin.train_step_context():
             answer = self.model(self.model.for_network(observation))
         return cast("tuple[Distribution, Tensor]", answer)
 
     def normalised_advantages(self, batch: Batch) -> Tensor:
-        """Normalised over the minibatch of all processes, `[M]`."""
+        """This process's advantages, `[M]`, normalised over the minibatch of all processes."""
         if not batch.counts:
             return normalise(batch.advantages)
         rank, counts = self.processes.rank, batch.counts
@@ -173,31 +174,31 @@ class Run:
         mine = joined[start : start + counts[rank]]
         return mine if len(mine) else torch.zeros_like(batch.advantages)
 
-    def note(self, facts: dict[str, Tensor], batch: Batch) -> None:
-        """Note means over the valid transitions of a minibatch, for the log of the epoch.
+    def add_metrics(self, metrics: dict[str, Tensor], batch: Batch) -> None:
+        """Add means over the valid transitions of a minibatch to the metrics of the epoch.
 
-        Lightning's own averaging costs as much time as everything else in a step.
+        Lightning's own averaging takes as much time as everything else in a step.
         """
         count = self._count_of(batch)
         self._count += count
         if count:
-            for name, value in facts.items():
+            for name, value in metrics.items():
                 self._sums[name] = self._sums[name] + value.detach() * count
 
-    def epoch_facts(self) -> dict[str, float]:
-        """What was noted since this was called last, over all processes: means."""
-        facts = {}
+    def epoch_metrics(self) -> dict[str, float]:
+        """The means of the metrics over all processes since the last call."""
+        metrics = {}
         rollouts, self._rollouts = self._rollouts, []
         for name in dict.fromkeys(name for each in rollouts for name in each):
-            facts[name] = float(np.mean([each[name] for each in rollouts if name in each]))
+            metrics[name] = float(np.mean([each[name] for each in rollouts if name in each]))
         names = sorted(self._sums)
         sums = torch.tensor([*(float(self._sums[name]) for name in names), self._count])
         *totals, count = self.processes.total(sums.to(self.model.device)).tolist()
         self._sums.clear()
         self._count = 0
         if count:
-            facts |= {name: total / count for name, total in zip(names, totals, strict=True)}
-        return facts
+            metrics |= {name: total / count for name, total in zip(names, totals, strict=True)}
+        return metrics
 
     def _collect(self, index: int) -> Collected:
         model = self.model
@@ -232,24 +233,24 @@ class Run:
             self.processes.join(tensor.to(device), counts)
             for tensor in (rollout.valid.value, rollout.valid.returns)
         )
-        facts = {
+        metrics = {
             "clip_range": clip_value("clip_range", model.clip_range, model.progress_remaining),
             "stopped_early": 0.0,
         }
         if sum(counts):
-            facts["explained_variance"] = float(explained_variance(value=value, target=target))
+            metrics["explained_variance"] = float(explained_variance(value=value, target=target))
         ended = rollout.episode_returns
         sums = torch.tensor([sum(ended), float(len(ended))], device=device)
         total, number = self.processes.total(sums).tolist()
         if number:
-            facts["episode_return"] = total / number
-        self._rollouts.append(facts)
+            metrics["episode_return"] = total / number
+        self._rollouts.append(metrics)
         if model.verbose > 1:
-            told = ", ".join(f"{name} {fact:.4g}" for name, fact in facts.items())
-            model.print(f"rollout: {sum(counts)} transitions, {number:.0f} ends, {told}")
+            text = ", ".join(f"{name} {value:.4g}" for name, value in metrics.items())
+            model.print(f"rollout: {sum(counts)} transitions, {number:.0f} episode ends, {text}")
 
     def _remaining(self, index: int) -> float | None:
-        """The remaining progress as rollout `index` of this epoch begins; None without an end."""
+        """The remaining progress at the start of rollout `index`; None without a limit."""
         trainer, num_rollouts, shares = self.trainer, self.model.num_rollouts, []
         if trainer.max_epochs is not None and trainer.max_epochs > 0:
             done = trainer.current_epoch * num_rollouts + index
@@ -260,18 +261,18 @@ class Run:
 
     @torch.no_grad()
     def _too_far(self, batch: Batch) -> bool:
-        """Whether the policy is too far from the one that acted; every process answers the same."""
+        """Whether the policy is too far from the one that acted; the same in every process."""
         if self.model.target_kl is None:
             return False
         moved: Any = self.trainer.strategy.batch_to_device(batch)
         log_prob = self.act(moved.observations)[0].log_prob(moved.actions)
-        _, facts = clipped_surrogate(
+        _, metrics = clipped_surrogate(
             log_prob=log_prob,
             old_log_prob=moved.old_log_probs,
             advantage=moved.advantages,
             clip_range=1.0,
         )
-        kl, count = facts["approx_kl"], self._count_of(batch)
+        kl, count = metrics["approx_kl"], self._count_of(batch)
         total, number = self.processes.total(torch.stack((kl * count, torch.full_like(kl, count))))
         stop = bool(total / number > KL_TOLERANCE * self.model.target_kl)
         self._rollouts[-1]["stopped_early"] = float(stop)
@@ -287,8 +288,8 @@ class Run:
         self.weight = size * batch.counts[self.processes.rank] / total if batch.counts else 1.0
 
     def _end_epoch(self) -> None:
-        # Lightning learns from the length, which is an upper bound, that a minibatch is the last
-        # one. When it was not told so, what it does then is still to be done.
+        # Lightning recognises the last minibatch by the length, which is an upper bound. If a pass
+        # was shorter, do here what Lightning does after the last one.
         loop = self.trainer.fit_loop.epoch_loop
         loop.batch_progress.is_last_batch = True
         loop.update_lr_schedulers("epoch", update_plateau_schedulers=False)
@@ -297,6 +298,6 @@ class Run:
 def _check_accumulation(factor: int) -> None:
     if factor != 1:
         raise UserError(
-            f"accumulate_grad_batches = {factor}: must be 1, since gradients would be kept from "
+            f"accumulate_grad_batches = {factor}: must be 1, since gradients would carry over from "
             "one rollout to the next; choose a larger batch_size"
         )

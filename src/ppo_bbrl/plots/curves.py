@@ -53,7 +53,7 @@ def learning_curve(
 
     Args:
         runs: folders of runs.
-        metric: the metric to draw, by either of its names (docs/metrics.md). If a run has no
+        metric: the metric to draw, by any of its names (docs/metrics.md). If a run has no
             evaluation yet, the returns of training episodes are drawn instead; the label of the
             axis says so.
         by: group the runs by this config key instead, such as `algorithm.clip_range`.
@@ -64,7 +64,9 @@ def learning_curve(
     from matplotlib.figure import Figure  # noqa: PLC0415
     from matplotlib.ticker import EngFormatter  # noqa: PLC0415
 
-    found, metric, label = _choose_metric(read_runs(runs), metric_name(metric))
+    every = read_runs(runs)
+    is_column = any(metric in run.metrics.columns for run in every)  # perhaps the user's own
+    found, metric, label = _choose_metric(every, metric if is_column else metric_name(metric))
 
     figure = Figure(figsize=(7.0, 4.2), dpi=150, layout="constrained")
     axes = figure.add_subplot()

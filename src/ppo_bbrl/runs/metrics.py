@@ -1,4 +1,4 @@
-"""TensorBoard, CSV, console: one row of scalars per step, and what each of them means."""
+"""Metrics in TensorBoard, in a CSV file and on the console: a row of scalars per step."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ from ppo_bbrl.system.state import check_names
 
 
 class Metric(NamedTuple):
-    """What a scalar is called, what it means (with the sign it is logged with) and its unit."""
+    """The name of a metric, its meaning (including its sign) and its unit."""
 
     name: str
     description: str
@@ -30,7 +30,7 @@ class Metric(NamedTuple):
 
     @property
     def tag(self) -> str:
-        """Its name in TensorBoard, whose groups come in alphabetical order: returns first."""
+        """Its name in TensorBoard, chosen so that alphabetical order puts returns first."""
         if self.name.startswith(("episode/", "reward/")):
             return self.name
         return f"{'time' if self.name == 'steps_per_second' else 'train'}/{self.name}"
@@ -38,7 +38,7 @@ class Metric(NamedTuple):
 
 _TABLE = (
     ("critic_loss", "Value loss × critic_coef, as the critic minimises it.", "return²"),
-    ("entropy_loss", "Mean entropy of the policy: the entropy itself, without minus sign.", "nats"),
+    ("entropy_loss", "Mean entropy of the policy: the entropy itself, not its negative.", "nats"),
     ("actor_loss", "Clipped surrogate objective, to be maximised.", "advantage"),
     ("advantage", "Mean advantage in the policy loss, over the minibatches.", "advantage"),
     ("reward/mean", "Mean return of the evaluation episodes, to be maximised.", "return"),
@@ -62,27 +62,52 @@ METRICS: dict[str, Metric] = {row[0]: Metric(*row) for row in _TABLE}
 _NAMES = {metric.tag: name for name, metric in METRICS.items()}
 
 
+# Names of the same metrics in other libraries (Stable-Baselines3, CleanRL).
+_ALIASES = {
+    "policy_loss": "actor_loss",
+    "policy_gradient_loss": "actor_loss",
+    "value_loss": "critic_loss",
+    "entropy": "entropy_loss",
+    "clipfrac": "clip_fraction",
+    "lr": "learning_rate",
+    "fps": "steps_per_second",
+    "SPS": "steps_per_second",
+    "mean_reward": "reward/mean",
+    "ep_rew_mean": "episode/return",
+    "ep_len_mean": "episode/length",
+    "episodic_return": "episode/return",
+    "episodic_length": "episode/length",
+}
+
+
 def metric_name(name: str) -> str:
-    """The name of a metric in `metrics.csv`, which is also asked for by its tag in TensorBoard."""
-    return _NAMES.get(name, name)
+    """The name of a metric in `metrics.csv`.
+
+    Args:
+        name: this name, the metric's tag in TensorBoard, or its usual name elsewhere, such as
+            `value_loss` or `losses/value_loss` for `critic_loss`; any other name is returned as it
+            is. The values keep our signs: `policy_loss` finds the objective, which is maximised.
+    """
+    return _NAMES.get(name) or _ALIASES.get(name.rpartition("/")[2], name)
 
 
 class Logger:
     """Writes scalars to TensorBoard and to a CSV file, one row per step.
 
-    Values of the same name and step are averaged. A step's row is written when a later step
-    begins, or by `flush` or `close`. A value for a step whose row is already written cannot be
-    averaged into it: it makes a further row (and event) for that step.
+    Values with the same name and step are averaged. The row of a step is written when a later step
+    begins, or by `flush` or `close`. A value that comes after that adds another row (and event)
+    for the same step.
 
-    Files and folders are made by the first row. Values after `close` are appended. A file that
-    cannot be written (a full disk) causes a warning; it is tried again after `every_n_seconds`.
+    The first row creates the files and folders. Values after `close` are appended. If a file
+    cannot be written (because the disk is full, for example), there is a warning, and writing is
+    tried again after `every_n_seconds`.
 
     Args:
         log_dir: folder of the TensorBoard events, or None.
         csv_path: the CSV file, or None.
         verbose: print every row.
-        every_n_seconds: how often events reach the disk; CSV rows do at once.
-        modulo: steps are rounded down to a multiple of it, so that rows are fewer.
+        every_n_seconds: seconds between flushes of the events; CSV rows are written immediately.
+        modulo: steps are rounded down to a multiple of this, which gives fewer rows.
     """
 
     def __init__(
@@ -103,31 +128,31 @@ class Logger:
             self._rows.outputs.append(_CsvFile(Path(csv_path).absolute(), every_n_seconds))
         if log_dir is not None:
             self._rows.outputs.append(_EventFile(Path(log_dir).absolute(), every_n_seconds))
-        # A logger that nobody closes still writes its last row, at the latest when Python ends.
+        # A logger that is never closed still writes its last row, at the latest when Python exits.
         weakref.finalize(self, self._rows.close)
 
     def add_log(self, name: str, value: Any, steps: int) -> None:
         """Adds a scalar to the row of a step.
 
         Args:
-            name: one of `METRICS` or its tag, or any other.
-            value: a number or a tensor without dimensions, which is never kept attached to a graph.
+            name: a name in `METRICS` or its tag, or a new name.
+            value: a number, or a tensor without dimensions, which is detached.
             steps: environment steps so far.
 
         Raises:
-            ValueError: the value is not a real scalar, or the name is that of the step column.
+            ValueError: if the value is not a real scalar, or the name is "steps".
         """
         step = int(steps) // self._modulo * self._modulo
         scalar = _scalar(name, value)
         pending = self._rows.pending
         row = pending.get(step)
         if row is None:
-            # Beside the newest row, one late row may collect values.
+            # Besides the newest row, one earlier row may still collect values.
             if step > self._newest or len(pending) > 1:
                 self._rows.write()
                 self._newest = max(step, self._newest)
             row = pending[step] = {}
-        row.setdefault(metric_name(name), []).append(scalar)
+        row.setdefault(_NAMES.get(name, name), []).append(scalar)
 
     def log_losses(self, critic_loss: Any, entropy_loss: Any, actor_loss: Any, steps: int) -> None:
         """Logs the three losses, with the signs of `METRICS`."""
@@ -144,16 +169,16 @@ class Logger:
         self.add_log("reward/median", returns.quantile(0.5), steps)
 
     def newest(self) -> dict[str, float]:
-        """Of each metric the newest value, those of rows that are not written yet included."""
+        """The newest value of each metric, including rows that are not written yet."""
         return self._rows.newest()
 
     def state_dict(self) -> dict[str, Any]:
-        """What waits to be written, and the newest values."""
+        """The rows that are not written yet, and the newest values."""
         rows = self._rows
         return {"newest": self._newest, "pending": rows.pending, "last": rows.last}
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
-        """Go on as another logger would; what waits here is written before."""
+        """Continue as another logger would, after writing this logger's own pending rows."""
         check_names(state, ("newest", "pending", "last"), "the log")
         pending = {int(step): dict(row) for step, row in state["pending"].items()}
         newest, last = int(state["newest"]), dict(state["last"])
@@ -161,13 +186,13 @@ class Logger:
         self._newest, self._rows.pending, self._rows.last = newest, pending, last
 
     def flush(self) -> None:
-        """Writes every row, the current one included, and brings all files up to date."""
+        """Writes all rows, including the current one, and flushes all files."""
         self._rows.write()
         for output in self._rows.outputs:
             output.attempt(output.flush)
 
     def close(self) -> None:
-        """Writes what is left and closes the files. May be called more than once."""
+        """Writes the remaining rows and closes the files. May be called more than once."""
         self._rows.close()
 
     def __enter__(self) -> Self:
@@ -179,13 +204,13 @@ class Logger:
 
 def _scalar(name: str, value: Any) -> float | torch.Tensor:
     if name == "steps":
-        raise ValueError("a metric cannot be named 'steps': it is the column of the step")
+        raise ValueError("a metric cannot be named 'steps': that is the column of the step numbers")
     if isinstance(value, (float, int)):
         return float(value)
     if isinstance(value, torch.Tensor) and value.ndim == 0 and not value.is_complex():
-        # Copied, because its owner may change it in place. Reading a number from a CPU tensor
-        # is cheaper than a copy; from an accelerator it would wait for the queued work, so
-        # there the copy stays a tensor until the row is written.
+        # The value is copied, because its owner may change it in place. Reading a number from a
+        # CPU tensor is cheaper than copying it; on an accelerator it would wait for queued work,
+        # so there the copy stays a tensor until the row is written.
         return float(value.item()) if value.is_cpu else value.detach().clone()
     is_numpy = isinstance(value, (np.ndarray, np.generic))
     if is_numpy and value.ndim == 0 and value.dtype.kind in "biuf":
@@ -195,7 +220,7 @@ def _scalar(name: str, value: Any) -> float | torch.Tensor:
 
 
 def _floats(values: list[float | torch.Tensor]) -> list[float]:
-    """Numbers of the values, with one transfer per device and type."""
+    """Convert the values to floats, with one transfer per device and dtype."""
     groups: dict[tuple[torch.device, torch.dtype], list[int]] = {}
     for index, value in enumerate(values):
         if isinstance(value, torch.Tensor):
@@ -209,18 +234,18 @@ def _floats(values: list[float | torch.Tensor]) -> list[float]:
 
 
 def _means(row: dict[str, list[float | torch.Tensor]]) -> dict[str, float]:
-    """Of each metric of a row, the mean of what was added."""
+    """The mean of the values of each metric in a row."""
     floats = iter(_floats([value for values in row.values() for value in values]))
     return {name: sum(next(floats) for _ in values) / len(values) for name, values in row.items()}
 
 
 class _Rows:
-    """The rows that are not written yet, and where they go."""
+    """The rows that are not written yet, and the outputs that they go to."""
 
     def __init__(self, verbose: bool) -> None:
         self.verbose = verbose
         self.pending: dict[int, dict[str, list[float | torch.Tensor]]] = {}
-        self.last: dict[str, float] = {}  # of each metric, the value that was written last
+        self.last: dict[str, float] = {}  # the value of each metric that was written last
         self.outputs: list[_CsvFile | _EventFile] = []
 
     def write(self) -> None:
@@ -230,8 +255,7 @@ class _Rows:
             for output in self.outputs:
                 output.attempt(output.write, step, means)
             if self.verbose:
-                told = (f"{name}={mean:.6g}" for name, mean in means.items())
-                say(" ".join((f"steps {step}:", *told)))
+                say(" ".join((f"steps {step}:", *(f"{k}={v:.6g}" for k, v in means.items()))))
 
     def newest(self) -> dict[str, float]:
         found = dict(self.last)
@@ -246,7 +270,7 @@ class _Rows:
 
 
 class _Output:
-    """A file opened by its first row. When it cannot be written, the run goes on without it."""
+    """A file that the first row opens. If it cannot be written, the run continues without it."""
 
     def __init__(self, path: Path, pause: float) -> None:
         self.path = path
@@ -260,7 +284,7 @@ class _Output:
         try:
             action(*args)
         except OSError as error:
-            with contextlib.suppress(OSError):  # Closing tries to write what is buffered.
+            with contextlib.suppress(OSError):  # closing tries to write the buffer
                 self.close()
             self._retry_at = time.monotonic() + self.pause
             message = f"no metrics in {self.path}: {error}; training goes on"
@@ -277,7 +301,7 @@ class _Output:
 
 
 class _CsvFile(_Output):
-    """A wide table: a row per step, a column per metric, an empty cell where not measured."""
+    """A table with a row per step and a column per metric; cells without a value are empty."""
 
     def write(self, step: int, row: dict[str, float]) -> None:
         if self._file is None or any(name not in self._columns for name in row):
@@ -286,11 +310,11 @@ class _CsvFile(_Output):
         self._writer.writerow([step, *map(row.get, self._columns)])
 
     def _open(self, names: list[str]) -> None:
-        """Opens the table for more rows, rewritten at once or not at all if it must change."""
+        """Opens the table for appending, after rewriting it atomically if it needs new columns."""
         self.close()
         refuse_link(self.path)
         text = self.path.read_text(encoding="utf-8") if self.path.exists() else ""
-        lines = text[: text.rfind("\n") + 1]  # A killed run or a full disk may leave half a line.
+        lines = text[: text.rfind("\n") + 1]  # a killed run or a full disk may leave half a line
         table = list(csv.reader(io.StringIO(lines))) or [["steps", *METRICS]]
         header = table[0]
         new = [name for name in names if name not in header]
@@ -301,12 +325,12 @@ class _CsvFile(_Output):
             rows.writerows(row + [""] * (len(header) - len(row)) for row in table)
             write_file(self.path, whole.getvalue())
         self._columns = header[1:]
-        self._file = open_to_append(self.path)  # by lines: a killed run keeps its rows
+        self._file = open_to_append(self.path)  # flushes each line: a killed run keeps its rows
         self._writer = csv.writer(self._file, lineterminator="\n")
 
 
 class _EventFile(_Output):
-    """TensorBoard's event file: one event per step, with all its scalars."""
+    """TensorBoard's event file: one event per step, with all scalars of the step."""
 
     _flush_at = 0.0
 
@@ -320,22 +344,22 @@ class _EventFile(_Output):
             if metric := self._undescribed.pop(name, None):
                 scalar.metadata.summary_description = metric.description
                 scalar.metadata.plugin_data.plugin_name = "scalars"
-                scalar.metadata.data_class = 1  # SCALAR; else a description is not shown.
+                scalar.metadata.data_class = 1  # SCALAR: required for showing the description
         self._records.write(event.SerializeToString())
         if time.monotonic() >= self._flush_at:
             self.flush()
             self._flush_at = time.monotonic() + self.pause
 
     def _open(self) -> None:
-        # Imported late, because it takes long. EventFileWriter would add a thread, whose errors
-        # cannot be caught here, and import TensorFlow where that is installed.
+        # Imported here because it is slow. EventFileWriter would add a thread, whose errors cannot
+        # be caught here, and import TensorFlow if that is installed.
         from tensorboard.compat.proto.event_pb2 import Event  # noqa: PLC0415
         from tensorboard.summary.writer.record_writer import RecordWriter  # noqa: PLC0415
 
         make_folder(self.path, root=self.path.parent)
-        # TensorBoard finds the files of a folder by "tfevents" and reads them in order of name.
+        # TensorBoard recognises its files by "tfevents" and reads them in the order of their names.
         name = f"events.out.tfevents.{time.time():017.6f}.{os.getpid()}"
         self._file = (self.path / name).open("xb")
         self._event, self._records = Event, RecordWriter(self._file)
-        self._undescribed = METRICS.copy()  # A tag's first event carries its description.
+        self._undescribed = METRICS.copy()  # the first event of a tag carries its description
         self._records.write(Event(file_version="brain.Event:2").SerializeToString())

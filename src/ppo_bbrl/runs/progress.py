@@ -28,7 +28,7 @@ _SHORTER: tuple[tuple[int, tuple[str, ...]], ...] = (
 
 
 class Progress:
-    """Counts rollouts, and shows steps, steps per second, rewards, KL and the time left.
+    """Counts rollouts and shows steps, steps per second, rewards, KL and the time left.
 
     Args:
         total: number of rollouts in the run.

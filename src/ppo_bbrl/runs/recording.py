@@ -1,4 +1,4 @@
-"""What a run leaves behind: its folder, its log, its best and its last policy, its videos."""
+"""Writes what a run leaves behind: its folder, its log, its best and its last policy."""
 
 import atexit
 import sys
@@ -27,13 +27,13 @@ _NEVER = -float("inf")  # the reward of a policy that was never evaluated
 
 
 class Recording:
-    """The part of an algorithm that writes. It makes no file before there is something to write.
+    """The part of an algorithm that writes files, none of them before there is something to write.
 
     Args:
         cfg: the resolved configuration.
 
     Attributes:
-        best_policy: a copy of the policy with the best evaluation, None before the first.
+        best_policy: a copy of the policy with the best evaluation; None before the first one.
         best_reward: the mean return of that evaluation.
         running_reward: the mean over the last ten evaluations.
         eval_rewards: the returns of each evaluation.
@@ -51,11 +51,11 @@ class Recording:
         self.best_reward = _NEVER
         self.running_reward = _NEVER
         self.eval_rewards: list[Tensor] = []
-        self._best_steps = 0  # after which the best policy was evaluated
-        self._last_evaluation = (-1, _NEVER)  # of the present policy: nb_steps, mean return
-        #: whether this is a run that `keep` keeps, and not a look at a few rows
+        self._best_steps = 0  # nb_steps when the best policy was evaluated
+        self._last_evaluation = (-1, _NEVER)  # nb_steps and mean return of the latest one
+        #: True once the folder is made; an algorithm that only collects a few rows has none to keep
         self._is_run = False
-        # An environment, or its user, may change the current folder before anything is written.
+        # The current folder may change before anything is written.
         try:
             self._outputs, self._started_in = outputs_dir().absolute(), Path.cwd()
         except FileNotFoundError as error:
@@ -65,7 +65,7 @@ class Recording:
 
     @cached_property
     def folder(self) -> RunFolder:
-        """The folder of this run, its configuration in it."""
+        """The folder of this run, created on first use with the configuration in it."""
         log_dir = self.cfg.logger.log_dir
         events = self._started_in / log_dir if log_dir else None
         folder = claim_folder(self.cfg.base_dir, self._outputs, events)
@@ -84,7 +84,7 @@ class Recording:
 
     @cached_property
     def logger(self) -> Logger:
-        """Writes scalars for TensorBoard and into metrics.csv."""
+        """The logger, which writes scalars for TensorBoard and to metrics.csv."""
         settings = self.cfg.logger
         return Logger(
             self.folder.tensorboard,
@@ -97,26 +97,26 @@ class Recording:
     def _has_logged(self) -> bool:
         return "logger" in self.__dict__
 
-    def _facts(self, steps_per_second: float) -> dict[str, str]:
-        """What the console shows."""
+    def _status(self, steps_per_second: float) -> dict[str, str]:
+        """The values that the progress line shows."""
         last = self.logger.newest() if self._has_logged() else {}
-        facts = {
+        status = {
             "steps": f"{self.nb_steps:,}",
             "steps/s": f"{steps_per_second:,.0f}",
         }
         if "reward/mean" in last:
-            facts["reward"] = f"{last['reward/mean']:.1f}"
-            facts["best"] = f"{self.best_reward:.1f}"
+            status["reward"] = f"{last['reward/mean']:.1f}"
+            status["best"] = f"{self.best_reward:.1f}"
         if "approx_kl" in last:
-            facts["kl"] = f"{last['approx_kl']:.4f}"
-        return facts
+            status["kl"] = f"{last['approx_kl']:.4f}"
+        return status
 
     def register_evaluation(self, rewards: Tensor, policy: bbrl.agents.Agent | None = None) -> bool:
         """Log the returns of an evaluation, `[N]`, and keep the policy if it is the best so far.
 
         Args:
-            rewards: `[N]`.
-            policy: which was evaluated; default: the one that evaluations take.
+            rewards: the return of each episode, `[N]`.
+            policy: the policy that was evaluated; default: the one that evaluations use.
 
         Returns:
             Whether it is the best so far.
@@ -128,7 +128,7 @@ class Recording:
         self.running_reward = sum(recent) / len(recent)
         if policy is None:
             self._last_evaluation = (self.nb_steps, mean)
-        # Of equals the latest, which has learned from more. (NaN is never the best.)
+        # Among equals, keep the latest, which has learned from more steps. NaN is never the best.
         if not mean >= self.best_reward:
             return False
         self.best_policy = copy_agent(self._acting_policy if policy is None else policy)
@@ -139,7 +139,7 @@ class Recording:
 
     @property
     def _acting_policy(self) -> Any:
-        """The policy that evaluations take."""
+        """The policy that evaluations use."""
         raise NotImplementedError
 
     def save_best(self) -> Path:
@@ -155,16 +155,16 @@ class Recording:
     def keep(self) -> list[Path]:
         """Save the last policy in last/ and the best one in best/; write the log's last rows.
 
-        A run does so however it ends: the loops over episodes and `close` call this. Before there
-        was an evaluation, or something was logged, nothing is written. If no evaluation ever took
-        place, the last policy is the best, with the reward -∞.
+        This happens however a run ends: the loops over episodes and `close` call it. Nothing is
+        written if nothing was evaluated or logged. Without any evaluation, the last policy counts
+        as the best, with reward -∞.
 
         Returns:
-            The folders with what was saved. What could not be has caused a warning.
+            The folders of the saved policies. A policy that cannot be saved causes a warning.
         """
         try:
             return self._keep_policies() if self._is_run else []
-        except UserError as error:  # the folder cannot be made
+        except UserError as error:  # the folder cannot be created
             warnings.warn(str(error), stacklevel=2)
             return []
         finally:
@@ -173,8 +173,8 @@ class Recording:
 
     @contextmanager
     def _kept(self) -> Iterator[None]:
-        """Around a loop: `keep`, however it is left."""
-        # At Python's end a loop that somebody holds is closed when hardly anything works any more.
+        """Call `keep` when the loop inside the `with` block ends, for whatever reason."""
+        # A loop that is still referenced at exit would be closed too late: little works by then.
         atexit.register(self.keep)
         try:
             yield
@@ -194,7 +194,7 @@ class Recording:
         return [folder for folder, what in wanted.items() if self._save(folder, *what)]
 
     def _last_policy(self) -> bbrl.agents.Agent | None:
-        """The policy as it is now, if there is one and its weights are numbers."""
+        """The current policy, if there is one and its weights are finite."""
         if self.train_policy is None and self.eval_policy is None:
             return None
         return None if no_numbers(self._acting_policy) else self._acting_policy
@@ -202,15 +202,15 @@ class Recording:
     def _save(
         self, folder: Path, policy: bbrl.agents.Agent | None, reward: float, steps: int
     ) -> bool:
-        """Whether the policy is saved; a warning says why not. A full disk must not end a run."""
+        """Save a policy; return whether that worked. A failure is only a warning (a full disk)."""
         if policy is None:
             return False
-        if not self.folder.config.exists():  # it could not be written at first
-            with suppress(OSError):  # the folder to which a policy goes has a copy of its own
+        if not self.folder.config.exists():  # writing it failed at first
+            with suppress(OSError):  # each policy's folder has its own copy
                 save_config(self.cfg, self.folder.config)
         try:
             self._write(folder, policy, reward, steps)
-        except Exception as error:  # noqa: BLE001 - the state of a policy of one's own may be anything
+        except Exception as error:  # noqa: BLE001 - a custom policy's state may fail in any way
             warnings.warn(f"{folder}: the policy is not saved: {one_line(error)}", stacklevel=3)
             return False
         return True

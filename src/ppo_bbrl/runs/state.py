@@ -1,4 +1,4 @@
-"""The state of an algorithm: the sum of the states of its parts."""
+"""The state of an algorithm: the states of its parts, by name."""
 
 from typing import Any
 
@@ -23,34 +23,35 @@ _EVALUATIONS = (
 
 
 class Resumable(Recording):
-    """The part of an algorithm that gives its state and takes it over."""
+    """The part of an algorithm that saves and restores its state."""
 
     seeds: Seeds
     _seeds_globally: bool
     _loop: object | None
-    _next_epoch = 0  # with which a loop goes on that begins after loading
-    _goes_on = False  # whether the next loop does so
-    _workspace: Workspace | None = None  # whose last row is the first one of the next rollout
+    _next_epoch = 0  # the epoch at which a loop that begins after loading continues
+    _goes_on = False  # whether the next loop continues there
+    _workspace: Workspace | None = None  # its last row is the first row of the next rollout
 
     def state_dict(self) -> State:
-        """All that the run needs to go on, as it is between two iterations.
+        """Everything that the run needs to continue from between two iterations.
 
-        It is a copy, made of tensors, numbers, strings, lists and dicts alone: `torch.save` writes
-        it, and `torch.load(path, weights_only=True)` reads it. Ask for it at the end of the loop's
-        body, or outside of the loop.
+        It is a copy that contains only tensors, numbers, strings, lists and dicts: `torch.save`
+        writes it, and `torch.load(path, weights_only=True)` reads it. Call this at the end of the
+        loop's body, or outside the loop.
 
         Raises:
-            StateError: for an environment, or another part, whose state cannot be saved.
+            StateError: if the state of an environment or another part cannot be saved.
         """
         return state_of(self.state_parts())
 
     def load_state_dict(self, state: State) -> None:
-        """Take over the state of another algorithm with the same configuration, or none of it.
+        """Restore the state of another algorithm with the same configuration.
 
-        The next loop goes on with the iteration after the saved one.
+        The next loop continues with the iteration after the saved one.
 
         Raises:
-            StateError: if configuration, agents or environments are others: it names what differs.
+            StateError: if configuration, agents or environments differ; the message names the
+                difference, and nothing has been changed.
         """
         if self._loop is not None:
             raise StateError("a loop is running: load the state before it begins")
@@ -60,9 +61,9 @@ class Resumable(Recording):
         self._goes_on = True
 
     def state_parts(self) -> dict[str, HasState]:
-        """What has state, by name.
+        """The parts that have state, by name.
 
-        To be extended by what has more, a module or a scheduler for example:
+        A subclass with more of them, such as a module or a scheduler, extends this:
         `return super().state_parts() | {"bonus": self.bonus}`.
         """
         parts: dict[str, HasState] = {"config": Unchanging(fixed_values(self.cfg))}
@@ -85,7 +86,7 @@ class Resumable(Recording):
 
 
 def _is_part(agent: nn.Module, other: nn.Module | None) -> bool:
-    """Whether an agent has weights and buffers of another one alone, as a greedy version has."""
+    """Whether all weights and buffers of an agent belong to another one, as in a greedy version."""
     known = set() if other is None else {*other.parameters(), *other.buffers()}
     return known.issuperset({*agent.parameters(), *agent.buffers()})
 
@@ -104,14 +105,14 @@ class _BestPolicy:
             algo = self._algo
             like = algo._acting_policy
             if type(like).__qualname__ != state.get("class") and algo.train_policy is not None:
-                like = algo.train_policy  # which the program itself evaluated
+                like = algo.train_policy  # the program evaluated this one itself
             best = copy_agent(like)
             AgentState("best_policy", best).load_state_dict(state)
         self._algo.best_policy = best
 
 
 class _EvalEnv:
-    """The evaluation environments, once there are some."""
+    """The evaluation environments, once they exist."""
 
     def __init__(self, algo: Any) -> None:
         self._algo = algo
@@ -128,7 +129,7 @@ class _EvalEnv:
 
 
 class _Carried:
-    """The row of the workspace with which the next rollout begins."""
+    """The workspace row that the next rollout begins with."""
 
     def __init__(self, algo: Resumable) -> None:
         self._algo = algo
@@ -142,7 +143,7 @@ class _Carried:
 
 
 class _GlobalStream:
-    """Torch's global generator, from which the agents of a program of one's own draw."""
+    """Torch's global generator, from which a user's own agents draw."""
 
     def state_dict(self) -> State:
         return {"generator": torch.get_rng_state()}
@@ -152,7 +153,7 @@ class _GlobalStream:
 
 
 class _Log:
-    """The log, once there is one: loading it makes the folder of the run."""
+    """The log, once it exists; loading it creates the folder of the run."""
 
     def __init__(self, algo: Resumable) -> None:
         self._algo = algo

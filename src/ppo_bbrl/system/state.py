@@ -1,7 +1,7 @@
-"""State: what a run needs to go on, given by `state_dict()` and taken by `load_state_dict()`.
+"""State: what a run needs to continue, saved by `state_dict()`, restored by `load_state_dict()`.
 
-It is made of tensors, numbers, strings, lists and dicts alone (and None, and tuples of them), so
-that `torch.load(path, weights_only=True)` reads what `torch.save` wrote.
+It contains only tensors, numbers, strings, None, and lists, tuples and dicts of these, so that
+`torch.load(path, weights_only=True)` can read what `torch.save` wrote.
 """
 
 from collections import OrderedDict
@@ -14,27 +14,27 @@ from ppo_bbrl.errors import StateError, UserError, one_line, shown
 
 State = dict[str, Any]
 
-#: what never changes, and is the same in every file
+#: types whose values never change and need no copy
 SCALARS = frozenset((bool, int, float, str, type(None)))
 
 
 class HasState(Protocol):
-    """An owner of state, after torch's convention."""
+    """An object with state, in torch's convention."""
 
     def state_dict(self) -> State:
-        """The state; taking it changes nothing."""
+        """The state; reading it changes nothing."""
 
     def load_state_dict(self, state: State) -> object:
-        """Take over a state, or raise an error."""
+        """Restore a state, or raise an error."""
 
 
 class Attributes:
-    """Attributes of an object that are plain data, as an owner of state.
+    """The state that consists of some of an object's attributes, which are plain data.
 
     Args:
-        where: what they are, for messages.
-        owner: whose they are.
-        names: of the attributes; in the state they stand without a leading underscore.
+        where: what messages call them.
+        owner: the object.
+        names: the names of the attributes; the state leaves out a leading underscore.
     """
 
     def __init__(self, where: str, owner: object, *names: str) -> None:
@@ -49,7 +49,7 @@ class Attributes:
         """Set the attributes.
 
         Raises:
-            StateError: if one is missing, or of another type than it has now.
+            StateError: if one is missing, or its type differs from the current value's.
         """
         check_names(state, self._names, self._where)
         for key, name in self._names.items():
@@ -61,7 +61,7 @@ class Attributes:
 
 
 class Unchanging:
-    """What must be the same where a state is loaded as where it was taken.
+    """Values that must be the same when a state is loaded as when it was saved.
 
     Args:
         values: plain data by dotted names.
@@ -75,22 +75,22 @@ class Unchanging:
         return self._values
 
     def load_state_dict(self, state: State) -> None:
-        """Compare.
+        """Compare the saved values with the current ones.
 
         Raises:
-            StateError: names the first value that differs.
+            StateError: naming the first value that differs.
         """
         for name in {**self._values, **state}:
             there, here = state.get(name), self._values.get(name)
             if there != here:
-                raise StateError(f"{name} is {shown(there)} in the state, and {shown(here)} here")
+                raise StateError(f"{name} is {shown(there)} in the state, but {shown(here)} here")
 
 
 class NotPlainError(ValueError):
-    """Something is no plain data, or not what was expected.
+    """A value is not plain data, or not what was expected.
 
     Args:
-        what: as in "is a generator"; the place is added on the way out.
+        what: the problem, as in "is a generator"; its place is added while the error passes up.
     """
 
     def __init__(self, what: str) -> None:
@@ -98,7 +98,7 @@ class NotPlainError(ValueError):
         self.place = ""
 
     def inside(self, step: str) -> "NotPlainError":
-        """The same, seen from one level further out."""
+        """This error with its place extended by one outer level."""
         self.place = step + self.place
         return self
 
@@ -107,20 +107,21 @@ class NotPlainError(ValueError):
 
 
 def snapshot(value: Any, where: str) -> Any:
-    """A copy of a state that nothing changes afterwards.
+    """Copy a state, so that later changes do not affect it.
 
     Args:
         value: plain data.
         where: its place, for messages.
 
     Raises:
-        StateError: for anything that is no plain data.
+        StateError: if something in it is not plain data.
     """
     try:
         return _copied(value)
     except NotPlainError as error:
         raise StateError(
-            f"{error.inside(where)}: a state holds tensors, numbers, strings, lists and dicts alone"
+            f"{error.inside(where)}: a state can contain only tensors, numbers, strings, lists and "
+            "dicts"
         ) from error
 
 
@@ -128,8 +129,8 @@ def _copied(value: Any) -> Any:
     if type(value) in SCALARS:
         return value
     if isinstance(value, Tensor):
-        return value.detach().to("cpu", copy=True)  # to be loaded on any machine
-    if isinstance(value, int | float):  # of a class of one's own, as NumPy's float64 is
+        return value.detach().to("cpu", copy=True)  # so that any machine can load it
+    if isinstance(value, int | float):  # a subclass, such as NumPy's float64
         return int(value) if isinstance(value, int) else float(value)
     copied: Any
     if isinstance(value, dict):
@@ -139,7 +140,7 @@ def _copied(value: Any) -> Any:
                 copied[key] = _copied(item)
             except NotPlainError as error:
                 raise error.inside(f".{key}") from None
-        if hasattr(value, "_metadata"):  # by which torch recognises old states of modules
+        if hasattr(value, "_metadata"):  # lets torch recognise old states of modules
             copied = OrderedDict(copied)
             copied._metadata = value._metadata
         return copied
@@ -157,10 +158,10 @@ def _copied(value: Any) -> Any:
 
 
 def check_names(state: object, names: Iterable[str], where: str) -> None:
-    """See that a state is a dict with these names.
+    """Check that a state is a dict with exactly these names.
 
     Raises:
-        StateError: names what is missing, or too much.
+        StateError: naming the one that is missing or unexpected.
     """
     if not isinstance(state, dict):
         raise StateError(f"{where}: the state is a {type(state).__name__}, must be a dict")
@@ -169,28 +170,28 @@ def check_names(state: object, names: Iterable[str], where: str) -> None:
             raise StateError(f"{where}: the state has no {name}")
     for name in state:
         if name not in names:
-            raise StateError(f"{where}: the state has {shown(name)}, which is not there")
+            raise StateError(f"{where}: the state has {shown(name)}, which does not exist here")
 
 
 def state_of(parts: Mapping[str, HasState]) -> State:
-    """The states of several owners by name.
+    """The states of several objects, by name.
 
     Raises:
-        StateError: for an owner whose state is no plain data.
+        StateError: if one of the states is not plain data.
     """
     return {name: snapshot(part.state_dict(), name) for name, part in parts.items()}
 
 
 def load_state(parts: Mapping[str, HasState], state: State, where: str) -> None:
-    """Let several owners take over their states: all of them, or none.
+    """Restore the states of several objects: all of them, or none.
 
     Args:
-        parts: in the order in which they load.
-        state: as `state_of` gave it.
-        where: whose parts they are, for messages.
+        parts: the objects, in the order in which they load.
+        state: the result of `state_of`.
+        where: what messages call the whole.
 
     Raises:
-        StateError: if one of them does not fit; all are as they were before.
+        StateError: if one of them does not fit; then all of them are as before.
     """
     check_names(state, parts, where)
     before = state_of(parts)
