@@ -90,7 +90,8 @@ def test_every_part_of_a_sample_has_its_place(spaces):
     ],
 )
 def test_keys_that_are_no_path(space, told):
-    with pytest.raises(ConfigError, match=f"Env-v0: its observation space .* is not supported: {told}") as error:
+    expected = f"Env-v0: its observation space .* is not supported: {told}"
+    with pytest.raises(ConfigError, match=expected) as error:
         check_supported("Env-v0", space, Discrete(2))
     assert "\n" not in str(error.value)
 

@@ -96,16 +96,29 @@ def check_same_spaces(env_name: str, made: HasSpaces, trained_on: HasSpaces) -> 
     """
     for role in ROLES:
         here, there = getattr(made, role), getattr(trained_on, role)
-        if here == there and here.dtype == there.dtype:
-            continue
+        own, known = parts_of(here), parts_of(there)
         text = (
             f"{env_name}: its {role.replace('_', ' ')} is {one_line(here, 200)}; the policy was "
             f"trained on {one_line(there, 200)}"
         )
-        boxes = isinstance(here, Box) and isinstance(there, Box) and here.shape == there.shape
-        if not boxes or is_image(here) != is_image(there):
+        ordered = list if role == "action_space" else set  # the numbers of an action have an order
+        if type(here) is not type(there) or ordered(own) != ordered(known):
             raise UserError(text)
-        warnings.warn(text, stacklevel=2)
+        others = [path for path, part in own.items() if not _same(part, known[path])]
+        if not all(_alike(own[path], known[path]) for path in others):
+            raise UserError(text)
+        if others:
+            warnings.warn(text, stacklevel=2)
+
+
+def _same(here: Space[Any], there: Space[Any]) -> bool:
+    return here == there and here.dtype == there.dtype
+
+
+def _alike(here: Space[Any], there: Space[Any]) -> bool:
+    """Whether both are Boxes that look the same to a network."""
+    boxes = isinstance(here, Box) and isinstance(there, Box)
+    return boxes and here.shape == there.shape and is_image(here) == is_image(there)
 
 
 def is_image(space: Space[Any]) -> bool:

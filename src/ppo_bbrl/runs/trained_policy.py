@@ -4,12 +4,8 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import torch
-from gymnasium import Space
-from gymnasium.spaces import Discrete
 from numpy.typing import NDArray
-from torch import Tensor
 
 from ppo_bbrl.agents.base import KWAgentWrapper, Policy
 from ppo_bbrl.agents.build import build_policy
@@ -22,13 +18,12 @@ from ppo_bbrl.envs.names import check_trusted
 from ppo_bbrl.envs.spaces import (
     HasSpaces,
     Spaces,
-    as_observation,
     check_same_spaces,
-    is_image,
 )
 from ppo_bbrl.envs.vector import make_env
-from ppo_bbrl.errors import UserError, one_line, printable
+from ppo_bbrl.errors import UserError, printable
 from ppo_bbrl.runs.best_policy import SavedPolicy, class_name, find_policy, load_policy, restore
+from ppo_bbrl.runs.given_observation import as_batch
 
 Array = NDArray[Any]
 
@@ -116,7 +111,8 @@ class TrainedPolicy:
         """The action for an observation, or the actions for a batch of observations.
 
         Args:
-            observation: as the (wrapped) environment returns it, `[…]`, or a batch, `[N, …]`.
+            observation: as the (wrapped) environment returns it, `[…]`, or a batch, `[N, …]`; a
+                dict or tuple of these where the observation space is one.
             deterministic: take the most likely action; otherwise sample from torch's global
                 generator.
 
@@ -127,14 +123,10 @@ class TrainedPolicy:
         Raises:
             UserError: for an observation that is not in `observation_space`.
         """
-        array = _as_array(observation)
-        single = array.shape == self.observation_space.shape
-        batch = array[None] if single else array
-        _check_observations(batch, self.observation_space)
+        batch, n, single = as_batch(self.observation_space, observation)
         with torch.no_grad():
-            row = as_observation(self.observation_space, batch)
-            chosen = self._policy.act(row, stochastic=not deterministic)
-        actions = action_converter(self.action_space, len(batch))(chosen)
+            chosen = self._policy.act(batch, stochastic=not deterministic)
+        actions = action_converter(self.action_space, n)(chosen)
         return each_action(self.action_space, actions, 1)[0] if single else actions
 
     def make_env(self, **env_args: Any) -> Env:
@@ -210,35 +202,3 @@ def _own_agent(saved: SavedPolicy) -> UserError:
         "program, and load its weights with restore(policy, load_policy(folder)) from "
         "ppo_bbrl.runs.best_policy"
     )
-
-
-def _as_array(observation: Any) -> Array:
-    if isinstance(observation, Tensor):
-        observation = observation.detach().cpu().numpy()
-    try:
-        return np.asarray(observation)
-    except ValueError as error:  # lists of different lengths
-        raise UserError(f"the observation is not an array: {one_line(error)}") from error
-
-
-def _check_observations(batch: Array, space: Space[Any]) -> None:
-    """Refuse observations that are not in the space: a network would accept anything."""
-    shape = tuple(space.shape or ())
-    if batch.shape[1:] != shape or batch.ndim != len(shape) + 1 or batch.dtype.kind not in "biuf":
-        what = f"shape {list(batch.shape)} and dtype {batch.dtype}"
-        raise UserError(
-            f"the observation has {what}; must have shape {list(shape)}, or [N, …] for a batch, "
-            f"as in {one_line(space, 200)}"
-        )
-    if isinstance(space, Discrete) or is_image(space):
-        low, high = (
-            (space.start, space.start + space.n - 1) if isinstance(space, Discrete) else (0, 255)
-        )
-        fits = batch.dtype.kind in "iu" and bool(((low <= batch) & (batch <= high)).all())
-        if not fits:
-            raise UserError(
-                f"the observation is not in {one_line(space, 200)}: must contain integers from "
-                f"{low} to {high}"
-            )
-    elif not np.isfinite(batch).all():
-        raise UserError("the observation contains NaN or infinite numbers")
