@@ -63,6 +63,7 @@ _AGENTS = ("agents", "devices", "fits", "distributions", "rollout", "precision")
 NEAREST = {
     "advantages": ("advantages", "rollout"),
     "losses": ("losses", "update"),
+    "coefficients": ("coefficients", "update"),
     "update": (
         "update", "engines", "flat", "replaced", "config_changes", "ppo", "compiled",
         "shared_trunk", "show",

@@ -26,7 +26,9 @@ def clipped_surrogate(
     log_prob: Float[Tensor, " N"],
     old_log_prob: Float[Tensor, " N"],
     advantage: Float[Tensor, " N"],
-    clip_range: float | Tensor,
+    clip_range: float | Tensor | None,
+    clip_range_high: float | Tensor | None = None,
+    dual_clip: float | None = None,
     mask: Shaped[Tensor, " N"] | None = None,
     max_log_ratio: float = _MAX_LOG_RATIO,
 ) -> tuple[Float[Tensor, ""], Diagnostics]:
@@ -40,18 +42,25 @@ def clipped_surrogate(
     the sign turned: the paper maximises, this is minimised. The ratio is formed from
     log-probabilities, as the quotient of two small probabilities loses its digits.
 
+    Two variants: with `clip_range_high` the upper bound is another one, 1 + ε_high ("clip-higher"
+    of Yu et al., "DAPO", 2025). With `dual_clip` c the objective of a bad action is bounded, too:
+    where A < 0 it is max(min(…), c A), so that a ratio above c has no gradient (Ye et al.,
+    "Mastering Complex Control in MOBA Games with Deep Reinforcement Learning", 2020, equation 5).
+
     Args:
         log_prob: `[N]`, under the policy that is optimised; carries the gradient.
         old_log_prob: `[N]`, under the policy that acted; treated as a constant.
         advantage: `[N]`; treated as a constant.
-        clip_range: ε > 0, a number or a scalar tensor.
+        clip_range: ε > 0, a number or a scalar tensor; None: no clipping, the objective is r A.
+        clip_range_high: ε_high > 0 of the upper bound; None: ε.
+        dual_clip: c > 1; None: bad actions are bounded from one side alone.
         mask: `[N]`, which samples count; all if left out.
         max_log_ratio: where log r is larger, r goes on as a straight line, so that it stays finite.
 
     Returns:
         The loss, a scalar, and diagnostics: `approx_kl`, the estimate k3 = E[(r - 1) - log r] of
         KL(old ‖ new), never negative (Schulman, "Approximating KL Divergence", 2020);
-        `clip_fraction`, the share of samples with |r - 1| > ε.
+        `clip_fraction`, the share of samples whose ratio is outside the bounds.
 
     Raises:
         ValueError: if the shapes differ; `[N, 1]` never broadcasts against `[N]` in silence.
@@ -60,13 +69,48 @@ def clipped_surrogate(
     advantage = advantage.detach()
     log_ratio = log_prob - old_log_prob.detach()
     ratio = _finite_exp(log_ratio, max_log_ratio)
-    clipped = _clamp(ratio, 1 - clip_range, 1 + clip_range)
-    loss = -_mean(torch.min(ratio * advantage, clipped * advantage), mask)
+    objective, clipped = ratio * advantage, ratio
+    if clip_range is not None:
+        high = clip_range if clip_range_high is None else clip_range_high
+        clipped = _clamp(ratio, 1 - clip_range, 1 + high)
+        objective = torch.min(objective, clipped * advantage)
+    if dual_clip is not None:
+        bounded = torch.max(objective, dual_clip * advantage)
+        objective = torch.where(advantage < 0, bounded, objective)
     diagnostics = {
         "approx_kl": _mean(ratio.detach() - 1 - log_ratio.detach(), mask),
         "clip_fraction": _mean(clipped != ratio, mask),
     }
-    return loss, diagnostics
+    return -_mean(objective, mask), diagnostics
+
+
+def kl_divergence(
+    *,
+    log_prob: Float[Tensor, " N"],
+    old_log_prob: Float[Tensor, " N"],
+    mask: Shaped[Tensor, " N"] | None = None,
+) -> Float[Tensor, ""]:
+    r"""KL(old ‖ new) from samples of the old policy: :math:`\mathbb{E}[(r - 1) - \log r]`, k3.
+
+    The penalty of the 2017 paper's other PPO (equation 8), weighted by β. The paper takes the
+    divergence of the two distributions; this estimate of it needs no more than log-probabilities,
+    is never negative, and its expectation and gradient are the right ones (Schulman,
+    "Approximating KL Divergence", 2020).
+
+    Args:
+        log_prob: `[N]`, under the policy that is optimised; carries the gradient.
+        old_log_prob: `[N]`, under the policy that acted; treated as a constant.
+        mask: `[N]`, which samples count; all if left out.
+
+    Returns:
+        A scalar, in nats, with gradient.
+
+    Raises:
+        ValueError: if the shapes differ.
+    """
+    _check_same_shape(log_prob=log_prob, old_log_prob=old_log_prob)
+    log_ratio = log_prob - old_log_prob.detach()
+    return _mean(_finite_exp(log_ratio, _MAX_LOG_RATIO) - 1 - log_ratio, mask)
 
 
 def value_loss(

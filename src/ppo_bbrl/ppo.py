@@ -2,7 +2,10 @@
 
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, contextmanager, nullcontext
+from dataclasses import replace
+from functools import partial
 from time import perf_counter
+from types import MappingProxyType
 from typing import Any
 
 import bbrl.agents
@@ -15,6 +18,15 @@ from ppo_bbrl.agents.build import build_critic, build_policy, note_weights
 from ppo_bbrl.agents.learning import LearningAgents
 from ppo_bbrl.agents.networks import evaluation_mode, no_numbers
 from ppo_bbrl.agents.shared import evaluate_both
+from ppo_bbrl.coefficients import (
+    Coefficients,
+    KLControl,
+    check_schedules,
+    coefficients,
+    factors_at,
+    logged,
+    measures_kl,
+)
 from ppo_bbrl.config.loading import load_config
 from ppo_bbrl.config.schema import AlgorithmConfig
 from ppo_bbrl.config.wrappers import Wrapper
@@ -28,11 +40,12 @@ from ppo_bbrl.rollout import (
     evaluate_rollout,
     gae_targets,
     transitions,
+    with_values,
 )
 from ppo_bbrl.runs.trained_policy import restore_policy
-from ppo_bbrl.schedules import SCHEDULES
+from ppo_bbrl.schedules import Schedule
 from ppo_bbrl.system.compute import check_compute, decide, threads
-from ppo_bbrl.system.state import HasState
+from ppo_bbrl.system.state import Attributes, HasState
 from ppo_bbrl.update import Objective, UpdateReport, ppo_losses
 from ppo_bbrl.workspace.table import Workspace
 
@@ -58,6 +71,10 @@ class PPOClip(LearningAgents, EpisodicAlgo):
             `extra.weights_given` names those that came with any.
         env_wrappers: applied to each environment in this order, after those of
             `gym_env.wrappers`.
+        schedules: functions of your own, of the remaining share of the run, which falls from 1 to
+            0; they give a factor ≥ 0. By the names learning_rate, clip_range and entropy, they
+            take the place of `algorithm.learning_rate_schedule` and so on, and are to be given
+            again whenever the run is made again.
 
     Raises:
         ConfigError: for a configuration that cannot be run; no file has been made then.
@@ -83,12 +100,16 @@ class PPOClip(LearningAgents, EpisodicAlgo):
         train_policy: bbrl.agents.Agent | None = None,
         critic_agent: bbrl.agents.Agent | None = None,
         env_wrappers: Sequence[Wrapper] = (),
+        schedules: Mapping[str, Schedule] = MappingProxyType({}),
     ) -> None:
         super().__init__(cfg, autoreset=True, env_wrappers=env_wrappers)
         self._engine: Engine | None = None
+        self._rollout: Rollout | None = None  # the last one that was recorded
         # The loop reads plain attributes: looking up a key of OmegaConf takes ten times as long.
         self._settings = self._typed_settings()
+        self._kl_control = KLControl(self._settings.kl_penalty)
         try:
+            self._schedules = check_schedules(schedules)
             self._why_compile = decide(self.cfg)
             given = {"train_policy": train_policy, "critic_agent": critic_agent}
             own = [agent for agent in given.values() if agent is not None]
@@ -107,6 +128,8 @@ class PPOClip(LearningAgents, EpisodicAlgo):
     def _use(self, changes: Mapping[str, Any]) -> None:
         super()._use(changes)
         self._settings = self._typed_settings()
+        if "algorithm.kl_penalty" in changes:
+            self._kl_control.kl_coef = self._settings.kl_penalty
         if "optimizer.lr" in changes:
             for optimizer in {self.policy_optimizer, self.critic_optimizer}:
                 self._rates.begin_with(optimizer, self.cfg.optimizer.lr)
@@ -124,7 +147,11 @@ class PPOClip(LearningAgents, EpisodicAlgo):
 
     def state_parts(self) -> dict[str, HasState]:
         """What has state, by name; to be extended by what has more, as in `EpisodicAlgo`."""
-        return super().state_parts() | self._learning_state()
+        parts = super().state_parts() | self._learning_state()
+        if measures_kl(self._settings):
+            control = self._kl_control
+            parts["kl_control"] = Attributes("kl_control", control, *vars(control))
+        return parts
 
     def _typed_settings(self) -> AlgorithmConfig:
         settings: AlgorithmConfig = OmegaConf.to_object(self.cfg.algorithm)  # type: ignore[assignment]
@@ -159,6 +186,7 @@ class PPOClip(LearningAgents, EpisodicAlgo):
         with self._drawing(), evaluation_mode(*self._own_agents), torch.no_grad():
             rollout = evaluate_rollout(workspace, policy, critic)
             advantage, returns = self.compute_targets(rollout)
+        self._rollout = rollout
         last = advantage.new_zeros(1, advantage.shape[1])
         workspace.set_full("advantage", torch.cat((advantage, last)))
         workspace.set_full("return", torch.cat((returns, last)))
@@ -192,12 +220,14 @@ class PPOClip(LearningAgents, EpisodicAlgo):
         """Improve policy and critic on a rollout, after copying the weights that acted."""
         self._read_config()
         settings = self._settings
-        objective = Objective(self._learners(), settings, self.losses)
+        recompute = partial(self._recompute, rollout) if settings.recompute_advantage else None
+        objective = Objective(self._learners(), settings, self.losses, recompute)
         self._keep_old_weights()
-        remaining = max(0.0, 1 - self.epoch / settings.max_epochs)
+        remaining, control = max(0.0, 1 - self.epoch / settings.max_epochs), self._kl_control
+        factors = factors_at(remaining, settings, self._schedules)
         for optimizer in {self.policy_optimizer, self.critic_optimizer}:
-            self._rates.apply(optimizer, SCHEDULES[settings.learning_rate_schedule](remaining))
-        clip_factor = SCHEDULES[settings.clip_range_schedule](remaining)
+            self._rates.apply(optimizer, factors["learning_rate"] * control.rate_factor)
+        now = coefficients(settings, factors, control.kl_coef)
         before = self._engine
         with self._drawing():  # compiling tries the agents, too
             if self._engine is None or not self._engine.fits(objective, rollout):
@@ -210,16 +240,34 @@ class PPOClip(LearningAgents, EpisodicAlgo):
                 rollout,
                 objective,
                 self.cfg.compute,
-                clip_factor=clip_factor,
+                coefficients=now,
                 generator=self.seeds.minibatches,
             )
         if self._engine is not before:  # an engine may have decided against compiling
             self._changes.accept(self.cfg)
         self._check_finite(report)
-        report.metrics["clip_range"] = torch.tensor(settings.clip_range * clip_factor)
         lr = float(self.policy_optimizer.param_groups[0]["lr"])
+        report.metrics.update(logged(now, settings))
         report.metrics["learning_rate"] = torch.tensor(lr, dtype=torch.float64)
+        if measures_kl(settings) and len(rollout):
+            kl = report.metrics["kl_divergence"] = self._divergence(rollout, now)
+            control.follow(float(kl), settings, lr)
         return report
+
+    def _divergence(self, rollout: Transitions, now: Coefficients) -> Tensor:
+        """KL(old ‖ new) over a rollout that has been learned from."""
+        with self._drawing(), evaluation_mode(*self._own_agents), torch.no_grad():
+            return self.losses(Minibatch.of(rollout, now))[1]["approx_kl"]
+
+    def _recompute(self, learned_from: Transitions) -> Transitions:
+        """The transitions with values, advantages and returns of the critic as it is now."""
+        policy, critic = self._policy("train_policy"), self._policy("critic_agent")
+        with self._drawing(), evaluation_mode(*self._own_agents), torch.no_grad():
+            assert self._rollout is not None
+            rollout = with_values(self._rollout, critic)
+            advantage, returns = self.compute_targets(rollout)
+        new = transitions(rollout, policy, critic, advantage=advantage, returns=returns)
+        return replace(learned_from, value=new.value, advantage=new.advantage, returns=new.returns)
 
     def _check_finite(self, report: UpdateReport) -> None:
         names = ("actor_loss", "critic_loss", "entropy_loss")  # the last one's weight may be 0

@@ -5,7 +5,7 @@ rows, which agents see as a single row of T·B entries.
 """
 
 from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Self
 
 import bbrl.agents
@@ -14,9 +14,16 @@ from torch import Tensor
 
 from ppo_bbrl.advantages import gae, lambda_returns
 from ppo_bbrl.agents.acting import row_actor
-from ppo_bbrl.agents.base import device_of, has_memory, is_plain_critic, is_plain_policy
+from ppo_bbrl.agents.base import (
+    device_of,
+    has_memory,
+    is_plain_critic,
+    is_plain_policy,
+    predict_values,
+)
 from ppo_bbrl.agents.observations import names_in
 from ppo_bbrl.agents.shared import evaluate_both
+from ppo_bbrl.coefficients import Coefficients
 from ppo_bbrl.envs.agent import EnvAgent
 from ppo_bbrl.system.html import table
 from ppo_bbrl.workspace.show import summary
@@ -177,20 +184,22 @@ class Minibatch(Transitions):
     """Transitions as the losses receive them.
 
     Attributes:
-        clip_range: current ε of the policy, from its schedule.
-        clip_range_vf: current ε of the critic; the number 0 turns its clipping off.
+        clip_range, clip_range_vf, clip_range_high, entropy_coef, kl_coef: as in `Coefficients`.
         mask: `[N]`, which transitions count; None: all. (Compiled steps pad minibatches.)
     """
 
-    clip_range: float | Tensor
+    clip_range: float | Tensor | None
     clip_range_vf: float | Tensor
     mask: Tensor | None = None
+    clip_range_high: float | Tensor | None = None
+    entropy_coef: float | Tensor | None = None
+    kl_coef: float | Tensor | None = None
 
     @classmethod
-    def of(cls, part: Transitions, clip_range: float, clip_range_vf: float) -> Self:
-        """Add clip ranges to transitions."""
+    def of(cls, part: Transitions, coefficients: Coefficients) -> Self:
+        """Add coefficients to transitions."""
         tensors = (part.variables, part.log_prob, part.value, part.advantage, part.returns)
-        return cls(*tensors, clip_range, clip_range_vf)
+        return cls(*tensors, **vars(coefficients))
 
 
 def evaluate_rollout(
@@ -210,6 +219,16 @@ def evaluate_rollout(
     workspace.set_full(f"{policy.prefix}logprob", log_prob)
     workspace.set_full(f"{critic.prefix}v_values", value)
     return as_rollout(rows, log_prob=log_prob, value=value)
+
+
+def with_values(rollout: Rollout, critic: bbrl.agents.Agent) -> Rollout:
+    """A rollout with the values of a critic as it is now; the workspace keeps those it has."""
+    device = device_of(critic)
+    as_one_row = {name: rows.flatten(0, 1).to(device) for name, rows in rollout.variables.items()}
+    value = predict_values(critic, as_one_row)
+    n_steps, n_envs = rollout.mask.shape
+    value = value.reshape(n_steps + 1, n_envs).to(rollout.value.device)
+    return replace(rollout, value=value[:-1], next_value=value[1:])
 
 
 def as_rollout(rows: Mapping[str, Tensor], *, log_prob: Tensor, value: Tensor) -> Rollout:

@@ -13,10 +13,17 @@ from torch.optim import Optimizer
 
 from ppo_bbrl.advantages import normalise
 from ppo_bbrl.agents.learners import Learners
+from ppo_bbrl.coefficients import Coefficients
 from ppo_bbrl.config.optimizers import held_parameters
 from ppo_bbrl.config.schema import AlgorithmConfig
 from ppo_bbrl.errors import UserError, one_line
-from ppo_bbrl.losses import clipped_surrogate, entropy_loss, explained_variance, value_loss
+from ppo_bbrl.losses import (
+    clipped_surrogate,
+    entropy_loss,
+    explained_variance,
+    kl_divergence,
+    value_loss,
+)
 from ppo_bbrl.rollout import Minibatch, Transitions
 from ppo_bbrl.runs.metrics import METRICS
 from ppo_bbrl.system.html import number, table
@@ -25,8 +32,10 @@ KL_TOLERANCE = 1.5  # × target_kl, as in Stable-Baselines3 and Spinning Up
 
 #: the losses of a minibatch by name (their sum is minimised), and its metrics
 Losses = Callable[[Minibatch], tuple[dict[str, Tensor], dict[str, Tensor]]]
-#: what is clipped and stepped separately, from `Learners.groups`
+#: what is stepped separately, from `Learners.groups`
 Groups = Mapping[str, tuple[list[nn.Parameter], Optimizer]]
+#: what is clipped separately, from `Learners.clipped`
+Parts = Mapping[str, list[nn.Parameter]]
 
 
 @dataclass(frozen=True)
@@ -37,11 +46,14 @@ class Objective:
         learners: policy, critic and their optimisers; updated in place.
         settings: the `algorithm` section of the configuration.
         losses: `PPOClip.losses`.
+        recompute: gives the transitions anew for each epoch but the first, with values,
+            advantages and returns of the critic as it is then; None: they stay.
     """
 
     learners: Learners
     settings: AlgorithmConfig
     losses: Losses
+    recompute: Callable[[], Transitions] | None = None
 
 
 @dataclass(frozen=True, repr=False)
@@ -86,7 +98,7 @@ class Update:
         transitions: Transitions,
         objective: Objective,
         *,
-        clip_factor: float = 1.0,
+        coefficients: Coefficients,
         generator: torch.Generator,
     ) -> UpdateReport:
         """Make an update.
@@ -94,26 +106,25 @@ class Update:
         Args:
             transitions: with log-probabilities and values under the weights that acted.
             objective: what to optimise.
-            clip_factor: factor for both clip ranges, from their schedule.
+            coefficients: of this update.
             generator: shuffles the minibatches.
         """
         settings = objective.settings
-        clip_range = settings.clip_range * clip_factor
-        clip_range_vf = settings.clip_range_vf * clip_factor
         max_norm = torch.inf if settings.max_grad_norm is None else settings.max_grad_norm
         groups = objective.learners.groups()
+        clipped = objective.learners.clipped(together=settings.global_grad_norm)
         history: list[Mapping[str, Tensor]] = []
         n_steps, stopped_early = 0, False
 
-        for part in _epochs(transitions, settings.opt_epochs, settings.batch_size, generator):
-            terms, metrics = objective.losses(Minibatch.of(part, clip_range, clip_range_vf))
+        for part in _epochs(transitions, objective, generator):
+            terms, metrics = objective.losses(Minibatch.of(part, coefficients))
             history.append(metrics)
             if exceeds(metrics["approx_kl"], settings.target_kl):
                 stopped_early = True
                 break
             self.zero_grad(groups)
             self.backward(terms)
-            metrics.update(self.clip_gradients(groups, max_norm))
+            metrics.update(self.clip_gradients(clipped, max_norm))
             self.step(groups)
             n_steps += 1
 
@@ -141,11 +152,11 @@ class Update:
         if loss.requires_grad:
             loss.backward()
 
-    def clip_gradients(self, groups: Groups, max_norm: float) -> dict[str, Tensor]:
-        """Clip the norm of each group's gradient; returns the norms before clipping."""
+    def clip_gradients(self, parts: Parts, max_norm: float) -> dict[str, Tensor]:
+        """Clip the norm of each part's gradient; returns the norms before clipping."""
         return {
             f"grad_norm/{name}": nn.utils.clip_grad_norm_(parameters, max_norm)
-            for name, (parameters, _) in groups.items()
+            for name, parameters in parts.items()
         }
 
     def step(self, groups: Groups) -> None:
@@ -186,7 +197,8 @@ def ppo_losses(
         settings: coefficients, and whether to normalise advantages.
 
     Returns:
-        The losses `policy`, `entropy` and `value`, whose sum is minimised, and the metrics.
+        The losses `policy`, `entropy`, `value` and, with a KL penalty, `kl`, whose sum is
+        minimised, and the metrics.
 
     Raises:
         UserError: if an entropy, log-probability or value is not `[N]`. Averaging an entropy
@@ -207,6 +219,8 @@ def ppo_losses(
         old_log_prob=minibatch.log_prob,
         advantage=advantage,
         clip_range=minibatch.clip_range,
+        clip_range_high=minibatch.clip_range_high,
+        dual_clip=settings.dual_clip,
         mask=mask,
     )
     exploration_loss, exploration_metrics = entropy_loss(entropy=entropy, mask=mask)
@@ -217,11 +231,17 @@ def ppo_losses(
         clip_range_vf=minibatch.clip_range_vf,
         mask=mask,
     )
+    entropy_coef = minibatch.entropy_coef
+    if entropy_coef is None:
+        entropy_coef = settings.entropy_coef
     losses = {
         "policy": _weighted(policy_loss, settings.policy_coef),
-        "entropy": _weighted(exploration_loss, settings.entropy_coef),
+        "entropy": _weighted(exploration_loss, entropy_coef),
         "value": _weighted(critic_loss, settings.critic_coef),
     }
+    if minibatch.kl_coef is not None:
+        divergence = kl_divergence(log_prob=log_prob, old_log_prob=minibatch.log_prob, mask=mask)
+        losses["kl"] = minibatch.kl_coef * divergence
     mean_advantage = advantage.mean() if mask is None else (advantage * mask).sum() / mask.sum()
     metrics = {
         "critic_loss": losses["value"].detach(),
@@ -234,15 +254,20 @@ def ppo_losses(
     return losses, metrics
 
 
-def _weighted(loss: Tensor, weight: float) -> Tensor:
-    return loss if weight == 1 else weight * loss  # an operation less, forward and backward
+def _weighted(loss: Tensor, weight: float | Tensor) -> Tensor:
+    if not isinstance(weight, Tensor) and weight == 1:
+        return loss  # an operation less, forward and backward
+    return weight * loss
 
 
 def _epochs(
-    transitions: Transitions, epochs: int, batch_size: int, generator: torch.Generator
+    transitions: Transitions, objective: Objective, generator: torch.Generator
 ) -> Iterator[Transitions]:
-    for _ in range(epochs):
-        yield from transitions.minibatches(batch_size, generator)
+    settings = objective.settings
+    for epoch in range(settings.opt_epochs):
+        if epoch and objective.recompute is not None:
+            transitions = objective.recompute()
+        yield from transitions.minibatches(settings.batch_size, generator)
 
 
 def means(history: list[Mapping[str, Tensor]]) -> dict[str, Tensor]:

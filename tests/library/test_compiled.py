@@ -22,7 +22,7 @@ from ppo_bbrl.agents.policies import DiscretePolicy
 from ppo_bbrl.agents.shared import evaluate_both
 from ppo_bbrl.fast import compiled
 from ppo_bbrl.fast.compiled import CompiledUpdate
-from ppo_bbrl.fast.compiled_step import Networks, make_step
+from ppo_bbrl.fast.compiled_step import Networks, changing_coefficients, make_step
 from ppo_bbrl.fast.flat import FlatWeights
 from ppo_bbrl.ppo import TrainingFailedError
 from ppo_bbrl.update import ppo_losses
@@ -517,7 +517,7 @@ def test_a_step_never_asks_an_accelerator_for_a_number(whole, monkeypatch):
         kept_gradient=flat.gradient,
         moment1=flat.moment1,
         moment2=flat.moment2,
-        changing=meta(6),
+        changing=meta(4 + len(changing_coefficients(settings))),
         index=meta(n, dtype=torch.int64),
         mask=meta(n),
         data={

@@ -51,6 +51,30 @@ CASES = {
     "value clipping": ({"clip_range_vf": 0.05}, dict, ADAMW, ("flat", "compiled")),
     "normalised advantages": ({"normalize_advantage": True}, dict, ADAMW, ("flat", "compiled")),
     "raw advantages": ({"normalize_advantage": False}, dict, ADAMW, ("flat", "compiled")),
+    "advantages anew in each epoch": (
+        {"recompute_advantage": True, "opt_epochs": 4}, dict, ADAMW, ("flat", "compiled")
+    ),
+    "one limit for both gradients": (
+        {"global_grad_norm": True, "max_grad_norm": 0.01}, dict, ADAMW, ("flat", "compiled")
+    ),
+    "asymmetric and dual clip": (
+        {"clip_range": 0.01, "clip_range_high": 0.02, "dual_clip": 1.01}, dict, ADAMW,
+        ("flat", "compiled"),
+    ),
+    "KL penalty instead of clipping": (
+        {"clip_range": None, "kl_penalty": 5.0, "kl_target": 1e-3}, dict, ADAMW,
+        ("flat", "compiled"),
+    ),
+    "learning rate by the KL": (
+        {"learning_rate_schedule": "adaptive_kl", "kl_target": 1e-3}, dict, ADAMW,
+        ("flat", "compiled"),
+    ),
+    "scheduled entropy": (
+        {"entropy_coef": 0.5, "entropy_schedule": "cosine"}, dict, ADAMW, ("flat", "compiled")
+    ),
+    "shared trunk, advantages anew": (
+        {"recompute_advantage": True, "clip_range_vf": 0.05}, trunk, ADAMW, ("flat", "compiled")
+    ),
     "weight decay": ({}, dict, {**ADAMW, "weight_decay": 0.1}, ("flat", "compiled")),
     "SGD": ({}, dict, SGD, ()),
     "shared trunk": ({}, trunk, ADAMW, ("flat", "compiled")),

@@ -15,6 +15,7 @@ from ppo_bbrl.losses import (
     clipped_surrogate,
     entropy_loss,
     explained_variance,
+    kl_divergence,
     squared_log_ratio,
     value_loss,
 )
@@ -22,7 +23,7 @@ from ppo_bbrl.losses import (
 EPSILON = 0.2
 
 every_variant = variants.fixture(
-    __name__, clipped_surrogate, value_loss, entropy_loss, explained_variance
+    __name__, clipped_surrogate, value_loss, entropy_loss, explained_variance, kl_divergence
 )
 
 
@@ -30,7 +31,7 @@ def vector(*numbers, requires_grad=False):
     return torch.tensor(numbers, dtype=torch.float64, requires_grad=requires_grad)
 
 
-def surrogate(ratios, advantages, clip_range=EPSILON):
+def surrogate(ratios, advantages, clip_range=EPSILON, **how):
     """The loss at these ratios, its diagnostics, and d loss / d ratio."""
     ratio = vector(*ratios, requires_grad=True)
     loss, diagnostics = clipped_surrogate(
@@ -38,6 +39,7 @@ def surrogate(ratios, advantages, clip_range=EPSILON):
         old_log_prob=torch.zeros_like(ratio),
         advantage=vector(*advantages),
         clip_range=clip_range,
+        **how,
     )
     (gradient,) = torch.autograd.grad(loss, ratio)
     return loss.item(), diagnostics, gradient.tolist()
@@ -72,6 +74,62 @@ def test_surrogate_by_hand(ratio, advantage, loss, gradient):
     result, _, slope = surrogate([ratio], [advantage])
     assert result == pytest.approx(loss)
     assert slope == pytest.approx([gradient])
+
+
+@pytest.mark.parametrize(
+    ("ratio", "advantage", "how", "loss", "gradient"),
+    [
+        # Clip-higher: the upper bound alone is another one.
+        (1.35, 3.0, {"clip_range_high": 0.4}, -4.05, -3.0),
+        (1.45, 3.0, {"clip_range_high": 0.4}, -4.2, 0.0),
+        (0.79, -3.0, {"clip_range_high": 0.4}, 2.4, 0.0),
+        # Dual clip: a bad action is no worse than c A, a good one as ever.
+        (1.9, -3.0, {"dual_clip": 2.0}, 5.7, 3.0),
+        (2.1, -3.0, {"dual_clip": 2.0}, 6.0, 0.0),
+        (2.1, 3.0, {"dual_clip": 2.0}, -3.6, 0.0),
+        (0.79, -3.0, {"dual_clip": 2.0}, 2.4, 0.0),
+        # No clipping at all.
+        (1.9, 3.0, {"clip_range": None}, -5.7, -3.0),
+        (0.1, -3.0, {"clip_range": None}, 0.3, 3.0),
+        (2.1, -3.0, {"clip_range": None, "dual_clip": 2.0}, 6.0, 0.0),
+    ],
+)
+def test_variants_of_the_surrogate_by_hand(ratio, advantage, how, loss, gradient):
+    found, diagnostics, slope = surrogate([ratio], [advantage], **how)
+    assert found == pytest.approx(loss)
+    assert slope == pytest.approx([gradient])
+    if how.get("clip_range", EPSILON) is None:
+        assert float(diagnostics["clip_fraction"]) == 0
+
+
+def test_the_kl_penalty_by_hand_and_its_gradient():
+    """k3: where r = 2 it is 1 - ln 2 with slope 1 - 1/2 in r; at r = 1 nothing and no slope."""
+    ratio = vector(2.0, 1.0, 0.5, requires_grad=True)
+    logs, old = ratio.log(), torch.zeros(3, dtype=torch.float64)
+    penalty = kl_divergence(log_prob=logs, old_log_prob=old)
+    ln2 = math.log(2)
+    assert float(penalty.detach()) == pytest.approx((1 - ln2 + 0 + ln2 - 0.5) / 3)
+    (gradient,) = torch.autograd.grad(penalty, ratio)
+    assert (3 * gradient).tolist() == pytest.approx([0.5, 0.0, -1.0])
+    masked = kl_divergence(log_prob=logs.detach(), old_log_prob=old, mask=torch.tensor([1.0, 0, 0]))
+    assert float(masked) == pytest.approx(1 - ln2)
+    _, diagnostics = clipped_surrogate(
+        log_prob=logs, old_log_prob=old, advantage=old, clip_range=EPSILON
+    )
+    assert float(penalty.detach()) == pytest.approx(float(diagnostics["approx_kl"]))
+
+
+def test_the_gradient_of_the_kl_penalty_is_that_of_the_divergence():
+    """Of the two distributions, as the paper has it: the estimate's expectation is exact."""
+    old = torch.tensor([0.1, -0.4, 0.3], dtype=torch.float64)
+    new = torch.tensor([0.5, 0.2, -0.6], dtype=torch.float64, requires_grad=True)
+    before, after = Categorical(logits=old), Categorical(logits=new)
+    exact = torch.distributions.kl_divergence(before, after)
+    ratio = (after.logits - before.logits).exp()
+    k3 = (before.probs * (ratio - 1 - (after.logits - before.logits))).sum()
+    assert float(k3.detach()) == pytest.approx(float(exact.detach()))
+    expected, found = (torch.autograd.grad(one, new, retain_graph=True)[0] for one in (exact, k3))
+    torch.testing.assert_close(found, expected)
 
 
 def test_surrogate_is_a_mean():

@@ -20,7 +20,7 @@ class Learners(NamedTuple):
     critic_optimizer: Optimizer
 
     def groups(self) -> dict[str, tuple[list[nn.Parameter], Optimizer]]:
-        """What is clipped and stepped apart: policy and critic, or both together as "shared"."""
+        """What is stepped apart: policy and critic, or both together as "shared"."""
         if self.policy_optimizer is self.critic_optimizer:
             both = nn.ModuleList((self.policy, self.critic))  # has each parameter once
             return {"shared": (list(both.parameters()), self.policy_optimizer)}
@@ -28,6 +28,13 @@ class Learners(NamedTuple):
             "policy": (list(self.policy.parameters()), self.policy_optimizer),
             "critic": (list(self.critic.parameters()), self.critic_optimizer),
         }
+
+    def clipped(self, *, together: bool) -> dict[str, list[nn.Parameter]]:
+        """What is clipped apart: the groups, or with `together` all of it as "shared"."""
+        groups = {name: parameters for name, (parameters, _) in self.groups().items()}
+        if together:
+            return {"shared": [one for parameters in groups.values() for one in parameters]}
+        return groups
 
     def tensors(self) -> tuple[list[Tensor], list[Tensor]]:
         """Weights and buffers of the policy, and of the critic."""

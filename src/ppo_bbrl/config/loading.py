@@ -17,6 +17,7 @@ from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 from yaml import YAMLError
 
+from ppo_bbrl.config.combinations import check_combinations
 from ppo_bbrl.config.rules import Rule
 from ppo_bbrl.config.run_config import RunConfig
 from ppo_bbrl.config.schema import EpisodicConfig, PPOConfig, known_keys, nested
@@ -150,6 +151,7 @@ def _load(
         from ppo_bbrl.config.optimizers import optimizer_section  # noqa: PLC0415 - torch takes a second
 
         values["optimizer"] = optimizer_section(values["optimizer"])
+        check_combinations(values["algorithm"])
     if free:
         return OmegaConf.create(values)
     try:

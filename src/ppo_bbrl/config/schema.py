@@ -138,15 +138,41 @@ class AlgorithmConfig(CollectConfig):
     batch_size: int = _key(
         256, Rule(int, low=0), "Maximum size of a minibatch, in transitions; 0: the whole rollout"
     )
-    clip_range: float = _key(
+    clip_range: float | None = _key(
         0.2,
-        Rule(float, low=0, low_allowed=False),
-        "Clip range ε of the policy: its probability ratio is clipped to [1 - ε, 1 + ε]",
+        Rule(float, low=0, low_allowed=False, optional=True),
+        "Clip range ε of the policy: its probability ratio is clipped to [1 - ε, 1 + ε]; null: no "
+        "clipping, as in the paper's other PPO (see kl_penalty)",
+    )
+    clip_range_high: float | None = _key(
+        None,
+        Rule(float, low=0, low_allowed=False, optional=True),
+        "Another ε for the upper bound: the ratio is clipped to [1 - clip_range, 1 + this]; "
+        "null: clip_range",
+    )
+    dual_clip: float | None = _key(
+        None,
+        Rule(float, low=1, low_allowed=False, optional=True),
+        "Bound of the objective of bad actions: where the advantage A is negative it is at least "
+        "this times A; null: no bound",
     )
     clip_range_vf: float = _key(
         0.0,
         Rule(float, low=0),
         "Clip range of the critic's values, in units of the return; 0: no clipping",
+    )
+    kl_penalty: float | None = _key(
+        None,
+        Rule(float, low=0, low_allowed=False, optional=True),
+        "Initial weight β of a penalty on the KL divergence from the policy that acted; after each "
+        "update β is doubled or halved where the divergence is beyond 1.5 times kl_target; null: "
+        "no penalty. With clip_range: null this is the paper's other PPO",
+    )
+    kl_target: float = _key(
+        0.01,
+        Rule(float, low=0, low_allowed=False),
+        "KL divergence of an update, in nats, that kl_penalty and learning_rate_schedule: "
+        "adaptive_kl aim at",
     )
     entropy_coef: float = _key(0.0, Rule(float, low=0), "Weight of the entropy bonus")
     policy_coef: float = _key(1.0, Rule(float, low=0), "Weight of the policy loss")
@@ -156,6 +182,17 @@ class AlgorithmConfig(CollectConfig):
         Rule(float, low=0, low_allowed=False, optional=True),
         "Maximum norm of each network's gradient; null: no clipping",
     )
+    global_grad_norm: bool = _key(
+        False,
+        Rule(bool),
+        "Apply max_grad_norm to the gradients of both networks as one, as where they share weights",
+    )
+    recompute_advantage: bool = _key(
+        False,
+        Rule(bool),
+        "Compute values, advantages and returns anew for each pass over a rollout, with the critic "
+        "as it is then",
+    )
     target_kl: float | None = _key(
         None,
         Rule(float, low=0, low_allowed=False, optional=True),
@@ -163,12 +200,19 @@ class AlgorithmConfig(CollectConfig):
         "times this; null: no limit",
     )
     learning_rate_schedule: str = _key(
-        "constant", Rule(str, choices=tuple(SCHEDULES)), "Schedule of optimizer.lr over the run"
+        "constant",
+        Rule(str, choices=(*SCHEDULES, "adaptive_kl")),
+        "Schedule of optimizer.lr over the run; adaptive_kl: after each update divided by 1.5 if "
+        "its KL divergence is above 2 kl_target, multiplied by 1.5 if below kl_target / 2, within "
+        "[1e-5, 1e-2]",
     )
     clip_range_schedule: str = _key(
         "constant",
         Rule(str, choices=tuple(SCHEDULES)),
-        "Schedule of clip_range and clip_range_vf over the run",
+        "Schedule of clip_range, clip_range_high and clip_range_vf over the run",
+    )
+    entropy_schedule: str = _key(
+        "constant", Rule(str, choices=tuple(SCHEDULES)), "Schedule of entropy_coef over the run"
     )
     policy_type: str = _key(
         "auto",

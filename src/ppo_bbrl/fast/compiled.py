@@ -13,8 +13,17 @@ import torch
 from torch import Tensor, nn
 
 from ppo_bbrl.agents.base import is_plain_critic, is_plain_policy
+from ppo_bbrl.coefficients import Coefficients
+from ppo_bbrl.config.schema import AlgorithmConfig
 from ppo_bbrl.errors import one_line
-from ppo_bbrl.fast.compiled_step import Networks, bias_corrections, make_step, parameter_index
+from ppo_bbrl.fast.compiled_step import (
+    Networks,
+    bias_corrections,
+    changing_coefficients,
+    clipped_parts,
+    make_step,
+    parameter_index,
+)
 from ppo_bbrl.fast.flat import FlatWeights, NotFlatError
 from ppo_bbrl.losses import explained_variance
 from ppo_bbrl.rollout import Minibatch, Transitions
@@ -62,7 +71,7 @@ class CompiledUpdate:
             for name, tensor in _tensors(example).items()
         }
         self._fill(example)
-        self._names, idle = _probe(self._networks, self._data)
+        self._names, idle = _probe(self._networks, self._data, settings)
         if idle:
             raise CannotCompileError(f"{idle} takes no part in the losses")
         try:
@@ -72,7 +81,7 @@ class CompiledUpdate:
         device = self._flat.weights.device
         self._index = torch.zeros(self._batch_size, dtype=torch.int64, device=device)
         self._mask = torch.zeros(self._batch_size, device=device)
-        self._names += [f"grad_norm/{name}" for name in self._flat.parts]
+        self._names += [f"grad_norm/{name}" for name in clipped_parts(self._flat, settings)]
         self._compiled_for = _constants(objective)
         how = _backend(device)
         if not _is_known(self._networks, objective.losses):
@@ -92,7 +101,8 @@ class CompiledUpdate:
         if announcement:
             say(announcement)
         # Compile now, with a step that changes nothing, because every KL exceeds its limit.
-        nothing = torch.tensor([0.0, 1.0, 1.0, -torch.inf, 1.0, 1.0], device=device)
+        ones = [1.0] * len(changing_coefficients(settings))
+        nothing = torch.tensor([0.0, -torch.inf, *ones, 1.0, 1.0], device=device)
         self._run_step(nothing, torch.ones_like(self._mask))
         self._modules = _attributes(self._networks)
 
@@ -120,7 +130,7 @@ class CompiledUpdate:
         transitions: Transitions,
         objective: Objective,
         *,
-        clip_factor: float = 1.0,
+        coefficients: Coefficients,
         generator: torch.Generator,
     ) -> UpdateReport:
         """Improve policy and critic on a rollout.
@@ -137,9 +147,8 @@ class CompiledUpdate:
         changing = torch.tensor(
             [
                 self._flat.rate,
-                settings.clip_range * clip_factor,
-                settings.clip_range_vf * clip_factor,
                 limit,
+                *(getattr(coefficients, name) for name in changing_coefficients(settings)),
                 0.0,  # the bias corrections, set for each step below
                 0.0,
             ],
@@ -150,7 +159,7 @@ class CompiledUpdate:
         corrections = bias_corrections(self._flat.adam, done, n_steps).to(changing.device)
         history: list[Tensor] = []
         stopped_early = False
-        minibatches = self._minibatches(count, settings.opt_epochs, generator)
+        minibatches = self._minibatches(count, objective, generator)
         try:
             for _, correction in zip(minibatches, corrections, strict=True):
                 changing[-2:] = correction
@@ -202,12 +211,16 @@ class CompiledUpdate:
             raise CannotCompileError(f"torch.compile failed: {one_line(error, 200)}") from error
         return metrics
 
-    def _minibatches(self, count: int, epochs: int, generator: torch.Generator) -> Iterator[None]:
+    def _minibatches(
+        self, count: int, objective: Objective, generator: torch.Generator
+    ) -> Iterator[None]:
         """Set index and mask for each minibatch, in the order of `Transitions.minibatches`."""
         n_batches = self._n_batches(count)
         if n_batches == 1:
             self._select(torch.arange(count))
-        for _ in range(epochs):
+        for epoch in range(objective.settings.opt_epochs):
+            if epoch and objective.recompute is not None:
+                self._fill(objective.recompute())
             if n_batches == 1:
                 yield
                 continue
@@ -252,10 +265,11 @@ def _constants(objective: Objective) -> tuple[object, ...]:
     return (
         objective.losses,
         settings.policy_coef,
-        settings.entropy_coef,
         settings.critic_coef,
-        settings.clip_range_vf > 0,
+        settings.dual_clip,
+        *changing_coefficients(settings),
         settings.max_grad_norm,
+        settings.global_grad_norm,
         settings.normalize_advantage,
         settings.batch_size,
     )
@@ -281,7 +295,9 @@ def _has_hooks(parameter: nn.Parameter) -> bool:
     return bool(parameter._backward_hooks)
 
 
-def _probe(networks: Networks, data: dict[str, Tensor]) -> tuple[list[str], str]:
+def _probe(
+    networks: Networks, data: dict[str, Tensor], settings: AlgorithmConfig
+) -> tuple[list[str], str]:
     """The names of the metrics, and of a parameter without a gradient, if there is one.
 
     Torch's optimisers skip such a parameter; in the flat gradient it would be 0.
@@ -292,7 +308,9 @@ def _probe(networks: Networks, data: dict[str, Tensor]) -> tuple[list[str], str]
         one.detach().clone().requires_grad_(one.requires_grad) for one in networks.parameters()
     ]
     weights = {name: copies[index] for name, index in parameter_index(networks).items()}
-    minibatch = Minibatch(**_fields(data), clip_range=1.0, clip_range_vf=0.0)
+    given = dict.fromkeys(changing_coefficients(settings), 1.0)
+    coefficients: dict[str, Any] = {"clip_range": None, "clip_range_vf": 0.0} | given
+    minibatch = Minibatch(**_fields(data), **coefficients)
     with torch.random.fork_rng():
         losses, metrics = torch.func.functional_call(
             networks, weights | tensors, (minibatch,), tie_weights=False

@@ -55,32 +55,48 @@ def bias_corrections(adam: Adam, done: float, n: int) -> Tensor:
     return torch.stack(corrections, 1).float()
 
 
+def clipped_parts(flat_weights: FlatWeights, settings: AlgorithmConfig) -> dict[str, slice]:
+    """What is clipped apart, by name: as `Learners.clipped`."""
+    if settings.global_grad_norm:
+        return {"shared": slice(0, len(flat_weights.weights))}
+    return flat_weights.parts
+
+
+def changing_coefficients(settings: AlgorithmConfig) -> list[str]:
+    """The names of `Coefficients` that are numbers and may change; the others are None or 0."""
+    given = {
+        "clip_range": settings.clip_range is not None,
+        "clip_range_vf": settings.clip_range_vf > 0,
+        "clip_range_high": settings.clip_range_high is not None,
+        "entropy_coef": settings.entropy_coef > 0,
+        "kl_coef": settings.kl_penalty is not None,
+    }
+    return [name for name, is_given in given.items() if is_given]
+
+
 def make_step(
     networks: Networks, flat_weights: FlatWeights, settings: AlgorithmConfig, *, whole: bool
 ) -> Any:
     """The minibatch step as a pure function of tensors, which updates the first four in place.
 
-    `changing` holds the learning rate, the two clip ranges, the KL limit and `bias_corrections`.
-    With `whole`, the minibatch is the entire rollout, and the index is not used.
+    `changing` holds the learning rate, the KL limit, `changing_coefficients` and
+    `bias_corrections`. With `whole`, the minibatch is the entire rollout, and the index is not
+    used.
     """
     shapes = [parameter.shape for parameter in networks.parameters()]
     sizes, index_of = [shape.numel() for shape in shapes], parameter_index(networks)
-    parts, adam = flat_weights.parts, flat_weights.adam
-    clips_values, max_norm = settings.clip_range_vf > 0, settings.max_grad_norm
+    parts, adam = clipped_parts(flat_weights, settings), flat_weights.adam
+    max_norm, names = settings.max_grad_norm, changing_coefficients(settings)
+    fixed = {"clip_range": None, "clip_range_vf": 0.0}
 
     def total_loss(
-        flat: Tensor, batch: dict[str, Any], mask: Tensor, clip_range: Tensor, clip_vf: Tensor
+        flat: Tensor, batch: dict[str, Any], mask: Tensor, coefficients: dict[str, Any]
     ) -> tuple[Tensor, dict[str, Tensor]]:
         views = [
             part.view(shape) for shape, part in zip(shapes, torch.split(flat, sizes), strict=True)
         ]
         parameters = {name: views[index] for name, index in index_of.items()}
-        minibatch = Minibatch(
-            **batch,
-            clip_range=clip_range,
-            clip_range_vf=clip_vf if clips_values else 0.0,
-            mask=mask,
-        )
+        minibatch = Minibatch(**batch, **coefficients, mask=mask)
         losses, metrics = torch.func.functional_call(
             networks, parameters, (minibatch,), tie_weights=False
         )
@@ -104,10 +120,11 @@ def make_step(
         mask: Tensor,
         data: dict[str, Any],
     ) -> Tensor:
-        rate, clip_range, clip_vf, kl_limit, correction1, correction2 = changing.unbind()
+        rate, kl_limit, *now, correction1, correction2 = changing.unbind()
+        coefficients = fixed | dict(zip(names, now, strict=True))
         batch = data if whole else _select(data, index)
         gradient, (_, metrics) = torch.func.grad_and_value(total_loss, has_aux=True)(
-            flat, batch, mask, clip_range, clip_vf
+            flat, batch, mask, coefficients
         )
         clipped = []
         for name, part in parts.items():

@@ -18,7 +18,7 @@ from torch import Tensor, nn
 from ppo_bbrl.agents.learners import Learners
 from ppo_bbrl.config.optimizers import held_parameters
 from ppo_bbrl.rollout import Transitions
-from ppo_bbrl.update import Groups, Objective, Update
+from ppo_bbrl.update import Groups, Objective, Parts, Update
 
 _STATE = ("exp_avg", "exp_avg_sq", "step")
 
@@ -179,11 +179,17 @@ class FlatWeights:
                 for optimizer in self._optimizers:
                     optimizer.state.pop(parameter, None)
 
-    def clip_gradients(self, max_norm: float) -> list[Tensor]:
-        """Clip the gradient of each of `parts` to a norm; return the norms before clipping."""
-        norms = [torch.linalg.vector_norm(part) for part in self._parts]
+    def clip_gradients(self, max_norm: float, *, together: bool = False) -> list[Tensor]:
+        """Clip the gradient of each of `parts` to a norm; return the norms before clipping.
+
+        Args:
+            max_norm: infinity: no clipping.
+            together: take all parts as one.
+        """
+        parts = [self.gradient] if together else self._parts
+        norms = [torch.linalg.vector_norm(part) for part in parts]
         if max_norm < torch.inf:
-            for part, norm in zip(self._parts, norms, strict=True):
+            for part, norm in zip(parts, norms, strict=True):
                 part.mul_((max_norm / (norm + 1e-6)).clamp_(max=1.0))
         return norms
 
@@ -239,16 +245,16 @@ class FlatUpdate(Update):
         if moved:
             torch.autograd.backward(moved)
 
-    def clip_gradients(self, groups: Groups, max_norm: float) -> dict[str, Tensor]:
-        """Limit the norm of each group's gradient; return the norms before clipping."""
+    def clip_gradients(self, parts: Parts, max_norm: float) -> dict[str, Tensor]:
+        """Limit the norm of each part's gradient; return the norms before clipping."""
         if self._in_use and not self._flat.take_gradients():
             # Torch's optimisers skip a parameter without a gradient.
             self._flat.give_up(self._count or 0.0)
             self._in_use = False
         if not self._in_use:
-            return super().clip_gradients(groups, max_norm)
-        norms = self._flat.clip_gradients(max_norm)
-        return {f"grad_norm/{name}": norm for name, norm in zip(groups, norms, strict=True)}
+            return super().clip_gradients(parts, max_norm)
+        norms = self._flat.clip_gradients(max_norm, together=len(parts) == 1)
+        return {f"grad_norm/{name}": norm for name, norm in zip(parts, norms, strict=True)}
 
     def step(self, groups: Groups) -> None:
         """Make one step of Adam."""
