@@ -106,6 +106,14 @@ def test_what_comes_too_late_is_refused_before_anything_is_done(name):
     algo.close()
 
 
+def test_what_was_not_there_is_not_called_none():
+    algo = algorithm("flat")
+    algo.cfg.optimizer.amsgrad = True
+    with pytest.raises(ConfigError, match="the optimisers were made without it; change the"):
+        run(algo)
+    algo.close()
+
+
 def test_a_value_that_is_not_allowed_is_refused_when_it_is_used():
     algo = algorithm("flat")
     algo.cfg.algorithm.clip_range = -1.0

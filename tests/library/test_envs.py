@@ -397,6 +397,13 @@ def test_wrappers_are_applied_in_order(make):
     assert held.envs.call("counts") == ((1, 1, 0),)
 
 
+def test_metadata_that_are_none_come_with_a_remedy(make, monkeypatch):
+    spec = gym.spec("TestCounter-v0")
+    monkeypatch.setattr(spec.entry_point, "metadata", None)
+    with pytest.raises(ConfigError, match=r"cannot be made: InvalidMetadata.*; leave .* out, or"):
+        make()
+
+
 def test_a_vectorisation_that_is_not_there(make):
     with pytest.raises(ConfigError, match=r"TestCounter-v0.* cannot be made: "):
         make(vectorization="vector_entry_point")

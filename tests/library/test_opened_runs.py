@@ -103,7 +103,8 @@ def test_a_run_or_one_of_its_policies(which, monkeypatch, capsys):
     assert f"{which or 'best'} policy after {steps:,} steps" in out
     status, _, err = call(monkeypatch, capsys, "replay", path)
     assert status == 0, err
-    assert (algo.base_dir / "video" / "replay.mp4").is_file()
+    name = "replay-last.mp4" if which == "last" else "replay.mp4"  # neither takes the other's place
+    assert [file.name for file in (algo.base_dir / "video").iterdir()] == [name]
     assert not (path / "video").exists() or not which
     monkeypatch.chdir(path)
     assert call(monkeypatch, capsys, "eval", ".", "--episodes", 2)[0] == 0

@@ -267,6 +267,47 @@ def test_no_callback_keeps_gradients_for_the_next_rollout(callback):
     assert training.global_step == 0
 
 
+class OwnSteps(Model):
+    """Makes so many steps for a minibatch, and forgets the gradients of some."""
+
+    made = (1,)
+    forgets = True
+
+    def optimizer_step(self, epoch, batch_idx, optimizer, optimizer_closure=None):
+        optimizer_closure()
+        for _ in range(self.made[batch_idx % len(self.made)]):
+            optimizer.step()
+
+    def optimizer_zero_grad(self, epoch, batch_idx, optimizer):
+        if self.forgets:
+            optimizer.zero_grad()
+
+
+def own_steps(**attributes):
+    model = OwnSteps(
+        env=Steps(), eval_env=None, num_eval_episodes=0, buffer_length=16, batch_size=4
+    )
+    for name, value in attributes.items():
+        setattr(model, name, value)
+    return model
+
+
+def test_hooks_of_ones_own_that_make_one_step_each_are_fine():
+    trainer(max_epochs=2).fit(own_steps())  # warnings are errors
+
+
+@pytest.mark.parametrize(("made", "told"), [((1, 0), "0"), ((2,), "2"), ((1, 1, 3), "3")])
+def test_another_number_of_steps_than_one_is_told_once(made, told):
+    with pytest.warns(UserWarning, match=rf"optimizer_step: {told} optimiser steps") as warned:
+        trainer(max_epochs=2).fit(own_steps(made=made))
+    assert sum("optimizer_step" in str(one.message) for one in warned) == 1
+
+
+def test_gradients_that_are_left_are_refused():
+    told = error_of(lambda: trainer().fit(own_steps(forgets=False)))
+    assert told.startswith("optimizer_zero_grad: gradients of an earlier minibatch are left")
+
+
 def test_without_automatic_optimisation_somebody_has_to_step():
     """Else nothing is learned, in silence."""
 

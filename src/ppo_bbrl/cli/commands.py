@@ -191,7 +191,8 @@ def replay(
     ] = False,
     seed: Annotated[int, typer.Option(min=0, help="Seed of the episode.")] = 0,
     out: Annotated[
-        Path | None, typer.Option(help="MP4 file to write; default: RUN/video/replay.mp4.")
+        Path | None,
+        typer.Option(help="MP4 file to write; default: RUN/video/replay.mp4, or replay-last.mp4."),
     ] = None,
     trust: Trust = False,
 ) -> None:
@@ -211,10 +212,11 @@ def replay(
         say(f"return {total:g}")
         return
     home = folder.parent if folder.name in POLICIES else folder
+    name = "replay-last.mp4" if folder.name == "last" else "replay.mp4"
     path = record_video(
         policy.agent,
         env_name,
-        out or home / "video" / "replay.mp4",
+        out or home / "video" / name,
         root=home if out is None else None,
         seeds=seeds,
         max_steps=limit,

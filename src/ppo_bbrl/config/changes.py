@@ -64,20 +64,24 @@ class ConfigChanges:
             return {}
         changes = dict(_differences(self.known, values))
         for keys, what, remedy in (
-            (_AT_CONSTRUCTION, "the algorithm was made with", "make a new one"),
-            (written, "the run already writes files with", "change it before the run"),
-            (_OF_A_LOOP if in_a_loop else (), "the loop started with", "change it between loops"),
+            (_AT_CONSTRUCTION, "the algorithm was made", "make a new one"),
+            (written, "the run already writes files", "change it before the run"),
+            (_OF_A_LOOP if in_a_loop else (), "the loop started", "change it between loops"),
         ):
             for name, (then, now) in changes.items():
                 if any(name == key or name.startswith(f"{key}.") for key in keys):
-                    raise ConfigError(f"{name} = {now!r}: {what} {then!r}; {remedy}")
+                    raise ConfigError(f"{name} = {now!r}: {what} {_with(then)}; {remedy}")
         for name, (then, now) in changes.items():
             if name.startswith("optimizer.") and (name != "optimizer.lr" or now is None):
                 raise ConfigError(
-                    f"{name} = {now!r}: the optimisers were made with {then!r}; change the "
+                    f"{name} = {now!r}: the optimisers were made {_with(then)}; change the "
                     "param_groups of policy_optimizer and critic_optimizer, or replace both"
                 )
         return {name: now for name, (_, now) in changes.items()}
+
+
+def _with(then: Any) -> str:
+    return "without it" if then is None else f"with {then!r}"
 
 
 def fixed_values(cfg: DictConfig) -> dict[str, Any]:

@@ -237,4 +237,6 @@ def _cannot_be_made(
 ) -> ConfigError:
     with_args = f" with gym_env.env_args = {own_copy(dict(env_args))}" if env_args else ""
     why = f"{reason(error)}{mujoco_remedy(error)}"
+    if why.startswith("InvalidMetadata:"):
+        why += '; leave the class attribute `metadata` out, or set it as in {"render_fps": 30}'
     return ConfigError(f"gym_env.env_name = {env_name!r}{with_args} cannot be made: {why}")

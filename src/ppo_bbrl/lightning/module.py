@@ -174,7 +174,10 @@ class PPO(Model):
 
     def backward(self, loss: Tensor, *args: Any, **kwargs: Any) -> None:
         """Backpropagate, weighted by this process's share of the minibatch's transitions."""
-        weight = 1.0 if self._run is None else self._run.weight
+        weight = 1.0
+        if self._run is not None:
+            weight = self._run.weight
+            self._run.steps.before_backward()
         super().backward(loss if weight == 1.0 else loss * weight, *args, **kwargs)
 
     # ----------------------------------------------------------------------------------- within

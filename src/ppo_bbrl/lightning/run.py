@@ -28,6 +28,7 @@ from ppo_bbrl.lightning.environments import GivenEnvs
 from ppo_bbrl.lightning.loader import Actor, Batch, Collected, RolloutLoader, collected
 from ppo_bbrl.lightning.model import Model
 from ppo_bbrl.lightning.processes import Processes
+from ppo_bbrl.lightning.steps import StepCheck
 from ppo_bbrl.losses import clipped_surrogate, explained_variance
 from ppo_bbrl.rollout import collect
 from ppo_bbrl.seeding import Seeds
@@ -60,6 +61,7 @@ class Run:
         self._count = 0
         self._check_settings()
         self._check_steps()
+        self.steps = StepCheck(model)
         self.n_steps = model.buffer_length
         self.workspace = Workspace(capacity=self.n_steps + 1)
         self.env = GivenEnvs("env", model.env).seed(self.seeds.sequence("train_env"))
@@ -283,6 +285,7 @@ class Run:
 
     def _weigh(self, batch: Batch) -> None:
         _check_accumulation(self.trainer.accumulate_grad_batches)  # a callback may have set it
+        self.steps.begin()
         total = sum(batch.counts)
         size = self.processes.size
         self.weight = size * batch.counts[self.processes.rank] / total if batch.counts else 1.0
