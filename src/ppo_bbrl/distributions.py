@@ -147,6 +147,16 @@ class ActionGaussian(Independent):  # type: ignore[type-arg] # a class without a
         return type(self)(mean, self.log_std, self._generator)
 
 
+def masked(logits: Tensor, mask: Tensor | None) -> Tensor:
+    """Logits of which forbidden ones are -inf: their actions have probability 0.
+
+    Args:
+        logits: `[..., A]`.
+        mask: `[..., A]` bool, true where an action is allowed; None: everywhere.
+    """
+    return logits if mask is None else logits.masked_fill(~mask, -math.inf)
+
+
 def gumbel_noise(shape: Sequence[int], generator: torch.Generator | None) -> Tensor:
     """Standard Gumbel noise."""
     return torch.empty(*shape).exponential_(generator=generator).log_().neg_()

@@ -154,6 +154,7 @@ class EpisodicAlgo(Resumable, bbrl_utils.algorithms.EpisodicAlgo):
             env_args=gym_env.env_args,
             wrappers=self._env_wrappers,
             vectorization=gym_env.vectorization,
+            action_mask=gym_env.action_mask,
         )
 
     # Collecting.
@@ -314,6 +315,7 @@ class EpisodicAlgo(Resumable, bbrl_utils.algorithms.EpisodicAlgo):
             seeds=self.seeds.sequence("replay"),
             env_args=self.cfg.gym_env.env_args,
             wrappers=self._env_wrappers,
+            action_mask=self.cfg.gym_env.action_mask,
             max_steps=max_steps or self._max_steps,
         )
 

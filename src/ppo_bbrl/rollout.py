@@ -15,11 +15,13 @@ from torch import Tensor
 from ppo_bbrl.advantages import gae, lambda_returns
 from ppo_bbrl.agents.acting import row_actor
 from ppo_bbrl.agents.base import (
+    MASK,
     device_of,
     has_memory,
     is_plain_critic,
     is_plain_policy,
     predict_values,
+    warn_if_unmasked,
 )
 from ppo_bbrl.agents.observations import names_in
 from ppo_bbrl.agents.shared import evaluate_both
@@ -44,6 +46,7 @@ def collect(env: EnvAgent, policy: bbrl.agents.Agent, workspace: Workspace, n_ro
     # Without autoreset, ended environments stop; new episodes begin once all have ended.
     if not workspace.variables or (not env.autoreset and env.all_done()):
         env(workspace, t=0)
+        warn_if_unmasked(policy, workspace)
         act(workspace, 0)
     else:
         workspace.zero_grad()
@@ -331,4 +334,5 @@ def _needed(
 ) -> Iterable[str]:
     """The variables that agents may read when they learn; the user's own may read any."""
     known = is_plain_policy(policy) and is_plain_critic(critic)
-    return [*names_in(variables), "action"] if known else variables
+    masks = [MASK] if MASK in variables and getattr(policy, "takes_mask", False) else []
+    return [*names_in(variables), "action", *masks] if known else variables

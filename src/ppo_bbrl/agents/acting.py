@@ -11,11 +11,11 @@ import bbrl.agents
 import torch
 from torch import Tensor
 
-from ppo_bbrl.agents.base import KWAgentWrapper, device_of
+from ppo_bbrl.agents.base import MASK, KWAgentWrapper, device_of, mask_at
 from ppo_bbrl.agents.heads import Head
 from ppo_bbrl.agents.multi import HeadPolicy
 from ppo_bbrl.agents.numpy_actor import ArrayActor, choose, deviate, is_small, network_on_arrays
-from ppo_bbrl.agents.observations import any_part, moved, observation_at
+from ppo_bbrl.agents.observations import NAME, any_part, moved, observation_at
 from ppo_bbrl.agents.policies import DiscretePolicy, GaussianPolicy
 from ppo_bbrl.distributions import gumbel_noise, normal_noise
 from ppo_bbrl.seeding import generator
@@ -92,8 +92,10 @@ def array_actor(policy: Any, n_envs: int) -> ArrayActor | None:
 
 def _in_torch(policy: Any, noise_of: Callable[[int], Tensor | None]) -> Act:
     def act(workspace: Workspace, t: int) -> None:
-        obs, noise = observation_at(workspace, t), noise_of(t)
-        dist = policy.dist(moved(obs, device_of(policy)))
+        obs, noise, mask = observation_at(workspace, t), noise_of(t), mask_at(policy, workspace, t)
+        device = device_of(policy)
+        given = () if mask is None else (mask.to(device),)
+        dist = policy.dist(moved(obs, device), *given)
         action = dist.mode if noise is None else dist.with_noise(noise)
         workspace.set("action", t, action.detach().to(any_part(obs).device))
 
@@ -108,10 +110,13 @@ def _in_numpy(
         row = torch.empty(n_envs, dtype=torch.int64)
     else:
         row = torch.empty(n_envs, *policy.action_shape, dtype=torch.float32)
+    takes_mask = policy.takes_mask
 
     def act(workspace: Workspace, t: int) -> None:
         noise = noise_of(t)
         array = None if noise is None else noise.numpy()
-        workspace.put("action", t, decide(workspace.row_array("env/env_obs", t), array), row)
+        masked = takes_mask and MASK in workspace.variables
+        mask = workspace.row_array(MASK, t) if masked else None
+        workspace.put("action", t, decide(workspace.row_array(NAME, t), array, mask), row)
 
     return act

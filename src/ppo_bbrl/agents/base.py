@@ -6,8 +6,9 @@ reads the workspace, calls them and writes the results.
 """
 
 import copy
+import warnings
 from collections.abc import Mapping
-from typing import Any, Self, TypeGuard, TypeVar
+from typing import Any, ClassVar, Self, TypeGuard, TypeVar
 
 import bbrl.agents
 import torch
@@ -24,6 +25,8 @@ from ppo_bbrl.agents.observations import (
 )
 from ppo_bbrl.distributions import mode_of
 from ppo_bbrl.workspace.table import one_row
+
+MASK = "env/action_mask"
 
 
 class Agent(bbrl.agents.Agent):
@@ -87,7 +90,14 @@ class Critic(Agent):
 
 
 class Policy(Agent):
-    """Base class of policies. A subclass only needs to define `dist`; the rest follows from it."""
+    """Base class of policies. A subclass only needs to define `dist`; the rest follows from it.
+
+    Attributes:
+        takes_mask: whether it is `dist(obs, mask=None)`, with a mask of the actions that are
+            allowed, `[..., A]` bool. A class says so.
+    """
+
+    takes_mask: ClassVar[bool] = False
 
     def dist(self, obs: Any) -> Distribution:
         """π(·|s): `[..., *observation]` to a distribution with batch shape `[...]`.
@@ -97,14 +107,21 @@ class Policy(Agent):
         """
         raise NotImplementedError(f"{type(self).__name__} must define dist(obs)")
 
-    def act(self, obs: Observation, *, stochastic: bool = True) -> Tensor:
+    def act(
+        self, obs: Observation, *, stochastic: bool = True, mask: Tensor | None = None
+    ) -> Tensor:
         """An action for each observation: sampled, or the most likely one."""
-        dist = self.dist(obs)
+        dist = self._dist(obs, mask)
         return dist.sample() if stochastic else mode_of(dist)
 
-    def evaluate_actions(self, obs: Observation, action: Tensor) -> tuple[Tensor, Tensor]:
+    def evaluate_actions(
+        self, obs: Observation, action: Tensor, mask: Tensor | None = None
+    ) -> tuple[Tensor, Tensor]:
         """log π(a|s) and the entropy of π(·|s), both `[...]`."""
-        return distributions.evaluate_actions(self.dist(obs), action)
+        return distributions.evaluate_actions(self._dist(obs, mask), action)
+
+    def _dist(self, obs: Observation, mask: Tensor | None) -> Distribution:
+        return self.dist(obs) if mask is None else self.dist(obs, mask)  # type: ignore[call-arg]
 
     def log_prob_and_entropy(self, obs: Observation, action: Tensor) -> tuple[Tensor, Tensor]:
         """The former name of `evaluate_actions`: to be called, not to be overridden."""
@@ -132,18 +149,38 @@ class Policy(Agent):
         del kwargs
         # The workspace stays where the environments are; the network may be elsewhere.
         device = device_of(self)
-        obs = observation_at(self.workspace, t)
+        obs, mask = observation_at(self.workspace, t), mask_at(self, self.workspace, t)
+        given: dict[str, Any] = {} if mask is None else {"mask": mask.to(device)}
         if not predict_proba:
-            action = self.act(moved(obs, device), stochastic=stochastic)
+            action = self.act(moved(obs, device), stochastic=stochastic, **given)
             self.set(("action", t), action.detach().to(any_part(obs).device))
             if not compute_entropy:
                 return
         action = self.get(("action", t)).to(device)
-        log_prob, entropy = self.evaluate_actions(moved(obs, device), action)
+        log_prob, entropy = self.evaluate_actions(moved(obs, device), action, **given)
         if predict_proba:
             self.set((f"{self.prefix}logprob_predict", t), log_prob)
         if compute_entropy:
             self.set((f"{self.prefix}entropy", t), entropy)
+
+
+def mask_at(policy: nn.Module, workspace: Any, t: int) -> Tensor | None:
+    """The mask in row t of a workspace, `[B, A]`, if there is one and the policy takes it."""
+    if not getattr(policy, "takes_mask", False) or MASK not in workspace.variables:
+        return None
+    mask: Tensor = workspace.get(MASK, t)
+    return mask
+
+
+def warn_if_unmasked(policy: nn.Module, workspace: Any) -> None:
+    """Say so when an environment tells which actions are allowed, and a policy does not look."""
+    if MASK in workspace.variables and is_plain_policy(policy) and not policy.takes_mask:
+        warnings.warn(
+            f"{type(policy).__name__} takes no mask of allowed actions, and the environment gives "
+            "one: define dist(obs, mask=None) and the class attribute takes_mask = True, or set "
+            "gym_env.action_mask: none",
+            stacklevel=2,
+        )
 
 
 def device_of(agent: nn.Module) -> torch.device:
@@ -178,7 +215,10 @@ def evaluate_actions(
         variables: the workspace's variables for N decisions, `[N, …]` each.
     """
     if is_plain_policy(policy):
-        return policy.evaluate_actions(observation_in(variables), variables["action"])
+        obs, action = observation_in(variables), variables["action"]
+        if policy.takes_mask and MASK in variables:
+            return policy.evaluate_actions(obs, action, mask=variables[MASK])
+        return policy.evaluate_actions(obs, action)
     workspace = one_row(variables)
     policy(workspace, t=0, stochastic=True, predict_proba=True, compute_entropy=True)
     prefix = policy.prefix

@@ -12,6 +12,7 @@ from ppo_bbrl.agents.encoders import StateDim, encoder
 from ppo_bbrl.agents.heads import BernoulliHead, Head, MultiCategoricalHead, head_of
 from ppo_bbrl.agents.networks import build_ortho_mlp
 from ppo_bbrl.agents.policies import ACTION_GAIN
+from ppo_bbrl.distributions import masked
 from ppo_bbrl.system.sizes import shape_of, size_or_shape
 
 
@@ -65,6 +66,7 @@ class MultiDiscretePolicy(HeadPolicy):
     """
 
     draws_noise_alone: ClassVar[bool] = True
+    takes_mask = True
 
     def __init__(
         self,
@@ -77,6 +79,15 @@ class MultiDiscretePolicy(HeadPolicy):
     ) -> None:
         head = MultiCategoricalHead(nvec)
         super().__init__(state_dim, hidden_size, head, name, activation=activation)
+
+    def dist(self, obs: Tensor, mask: Tensor | None = None) -> Distribution:
+        """π(·|s); its components are one event.
+
+        Args:
+            obs: `[..., *observation]`.
+            mask: `[..., sum(nvec)]` bool, which values are allowed; None: all.
+        """
+        return cast("Distribution", self.head(masked(self.outputs(obs), mask)))
 
 
 class MultiBinaryPolicy(HeadPolicy):

@@ -2,14 +2,15 @@
 
 from collections.abc import Callable
 
+import numpy as np
 import torch
 from torch import Tensor, nn
 
 from ppo_bbrl.agents.networks import MLP, Array
 
 Network = Callable[[Array], Array]
-#: maps observations `[B, …]` and noise (None: the most likely actions) to actions `[B, …]`
-ArrayActor = Callable[[Array, Array | None], Array]
+#: maps observations `[B, …]`, noise (None: the most likely actions) and masks to actions `[B, …]`
+ArrayActor = Callable[[Array, Array | None, Array | None], Array]
 
 # Multiplications of one layer up to which NumPy's BLAS stays in one thread. Beyond, its threads and
 # torch's wait for each other, and every step takes ten times as long.
@@ -34,10 +35,12 @@ def network_on_arrays(policy: nn.Module) -> Network | None:
 
 
 def choose(logits: Network) -> ArrayActor:
-    """Actions as the argmax of logits plus Gumbel noise."""
+    """Actions as the argmax of logits plus Gumbel noise, among those that a mask allows."""
 
-    def act(obs: Array, noise: Array | None) -> Array:
+    def act(obs: Array, noise: Array | None, mask: Array | None) -> Array:
         found = logits(obs)
+        if mask is not None:
+            found = np.where(mask, found, -np.inf)
         actions: Array = (found if noise is None else found + noise).argmax(-1)
         return actions
 
@@ -48,7 +51,8 @@ def deviate(mean: Network, shape: tuple[int, ...], log_std: Tensor) -> ArrayActo
     """Actions as mean + standard deviation × noise."""
     std = log_std.detach().exp().numpy()
 
-    def act(obs: Array, noise: Array | None) -> Array:
+    def act(obs: Array, noise: Array | None, mask: Array | None) -> Array:
+        del mask
         found = mean(obs).reshape(-1, *shape)
         return found if noise is None else found + std * noise
 

@@ -18,7 +18,7 @@ from ppo_bbrl.agents.heads import (
     MultiCategoricalHead,
 )
 from ppo_bbrl.agents.networks import MLP, build_ortho_mlp
-from ppo_bbrl.distributions import ActionCategorical, ActionGaussian
+from ppo_bbrl.distributions import ActionCategorical, ActionGaussian, masked
 from ppo_bbrl.seeding import RandomStream, generator
 from ppo_bbrl.system.sizes import shape_of, size_of, size_or_shape
 
@@ -42,6 +42,7 @@ class DiscretePolicy(Policy):
     """
 
     draws_noise_alone: ClassVar[bool] = True
+    takes_mask = True
 
     def __init__(
         self,
@@ -65,9 +66,14 @@ class DiscretePolicy(Policy):
         """Unnormalised log-probabilities, `[..., n_actions]`."""
         return cast("Tensor", self.model(self.encoder(obs)))
 
-    def dist(self, obs: Tensor) -> ActionCategorical:
-        """π(·|s) over 0..n_actions-1."""
-        return ActionCategorical(self.logits(obs), generator)
+    def dist(self, obs: Tensor, mask: Tensor | None = None) -> ActionCategorical:
+        """π(·|s) over 0..n_actions-1.
+
+        Args:
+            obs: `[..., *observation]`.
+            mask: `[..., n_actions]` bool, which actions are allowed; None: all.
+        """
+        return ActionCategorical(masked(self.logits(obs), mask), generator)
 
 
 class GaussianPolicy(Policy):

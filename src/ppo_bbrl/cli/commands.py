@@ -166,6 +166,7 @@ def evaluate_run(
         env_args=gym_env.env_args,
         wrappers=policy.wrappers,
         vectorization=gym_env.vectorization,
+        action_mask=gym_env.action_mask,
     )
     try:
         check_same_spaces(gym_env.env_name, env, policy)
@@ -205,7 +206,12 @@ def replay(
     from ppo_bbrl.seeding import Seeds
 
     gym_env, env_name = policy.saved.cfg.gym_env, policy.env_name
-    task = {"env_args": gym_env.env_args, "wrappers": policy.wrappers, "trained_on": policy}
+    task = {
+        "env_args": gym_env.env_args,
+        "wrappers": policy.wrappers,
+        "action_mask": gym_env.action_mask,
+        "trained_on": policy,
+    }
     seeds, limit = Seeds(seed).sequence("replay"), longest_episode(policy.saved.cfg)
     if human:
         total = watch(policy.agent, env_name, seeds=seeds, max_steps=limit, **task)

@@ -61,6 +61,13 @@ class EnvironmentConfig:
         "where it is known to be equivalent, otherwise sync; envpool: EnvPool's task of the same "
         "name (needs the extra `envpool`; videos show Gymnasium's version)",
     )
+    action_mask: str = _key(
+        "auto",
+        Rule(str),
+        "Masks of invalid actions (Discrete, MultiDiscrete): auto: info['action_mask'], a method "
+        "action_masks(), or the key action_mask of a Dict observation, which the policy does not "
+        "see then; none: no masks; or the name of the observation's key",
+    )
     wrappers: list[Any] = _key(
         [],
         Rule(list),

@@ -13,12 +13,14 @@ from typing import Any
 import numpy as np
 import torch
 from bbrl.agents.gymnasium import GymAgent
+from gymnasium.spaces import Dict
 from gymnasium.vector import AsyncVectorEnv, SyncVectorEnv, VectorEnv
 from torch import Tensor
 
 from ppo_bbrl.config.wrappers import Wrapper
 from ppo_bbrl.envs.actions import action_converter
-from ppo_bbrl.envs.faults import check_rows, narrowed, reason
+from ppo_bbrl.envs.faults import UnfitError, check_rows, narrowed, reason
+from ppo_bbrl.envs.masks import AUTO, KEY, NONE, MaskReader, masks_of
 from ppo_bbrl.envs.parts import ObservationRows
 from ppo_bbrl.envs.spaces import check_supported, size
 from ppo_bbrl.envs.state import envs_state, load_envs_state
@@ -45,6 +47,7 @@ class EnvAgent(GymAgent):
         env_args: keyword arguments of the environment.
         wrappers: applied to each environment in this order.
         vectorization: auto, sync, async, vector_entry_point or envpool.
+        action_mask: auto, none, or the key of the observation that masks of invalid actions are in.
 
     Raises:
         ConfigError: if the environment cannot be made or its spaces are not supported.
@@ -59,6 +62,7 @@ class EnvAgent(GymAgent):
         env_args: Mapping[str, Any] | None = None,
         wrappers: Sequence[Wrapper] = (),
         vectorization: str = "auto",
+        action_mask: str = AUTO,
     ) -> None:
         envs = make_vector_env(
             env_name,
@@ -67,14 +71,20 @@ class EnvAgent(GymAgent):
             wrappers=wrappers,
             vectorization=vectorization,
             hold=not autoreset,
+            action_mask=action_mask,
         )
-        self._act_in(env_name, envs, autoreset=autoreset)
+        self._act_in(env_name, envs, autoreset=autoreset, action_mask=action_mask)
         if isinstance(envs, AsyncVectorEnv):
             # Fallback if close() is never called: at garbage collection or exit.
             weakref.finalize(self, envs.close)
 
     def _act_in(
-        self, env_name: str, envs: VectorEnv[Any, Any, Any], *, autoreset: bool = True
+        self,
+        env_name: str,
+        envs: VectorEnv[Any, Any, Any],
+        *,
+        autoreset: bool = True,
+        action_mask: str = AUTO,
     ) -> None:
         super().__init__()
         self.env_name, self.envs, self.autoreset = env_name, envs, autoreset
@@ -86,6 +96,8 @@ class EnvAgent(GymAgent):
         self._checked = isinstance(self.envs, SyncEnvs | WorkerVectorEnv)
         #: True once rewards are known to fit into float32
         self._plain_rewards = self._checked
+        #: whether the environments have masks that were looked at, instead of infos
+        self._reads_masks = self._checked
         self._to_env = action_converter(self.action_space, n_envs)
         self._rows_of = ObservationRows(self.observation_space, n_envs)
         observed = self._rows_of.templates
@@ -108,6 +120,8 @@ class EnvAgent(GymAgent):
             (self.output + name, self._row[name], template) for name, template in templates.items()
         ]
         self._seeds: np.random.SeedSequence | None = None
+        self._masks = MaskReader(None if action_mask == NONE else self.action_space)
+        self._refuse_unmasked(action_mask)
 
     def _check_spaces(self) -> None:
         setting = f"gym_env.env_name = {self.env_name!r}"
@@ -116,6 +130,33 @@ class EnvAgent(GymAgent):
         except ConfigError:
             self.close()
             raise
+
+    def _refuse_unmasked(self, action_mask: str) -> None:
+        space = self.observation_space
+        if self._reads_masks or action_mask == NONE or not isinstance(space, Dict):
+            return
+        if action_mask in space.spaces or KEY in space.spaces:
+            self.close()
+            raise ConfigError(
+                f"gym_env.action_mask = {action_mask!r}: of vectorised environments masks are read "
+                "from infos alone, not from observations; use none, or vectorization sync or async"
+            )
+
+    def _see_masks(self, infos: Any) -> None:
+        """Write the row of masks, if the environments have any."""
+        if self._reads_masks:
+            found = self.envs.action_masks  # type: ignore[attr-defined]
+        else:
+            found = masks_of(infos, self._masks, self._row["done"])
+        if found is not None:
+            if KEY not in self._row:
+                self._add_mask_row()
+            self._row[KEY][...] = found
+
+    def _add_mask_row(self) -> None:
+        template = torch.ones(self.num_envs, sum(self._masks.sizes), dtype=torch.bool)
+        self._row[KEY] = template.numpy().copy()
+        self._writes.append((self.output + KEY, self._row[KEY], template))
 
     def seed(self, seed: int | np.random.SeedSequence) -> "EnvAgent":
         """Seed the environments: the next reset (t = 0) restarts their random streams.
@@ -184,6 +225,8 @@ class EnvAgent(GymAgent):
         check_names(state, ("env_name", "row", "seeds", "envs"), self.env_name)
         if state["env_name"] != self.env_name:
             raise StateError(f"the state belongs to {state['env_name']}, not to {self.env_name}")
+        if KEY in state["row"] and KEY not in self._row and self._masks.sizes:
+            self._add_mask_row()
         check_names(state["row"], self._row, self.env_name)
         rows = {name: row.numpy() for name, row in state["row"].items()}
         for name, row in rows.items():
@@ -210,7 +253,9 @@ class EnvAgent(GymAgent):
         if self._seeds is not None:
             seeds = env_seeds(self._seeds, self.num_envs if one_by_one else 1)
         try:
-            observation, _ = self.envs.reset(seed=seeds if one_by_one or not seeds else seeds[0])
+            observation, infos = self.envs.reset(
+                seed=seeds if one_by_one or not seeds else seeds[0]
+            )
             if not self._checked:
                 self._rows_of.check(observation)
             rows = self._rows_of.of(observation)
@@ -223,6 +268,14 @@ class EnvAgent(GymAgent):
             array[...] = 0
         for row, seen in zip(self._observed, rows, strict=True):
             row[...] = seen
+        if self._masks.sizes:
+            self._with_masks("a reset", infos)
+
+    def _with_masks(self, where: str, infos: Any) -> None:
+        try:
+            self._see_masks(infos)
+        except UnfitError as error:
+            raise self._failed(where, error) from error
 
     def _failed(self, where: str, error: BaseException) -> EnvironmentFailedError:
         return EnvironmentFailedError(f"{self.env_name} failed in {where}: {reason(error)}")
@@ -230,7 +283,7 @@ class EnvAgent(GymAgent):
     def _step(self, action: Array | Tensor) -> None:
         to_env = self._to_env(action)
         try:
-            observation, reward, terminated, truncated, _ = self.envs.step(to_env)
+            observation, reward, terminated, truncated, infos = self.envs.step(to_env)
             if not self._checked:
                 self._rows_of.check(observation)
                 check_rows(
@@ -270,6 +323,8 @@ class EnvAgent(GymAgent):
             row["timestep"] += running
             row["cumulated_reward"] += row["reward"]
         np.logical_or(row["terminated"], row["truncated"], out=row["done"])
+        if KEY in row:
+            self._with_masks("a step", infos)
 
     def _write(self, t: int) -> None:
         workspace = self.workspace

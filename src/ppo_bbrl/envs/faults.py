@@ -1,5 +1,6 @@
 """One-line descriptions of what an environment did wrong, for its author or its user."""
 
+import math
 import os
 import re
 import sys
@@ -158,3 +159,33 @@ def mujoco_warns_as_python_does(entry_point: object) -> None:
 def _warn(text: str) -> None:
     with suppress(Warning):  # raised as an error, it could not pass through MuJoCo's C code
         warnings.warn(f"MuJoCo: {text}", stacklevel=2)
+
+
+def number_of(value: Any, name: str) -> float:
+    """The number that a value holds.
+
+    Raises:
+        UnfitError: if it does not hold exactly one, or a reward is too large for float32.
+    """
+    number = _as_float(value)
+    if name == "reward":
+        if number is not None and not LARGEST < abs(number) < math.inf:
+            return number
+        expected = f"one number between -{LARGEST:.1e} and {LARGEST:.1e}"
+    else:
+        if number is not None and not math.isnan(number):
+            return number
+        expected = "true or false"
+    raise UnfitError(f"its {name} is {described(value)}; expected {expected}")
+
+
+def _as_float(value: Any) -> float | None:
+    if isinstance(value, float | int | np.floating | np.integer | np.bool_):
+        return float(value)
+    with suppress(Exception):
+        array = np.asarray(value.detach().cpu() if hasattr(value, "detach") else value)  # torch
+        if array.size == 1 and array.dtype.kind in "biuf":
+            return float(array.reshape(())[()])
+        if array.dtype == object and array.ndim == 0 and hasattr(value, "__float__"):
+            return float(value)  # such as a Fraction or a Decimal
+    return None

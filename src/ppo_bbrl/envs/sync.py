@@ -4,11 +4,10 @@ Every value that they return is checked as it comes: one that does not fit is re
 with the index of the environment and what was expected.
 """
 
-import math
 import operator
 import warnings
 from collections.abc import Callable, Iterable, Sequence
-from contextlib import nullcontext, suppress
+from contextlib import nullcontext
 from functools import partial
 from typing import Any
 
@@ -26,9 +25,11 @@ from ppo_bbrl.envs.faults import (
     described,
     name_of,
     narrowed,
+    number_of,
     reason,
     unfit_observation,
 )
+from ppo_bbrl.envs.masks import MaskReader
 from ppo_bbrl.envs.parts import taken_apart
 from ppo_bbrl.errors import EnvironmentFailedError
 from ppo_bbrl.system.signals import time_limit
@@ -71,6 +72,7 @@ class SyncEnvs(SyncVectorEnv):  # its type parameters differ between versions of
         total: int | None = None,
         like: Spaces | None = None,
         running: Any = None,
+        masks: bool = True,
     ) -> None:
         self._first, self._total = first, len(env_fns) if total is None else total
         self._running: Any = [NOT_RUNNING] if running is None else running
@@ -102,6 +104,10 @@ class SyncEnvs(SyncVectorEnv):  # its type parameters differ between versions of
         taken = self.single_action_space
         self._takes_numbers = isinstance(taken, Box) and taken.shape == ()
         self._over = [False] * self.num_envs
+        #: which actions are allowed now, `[B, A]`; None: the environments have no masks
+        self.action_masks: Any = None
+        self._masks = MaskReader(taken if masks else None)
+        self._mask_from, self._mask_rows = "", None
 
     def write_into(
         self,
@@ -109,8 +115,10 @@ class SyncEnvs(SyncVectorEnv):  # its type parameters differ between versions of
         reward: NDArray[np.float64],
         terminated: NDArray[np.bool_],
         truncated: NDArray[np.bool_],
+        masks: Any = None,
     ) -> None:
         """Write all further rows into these arrays, `[B, …]` each."""
+        self._mask_rows = masks
         self._observations = observation
         self._arrays = taken_apart(self.single_observation_space, observation)
         self._rewards, self._terminations, self._truncations = reward, terminated, truncated
@@ -130,8 +138,10 @@ class SyncEnvs(SyncVectorEnv):  # its type parameters differ between versions of
         try:
             for i, (env, own) in enumerate(zip(self.envs, seeds, strict=True)):
                 self._running[0] = i
-                self._write(i, _reset(env, seed=own, options=options))
+                observation, info = _reset(env, seed=own, options=options)
+                self._write(i, observation)
                 self._over[i] = False
+                self._look_for_mask(i, env, info)
         except (Exception, SystemExit) as error:
             raise self._failed("a reset", error) from error
         self._running[0] = NOT_RUNNING
@@ -149,7 +159,7 @@ class SyncEnvs(SyncVectorEnv):  # its type parameters differ between versions of
         running, over, plain = self._running, self._over, self._plain
         rows, rewards = self._arrays[0], self._rewards
         terminations, truncations = self._terminations, self._truncations
-        shape, dtype = rows.shape[1:], rows.dtype
+        shape, dtype, masks = rows.shape[1:], rows.dtype, self.action_masks
         reward: Any
         terminated: Any
         truncated: Any
@@ -160,10 +170,10 @@ class SyncEnvs(SyncVectorEnv):  # its type parameters differ between versions of
                     rewards[i] = 0.0
                     continue
                 if over[i]:
-                    observation = _reset(env)
+                    observation, info = _reset(env)
                     reward, terminated, truncated = 0.0, False, False
                 else:
-                    observation, reward, terminated, truncated, _ = env.step(action)
+                    observation, reward, terminated, truncated, info = env.step(action)
                 if (
                     plain
                     and type(observation) is np.ndarray
@@ -174,13 +184,15 @@ class SyncEnvs(SyncVectorEnv):  # its type parameters differ between versions of
                 else:
                     self._write(i, observation)
                 simple = type(reward) is float and -LARGEST <= reward <= LARGEST
-                rewards[i] = reward if simple else _number(reward, "reward")
+                rewards[i] = reward if simple else number_of(reward, "reward")
                 if type(terminated) is not bool:
-                    terminated = bool(_number(terminated, "terminated"))
+                    terminated = bool(number_of(terminated, "terminated"))
                 if type(truncated) is not bool:
-                    truncated = bool(_number(truncated, "truncated"))
+                    truncated = bool(number_of(truncated, "truncated"))
                 terminations[i], truncations[i] = terminated, truncated
                 over[i] = terminated or truncated
+                if masks is not None:
+                    masks[i] = self._masks.read(self._mask_from, env, info, over[i])
         except (Exception, SystemExit) as error:
             raise self._failed(f"step {self._n_steps}", error) from error
         running[0] = NOT_RUNNING
@@ -209,6 +221,20 @@ class SyncEnvs(SyncVectorEnv):  # its type parameters differ between versions of
             (i, error), *others = problems
             more = f" (and {len(others)} more)" if others else ""
             warnings.warn(f"{self._who(i)} failed in close(): {reason(error)}{more}", stacklevel=2)
+
+    def _look_for_mask(self, i: int, env: Env, info: Any) -> None:
+        """Write the mask of environment i after a reset, if it has one."""
+        found = self._masks.found(env, info)
+        if i == 0:
+            self._mask_from, rows = found, self._mask_rows
+            size = self.num_envs, sum(self._masks.sizes)
+            if found and rows is None:
+                rows = np.ones(size, np.bool_)
+            self.action_masks = rows if found else None
+        elif found != self._mask_from:
+            raise UnfitError("it has an action mask, and others have none, or the other way round")
+        if found:
+            self.action_masks[i] = self._masks.read(found, env, info, over=False)
 
     def _write(self, i: int, observation: Any) -> None:
         """Copy the observation of environment i into its row.
@@ -297,34 +323,4 @@ def _reset(env: Env, **kwargs: Any) -> Any:
     returned: Any = env.reset(**kwargs)
     if not isinstance(returned, tuple) or len(returned) != 2:
         raise UnfitError(f"reset() returned {described(returned)}; expected the pair {RESET}")
-    return returned[0]
-
-
-def _number(value: Any, name: str) -> float:
-    """The number that a value holds.
-
-    Raises:
-        UnfitError: if it does not hold exactly one, or a reward is too large for float32.
-    """
-    number = _as_float(value)
-    if name == "reward":
-        if number is not None and not LARGEST < abs(number) < math.inf:
-            return number
-        expected = f"one number between -{LARGEST:.1e} and {LARGEST:.1e}"
-    else:
-        if number is not None and not math.isnan(number):
-            return number
-        expected = "true or false"
-    raise UnfitError(f"its {name} is {described(value)}; expected {expected}")
-
-
-def _as_float(value: Any) -> float | None:
-    if isinstance(value, float | int | np.floating | np.integer | np.bool_):
-        return float(value)
-    with suppress(Exception):
-        array = np.asarray(value.detach().cpu() if hasattr(value, "detach") else value)  # torch
-        if array.size == 1 and array.dtype.kind in "biuf":
-            return float(array.reshape(())[()])
-        if array.dtype == object and array.ndim == 0 and hasattr(value, "__float__"):
-            return float(value)  # such as a Fraction or a Decimal
-    return None
+    return returned

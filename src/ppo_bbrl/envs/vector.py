@@ -16,6 +16,7 @@ from omegaconf import DictConfig, ListConfig
 from ppo_bbrl.config.wrappers import Wrapper, wrap
 from ppo_bbrl.envs import envpool as envpool_envs
 from ppo_bbrl.envs.faults import mujoco_remedy, mujoco_warns_as_python_does, reason
+from ppo_bbrl.envs.masks import AUTO, NONE, with_mask
 from ppo_bbrl.envs.names import find_spec
 from ppo_bbrl.envs.sync import SyncEnvs
 from ppo_bbrl.envs.twins import is_same_task, limit_of, other_space, what_is_lost
@@ -93,6 +94,7 @@ def make_vector_env(
     wrappers: Sequence[Wrapper] = (),
     vectorization: str = "auto",
     hold: bool = False,
+    action_mask: str = AUTO,
 ) -> VectorEnv[Any, Any, Any]:
     """Make a vector environment with next-step autoreset.
 
@@ -116,13 +118,16 @@ def make_vector_env(
         return envpool_envs.EnvPoolVectorEnv(env_name, n_envs, own_copy(env_args))
     if vectorization == "vector_entry_point":
         return _vectorised(env_name, n_envs, env_args, wrappers)
-    make_one = environment_maker(env_name, env_args, wrappers)
+    make_one = environment_maker(env_name, env_args, wrappers, action_mask)
+    masks = action_mask != NONE
     # Observations are copied into the workspace at once; no further copy is needed.
     try:
         if vectorization != "async":
-            return SyncEnvs([make_one] * n_envs, hold=hold)
+            return SyncEnvs([make_one] * n_envs, hold=hold, masks=masks)
         n_workers = choose_workers(n_envs, available_cores())
-        return WorkerVectorEnv([make_one] * n_envs, n_workers, core_numbers(), hold=hold)
+        return WorkerVectorEnv(
+            [make_one] * n_envs, n_workers, core_numbers(), hold=hold, masks=masks
+        )
     except Exception as error:
         raise _cannot_be_made(env_name, env_args, error) from error
 
@@ -186,7 +191,10 @@ def _vectorised(
 
 
 def environment_maker(
-    env_name: str, env_args: Mapping[str, Any], wrappers: Sequence[Wrapper] = ()
+    env_name: str,
+    env_args: Mapping[str, Any],
+    wrappers: Sequence[Wrapper] = (),
+    action_mask: str = NONE,
 ) -> Callable[[], gym.Env[Any, Any]]:
     """Return a function that makes one environment, here or in a worker process.
 
@@ -203,20 +211,24 @@ def environment_maker(
             # Ctrl-C on a terminal reaches workers too. Only their parent decides what it means.
             signal.signal(signal.SIGINT, signal.SIG_IGN)
         mujoco_warns_as_python_does(entry_point)
-        return wrap(gym.make(env_name, **own_copy(dict(env_args))), wrappers)
+        env = wrap(gym.make(env_name, **own_copy(dict(env_args))), wrappers)
+        return with_mask(env, action_mask)
 
     return make_one
 
 
 def make_env(
-    env_name: str, env_args: Mapping[str, Any], wrappers: Sequence[Wrapper] = ()
+    env_name: str,
+    env_args: Mapping[str, Any],
+    wrappers: Sequence[Wrapper] = (),
+    action_mask: str = NONE,
 ) -> gym.Env[Any, Any]:
     """Make one environment.
 
     Raises:
         ConfigError: if it does not exist or cannot be made.
     """
-    make_one = environment_maker(env_name, env_args, wrappers)
+    make_one = environment_maker(env_name, env_args, wrappers, action_mask)
     try:
         return make_one()
     except (Exception, SystemExit) as error:

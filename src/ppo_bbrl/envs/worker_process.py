@@ -63,13 +63,15 @@ class Board:
     reward: Any
     terminated: Any
     truncated: Any
+    masks: Any  # [B, A] of allowed actions; None: no action space for masks
     running: Any  # [processes]: the index of the environment being run, or NOT_RUNNING
 
     @classmethod
-    def new(cls, n_envs: int, n_workers: int) -> Self:
-        """An empty board."""
+    def new(cls, n_envs: int, n_workers: int, n_actions: int) -> Self:
+        """An empty board, with masks for so many actions."""
         reward, terminated, truncated = (RawArray(code, n_envs) for code in "dbb")
-        return cls(reward, terminated, truncated, RawArray("q", [NOT_RUNNING] * n_workers))
+        masks = RawArray("b", n_envs * n_actions) if n_actions else None
+        return cls(reward, terminated, truncated, masks, RawArray("q", [NOT_RUNNING] * n_workers))
 
     def rows(self) -> tuple[Any, Any, Any]:
         """Reward, terminated and truncated as arrays, `[B]` each."""
@@ -78,6 +80,12 @@ class Board:
             np.frombuffer(self.terminated, np.bool_),
             np.frombuffer(self.truncated, np.bool_),
         )
+
+    def mask_rows(self) -> Any:
+        """Masks as an array, `[B, A]`; None: there are none."""
+        if self.masks is None:
+            return None
+        return np.frombuffer(self.masks, np.bool_).reshape(len(self.reward), -1)
 
 
 @dataclass
@@ -129,10 +137,14 @@ def work(  # noqa: PLR0917 - Gymnasium's order
             total=group.total,
             like=group.kind.spaces,
             running=running,
+            masks=board.masks is not None,
         )
         space = envs.observation_space
         rows: Any = read_from_shared_memory(space, shared_memory, len(board.running))
-        envs.write_into(_item(rows, index), *(row[place] for row in board.rows()))
+        masks = board.mask_rows()
+        reward, terminated, truncated = (row[place] for row in board.rows())
+        own = None if masks is None else masks[place]
+        envs.write_into(_item(rows, index), reward, terminated, truncated, own)
         command = "made"
         while command != "close":
             pipe.send((answer, None, warned[:]))
@@ -146,6 +158,7 @@ def work(  # noqa: PLR0917 - Gymnasium's order
                 envs.advance(data)
             elif command == "reset":
                 envs.reset(seed=data[0], options=data[1])
+                answer = envs.action_masks is not None
             elif command == "call":
                 name, args, kwargs = data
                 doing = f"in {name}()"

@@ -22,6 +22,7 @@ from gymnasium.vector import AsyncVectorEnv
 from gymnasium.vector.utils import batch_space
 
 from ppo_bbrl.envs.actions import each_action
+from ppo_bbrl.envs.masks import sizes_of
 from ppo_bbrl.envs.sync import CLOSE_SECONDS, NOT_RUNNING, MakeEnv
 from ppo_bbrl.envs.worker_process import Board, Group, end_of, see_one, signals_held, work
 from ppo_bbrl.errors import EnvironmentFailedError
@@ -58,6 +59,7 @@ class WorkerVectorEnv(AsyncVectorEnv):  # its type parameters differ between ver
         n_workers: the number of processes; it must divide the number of environments.
         cores: the cores that the processes may run on; empty: the system decides.
         hold: whether an ended environment is left alone until the next reset of all.
+        masks: whether to look for masks of invalid actions.
 
     Raises:
         EnvironmentFailedError: if an environment cannot be made, fails, or its process ends. The
@@ -71,13 +73,17 @@ class WorkerVectorEnv(AsyncVectorEnv):  # its type parameters differ between ver
         cores: Sequence[int] = (),
         *,
         hold: bool = False,
+        masks: bool = True,
     ) -> None:
         n_envs, size = len(env_fns), len(env_fns) // n_workers
         self._groups = (n_workers, size)
         self._n_steps, self._doing = 0, "while it was made"
         self._asked = [True] * n_workers  # which owe an answer; the first one says "ready"
         self._kind = kind = see_one(env_fns[0], n_envs)
-        self._board = Board.new(n_envs, n_workers)
+        n_actions = sum(sizes_of(kind.spaces[1])) if masks else 0
+        self._board = Board.new(n_envs, n_workers, n_actions)
+        #: which actions are allowed now, `[B, A]`; None: the environments have no masks
+        self.action_masks: Any = None
         follows = threading.current_thread() is threading.main_thread()
         groups = [
             Group(fns, i * size, n_envs, kind, hold, follows)
@@ -114,7 +120,13 @@ class WorkerVectorEnv(AsyncVectorEnv):  # its type parameters differ between ver
 
     def reset_wait(self, timeout: Any = None) -> tuple[Any, dict[str, Any]]:
         """The first observations, `[B, …]`, and no infos."""
-        self._receive(timeout)
+        have_masks = self._receive(timeout)
+        self.action_masks = self._board.mask_rows() if any(have_masks) else None
+        if self.action_masks is not None and not all(have_masks):
+            close_workers(self, AFTER_A_FAULT)
+            raise EnvironmentFailedError(
+                f"{self._kind.name}: some of the environments have action masks, others have none"
+            )
         return self._observed(), {}
 
     def step_async(self, actions: Any) -> None:

@@ -9,6 +9,7 @@ import numpy as np
 
 from ppo_bbrl.config.wrappers import Wrapper
 from ppo_bbrl.envs.agent import EnvAgent
+from ppo_bbrl.envs.masks import AUTO
 from ppo_bbrl.envs.spaces import HasSpaces, check_same_spaces
 from ppo_bbrl.errors import ConfigError
 from ppo_bbrl.evaluation import play, play_episodes, with_enough_rows
@@ -37,6 +38,7 @@ def record_video(
     seeds: np.random.SeedSequence,
     env_args: Mapping[str, Any] | None = None,
     wrappers: Sequence[Wrapper] = (),
+    action_mask: str = AUTO,
     trained_on: HasSpaces | None = None,
     max_steps: int = 10_000,
     root: Path | None = None,
@@ -56,7 +58,9 @@ def record_video(
         OSError: if the file cannot be written.
     """
     check_video_name(path)
-    env = _render_env(env_name, env_args, wrappers, trained_on, "rgb_array")
+    env = _render_env(
+        env_name, env_args, wrappers, "rgb_array", action_mask=action_mask, trained_on=trained_on
+    )
     try:
         drawn: Any = env.envs.unwrapped
         (one,) = drawn.envs
@@ -86,6 +90,7 @@ def watch(
     seeds: np.random.SeedSequence,
     env_args: Mapping[str, Any] | None = None,
     wrappers: Sequence[Wrapper] = (),
+    action_mask: str = AUTO,
     trained_on: HasSpaces | None = None,
     max_steps: int = 10_000,
 ) -> float:
@@ -94,7 +99,9 @@ def watch(
         raise NoPicturesError(
             "there is no display for a window; record a video instead (leave out --human)"
         )
-    env = _render_env(env_name, env_args, wrappers, trained_on, "human")
+    env = _render_env(
+        env_name, env_args, wrappers, "human", action_mask=action_mask, trained_on=trained_on
+    )
     try:
         return float(play(policy, env, seeds, max_steps=max_steps).returns[0])
     finally:
@@ -117,8 +124,10 @@ def _render_env(
     env_name: str,
     env_args: Mapping[str, Any] | None,
     wrappers: Sequence[Wrapper],
-    trained_on: HasSpaces | None,
     mode: str,
+    *,
+    action_mask: str,
+    trained_on: HasSpaces | None,
 ) -> EnvAgent:
     try:
         env = EnvAgent(
@@ -128,6 +137,7 @@ def _render_env(
             env_args={**(env_args or {}), "render_mode": mode},
             wrappers=wrappers,
             vectorization="sync",
+            action_mask=action_mask,
         )
     except ConfigError as error:
         refused = ("unexpected keyword argument 'render_mode'", "takes no arguments")

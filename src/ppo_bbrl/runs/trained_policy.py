@@ -4,8 +4,11 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
+from gymnasium.spaces import Dict
 from numpy.typing import NDArray
+from torch import Tensor
 
 from ppo_bbrl.agents.base import KWAgentWrapper, Policy
 from ppo_bbrl.agents.build import build_policy
@@ -14,6 +17,8 @@ from ppo_bbrl.agents.policies import DiscretePolicy, GaussianPolicy
 from ppo_bbrl.config.wrappers import Env, Wrapper, combine, warn_of_statistics
 from ppo_bbrl.envs.actions import action_converter, each_action
 from ppo_bbrl.envs.agent import EnvAgent
+from ppo_bbrl.envs.faults import UnfitError
+from ppo_bbrl.envs.masks import AUTO, KEY, MaskReader
 from ppo_bbrl.envs.names import check_trusted
 from ppo_bbrl.envs.spaces import (
     HasSpaces,
@@ -90,6 +95,7 @@ class TrainedPolicy:
         if saved.agent not in _OF_THE_PACKAGE:
             raise _own_agent(saved)
         self.saved, self._trust = saved, trust
+        self._action_mask: str = saved.cfg.gym_env.action_mask
         _, self.wrappers = combine(saved.cfg.gym_env.wrappers, env_wrappers)
         spaces = self._spaces()
         self.observation_space, self.action_space = spaces.observation_space, spaces.action_space
@@ -107,7 +113,9 @@ class TrainedPolicy:
         check_trusted(name, self._trust)
         return name
 
-    def predict(self, observation: Any, *, deterministic: bool = True) -> Any:
+    def predict(
+        self, observation: Any, *, deterministic: bool = True, action_mask: Any = None
+    ) -> Any:
         """The action for an observation, or the actions for a batch of observations.
 
         Args:
@@ -115,19 +123,43 @@ class TrainedPolicy:
                 dict or tuple of these where the observation space is one.
             deterministic: take the most likely action; otherwise sample from torch's global
                 generator.
+            action_mask: which actions are allowed, `[A]` of zeros and ones as the environment
+                gives it (for MultiDiscrete also an array for each component); for a batch one for
+                each observation. None: that of the observation, if it is one of its keys; else
+                all are.
 
         Returns:
             An action for `env.step`, an element of `action_space`; for a batch, an array `[N, …]`,
             or a dict or tuple of arrays if the space is one.
 
         Raises:
-            UserError: for an observation that is not in `observation_space`.
+            UserError: for an observation that is not in `observation_space`, or a mask that does
+                not fit the action space.
         """
+        if isinstance(observation, dict) and isinstance(self.observation_space, Dict):
+            key = KEY if self._action_mask == AUTO else self._action_mask
+            if key in observation and key not in self.observation_space.spaces:
+                observation = {**observation}
+                own = observation.pop(key)
+                action_mask = own if action_mask is None else action_mask
         batch, n, single = as_batch(self.observation_space, observation)
         with torch.no_grad():
-            chosen = self._policy.act(batch, stochastic=not deterministic)
+            masks = None if action_mask is None else [action_mask] if single else action_mask
+            given = {} if masks is None else {"mask": self._mask(masks, n)}
+            chosen = self._policy.act(batch, stochastic=not deterministic, **given)
         actions = action_converter(self.action_space, n)(chosen)
         return each_action(self.action_space, actions, 1)[0] if single else actions
+
+    def _mask(self, masks: Any, n: int) -> Tensor:
+        reader = MaskReader(self.action_space)
+        if not reader.sizes or not self._policy.takes_mask:
+            raise UserError(f"action_mask: {type(self._policy).__name__} takes no masks")
+        if len(masks) != n:
+            raise UserError(f"action_mask: there are {len(masks)} for {n} observations")
+        try:
+            return torch.from_numpy(np.stack([reader.checked(one) for one in masks]))
+        except UnfitError as error:
+            raise UserError(f"action_mask: {error}") from None
 
     def make_env(self, **env_args: Any) -> Env:
         """Make an environment as in the run, wrappers included.
@@ -139,7 +171,7 @@ class TrainedPolicy:
             UserError: if it cannot be made, or its spaces differ from those in the run.
         """
         env_args = {**self.saved.cfg.gym_env.env_args, **env_args}
-        env = make_env(self.env_name, env_args, self.wrappers)
+        env = make_env(self.env_name, env_args, self.wrappers, self._action_mask)
         try:
             check_same_spaces(self.env_name, env, self)
             warn_of_statistics(env)
@@ -158,6 +190,7 @@ class TrainedPolicy:
             env_args=gym_env.env_args,
             wrappers=self.wrappers,
             vectorization=gym_env.vectorization,
+            action_mask=self._action_mask,
         )
         env.close()
         return Spaces(env.observation_space, env.action_space)

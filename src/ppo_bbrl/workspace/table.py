@@ -29,6 +29,7 @@ VARIABLES: dict[str, tuple[str, str, str]] = {
     "env/done": ("environment", "[T, B] bool", "terminated or truncated"),
     "env/timestep": ("environment", "[T, B] int64", "steps since the episode began"),
     "env/cumulated_reward": ("environment", "[T, B] float32", "return of the episode so far"),
+    "env/action_mask": ("environment", "[T, B, A] bool", "which actions are allowed, if it says"),
     "action": ("policy", "[T, B, …]", "as sampled, unclipped"),
     "current_policy/logprob": ("policy", "[T, B] float32", "log-probability when acting"),
     "critic/v_values": ("critic", "[T, B] float32", "value when acting"),

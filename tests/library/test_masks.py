@@ -1,0 +1,414 @@
+"""Masks of invalid actions: where they come from, what they do, and that learning uses them."""
+
+import math
+import runpy
+import warnings
+from pathlib import Path
+
+import gymnasium as gym
+import masked_envs  # noqa: F401 - registers them
+import numpy as np
+import pytest
+import torch
+from gymnasium.spaces import Discrete, MultiDiscrete
+from probe_envs import config
+
+import ppo_bbrl
+from ppo_bbrl import PPOClip, run
+from ppo_bbrl.agents.acting import row_actor
+from ppo_bbrl.agents.build import build_policy
+from ppo_bbrl.agents.multi import MultiDiscretePolicy
+from ppo_bbrl.agents.policies import DiscretePolicy
+from ppo_bbrl.config.loading import load_config
+from ppo_bbrl.distributions import ActionCategorical, masked
+from ppo_bbrl.envs.agent import EnvAgent
+from ppo_bbrl.envs.faults import UnfitError
+from ppo_bbrl.envs.masks import MaskReader, masks_of
+from ppo_bbrl.errors import ConfigError, EnvironmentFailedError, UserError
+from ppo_bbrl.joint_distributions import ActionMultiCategorical
+from ppo_bbrl.rollout import collect, evaluate_rollout, transitions
+from ppo_bbrl.workspace.table import Workspace
+
+LOG = math.log
+TAXI = "Taxi-v4" if "Taxi-v4" in gym.registry else "Taxi-v3"
+DOORS = Path(__file__).parents[2] / "examples" / "masked_doors.py"
+
+
+def settings(env_args=None, action_mask="auto", **algorithm):
+    cfg = config("Masked", **algorithm)
+    cfg["gym_env"] |= {"env_args": env_args or {}, "action_mask": action_mask}
+    return cfg
+
+
+CASES = {
+    "info": {},
+    "method": {"source": "method"},
+    "observation": {"source": "observation"},
+    "several": {"nvec": [3, 4]},
+    "several apart": {"nvec": [3, 4], "form": "tuple"},
+    "several by method": {"nvec": [3, 4], "form": "tuple", "source": "method"},
+    "several in the observation": {"nvec": [3, 4], "source": "observation"},
+}
+
+
+# ----------------------------------------------------------------------------- distributions
+
+
+def test_a_masked_action_by_hand():
+    """Probabilities 1/4, 1/4, 1/2 of which the last one is forbidden: 1/2, 1/2, 0."""
+    logits = torch.tensor([[0.0, 0.0, LOG(2)]], requires_grad=True)
+    dist = ActionCategorical(masked(logits, torch.tensor([[True, True, False]])))
+    assert dist.probs.tolist() == [[0.5, 0.5, 0.0]]
+    log_prob, entropy = dist.evaluate(torch.tensor([1]))
+    assert log_prob.item() == pytest.approx(LOG(1 / 2))
+    assert entropy.item() == pytest.approx(LOG(2))
+    assert dist.entropy().item() == pytest.approx(LOG(2))
+    (gradient,) = torch.autograd.grad(log_prob.sum() + entropy.sum(), logits)
+    torch.testing.assert_close(gradient, torch.tensor([[-0.5, 0.5, 0.0]]))
+    assert set(dist.sample((1000,)).flatten().tolist()) == {0, 1}
+    assert dist.mode.item() in (0, 1)
+
+
+def test_masks_of_several_components_by_hand():
+    """One allowed value of the first, two of three of the second."""
+    logits = torch.tensor([[5.0, 0.0, 9.0, 0.0, LOG(3)]], requires_grad=True)
+    mask = torch.tensor([[False, True, False, True, True]])
+    dist = ActionMultiCategorical(masked(logits, mask), [2, 3])
+    log_prob, entropy = dist.evaluate(torch.tensor([[1, 2]]))
+    assert log_prob.item() == pytest.approx(LOG(3 / 4))
+    assert entropy.item() == pytest.approx(-(LOG(1 / 4) / 4 + LOG(3 / 4) * 3 / 4))
+    (gradient,) = torch.autograd.grad(log_prob.sum() + entropy.sum(), logits)
+    assert gradient.isfinite().all()
+    assert gradient[0, :3].tolist() == [0, 0, 0]
+    assert {tuple(one) for one in dist.sample((200,))[:, 0].tolist()} == {(1, 1), (1, 2)}
+
+
+def test_without_a_mask_nothing_changes():
+    logits = torch.randn(2, 3)
+    assert masked(logits, None) is logits
+
+
+# --------------------------------------------------------------------------- environments
+
+
+def policy_of(env, hidden=(8,)):
+    cfg = settings(architecture={"actor_hidden_size": list(hidden)})
+    return build_policy(load_config(cfg), env).with_prefix("current_policy/")
+
+
+def played(env, n_rows=14, hidden=(8,)):
+    """Rows of a policy that the environments let act: any forbidden action would fail."""
+    act, workspace = row_actor(policy_of(env, hidden), env.num_envs, n_rows), Workspace()
+    try:
+        for t in range(n_rows):
+            env(workspace, t=t)
+            act(workspace, t)
+    finally:
+        env.close()
+    return workspace
+
+
+@pytest.mark.parametrize("case", CASES)
+@pytest.mark.parametrize("vectorization", ["sync", "async"])
+def test_no_forbidden_action_is_taken(case, vectorization):
+    """Wherever the mask is given, over the ends of episodes; the observation is without it."""
+    env = EnvAgent("Masked-v0", 4, env_args=CASES[case], vectorization=vectorization).seed(3)
+    workspace = played(env)
+    mask = workspace["env/action_mask"]
+    assert mask.dtype == torch.bool
+    assert mask.shape == (14, 4, sum(env.action_space.nvec) if "several" in case else 5)
+    name = "env/env_obs/seen" if "observation" in case else "env/env_obs"
+    over = workspace["env/done"]
+    assert over.any()
+    assert mask[over].all()  # nothing is allowed then, and nothing counts
+    assert torch.equal(mask[~over][:, 0].float(), workspace[name][~over][:, 0])
+    assert "env/env_obs/action_mask" not in workspace.variables
+    actions = workspace["action"].reshape(14, 4, -1)
+    first = 0
+    for part, size in enumerate([3, 4] if "several" in case else [5]):
+        taken = mask[:, :, first : first + size].gather(-1, actions[:, :, part, None])
+        assert taken.all()
+        first += size
+
+
+@pytest.mark.parametrize("hidden", [(8,), (512, 512)], ids=["in NumPy", "in torch"])
+def test_both_ways_of_acting_obey(hidden):
+    played(EnvAgent("Masked-v0", 8, autoreset=True).seed(1), 8, hidden)
+
+
+def test_gymnasiums_own_masks_are_found():
+    """Taxi has them in its infos."""
+    workspace = played(EnvAgent(TAXI, 4).seed(0), 20)
+    mask, actions = workspace["env/action_mask"], workspace["action"]
+    assert not mask.all()
+    assert mask.gather(-1, actions[..., None]).all()
+
+
+def test_none_means_no_masks():
+    env = EnvAgent(TAXI, 2, action_mask="none").seed(0)
+    assert "env/action_mask" not in played(env, 3).variables
+    env = EnvAgent("Masked-v0", 2, env_args=CASES["observation"], action_mask="none")
+    assert set(env.observation_space.spaces) == {"action_mask", "seen"}
+    env.close()
+
+
+@pytest.mark.parametrize("vectorization", ["sync", "async"])
+def test_a_mask_that_forbids_everything_is_one_line(vectorization):
+    env = EnvAgent("Masked-v0", 4, env_args={"forbidden_at": 2}, vectorization=vectorization).seed(
+        1
+    )
+    told = r"environment 0 of 4 \(Masked-v0\) failed in step 2: its action mask forbids all 5 act"
+    with pytest.raises(EnvironmentFailedError, match=told) as error:
+        played(env)
+    assert "\n" not in str(error.value)
+
+
+def test_a_component_of_which_all_is_forbidden_is_named():
+    with pytest.raises(UnfitError, match="forbids all 3 actions of component 1"):
+        MaskReader(MultiDiscrete([2, 3])).checked([1, 0, 0, 0, 0])
+
+
+def test_a_mask_that_is_lost_is_one_line():
+    with pytest.raises(EnvironmentFailedError, match="step 3: its info has no action_mask"):
+        played(EnvAgent("Masked-v0", 1, env_args={"lost_at": 3}))
+
+
+READ = {
+    "numbers": ([1, 0, 1, 1, 0], None),
+    "booleans": (np.array([True, False, True, True, False]), None),
+    "apart": ((np.array([1, 0], np.int8), np.array([1, 1, 0], np.int8)), None),
+    "floats": (np.array([1.0, 0, 1, 1, 0]), None),
+    "too few": ([1, 0, 1], r"its action mask is .*; expected 2 \+ 3 zeros and ones"),
+    "other numbers": ([2, 0, 1, 1, 0], "zeros and ones"),
+    "parts exchanged": ((np.ones(3), np.ones(2)), "zeros and ones"),
+    "words": (["a"] * 5, "zeros and ones"),
+    "nothing": (None, "zeros and ones"),
+}
+
+
+@pytest.mark.parametrize("case", READ)
+def test_forms_of_a_mask(case):
+    given, told = READ[case]
+    reader = MaskReader(MultiDiscrete([2, 3]))
+    if told is None:
+        assert reader.checked(given).tolist() == [True, False, True, True, False]
+    else:
+        with pytest.raises(UnfitError, match=told):
+            reader.checked(given)
+
+
+def test_masks_of_vectorised_environments_are_in_their_infos():
+    reader, over = MaskReader(Discrete(2)), np.array([False, True])
+    assert masks_of({}, reader, over) is None
+    masks = masks_of({"action_mask": np.array([[1, 0], [0, 0]])}, reader, over)
+    assert masks.tolist() == [[True, False], [True, True]]
+    with pytest.raises(UnfitError, match="environment 1 of 2: its action mask forbids"):
+        masks_of({"action_mask": np.array([[1, 0], [0, 0]])}, reader, ~over)
+
+
+WRONG_KEYS = {
+    "no such key": ("mask", {"source": "observation"}, "must be auto, none or one of several keys"),
+    "no Dict": ("seen", {}, "must be auto, none or one of several keys"),
+    "another size": ("seen", {"source": "observation"}, "has not one number for each of 5 actions"),
+}
+
+
+@pytest.mark.parametrize("case", WRONG_KEYS)
+@pytest.mark.parametrize("vectorization", ["sync", "async"])
+def test_a_key_that_is_no_mask_is_refused(case, vectorization):
+    key, env_args, told = WRONG_KEYS[case]
+    with pytest.raises(ConfigError, match=f"gym_env.action_mask = '{key}'.*{told}") as error:
+        EnvAgent("Masked-v0", 2, env_args=env_args, action_mask=key, vectorization=vectorization)
+    assert "\n" not in str(error.value)
+
+
+def test_a_key_for_actions_without_masks_is_refused():
+    with pytest.raises(ConfigError, match="masks are for Discrete and MultiDiscrete actions"):
+        EnvAgent("Pendulum-v1", 1, action_mask="mask")
+
+
+# -------------------------------------------------------------------------------- learning
+
+
+@pytest.mark.parametrize("case", ["info", "several in the observation"])
+def test_the_mask_that_acted_is_the_mask_that_learns(case, tmp_path, monkeypatch):
+    """Over several rollouts, whose first row is carried: every ratio is 1 before a step."""
+    monkeypatch.chdir(tmp_path)
+    algo = PPOClip(settings(CASES[case], n_steps=6))
+    seen = []
+
+    def losses(minibatch):
+        terms, metrics = type(algo).losses(algo, minibatch)
+        seen.append((minibatch, metrics["approx_kl"]))
+        return terms, metrics
+
+    algo.losses = losses
+    workspace = Workspace(capacity=7)
+    for _ in range(3):
+        with torch.no_grad():
+            collect(algo.train_env, algo.train_policy, workspace, 7)
+            rollout = evaluate_rollout(workspace, algo.train_policy, algo.critic_agent)
+        zeros = torch.zeros_like(rollout.reward)
+        batch = transitions(
+            rollout, algo.train_policy, algo.critic_agent, advantage=zeros + 1, returns=zeros
+        )
+        mask = batch.variables["env/action_mask"]
+        assert torch.equal(mask, workspace["env/action_mask"][:-1][rollout.mask])
+        assert not mask.all()
+        log_prob, entropy = ppo_bbrl.agents.evaluate_actions(algo.train_policy, batch.variables)
+        torch.testing.assert_close(log_prob, batch.log_prob, atol=1e-6, rtol=0)
+        unmasked = {k: v for k, v in batch.variables.items() if k != "env/action_mask"}
+        others = ppo_bbrl.agents.evaluate_actions(algo.train_policy, unmasked)
+        assert (others[0] < log_prob - 1e-3).any()
+        assert (entropy < others[1]).any()
+        algo.update(batch)
+    for minibatch, _ in seen:
+        assert "env/action_mask" in minibatch.variables
+    assert all(weight.isfinite().all() for weight in algo.train_policy.parameters())
+    algo.close()
+
+
+@pytest.mark.parametrize("case", CASES)
+def test_trained_evaluated_saved_and_watched(case, tmp_path, monkeypatch):
+    """The environments of all of these refuse forbidden actions."""
+    monkeypatch.chdir(tmp_path)
+    algo = PPOClip(settings(CASES[case], n_steps=8, max_epochs=2, nb_evals=3))
+    run(algo)
+    assert algo.best_reward == 4.0  # of the four steps of an episode
+    assert algo.record_best(max_steps=3).exists()
+    trained = ppo_bbrl.load(algo.folder.path, which="last")
+    algo.close()
+    env = trained.make_env()
+    observation, info = env.reset(seed=5)
+    for _ in range(4):
+        given = env.get_wrapper_attr("action_masks")() if "method" in case else info["action_mask"]
+        action = trained.predict(observation, action_mask=given)
+        assert env.action_space.contains(action)
+        if "observation" in case:  # as an environment gives it that nobody has wrapped
+            raw = {**observation, "action_mask": given}
+            np.testing.assert_array_equal(trained.predict(raw), action)
+        observation, *_, info = env.step(action)
+    env.close()
+
+
+def test_predict_with_masks(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    algo = PPOClip(settings(max_epochs=1))
+    run(algo)
+    algo.close()
+    trained = ppo_bbrl.load(algo.folder.path, which="last")
+    seen = np.zeros((2, 2), np.float32)
+    for allowed in range(5):
+        mask = np.eye(5)[allowed]
+        assert trained.predict(seen[0], action_mask=mask) == allowed
+        assert trained.predict(seen, action_mask=[mask, mask]).tolist() == [allowed] * 2
+        sampled = trained.predict(seen[0], action_mask=mask, deterministic=False)
+        assert sampled == allowed
+    for wrong, told in [([0] * 5, "forbids all"), ([1] * 4, "expected 5")]:
+        with pytest.raises(UserError, match=rf"action_mask: .*{told}") as error:
+            trained.predict(seen[0], action_mask=wrong)
+        assert "\n" not in str(error.value)
+    with pytest.raises(UserError, match="action_mask: there are 1 for 2 observations"):
+        trained.predict(seen, action_mask=[[1] * 5])
+
+
+def test_a_run_goes_on_with_its_masks(tmp_path, monkeypatch):
+    """Bit-equal from a state in the middle of episodes."""
+    monkeypatch.chdir(tmp_path)
+
+    def rows(loop):
+        found = []
+        for _ in range(2):
+            workspace = next(loop)
+            found.append((workspace["env/action_mask"], workspace["action"]))
+        return found
+
+    one, other = (PPOClip(settings(max_epochs=4)) for _ in range(2))
+    loop = one.iter_partial_episodes(7)
+    rows(loop)
+    other.load_state_dict(one.state_dict())
+    goes_on = other.iter_partial_episodes(7)
+    for found, wanted in zip(rows(goes_on), rows(loop), strict=True):
+        assert all(map(torch.equal, found, wanted))
+    loop.close()
+    goes_on.close()
+    one.close()
+    other.close()
+
+
+class Blind(ppo_bbrl.agents.Policy):
+    """Takes no mask."""
+
+    def __init__(self):
+        super().__init__("blind")
+        self.logits = torch.nn.Parameter(torch.tensor([0.0, 0.0, 0.0, 0.0, 0.0]))
+
+    def dist(self, obs):
+        return torch.distributions.Categorical(logits=self.logits.expand(*obs.shape[:-1], 5))
+
+
+def test_a_policy_that_does_not_look_is_told():
+    env = EnvAgent("Masked-v0", 2)
+    policy = Blind().with_prefix("p/")
+    with pytest.warns(UserWarning, match="Blind takes no mask of allowed actions"):
+        collect(env, policy, Workspace(), 1)
+    env.close()
+
+
+class Looking(Blind):
+    """Takes it, and says so."""
+
+    takes_mask = True
+
+    def dist(self, obs, mask=None):
+        logits = self.logits.expand(*obs.shape[:-1], 5)
+        return torch.distributions.Categorical(logits=masked(logits, mask))
+
+
+def test_a_policy_of_ones_own_gets_masks(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    algo = PPOClip(settings(max_epochs=2, entropy_coef=0.01), train_policy=Looking())
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        run(algo)
+    assert algo.train_policy.logits.isfinite().all()
+    algo.close()
+
+
+def test_policies_take_any_leading_dimensions():
+    for policy, space in (
+        (DiscretePolicy(2, [8], 5), Discrete(5)),
+        (MultiDiscretePolicy(2, [8], [2, 3]), MultiDiscrete([2, 3])),
+    ):
+        assert policy.takes_mask
+        mask = torch.tensor([True, False, True, False, True])
+        for leading in [(), (3,), (2, 3)]:
+            given = mask.expand(*leading, 5)
+            action = policy.act(torch.randn(*leading, 2), mask=given)
+            assert action.shape == (*leading, *space.shape)
+            log_prob, _ = policy.evaluate_actions(torch.randn(*leading, 2), action, mask=given)
+            assert log_prob.isfinite().all()
+
+
+# ------------------------------------------------------------------------------ what it is for
+
+
+@pytest.fixture(scope="module")
+def learn():
+    return runpy.run_path(str(DOORS))["learn"]
+
+
+def test_with_masks_most_doors_need_not_be_tried(learn, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    masks, none = (learn(1, 2048, mask, n_episodes=20).mean for mask in ("auto", "none"))
+    assert masks > 4
+    assert none < 1.5
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("seed", [1, 2, 3])
+def test_the_doors_are_solved_with_masks_and_not_without(learn, seed, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    masks, none = (learn(seed, 10_000, mask).mean for mask in ("auto", "none"))
+    assert masks > 7.5
+    assert none < 3
