@@ -44,6 +44,10 @@ def another_device(*agents):
 class Table(dict):
     """A workspace as far as an agent sees it: what is set in a row can be got from it."""
 
+    @property
+    def variables(self):
+        return {name for name, _ in self}
+
     def get(self, name, t):
         return self[name, t]
 

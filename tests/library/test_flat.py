@@ -8,6 +8,7 @@ import torch
 from probe_envs import config
 
 from ppo_bbrl import DiscretePolicy, PPOClip, VAgent, setup_optimizer
+from ppo_bbrl.coefficients import Coefficients
 from ppo_bbrl.fast.flat import FlatUpdate, FlatWeights, NotFlatError
 from ppo_bbrl.update import Objective, Update
 
@@ -37,7 +38,12 @@ def test_an_update_is_that_of_torch(optimizer, max_grad_norm):
         for algo, engine in zip(algos, engines, strict=True):
             rollout = algo.record(next(algo.iter_partial_episodes(9)))
             objective = Objective(algo._learners(), algo._settings, algo.losses)
-            report = engine(rollout, objective, generator=torch.Generator().manual_seed(0))
+            report = engine(
+                rollout,
+                objective,
+                coefficients=Coefficients(clip_range=0.2),
+                generator=torch.Generator().manual_seed(0),
+            )
             algo.told = report.metrics
     for one, other in zip(
         [*algos[0].train_policy.parameters(), *algos[0].critic_agent.parameters()],
@@ -103,6 +109,7 @@ def test_laying_out_flat_changes_no_number_and_copies_stay_apart():
     [
         ("sgd", "SGD has no flat step"),
         ("fixed", "fixed or not float32"),
+        ("fixed critic", "VAgent has parameters that are fixed"),
         ("shared", "share parameters"),
         ("different", "differ in their settings"),
         ("rates", "differ in their settings"),
@@ -120,6 +127,8 @@ def test_what_cannot_be_flat_is_refused_unchanged(what, reason):
         policy_optimizer = setup_optimizer(sgd, policy)
     elif what == "fixed":
         next(policy.parameters()).requires_grad_(False)
+    elif what == "fixed critic":
+        next(critic.parameters()).requires_grad_(False)
     elif what == "shared":
         critic.model[0].weight = policy.model[0].weight
     elif what == "different":
@@ -193,7 +202,12 @@ def test_a_parameter_without_gradient_is_not_stepped(kind, optimizer):
                 algo.update(rollout)
             else:
                 objective = Objective(algo._learners(), algo._settings, algo.losses)
-                Update()(rollout, objective, generator=algo.seeds.minibatches)
+                Update()(
+                    rollout,
+                    objective,
+                    coefficients=Coefficients(clip_range=0.2),
+                    generator=algo.seeds.minibatches,
+                )
         algo.close()
         if kind is Idle:
             for name in ("unused.weight", "sometimes"):
