@@ -104,6 +104,31 @@ def test_laying_out_flat_changes_no_number_and_copies_stay_apart():
     assert all(torch.equal(before[name], value) for name, value in kept.state_dict().items())
 
 
+def test_what_the_optimisers_have_learned_becomes_flat():
+    """The moments after steps of torch's own: the same numbers, in the shapes of the parameters."""
+    policy, critic, *optimizers = agents(ADAM)
+    (
+        policy.logits(torch.ones(1, 3)).square().sum() + critic.value(torch.ones(1, 3)).sum()
+    ).backward()
+    for optimizer in optimizers:
+        optimizer.step()
+    parameters = [*policy.parameters(), *critic.parameters()]
+    states = [state for optimizer in optimizers for state in optimizer.state.values()]
+    before = [{name: value.clone() for name, value in state.items()} for state in states]
+    flat = FlatWeights(policy, critic, *optimizers)
+    for name, moments in (("exp_avg", flat.moment1), ("exp_avg_sq", flat.moment2)):
+        assert torch.equal(moments, torch.cat([state[name].flatten() for state in before]))
+        assert moments.count_nonzero()
+        moments.add_(1.0)  # torch sees what flat steps make of them
+        for parameter, then, now in zip(parameters, before, states, strict=True):
+            assert now[name].shape == parameter.shape
+            assert torch.equal(now[name], then[name] + 1.0)
+    assert flat.count == 1
+    assert [parameter.shape for parameter in parameters] == [
+        state["exp_avg"].shape for state in before
+    ]
+
+
 @pytest.mark.parametrize(
     ("what", "reason"),
     [
