@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 import torch
 from torch import Tensor
 
-if TYPE_CHECKING:  # only the tests, which check the shapes, and mypy need it
+if TYPE_CHECKING:  # needed only by mypy, and by the tests, which check the shapes
     from jaxtyping import Bool, Float, Shaped
 
 
@@ -33,17 +33,18 @@ def gae(
         A_t &= \delta_t + \gamma \lambda (1 - \text{done}_t) A_{t+1}
 
     Source: Schulman et al., "High-Dimensional Continuous Control Using Generalized Advantage
-    Estimation" (2016), equation 16. The paper knows no time limits; here two masks keep them
-    apart. `terminated` stops the bootstrap: nothing comes after a terminal state. `done`
-    (terminated *or* truncated) cuts the trace: what comes after it belongs to another episode.
+    Estimation" (2016), equation 16. The paper does not cover time limits; two masks handle them
+    here. `terminated` stops the bootstrap: a terminal state has no successor. `done` (terminated
+    *or* truncated) cuts the trace: the next row belongs to another episode.
 
-    The step that autoreset writes after `done` (final observation to reset observation) is not a
-    transition. Its result here is finite and reaches no other entry; callers mask it.
+    The step that autoreset adds after `done`, from the final observation to the reset observation,
+    is not a transition. Its result is finite and affects no other entry; callers mask it.
 
     Args:
         reward: `[T, B]`, float.
         value: `[T, B]`, V(s_t).
-        next_value: `[T, B]`, V(s_{t+1}); at the end of an episode that of its final observation.
+        next_value: `[T, B]`, V(s_{t+1}); at the end of an episode, the value of its final
+            observation.
         terminated: `[T, B]`, bool.
         done: `[T, B]`, bool, terminated or truncated.
         discount_factor: γ in [0, 1].
@@ -59,7 +60,7 @@ def gae(
         reward=reward, value=value, next_value=next_value, terminated=terminated, done=done
     )
     _check_masks(terminated=terminated, done=done)
-    # masked_fill and not a product: 0 × inf would be NaN.
+    # masked_fill instead of a product, because 0 × inf is NaN.
     bootstrap = next_value.masked_fill(terminated, 0.0)
     delta = reward + discount_factor * bootstrap - value
     decay = discount_factor * gae_lambda
@@ -67,7 +68,7 @@ def gae(
         return delta
     advantages, cuts = list(delta.unbind(0)), done.unbind(0)
     for t in range(len(advantages) - 2, -1, -1):
-        # Not even an infinity of a later episode crosses the cut.
+        # Even an infinity in a later episode does not cross the cut.
         following = advantages[t + 1].masked_fill(cuts[t], 0.0)
         advantages[t] = torch.add(advantages[t], following, alpha=decay)
     return torch.stack(advantages)
@@ -82,7 +83,7 @@ def lambda_returns(
 
     Args:
         advantage: `[T, B]`, as returned by `gae`.
-        value: `[T, B]`, the values that `gae` was given.
+        value: `[T, B]`, the values passed to `gae`.
 
     Returns:
         The λ-return, `[T, B]`.
@@ -100,12 +101,12 @@ def normalise(
     """Shift to mean 0 and scale to standard deviation 1 (docs/ppo.md#detail-7).
 
     Args:
-        advantage: any shape; autoreset steps left out by the caller.
-        mask: same shape, which entries count for mean and deviation; all if left out.
-        eps: keeps the division finite where all advantages are equal.
+        advantage: any shape; the caller leaves out autoreset steps.
+        mask: same shape: which entries count for mean and standard deviation; default: all.
+        eps: keeps the division finite if all advantages are equal.
 
     Returns:
-        The normalised advantage, same shape. A single number has no deviation and comes back as 0.
+        The normalised advantage, same shape. A single number becomes 0.
     """
     if mask is not None:
         count = mask.sum()
@@ -113,7 +114,7 @@ def normalise(
         variance = (centred.square() * mask).sum() / (count - 1).clamp(min=1)
         return centred / (variance.sqrt() + eps)
     centred = advantage - advantage.mean()
-    if advantage.numel() < 2:  # the sample deviation needs two
+    if advantage.numel() < 2:  # the sample standard deviation needs two
         return centred
     return centred / (advantage.std() + eps)
 

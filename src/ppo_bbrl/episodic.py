@@ -1,7 +1,7 @@
-"""EpisodicAlgo: what an algorithm on episodes needs around its loop.
+"""EpisodicAlgo: everything that an algorithm on episodes needs around its loop.
 
-Environments, counting, evaluation, the best policy, the log. The loop itself belongs to the
-subclass, or to a notebook: `for workspace in algo.iter_partial_episodes(): …`.
+That is environments, counters, evaluation, the best policy, the log. The loop itself is in the
+subclass, or in a notebook: `for workspace in algo.iter_partial_episodes(): …`.
 """
 
 import warnings
@@ -36,7 +36,7 @@ from ppo_bbrl.system.signals import exit_on_signals
 from ppo_bbrl.workspace.table import Workspace
 
 with warnings.catch_warnings():
-    # In a notebook it imports an experimental part of tqdm, which warns.
+    # In a notebook, this imports an experimental part of tqdm, which warns.
     warnings.simplefilter("ignore", TqdmExperimentalWarning)
     import bbrl_utils.algorithms
 
@@ -45,36 +45,36 @@ if TYPE_CHECKING:
 
 
 class EpisodicAlgo(Resumable, bbrl_utils.algorithms.EpisodicAlgo):
-    """Base of algorithms on (partial) episodes, with the interface of bbrl_utils' class.
+    """Base class for algorithms on (partial) episodes, with the interface of bbrl_utils' class.
 
-    It is one by type, but does not run its constructor, which makes folders, seeds torch and
-    writes into the configuration before anything can be checked.
+    It inherits from that class, but does not run its constructor, which creates folders, seeds
+    torch and writes into the configuration before anything can be checked.
 
-    Subclasses set `train_policy` (and `eval_policy`, if evaluations should act differently):
-    agents that write `action`.
+    Subclasses set `train_policy`, and `eval_policy` if evaluations should act differently. Both
+    are agents that write `action`.
 
     Args:
-        cfg: the configuration, never changed: the keys of `EpisodicConfig` are checked, all
-            others are yours.
-        autoreset: whether an ended training environment starts anew in the next row.
-        env_wrappers: applied to each environment in this order, after those of
+        cfg: the configuration, which is never changed: the keys of `EpisodicConfig` are checked,
+            all others are yours.
+        autoreset: whether an ended training environment is reset in the next row.
+        env_wrappers: wrappers applied to each environment in this order, after those of
             `gym_env.wrappers`.
 
     Raises:
-        ConfigError: for a configuration that cannot be run; no file has been made then.
+        ConfigError: for an invalid configuration; no file has been created then.
 
     Attributes:
         cfg: the resolved configuration.
-        nb_steps: environment steps so far, autoreset steps not counted.
-        train_env: the training environments, an agent.
-        best_policy: a copy of the policy with the best evaluation, None before the first.
+        nb_steps: environment steps so far, not counting autoreset steps.
+        train_env: the training environments, as an agent.
+        best_policy: a copy of the policy with the best evaluation; None before the first one.
         best_reward: the mean return of that evaluation.
         running_reward: the mean over the last ten evaluations.
     """
 
-    # A student's agents are built after the constructor, with torch's global generator.
+    # Students make their agents after the constructor, with torch's global generator.
     _seeds_globally = True
-    # Whether the policy comes from the user's program, so that no configuration makes it again.
+    # Whether the user's program made the policy, so that no configuration can recreate it.
     _own_policy = True
 
     def __init__(
@@ -102,7 +102,7 @@ class EpisodicAlgo(Resumable, bbrl_utils.algorithms.EpisodicAlgo):
         self.epoch = 0
         self.last_eval_step = 0
         self._n_evaluations = 0
-        self._loop: object | None = None  # the one that is running
+        self._loop: object | None = None  # the running loop
         self._changes = ConfigChanges(self.cfg)
         if self._seeds_globally:
             torch.manual_seed(self.cfg.algorithm.seed)
@@ -111,7 +111,7 @@ class EpisodicAlgo(Resumable, bbrl_utils.algorithms.EpisodicAlgo):
         return load_episodic_config(cfg)
 
     def _choose_environments(self, env_wrappers: Iterable[Wrapper]) -> None:
-        """Write down in the configuration what the environments of the run are."""
+        """Record in the configuration what the run's environments are."""
         gym_env = self.cfg.gym_env
         gym_env.wrappers, self._env_wrappers = combine(gym_env.wrappers, env_wrappers)
         gym_env.vectorization = choose_vectorization(
@@ -119,10 +119,10 @@ class EpisodicAlgo(Resumable, bbrl_utils.algorithms.EpisodicAlgo):
         )
 
     def _read_config(self) -> None:
-        """Use what was changed in the configuration since the last time, or refuse it by name."""
+        """Apply what has changed in the configuration since the last call, or refuse it by name."""
         files = {"base_dir": "folder", "logger": "logger"}
         if "folder" in vars(self):
-            self._changes.known["base_dir"] = self.folder.name  # it has been written there
+            self._changes.known["base_dir"] = self.folder.name  # creating the folder changed it
         changes = self._changes.find(
             self.cfg,
             in_a_loop=self._loop is not None,
@@ -135,14 +135,14 @@ class EpisodicAlgo(Resumable, bbrl_utils.algorithms.EpisodicAlgo):
             self._changes.accept(self.cfg)
 
     def _use(self, changes: Mapping[str, Any]) -> None:
-        """Let go of what was made from values that are now others, by their dotted keys."""
+        """Drop everything that was made from the old values; `changes` has dotted keys."""
         if "algorithm.nb_evals" in changes and "eval_env" in self.__dict__:
             self.__dict__.pop("eval_env").close()
         if "algorithm.max_eval_steps" in changes:
             self.__dict__.pop("_max_steps", None)
 
     def _begin_loop(self) -> None:
-        self._loop = None  # of one that was left
+        self._loop = None  # ends a loop that was left early
         self._read_config()
 
     def _make_env(self, n_envs: int, *, autoreset: bool) -> EnvAgent:
@@ -162,8 +162,8 @@ class EpisodicAlgo(Resumable, bbrl_utils.algorithms.EpisodicAlgo):
     def iter_partial_episodes(self, episode_steps: int | None = None) -> Iterator[Workspace]:
         """Yield the workspace after every `episode_steps` rows (default: algorithm.n_steps).
 
-        Its first row is the last one of the time before, with a fresh action. It is the same
-        workspace every time; what was read from it stays as it was.
+        Its first row is the last row of the previous time, with a new action. It is the same
+        workspace every time; tensors read from it do not change.
         """
         self._begin_loop()
         n_rows = self.cfg.algorithm.n_steps if episode_steps is None else episode_steps
@@ -183,8 +183,8 @@ class EpisodicAlgo(Resumable, bbrl_utils.algorithms.EpisodicAlgo):
     def iter_episodes(self) -> Iterator[Workspace]:
         """Yield a new workspace with one whole episode of every environment.
 
-        Where an environment ends before the others, its last row is repeated with reward 0. An
-        episode without end is left after the environment's limit, or after 10 000 steps.
+        If an environment ends before the others, its last row is repeated with reward 0. An
+        episode that does not end is cut off at the environment's limit, or after 10,000 steps.
         """
         if self.train_env.autoreset:
             raise ConfigError("iter_episodes needs EpisodicAlgo(cfg, autoreset=False)")
@@ -203,7 +203,7 @@ class EpisodicAlgo(Resumable, bbrl_utils.algorithms.EpisodicAlgo):
             yield workspace
 
     def _collecting(self) -> AbstractContextManager[Any]:
-        """Around collecting; subclasses that need no gradient from it say so here."""
+        """The context in which rollouts are collected; subclasses may turn off gradients here."""
         return nullcontext()
 
     def _progress(self) -> Iterator[int]:
@@ -219,7 +219,7 @@ class EpisodicAlgo(Resumable, bbrl_utils.algorithms.EpisodicAlgo):
                     if progress.due(self.epoch + 1):
                         rate = (self.nb_steps - steps) / progress.seconds()
                         progress.show(self.epoch + 1, self._status(rate))
-            finally:  # also where the body of the loop fails or breaks off: this closes the loop
+            finally:  # also if the body of the loop fails or breaks, which closes the generator
                 if self._loop is loop:
                     self._loop = None
 
@@ -238,26 +238,26 @@ class EpisodicAlgo(Resumable, bbrl_utils.algorithms.EpisodicAlgo):
 
     @cached_property
     def eval_env(self) -> EnvAgent:
-        """The evaluation environments, an agent."""
+        """The evaluation environments, as an agent."""
         return self._make_env(self.cfg.algorithm.nb_evals, autoreset=False)
 
     @property
     def eval_agent(self) -> bbrl.agents.TemporalAgent:
-        """Evaluation environments and policy as one agent."""
+        """Evaluation environments and policy, as one agent."""
         return bbrl.agents.TemporalAgent(bbrl.agents.Agents(self.eval_env, self._acting_policy))
 
     @property
     def train_agent(self) -> bbrl.agents.TemporalAgent:
-        """Training environments and policy as one agent."""
+        """Training environments and policy, as one agent."""
         return bbrl.agents.TemporalAgent(
             bbrl.agents.Agents(self.train_env, self._policy("train_policy"))
         )
 
     def evaluate(self, force: bool = False) -> bool:
-        """Evaluate the policy, if more than `eval_interval` steps have gone by or with `force`.
+        """Evaluate the policy if more than `eval_interval` steps have passed, or if `force` is set.
 
         Returns:
-            Whether it is the best so far; a copy of it is kept then.
+            Whether it is the best so far; if so, a copy of it is kept.
 
         Raises:
             EvaluationError: if a return is not a number.
@@ -277,7 +277,7 @@ class EpisodicAlgo(Resumable, bbrl_utils.algorithms.EpisodicAlgo):
         return longest_episode(self.cfg)
 
     def evaluate_policy(self, policy: bbrl.agents.Agent, n_episodes: int) -> EvalReport:
-        """Evaluate any policy on episodes that neither training nor another evaluation has seen.
+        """Evaluate any policy on episodes that neither training nor other evaluations use.
 
         Nothing is logged or kept.
         """
@@ -298,10 +298,10 @@ class EpisodicAlgo(Resumable, bbrl_utils.algorithms.EpisodicAlgo):
         return show(self.record_best())
 
     def record_best(self, max_steps: int | None = None) -> Path:
-        """Run the best policy for one episode and write an MP4; returns its path.
+        """Run the best policy for one episode and write an MP4; return its path.
 
         Args:
-            max_steps: where the video ends before the episode does.
+            max_steps: number of steps after which the video ends, even if the episode continues.
         """
         policy = self.best_policy
         if policy is None:
@@ -320,7 +320,7 @@ class EpisodicAlgo(Resumable, bbrl_utils.algorithms.EpisodicAlgo):
         )
 
     def close(self) -> None:
-        """Keep what was learned, then end environments and their processes, and the log."""
+        """Save what was learned, then close the environments, their processes and the log."""
         self.keep()
         if self._has_logged():
             self.logger.close()

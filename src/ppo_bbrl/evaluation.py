@@ -1,4 +1,4 @@
-"""Evaluation: the returns of whole episodes on environments of their own."""
+"""Evaluation: the returns of whole episodes on separate environments."""
 
 import math
 import warnings
@@ -39,7 +39,7 @@ class EvalReport:
     Attributes:
         returns: `[N]` float32, undiscounted, one for each episode.
         lengths: `[N]` int64, in steps.
-        unfinished: how many episodes were still running when the evaluation was ended.
+        unfinished: number of episodes that were cut off at the step limit.
     """
 
     returns: Tensor
@@ -83,14 +83,14 @@ def evaluate(
 ) -> EvalReport:
     """Run one episode in each environment and report their returns.
 
-    Touches no random stream but its own, and leaves the policy as it was. Memory does not grow
-    with the length of the episodes, unless the policy reads earlier rows than the one before.
+    Uses no random stream but its own, and leaves the policy unchanged. Memory does not grow with
+    the length of the episodes, unless the policy reads rows before the previous one.
 
     Args:
         policy: any agent that writes `action`.
         env: environments without autoreset.
-        seeds: of the environments and of a stochastic policy.
-        max_steps: where episodes end that would not end by themselves.
+        seeds: the seeds of the environments and of a stochastic policy.
+        max_steps: the number of steps after which episodes are cut off.
 
     Raises:
         EvaluationError: if a weight, an observation, an action or a return is not a number.
@@ -102,7 +102,7 @@ def evaluate(
             f"{env.num_envs} episodes were still running (algorithm.max_eval_steps)",
             stacklevel=2,
         )
-    if not math.isfinite(report.mean):  # numbers whose sum is none
+    if not math.isfinite(report.mean):  # finite rewards may add up to infinity
         broken = [episode for episode, value in enumerate(report.returns) if not value.isfinite()]
         raise EvaluationError(
             f"evaluation on {env.env_name}: the return of episodes {broken} is "
@@ -119,13 +119,13 @@ def play(
     max_steps: int,
     on_row: Callable[[], None] = lambda: None,
 ) -> EvalReport:
-    """Run one episode in each environment, without a look at what it comes to.
+    """Run one episode in each environment, and allow returns that are not finite.
 
     Args:
         policy: any agent that writes `action`.
         env: environments without autoreset.
-        seeds: of the environments and of a stochastic policy.
-        max_steps: where episodes end that would not end by themselves.
+        seeds: the seeds of the environments and of a stochastic policy.
+        max_steps: the number of steps after which episodes are cut off.
         on_row: called after each row of the environments.
 
     Raises:
@@ -145,9 +145,9 @@ def play(
 
 
 def with_enough_rows(use: Callable[[Workspace], Result]) -> Result:
-    """Call `use` with a workspace of which only the two newest rows are kept.
+    """Call `use` with a workspace that keeps only the two newest rows.
 
-    If an agent looks further back, it is called once more, with a workspace that keeps all rows.
+    If an agent reads an earlier row, call it again with a workspace that keeps all rows.
     """
     try:
         return use(Workspace(newest_only=True))
@@ -170,9 +170,9 @@ def play_episodes(
     Args:
         policy: any agent that writes `action`.
         env: environments without autoreset.
-        seeds: of the environments and of a stochastic policy.
-        workspace: empty.
-        max_steps: where episodes end that would not end by themselves.
+        seeds: the seeds of the environments and of a stochastic policy.
+        workspace: an empty workspace.
+        max_steps: the number of steps after which episodes are cut off.
         on_row: called after each row of the environments.
 
     Raises:
@@ -180,13 +180,13 @@ def play_episodes(
     """
     if broken := no_numbers(policy):
         raise EvaluationError(f"the policy cannot be evaluated: {broken[0]} is not all numbers")
-    if draws_noise_alone(policy):  # other threads do not wait for this one: they may act with it
+    if draws_noise_alone(policy):  # it needs no lock, so other threads may use it meanwhile
         policy = copy_agent(policy)
-    # An agent of your own may have a meaning for infinity; a network makes NaN of it.
+    # A custom agent may be able to use infinity; a network turns it into NaN.
     has_network = any(isinstance(module, Policy) for module in policy.modules())
     is_number = np.isfinite if has_network else is_no_nan
     with ExitStack() as prepared:
-        # First: other threads wait for it, and the modes are not meant for them.
+        # This comes first: other threads wait for it, and must not see the changed modes.
         prepared.enter_context(drawing_from(action_stream(seeds), policy))
         prepared.enter_context(evaluation_mode(policy))
         act = row_actor(policy, env.num_envs)
@@ -206,19 +206,19 @@ def play_episodes(
 
 
 def is_no_nan(array: Array) -> Array:
-    """Whether each value is a number or infinite."""
+    """Whether each value is a number (infinities included) and not NaN."""
     return ~np.isnan(array)
 
 
 def _check(
     workspace: Workspace, env: EnvAgent, name: str, t: int, is_number: Callable[[Array], Array]
 ) -> None:
-    """See that row t of a variable is numbers; the argmax of NaN would be action 0."""
+    """Check row t of a variable for NaN, because the argmax of NaN would be action 0."""
     row = workspace.row_array(name, t)
     if row.dtype.kind != "f" or is_number(row).all():
         return
     broken = ~is_number(row).reshape(len(row), -1)
-    if name != f"{env.output}reward":  # nobody acts on the last observation of an episode
+    if name != f"{env.output}reward":  # the last observation of an episode is not acted on
         broken[workspace.row_array(f"{env.output}done", t)] = False
     episodes = np.flatnonzero(broken.any(1)).tolist()
     if episodes:

@@ -111,8 +111,8 @@ class PPO2(nn.Module):
             policy `[N]`; both in nats, summed over the components of an action.
 
         Raises:
-            UserError: for a distribution that has no `logits` or no entropy, for observations or
-                actions of another shape.
+            UserError: for a distribution without `logits` or without an entropy, or for
+                observations or actions of the wrong shape.
         """
         dist, value = self.dist_and_value(obs, distribution)
         if action is None:

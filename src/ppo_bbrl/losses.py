@@ -1,7 +1,7 @@
-"""PPO's losses: pure functions of tensors of one shape, each returned with its diagnostics.
+"""PPO's losses: pure functions of tensors of the same shape.
 
-Every function returns `(loss, diagnostics)`: a scalar to *minimise*, and detached scalars that
-describe the same samples. Callers leave autoreset steps out.
+Each returns `(loss, diagnostics)`: a scalar to *minimise*, and detached scalars that describe the
+same samples. Callers leave out autoreset steps.
 """
 
 from __future__ import annotations
@@ -12,12 +12,12 @@ from typing import TYPE_CHECKING
 import torch
 from torch import Tensor
 
-if TYPE_CHECKING:  # only the tests, which check the shapes, and mypy need it
+if TYPE_CHECKING:  # needed only by mypy, and by the tests, which check the shapes
     from jaxtyping import Float, Shaped
 
 Diagnostics = dict[str, Tensor]
 
-# Two policies whose ratio is e^20 have nothing left in common; e^89 would be infinite.
+# Policies with a ratio of e^20 have nothing in common any more; e^89 is infinite in float32.
 _MAX_LOG_RATIO = 20.0
 
 
@@ -39,8 +39,8 @@ def clipped_surrogate(
         L &= -\mathbb{E}\left[\min(r A, \operatorname{clip}(r, 1-\epsilon, 1+\epsilon) A)\right]
 
     Source: Schulman et al., "Proximal Policy Optimization Algorithms" (2017), equation 7, with
-    the sign turned: the paper maximises, this is minimised. The ratio is formed from
-    log-probabilities, as the quotient of two small probabilities loses its digits.
+    the opposite sign: the paper maximises, this is minimised. The ratio is computed from
+    log-probabilities, since dividing two small probabilities loses precision.
 
     Two variants: with `clip_range_high` the upper bound is another one, 1 + ε_high ("clip-higher"
     of Yu et al., "DAPO", 2025). With `dual_clip` c the objective of a bad action is bounded, too:
@@ -48,22 +48,22 @@ def clipped_surrogate(
     "Mastering Complex Control in MOBA Games with Deep Reinforcement Learning", 2020, equation 5).
 
     Args:
-        log_prob: `[N]`, under the policy that is optimised; carries the gradient.
+        log_prob: `[N]`, under the policy being optimised; carries the gradient.
         old_log_prob: `[N]`, under the policy that acted; treated as a constant.
         advantage: `[N]`; treated as a constant.
         clip_range: ε > 0, a number or a scalar tensor; None: no clipping, the objective is r A.
-        clip_range_high: ε_high > 0 of the upper bound; None: ε.
-        dual_clip: c > 1; None: bad actions are bounded from one side alone.
-        mask: `[N]`, which samples count; all if left out.
-        max_log_ratio: where log r is larger, r goes on as a straight line, so that it stays finite.
+        clip_range_high: ε_high > 0, for the upper bound; None: ε.
+        dual_clip: c > 1; None: bad actions are bounded on one side only.
+        mask: `[N]`: which samples count; default: all.
+        max_log_ratio: above this log r, r continues as a straight line, so that it stays finite.
 
     Returns:
         The loss, a scalar, and diagnostics: `approx_kl`, the estimate k3 = E[(r - 1) - log r] of
         KL(old ‖ new), never negative (Schulman, "Approximating KL Divergence", 2020);
-        `clip_fraction`, the share of samples whose ratio is outside the bounds.
+        `clip_fraction`, the fraction of samples whose ratio is outside the bounds.
 
     Raises:
-        ValueError: if the shapes differ; `[N, 1]` never broadcasts against `[N]` in silence.
+        ValueError: if the shapes differ: `[N, 1]` must not silently broadcast against `[N]`.
     """
     _check_same_shape(log_prob=log_prob, old_log_prob=old_log_prob, advantage=advantage)
     advantage = advantage.detach()
@@ -128,19 +128,19 @@ def value_loss(
         L &= \mathbb{E}\left[\max((V - G)^2, (V^{clip} - G)^2)\right]
 
     Source: OpenAI Baselines, `ppo2/model.py`; docs/ppo.md#detail-9. The maximum matters: the
-    clipped error alone has no gradient once V has left the range, even when it left in the wrong
-    direction, and freezes the critic.
+    clipped error alone has no gradient once V has left the range, even in the wrong direction,
+    and so freezes the critic.
 
     Args:
-        value: `[N]`, under the critic that is optimised; carries the gradient.
+        value: `[N]`, under the critic being optimised; carries the gradient.
         old_value: `[N]`, under the critic that acted; treated as a constant.
         target: `[N]`, the λ-returns; treated as constants.
-        clip_range_vf: ε in units of the return; the number 0 switches clipping off.
-        mask: `[N]`, which samples count; all if left out.
+        clip_range_vf: ε in units of the return; the number 0 turns clipping off.
+        mask: `[N]`: which samples count; default: all.
 
     Returns:
-        The loss, a scalar, and diagnostics: `value_clip_fraction`, the share of samples with
-        |V - V_old| > ε (0 when clipping is off).
+        The loss, a scalar, and diagnostics: `value_clip_fraction`, the fraction of samples with
+        |V - V_old| > ε (0 if clipping is off).
 
     Raises:
         ValueError: if the shapes differ.
@@ -163,11 +163,11 @@ def entropy_loss(
     """The negative mean entropy: minimising it keeps the policy exploring.
 
     Args:
-        entropy: `[N]`, of the policy in each sample, in nats.
-        mask: `[N]`, which samples count; all if left out.
+        entropy: `[N]`, the entropy of the policy in each sample, in nats.
+        mask: `[N]`: which samples count; default: all.
 
     Returns:
-        The loss, a scalar, and diagnostics: `entropy`, the mean itself.
+        The loss, a scalar, and diagnostics: `entropy`, the mean entropy.
     """
     mean = _mean(entropy, mask)
     return -mean, {"entropy": mean.detach()}
@@ -181,13 +181,13 @@ def squared_log_ratio(
 ) -> Float[Tensor, ""]:
     r"""The estimate k2 of KL(old ‖ new): :math:`\mathbb{E}[\tfrac{1}{2} (\log r)^2]`.
 
-    Source: Schulman, "Approximating KL Divergence" (2020); OpenAI Baselines logs it. Biased, but
-    never negative, and it has less variance than -log r. `clipped_surrogate` reports k3.
+    Source: Schulman, "Approximating KL Divergence" (2020); OpenAI Baselines logs it. It is biased
+    but never negative, and has less variance than -log r. `clipped_surrogate` reports k3.
 
     Args:
-        log_prob: `[N]`, under the policy that is optimised.
+        log_prob: `[N]`, under the policy being optimised.
         old_log_prob: `[N]`, under the policy that acted.
-        mask: `[N]`, which samples count; all if left out.
+        mask: `[N]`: which samples count; default: all.
 
     Returns:
         A scalar without gradient.
@@ -202,12 +202,12 @@ def squared_log_ratio(
 def explained_variance(
     *, value: Float[Tensor, " N"], target: Float[Tensor, " N"]
 ) -> Float[Tensor, ""]:
-    """How much of the variation of the returns the critic explains: 1 - Var(G - V) / Var(G).
+    """The fraction of the returns' variance that the critic explains: 1 - Var(G - V) / Var(G).
 
-    1 is perfect, 0 no better than a constant, negative worse. NaN where the returns do not vary.
+    1 is perfect, 0 no better than a constant, negative worse. NaN if all returns are equal.
 
     Args:
-        value: `[N]`.
+        value: `[N]`, the critic's values.
         target: `[N]`, the returns.
 
     Returns:
@@ -220,18 +220,18 @@ def explained_variance(
 
 
 def _finite_exp(x: Tensor, limit: float) -> Tensor:
-    """The exponential, continued by a straight line where it would overflow.
+    """The exponential up to a limit, continued by its tangent.
 
     So it stays finite, and a bad action that has become far too probable still has a gradient.
     """
-    if _all_below(x, limit):  # nearly always, and cheaper than what follows
+    if _all_below(x, limit):  # nearly always true, and cheaper than the code below
         return x.exp()
     beyond = (x - limit).relu()
     return torch.add(x.clamp(max=limit).exp(), beyond, alpha=math.exp(limit))
 
 
 def _all_below(x: Tensor, limit: float) -> bool:
-    """Whether every entry is below a limit; False where one cannot ask."""
+    """Whether every entry is known to be below a limit; False if the values cannot be read."""
     if torch.compiler.is_compiling():
         return False
     try:

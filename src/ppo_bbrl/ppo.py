@@ -1,4 +1,4 @@
-"""PPO-clip: collect, advantages, update, evaluate."""
+"""PPO-clip: collect rollouts, estimate advantages, update, evaluate."""
 
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, contextmanager, nullcontext
@@ -51,7 +51,7 @@ from ppo_bbrl.workspace.table import Workspace
 
 
 class TrainingFailedError(UserError):
-    """Training cannot go on."""
+    """Training cannot continue; the message says why."""
 
 
 TrainingFailed = TrainingFailedError  # its former name
@@ -61,15 +61,15 @@ class PPOClip(LearningAgents, EpisodicAlgo):
     """Proximal policy optimisation with the clipped surrogate (Schulman et al., 2017).
 
     Args:
-        cfg: the whole schema of `ppo_bbrl.config.PPOConfig`; never changed.
-        train_policy: an agent of your own in place of the package's. It acts, and with
+        cfg: a configuration with the schema `ppo_bbrl.config.PPOConfig`, which is never changed.
+        train_policy: your own policy instead of the package's: an agent that acts, and with
             `predict_proba=True, compute_entropy=True` writes `{prefix}logprob_predict` and
             `{prefix}entropy`.
-        critic_agent: an agent of your own that writes `{prefix}v_values`. It may share weights
-            with the policy: `shared_agents(model)` makes both of one model. Agents made inside
-            `with seeded(cfg):` have weights that `algorithm.seed` draws; the configuration's
-            `extra.weights_given` names those that came with any.
-        env_wrappers: applied to each environment in this order, after those of
+        critic_agent: your own critic: an agent that writes `{prefix}v_values`. It may share
+            weights with the policy: `shared_agents(model)` makes both from one model. Agents made
+            inside `with seeded(cfg):` get their weights from `algorithm.seed`; the configuration's
+            `extra.weights_given` names the agents that came with other weights.
+        env_wrappers: wrappers applied to each environment in this order, after those of
             `gym_env.wrappers`.
         schedules: functions of your own, of the remaining share of the run, which falls from 1 to
             0; they give a factor ≥ 0. By the names learning_rate, clip_range and entropy, they
@@ -77,17 +77,18 @@ class PPOClip(LearningAgents, EpisodicAlgo):
             again whenever the run is made again.
 
     Raises:
-        ConfigError: for a configuration that cannot be run; no file has been made then.
+        ConfigError: for an invalid configuration; no file has been created then.
 
     Attributes:
-        train_policy, critic_agent: what learns. Assigning another agent makes everything below
-            anew; optimisers keep what they know of the weights that stay.
+        train_policy, critic_agent: the agents that learn. Assigning another one recreates
+            everything below; optimisers keep the moments of weights that stay.
         eval_policy: the greedy version of train_policy.
-        old_policy, old_critic_agent: the weights that collected the last rollout.
-        policy_optimizer, critic_optimizer: one each; one for both where they share weights. They
-            may be replaced, and their param_groups changed; the schedule goes on from there.
-        cfg: the resolved configuration. What is changed in it is used in the next rollout or
-            update, or is refused by name.
+        old_policy, old_critic_agent: copies with the weights that collected the last rollout.
+        policy_optimizer, critic_optimizer: the optimisers; a single one if the agents share
+            weights. You may replace them or change their param_groups; the schedule of the
+            learning rate continues from there.
+        cfg: the resolved configuration. A change in it takes effect in the next rollout or update,
+            or is refused by name.
     """
 
     _seeds_globally = False
@@ -122,7 +123,7 @@ class PPOClip(LearningAgents, EpisodicAlgo):
                     critic_agent = build_critic(self.cfg, self.train_env)
             self._set_agents(train_policy, critic_agent, own=own)
         except Exception:
-            self.close()  # environments may be processes
+            self.close()  # environments may have processes
             raise
 
     def _use(self, changes: Mapping[str, Any]) -> None:
@@ -136,17 +137,17 @@ class PPOClip(LearningAgents, EpisodicAlgo):
         if any(name.startswith("compute.") for name in changes):
             self._engine = None
             self._why_compile = decide(self.cfg)
-            if self._loop is not None:  # which sets them back when it ends
+            if self._loop is not None:  # the loop restores them when it ends
                 torch.set_num_threads(self.cfg.compute.threads)
 
     def iter_partial_episodes(self, episode_steps: int | None = None) -> Iterator[Workspace]:
-        """As in `EpisodicAlgo`, with the threads of the configuration while the loop runs."""
+        """As in `EpisodicAlgo`, but torch uses `compute.threads` threads while the loop runs."""
         self._begin_loop()
         with threads(self.cfg.compute.threads):
             yield from super().iter_partial_episodes(episode_steps)
 
     def state_parts(self) -> dict[str, HasState]:
-        """What has state, by name; to be extended by what has more, as in `EpisodicAlgo`."""
+        """The parts that have state, by name; subclasses may add more, as in `EpisodicAlgo`."""
         parts = super().state_parts() | self._learning_state()
         if measures_kl(self._settings):
             control = self._kl_control
@@ -164,19 +165,19 @@ class PPOClip(LearningAgents, EpisodicAlgo):
 
     @contextmanager
     def _collecting(self) -> Iterator[None]:
-        # Without gradient, as the loss evaluates every action again.
+        # Without gradients, since the loss evaluates every action again.
         with torch.no_grad(), evaluation_mode(*self._own_agents):
             yield
 
     def _drawing(self) -> AbstractContextManager[None]:
-        """Around what agents of your own compute: they may draw, and change their modes."""
+        """The context for the user's own agents, which may draw random numbers, change modes."""
         return self.seeds.learning.active() if self._own_agents else nullcontext()
 
     def record(self, workspace: Workspace) -> Transitions:
-        """Log-probabilities, values, advantages and returns of a collected workspace.
+        """Compute log-probabilities, values, advantages and returns of a collected workspace.
 
-        They are written into it as well: `[T, B]` with T rows, of which the last one is 0 in
-        `advantage` and `return`, as no transition starts there.
+        They are also written to the workspace, `[T, B]` with T rows; in `advantage` and `return`
+        the last row is 0, since no transition starts there.
 
         Returns:
             The valid transitions.
@@ -193,9 +194,9 @@ class PPOClip(LearningAgents, EpisodicAlgo):
         return transitions(rollout, policy, critic, advantage=advantage, returns=returns)
 
     def compute_targets(self, rollout: Rollout) -> tuple[Tensor, Tensor]:
-        """What the update learns from a rollout: advantages and returns, `[T, B]` each.
+        """The advantages and returns from which the update learns, `[T, B]` each.
 
-        To be overridden where rewards or advantages are to be others:
+        Override this to change rewards or advantages:
         `super().compute_targets(replace(rollout, reward=rollout.reward + bonus))`.
         """
         settings = self._settings
@@ -204,10 +205,10 @@ class PPOClip(LearningAgents, EpisodicAlgo):
         )
 
     def losses(self, minibatch: Minibatch) -> tuple[dict[str, Tensor], dict[str, Tensor]]:
-        """The losses of a minibatch by name, whose sum is minimised, and scalars to be logged.
+        """The losses of a minibatch by name, whose sum is minimised, and scalars to log.
 
-        To be overridden where PPO's loss is to be another: every engine calls it. A compiled
-        update traces it, so that it must be a function of the minibatch and the agents.
+        Override this to change PPO's loss: every engine calls it. A compiled update traces it, so
+        it must depend only on the minibatch and the agents.
         """
         log_prob, entropy, value = evaluate_both(
             self.train_policy, self.critic_agent, minibatch.variables
@@ -217,7 +218,7 @@ class PPOClip(LearningAgents, EpisodicAlgo):
         )
 
     def update(self, rollout: Transitions) -> UpdateReport:
-        """Improve policy and critic on a rollout, after copying the weights that acted."""
+        """Improve policy and critic on a rollout, after saving copies of the weights that acted."""
         self._read_config()
         settings = self._settings
         recompute = partial(self._recompute, rollout) if settings.recompute_advantage else None
@@ -234,7 +235,7 @@ class PPOClip(LearningAgents, EpisodicAlgo):
                 self._engine = choose_engine(
                     objective, self.cfg.compute, rollout, self._why_compile
                 )
-                self._why_compile = ""  # has been said
+                self._why_compile = ""  # do not repeat the reason
             self._engine, report = improve(
                 self._engine,
                 rollout,
@@ -270,17 +271,16 @@ class PPOClip(LearningAgents, EpisodicAlgo):
         return replace(learned_from, value=new.value, advantage=new.advantage, returns=new.returns)
 
     def _check_finite(self, report: UpdateReport) -> None:
-        names = ("actor_loss", "critic_loss", "entropy_loss")  # the last one's weight may be 0
+        names = ("actor_loss", "critic_loss", "entropy_loss")  # the total may leave out the last
         losses = [report.metrics[name] for name in names if report.metrics]
         if losses and not bool(torch.stack(losses).isfinite().all()):
             raise TrainingFailedError(
-                f"after {self.nb_steps} steps on {self.train_env.env_name} the losses are not "
-                "numbers: does the environment give such observations or rewards? Or is "
-                "optimizer.lr too large?"
+                f"after {self.nb_steps} steps on {self.train_env.env_name} the losses are NaN or "
+                "infinite: check the environment's observations and rewards, or lower optimizer.lr"
             )
 
     def _last_policy(self) -> bbrl.agents.Agent | None:
-        """The policy as it is now; where an update broke its weights, as it was before."""
+        """The current policy, or the one before the update if that made its weights NaN."""
         now = super()._last_policy()
         if now is None and self.train_policy is not None and not no_numbers(self.old_policy):
             return KWAgentWrapper(self.old_policy, stochastic=False)
@@ -302,12 +302,12 @@ _EPISODE_METRICS = {"episode/return": "env/cumulated_reward", "episode/length": 
 
 
 def run(ppo_clip: PPOClip) -> None:
-    """Train: collect a rollout, estimate advantages, update, evaluate; again and again.
+    """Train: repeatedly collect a rollout, estimate advantages, update, and evaluate.
 
-    A rollout has `n_steps` transitions, hence `n_steps + 1` rows; its last row is the first of
+    A rollout has `n_steps` transitions, hence `n_steps + 1` rows; its last row is the first row of
     the next one.
 
-    The last policy is evaluated too, so that it may be the best. However the run ends, its folder
+    The last policy is evaluated too, since it may be the best. However the run ends, its folder
     keeps `best/`, `last/` and everything that was logged.
     """
     last_epoch = ppo_clip.cfg.algorithm.max_epochs - 1

@@ -36,7 +36,8 @@ class Profile:
     """Where the time of some rollouts went.
 
     Attributes:
-        seconds: of each of SECTIONS; for evaluations, the time a run spends per so many rollouts.
+        seconds: seconds in each of SECTIONS; for evaluations, what a run spends during as many
+            rollouts.
         rollouts: number of rollouts measured.
         steps: number of environment steps in them.
         first_rollout: seconds of the first rollout, which is not counted.

@@ -112,7 +112,7 @@ class Transitions:
 
     Attributes:
         variables: what agents read, `[N, …]` each, including `env/env_obs` and `action`.
-        log_prob: `[N]`, of the actions, under the weights that acted.
+        log_prob: `[N]`, log-probabilities of the actions under the weights that acted.
         value: `[N]`, under the weights that acted.
         advantage: `[N]`.
         returns: `[N]`, λ-returns.
@@ -125,7 +125,7 @@ class Transitions:
     returns: Tensor
 
     def __len__(self) -> int:
-        """N."""
+        """The number of transitions, N."""
         return self.log_prob.shape[0]
 
     def __repr__(self) -> str:
@@ -156,18 +156,18 @@ class Transitions:
         )
 
     def minibatches(self, batch_size: int, generator: torch.Generator) -> Iterator["Transitions"]:
-        """Each transition exactly once, shuffled, in minibatches of at most batch_size.
+        """Yield each transition exactly once, shuffled, in minibatches of at most batch_size.
 
-        batch_size 0 means everything.
+        batch_size 0 means the whole rollout.
         """
-        if len(self):  # else every episode had just ended: there is nothing to learn from
+        if len(self):  # empty if every episode has just ended: then there is nothing to learn from
             yield from self.parts(n_minibatches(len(self), batch_size), generator)
 
     def parts(self, count: int, generator: torch.Generator) -> Iterator["Transitions"]:
-        """Each transition exactly once, shuffled, in `count` minibatches.
+        """Yield each transition exactly once, shuffled, in `count` minibatches.
 
-        They are equally large, up to one transition: no small rest gets a step of its own. Of
-        fewer transitions than minibatches the last ones are empty.
+        Their sizes differ by at most one, so no small remainder gets a step of its own. If there
+        are fewer transitions than minibatches, the last ones are empty.
         """
         if count == 1:
             yield self  # the order does not matter
@@ -178,7 +178,7 @@ class Transitions:
 
 
 def n_minibatches(n_rows: int, batch_size: int) -> int:
-    """How many minibatches of at most batch_size hold so many rows; 0 means everything."""
+    """The number of minibatches for n_rows rows; batch_size 0 means one for all of them."""
     return -(-n_rows // batch_size) if batch_size else 1
 
 
@@ -235,11 +235,11 @@ def with_values(rollout: Rollout, critic: bbrl.agents.Agent) -> Rollout:
 
 
 def as_rollout(rows: Mapping[str, Tensor], *, log_prob: Tensor, value: Tensor) -> Rollout:
-    """Collected rows with what policy and critic made of them.
+    """Make a rollout from collected rows and the outputs of policy and critic.
 
     Args:
-        rows: the workspace's variables, `[T+1, B, …]`; of the last row none but the environment's
-            are needed.
+        rows: the workspace's variables, `[T+1, B, …]`; the last row only needs those of the
+            environment.
         log_prob: `[T+1, B]`, or without the last row.
         value: `[T+1, B]`.
     """
@@ -304,7 +304,7 @@ def all_rows(
     returns: Tensor,
     device: torch.device,
 ) -> Transitions:
-    """All T·B rows of a rollout one after the other, autoreset steps among them."""
+    """All T·B rows of a rollout in one batch, including autoreset steps."""
     return Transitions(
         {name: rows.flatten(0, 1).to(device) for name, rows in variables.items()},
         *(

@@ -1,7 +1,7 @@
-"""Schedules: a factor in [0, 1] for each moment of training.
+"""Schedules: factors in [0, 1] for the learning rate and the clip range during training.
 
 A schedule is a function of the *remaining progress*, which falls from 1 (start) to 0 (end), as
-in Stable-Baselines3; the learning rate and the clip range are multiplied by it.
+in Stable-Baselines3.
 """
 
 import math

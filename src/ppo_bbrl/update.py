@@ -256,7 +256,7 @@ def ppo_losses(
 
 def _weighted(loss: Tensor, weight: float | Tensor) -> Tensor:
     if not isinstance(weight, Tensor) and weight == 1:
-        return loss  # an operation less, forward and backward
+        return loss  # saves an operation, forward and backward
     return weight * loss
 
 

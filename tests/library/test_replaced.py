@@ -514,6 +514,6 @@ def test_what_would_silently_not_learn_is_refused_in_one_line(case, engine, befo
 def test_two_optimisers_on_a_shared_trunk_are_refused():
     algo = algorithm("flat", "shared")
     algo.policy_optimizer = setup_optimizer(ADAMW, algo.train_policy)
-    with pytest.raises(UserError, match="one optimiser must be both"):
+    with pytest.raises(UserError, match="need the same optimiser in both"):
         algo.update(next(rollouts(algo, 1)))
     algo.close()

@@ -1,4 +1,4 @@
-"""The agents: policies, critics, and what they are made of."""
+"""The agents: policies, critics, and their parts."""
 
 from typing import TYPE_CHECKING
 

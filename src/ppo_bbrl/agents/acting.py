@@ -26,10 +26,10 @@ Act = Callable[[Workspace, int], None]
 
 
 def row_actor(agent: bbrl.agents.Agent, n_envs: int, n_rows: int = 0) -> Act:
-    """A function that lets an agent act in row t of a workspace, with its current weights.
+    """Return a function that lets an agent act in row t of a workspace, with its current weights.
 
     Args:
-        agent: writes `action`.
+        agent: an agent that writes `action`.
         n_envs: B.
         n_rows: number of rows for which noise is drawn at once; 0: draw it row by row.
     """
@@ -105,7 +105,7 @@ def _in_torch(policy: Any, noise_of: Callable[[int], Tensor | None]) -> Act:
 def _in_numpy(
     policy: Any, decide: ArrayActor, noise_of: Callable[[int], Tensor | None], n_envs: int
 ) -> Act:
-    # Not one operation of torch: after those of an environment each takes some 5 µs.
+    # No torch operations: right after an environment's step, each takes about 5 µs.
     if isinstance(policy, DiscretePolicy):
         row = torch.empty(n_envs, dtype=torch.int64)
     else:

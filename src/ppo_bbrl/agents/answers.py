@@ -69,10 +69,10 @@ def dist_and_value(answer: Any, n: int) -> tuple[Distribution, Tensor]:
 
 
 def check_values(value: Any, n: int) -> None:
-    """Refuse what is no tensor of n values."""
+    """Refuse anything but a tensor of n values."""
     if not isinstance(value, Tensor) or value.shape != (n,):
         column = isinstance(value, Tensor) and value.shape == (n, 1)
-        remedy = "; value.squeeze(-1) takes the last dimension away" if column else ""
+        remedy = "; value.squeeze(-1) removes the last dimension" if column else ""
         raise ConfigError(f"must give values of shape [{n}], not {_described(value)}{remedy}")
 
 

@@ -52,7 +52,7 @@ class Agent(bbrl.agents.Agent):
 
 
 class KWAgentWrapper(bbrl.agents.KWAgentWrapper):
-    """Calls an agent with fixed keyword arguments, which win over the caller's.
+    """Calls an agent with fixed keyword arguments, which override the caller's.
 
     `KWAgentWrapper(policy, stochastic=False)` is the greedy version of a policy.
     """
@@ -102,8 +102,8 @@ class Policy(Agent):
     def dist(self, obs: Any) -> Distribution:
         """π(·|s): `[..., *observation]` to a distribution with batch shape `[...]`.
 
-        It needs `sample`, `log_prob` and a `mode` (`distributions.mode_of` knows more of them than
-        torch does); without an `entropy`, -log π(a|s) stands for it.
+        It needs `sample`, `log_prob` and a `mode` (`distributions.mode_of` covers more cases than
+        torch does); without an `entropy`, -log π(a|s) is used instead.
         """
         raise NotImplementedError(f"{type(self).__name__} must define dist(obs)")
 
@@ -124,7 +124,7 @@ class Policy(Agent):
         return self.dist(obs) if mask is None else self.dist(obs, mask)  # type: ignore[call-arg]
 
     def log_prob_and_entropy(self, obs: Observation, action: Tensor) -> tuple[Tensor, Tensor]:
-        """The former name of `evaluate_actions`: to be called, not to be overridden."""
+        """The former name of `evaluate_actions`: you may call it, but not override it."""
         return self.evaluate_actions(obs, action)
 
     def forward(
@@ -136,12 +136,12 @@ class Policy(Agent):
         compute_entropy: bool = False,
         **kwargs: Any,
     ) -> None:
-        """Act in row t, or evaluate the action that is there.
+        """Act in row t, or evaluate its action.
 
         Args:
-            t: the row.
-            stochastic: sample the action; else take the most likely one.
-            predict_proba: take no action; write the log-probability of the one in row t as
+            t: the index of the row.
+            stochastic: sample the action; otherwise take the most likely one.
+            predict_proba: do not act; write the log-probability of the action in row t as
                 `{prefix}logprob_predict`, `[B]`.
             compute_entropy: write `{prefix}entropy`, `[B]`.
             kwargs: ignored.
@@ -207,7 +207,7 @@ def is_plain_critic(critic: nn.Module) -> TypeGuard[Critic]:
 def evaluate_actions(
     policy: bbrl.agents.Agent, variables: Mapping[str, Tensor]
 ) -> tuple[Tensor, Tensor]:
-    """log π(a|s) and entropy, `[N]` each, by any policy that follows the course's `forward`.
+    """log π(a|s) and entropy, `[N]` each, for any policy with the course's `forward`.
 
     Args:
         policy: the package's own, or any agent that writes `{prefix}logprob_predict` and
@@ -226,7 +226,7 @@ def evaluate_actions(
 
 
 def predict_values(critic: bbrl.agents.Agent, variables: Mapping[str, Tensor]) -> Tensor:
-    """V(s), `[N]`, by any critic that writes `{prefix}v_values`."""
+    """V(s), `[N]`, for any critic that writes `{prefix}v_values`."""
     if is_plain_critic(critic):
         return critic.value(observation_in(variables))
     workspace = one_row(variables)
@@ -238,6 +238,6 @@ AnyAgent = TypeVar("AnyAgent", bound=nn.Module)
 
 
 def copy_agent(agent: AnyAgent) -> AnyAgent:
-    """A deep copy without the workspace that an agent holds while it acts (in another thread)."""
+    """A deep copy of an agent, without the workspace that it holds while acting in a thread."""
     held = [getattr(module, "workspace", None) for module in agent.modules()]
     return copy.deepcopy(agent, {id(workspace): None for workspace in held})

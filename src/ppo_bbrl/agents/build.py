@@ -39,11 +39,11 @@ def seeded(cfg: Source) -> Iterator[None]:
 
 
 def note_weights(cfg: DictConfig, given: list[str]) -> None:
-    """Keep with a run which of its agents came with weights: the seed cannot draw these again.
+    """Record which agents came with weights, since the run's seed cannot reproduce these.
 
     Args:
-        cfg: of the run; `extra.weights_given` is changed.
-        given: names of arguments; those of an earlier run are forgotten.
+        cfg: the configuration of the run; `extra.weights_given` is changed.
+        given: the names of the arguments; they replace those of an earlier run.
     """
     cfg.extra.pop("weights_given", None)
     if given:

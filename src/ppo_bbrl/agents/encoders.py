@@ -78,7 +78,7 @@ class Parts(nn.Module):
 
 
 class Flatten(nn.Module):
-    """An array observation as features: `[..., *shape]` to `[..., prod(shape)]`, floats.
+    """Flattens array observations to features: `[..., *shape]` to `[..., prod(shape)]`, floats.
 
     Args:
         shape: the shape of one observation.

@@ -39,7 +39,7 @@ from ppo_bbrl.workspace.table import one_row
 
 # A number of observations that is unlikely to be any other size, so that mix-ups are noticed.
 _N_ROWS = 7
-_MOST_ACTIONS = 1000  # whose probabilities are added up
+_MAX_ACTIONS = 1000  # for checking that probabilities add up to 1
 
 
 class _MisfitError(Exception):
@@ -52,7 +52,7 @@ class _MisfitError(Exception):
 
 
 def check_fits(policy: nn.Module, critic: nn.Module, env: EnvAgent) -> None:
-    """Let copies of both agents act on observations of the environment's space and evaluate them.
+    """Try copies of both agents: let them act on observations from the space, and evaluate them.
 
     Neither the environment nor any random stream is affected. An agent may accept only some
     observations: of the several kinds tried, one must work.
@@ -76,8 +76,8 @@ def check_fits(policy: nn.Module, critic: nn.Module, env: EnvAgent) -> None:
 
 
 def _check_parts(agent: nn.Module, space: Space[Any]) -> None:
-    """Check what running the agent would not show."""
-    with _told_of(agent):
+    """Check what a trial run would not show."""
+    with _errors_name(agent):
         check_weights(agent)
     encoder = getattr(agent, "encoder", None)
     coded = getattr(encoder, "one_hot", encoder)  # one of more states would never show
@@ -86,7 +86,7 @@ def _check_parts(agent: nn.Module, space: Space[Any]) -> None:
 
 
 def _check_names(policy: nn.Module) -> None:
-    """Refuse what would be overridden in vain: methods by names that they had before."""
+    """Refuse methods that are overridden under their former names, which nothing calls."""
     if isinstance(policy, Policy):
         if type(policy).log_prob_and_entropy is not Policy.log_prob_and_entropy:
             raise _MisfitError(policy, "log_prob_and_entropy is called evaluate_actions now")
@@ -149,16 +149,16 @@ def _try(policy: nn.Module, critic: nn.Module, env: EnvAgent, observation: Obser
         name: variable.get(0)[repeated].to(device) for name, variable in row.variables.items()
     }
     value = _run(critic, given, lambda: predict_values(critic, variables))
-    with _told_of(critic):
+    with _errors_name(critic):
         check_values(value, _N_ROWS)
     _check_numbers(critic, "value", value)
     _check_judgement(policy, variables, given)
-    if isinstance(space, Discrete) and space.n <= _MOST_ACTIONS:
+    if isinstance(space, Discrete) and space.n <= _MAX_ACTIONS:
         _check_probabilities(policy, space, variables)
 
 
 def _other_variables(rows: int) -> dict[str, Tensor]:
-    """What environments write beside observations, as after a reset."""
+    """The variables that environments write besides observations, as after a reset."""
     numbers, no = torch.zeros(rows, dtype=torch.float32), torch.zeros(rows, dtype=torch.bool)
     return {
         "env/reward": numbers,
@@ -171,7 +171,7 @@ def _other_variables(rows: int) -> dict[str, Tensor]:
 
 
 @contextmanager
-def _told_of(agent: nn.Module) -> Iterator[None]:
+def _errors_name(agent: nn.Module) -> Iterator[None]:
     try:
         yield
     except UserError as error:
@@ -179,33 +179,34 @@ def _told_of(agent: nn.Module) -> Iterator[None]:
 
 
 def _run(agent: nn.Module, given: str, function: Callable[[], Any]) -> Any:
-    with _told_of(agent):
+    with _errors_name(agent):
         return asked(function, given)
 
 
 def _check_action(
     policy: nn.Module, space: Space[Any], action: Tensor, observation: Observation
 ) -> None:
-    """Refuse actions that the environment does not take, and another number of them."""
+    """Refuse actions that the environment does not accept, or too many or too few of them."""
     dist: Any = None
     if is_plain_policy(policy):
-        with suppress(Exception):  # a policy that defines everything else needs none
+        with suppress(Exception):  # a policy that overrides everything else needs no `dist`
             dist = policy.dist(moved(observation, device_of(policy)))
-    with _told_of(policy):
+    with _errors_name(policy):
         check_actions(action.cpu(), space, len(any_part(observation)), dist)
     if not isinstance(space, Discrete):
         return
     n_actions = int(space.n)
     if int(action.min()) < 0 or int(action.max()) >= n_actions:
         raise _MisfitError(
-            policy, f"it takes action {int(action.max())}, the action space is {space}, from 0 on"
+            policy,
+            f"it takes action {int(action.max())}, but the actions of {space} are numbered from 0",
         )
 
 
 def _check_judgement(policy: nn.Module, variables: dict[str, Tensor], given: str) -> None:
     log_prob, entropy = _run(policy, given, lambda: evaluate_actions(policy, variables))
     for name, tensor in (("log-probability", log_prob), ("entropy", entropy)):
-        with _told_of(policy):
+        with _errors_name(policy):
             check_one_number_each(name, tensor, _N_ROWS)
         _check_numbers(policy, name, tensor)
 

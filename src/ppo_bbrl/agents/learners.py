@@ -1,4 +1,4 @@
-"""What learns: two agents with their optimisers, any of which may be replaced at any time."""
+"""The two agents that learn and their optimisers, any of which may be replaced at any time."""
 
 from collections.abc import Mapping
 from typing import Any, NamedTuple
@@ -12,7 +12,7 @@ from ppo_bbrl.errors import UserError
 
 
 class Learners(NamedTuple):
-    """Two agents and their optimisers, which are one where the agents share weights."""
+    """Two agents and their optimisers; agents that share weights have one optimiser."""
 
     policy: Any
     critic: Any
@@ -20,7 +20,7 @@ class Learners(NamedTuple):
     critic_optimizer: Optimizer
 
     def groups(self) -> dict[str, tuple[list[nn.Parameter], Optimizer]]:
-        """What is stepped apart: policy and critic, or both together as "shared"."""
+        """The groups stepped separately: "policy" and "critic", or only "shared"."""
         if self.policy_optimizer is self.critic_optimizer:
             both = nn.ModuleList((self.policy, self.critic))  # has each parameter once
             return {"shared": (list(both.parameters()), self.policy_optimizer)}
@@ -37,12 +37,12 @@ class Learners(NamedTuple):
         return groups
 
     def tensors(self) -> tuple[list[Tensor], list[Tensor]]:
-        """Weights and buffers of the policy, and of the critic."""
+        """The weights and buffers of the policy, and those of the critic."""
         policy, critic = self.policy, self.critic
         return [*policy.parameters(), *policy.buffers()], [*critic.parameters(), *critic.buffers()]
 
-    def made_of(self) -> tuple[list[object], list[object]]:
-        """Of what the agents and the optimisers consist, in numbers that are cheap to compare."""
+    def identity(self) -> tuple[list[object], list[object]]:
+        """The ids of everything in the agents and the optimisers, which are cheap to compare."""
         optimizers: tuple[object, ...] = (self.policy_optimizer, self.critic_optimizer)
         return (
             [
@@ -57,13 +57,13 @@ class Learners(NamedTuple):
         )
 
     def check(self, known: tuple[list[Tensor], list[Tensor]]) -> None:
-        """Refuse what would silently not learn, or learn twice; moves moments to their weights.
+        """Refuse weights that would silently not learn, or learn twice; move moments to weights.
 
         Args:
-            known: the `tensors` that were there when the optimisers were last looked at.
+            known: the result of `tensors` at the last check.
 
         Raises:
-            UserError: says which of the agents and optimisers do not fit, and what to do.
+            UserError: naming the agent and the optimiser that do not fit, and the remedy.
         """
         of_policy, of_critic = ({id(tensor) for tensor in tensors} for tensors in known)
         pairs = (
@@ -79,14 +79,14 @@ class Learners(NamedTuple):
             weights = dict(agent.named_parameters())
             if weights and held.isdisjoint(weights.values()):
                 raise UserError(
-                    f"{optimizer_name} holds no parameter of {agent_name}: make it of "
+                    f"{optimizer_name} holds no parameter of {agent_name}: make it from "
                     f"{agent_name}.parameters()"
                 )
             for name, weight in weights.items():
                 if weight not in held and id(weight) not in before:
                     raise UserError(
                         f"{agent_name} has a new parameter {name}, which {optimizer_name} does not "
-                        f"hold: assign {agent_name} again, which makes a new optimiser, or use "
+                        f"hold: assign {agent_name} again, which creates a new optimiser, or use "
                         f"{optimizer_name}.add_param_group"
                     )
             _follow(optimizer)
@@ -94,13 +94,13 @@ class Learners(NamedTuple):
             held_parameters(self.policy_optimizer)
         ).isdisjoint(held_parameters(self.critic_optimizer)):
             raise UserError(
-                "policy_optimizer and critic_optimizer both hold the same parameters, which would "
-                "be stepped twice: where agents share weights, one optimiser must be both"
+                "policy_optimizer and critic_optimizer hold the same parameters, which would be "
+                "stepped twice: agents that share weights need the same optimiser in both places"
             )
 
 
 def _follow(optimizer: Optimizer) -> None:
-    """Bring moments to where their parameters have been moved, in their precision."""
+    """Move moments to the device and dtype of their parameters."""
     for parameter, state in optimizer.state.items():
         for name, value in state.items():
             if isinstance(value, Tensor):
@@ -117,17 +117,17 @@ def make_optimizers(
     new: nn.Module | None = None,
     before: tuple[Optimizer, Optimizer] | None = None,
 ) -> tuple[Optimizer, Optimizer]:
-    """The optimisers of policy and critic; one for both where they share weights.
+    """Make the optimisers of policy and critic; a single one if they share weights.
 
     Args:
         settings: the `optimizer` section of the configuration.
-        policy: of any BBRL agent.
-        critic: likewise.
-        new: the one of the two that is new, if the other has an optimiser already.
-        before: the optimisers until now. What they know of weights that stay goes on.
+        policy: any BBRL agent.
+        critic: any BBRL agent.
+        new: the new agent, if the other one already has an optimiser.
+        before: the previous optimisers, whose moments of remaining weights are kept.
 
     Raises:
-        ValueError: for settings that the optimiser refuses.
+        ValueError: for settings that the optimiser rejects.
     """
     if share_weights(policy, critic):
         joint = setup_optimizer(settings, nn.ModuleList((policy, critic)))

@@ -1,4 +1,4 @@
-"""The agents that learn, with what is made for them: optimisers, and copies of the old weights."""
+"""The agents that learn, their optimisers, and copies of their old weights."""
 
 from typing import Any
 
@@ -18,14 +18,15 @@ from ppo_bbrl.system.state import HasState
 
 
 class LearningAgents:
-    """The part of `PPOClip` that has its agents; any of them may be replaced at any time.
+    """The part of `PPOClip` that holds its agents, which may be replaced at any time.
 
     Attributes:
-        train_policy, critic_agent: what learns. Assigning another agent makes everything below
-            anew; optimisers keep what they know of the weights that stay.
+        train_policy, critic_agent: the agents that learn. Assigning another one recreates
+            everything below; optimisers keep the moments of weights that stay.
         eval_policy: the greedy version of train_policy.
-        old_policy, old_critic_agent: the weights that collected the last rollout.
-        policy_optimizer, critic_optimizer: one each; one for both where they share weights.
+        old_policy, old_critic_agent: copies with the weights that collected the last rollout.
+        policy_optimizer, critic_optimizer: the optimisers; a single one if the agents share
+            weights.
     """
 
     cfg: Any
@@ -36,7 +37,7 @@ class LearningAgents:
     policy_optimizer: torch.optim.Optimizer
     critic_optimizer: torch.optim.Optimizer
     _own_policy: bool
-    _made_of: Any = None
+    _identity: Any = None
     _weights: tuple[list[Tensor], list[Tensor]] = ([], [])
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
@@ -65,24 +66,24 @@ class LearningAgents:
         self._set_agents(self.train_policy, critic, own=[self.train_policy, critic], new=critic)
 
     def _set_agents(self, policy: Any, critic: Any, *, own: list[Any], new: Any = None) -> None:
-        """Take the agents that are to learn, and make what depends on them.
+        """Set the agents that learn, and make everything that depends on them.
 
         Args:
-            policy: of any BBRL agent.
-            critic: likewise.
-            own: those of them that are not the package's.
+            policy: any BBRL agent.
+            critic: any BBRL agent.
+            own: those of the two that the user made.
             new: the one of the two that is new; None: both are.
         """
         for argument, agent in (("train_policy", policy), ("critic_agent", critic)):
             if not isinstance(agent, bbrl.agents.Agent):
                 raise ConfigError(
-                    f"{argument} is a {type(agent).__name__}, which is no BBRL agent; "
-                    "shared_agents(model) makes two of a model with a policy and a value head"
+                    f"{argument} is a {type(agent).__name__}, which is not a BBRL agent; "
+                    "shared_agents(model) makes two from a model with a policy and a value head"
                 )
             if isinstance(agent, bbrl.agents.KWAgentWrapper):  # as best_policy is
                 raise ConfigError(
                     f"{argument} is a KWAgentWrapper, whose fixed arguments leave it nothing to "
-                    "learn: give what it wraps, its attribute `wrapped`"
+                    "learn: pass the agent that it wraps, its attribute `wrapped`"
                 )
             if has_memory(agent):
                 raise ConfigError(f"{type(agent).__name__} has memory, which PPOClip cannot train")
@@ -98,32 +99,32 @@ class LearningAgents:
             raise ConfigError(str(error)) from error
         self.policy_optimizer, self.critic_optimizer = made
         self._train_policy, self._critic_agent = policy, critic
-        # Agents of your own may have dropout and the like; the package's have none.
+        # Custom agents may have dropout and the like; the package's have none.
         self._own_agents = own
         if new is not critic:
             self._own_policy = policy in own
         self.eval_policy = KWAgentWrapper(
             policy, stochastic=False, predict_proba=False, compute_entropy=False
         )
-        self._made_of = None
+        self._identity = None
         self._learners()
 
     def _learners(self) -> Learners:
-        """What learns, as it is now; what was replaced since the last time is checked."""
+        """The current agents and optimisers, after checking any that were replaced."""
         learners = Learners(
             self.train_policy, self.critic_agent, self.policy_optimizer, self.critic_optimizer
         )
-        made_of = learners.made_of()
-        if made_of != self._made_of:
-            if self._made_of is not None:
+        identity = learners.identity()
+        if identity != self._identity:
+            if self._identity is not None:
                 learners.check(self._weights)
-            if self._made_of is None or made_of[0] != self._made_of[0]:
+            if self._identity is None or identity[0] != self._identity[0]:
                 self._copy_agents()
-            self._weights, self._made_of = learners.tensors(), made_of
+            self._weights, self._identity = learners.tensors(), identity
         return learners
 
     def _learning_state(self) -> dict[str, HasState]:
-        """What has state, by name."""
+        """The parts that have state, by name."""
         agents = {
             "critic_agent": self.critic_agent,
             "old_policy": self.old_policy,
@@ -138,7 +139,7 @@ class LearningAgents:
         }
 
     def _copy_agents(self) -> None:
-        both = nn.ModuleList((self.train_policy, self.critic_agent))  # has each weight once
+        both = nn.ModuleList((self.train_policy, self.critic_agent))  # contains each weight once
         old: Any = copy_agent(both)
         self.old_policy = old[0].with_prefix("old_policy/")
         self.old_critic_agent = old[1].with_prefix("old_critic/")

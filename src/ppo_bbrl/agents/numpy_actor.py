@@ -12,13 +12,13 @@ Network = Callable[[Array], Array]
 #: maps observations `[B, …]`, noise (None: the most likely actions) and masks to actions `[B, …]`
 ArrayActor = Callable[[Array, Array | None, Array | None], Array]
 
-# Multiplications of one layer up to which NumPy's BLAS stays in one thread. Beyond, its threads and
-# torch's wait for each other, and every step takes ten times as long.
+# Up to this many multiplications in a layer, NumPy's BLAS uses one thread. Beyond that, its threads
+# and torch's wait for each other, and every step takes ten times as long.
 _MOST_WORK = 2**18
 
 
 def is_small(policy: nn.Module, n_rows: int) -> bool:
-    """Whether acting on so many rows is faster in NumPy."""
+    """Whether acting on n_rows rows is faster in NumPy."""
     work = n_rows * max((parameter.numel() for parameter in policy.parameters()), default=0)
     return work <= _MOST_WORK
 
@@ -35,7 +35,7 @@ def network_on_arrays(policy: nn.Module) -> Network | None:
 
 
 def choose(logits: Network) -> ArrayActor:
-    """Actions as the argmax of logits plus Gumbel noise, among those that a mask allows."""
+    """Return a function for discrete actions: the argmax of allowed logits plus Gumbel noise."""
 
     def act(obs: Array, noise: Array | None, mask: Array | None) -> Array:
         found = logits(obs)
@@ -48,7 +48,7 @@ def choose(logits: Network) -> ArrayActor:
 
 
 def deviate(mean: Network, shape: tuple[int, ...], log_std: Tensor) -> ArrayActor:
-    """Actions as mean + standard deviation × noise."""
+    """Return a function for continuous actions: mean + standard deviation × noise."""
     std = log_std.detach().exp().numpy()
 
     def act(obs: Array, noise: Array | None, mask: Array | None) -> Array:

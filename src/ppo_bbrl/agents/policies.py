@@ -22,7 +22,7 @@ from ppo_bbrl.distributions import ActionCategorical, ActionGaussian, masked
 from ppo_bbrl.seeding import RandomStream, generator
 from ppo_bbrl.system.sizes import shape_of, size_of, size_or_shape
 
-ACTION_GAIN = 0.01  # docs/ppo.md#detail-2: every action about equally likely at first
+ACTION_GAIN = 0.01  # docs/ppo.md#detail-2: makes all actions about equally likely at first
 
 _WITHOUT_CHANCE = {
     MLP, nn.Linear, nn.ReLU, nn.Tanh, nn.Identity, nn.ModuleList, Flatten, OneHot, FlatOrOneHot,

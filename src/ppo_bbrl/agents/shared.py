@@ -48,8 +48,8 @@ class _Head:
         return as_one_event(dist, value.dim()), value
 
     def __deepcopy__(self, memo: dict[int, Any]) -> Self:
-        # A LightningModule has its environments and its trainer with it. They are no part of the
-        # policy, may be processes, and cannot be copied.
+        # A LightningModule refers to its environments and its trainer, which are not part of the
+        # policy, may have processes, and cannot be copied.
         for module in self.model.modules():
             for name, attribute in vars(module).items():
                 if name in ("_trainer", "_fabric") or isinstance(attribute, _ENVIRONMENTS):

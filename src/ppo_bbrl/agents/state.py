@@ -1,4 +1,4 @@
-"""The states of agents and of optimisers, which torch itself would load in part."""
+"""The states of agents and optimisers, loaded completely or not at all, unlike in torch."""
 
 import torch
 from torch import Tensor, nn
@@ -9,53 +9,53 @@ from ppo_bbrl.system.state import State, check_names
 
 
 class AgentState:
-    """Weights and buffers of an agent.
+    """The weights and buffers of an agent.
 
     Args:
-        name: for messages.
-        agent: what `load_state_dict` changes in place.
+        name: the agent's name, for messages.
+        agent: the agent, which `load_state_dict` changes in place.
     """
 
     def __init__(self, name: str, agent: nn.Module) -> None:
         self._name, self._agent = name, agent
 
     def state_dict(self) -> State:
-        """The class, and weights and buffers by name."""
+        """The name of the class, and the weights and buffers by name."""
         return {"class": _class_name(self._agent), "weights": self._agent.state_dict()}
 
     def load_state_dict(self, state: State) -> None:
-        """Take weights and buffers over.
+        """Restore weights and buffers.
 
         Raises:
-            StateError: if it is of another agent; nothing has been changed then.
+            StateError: if the state belongs to a different agent; nothing has been changed then.
         """
         check_names(state, ("class", "weights"), self._name)
         there, here = state["class"], _class_name(self._agent)
         if there != here:
-            raise StateError(f"{self._name} is a {there} in the state, and a {here} here")
+            raise StateError(f"{self._name} is a {there} in the state, but a {here} here")
         now = self._agent.state_dict()
         check_names(state["weights"], now, self._name)
         for name, value in state["weights"].items():
             there, here = _described(value), _described(now[name])
             if there != here:
-                raise StateError(f"{self._name}: {name} is {there} in the state, and {here} here")
+                raise StateError(f"{self._name}: {name} is {there} in the state, but {here} here")
         self._agent.load_state_dict(state["weights"])
 
 
 class OptimizerState:
-    """An optimiser, with the rates that it was given.
+    """The state of an optimiser and of its learning rate schedule.
 
     Args:
-        name: for messages.
-        optimizer: what `load_state_dict` changes.
-        rates: of the schedule.
+        name: the optimiser's name, for messages.
+        optimizer: the optimiser, which `load_state_dict` changes in place.
+        rates: the scheduled learning rates.
     """
 
     def __init__(self, name: str, optimizer: torch.optim.Optimizer, rates: ScheduledRates) -> None:
         self._name, self._optimizer, self._rates = name, optimizer, rates
 
     def state_dict(self) -> State:
-        """The class, moments and settings, and what the schedule of the rates goes on from."""
+        """The name of the class, moments and settings, and the state of the schedule."""
         with without_compiler():
             own = self._optimizer.state_dict()
         return {
@@ -65,22 +65,23 @@ class OptimizerState:
         }
 
     def load_state_dict(self, state: State) -> None:
-        """Take moments and settings over.
+        """Restore moments and settings.
 
         Raises:
-            StateError: if it is of another optimiser; nothing has been changed then.
+            StateError: if the state belongs to a different optimiser; nothing has been changed
+                then.
         """
         check_names(state, ("class", "state", "param_groups", "rates"), self._name)
         there, here = state["class"], _class_name(self._optimizer)
         if there != here:
-            raise StateError(f"{self._name} is a {there} in the state, and a {here} here")
+            raise StateError(f"{self._name} is a {there} in the state, but a {here} here")
         held = held_parameters(self._optimizer)
         for index, moments in state["state"].items():
             for name, value in moments.items():
                 if isinstance(value, Tensor) and not _fits(value, held[index : index + 1]):
                     raise StateError(
                         f"{self._name}: {name} of parameter {index} is {list(value.shape)}, which "
-                        "does not fit"
+                        "does not fit the parameter"
                     )
         try:
             with without_compiler():
@@ -93,12 +94,12 @@ class OptimizerState:
 
 
 def _class_name(value: object) -> str:
-    """The class, without its module, which may be `__main__` another time."""
+    """The name of the class without its module, which may be `__main__` in another run."""
     return type(value).__qualname__
 
 
 def _fits(moment: Tensor, parameters: list[nn.Parameter]) -> bool:
-    """Whether it is as large as its parameter, or a number, a row or a column for it."""
+    """Whether a moment has its parameter's shape, or is a number, a row or a column for it."""
     try:
         return bool(parameters) and moment.expand_as(parameters[0]) is not None
     except RuntimeError:
