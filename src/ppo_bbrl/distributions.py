@@ -1,4 +1,4 @@
-"""What PPO asks of a torch distribution, also where torch has no formula for it. Torch alone."""
+"""What PPO needs of torch distributions, including what torch has no formula for. Torch only."""
 
 import math
 from collections.abc import Callable, Sequence
@@ -18,7 +18,7 @@ from torch.distributions.utils import lazy_property
 
 from ppo_bbrl.errors import UserError
 
-#: gives the generator to draw from; None stands for torch's global one
+#: a function that returns the generator to draw from; None stands for torch's global one
 Source = Callable[[], torch.Generator | None]
 
 _HALF_LOG_2PI = 0.5 * math.log(2 * math.pi)
@@ -30,14 +30,14 @@ def from_global() -> None:
 
 
 class ActionCategorical(Categorical):
-    """Categorical over actions, from logits: what is finite stays so, at any gap of the logits.
+    """Categorical over actions, from logits: finite results for logits of any distance.
 
-    An action whose logit is -inf is forbidden. Nothing is normalised or validated before it is
-    needed, and sampling needs neither.
+    An action whose logit is -inf is forbidden. Normalisation and validation happen only when they
+    are needed; sampling needs neither.
 
     Args:
         logits: `[..., A]`, unnormalised.
-        generator: from which samples are drawn.
+        generator: the source of the generator for samples.
     """
 
     def __init__(self, logits: Tensor, generator: Source = from_global) -> None:
@@ -61,8 +61,8 @@ class ActionCategorical(Categorical):
         log_probs = self.unnormalised.log_softmax(-1)
         log_prob = log_probs.gather(-1, action.unsqueeze(-1)).squeeze(-1)
         finite, least = log_probs, torch.finfo(log_probs.dtype).min
-        # 0·log 0 counts 0, and so does its gradient. A compiler cannot ask whether there is one;
-        # for anybody else that is cheaper.
+        # 0·log 0 counts as 0, and so does its gradient. Testing for it first is cheaper, but not
+        # possible in compiled code.
         if torch.compiler.is_compiling() or (action.numel() and log_probs.min().item() < least):
             finite = log_probs.clamp(min=least)
         return log_prob, -(log_probs.exp() * finite).sum(-1)
@@ -73,7 +73,7 @@ class ActionCategorical(Categorical):
 
     @property
     def noise_shape(self) -> tuple[int, ...]:
-        """That of one action's noise."""
+        """The shape of one action's noise."""
         return (self._num_events,)
 
     def with_noise(self, noise: Tensor) -> Tensor:
@@ -85,7 +85,7 @@ class ActionCategorical(Categorical):
         return self.with_noise(self.noise(*sample_shape, *self.batch_shape))
 
     def expand(self, batch_shape: Any, _instance: Any = None) -> Self:
-        """The same in a larger batch."""
+        """Expand the batch to a larger shape."""
         logits = self.unnormalised.expand(*batch_shape, self._num_events)
         return type(self)(logits, self._generator)
 
@@ -96,7 +96,7 @@ class ActionGaussian(Independent):  # type: ignore[type-arg] # a class without a
     Args:
         mean: `[..., *shape]`.
         log_std: `[*shape]`, logarithm of the standard deviations, the same everywhere.
-        generator: from which samples are drawn.
+        generator: the source of the generator for samples.
     """
 
     def __init__(self, mean: Tensor, log_std: Tensor, generator: Source = from_global) -> None:
@@ -107,7 +107,7 @@ class ActionGaussian(Independent):  # type: ignore[type-arg] # a class without a
 
     @lazy_property
     def base_dist(self) -> Normal:
-        """The components, each by itself."""
+        """The components as independent distributions."""
         return Normal(self.location, self.log_std.exp().expand_as(self.location))
 
     @property
@@ -130,7 +130,7 @@ class ActionGaussian(Independent):  # type: ignore[type-arg] # a class without a
 
     @property
     def noise_shape(self) -> tuple[int, ...]:
-        """That of one action's noise."""
+        """The shape of one action's noise."""
         return tuple(self.event_shape)
 
     def with_noise(self, noise: Tensor) -> Tensor:
@@ -142,7 +142,7 @@ class ActionGaussian(Independent):  # type: ignore[type-arg] # a class without a
         return self.with_noise(self.noise(*sample_shape, *self.batch_shape)).detach()
 
     def expand(self, batch_shape: Any, _instance: Any = None) -> Self:
-        """The same in a larger batch."""
+        """Expand the batch to a larger shape."""
         mean = self.location.expand(*batch_shape, *self.event_shape)
         return type(self)(mean, self.log_std, self._generator)
 
@@ -173,8 +173,8 @@ def evaluate_actions(dist: Distribution, action: Tensor) -> tuple[Tensor, Tensor
     """log π(a|s) and the entropy of π(·|s), both `[...]`, with their gradients.
 
     Args:
-        dist: with batch shape `[...]`. A distribution with a method `evaluate` is asked for both
-            at once.
+        dist: a distribution with batch shape `[...]`. If it has a method `evaluate`, that computes
+            both at once.
         action: `[..., *event]`.
     """
     evaluate = getattr(dist, "evaluate", None)
@@ -185,29 +185,29 @@ def evaluate_actions(dist: Distribution, action: Tensor) -> tuple[Tensor, Tensor
 
 
 def as_one_event(dist: Distribution, batch_dims: int) -> Distribution:
-    """The distribution whose batch has this many dimensions; those beyond become its event.
+    """Reduce a distribution's batch to this many dimensions; the others become its event.
 
-    So its log-probability and its entropy are sums over the components of an action.
+    So log-probability and entropy are sums over the components of an action.
     """
     beyond = len(dist.batch_shape) - batch_dims
     return Independent(dist, beyond) if beyond > 0 else dist
 
 
 def entropy_of(dist: Distribution, log_prob: Tensor) -> Tensor:
-    r"""The entropy of each distribution, `[N]`; where there is no formula, -log π(a|s).
+    r"""The entropy of each distribution, `[N]`; without a formula, -log π(a|s).
 
-    The latter is an unbiased estimate for actions of this distribution itself. Its own gradient
-    would be 0 on average, a bonus for it do nothing; so it has the one that is the entropy's:
+    The latter is an unbiased estimate if the actions come from this distribution. Its own gradient
+    would be 0 on average, so that an entropy bonus did nothing; so it gets the entropy's gradient:
 
     .. math::
         \nabla H = -\mathbb{E}[\log\pi(a|s) \nabla \log\pi(a|s)]
 
     Args:
-        dist: with batch shape `[N]`.
-        log_prob: `[N]`, of one action of each.
+        dist: a distribution with batch shape `[N]`.
+        log_prob: `[N]`, the log-probability of one action of each.
 
     Raises:
-        UserError: if the distribution's own entropy has another shape.
+        UserError: if the distribution's own entropy has a different shape.
     """
     try:
         entropy = dist.entropy()
@@ -217,28 +217,28 @@ def entropy_of(dist: Distribution, log_prob: Tensor) -> Tensor:
     if entropy.shape != log_prob.shape:
         raise UserError(
             f"the entropy of {type(dist).__name__} has shape {list(entropy.shape)}, its "
-            f"log-probability {list(log_prob.shape)}: must both be one number for each action"
+            f"log-probability {list(log_prob.shape)}: both must be one number for each action"
         )
     return entropy
 
 
 def mode_of(dist: Distribution) -> Tensor:
-    """The most likely action of each distribution, which is what a greedy policy takes.
+    """The most likely action of each distribution, which a greedy policy takes.
 
-    Where torch has no mode for a transformed distribution, the transformed mode of its base, as
-    is usual for a Gaussian squashed by tanh. Where the mode is not unique and torch gives NaN
-    (Bernoulli at ½, Beta(1, 1)), the mean, which is rounded if actions are discrete.
+    For a transformed distribution, for which torch has no mode, it is the transformed mode of its
+    base, as is usual for a Gaussian squashed by tanh. If the mode is not unique, so that torch
+    returns NaN (Bernoulli at ½, Beta(1, 1)), it is the mean, rounded for discrete actions.
 
     Raises:
-        UserError: if there is none, as for mixtures.
+        UserError: if there is no mode, as for mixtures.
     """
     try:
         mode = _mode(dist)
     except NotImplementedError as error:
         named = dist.base_dist if isinstance(dist, Independent) else dist
         raise UserError(
-            f"{type(named).__name__} has no mode, which acting greedily needs: give a subclass of "
-            "it a property `mode`"
+            f"{type(named).__name__} has no mode, which greedy actions need: define a property "
+            "`mode` in a subclass"
         ) from error
     unknown = mode.isnan()
     if not unknown.any():
@@ -265,8 +265,8 @@ class MultiCategorical(Distribution):
     """Independent categorical distributions side by side, for MultiDiscrete action spaces.
 
     Args:
-        logits: `[..., sum(sizes)]`, those of the first one, then those of the second, and so on.
-        sizes: how many values each has, such as `action_space.nvec`.
+        logits: `[..., sum(sizes)]`, the logits of the first one, then of the second, and so on.
+        sizes: the number of values of each, such as `action_space.nvec`.
     """
 
     arg_constraints: ClassVar[dict[str, Any]] = {}
@@ -284,7 +284,7 @@ class MultiCategorical(Distribution):
 
     @property
     def support(self) -> Any:
-        """What the sampled vectors are made of."""
+        """The constraint on sampled vectors: their components are integers."""
         return constraints.independent(  # type: ignore[no-untyped-call]
             constraints.nonnegative_integer, 1
         )

@@ -1,7 +1,7 @@
-"""Distributions of actions that have several components: their log-probabilities and entropies add.
+"""Distributions of actions with several components, whose log-probabilities and entropies add up.
 
-They are for MultiDiscrete, MultiBinary, Dict and Tuple action spaces, in the workspace's form of
-an action, and have the methods of `ActionCategorical` and `ActionGaussian`. Torch alone.
+They are for MultiDiscrete, MultiBinary, Dict and Tuple action spaces, for actions as the workspace
+stores them, and have the methods of `ActionCategorical` and `ActionGaussian`. Torch only.
 """
 
 import math
@@ -23,7 +23,7 @@ from ppo_bbrl.distributions import (
 
 
 class _Joint(Distribution):
-    """What follows from `evaluate`, `noise` and `with_noise`."""
+    """The base class, which derives everything from `evaluate`, `noise` and `with_noise`."""
 
     arg_constraints: ClassVar[dict[str, Any]] = {}
     support: Any = constraints.real_vector
@@ -33,11 +33,11 @@ class _Joint(Distribution):
         raise NotImplementedError
 
     def noise(self, *leading: int) -> Tensor:
-        """What `with_noise` takes, `[*leading, …]`."""
+        """Standard noise for `with_noise`, `[*leading, …]`."""
         raise NotImplementedError
 
     def with_noise(self, noise: Tensor) -> Tensor:
-        """Actions; standard noise gives them this distribution."""
+        """Turn standard noise into actions, which have this distribution."""
         raise NotImplementedError
 
     def sample(self, sample_shape: Any = ()) -> Tensor:
@@ -49,7 +49,7 @@ class _Joint(Distribution):
         return self.evaluate(value)[0]
 
     def entropy(self) -> Tensor:
-        """`[...]`, in nats: the sum over the components."""
+        """The entropy in nats, `[...]`: the sum over the components."""
         return self.evaluate(self.mode)[1]
 
 
@@ -57,12 +57,12 @@ class ActionMultiCategorical(_Joint):
     """Independent categorical distributions side by side.
 
     Args:
-        logits: `[..., sum(sizes)]`, those of the first one, then those of the second, and so on;
+        logits: `[..., sum(sizes)]`, the logits of the first one, then of the second, and so on;
             an action whose logit is -inf is forbidden.
-        sizes: how many values each of the k has.
-        shape: of an action, with k entries, as `nvec.shape`; None: `(k,)`.
-        generator: from which samples are drawn.
-        places: `places_of(sizes)`, for those who have it already.
+        sizes: the number of values of each of the k.
+        shape: the shape of an action, with k entries, such as `nvec.shape`; None: `(k,)`.
+        generator: the source of the generator for samples.
+        places: the result of `places_of(sizes)`, if it is known already.
     """
 
     def __init__(
@@ -80,7 +80,7 @@ class ActionMultiCategorical(_Joint):
 
     @lazy_property
     def parts(self) -> ActionCategorical:
-        """All k with the batch shape `[..., k]`; what is beyond a part's size is forbidden."""
+        """All k, with batch shape `[..., k]`; values beyond a component's size are forbidden."""
         padded = torch.nn.functional.pad(self.unnormalised, (0, 1), value=-math.inf)
         rows = padded.index_select(-1, self._places.to(padded.device))
         return ActionCategorical(
@@ -104,7 +104,7 @@ class ActionMultiCategorical(_Joint):
 
     @property
     def noise_shape(self) -> tuple[int, ...]:
-        """That of one action's noise."""
+        """The shape of one action's noise."""
         return len(self.sizes), max(self.sizes)
 
     def with_noise(self, noise: Tensor) -> Tensor:
@@ -112,7 +112,7 @@ class ActionMultiCategorical(_Joint):
         return self._shaped(self.parts.with_noise(noise))
 
     def expand(self, batch_shape: Any, _instance: Any = None) -> Self:
-        """The same in a larger batch."""
+        """Expand the batch to a larger shape."""
         logits = self.unnormalised.expand(*batch_shape, sum(self.sizes))
         return type(self)(logits, self.sizes, self.event_shape, self._generator, self._places)
 
@@ -121,9 +121,9 @@ class ActionMultiCategorical(_Joint):
 
 
 def places_of(sizes: Sequence[int]) -> Tensor:
-    """For each part its logits' places, and the one after the last for what it has not.
+    """The index of each component's logits, `[k × largest size]` int64.
 
-    `[k × largest size]` int64.
+    Values that a component does not have get the index after the last logit.
     """
     total, largest, first = sum(sizes), max(sizes), 0
     places = torch.full((len(sizes), largest), total)
@@ -139,7 +139,7 @@ class ActionBernoulli(_Joint):
     Args:
         logits: `[..., *shape]`.
         event_dims: the number of dimensions of an action.
-        generator: from which samples are drawn.
+        generator: the source of the generator for samples.
     """
 
     def __init__(
@@ -163,21 +163,21 @@ class ActionBernoulli(_Joint):
         return self._summed(log_probs), self._summed(entropies)
 
     def noise(self, *leading: int) -> Tensor:
-        """Standard logistic noise, the difference of two Gumbel ones, `[*leading, *shape]`."""
+        """Standard logistic noise, the difference of two Gumbel noises, `[*leading, *shape]`."""
         both = gumbel_noise((2, *leading, *self.noise_shape), self._generator())
         return both[0] - both[1]
 
     @property
     def noise_shape(self) -> tuple[int, ...]:
-        """That of one action's noise."""
+        """The shape of one action's noise."""
         return tuple(self.event_shape)
 
     def with_noise(self, noise: Tensor) -> Tensor:
-        """Bits, `[..., *shape]` floats: logit + logistic noise > 0 has their probability."""
+        """Bits as floats, `[..., *shape]`: logit + logistic noise > 0 has the right probability."""
         return (self.logits + noise.to(self.logits.device) > 0).to(self.logits.dtype)
 
     def expand(self, batch_shape: Any, _instance: Any = None) -> Self:
-        """The same in a larger batch."""
+        """Expand the batch to a larger shape."""
         logits = self.logits.expand(*batch_shape, *self.event_shape)
         return type(self)(logits, len(self.event_shape), self._generator)
 
@@ -195,8 +195,8 @@ class ActionComposite(_Joint):
     """Independent distributions of different kinds; an action is one flat vector of floats.
 
     Args:
-        parts: with one batch shape `[...]`. Each has as many entries as its own action has
-            numbers, in this order.
+        parts: distributions with the same batch shape `[...]`; the vector contains the actions of
+            each of them in this order.
     """
 
     def __init__(self, parts: Sequence[Part]) -> None:
@@ -221,7 +221,7 @@ class ActionComposite(_Joint):
         return log_prob, entropy
 
     def noise(self, *leading: int) -> Tensor:
-        """That of all parts, `[*leading, …]`."""
+        """The noise of all parts, concatenated: `[*leading, …]`."""
         return self._joined([part.noise(*leading) for part in self.parts], len(leading))
 
     def with_noise(self, noise: Tensor) -> Tensor:
@@ -235,7 +235,7 @@ class ActionComposite(_Joint):
         return self._joined(actions, noise.dim() - 1)
 
     def expand(self, batch_shape: Any, _instance: Any = None) -> Self:
-        """The same in a larger batch."""
+        """Expand the batch to a larger shape."""
         return type(self)([part.expand(batch_shape) for part in self.parts])
 
     @staticmethod

@@ -1,6 +1,6 @@
-"""Heads: turn the outputs of a policy's network into a distribution, for each kind of action space.
+"""Heads: modules that turn a policy network's outputs into a distribution over actions.
 
-`head_of` is the table of the kinds.
+`head_of` chooses the head for an action space.
 """
 
 import math
@@ -29,13 +29,13 @@ class Head(nn.Module):
     """Base class of heads. `head(outputs)` is the distribution for `outputs` `[..., n_outputs]`.
 
     Attributes:
-        n_outputs: how many outputs of the network it takes.
+        n_outputs: the number of network outputs that it needs.
     """
 
     n_outputs: int
 
     def noise(self, *leading: int) -> Tensor:
-        """Noise for the `with_noise` of its distributions, from this thread's stream."""
+        """Noise for its distributions' `with_noise`, from this thread's stream."""
         noise: Tensor = self(torch.zeros(self.n_outputs)).noise(*leading)
         return noise
 
@@ -48,7 +48,7 @@ class CategoricalHead(Head):
         self.n_outputs = size_of("n", n)
 
     def forward(self, outputs: Tensor) -> ActionCategorical:
-        """Over 0..n-1."""
+        """A distribution over 0..n-1."""
         return ActionCategorical(outputs, generator)
 
 
@@ -70,7 +70,7 @@ class MultiCategoricalHead(Head):
         self.register_buffer("places", places_of(self.sizes), persistent=False)
 
     def forward(self, outputs: Tensor) -> ActionMultiCategorical:
-        """Over 0..n-1 in each component."""
+        """A distribution over vectors of indices, 0..n-1 in each component."""
         return ActionMultiCategorical(outputs, self.sizes, self.shape, generator, self.places)
 
 
@@ -87,7 +87,7 @@ class BernoulliHead(Head):
         self.n_outputs = math.prod(self.shape)
 
     def forward(self, outputs: Tensor) -> ActionBernoulli:
-        """Over zeros and ones."""
+        """A distribution over zeros and ones."""
         return ActionBernoulli(_shaped(outputs, self.shape), len(self.shape), generator)
 
 
@@ -106,15 +106,15 @@ class GaussianHead(Head):
         self.log_std = nn.Parameter(torch.full(self.shape, float(log_std_init)))
 
     def forward(self, outputs: Tensor) -> ActionGaussian:
-        """Over all numbers."""
+        """A distribution over all real numbers."""
         return ActionGaussian(_shaped(outputs, self.shape), self.log_std, generator)
 
 
 class CompositeHead(Head):
-    """For Dict and Tuple: the outputs of each of their parts, one after the other.
+    """For Dict and Tuple: the outputs of all parts, one after the other.
 
     Args:
-        heads: of the parts, in the order of `leaves`.
+        heads: the heads of the parts, in the order of `leaves`.
     """
 
     def __init__(self, heads: Sequence[Head]) -> None:
@@ -124,7 +124,7 @@ class CompositeHead(Head):
         self.n_outputs = sum(self._sizes)
 
     def forward(self, outputs: Tensor) -> ActionComposite:
-        """Over flat vectors."""
+        """A distribution over flat vectors."""
         pieces = outputs.split(self._sizes, -1)  # type: ignore[no-untyped-call]
         return ActionComposite(
             [head(piece) for head, piece in zip(self.heads, pieces, strict=True)]
@@ -135,7 +135,7 @@ def head_of(space: Space[Any], *, log_std_init: float = 0.0) -> Head:
     """The head for an action space.
 
     Raises:
-        UserError: for a space of another kind.
+        UserError: for any other kind of space.
     """
     if isinstance(space, Discrete):
         return CategoricalHead(int(space.n))

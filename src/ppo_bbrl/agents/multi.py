@@ -17,12 +17,12 @@ from ppo_bbrl.system.sizes import shape_of, size_or_shape
 
 
 class HeadPolicy(Policy):
-    """A policy of an MLP and a head. Subclasses make the head of their action space.
+    """A policy with an MLP and a head; subclasses choose the head for their action space.
 
     Args:
         state_dim: number of features, shape of an observation, or the observation space.
         hidden_size: sizes of the hidden layers.
-        head: takes the outputs of the network.
+        head: the module that turns the network's outputs into a distribution.
         name: the agent's name, for bbrl.
         activation: relu or tanh.
     """
@@ -46,7 +46,7 @@ class HeadPolicy(Policy):
         self.head = head
 
     def outputs(self, obs: Tensor) -> Tensor:
-        """What the head takes, `[..., head.n_outputs]`."""
+        """The network's outputs, for the head: `[..., head.n_outputs]`."""
         return cast("Tensor", self.model(self.encoder(obs)))
 
     def dist(self, obs: Tensor) -> Distribution:
@@ -120,8 +120,8 @@ class MultiBinaryPolicy(HeadPolicy):
 class CompositePolicy(HeadPolicy):
     """Independent components of different kinds. Writes `action`, `[B, D]` float32.
 
-    Its numbers are those of the parts of the space, in their order, one after the other; the
-    environment agent makes of them what the environment takes.
+    An action contains the numbers of all parts of the space, one after the other; the environment
+    agent converts them to the form that the environment expects.
 
     Args:
         state_dim: as in `HeadPolicy`.

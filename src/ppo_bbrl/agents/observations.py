@@ -1,4 +1,4 @@
-"""Observations as agents get them: a tensor, or for Dict and Tuple spaces a dict of tensors.
+"""Observations for agents: a tensor, or, for Dict and Tuple spaces, a dict of tensors.
 
 In the workspace each part of a Dict or a Tuple is a variable of its own, `env/env_obs/<path>`;
 everything else is `env/env_obs`. Agents get the parts together, by path: `{"a": …, "b/0": …}`.
@@ -13,7 +13,7 @@ from torch import Tensor
 NAME = "env/env_obs"
 _PARTS = f"{NAME}/"
 
-#: what `policy.dist` and `critic.value` take, `[..., *shape]` each
+#: the input of `policy.dist` and `critic.value`, `[..., *shape]` each
 Observation = Tensor | dict[str, Tensor]
 
 
@@ -23,7 +23,7 @@ def is_observation(name: str) -> bool:
 
 
 def names_in(names: Iterable[str]) -> list[str]:
-    """Those of the names that observations are in."""
+    """The names among these that belong to observations."""
     return [name for name in names if is_observation(name)]
 
 
@@ -50,29 +50,29 @@ def observation_at(workspace: Any, t: int) -> Observation:
         return row
     names = names_in(workspace.variables)
     if not names:
-        workspace.get(NAME, t)  # whose error says what is there
+        workspace.get(NAME, t)  # raises an error that says what there is
     return observation_in({name: workspace.get(name, t) for name in names})
 
 
 def as_variables(observation: Observation) -> dict[str, Tensor]:
-    """Observations under the names that they have in the workspace."""
+    """Observations by their names in the workspace."""
     if isinstance(observation, Tensor):
         return {NAME: observation}
     return {_PARTS + path: part for path, part in observation.items()}
 
 
 def each_part(observation: Observation, function: Callable[[Tensor], Tensor]) -> Observation:
-    """A function of an observation, part by part."""
+    """Apply a function to each part of an observation."""
     if isinstance(observation, Tensor):
         return function(observation)
     return {path: function(part) for path, part in observation.items()}
 
 
 def moved(observation: Observation, device: torch.device) -> Observation:
-    """Observations on a device."""
+    """Move observations to a device."""
     return each_part(observation, lambda part: part.to(device))
 
 
 def any_part(observation: Observation) -> Tensor:
-    """One tensor of an observation: for the number of rows, or the device."""
+    """Any one tensor of an observation, which tells the number of rows and the device."""
     return observation if isinstance(observation, Tensor) else next(iter(observation.values()))

@@ -1,10 +1,10 @@
-"""Actions: from a row of the workspace to what an environment takes.
+"""Converts actions from a row of the workspace to the form that an environment expects.
 
 In the workspace every action is one tensor: indices 0..n-1 for Discrete and MultiDiscrete, whatever
 the space's `start`; zeros and ones in float32 for MultiBinary; numbers as the policy sampled them,
 unclipped, for Box. For Dict and Tuple it is a flat vector of floats, the parts of the space one
-after the other. What the environment receives is made of that here: the right structure and type,
-`start` added, clipped to the bounds.
+after the other. The environment receives them in the right structure and type, with `start` added,
+clipped to the bounds.
 """
 
 import math
@@ -27,7 +27,7 @@ Converter = Callable[[Array | Tensor], Any]
 
 
 def leaves(space: Space[Any]) -> Iterator[Space[Any]]:
-    """The spaces that nested Dicts and Tuples are made of, in the order of an action's numbers."""
+    """The elementary spaces in nested Dicts and Tuples, in the order of an action's numbers."""
     if not isinstance(space, Dict | Tuple):
         yield space
         return
@@ -53,7 +53,7 @@ def action_converter(space: Space[Any], n_envs: int) -> Converter:
 
 
 def each_action(space: Space[Any], actions: Any, n_envs: int) -> list[Any]:
-    """What a converter gave for Dict and Tuple, as one action for each environment."""
+    """Split a converter's result for Dict or Tuple into one action for each environment."""
     return [_one_of(space, actions, index) for index in range(n_envs)]
 
 

@@ -1,7 +1,8 @@
-"""Dict and Tuple observations: their parts by path, and what environments return, taken apart.
+"""Splits Dict and Tuple observations into parts, each identified by a path.
 
-The path of a part is the keys that lead to it: `a`, or `a/b` in a Dict within a Dict; entries of a
-Tuple have numbers. An observation of any other space is its own only part, of the empty path.
+The path of a part consists of the keys that lead to it: `a`, or `a/b` in a Dict within a Dict;
+entries of a Tuple have numbers. An observation of any other space is a single part with the empty
+path.
 """
 
 from collections.abc import Mapping
@@ -19,14 +20,15 @@ from ppo_bbrl.errors import ConfigError
 
 Array = NDArray[Any]
 
-DEEPEST = 8  # spaces within spaces
+DEEPEST = 8  # maximum nesting of spaces
 
 
 def parts_of(space: Space[Any], path: str = "") -> dict[str, Space[Any]]:
     """The parts of a space by path, in its order: none of them is a Dict or a Tuple.
 
     Raises:
-        ConfigError: for keys that are no path, spaces of no parts, and those that are too deep.
+        ConfigError: for keys that cannot be in a path, spaces without parts, and nesting that is
+            too deep.
     """
     if not isinstance(space, Dict | Tuple):
         return {path: space}
@@ -43,15 +45,15 @@ def parts_of(space: Space[Any], path: str = "") -> dict[str, Space[Any]]:
 
 
 def taken_apart(space: Space[Any], value: Any, path: str = "") -> list[Any]:
-    """What a Dict or Tuple observation consists of, in the order of `parts_of`.
+    """The parts of a Dict or Tuple observation, in the order of `parts_of`.
 
     Args:
-        space: of one environment.
-        value: of one environment or of several.
-        path: of the space in another one.
+        space: the observation space of one environment.
+        value: an observation of one environment, or of several.
+        path: the path of this space in the outermost one.
 
     Raises:
-        UnfitError: if a key or an entry is missing, or is one too many.
+        UnfitError: if a key or an entry is missing, or there are too many.
     """
     if isinstance(space, Dict):
         keys = [*space.spaces]
@@ -73,10 +75,10 @@ def taken_apart(space: Space[Any], value: Any, path: str = "") -> list[Any]:
 
 
 def observation_template(space: Space[Any], n_envs: int) -> Tensor:
-    """Zeros of the shape and type that one row of observations has in the workspace.
+    """Zeros with the shape and dtype of one row of observations in the workspace.
 
     Args:
-        space: any but a Dict and a Tuple, of which each part has a row.
+        space: any space except Dict and Tuple, whose parts each have their own row.
         n_envs: B.
     """
     assert space.shape is not None
@@ -87,10 +89,10 @@ def observation_template(space: Space[Any], n_envs: int) -> Tensor:
 
 
 class ObservationRows:
-    """How observations of a space become rows of the workspace, each part in one of its own.
+    """Converts observations of a space to rows of the workspace, one for each part.
 
     Args:
-        space: of one environment.
+        space: the observation space of one environment.
         n_envs: B.
 
     Attributes:
@@ -106,13 +108,13 @@ class ObservationRows:
         self._space, self._whole, self._n_envs = space, "" in parts, n_envs
         self._shapes = [tuple(part.shape or ()) for part in parts.values()]
         starts = [np.asarray(getattr(part, "start", 0)) for part in parts.values()]
-        #: to be taken from indices; None where they begin with 0
+        #: subtracted from indices; None if they start at 0
         self._first = [start if start.any() else None for start in starts]
-        #: which lie in the workspace in a narrower type
+        #: whether the workspace stores each part in a narrower type
         self._wide = [part.dtype == np.float64 for part in parts.values()]
 
     def of(self, observation: Any) -> list[Array]:
-        """The rows of what a vector environment returned, in the order of the templates.
+        """The rows for what a vector environment returned, in the order of the templates.
 
         Raises:
             UnfitError: if a part is missing, or has numbers that are too large.
@@ -126,10 +128,10 @@ class ObservationRows:
         return parts
 
     def check(self, observation: Any) -> None:
-        """Refuse observations of a vector environment that have another shape.
+        """Refuse observations of a vector environment that have the wrong shape.
 
         Raises:
-            UnfitError: naming the shape that is expected.
+            UnfitError: naming the expected shape.
         """
         for part, shape in zip(taken_apart(self._space, observation), self._shapes, strict=True):
             check_rows(self._n_envs, observations=(part, shape))
