@@ -120,7 +120,7 @@ class PPOClip(LearningAgents, EpisodicAlgo):
                 if train_policy is None:
                     train_policy = build_policy(self.cfg, self.train_env)
                 if critic_agent is None:
-                    critic_agent = build_critic(self.cfg, self.train_env)
+                    critic_agent = build_critic(self.cfg, self.train_env, policy=train_policy)
             self._set_agents(train_policy, critic_agent, own=own)
         except Exception:
             self.close()  # environments may have processes

@@ -8,6 +8,7 @@ from torch import nn
 
 from ppo_bbrl.agents.encoders import FlatOrOneHot, Flatten, MultiOneHot, OneHot
 from ppo_bbrl.agents.networks import ACTIVATIONS, build_ortho_mlp
+from ppo_bbrl.config.schema import known_keys
 
 
 def linears(network):
@@ -57,7 +58,10 @@ def test_orthogonal_weights_of_the_right_gain_and_no_bias():
 
 def test_activations_by_name():
     """The names that the configuration offers."""
-    assert dict(ACTIVATIONS) == {"relu": nn.ReLU, "tanh": nn.Tanh}
+    offered = known_keys()["algorithm.architecture.activation"][0].choices
+    assert set(ACTIVATIONS) == set(offered)
+    for name, layer in ACTIVATIONS.items():
+        assert layer.__name__.lower() == name.replace("_", "")
 
 
 @pytest.mark.parametrize("leading", [(), (5,), (2, 5), (0,)])

@@ -2,7 +2,7 @@
 
 from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import Any
+from typing import Any, cast
 
 from gymnasium import Space
 from gymnasium.spaces import Dict, Discrete, MultiBinary, MultiDiscrete, Tuple
@@ -10,9 +10,11 @@ from omegaconf import DictConfig
 from torch import nn
 
 from ppo_bbrl.agents.base import Policy
-from ppo_bbrl.agents.critics import VAgent
+from ppo_bbrl.agents.critics import VALUE_GAIN, VAgent
+from ppo_bbrl.agents.encoders import StateDim
+from ppo_bbrl.agents.features import features_of, head_sizes, initialise
 from ppo_bbrl.agents.multi import CompositePolicy, MultiBinaryPolicy, MultiDiscretePolicy
-from ppo_bbrl.agents.policies import DiscretePolicy, GaussianPolicy
+from ppo_bbrl.agents.policies import ACTION_GAIN, DiscretePolicy, GaussianPolicy
 from ppo_bbrl.config.loading import load_episodic_config
 from ppo_bbrl.config.sources import Source
 from ppo_bbrl.envs.spaces import HasSpaces, size
@@ -91,7 +93,16 @@ def build_policy(cfg: DictConfig, env: HasSpaces) -> Policy:
             f"{cfg.gym_env.env_name} is {one_line(space)}, which needs {fitting} (or auto)"
         )
     architecture = settings.architecture
-    seen, hidden = env.observation_space, architecture.actor_hidden_size
+    policy = _policy(architecture, features_of(cfg, env), space)
+    initialise(
+        cast("nn.Module", policy.model), architecture, architecture.actor_output_gain / ACTION_GAIN
+    )
+    return policy
+
+
+def _policy(architecture: Any, seen: StateDim, space: Space[Any]) -> Policy:
+    """The policy for an action space, from features or whatever an agent takes as `state_dim`."""
+    hidden = head_sizes(architecture, "actor")
     activation, log_std_init = architecture.activation, architecture.log_std_init
     if isinstance(space, Discrete):
         return DiscretePolicy(seen, hidden, int(space.n), activation=activation)
@@ -121,11 +132,25 @@ def _fitting(space: Space[Any]) -> type[Policy]:
     return next(fitting, GaussianPolicy)
 
 
-def build_critic(cfg: DictConfig, env: HasSpaces) -> VAgent:
-    """The package's critic for an environment's observations."""
-    architecture = cfg.algorithm.architecture
-    return VAgent(
-        env.observation_space,
-        architecture.critic_hidden_size,
-        activation=architecture.activation,
-    )
+def build_critic(cfg: DictConfig, env: HasSpaces, *, policy: Any = None) -> VAgent:
+    """The package's critic for an environment's observations.
+
+    Args:
+        cfg: the configuration.
+        env: with the spaces.
+        policy: of `build_policy`, whose trunk it has too where `shared_trunk` says so.
+
+    Raises:
+        ConfigError: if there is no such trunk, because the policy is one of your own.
+    """
+    architecture, seen = cfg.algorithm.architecture, features_of(cfg, env)
+    if architecture.shared_trunk:
+        if type(policy) is not _fitting(env.action_space):
+            raise ConfigError(
+                f"algorithm.architecture.shared_trunk = True: {type(policy).__name__} is an agent "
+                "of your own: give a critic_agent that shares its trunk, or use shared_agents"
+            )
+        seen = (policy.encoder, seen[1])
+    critic = VAgent(seen, head_sizes(architecture, "critic"), activation=architecture.activation)
+    initialise(critic.model, architecture, architecture.critic_output_gain / VALUE_GAIN)
+    return critic

@@ -20,7 +20,7 @@ class VAgent(Critic):
         state_dim: number of features, shape of an observation, or the observation space.
         hidden_layers: sizes of the hidden layers.
         name: the agent's name, for bbrl.
-        activation: relu or tanh.
+        activation: a key of `networks.ACTIVATIONS`.
     """
 
     def __init__(

@@ -1,35 +1,68 @@
 """Encoders: turn observations of any space into features for a network."""
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import torch
-from gymnasium import Space
 from gymnasium.spaces import Box, Dict, Discrete, MultiBinary, MultiDiscrete, Tuple
 from torch import Tensor, nn
 
+from ppo_bbrl.agents.convolutional import (
+    NATURE_SIDE,
+    Convolutional,
+    layout_of,
+    nature_cnn,
+    small_cnn,
+)
 from ppo_bbrl.envs.parts import parts_of
 from ppo_bbrl.envs.spaces import is_image
+from ppo_bbrl.errors import UserError, one_line
 from ppo_bbrl.system.sizes import shape_of, size_of, size_or_shape
 
 #: how an agent's constructor may describe its observations
-StateDim = int | tuple[int, ...] | Space[Any]
+StateDim = Any  # int | tuple[int, ...] | Space[Any] | Encoded
+#: an encoder with the number of its features
+Encoded = tuple[nn.Module, int]
+
+#: `auto` takes the Nature network for images of at least 36 × 36, for smaller ones the small CNN
+FEATURES = ("auto", "mlp", "cnn", "nature_cnn")
 
 
-def encoder(state_dim: StateDim) -> tuple[nn.Module, int]:
+def encoder(state_dim: StateDim, features: str = "mlp", activation: str = "relu") -> Encoded:
     """The module that turns observations into features, and the number of features.
 
     Args:
         state_dim: description of the observations: a number of features, a shape, or the space
-            itself (which is needed to distinguish images from other arrays).
+            itself (which is needed to distinguish images from other arrays). An encoder that is
+            made already, with the number of its features, is returned as it is.
+        features: one of FEATURES, how images are seen. `mlp` flattens them. `cnn` and `nature_cnn`
+            take any Box of a shape that an image can have, `auto` only bytes.
+        activation: of a convolutional network.
 
     Raises:
-        UserError: for anything else.
+        UserError: for anything else; if no part is an image, or one is too small for the network.
     """
+    if isinstance(state_dim, tuple) and state_dim and isinstance(state_dim[0], nn.Module):
+        return state_dim[0], state_dim[1]
     if isinstance(state_dim, Dict | Tuple):
-        parts = Parts({path: encoder(part) for path, part in parts_of(state_dim).items()})
-        return parts, parts.n_features
+        parts = parts_of(state_dim)
+        seen = any(_convolution(part, features) for part in parts.values())
+        own = {
+            path: encoder(part, features if _convolution(part, features) else "mlp", activation)
+            for path, part in parts.items()
+        }
+        if features in ("cnn", "nature_cnn") and not seen:
+            raise UserError(f"none of its parts {', '.join(parts)} is an image")
+        together = Parts(own)
+        return together, together.n_features
+    convolution = _convolution(state_dim, features)
+    if convolution is not None:
+        scale = 255.0 if is_image(state_dim) else 1.0
+        module = convolution(state_dim.shape, scale, activation)
+        return module, module.n_features
+    if features in ("cnn", "nature_cnn"):
+        raise UserError(f"its observations {one_line(state_dim, 200)} are no images")
     if isinstance(state_dim, Discrete):
         return OneHot(int(state_dim.n)), int(state_dim.n)
     if isinstance(state_dim, MultiDiscrete):
@@ -51,6 +84,19 @@ def encoder(state_dim: StateDim) -> tuple[nn.Module, int]:
     if isinstance(shape, int):
         return FlatOrOneHot(shape), shape
     return Flatten(shape), math.prod(shape)
+
+
+def _convolution(space: Any, features: str) -> Callable[..., Convolutional] | None:
+    """What makes the network for an image; None where numbers are flattened."""
+    layout = layout_of(space.shape) if isinstance(space, Box) else None
+    if layout is None or features == "mlp":
+        return None
+    if features != "auto":
+        return nature_cnn if features == "nature_cnn" else small_cnn
+    if not is_image(space):
+        return None
+    _, (_, *sides) = layout
+    return nature_cnn if min(sides) >= NATURE_SIDE else small_cnn
 
 
 class Parts(nn.Module):

@@ -24,7 +24,7 @@ class HeadPolicy(Policy):
         hidden_size: sizes of the hidden layers.
         head: the module that turns the network's outputs into a distribution.
         name: the agent's name, for bbrl.
-        activation: relu or tanh.
+        activation: a key of `networks.ACTIVATIONS`.
     """
 
     def __init__(
@@ -62,7 +62,7 @@ class MultiDiscretePolicy(HeadPolicy):
         hidden_size: likewise.
         nvec: the number of values of each component, as `action_space.nvec`.
         name: the agent's name, for bbrl.
-        activation: relu or tanh.
+        activation: a key of `networks.ACTIVATIONS`.
     """
 
     draws_noise_alone: ClassVar[bool] = True
@@ -98,7 +98,7 @@ class MultiBinaryPolicy(HeadPolicy):
         hidden_size: likewise.
         n_actions: length or shape of an action.
         name: the agent's name, for bbrl.
-        activation: relu or tanh.
+        activation: a key of `networks.ACTIVATIONS`.
     """
 
     draws_noise_alone: ClassVar[bool] = True
@@ -128,7 +128,7 @@ class CompositePolicy(HeadPolicy):
         hidden_size: likewise.
         action_space: a Dict or a Tuple, nested or not.
         name: the agent's name, for bbrl.
-        activation: relu or tanh.
+        activation: a key of `networks.ACTIVATIONS`.
         log_std_init: initial log standard deviation of the parts that are a Box.
     """
 

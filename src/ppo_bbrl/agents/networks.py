@@ -16,7 +16,16 @@ from ppo_bbrl.system.sizes import shape_of
 
 Array = NDArray[Any]
 
-ACTIVATIONS: dict[str, type[nn.Module]] = {"relu": nn.ReLU, "tanh": nn.Tanh}
+#: by the name that a configuration has for them
+ACTIVATIONS: dict[str, type[nn.Module]] = {
+    "relu": nn.ReLU,
+    "tanh": nn.Tanh,
+    "elu": nn.ELU,
+    "gelu": nn.GELU,
+    "leaky_relu": nn.LeakyReLU,
+    "silu": nn.SiLU,
+}
+HIDDEN_GAIN = math.sqrt(2)  # docs/ppo.md#detail-2
 
 
 class MLP(nn.Sequential):
@@ -44,6 +53,11 @@ class MLP(nn.Sequential):
         for layer in hidden:
             x = activate(nn.functional.linear(x, layer.weight, layer.bias))
         return nn.functional.linear(x, last.weight, last.bias)
+
+    @property
+    def is_for_arrays(self) -> bool:
+        """Whether NumPy has its activation."""
+        return self.activation in _ARRAY_FUNCTIONS
 
     def on_arrays(self) -> Callable[[Array], Array]:
         """The same function on NumPy arrays `[N, inputs]`, with the current weights.
@@ -77,7 +91,15 @@ def _tanh_(x: Array) -> None:
     np.tanh(x, out=x)
 
 
-_FUNCTIONS: dict[str, Callable[[Tensor], Tensor]] = {"relu": torch.relu, "tanh": torch.tanh}
+_FUNCTIONS: dict[str, Callable[[Tensor], Tensor]] = {
+    "relu": torch.relu,
+    "tanh": torch.tanh,
+    "elu": nn.functional.elu,
+    "gelu": nn.functional.gelu,
+    "leaky_relu": nn.functional.leaky_relu,
+    "silu": nn.functional.silu,
+}
+#: those that NumPy has: policies with others act in torch
 _ARRAY_FUNCTIONS = {"relu": _relu_, "tanh": _tanh_}
 
 
@@ -112,7 +134,7 @@ def build_ortho_mlp(
         # Draw what torch would have drawn for this layer, so that seeds give the same weights.
         for parameter in (linear.weight, linear.bias):
             torch.empty_like(parameter).uniform_(generator=generator())
-        gain = output_gain if i == last else math.sqrt(2)
+        gain = output_gain if i == last else HIDDEN_GAIN
         nn.init.orthogonal_(linear.weight, gain, generator=generator())
         nn.init.zeros_(linear.bias)
         layers.append(linear)

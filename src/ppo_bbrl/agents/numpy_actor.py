@@ -26,7 +26,9 @@ def is_small(policy: nn.Module, n_rows: int) -> bool:
 def network_on_arrays(policy: nn.Module) -> Network | None:
     """The network of a policy on arrays, if it is an MLP on vectors, of float32 on the CPU."""
     network, encoder = getattr(policy, "model", None), getattr(policy, "encoder", None)
-    if not isinstance(network, MLP) or type(encoder) is not nn.Identity:
+    if not isinstance(network, MLP) or not network.is_for_arrays:
+        return None
+    if type(encoder) is not nn.Identity:
         return None
     parameter = next(network.parameters())
     if parameter.device.type != "cpu" or parameter.dtype != torch.float32:

@@ -9,7 +9,16 @@ import torch
 from torch import Tensor, nn
 
 from ppo_bbrl.agents.base import Policy
-from ppo_bbrl.agents.encoders import FlatOrOneHot, Flatten, OneHot, StateDim, encoder
+from ppo_bbrl.agents.convolutional import Convolutional
+from ppo_bbrl.agents.encoders import (
+    FlatOrOneHot,
+    Flatten,
+    MultiOneHot,
+    OneHot,
+    Parts,
+    StateDim,
+    encoder,
+)
 from ppo_bbrl.agents.heads import (
     BernoulliHead,
     CategoricalHead,
@@ -17,7 +26,7 @@ from ppo_bbrl.agents.heads import (
     GaussianHead,
     MultiCategoricalHead,
 )
-from ppo_bbrl.agents.networks import MLP, build_ortho_mlp
+from ppo_bbrl.agents.networks import ACTIVATIONS, MLP, build_ortho_mlp
 from ppo_bbrl.distributions import ActionCategorical, ActionGaussian, masked
 from ppo_bbrl.seeding import RandomStream, generator
 from ppo_bbrl.system.sizes import shape_of, size_of, size_or_shape
@@ -25,7 +34,8 @@ from ppo_bbrl.system.sizes import shape_of, size_of, size_or_shape
 ACTION_GAIN = 0.01  # docs/ppo.md#detail-2: makes all actions about equally likely at first
 
 _WITHOUT_CHANCE = {
-    MLP, nn.Linear, nn.ReLU, nn.Tanh, nn.Identity, nn.ModuleList, Flatten, OneHot, FlatOrOneHot,
+    MLP, nn.Linear, nn.Identity, nn.ModuleList, Flatten, OneHot, MultiOneHot, FlatOrOneHot, Parts,
+    Convolutional, nn.Conv2d, nn.Flatten, nn.Sequential, *ACTIVATIONS.values(),
     BernoulliHead, CategoricalHead, CompositeHead, GaussianHead, MultiCategoricalHead,
 }  # fmt: skip
 
@@ -38,7 +48,7 @@ class DiscretePolicy(Policy):
         hidden_size: sizes of the hidden layers.
         n_actions: number of actions.
         name: the agent's name, for bbrl.
-        activation: relu or tanh.
+        activation: a key of `networks.ACTIVATIONS`.
     """
 
     draws_noise_alone: ClassVar[bool] = True
@@ -88,7 +98,7 @@ class GaussianPolicy(Policy):
         hidden_size: sizes of the hidden layers.
         n_actions: length or shape of an action.
         name: the agent's name, for bbrl.
-        activation: relu or tanh.
+        activation: a key of `networks.ACTIVATIONS`.
         log_std_init: initial log standard deviation.
     """
 

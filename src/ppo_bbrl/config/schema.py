@@ -36,7 +36,36 @@ class ArchitectureConfig:
     actor_hidden_size: list[int] = _key([64, 64], _SIZES, "Sizes of the policy's hidden layers")
     critic_hidden_size: list[int] = _key([64, 64], _SIZES, "Sizes of the critic's hidden layers")
     activation: str = _key(
-        "relu", Rule(str, choices=("relu", "tanh")), "Activation function of the hidden layers"
+        "relu",
+        Rule(str, choices=("relu", "tanh", "elu", "gelu", "leaky_relu", "silu")),
+        "Activation function of the hidden layers (policies with relu or tanh act the fastest)",
+    )
+    features: str = _key(
+        "auto",
+        Rule(str, choices=("auto", "mlp", "cnn", "nature_cnn")),
+        "How images are seen: flattened (mlp), by two small convolutions (cnn), by the network of "
+        "the Nature paper on Atari (nature_cnn); auto: nature_cnn for uint8 images of at least "
+        "36 × 36, cnn for smaller ones",
+    )
+    shared_trunk: bool = _key(
+        False,
+        Rule(bool),
+        "Policy and critic share the network for images and the hidden layers; each has an output "
+        "layer of its own. They are optimised together, with one clipped gradient",
+    )
+    ortho_init: bool = _key(
+        True, Rule(bool), "Orthogonal initial weights, zero biases; false: torch's own, uniform"
+    )
+    hidden_gain: float = _key(
+        2**0.5,
+        Rule(float, low=0, low_allowed=False),
+        "Gain of the orthogonal weights of hidden layers",
+    )
+    actor_output_gain: float = _key(
+        0.01, Rule(float, low=0, low_allowed=False), "The same of the policy's output layer"
+    )
+    critic_output_gain: float = _key(
+        1.0, Rule(float, low=0, low_allowed=False), "The same of the critic's output layer"
     )
     log_std_init: float = _key(
         0.0, Rule(float), "Initial log standard deviation of a Gaussian policy"

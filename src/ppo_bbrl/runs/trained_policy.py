@@ -212,6 +212,9 @@ def restore_policy(saved: SavedPolicy, *, env_wrappers: Iterable[Wrapper] = ()) 
 def _greedy(saved: SavedPolicy, spaces: HasSpaces) -> KWAgentWrapper:
     floats = (tensor.dtype for tensor in saved.state.values() if tensor.is_floating_point())
     try:
+        if not any("encoder." in name for name in saved.state):
+            # No network for images, or a run from before there were any.
+            saved.cfg.algorithm.architecture.features = "mlp"
         with torch.random.fork_rng(devices=[]):  # the initial weights are random, then replaced
             policy = build_policy(saved.cfg, spaces).with_prefix("current_policy/")
         policy.to(next(floats, torch.float32))
