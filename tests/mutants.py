@@ -2,8 +2,8 @@
 
     python tests/mutants.py [module ...] [--fresh] [--list] [--listed]
 
-A module is named as in `ppo_bbrl`: `update`, `agents.base`. `agents` stands for the policies,
-critics and how they act, `envs` for the environment agent.
+A module is named as in `ppo_bbrl`: `update`, `agents.base`. `agents` and `envs` stand for those of
+their modules that have nearest tests in the table below.
 
 The bugs (mutants) are found in the source as it is: comparisons, arithmetic, constants, dropped
 statements, swapped arguments, limits of slices, and so on, and the list in `mutants.toml`. One that
@@ -101,10 +101,10 @@ NEAREST = {
 }  # fmt: skip
 # Rooms that may be named as a whole: what `agents.py` and `envs.py` once were.
 ROOMS = {
-    "agents": ("agents.base", "agents.policies", "agents.critics", "agents.acting"),
-    "envs": ("envs.agent",),
+    room: tuple(module for module in NEAREST if module.startswith(f"{room}."))
+    for room in ("agents", "envs")
 }
-USUAL = ("advantages", "losses", "update", "rollout", "agents", "agents.numpy_actor", "envs")
+USUAL = ("advantages", "losses", "update", "rollout", "agents", "envs", "fast.flat", "ppo")
 
 
 @dataclass(frozen=True)

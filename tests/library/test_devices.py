@@ -22,6 +22,7 @@ from ppo_bbrl.rollout import (
     as_rollout,
     evaluate_rollout,
     transitions,
+    with_values,
 )
 from ppo_bbrl.workspace.table import Workspace
 
@@ -173,6 +174,15 @@ def test_a_critic_without_weights_estimates_where_the_policy_is():
         for name, tensor in rows().items():
             workspace.set_full(name, tensor)
         assert evaluate_rollout(workspace, policy, critic).value.device.type == "cpu"
+
+
+def test_a_rollout_is_valued_anew_there_too():
+    critic = VAgent(4, [8])
+    with another_device(critic), torch.no_grad():
+        rollout = with_values(a_rollout(), critic)
+        for tensor in (rollout.value, rollout.next_value):
+            assert tensor.device.type == "cpu"
+            assert tensor.shape == (3, 2)
 
 
 def a_rollout() -> Rollout:

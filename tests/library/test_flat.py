@@ -124,6 +124,9 @@ def test_what_the_optimisers_have_learned_becomes_flat():
             assert now[name].shape == parameter.shape
             assert torch.equal(now[name], then[name] + 1.0)
     assert flat.count == 1
+    for optimizer in optimizers:
+        optimizer.param_groups[0]["lr"] = 0.25  # as a schedule does
+    assert flat.rate == 0.25
     assert [parameter.shape for parameter in parameters] == [
         state["exp_avg"].shape for state in before
     ]
@@ -138,6 +141,8 @@ def test_what_the_optimisers_have_learned_becomes_flat():
         ("shared", "share parameters"),
         ("different", "differ in their settings"),
         ("rates", "differ in their settings"),
+        ("amsgrad", "amsgrad and maximize"),
+        ("maximize", "amsgrad and maximize"),
         ("groups", "several parameter groups"),
         ("elsewhere", "other parameters"),
         ("steps", "same number of steps"),
@@ -150,16 +155,18 @@ def test_what_cannot_be_flat_is_refused_unchanged(what, reason):
     if what == "sgd":
         sgd = {"classname": "torch.optim.SGD", "lr": 0.1}
         policy_optimizer = setup_optimizer(sgd, policy)
-    elif what == "fixed":
-        next(policy.parameters()).requires_grad_(False)
-    elif what == "fixed critic":
-        next(critic.parameters()).requires_grad_(False)
+    elif what in {"fixed", "fixed critic"}:
+        fixed = critic if "critic" in what else policy
+        next(fixed.parameters()).requires_grad_(False)
     elif what == "shared":
         critic.model[0].weight = policy.model[0].weight
     elif what == "different":
         critic_optimizer = setup_optimizer({**ADAMW, "eps": 1e-8}, critic)
     elif what == "rates":
         critic_optimizer.param_groups[0]["lr"] = 0.5
+    elif what in {"amsgrad", "maximize"}:
+        for optimizer in (policy_optimizer, critic_optimizer):
+            optimizer.param_groups[0][what] = True
     elif what == "groups":
         policy_optimizer.add_param_group({"params": [torch.nn.Parameter(torch.zeros(1))]})
     elif what == "elsewhere":
