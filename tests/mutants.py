@@ -64,6 +64,7 @@ NEAREST = {
     "advantages": ("advantages", "rollout"),
     "losses": ("losses", "update"),
     "coefficients": ("coefficients", "update"),
+    "rewards": ("normalisation",),
     "update": (
         "update", "engines", "flat", "replaced", "config_changes", "ppo", "compiled",
         "shared_trunk", "show",

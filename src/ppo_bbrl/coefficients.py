@@ -28,6 +28,7 @@ class Coefficients:
         clip_range_high: ε of the policy's upper bound; None: `clip_range`.
         entropy_coef: weight of the entropy bonus; None: as in the configuration.
         kl_coef: weight β of the KL penalty; None: no penalty.
+        value_scale: the standard deviation by which the critic's errors are divided; None: 1.
     """
 
     clip_range: float | Tensor | None
@@ -35,10 +36,15 @@ class Coefficients:
     clip_range_high: float | Tensor | None = None
     entropy_coef: float | Tensor | None = None
     kl_coef: float | Tensor | None = None
+    value_scale: float | Tensor | None = None
 
 
 def coefficients(
-    settings: AlgorithmConfig, factors: Mapping[str, float], kl_coef: float | None
+    settings: AlgorithmConfig,
+    factors: Mapping[str, float],
+    *,
+    kl_coef: float | None,
+    value_scale: float | None,
 ) -> Coefficients:
     """The coefficients of an update.
 
@@ -46,6 +52,7 @@ def coefficients(
         settings: their initial values.
         factors: from the schedules, by the names in `SCHEDULED`.
         kl_coef: β.
+        value_scale: of normalised values.
     """
     factor, high = factors["clip_range"], settings.clip_range_high
     return Coefficients(
@@ -54,6 +61,7 @@ def coefficients(
         clip_range_high=None if high is None else high * factor,
         entropy_coef=settings.entropy_coef * factors["entropy"],
         kl_coef=kl_coef,
+        value_scale=value_scale,
     )
 
 

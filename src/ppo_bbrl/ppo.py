@@ -17,6 +17,7 @@ from ppo_bbrl.agents.base import KWAgentWrapper
 from ppo_bbrl.agents.build import build_critic, build_policy, note_weights
 from ppo_bbrl.agents.learning import LearningAgents
 from ppo_bbrl.agents.networks import evaluation_mode, no_numbers
+from ppo_bbrl.agents.normalisers import normalisers_of
 from ppo_bbrl.agents.shared import evaluate_both
 from ppo_bbrl.coefficients import (
     Coefficients,
@@ -33,6 +34,7 @@ from ppo_bbrl.config.wrappers import Wrapper
 from ppo_bbrl.episodic import EpisodicAlgo, iter_partial_episodes
 from ppo_bbrl.errors import UserError
 from ppo_bbrl.fast.engines import Engine, choose_engine, improve
+from ppo_bbrl.rewards import RewardScale, learned_from
 from ppo_bbrl.rollout import (
     Minibatch,
     Rollout,
@@ -40,6 +42,7 @@ from ppo_bbrl.rollout import (
     evaluate_rollout,
     gae_targets,
     transitions,
+    valid_observations,
     with_values,
 )
 from ppo_bbrl.runs.trained_policy import restore_policy
@@ -106,9 +109,12 @@ class PPOClip(LearningAgents, EpisodicAlgo):
         super().__init__(cfg, autoreset=True, env_wrappers=env_wrappers)
         self._engine: Engine | None = None
         self._rollout: Rollout | None = None  # the last one that was recorded
+        self._targets_of: Rollout | None = None  # the same, with the rewards that count
+        self._statistics_wait = False  # for the update with the last rollout
         # The loop reads plain attributes: looking up a key of OmegaConf takes ten times as long.
         self._settings = self._typed_settings()
         self._kl_control = KLControl(self._settings.kl_penalty)
+        self._reward_scale = RewardScale(self._settings.discount_factor)
         try:
             self._schedules = check_schedules(schedules)
             self._why_compile = decide(self.cfg)
@@ -152,6 +158,8 @@ class PPOClip(LearningAgents, EpisodicAlgo):
         if measures_kl(self._settings):
             control = self._kl_control
             parts["kl_control"] = Attributes("kl_control", control, *vars(control))
+        if self._settings.normalize_reward:
+            parts["reward_scale"] = self._reward_scale
         return parts
 
     def _typed_settings(self) -> AlgorithmConfig:
@@ -187,7 +195,7 @@ class PPOClip(LearningAgents, EpisodicAlgo):
         with self._drawing(), evaluation_mode(*self._own_agents), torch.no_grad():
             rollout = evaluate_rollout(workspace, policy, critic)
             advantage, returns = self.compute_targets(rollout)
-        self._rollout = rollout
+        self._rollout, self._statistics_wait = rollout, True
         last = advantage.new_zeros(1, advantage.shape[1])
         workspace.set_full("advantage", torch.cat((advantage, last)))
         workspace.set_full("return", torch.cat((returns, last)))
@@ -199,7 +207,9 @@ class PPOClip(LearningAgents, EpisodicAlgo):
         Override this to change rewards or advantages:
         `super().compute_targets(replace(rollout, reward=rollout.reward + bonus))`.
         """
-        settings = self._settings
+        settings, self._targets_of = self._settings, rollout
+        scale = self._reward_scale if settings.normalize_reward else None
+        rollout = learned_from(rollout, scale, settings.clip_reward)
         return gae_targets(
             rollout, discount_factor=settings.discount_factor, gae_lambda=settings.gae
         )
@@ -228,7 +238,8 @@ class PPOClip(LearningAgents, EpisodicAlgo):
         factors = factors_at(remaining, settings, self._schedules)
         for optimizer in {self.policy_optimizer, self.critic_optimizer}:
             self._rates.apply(optimizer, factors["learning_rate"] * control.rate_factor)
-        now = coefficients(settings, factors, control.kl_coef)
+        scale = float(self.critic_agent.moments.std) if settings.normalize_value else None
+        now = coefficients(settings, factors, kl_coef=control.kl_coef, value_scale=scale)
         before = self._engine
         with self._drawing():  # compiling tries the agents, too
             if self._engine is None or not self._engine.fits(objective, rollout):
@@ -253,7 +264,20 @@ class PPOClip(LearningAgents, EpisodicAlgo):
         if measures_kl(settings) and len(rollout):
             kl = report.metrics["kl_divergence"] = self._divergence(rollout, now)
             control.follow(float(kl), settings, lr)
+        if self._statistics_wait:
+            self._move_statistics(rollout)
         return report
+
+    def _move_statistics(self, rollout: Transitions) -> None:
+        """Let normalisers follow the last rollout, when all that it is for has been done."""
+        assert self._rollout is not None
+        self._statistics_wait = False
+        for normaliser in normalisers_of(self.train_policy, self.critic_agent):
+            normaliser.update(valid_observations(self._rollout))
+        if self._settings.normalize_reward and self._targets_of is not None:
+            self._reward_scale.update(self._targets_of)
+        if self._settings.normalize_value:
+            self.critic_agent.adapt(rollout.returns)
 
     def _divergence(self, rollout: Transitions, now: Coefficients) -> Tensor:
         """KL(old ‖ new) over a rollout that has been learned from."""

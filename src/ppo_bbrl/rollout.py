@@ -23,7 +23,7 @@ from ppo_bbrl.agents.base import (
     predict_values,
     warn_if_unmasked,
 )
-from ppo_bbrl.agents.observations import names_in
+from ppo_bbrl.agents.observations import Observation, names_in, observation_in
 from ppo_bbrl.agents.shared import evaluate_both
 from ppo_bbrl.coefficients import Coefficients
 from ppo_bbrl.envs.agent import EnvAgent
@@ -187,7 +187,8 @@ class Minibatch(Transitions):
     """Transitions as the losses receive them.
 
     Attributes:
-        clip_range, clip_range_vf, clip_range_high, entropy_coef, kl_coef: as in `Coefficients`.
+        clip_range, clip_range_vf, clip_range_high, entropy_coef, kl_coef, value_scale: as in
+            `Coefficients`.
         mask: `[N]`, which transitions count; None: all. (Compiled steps pad minibatches.)
     """
 
@@ -197,6 +198,7 @@ class Minibatch(Transitions):
     clip_range_high: float | Tensor | None = None
     entropy_coef: float | Tensor | None = None
     kl_coef: float | Tensor | None = None
+    value_scale: float | Tensor | None = None
 
     @classmethod
     def of(cls, part: Transitions, coefficients: Coefficients) -> Self:
@@ -317,6 +319,12 @@ def all_rows(
 def valid_rows(rollout: Rollout) -> Tensor:
     """Which of the T·B rows are transitions, `[N]`: all but autoreset steps."""
     return rollout.mask.flatten().nonzero().squeeze(-1)
+
+
+def valid_observations(rollout: Rollout) -> Observation:
+    """The observations of the transitions of a rollout, `[N, …]`."""
+    names = names_in(rollout.variables)
+    return observation_in({name: rollout.variables[name][:-1][rollout.mask] for name in names})
 
 
 def _inputs(workspace: Workspace) -> dict[str, Tensor]:

@@ -224,10 +224,15 @@ def ppo_losses(
         mask=mask,
     )
     exploration_loss, exploration_metrics = entropy_loss(entropy=entropy, mask=mask)
+    old_value, target = minibatch.value, minibatch.returns
+    if minibatch.value_scale is not None:
+        value, old_value, target = (
+            one / minibatch.value_scale for one in (value, old_value, target)
+        )
     critic_loss, critic_metrics = value_loss(
         value=value,
-        old_value=minibatch.value,
-        target=minibatch.returns,
+        old_value=old_value,
+        target=target,
         clip_range_vf=minibatch.clip_range_vf,
         mask=mask,
     )

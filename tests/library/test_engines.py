@@ -75,6 +75,13 @@ CASES = {
     "shared trunk, advantages anew": (
         {"recompute_advantage": True, "clip_range_vf": 0.05}, trunk, ADAMW, ("flat", "compiled")
     ),
+    "normalised observations, rewards and values": (
+        {
+            "normalize_observation": True, "clip_observation": 1.0, "normalize_reward": True,
+            "clip_reward": 1.0, "normalize_value": True, "clip_range_vf": 0.05,
+        },
+        dict, ADAMW, ("flat", "compiled"),
+    ),
     "weight decay": ({}, dict, {**ADAMW, "weight_decay": 0.1}, ("flat", "compiled")),
     "SGD": ({}, dict, SGD, ()),
     "shared trunk": ({}, trunk, ADAMW, ("flat", "compiled")),

@@ -14,8 +14,15 @@ from ppo_bbrl.agents.critics import VALUE_GAIN, VAgent
 from ppo_bbrl.agents.encoders import StateDim
 from ppo_bbrl.agents.features import features_of, head_sizes, initialise
 from ppo_bbrl.agents.multi import CompositePolicy, MultiBinaryPolicy, MultiDiscretePolicy
+from ppo_bbrl.agents.normalisers import (
+    Normalised,
+    ObservationNormaliser,
+    normalisers_of,
+    share_normaliser,
+)
 from ppo_bbrl.agents.policies import ACTION_GAIN, DiscretePolicy, GaussianPolicy
 from ppo_bbrl.config.loading import load_episodic_config
+from ppo_bbrl.config.schema import AlgorithmConfig
 from ppo_bbrl.config.sources import Source
 from ppo_bbrl.envs.spaces import HasSpaces, size
 from ppo_bbrl.errors import ConfigError, UserError, one_line
@@ -83,7 +90,8 @@ def build_policy(cfg: DictConfig, env: HasSpaces) -> Policy:
     """The package's policy for an environment's spaces.
 
     Raises:
-        ConfigError: if `policy_type` does not fit the action space.
+        ConfigError: if `policy_type` does not fit the action space, or if observations are to be
+            normalised that have no numbers.
     """
     settings, space = cfg.algorithm, env.action_space
     fitting = _fitting(space).__name__
@@ -97,6 +105,7 @@ def build_policy(cfg: DictConfig, env: HasSpaces) -> Policy:
     initialise(
         cast("nn.Module", policy.model), architecture, architecture.actor_output_gain / ACTION_GAIN
     )
+    _put_normaliser_before(policy, cfg, env)
     return policy
 
 
@@ -138,7 +147,8 @@ def build_critic(cfg: DictConfig, env: HasSpaces, *, policy: Any = None) -> VAge
     Args:
         cfg: the configuration.
         env: with the spaces.
-        policy: of `build_policy`, whose trunk it has too where `shared_trunk` says so.
+        policy: of `build_policy`, whose normaliser it has too, and, where `shared_trunk` says so,
+            its trunk.
 
     Raises:
         ConfigError: if there is no such trunk, because the policy is one of your own.
@@ -151,6 +161,51 @@ def build_critic(cfg: DictConfig, env: HasSpaces, *, policy: Any = None) -> VAge
                 "of your own: give a critic_agent that shares its trunk, or use shared_agents"
             )
         seen = (policy.encoder, seen[1])
-    critic = VAgent(seen, head_sizes(architecture, "critic"), activation=architecture.activation)
+    critic = VAgent(
+        seen,
+        head_sizes(architecture, "critic"),
+        activation=architecture.activation,
+        normalise=cfg.algorithm.normalize_value,
+    )
     initialise(critic.model, architecture, architecture.critic_output_gain / VALUE_GAIN)
+    if not architecture.shared_trunk:  # which has its normaliser
+        _put_normaliser_before(critic, cfg, env)
+        share_normaliser(policy, critic)
     return critic
+
+
+def _put_normaliser_before(agent: Any, cfg: DictConfig, env: HasSpaces) -> None:
+    """Let an agent see its observations normalised and clipped, as the configuration says."""
+    scale, clip = cfg.algorithm.normalize_observation, cfg.algorithm.clip_observation
+    if not scale and clip is None:
+        return
+    normaliser = ObservationNormaliser(env.observation_space, scale=scale, clip=clip)
+    if not normaliser.paths:
+        key = "normalize_observation = True" if scale else f"clip_observation = {clip!r}"
+        raise ConfigError(
+            f"algorithm.{key}: the observations of {cfg.gym_env.env_name} are "
+            f"{one_line(env.observation_space, 200)}, which has no part to normalise: images and "
+            "discrete parts stay as they are"
+        )
+    agent.encoder = Normalised(normaliser, agent.encoder)
+
+
+def check_normalised(settings: AlgorithmConfig, policy: nn.Module, critic: nn.Module) -> None:
+    """Refuse agents of one's own that do not do what the configuration says.
+
+    Raises:
+        ConfigError: names the key, the agent and what to do.
+    """
+    for key in ("normalize_observation", "clip_observation"):
+        if getattr(settings, key) and not normalisers_of(policy):
+            raise ConfigError(
+                f"algorithm.{key} = {getattr(settings, key)}: {type(policy).__name__} is an agent "
+                "of your own: put an ObservationNormaliser of ppo_bbrl.agents.normalisers in front "
+                "of its network"
+            )
+    if settings.normalize_value and getattr(critic, "moments", None) is None:
+        raise ConfigError(
+            f"algorithm.normalize_value = True: {type(critic).__name__} is an agent of your own, "
+            "which has to normalise its values itself: set this to false, or make it a VAgent(…, "
+            "normalise=True)"
+        )

@@ -7,7 +7,7 @@ import torch
 from torch import Tensor, nn
 
 from ppo_bbrl.agents.base import KWAgentWrapper, copy_agent, has_memory
-from ppo_bbrl.agents.build import put_on
+from ppo_bbrl.agents.build import check_normalised, put_on
 from ppo_bbrl.agents.fits import check_fits
 from ppo_bbrl.agents.learners import Learners, make_optimizers
 from ppo_bbrl.agents.state import AgentState, OptimizerState
@@ -92,6 +92,7 @@ class LearningAgents:
         critic = critic.with_prefix(critic.prefix or "critic/")
         if own:
             check_fits(policy, critic, self.train_env)
+            check_normalised(self.cfg.algorithm, policy, critic)
         try:
             before = None if new is None else (self.policy_optimizer, self.critic_optimizer)
             made = make_optimizers(self.cfg.optimizer, policy, critic, new=new, before=before)

@@ -7,6 +7,7 @@ import torch
 from torch import Tensor, nn
 
 from ppo_bbrl.agents.networks import MLP, Array
+from ppo_bbrl.agents.normalisers import Normalised
 
 Network = Callable[[Array], Array]
 #: maps observations `[B, …]`, noise (None: the most likely actions) and masks to actions `[B, …]`
@@ -26,6 +27,9 @@ def is_small(policy: nn.Module, n_rows: int) -> bool:
 def network_on_arrays(policy: nn.Module) -> Network | None:
     """The network of a policy on arrays, if it is an MLP on vectors, of float32 on the CPU."""
     network, encoder = getattr(policy, "model", None), getattr(policy, "encoder", None)
+    normaliser = None
+    if isinstance(encoder, Normalised):
+        normaliser, encoder = encoder.normaliser, encoder.encoder
     if not isinstance(network, MLP) or not network.is_for_arrays:
         return None
     if type(encoder) is not nn.Identity:
@@ -33,7 +37,11 @@ def network_on_arrays(policy: nn.Module) -> Network | None:
     parameter = next(network.parameters())
     if parameter.device.type != "cpu" or parameter.dtype != torch.float32:
         return None
-    return network.on_arrays()
+    function = network.on_arrays()
+    if normaliser is None:
+        return function
+    normalised = normaliser.on_arrays()
+    return lambda obs: function(normalised(obs))
 
 
 def choose(logits: Network) -> ArrayActor:

@@ -27,6 +27,7 @@ from ppo_bbrl.agents.heads import (
     MultiCategoricalHead,
 )
 from ppo_bbrl.agents.networks import ACTIVATIONS, MLP, build_ortho_mlp
+from ppo_bbrl.agents.normalisers import Normalised, ObservationNormaliser, RunningMoments
 from ppo_bbrl.distributions import ActionCategorical, ActionGaussian, masked
 from ppo_bbrl.seeding import RandomStream, generator
 from ppo_bbrl.system.sizes import shape_of, size_of, size_or_shape
@@ -37,6 +38,7 @@ _WITHOUT_CHANCE = {
     MLP, nn.Linear, nn.Identity, nn.ModuleList, Flatten, OneHot, MultiOneHot, FlatOrOneHot, Parts,
     Convolutional, nn.Conv2d, nn.Flatten, nn.Sequential, *ACTIVATIONS.values(),
     BernoulliHead, CategoricalHead, CompositeHead, GaussianHead, MultiCategoricalHead,
+    Normalised, ObservationNormaliser, RunningMoments,
 }  # fmt: skip
 
 

@@ -17,6 +17,10 @@ _AT_CONSTRUCTION = (
     "algorithm.n_envs",
     "algorithm.architecture",
     "algorithm.policy_type",
+    "algorithm.normalize_observation",
+    "algorithm.clip_observation",
+    "algorithm.normalize_reward",
+    "algorithm.normalize_value",
     "gym_env",
     "compute.device",
 )

@@ -170,6 +170,37 @@ class AlgorithmConfig(CollectConfig):
         Rule(bool),
         "Normalise the advantages of each minibatch to mean 0 and standard deviation 1",
     )
+    normalize_observation: bool = _key(
+        False,
+        Rule(bool),
+        "Normalise observations by their running mean and standard deviation; statistics are saved "
+        "with the policy, and move after each update. Images and discrete parts stay as they are",
+    )
+    clip_observation: float | None = _key(
+        None,
+        Rule(float, low=0, low_allowed=False, optional=True),
+        "Largest absolute value of what the networks see of observations, after normalising them "
+        "(10 is usual); null: no limit",
+    )
+    normalize_reward: bool = _key(
+        False,
+        Rule(bool),
+        "Divide rewards by the running standard deviation of the discounted return, for learning "
+        "alone; logged returns are those of the environment",
+    )
+    clip_reward: float | None = _key(
+        None,
+        Rule(float, low=0, low_allowed=False, optional=True),
+        "Largest absolute value of a reward that is learned from, after scaling it (10 is usual); "
+        "null: no limit",
+    )
+    normalize_value: bool = _key(
+        False,
+        Rule(bool),
+        "Let the critic's network give returns normalised by their running mean and standard "
+        "deviation, its last layer adapted whenever these move (PopArt); clip_range_vf is in units "
+        "of this deviation then",
+    )
     opt_epochs: int = _key(10, Rule(int, low=1, high=1_000_000), "Passes over each rollout")
     batch_size: int = _key(
         256, Rule(int, low=0), "Maximum size of a minibatch, in transitions; 0: the whole rollout"

@@ -60,11 +60,12 @@ _MAX_NAME = 200
 # Wrappers that keep running statistics across episodes, by the attribute that holds them.
 _STATISTICS = {
     "obs_rms": "NormalizeObservation keeps separate statistics in each environment and starts "
-    "from scratch in an evaluation, so the policy sees different numbers there; scale by constants "
-    "instead, as RescaleObservation does",
+    "from scratch in an evaluation, so the policy sees different numbers there; use "
+    "algorithm.normalize_observation: true instead, or scale by constants, as RescaleObservation "
+    "does",
     "return_rms": "NormalizeReward keeps separate statistics in each environment and starts from "
-    "scratch in an evaluation, so its returns are on a different scale; multiply by a constant "
-    "instead, in a wrapper of your own",
+    "scratch in an evaluation, so its returns are on a different scale; use "
+    "algorithm.normalize_reward: true instead",
 }
 
 

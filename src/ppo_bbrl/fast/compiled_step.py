@@ -70,6 +70,7 @@ def changing_coefficients(settings: AlgorithmConfig) -> list[str]:
         "clip_range_high": settings.clip_range_high is not None,
         "entropy_coef": settings.entropy_coef > 0,
         "kl_coef": settings.kl_penalty is not None,
+        "value_scale": settings.normalize_value,
     }
     return [name for name, is_given in given.items() if is_given]
 

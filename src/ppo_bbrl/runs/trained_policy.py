@@ -210,14 +210,13 @@ def restore_policy(saved: SavedPolicy, *, env_wrappers: Iterable[Wrapper] = ()) 
 
 
 def _greedy(saved: SavedPolicy, spaces: HasSpaces) -> KWAgentWrapper:
-    floats = (tensor.dtype for tensor in saved.state.values() if tensor.is_floating_point())
     try:
         if not any("encoder." in name for name in saved.state):
             # No network for images, or a run from before there were any.
             saved.cfg.algorithm.architecture.features = "mlp"
         with torch.random.fork_rng(devices=[]):  # the initial weights are random, then replaced
             policy = build_policy(saved.cfg, spaces).with_prefix("current_policy/")
-        policy.to(next(floats, torch.float32))
+        policy.to(_precision(policy, saved))
         greedy = KWAgentWrapper(
             policy, stochastic=False, predict_proba=False, compute_entropy=False
         )
@@ -230,6 +229,14 @@ def _greedy(saved: SavedPolicy, spaces: HasSpaces) -> KWAgentWrapper:
         raise
     greedy.eval()
     return greedy
+
+
+def _precision(policy: Policy, saved: SavedPolicy) -> torch.dtype:
+    """The precision of the saved weights; buffers may have others."""
+    weights = [name for name, _ in policy.named_parameters()]
+    names = [*weights, *(f"wrapped.{name}" for name in weights)]
+    found = [saved.state[name] for name in names if name in saved.state]
+    return next((one.dtype for one in found if one.is_floating_point()), torch.float32)
 
 
 def _own_agent(saved: SavedPolicy) -> UserError:
