@@ -22,7 +22,7 @@ from ppo_bbrl.distributions import (
 )
 
 
-class _Joint(Distribution):
+class Joint(Distribution):
     """The base class, which derives everything from `evaluate`, `noise` and `with_noise`."""
 
     arg_constraints: ClassVar[dict[str, Any]] = {}
@@ -34,6 +34,16 @@ class _Joint(Distribution):
 
     def noise(self, *leading: int) -> Tensor:
         """Standard noise for `with_noise`, `[*leading, …]`."""
+        raise NotImplementedError
+
+    @property
+    def noise_shape(self) -> tuple[int, ...]:
+        """That of one action's noise."""
+        raise NotImplementedError
+
+    @property
+    def mode(self) -> Tensor:
+        """The most likely actions, `[..., *event]`."""
         raise NotImplementedError
 
     def with_noise(self, noise: Tensor) -> Tensor:
@@ -52,8 +62,15 @@ class _Joint(Distribution):
         """The entropy in nats, `[...]`: the sum over the components."""
         return self.evaluate(self.mode)[1]
 
+    def summed(self, components: Tensor) -> Tensor:
+        """The sum over an action's components, `[...]`."""
+        event = tuple(range(-len(self.event_shape), 0))
+        if not event:
+            return components
+        return components.sum(event)
 
-class ActionMultiCategorical(_Joint):
+
+class ActionMultiCategorical(Joint):
     """Independent categorical distributions side by side.
 
     Args:
@@ -133,7 +150,7 @@ def places_of(sizes: Sequence[int]) -> Tensor:
     return places.flatten()
 
 
-class ActionBernoulli(_Joint):
+class ActionBernoulli(Joint):
     """Independent bits: each is 1 with probability sigmoid(logit).
 
     Args:
@@ -160,7 +177,7 @@ class ActionBernoulli(_Joint):
         normaliser = torch.nn.functional.softplus(logits)
         log_probs = action * logits - normaliser
         entropies = normaliser - logits * logits.sigmoid()
-        return self._summed(log_probs), self._summed(entropies)
+        return self.summed(log_probs), self.summed(entropies)
 
     def noise(self, *leading: int) -> Tensor:
         """Standard logistic noise, the difference of two Gumbel noises, `[*leading, *shape]`."""
@@ -181,17 +198,12 @@ class ActionBernoulli(_Joint):
         logits = self.logits.expand(*batch_shape, *self.event_shape)
         return type(self)(logits, len(self.event_shape), self._generator)
 
-    def _summed(self, components: Tensor) -> Tensor:
-        event = tuple(range(-len(self.event_shape), 0))
-        if not event:
-            return components
-        return components.sum(event)
+
+#: what a composite distribution is made of; others derive from `Joint`
+Part = ActionCategorical | ActionMultiCategorical | ActionBernoulli | ActionGaussian | Joint
 
 
-Part = ActionCategorical | ActionMultiCategorical | ActionBernoulli | ActionGaussian
-
-
-class ActionComposite(_Joint):
+class ActionComposite(Joint):
     """Independent distributions of different kinds; an action is one flat vector of floats.
 
     Args:

@@ -328,6 +328,9 @@ BAD_VALUES = {
     "algorithm.target_kl": [0, -0.01],
     "algorithm.learning_rate_schedule": ["lin", None],
     "algorithm.clip_range_schedule": ["step", 1],
+    "algorithm.squash_actions": [1, None, "maybe"],
+    "algorithm.use_sde": [1, None, "maybe"],
+    "algorithm.sde_sample_freq": [-2, 1.5, None],
     "algorithm.policy_type": ["MyPolicy", None],
     "algorithm.architecture.actor_hidden_size": [
         64,
@@ -342,6 +345,7 @@ BAD_VALUES = {
     ],
     "algorithm.architecture.critic_hidden_size": [[-1], [None]],
     "algorithm.architecture.activation": ["gelu", None],
+    "algorithm.architecture.state_dependent_std": [1, None, "maybe"],
     "algorithm.architecture.log_std_init": ["small", float("nan"), None],
     "optimizer": [None, "AdamW", [1]],
     "compute.compile": ["yes", None, True],

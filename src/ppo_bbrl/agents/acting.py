@@ -11,9 +11,10 @@ import bbrl.agents
 import torch
 from torch import Tensor
 
-from ppo_bbrl.agents.base import MASK, KWAgentWrapper, device_of, mask_at
+from ppo_bbrl.agents.base import MASK, KWAgentWrapper, Policy, device_of, mask_at
+from ppo_bbrl.agents.continuous import SDEPolicy
 from ppo_bbrl.agents.heads import Head
-from ppo_bbrl.agents.multi import HeadPolicy
+from ppo_bbrl.agents.multi import HeadPolicy, MultiDiscretePolicy
 from ppo_bbrl.agents.numpy_actor import ArrayActor, choose, deviate, is_small, network_on_arrays
 from ppo_bbrl.agents.observations import NAME, any_part, moved, observation_at
 from ppo_bbrl.agents.policies import DiscretePolicy, GaussianPolicy
@@ -40,6 +41,8 @@ def row_actor(agent: bbrl.agents.Agent, n_envs: int, n_rows: int = 0) -> Act:
         policy, stochastic = agent.wrapped, agent.kwargs.get("stochastic", True)
     if not is_known(policy):
         return lambda workspace, t: agent(workspace, t=t)
+    if isinstance(policy, SDEPolicy):
+        return _in_torch(policy, _matrices(policy, n_envs) if stochastic else lambda _: None)
     drawn = draw_noise(policy, n_rows, n_envs) if stochastic and n_rows else None
 
     def noise_of(t: int) -> Tensor | None:
@@ -51,6 +54,19 @@ def row_actor(agent: bbrl.agents.Agent, n_envs: int, n_rows: int = 0) -> Act:
     if decide is None:
         return _in_torch(policy, noise_of)
     return _in_numpy(policy, decide, noise_of, n_envs)
+
+
+def _matrices(policy: SDEPolicy, n_envs: int) -> Callable[[int], Tensor]:
+    """The matrices of gSDE, one for each environment: new ones at first, and as it says."""
+    drawn: Tensor | None = None
+
+    def noise_of(t: int) -> Tensor:
+        nonlocal drawn
+        if drawn is None or (policy.sample_freq > 0 and t % policy.sample_freq == 0):
+            drawn = policy.noise(n_envs)
+        return drawn
+
+    return noise_of
 
 
 def draw_noise(policy: Any, *leading: int) -> Tensor:
@@ -68,7 +84,13 @@ def draw_noise(policy: Any, *leading: int) -> Tensor:
 
 def is_known(policy: bbrl.agents.Agent) -> bool:
     """Whether a policy acts as a class of the package does; subclasses may act differently."""
-    known = ((DiscretePolicy, "logits"), (GaussianPolicy, "mean"), (HeadPolicy, "outputs"))
+    known: tuple[tuple[type[Policy], str], ...] = (
+        (DiscretePolicy, "logits"),
+        (GaussianPolicy, "mean"),
+        (MultiDiscretePolicy, "outputs"),
+        (SDEPolicy, "noise"),
+        (HeadPolicy, "outputs"),
+    )
     for cls, network in known:
         methods = ("forward", "act", "dist", network)
         if isinstance(policy, cls):

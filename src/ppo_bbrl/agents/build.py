@@ -5,11 +5,12 @@ from contextlib import contextmanager
 from typing import Any, cast
 
 from gymnasium import Space
-from gymnasium.spaces import Dict, Discrete, MultiBinary, MultiDiscrete, Tuple
+from gymnasium.spaces import Box, Dict, Discrete, MultiBinary, MultiDiscrete, Tuple
 from omegaconf import DictConfig
 from torch import nn
 
 from ppo_bbrl.agents.base import Policy
+from ppo_bbrl.agents.continuous import ContinuousPolicy, SDEPolicy
 from ppo_bbrl.agents.critics import VALUE_GAIN, VAgent
 from ppo_bbrl.agents.encoders import StateDim
 from ppo_bbrl.agents.features import features_of, head_sizes, initialise
@@ -24,6 +25,7 @@ from ppo_bbrl.agents.policies import ACTION_GAIN, DiscretePolicy, GaussianPolicy
 from ppo_bbrl.config.loading import load_episodic_config
 from ppo_bbrl.config.schema import AlgorithmConfig
 from ppo_bbrl.config.sources import Source
+from ppo_bbrl.envs.actions import leaves
 from ppo_bbrl.envs.spaces import HasSpaces, size
 from ppo_bbrl.errors import ConfigError, UserError, one_line
 from ppo_bbrl.seeding import Seeds
@@ -100,8 +102,9 @@ def build_policy(cfg: DictConfig, env: HasSpaces) -> Policy:
             f"algorithm.policy_type = {settings.policy_type!r}: the action space of "
             f"{cfg.gym_env.env_name} is {one_line(space)}, which needs {fitting} (or auto)"
         )
+    _check_options(cfg, space)
     architecture = settings.architecture
-    policy = _policy(architecture, features_of(cfg, env), space)
+    policy = _policy(settings, features_of(cfg, env), space)
     initialise(
         cast("nn.Module", policy.model), architecture, architecture.actor_output_gain / ACTION_GAIN
     )
@@ -109,8 +112,9 @@ def build_policy(cfg: DictConfig, env: HasSpaces) -> Policy:
     return policy
 
 
-def _policy(architecture: Any, seen: StateDim, space: Space[Any]) -> Policy:
+def _policy(settings: Any, seen: StateDim, space: Space[Any]) -> Policy:
     """The policy for an action space, from features or whatever an agent takes as `state_dim`."""
+    architecture = settings.architecture
     hidden = head_sizes(architecture, "actor")
     activation, log_std_init = architecture.activation, architecture.log_std_init
     if isinstance(space, Discrete):
@@ -119,13 +123,49 @@ def _policy(architecture: Any, seen: StateDim, space: Space[Any]) -> Policy:
         return MultiDiscretePolicy(seen, hidden, space.nvec, activation=activation)
     if isinstance(space, MultiBinary):
         return MultiBinaryPolicy(seen, hidden, space.shape, activation=activation)
+    options = {"squash": settings.squash_actions}
+    if settings.use_sde and isinstance(space, Box):
+        return SDEPolicy(
+            seen,
+            hidden,
+            space,
+            activation=activation,
+            log_std_init=log_std_init,
+            sample_freq=settings.sde_sample_freq,
+            **options,
+        )
+    options["state_dependent_std"] = architecture.state_dependent_std
     if isinstance(space, Dict | Tuple):
         return CompositePolicy(
-            seen, hidden, space, activation=activation, log_std_init=log_std_init
+            seen, hidden, space, activation=activation, log_std_init=log_std_init, **options
+        )
+    if any(options.values()) and isinstance(space, Box):
+        return ContinuousPolicy(
+            seen, hidden, space, activation=activation, log_std_init=log_std_init, **options
         )
     return GaussianPolicy(
         seen, hidden, size(space), activation=activation, log_std_init=log_std_init
     )
+
+
+def _check_options(cfg: DictConfig, space: Space[Any]) -> None:
+    """Refuse options for Box actions where there are none."""
+    settings, state_dependent = cfg.algorithm, cfg.algorithm.architecture.state_dependent_std
+    found = f"the action space of {cfg.gym_env.env_name} is {one_line(space)}"
+    if settings.use_sde and not isinstance(space, Box):
+        raise ConfigError(f"algorithm.use_sde = true: gSDE is for Box actions; {found}")
+    if settings.use_sde and state_dependent:
+        raise ConfigError(
+            "algorithm.architecture.state_dependent_std = true: must be false with "
+            "algorithm.use_sde, whose standard deviation depends on the state by itself"
+        )
+    has_box = any(isinstance(part, Box) for part in leaves(space))
+    for key, on in (
+        ("squash_actions", settings.squash_actions),
+        ("architecture.state_dependent_std", state_dependent),
+    ):
+        if on and not has_box:
+            raise ConfigError(f"algorithm.{key} = true: it is for Box actions; {found}")
 
 
 def _fitting(space: Space[Any]) -> type[Policy]:
@@ -155,7 +195,7 @@ def build_critic(cfg: DictConfig, env: HasSpaces, *, policy: Any = None) -> VAge
     """
     architecture, seen = cfg.algorithm.architecture, features_of(cfg, env)
     if architecture.shared_trunk:
-        if type(policy) is not _fitting(env.action_space):
+        if type(policy) not in (_fitting(env.action_space), ContinuousPolicy, SDEPolicy):
             raise ConfigError(
                 f"algorithm.architecture.shared_trunk = True: {type(policy).__name__} is an agent "
                 "of your own: give a critic_agent that shares its trunk, or use shared_agents"

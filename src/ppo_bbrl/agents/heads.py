@@ -15,6 +15,11 @@ from torch import Tensor, nn
 from ppo_bbrl.distributions import ActionCategorical, ActionGaussian
 from ppo_bbrl.envs.actions import leaves
 from ppo_bbrl.errors import UserError, one_line
+from ppo_bbrl.gaussian_distributions import (
+    ActionDiagonalGaussian,
+    ActionSquashed,
+    normal_quadrature,
+)
 from ppo_bbrl.joint_distributions import (
     ActionBernoulli,
     ActionComposite,
@@ -110,6 +115,77 @@ class GaussianHead(Head):
         return ActionGaussian(_shaped(outputs, self.shape), self.log_std, generator)
 
 
+class Squash(nn.Module):
+    """Makes a Gaussian one of actions within the bounds of a Box.
+
+    Args:
+        space: of actions.
+
+    Raises:
+        UserError: if it has no bounds, or no numbers between them.
+    """
+
+    low: Tensor
+    high: Tensor
+    nodes: Tensor
+    weights: Tensor
+
+    def __init__(self, space: Box) -> None:
+        super().__init__()
+        low, high = (
+            torch.as_tensor(bound, dtype=torch.float32) for bound in (space.low, space.high)
+        )
+        if not bool(((high - low).isfinite() & (high > low)).all()):
+            raise UserError(
+                "algorithm.squash_actions needs bounds of every component of an action; the "
+                f"space is {one_line(space)}"
+            )
+        nodes, weights = normal_quadrature()
+        for name, one in (("low", low), ("high", high), ("nodes", nodes), ("weights", weights)):
+            self.register_buffer(name, one.float(), persistent=False)
+
+    def forward(self, base: ActionDiagonalGaussian) -> ActionSquashed:
+        """The distribution of squashed actions."""
+        return ActionSquashed(base, self.low, self.high, (self.nodes, self.weights))
+
+
+class BoxHead(Head):
+    """For Box, squashed or with a deviation that depends on the state, or both.
+
+    Args:
+        space: of actions.
+        log_std_init: initial log standard deviation, before squashing.
+        squash: whether actions are squashed into the bounds.
+        state_dependent_std: whether the logarithm of the deviations is an output, too.
+    """
+
+    def __init__(
+        self,
+        space: Box,
+        log_std_init: float = 0.0,
+        *,
+        squash: bool = False,
+        state_dependent_std: bool = False,
+    ) -> None:
+        super().__init__()
+        self.shape = shape_of("shape", space.shape)
+        self._n, self._log_std_init = math.prod(self.shape), float(log_std_init)
+        self.n_outputs = 2 * self._n if state_dependent_std else self._n
+        start = None if state_dependent_std else torch.full(self.shape, self._log_std_init)
+        self.log_std = None if start is None else nn.Parameter(start)
+        self.squash = Squash(space) if squash else None
+
+    def forward(self, outputs: Tensor) -> ActionDiagonalGaussian | ActionSquashed:
+        """Over the numbers of the space, or over all."""
+        mean = _shaped(outputs[..., : self._n], self.shape)
+        if self.log_std is None:
+            log_std = _shaped(outputs[..., self._n :], self.shape) + self._log_std_init
+        else:
+            log_std = self.log_std.expand_as(mean)
+        base = ActionDiagonalGaussian(mean, log_std, len(self.shape), generator)
+        return base if self.squash is None else self.squash(base)
+
+
 class CompositeHead(Head):
     """For Dict and Tuple: the outputs of all parts, one after the other.
 
@@ -131,8 +207,14 @@ class CompositeHead(Head):
         )
 
 
-def head_of(space: Space[Any], *, log_std_init: float = 0.0) -> Head:
-    """The head for an action space.
+def head_of(
+    space: Space[Any],
+    *,
+    log_std_init: float = 0.0,
+    squash: bool = False,
+    state_dependent_std: bool = False,
+) -> Head:
+    """The head for an action space; the options are those of `BoxHead`, for each part that is one.
 
     Raises:
         UserError: for any other kind of space.
@@ -144,9 +226,16 @@ def head_of(space: Space[Any], *, log_std_init: float = 0.0) -> Head:
     if isinstance(space, MultiBinary):
         return BernoulliHead(space.shape)
     if isinstance(space, Box):
+        if squash or state_dependent_std:
+            return BoxHead(
+                space, log_std_init, squash=squash, state_dependent_std=state_dependent_std
+            )
         return GaussianHead(space.shape, log_std_init)
     if isinstance(space, Dict | Tuple):
-        return CompositeHead([head_of(part, log_std_init=log_std_init) for part in leaves(space)])
+        options = {"squash": squash, "state_dependent_std": state_dependent_std}
+        return CompositeHead(
+            [head_of(part, log_std_init=log_std_init, **options) for part in leaves(space)]
+        )
     raise UserError(f"there is no policy for the action space {one_line(space)}")
 
 

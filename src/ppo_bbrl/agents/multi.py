@@ -130,6 +130,8 @@ class CompositePolicy(HeadPolicy):
         name: the agent's name, for bbrl.
         activation: a key of `networks.ACTIVATIONS`.
         log_std_init: initial log standard deviation of the parts that are a Box.
+        squash: whether these are squashed into their bounds.
+        state_dependent_std: whether the network gives their standard deviations, too.
     """
 
     draws_noise_alone: ClassVar[bool] = True
@@ -143,6 +145,13 @@ class CompositePolicy(HeadPolicy):
         *,
         activation: str = "relu",
         log_std_init: float = 0.0,
+        squash: bool = False,
+        state_dependent_std: bool = False,
     ) -> None:
-        head = head_of(action_space, log_std_init=log_std_init)
+        head = head_of(
+            action_space,
+            log_std_init=log_std_init,
+            squash=squash,
+            state_dependent_std=state_dependent_std,
+        )
         super().__init__(state_dim, hidden_size, head, name, activation=activation)

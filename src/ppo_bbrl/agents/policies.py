@@ -21,10 +21,12 @@ from ppo_bbrl.agents.encoders import (
 )
 from ppo_bbrl.agents.heads import (
     BernoulliHead,
+    BoxHead,
     CategoricalHead,
     CompositeHead,
     GaussianHead,
     MultiCategoricalHead,
+    Squash,
 )
 from ppo_bbrl.agents.networks import ACTIVATIONS, MLP, build_ortho_mlp
 from ppo_bbrl.agents.normalisers import Normalised, ObservationNormaliser, RunningMoments
@@ -37,7 +39,8 @@ ACTION_GAIN = 0.01  # docs/ppo.md#detail-2: makes all actions about equally like
 _WITHOUT_CHANCE = {
     MLP, nn.Linear, nn.Identity, nn.ModuleList, Flatten, OneHot, MultiOneHot, FlatOrOneHot, Parts,
     Convolutional, nn.Conv2d, nn.Flatten, nn.Sequential, *ACTIVATIONS.values(),
-    BernoulliHead, CategoricalHead, CompositeHead, GaussianHead, MultiCategoricalHead,
+    BernoulliHead, BoxHead, CategoricalHead, CompositeHead, GaussianHead, MultiCategoricalHead,
+    Squash,
     Normalised, ObservationNormaliser, RunningMoments,
 }  # fmt: skip
 

@@ -67,6 +67,9 @@ class ArchitectureConfig:
     critic_output_gain: float = _key(
         1.0, Rule(float, low=0, low_allowed=False), "The same of the critic's output layer"
     )
+    state_dependent_std: bool = _key(
+        False, Rule(bool), "The network gives the log standard deviations of Box actions, too"
+    )
     log_std_init: float = _key(
         0.0, Rule(float), "Initial log standard deviation of a Gaussian policy"
     )
@@ -280,6 +283,20 @@ class AlgorithmConfig(CollectConfig):
     )
     entropy_schedule: str = _key(
         "constant", Rule(str, choices=tuple(SCHEDULES)), "Schedule of entropy_coef over the run"
+    )
+    squash_actions: bool = _key(
+        False,
+        Rule(bool),
+        "Squash the actions of a Gaussian policy by tanh into the bounds of a Box, which must be "
+        "finite; false: they are clipped for the environment",
+    )
+    use_sde: bool = _key(
+        False, Rule(bool), "Generalised state-dependent exploration (gSDE), for Box actions"
+    )
+    sde_sample_freq: int = _key(
+        -1,
+        Rule(int, low=-1),
+        "Steps after which gSDE draws new noise matrices; -1: only when a rollout begins",
     )
     policy_type: str = _key(
         "auto",

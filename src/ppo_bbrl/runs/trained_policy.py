@@ -12,6 +12,7 @@ from torch import Tensor
 
 from ppo_bbrl.agents.base import KWAgentWrapper, Policy
 from ppo_bbrl.agents.build import build_policy
+from ppo_bbrl.agents.continuous import ContinuousPolicy, SDEPolicy
 from ppo_bbrl.agents.multi import CompositePolicy, MultiBinaryPolicy, MultiDiscretePolicy
 from ppo_bbrl.agents.policies import DiscretePolicy, GaussianPolicy
 from ppo_bbrl.config.wrappers import Env, Wrapper, combine, warn_of_statistics
@@ -36,6 +37,7 @@ _OF_THE_PACKAGE = [
     class_name(policy)
     for policy in (
         DiscretePolicy, GaussianPolicy, MultiDiscretePolicy, MultiBinaryPolicy, CompositePolicy,
+        ContinuousPolicy, SDEPolicy,
     )
 ]  # fmt: skip
 

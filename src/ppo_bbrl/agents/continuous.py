@@ -1,0 +1,112 @@
+"""The package's other policies for Box actions: squashed, with state-dependent deviation, gSDE."""
+
+from collections.abc import Sequence
+from typing import Any, ClassVar, cast
+
+import torch
+from gymnasium.spaces import Box
+from torch import Tensor, nn
+from torch.distributions import Distribution
+
+from ppo_bbrl.agents.encoders import StateDim
+from ppo_bbrl.agents.heads import BoxHead, Squash
+from ppo_bbrl.agents.multi import HeadPolicy
+from ppo_bbrl.gaussian_distributions import ActionStateDependentNoise
+from ppo_bbrl.seeding import generator
+
+
+class ContinuousPolicy(HeadPolicy):
+    """A Gaussian policy with a bounded action, or a deviation that depends on the state, or both.
+
+    Writes `action`, `[B, *shape]` float32.
+
+    Args:
+        state_dim: as in `HeadPolicy`.
+        hidden_size: likewise.
+        action_space: a Box.
+        name: the agent's name, for bbrl.
+        activation: relu or tanh.
+        log_std_init: initial log standard deviation, before squashing.
+        squash: whether actions are squashed into the bounds of the space by tanh.
+        state_dependent_std: whether the network gives the standard deviations, too.
+    """
+
+    draws_noise_alone: ClassVar[bool] = True
+
+    def __init__(
+        self,
+        state_dim: StateDim,
+        hidden_size: Sequence[int],
+        action_space: Box,
+        name: str = "policy",
+        *,
+        activation: str = "relu",
+        log_std_init: float = 0.0,
+        squash: bool = False,
+        state_dependent_std: bool = False,
+    ) -> None:
+        head = BoxHead(
+            action_space,
+            log_std_init,
+            squash=squash,
+            state_dependent_std=state_dependent_std,
+        )
+        super().__init__(state_dim, hidden_size, head, name, activation=activation)
+
+
+class SDEPolicy(HeadPolicy):
+    """A Gaussian policy with state-dependent exploration (gSDE). Writes `action`, `[B, *shape]`.
+
+    While a rollout is collected, each environment has a noise matrix ε, drawn when the rollout
+    begins and every `sample_freq` steps, so that actions are smooth in between. `act` and `forward`
+    alone draw a matrix for each action.
+
+    Args:
+        state_dim: as in `HeadPolicy`.
+        hidden_size: likewise; the last hidden layer gives the features of the noise.
+        action_space: a Box.
+        name: the agent's name, for bbrl.
+        activation: relu or tanh.
+        log_std_init: initial log σ; an action's standard deviation is about σ·‖φ(s)‖.
+        sample_freq: steps after which new matrices are drawn; -1: only when a rollout begins.
+        squash: whether actions are squashed into the bounds of the space by tanh.
+    """
+
+    draws_noise_alone: ClassVar[bool] = True
+
+    def __init__(
+        self,
+        state_dim: StateDim,
+        hidden_size: Sequence[int],
+        action_space: Box,
+        name: str = "policy",
+        *,
+        activation: str = "relu",
+        log_std_init: float = 0.0,
+        sample_freq: int = -1,
+        squash: bool = False,
+    ) -> None:
+        head = BoxHead(action_space, state_dependent_std=True)  # for its shape alone
+        head.n_outputs //= 2
+        super().__init__(state_dim, hidden_size, head, name, activation=activation)
+        self.sample_freq, self.shape = sample_freq, head.shape
+        *_, last = self.model.children()
+        shape = cast("nn.Linear", last).in_features, head.n_outputs
+        self.log_std = nn.Parameter(torch.full(shape, float(log_std_init)))
+        self.squash = Squash(action_space) if squash else None
+
+    def dist(self, obs: Any) -> Distribution:
+        """π(·|s); the components of an action are one event."""
+        x = self.encoder(obs)
+        *hidden, last = self.model.children()
+        x = x.to(cast("nn.Linear", last).weight.dtype)
+        for layer in hidden:
+            x = layer(x)
+        flat = ActionStateDependentNoise(last(x), x, self.log_std, self.shape, generator)
+        return flat if self.squash is None else self.squash(flat)
+
+    def noise(self, *leading: int) -> Tensor:
+        """Standard normal matrices ε, `[*leading, F, A]`, from this thread's stream."""
+        return torch.randn(
+            (*leading, *self.log_std.shape), generator=generator(), dtype=self.log_std.dtype
+        )

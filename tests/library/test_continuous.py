@@ -1,0 +1,239 @@
+"""Squashed actions, deviations that depend on the state, and gSDE in the workspace."""
+
+import math
+
+import action_envs  # noqa: F401 - registers them
+import numpy as np
+import pytest
+import torch
+from gymnasium.spaces import Box
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from probe_envs import config
+from torch import distributions as d
+from torch.distributions.transforms import AffineTransform, TanhTransform
+
+import ppo_bbrl
+from ppo_bbrl import PPOClip, run
+from ppo_bbrl.agents.acting import row_actor
+from ppo_bbrl.agents.continuous import ContinuousPolicy, SDEPolicy
+from ppo_bbrl.errors import ConfigError, UserError
+from ppo_bbrl.gaussian_distributions import (
+    ActionDiagonalGaussian,
+    ActionSquashed,
+    ActionStateDependentNoise,
+)
+from ppo_bbrl.rollout import collect
+from ppo_bbrl.workspace.table import Workspace
+
+BOX = Box(np.array([-2, 0], np.float32), np.array([2, 1], np.float32))
+
+
+def squashed(mean, log_std, low, high):
+    base = ActionDiagonalGaussian(torch.as_tensor(mean), torch.as_tensor(log_std))
+    return ActionSquashed(base, torch.as_tensor(low), torch.as_tensor(high))
+
+
+def cfg_for(kind, **algorithm):
+    cfg = config("Takes", **algorithm)
+    cfg["gym_env"]["env_args"] = {"kind": kind}
+    return cfg
+
+
+# ---------------------------------------------------------------------------- distributions
+
+
+def test_the_tanh_correction_by_hand():
+    """At u = 0.5: log N(0.5) - log 2 - log(1 - tanh² 0.5), bounds ±2."""
+    dist = squashed([[0.0]], [[0.0]], [-2.0], [2.0])
+    action = torch.tensor([[2 * math.tanh(0.5)]])
+    normal = -0.125 - 0.5 * math.log(2 * math.pi)
+    expected = normal - math.log(2) - math.log(1 - math.tanh(0.5) ** 2)
+    assert dist.evaluate(action)[0].item() == pytest.approx(expected, abs=1e-6)
+    assert dist.mode.item() == 0
+
+
+@settings(max_examples=50, deadline=None)
+@given(st.floats(-2, 2), st.floats(-2, 0.5), st.floats(-2.5, 2.5))
+def test_as_torch_transforms_a_normal(mean, log_std, before):
+    low, high = torch.tensor([-1.0], dtype=torch.float64), torch.tensor([3.0], dtype=torch.float64)
+    own = torch.tensor([[[mean]], [[log_std]]], dtype=torch.float64).unbind(0)
+    dist = squashed(*own, low, high)
+    theirs = d.Independent(
+        d.TransformedDistribution(
+            d.Normal(own[0], own[1].exp()), [TanhTransform(), AffineTransform(1.0, 2.0)]
+        ),
+        1,
+    )
+    action = torch.tensor([[1 + 2 * math.tanh(before)]], dtype=torch.float64)
+    torch.testing.assert_close(
+        dist.evaluate(action)[0], theirs.log_prob(action), rtol=1e-4, atol=1e-4
+    )
+    torch.manual_seed(0)
+    sample = theirs.sample((20_000,))
+    estimate = -theirs.log_prob(sample).mean(0)
+    torch.testing.assert_close(dist.entropy(), estimate, atol=0.06, rtol=0)
+
+
+@pytest.mark.parametrize("mean", [0.0, 5.0, 50.0, -1000.0])
+def test_numbers_and_gradients_are_finite_on_the_bounds(mean):
+    location = torch.tensor([[mean, 0.3]], requires_grad=True)
+    log_std = torch.tensor([[0.0, -3.0]], requires_grad=True)
+    dist = squashed(location, log_std, [-2.0, 0.0], [2.0, 1.0])
+    for action in (dist.sample(), dist.mode.detach(), torch.tensor([[2.0, 0.0]])):
+        assert bool((action >= dist.low).all())
+        assert bool((action <= dist.high).all())
+        log_prob, entropy = dist.evaluate(action)
+        gradients = torch.autograd.grad(log_prob.sum() + entropy.sum(), (location, log_std))
+        assert torch.stack((log_prob, entropy)).isfinite().all()
+        assert all(gradient.isfinite().all() for gradient in gradients)
+
+
+def test_gsde_by_hand():
+    """Two features (1, 2), σ = (0.5, 0.25): variance 0.25 + 0.25."""
+    dist = ActionStateDependentNoise(
+        torch.tensor([[1.0]]),
+        torch.tensor([[1.0, 2.0]]),
+        torch.tensor([[math.log(0.5)], [math.log(0.25)]]),
+        (1,),
+    )
+    log_prob, entropy = dist.evaluate(torch.tensor([[1.5]]))
+    normal = d.Normal(1.0, math.sqrt(0.5))
+    assert log_prob.item() == pytest.approx(normal.log_prob(torch.tensor(1.5)).item(), abs=1e-5)
+    assert entropy.item() == pytest.approx(normal.entropy().item(), abs=1e-5)
+    action = dist.with_noise(torch.tensor([[[2.0], [-1.0]]]))
+    assert action.item() == pytest.approx(1 + 0.5 * 2 * 1 - 0.25 * 1 * 2)
+    torch.manual_seed(0)
+    sample = dist.sample((20_000,))
+    assert float(sample.std()) == pytest.approx(math.sqrt(0.5), abs=0.01)
+
+
+# --------------------------------------------------------------------------------- policies
+
+OPTIONS = {
+    "squashed": {"squash_actions": True},
+    "state-dependent": {"architecture": {"state_dependent_std": True}},
+    "both": {"squash_actions": True, "architecture": {"state_dependent_std": True}},
+    "gSDE": {"use_sde": True, "sde_sample_freq": 4},
+    "gSDE squashed": {"use_sde": True, "squash_actions": True},
+}
+BOUNDED = ("Box", "Box of one number", "Box of float64")
+
+
+@pytest.mark.parametrize("kind", BOUNDED)
+@pytest.mark.parametrize("case", OPTIONS)
+def test_trained_saved_and_loaded(kind, case, tmp_path, monkeypatch):
+    """The ratio before a step is 1; squashed actions lie inside the bounds in the workspace."""
+    monkeypatch.chdir(tmp_path)
+    algo = PPOClip(cfg_for(kind, max_epochs=2, entropy_coef=0.01, **OPTIONS[case]))
+    assert type(algo.train_policy) is (SDEPolicy if "gSDE" in case else ContinuousPolicy)
+    before = {name: one.clone() for name, one in algo.train_policy.named_parameters()}
+    run(algo)
+    for name, now in algo.train_policy.named_parameters():
+        assert now.isfinite().all()
+        assert not torch.equal(now, before[name]), name
+    workspace = algo._workspace
+    space, action = algo.train_env.action_space, workspace["action"]
+    assert action.dtype == torch.float32
+    if "squash" in case or case == "both":
+        assert bool((action >= torch.as_tensor(space.low).float()).all())
+        assert bool((action <= torch.as_tensor(space.high).float()).all())
+    collect(algo.train_env, algo.train_policy, workspace, 5)
+    rollout = algo.record(workspace)
+    again, _ = ppo_bbrl.agents.evaluate_actions(algo.train_policy, rollout.variables)
+    torch.testing.assert_close(again, rollout.log_prob, atol=1e-5, rtol=1e-5)
+    trained = ppo_bbrl.load(algo.folder.path, which="last")
+    assert space.contains(trained.predict(np.zeros(3, np.float32)))
+    assert space.contains(trained.predict(np.zeros(3, np.float32), deterministic=False))
+    algo.close()
+
+
+def test_parts_of_a_composite_are_squashed(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    algo = PPOClip(cfg_for("Dict", max_epochs=1, squash_actions=True))
+    run(algo)
+    action = algo._workspace["action"]
+    assert -1 <= float(action.min()) <= float(action.max()) <= 2
+    assert float(action.max()) > 1  # the number of the turn is one of 0, 1, 2
+    algo.close()
+
+
+def matrices(freq, n_rows, seed=0):
+    """Perturbation of each row's actions, at a constant state."""
+    torch.manual_seed(seed)
+    policy = SDEPolicy(3, [8], BOX, activation="tanh", sample_freq=freq).with_prefix("p/")
+    act, workspace = row_actor(policy, 2, n_rows), Workspace()
+    for t in range(n_rows):
+        workspace.set("env/env_obs", t, torch.ones(2, 3))
+        act(workspace, t)
+    return workspace["action"]
+
+
+def test_new_matrices_are_drawn_every_so_many_steps():
+    once, often = matrices(-1, 9), matrices(3, 9)
+    assert all(torch.equal(once[0], row) for row in once)
+    assert not torch.equal(once[0, 0], once[0, 1])  # one for each environment
+    for t in range(1, 9):
+        assert torch.equal(often[t], often[t - 1]) == (t % 3 != 0)
+    assert torch.equal(matrices(3, 9), often)
+
+
+def test_a_run_with_gsde_goes_on_bit_equal(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+
+    def made():
+        return PPOClip(cfg_for("Box", max_epochs=4, use_sde=True, sde_sample_freq=3))
+
+    def trained(algo, n):
+        loop, actions = algo.iter_partial_episodes(8), []
+        for _ in range(n):
+            workspace = next(loop)
+            algo.update(algo.record(workspace))
+            actions.append(workspace["action"])
+        return loop, actions
+
+    one, other = made(), made()
+    loop, _ = trained(one, 2)
+    other.load_state_dict(one.state_dict())
+    _, found = trained(other, 2)
+    for actions in found:
+        workspace = next(loop)
+        one.update(one.record(workspace))
+        assert torch.equal(workspace["action"], actions)
+    one.close()
+    other.close()
+
+
+REFUSED = {
+    "unbounded": ("Box without bounds", {"squash_actions": True}, "squash_actions needs bounds"),
+    "squashed indices": ("Discrete", {"squash_actions": True}, "it is for Box actions"),
+    "gSDE of bits": ("MultiBinary", {"use_sde": True}, "gSDE is for Box actions"),
+    "gSDE of a Dict": ("Dict", {"use_sde": True}, "gSDE is for Box actions"),
+    "two deviations": (
+        "Box",
+        {"use_sde": True, "architecture": {"state_dependent_std": True}},
+        "must be false with algorithm.use_sde",
+    ),
+}
+
+
+@pytest.mark.parametrize("case", REFUSED)
+def test_what_cannot_be_is_one_line(case):
+    kind, algorithm, told = REFUSED[case]
+    with pytest.raises((ConfigError, UserError), match=told) as error:
+        PPOClip(cfg_for(kind, **algorithm))
+    assert "algorithm." in str(error.value)
+    assert "\n" not in str(error.value)
+
+
+def test_the_initial_deviation_is_that_of_the_configuration():
+    for algorithm in OPTIONS.values():
+        architecture = algorithm.get("architecture", {}) | {"log_std_init": -1.5}
+        algo = PPOClip(cfg_for("Box", **{**algorithm, "architecture": architecture}))
+        dist = algo.train_policy.dist(torch.zeros(2, 3))
+        if algorithm.get("use_sde"):
+            assert algo.train_policy.log_std.unique().tolist() == [-1.5]
+        else:
+            base = getattr(dist, "base", dist)
+            torch.testing.assert_close(base.log_std, torch.full((2, 2), -1.5), atol=0.02, rtol=0)
+        algo.close()
