@@ -148,3 +148,26 @@ def test_an_environment_of_other_parts(other, told):
     wider = Dict(OBSERVATIONS["dict"].spaces | {"near": Box(-9, 9, (2,), np.float64)})
     with pytest.warns(UserWarning, match=told):
         check_same_spaces("Env-v0", Spaces(wider, ACTIONS["discrete"]), trained_on)
+
+
+def test_a_wrapper_that_needs_a_dict():
+    """What it leaves is what agents get, in the run and in the policy that is loaded."""
+    cfg = space_config("dict", "discrete")
+    wrapper = {"classname": "FilterObservation", "filter_keys": ["far"]}
+    algo = trained(cfg | {"gym_env": cfg["gym_env"] | {"wrappers": [wrapper]}})
+    assert algo.train_policy.encoder.paths == ("far/place", "far/flags", "far/map")
+    policy = load(algo.folder.path)
+    env = policy.make_env()
+    seen, _ = env.reset(seed=0)
+    assert list(seen) == ["far"]
+    assert env.action_space.contains(policy.predict(seen))
+    env.close()
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(("observation", "action"), [("dict", "tuple"), ("image", "box")])
+def test_compiled_updates_give_the_same_weights(observation, action):
+    cfg = space_config(observation, action)
+    plain, compiled = trained(cfg), trained(cfg | {"compute": {"compile": "always"}})
+    pairs = zip(plain.train_policy.parameters(), compiled.train_policy.parameters(), strict=True)
+    assert all(torch.allclose(one, other, atol=1e-5) for one, other in pairs)

@@ -11,6 +11,7 @@ import torch
 from gymnasium.vector import AutoresetMode
 from lightning.pytorch.callbacks import GradientAccumulationScheduler, StochasticWeightAveraging
 from lightning_models import SPACES, Model, Steps, trainer
+from space_envs import SpaceEnv
 from torch.distributions import Bernoulli, Categorical, Independent, Normal
 
 from ppo_bbrl.errors import UserError
@@ -92,6 +93,11 @@ class IntegerBox(Steps):
             "AutoresetMode.SAME_STEP: must be AutoresetMode.NEXT_STEP",
         ),
         (TupleSpace(), None, "its action space Tuple.* is not supported; supported are Box"),
+        (
+            SpaceEnv("dict"),
+            None,
+            "its observation space Dict.* is not supported; supported are Box",
+        ),
         (IntegerBox(), None, "its action space .* has dtype int64"),
     ],
 )
