@@ -28,11 +28,11 @@ from ppo_bbrl.evaluation import EvalReport, evaluate
 from ppo_bbrl.rollout import collect
 from ppo_bbrl.runs.progress import Progress
 from ppo_bbrl.runs.replay import record_video, show
-from ppo_bbrl.runs.state import Resumable
+from ppo_bbrl.runs.resuming import GRACE, Checkpointed
 from ppo_bbrl.seeding import Seeds
 from ppo_bbrl.system.compute import check_defaults, check_rollout
 from ppo_bbrl.system.console import say
-from ppo_bbrl.system.signals import exit_on_signals
+from ppo_bbrl.system.signals import exit_on_signals, postponed_signals
 from ppo_bbrl.workspace.table import Workspace
 
 with warnings.catch_warnings():
@@ -44,7 +44,7 @@ if TYPE_CHECKING:
     from IPython.display import Video
 
 
-class EpisodicAlgo(Resumable, bbrl_utils.algorithms.EpisodicAlgo):
+class EpisodicAlgo(Checkpointed, bbrl_utils.algorithms.EpisodicAlgo):
     """Base class for algorithms on (partial) episodes, with the interface of bbrl_utils' class.
 
     It inherits from that class, but does not run its constructor, which creates folders, seeds
@@ -210,12 +210,14 @@ class EpisodicAlgo(Resumable, bbrl_utils.algorithms.EpisodicAlgo):
         first = self._next_epoch if self._goes_on else 0
         progress, steps = Progress(self.cfg.algorithm.max_epochs, first), self.nb_steps
         loop = self._loop = object()
-        with exit_on_signals(), self._kept():
+        self._begin_checkpoints(first)
+        with exit_on_signals(), self._kept(), postponed_signals(GRACE) as stop:
             try:
                 for self.epoch in progress.rollouts():
                     self._next_epoch, self._goes_on = self.epoch + 1, False
                     self._read_config()
                     yield self.epoch
+                    self._between_iterations(stop, ends=self._next_epoch == progress.total)
                     if progress.due(self.epoch + 1):
                         rate = (self.nb_steps - steps) / progress.seconds()
                         progress.show(self.epoch + 1, self._status(rate))
@@ -327,6 +329,7 @@ class EpisodicAlgo(Resumable, bbrl_utils.algorithms.EpisodicAlgo):
         try:
             self.train_env.close()
         finally:
+            self._release_checkpoints()
             if "eval_env" in self.__dict__:
                 self.eval_env.close()
 

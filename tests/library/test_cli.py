@@ -465,7 +465,13 @@ def test_a_stopped_run_keeps_its_files_and_its_status_names_the_signal(name, mon
         signal.signal(number, before)
     assert status == 128 + number
     assert "Interrupted after" in out
-    assert err == f"ppo-bbrl: interrupted ({name})\n"
+    told, last = err.splitlines()
+    assert told == f"ppo-bbrl: interrupted ({name})"
+    assert last == (
+        "Checkpoint: outputs/run/checkpoints/iteration-000000003.pt; go on with: "
+        "ppo-bbrl train --resume outputs/run"
+    )
+    assert last in out
     for kept in ("best/policy.pt", "curve.png", "metrics.csv"):
         assert Path("outputs/run", kept).is_file()
 
@@ -557,3 +563,31 @@ def test_the_last_line_of_the_progress_shows_the_last_evaluation(monkeypatch, ca
     evaluations = read_metrics(metrics.parent)["reward/mean"].dropna()
     assert len(evaluations) == 3
     assert shown == f"{evaluations.iloc[-1]:.1f}"
+
+
+def test_a_run_is_resumed_by_its_folder(trained, monkeypatch, capsys):
+    """With its own configuration; `key=value` changes what may change."""
+    run, _ = trained
+    status, out, _ = call(monkeypatch, capsys, "train", "--resume", run, "algorithm.max_epochs=5")
+    assert status == 0
+    assert "Going on after 3 of 5 rollouts" in out
+    assert "before)" in out
+    assert len(read_metrics(run)) == 5
+    status, out, _ = call(monkeypatch, capsys, "train", "--resume", run)
+    assert status == 0
+    assert "The run is over; to train further, give a larger algorithm.max_epochs" in out
+
+
+@pytest.mark.parametrize(
+    ("words", "told", "status"),
+    [
+        (["train"], "give a configuration, or --resume RUN", 2),
+        (["train", "--resume", "none", "x.yaml"], "--resume takes the run's own config", 2),
+        (["train", "--resume", "none"], "none: not the folder of a run: it does not exist", 1),
+    ],
+)
+def test_what_cannot_be_resumed(words, told, status, monkeypatch, capsys):
+    got, _, err = call(monkeypatch, capsys, *words)
+    assert got == status
+    assert told in err
+    assert err.count("\n") == 1

@@ -290,6 +290,7 @@ def test_a_section_may_be_an_interpolation():
 BAD_VALUES = {
     "base_dir": ["", None, 3, ["x"]],
     "save_best": [None, 1, "maybe", "1"],
+    "save_every": [None, -1, 0.5, "often"],
     "gym_env.env_name": ["", None, 3],
     "gym_env.env_args": [None, 3, "render", [1]],
     "gym_env.vectorization": ["threads", None, 1],

@@ -428,6 +428,7 @@ def fill(disk):
 
 
 @pytest.mark.filterwarnings("ignore:no metrics in")
+@pytest.mark.filterwarnings("ignore:no checkpoint")
 def test_on_a_full_disk_training_goes_on_and_the_last_good_policy_stays(disk):
     """One line that names the folder; when there is room again the next save succeeds."""
     algo = learner()
@@ -450,6 +451,7 @@ def test_on_a_full_disk_training_goes_on_and_the_last_good_policy_stays(disk):
 
 
 @pytest.mark.filterwarnings("ignore:no metrics in")
+@pytest.mark.filterwarnings("ignore:no checkpoint")
 def test_a_disk_that_is_full_from_the_start_is_no_loss_once_there_is_room(disk):
     """No empty config.yaml stays, in which the policy could never be read again."""
     algo = learner()
@@ -463,6 +465,7 @@ def test_a_disk_that_is_full_from_the_start_is_no_loss_once_there_is_room(disk):
     assert same(kept("last").state, weights(algo.eval_policy))
 
 
+@pytest.mark.filterwarnings("ignore:no checkpoint")
 @pytest.mark.parametrize("error", [RuntimeError, OSError, ValueError])
 def test_what_torch_cannot_save_is_one_line_and_training_goes_on(monkeypatch, error):
     """Its own writer raises a RuntimeError; a state of one's own may raise anything."""

@@ -4,20 +4,15 @@ Heavy imports are inside the commands, so that `--help` is fast.
 """
 
 import sys
-import time
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 from typer.core import TyperGroup
 
-from ppo_bbrl.cli.startup import (
-    INTERRUPTED,
-    end_with,
-    insistent_interrupts,
-    quick_start,
-    warnings_in_one_line,
-)
+from ppo_bbrl.cli.options import Overrides, Run, Trust
+from ppo_bbrl.cli.startup import INTERRUPTED, end_with, quick_start, warnings_in_one_line
+from ppo_bbrl.cli.training import train
 from ppo_bbrl.system.console import lasting_output, say
 
 if TYPE_CHECKING:
@@ -48,33 +43,12 @@ app = typer.Typer(
     epilog=EXIT_STATUS,
 )
 
-Run = Annotated[
-    Path,
-    typer.Argument(help="Folder of a run, such as outputs/CartPole-v1/…", show_default=False),
-]
-
-Trust = Annotated[
-    bool,
-    typer.Option(
-        "--trust",
-        help="Import the environment's module if the run's files name one (`module:Name-v0`).",
-    ),
-]
-
 
 def _print_version(wanted: bool) -> None:
     if wanted:
         from ppo_bbrl import __version__
 
         say(f"ppo-bbrl {__version__}")
-        raise typer.Exit
-
-
-def _print_keys(wanted: bool) -> None:
-    if wanted:
-        from ppo_bbrl.config.schema import describe_keys
-
-        say(describe_keys())
         raise typer.Exit
 
 
@@ -89,55 +63,9 @@ def _options(
     del version
 
 
-@app.command(
+app.command(
     epilog="Example:  ppo-bbrl train configs/cartpole.yaml algorithm.seed=3 optimizer.lr=5e-4",
-)
-def train(
-    config: Annotated[Path, typer.Argument(help="A YAML file.", show_default=False)],
-    overrides: Annotated[
-        list[str] | None,
-        typer.Argument(metavar="KEY=VALUE", help="Override keys of the file."),
-    ] = None,
-    keys: Annotated[
-        bool,
-        typer.Option(
-            "--keys",
-            help="List every key with its default, meaning and allowed values.",
-            callback=_print_keys,
-            is_eager=True,
-        ),
-    ] = False,
-) -> None:
-    """Train PPO, then evaluate the last and the best policy.
-
-    The run's folder, outputs/<base_dir>, will contain config.yaml, metrics.csv, curve.png, a video,
-    the best policy and the last one.
-    """
-    del keys
-    with insistent_interrupts() as calm:
-        with quick_start():
-            from ppo_bbrl.config.loading import load_config
-            from ppo_bbrl.envs.names import look_also_in
-            from ppo_bbrl.ppo import PPOClip, run
-
-            look_also_in((Path.cwd(), config.parent))
-            algo = PPOClip(load_config(config, overrides or ()))
-        start = time.monotonic()
-        try:
-            run(algo)
-            seconds = time.monotonic() - start
-            from ppo_bbrl.cli.summary import summarise
-
-            summarise(algo, seconds)
-        except BaseException as error:
-            calm()
-            from ppo_bbrl.cli.summary import report_what_is_kept
-
-            report_what_is_kept(algo, error)
-            raise
-        finally:
-            calm()
-            algo.close()
+)(train)
 
 
 @app.command("eval", epilog="Example:  ppo-bbrl eval outputs/CartPole-v1/… --episodes 100")
@@ -268,10 +196,7 @@ def plot(
 @app.command(epilog="Example:  ppo-bbrl profile configs/cartpole.yaml compute.compile=always")
 def profile(
     config: Annotated[Path, typer.Argument(help="A YAML file.", show_default=False)],
-    overrides: Annotated[
-        list[str] | None,
-        typer.Argument(metavar="KEY=VALUE", help="Override keys of the file."),
-    ] = None,
+    overrides: Overrides = None,
     rollouts: Annotated[
         int | None,
         typer.Option(min=1, help="Rollouts to measure; default: as many as take about 5 s."),

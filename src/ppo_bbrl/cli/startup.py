@@ -142,4 +142,6 @@ def end_with(error: BaseException | None) -> NoReturn:
         text = kind if reason == kind else f"{kind}: {reason}"
         text, status = f"{text} (set {TRACEBACK}=1 to see the traceback)", 1
     say(f"ppo-bbrl: {one_line(text)}", error=True)
+    for note in getattr(error, "__notes__", ()):
+        say(note, error=True)
     sys.exit(status)

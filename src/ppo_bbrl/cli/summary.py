@@ -1,5 +1,6 @@
 """What `ppo-bbrl train` reports after a run: how good its policies are, and where its files are."""
 
+import shlex
 import time
 from collections.abc import Callable
 from contextlib import suppress
@@ -26,14 +27,15 @@ _MAX_SECONDS = 30.0  # for the other episodes
 _MAX_VIDEO_STEPS = 2000
 
 
-def summarise(algo: "PPOClip", seconds: float) -> None:
+def summarise(algo: "PPOClip", seconds: float, steps: int) -> None:
     """Evaluate the last and the best policy, draw the curve, record a video; print the results.
 
     Each step that may take long is announced with its upper bound.
 
     Args:
         algo: the algorithm after its run.
-        seconds: duration of the run.
+        seconds: duration of the run, since it was resumed if it was.
+        steps: those in this time.
     """
     assert algo.best_policy is not None  # `run` has evaluated
     limit = longest_episode(algo.cfg)
@@ -44,7 +46,8 @@ def summarise(algo: "PPOClip", seconds: float) -> None:
     algo.logger.flush()
     # The results come first: they are printed even if something below fails.
     say("")
-    _print("steps", f"{algo.nb_steps:,} in {seconds:.1f} s: {algo.nb_steps / seconds:,.0f} steps/s")
+    before = f" (and {algo.nb_steps - steps:,} before)" if steps < algo.nb_steps else ""
+    _print("steps", f"{steps:,} in {seconds:.1f} s: {steps / seconds:,.0f} steps/s{before}")
     _print("last policy", describe(last))
     _print("best policy", f"{describe(best)} (saved after an evaluation of {algo.best_reward:.1f})")
     _print("curve", _attempt(lambda: _curve(algo)))
@@ -62,6 +65,13 @@ def report_what_is_kept(algo: "PPOClip", error: BaseException) -> None:
         kept.append(_attempt(lambda: _curve(algo)))
     how = "Interrupted" if isinstance(error, KeyboardInterrupt) else "Stopped by an error"
     say(f"\n{how} after {algo.nb_steps:,} steps. Kept: {', '.join(kept) or 'nothing'}")
+    if algo.last_checkpoint is None:
+        say("No checkpoint: the run cannot be resumed.")
+    else:
+        trust = " --trust" if ":" in algo.cfg.gym_env.env_name else ""
+        command = f"ppo-bbrl train --resume {shlex.quote(_near(algo.base_dir))}{trust}"
+        error.add_note(f"Checkpoint: {_near(algo.last_checkpoint)}; go on with: {command}")
+        say(error.__notes__[-1])
 
 
 def describe(report: EvalReport) -> str:

@@ -22,9 +22,15 @@ from ppo_bbrl.config.rules import Rule
 from ppo_bbrl.config.run_config import RunConfig
 from ppo_bbrl.config.schema import EpisodicConfig, PPOConfig, known_keys, nested
 from ppo_bbrl.config.sources import Section, Source, read
-from ppo_bbrl.config.yaml_files import parse_value, read_resolved_yaml
+from ppo_bbrl.config.yaml_files import (
+    parse_value,
+    parse_yaml,
+    read_resolved_yaml,
+    without_interpolations,
+)
 from ppo_bbrl.errors import ConfigError, one_line, shown
 from ppo_bbrl.system.files import write_file
+from ppo_bbrl.system.seals import seal_text
 
 __all__ = [
     "ConfigError",
@@ -34,13 +40,20 @@ __all__ = [
     "load_config",
     "load_episodic_config",
     "load_saved_config",
+    "read_saved_config",
     "run_name",
     "save_config",
 ]
 
 _MAX_NAME = 200  # bytes; file systems allow 255, and a number may be added to a name
 _MAX_PATH = 1000  # characters
-_RESERVED = ("tblogs", "best", "last", "video")  # the first next to the runs, the others in each
+_RESERVED = (
+    "tblogs",
+    "best",
+    "last",
+    "video",
+    "checkpoints",
+)  # the first next to the runs, the others in each
 
 
 def load_config(source: Source, overrides: Sequence[str] = ()) -> DictConfig:
@@ -82,13 +95,19 @@ def load_saved_config(path: Path, *, own_keys: bool = False) -> DictConfig:
     return _load(section, (), schema, free=own_keys, saved=True)
 
 
+def read_saved_config(text: str, name: str) -> DictConfig:
+    """Like `load_saved_config`, for the text of a file; `name` stands for it in messages."""
+    tree = without_interpolations(parse_yaml(text.encode(), name), name)
+    return _load(Section.of(tree, name), (), PPOConfig, free=False, saved=True)
+
+
 def save_config(cfg: DictConfig, path: Path) -> None:
     """Write a configuration as YAML, fully resolved, unless the file already contains it.
 
     Raises:
         OSError: if it cannot be written.
     """
-    text = OmegaConf.to_yaml(cfg, resolve=True)
+    text = seal_text(OmegaConf.to_yaml(cfg, resolve=True))
     if not path.is_file() or path.read_bytes() != text.encode():
         write_file(path, text)
 

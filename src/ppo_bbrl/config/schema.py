@@ -326,6 +326,10 @@ class ComputeConfig:
 _BASE_DIR = Rule(str)
 _BASE_DIR_DOC = "Folder of the run, below outputs/"
 _SAVE_BEST_DOC = "Save best/ after each better evaluation; false: only when the run ends"
+_SAVE_EVERY_DOC = (
+    "Rollouts between two checkpoints, from which `ppo-bbrl train --resume RUN` goes on (long ones "
+    "have more, one every 15 s or so); 0: none at all"
+)
 _DEFAULT_OPTIMIZER = {"classname": "torch.optim.AdamW", "lr": 1e-3, "eps": 1e-5}
 
 
@@ -335,6 +339,7 @@ class EpisodicConfig:
 
     base_dir: str = _key("${.gym_env.env_name}/run_${current_time:}", _BASE_DIR, _BASE_DIR_DOC)
     save_best: bool = _key(True, Rule(bool), _SAVE_BEST_DOC)
+    save_every: int = _key(0, Rule(int, low=0), _SAVE_EVERY_DOC)
     gym_env: EnvironmentConfig = field(default_factory=EnvironmentConfig)
     algorithm: CollectConfig = field(default_factory=CollectConfig)
     logger: LoggerConfig = field(default_factory=LoggerConfig)
@@ -350,6 +355,7 @@ class PPOConfig:
         _BASE_DIR_DOC,
     )
     save_best: bool = _key(True, Rule(bool), _SAVE_BEST_DOC)
+    save_every: int = _key(100, Rule(int, low=0), _SAVE_EVERY_DOC)
     gym_env: EnvironmentConfig = field(default_factory=EnvironmentConfig)
     algorithm: AlgorithmConfig = field(default_factory=AlgorithmConfig)
     optimizer: dict[str, Any] = _key(

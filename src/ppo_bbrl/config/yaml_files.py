@@ -9,7 +9,8 @@ import yaml
 from omegaconf import OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
-from ppo_bbrl.errors import ConfigError, one_line, shown
+from ppo_bbrl.errors import ConfigError, UserError, one_line, shown
+from ppo_bbrl.system.seals import check_text
 
 # About a hundred times what a configuration needs, and still read in a fraction of a second.
 _MAX_BYTES = 200_000
@@ -21,29 +22,44 @@ _FAULTS = (OmegaConfBaseException, yaml.YAMLError, ValueError)
 _LOADER = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
 
 
-def read_yaml(path: Path) -> Any:
+def read_yaml(path: Path, *, sealed: bool = False) -> Any:
     """Read a YAML file as dicts, lists and plain values; interpolations stay strings.
+
+    Args:
+        path: the file.
+        sealed: whether its seal, if it has one, must fit.
 
     Raises:
         ConfigError: if the file cannot be read, is not YAML, or is too large; names the file.
     """
-    text = ""
     try:
         with path.open("rb") as file:
             content = file.read(_MAX_BYTES + 1)
+    except OSError as error:
+        raise ConfigError(f"{path}: not a configuration: {error.strerror}") from error
+    return parse_yaml(content, str(path), sealed=sealed)
+
+
+def parse_yaml(content: bytes, name: str, *, sealed: bool = False) -> Any:
+    """Like `read_yaml`, for what has been read; `name` stands for it in messages."""
+    text = ""
+    try:
         if len(content) > _MAX_BYTES:
             raise ConfigError(f"more than {_MAX_BYTES:,} bytes")
         text = content.decode("utf-8-sig")
+        if sealed:
+            check_text(text)
         _check_extent(text)
         return OmegaConf.to_container(OmegaConf.load(io.StringIO(text)), resolve=False)
     except UnicodeDecodeError as error:
         reason = f"not UTF-8 from byte {error.start} on"
-    except OSError as error:
-        # Without strerror it is OmegaConf's, for a file that contains just a number.
-        reason = error.strerror or "`key: value` lines are expected"
+    except OSError:  # OmegaConf's, for a file that contains just a number
+        reason = "`key: value` lines are expected"
+    except UserError as error:
+        reason = str(error)
     except _FAULTS as error:
         reason = _describe(error, text)
-    raise ConfigError(f"{path}: not a configuration: {reason}")
+    raise ConfigError(f"{name}: not a configuration: {reason}")
 
 
 def read_resolved_yaml(path: Path) -> Any:
@@ -53,15 +69,20 @@ def read_resolved_yaml(path: Path) -> Any:
     machine, as `${oc.env:...}` does.
 
     Raises:
-        ConfigError: as `read_yaml` does, and for any interpolation.
+        ConfigError: as `read_yaml` does, for any interpolation, and if the file has changed since
+            it was written.
     """
     if path.exists() and not path.is_file():  # opening a named pipe would block
         raise ConfigError(f"{path}: not a configuration: it is not a regular file")
-    tree = read_yaml(path)
+    return without_interpolations(read_yaml(path, sealed=True), str(path))
+
+
+def without_interpolations(tree: Any, name: str) -> Any:
+    """A tree, which is refused if it has one: see `read_resolved_yaml`."""
     for value in _strings(tree):
         if "${" in value:
             raise ConfigError(
-                f"{path}: not a configuration: {shown(value)}: a saved one must not contain ${{"
+                f"{name}: not a configuration: {shown(value)}: a saved one must not contain ${{"
             )
     return tree
 

@@ -1,7 +1,5 @@
 """Saves a policy with its configuration, and loads it without running code from the file."""
 
-import io
-import zipfile
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -15,8 +13,10 @@ from ppo_bbrl.config.loading import load_saved_config, save_config
 from ppo_bbrl.envs.space_data import both_as_data, both_from_data
 from ppo_bbrl.envs.spaces import HasSpaces, Spaces
 from ppo_bbrl.errors import ConfigError, UserError, printable
+from ppo_bbrl.runs.archives import read_archive, write_archive
 from ppo_bbrl.runs.folder import open_folder
-from ppo_bbrl.system.files import make_folder, write_file
+from ppo_bbrl.system.files import make_folder
+from ppo_bbrl.system.seals import NewerFormatError
 
 POLICY_FILE = "policy.pt"
 POLICIES = ("best", "last")  # folders of a run
@@ -101,10 +101,7 @@ def save_policy(
     }
     if env is not None:
         saved |= both_as_data(env)
-    # Not directly to the file: on a full disk torch's writer does not raise an OSError.
-    content = io.BytesIO()
-    torch.save(saved, content)
-    write_file(folder / POLICY_FILE, content.getvalue())
+    write_archive(folder / POLICY_FILE, saved)
 
 
 def find_policy(path: str | Path, which: str = "best") -> Path:
@@ -141,6 +138,8 @@ def load_policy(folder: str | Path) -> SavedPolicy:
         )
     try:
         saved = _read(path)
+    except NewerFormatError as error:
+        raise UserError(f"{path}: {error}") from error
     except Exception as error:  # a damaged file fails in many ways
         raise UserError(f"{path}: not a policy of ppo-bbrl, or a damaged file") from error
     return SavedPolicy(cfg=_config(folder / "config.yaml", saved["own_agent"]), **saved)
@@ -156,11 +155,9 @@ def _config(path: Path, own_agent: bool | None) -> DictConfig:
 
 
 def _read(path: Path) -> dict[str, Any]:
-    if not zipfile.is_zipfile(path):
-        raise TypeError("torch.save writes a zip file")
-    saved = torch.load(path, map_location="cpu", weights_only=True)
-    if not isinstance(saved, dict) or not isinstance(saved["policy"], dict):
-        raise TypeError(f"{type(saved)} instead of a dict with weights by name")
+    saved = read_archive(path)
+    if not isinstance(saved["policy"], dict):
+        raise TypeError(f"{type(saved['policy'])} instead of weights by name")
     state: dict[str, torch.Tensor] = dict(**saved["policy"])
     if any(tensor.isnan().any() for tensor in state.values()):
         raise ValueError("weights that are not numbers")

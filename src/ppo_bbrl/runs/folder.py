@@ -4,7 +4,7 @@ import os
 from contextlib import suppress
 from dataclasses import dataclass
 from itertools import count
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 from tempfile import TemporaryDirectory
 
 from ppo_bbrl.config.loading import run_name
@@ -134,6 +134,21 @@ def _claim(folder: RunFolder) -> bool:
             return False
         raise
     return True
+
+
+def folder_to_go_on_in(path: Path, base_dir: str, log_dir: str | None) -> RunFolder:
+    """The folder of an earlier run that goes on, with its events where they were.
+
+    Args:
+        path: the folder, absolute; it may have been moved, alone or with those beside it.
+        base_dir: its name in the configuration: the last parts of the path, unless it was moved.
+        log_dir: `logger.log_dir` of the run; relative to the current folder.
+    """
+    parts = PurePosixPath(base_dir).parts
+    name = base_dir if path.parts[-len(parts) :] == parts else path.name
+    outputs = path.parents[len(PurePosixPath(name).parts) - 1]
+    events = Path(log_dir).absolute() if log_dir else outputs / TENSORBOARD
+    return RunFolder(name, path, events / name, events)
 
 
 def open_folder(path: str | Path) -> RunFolder:

@@ -1,0 +1,110 @@
+"""`ppo-bbrl train`: a new run, or one that goes on."""
+
+import time
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from ppo_bbrl.cli.options import Overrides, Trust
+from ppo_bbrl.cli.startup import insistent_interrupts, quick_start
+from ppo_bbrl.system.console import say
+
+if TYPE_CHECKING:
+    from ppo_bbrl.ppo import PPOClip
+
+
+def _print_keys(wanted: bool) -> None:
+    if wanted:
+        from ppo_bbrl.config.schema import describe_keys
+
+        say(describe_keys())
+        raise typer.Exit
+
+
+def train(
+    config: Annotated[
+        Path | None, typer.Argument(help="A YAML file; not with --resume.", show_default=False)
+    ] = None,
+    overrides: Overrides = None,
+    resume: Annotated[
+        Path | None,
+        typer.Option(
+            "--resume",
+            metavar="RUN",
+            help="Go on with the run in this folder, from its last checkpoint.",
+            show_default=False,
+        ),
+    ] = None,
+    keys: Annotated[
+        bool,
+        typer.Option(
+            "--keys",
+            help="List every key with its default, meaning and allowed values.",
+            callback=_print_keys,
+            is_eager=True,
+        ),
+    ] = False,
+    trust: Trust = False,
+) -> None:
+    """Train PPO, then evaluate the last and the best policy.
+
+    The run's folder, outputs/<base_dir>, will contain config.yaml, metrics.csv, curve.png, a video,
+    the best policy and the last one, and the checkpoints from which --resume goes on.
+    """
+    del keys
+    words = [] if config is None else [str(config)]
+    if resume is None and config is None:
+        raise typer.BadParameter("give a configuration, or --resume RUN")
+    if resume is not None and words and "=" not in words[0]:
+        raise typer.BadParameter(f"--resume takes the run's own configuration, not {words[0]}")
+    with insistent_interrupts() as calm:
+        with quick_start():
+            from ppo_bbrl.ppo import run
+
+            if resume is None:
+                assert config is not None
+                algo = _new(config, overrides or [])
+            else:
+                algo = _resumed(resume, [*words, *(overrides or [])], trust)
+        start, before = time.monotonic(), algo.nb_steps
+        try:
+            run(algo)
+            if algo.best_policy is None:  # a run that is over, but was never evaluated
+                algo.evaluate(force=True)
+            seconds = time.monotonic() - start
+            from ppo_bbrl.cli.summary import summarise
+
+            summarise(algo, seconds, algo.nb_steps - before)
+        except BaseException as error:
+            calm()
+            from ppo_bbrl.cli.summary import report_what_is_kept
+
+            report_what_is_kept(algo, error)
+            raise
+        finally:
+            calm()
+            algo.close()
+
+
+def _new(config: Path, overrides: list[str]) -> "PPOClip":
+    from ppo_bbrl.config.loading import load_config
+    from ppo_bbrl.envs.names import look_also_in
+    from ppo_bbrl.ppo import PPOClip
+
+    look_also_in((Path.cwd(), config.parent))
+    return PPOClip(load_config(config, overrides))
+
+
+def _resumed(run: Path, overrides: list[str], trust: bool) -> "PPOClip":
+    from ppo_bbrl.envs.names import look_also_in
+    from ppo_bbrl.ppo import PPOClip
+
+    if trust:
+        look_also_in([Path.cwd()])
+    algo = PPOClip.resume(run, overrides, trust=trust)
+    done, wanted = algo.next_iteration, algo.cfg.algorithm.max_epochs
+    say(f"Going on after {done:,} of {wanted:,} rollouts, {algo.nb_steps:,} steps.")
+    if done >= wanted:
+        say("The run is over; to train further, give a larger algorithm.max_epochs.")
+    return algo

@@ -1,0 +1,43 @@
+"""Files of tensors, numbers and texts, as torch writes them, with a seal; reading runs no code."""
+
+import io
+import zipfile
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from ppo_bbrl.system.files import write_file
+from ppo_bbrl.system.seals import FORMAT, DamagedError, check_format, check_zip, seal_zip
+
+
+def write_archive(path: Path, content: dict[str, Any], *, root: Path | None = None) -> None:
+    """Write a sealed file atomically, with the number of its format.
+
+    Raises:
+        OSError: if it cannot be written.
+    """
+    file = io.BytesIO()  # not the file itself: on a full disk torch's writer raises no OSError
+    torch.save(content | {"format": FORMAT}, file)
+    write_file(path, seal_zip(file.getvalue()), root=root)
+
+
+def read_archive(path: Path) -> dict[str, Any]:
+    """Read what `write_archive` wrote, or `torch.save` in version 0.1.
+
+    Raises:
+        DamagedError: if it has changed since it was written.
+        NewerFormatError: if a newer version has written it.
+        Exception: for what is no such file; torch has many.
+    """
+    content = path.read_bytes()
+    if not check_zip(content):  # of version 0.1: the zip's own checksums, of which torch reads none
+        with zipfile.ZipFile(io.BytesIO(content)) as archive:
+            if (name := archive.testzip()) is not None:
+                raise DamagedError(f"the checksum of {name} does not fit")
+    # From the memory: what is read is what has been checked.
+    read = torch.load(io.BytesIO(content), map_location="cpu", weights_only=True)
+    if not isinstance(read, dict):
+        raise TypeError(f"{type(read)} instead of a dict")
+    check_format(read.setdefault("format", 1))
+    return read

@@ -1,0 +1,152 @@
+"""The checkpoints of a run: files with all that it needs to go on, of which the last two stay.
+
+Each is written aside, brought to the disk and renamed, and has a seal. So a run that is killed at
+any moment leaves a whole one; if one is damaged later, the one before it is used.
+"""
+
+import os
+import re
+import warnings
+import weakref
+from collections.abc import Callable, Iterator
+from contextlib import suppress
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from ppo_bbrl.errors import UserError, one_line
+from ppo_bbrl.runs.archives import read_archive, write_archive
+from ppo_bbrl.system.files import make_folder, open_to_append
+from ppo_bbrl.system.seals import NewerFormatError
+
+try:
+    import fcntl
+except ImportError:  # on Windows: there nothing keeps two processes from going on with one run
+    fcntl = None  # type: ignore[assignment]
+
+KEPT = 2
+_NAME = re.compile(r"iteration-(\d{1,12})\.pt")
+_PARTS = {"config": str, "state": dict, "fresh": dict, "files": dict}
+
+
+@dataclass(frozen=True)
+class Checkpoint:
+    """What was read from a checkpoint.
+
+    Attributes:
+        path: its file.
+        iterations: how many the run had made.
+        config: the run's configuration, as YAML.
+        state: of the algorithm's parts, by name.
+        fresh: of parts whose state could not be saved: the reason by name.
+        files: where metrics and events ended.
+    """
+
+    path: Path
+    iterations: int
+    config: str
+    state: dict[str, Any]
+    fresh: dict[str, str]
+    files: dict[str, Any]
+
+
+class Checkpoints:
+    """The folder `RUN/checkpoints`.
+
+    Args:
+        run: the folder of the run.
+    """
+
+    def __init__(self, run: Path) -> None:
+        self._run, self.folder = run, run / "checkpoints"
+        self._lock: Callable[[], object] | None = None
+
+    def claim(self) -> None:
+        """See that no other process goes on with this run until `release`, or this one's end.
+
+        Raises:
+            UserError: if one does.
+            OSError: if nothing can be written.
+        """
+        if self._lock is not None:
+            return
+        with open_to_append(self.folder / "lock", root=self._run) as file:
+            lock = os.dup(file.fileno())
+        self._lock = weakref.finalize(self, os.close, lock)  # for who does not release it
+        if fcntl is not None:
+            try:
+                fcntl.lockf(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except (BlockingIOError, PermissionError):
+                self.release()
+                raise UserError(f"{self._run}: another process trains this run") from None
+            except OSError:  # a disk without locks
+                pass
+
+    def release(self) -> None:
+        """Let others go on with this run."""
+        if self._lock is not None:
+            self._lock()
+            self._lock = None
+
+    def write(self, iterations: int, content: dict[str, Any]) -> Path:
+        """Write a checkpoint, and remove those before the one before it.
+
+        Raises:
+            OSError: if it cannot be written; those that are there stay.
+        """
+        make_folder(self.folder, root=self._run)
+        path = self.folder / f"iteration-{iterations:09d}.pt"
+        write_archive(path, content, root=self._run)
+        self._remove(self._until(iterations)[:-KEPT])
+        return path
+
+    def newest(self) -> Checkpoint:
+        """The newest one that is as it was written; a warning names those that are not.
+
+        Raises:
+            UserError: if there is none.
+        """
+        found = list(self._found())
+        for iterations, path in reversed(found):
+            try:
+                return _checkpoint(path, iterations)
+            except NewerFormatError as error:
+                raise UserError(f"{path}: {error}") from error
+            except Exception as error:  # noqa: BLE001 - a damaged file fails in many ways
+                warnings.warn(f"{path}: a damaged checkpoint: {one_line(error)}", stacklevel=3)
+        if found:
+            raise UserError(f"{self.folder}: every checkpoint is damaged")
+        if not self._run.is_dir():
+            raise UserError(f"{self._run}: not the folder of a run: it does not exist")
+        raise UserError(
+            f"{self._run}: no checkpoint to go on from; a run writes them every save_every "
+            "iterations and when it ends (not with save_every: 0)"
+        )
+
+    def remove_after(self, checkpoint: Checkpoint) -> None:
+        """Remove what is newer than a checkpoint, too old, or was never finished."""
+        self._remove(self._until(checkpoint.iterations)[:-KEPT])
+        self._remove(path for number, path in self._found() if number > checkpoint.iterations)
+        self._remove(self.folder.glob(".*.tmp.pt"))
+
+    def _until(self, iterations: int) -> list[Path]:
+        return [path for number, path in self._found() if number <= iterations]
+
+    def _found(self) -> Iterator[tuple[int, Path]]:
+        with suppress(OSError):
+            names = [(_NAME.fullmatch(path.name), path) for path in self.folder.iterdir()]
+            yield from sorted((int(name[1]), path) for name, path in names if name)
+
+    @staticmethod
+    def _remove(paths: Any) -> None:
+        for path in paths:
+            with suppress(OSError):
+                path.unlink()
+
+
+def _checkpoint(path: Path, iterations: int) -> Checkpoint:
+    read = read_archive(path)
+    for name, kind in _PARTS.items():
+        if not isinstance(read.get(name), kind):
+            raise TypeError(f"{name} is no {kind.__name__}")
+    return Checkpoint(path, iterations, **{name: read[name] for name in _PARTS})

@@ -1,0 +1,171 @@
+"""Runs that go on after they were interrupted or killed, as if nothing had happened."""
+
+import time
+import warnings
+from collections.abc import Sequence
+from functools import cached_property
+from pathlib import Path
+from typing import Any, Self
+
+from omegaconf import OmegaConf
+
+from ppo_bbrl.config.loading import load_config, read_saved_config, save_config
+from ppo_bbrl.envs.names import check_trusted
+from ppo_bbrl.errors import StateError, one_line
+from ppo_bbrl.runs.checkpoints import Checkpoint, Checkpoints
+from ppo_bbrl.runs.folder import folder_to_go_on_in
+from ppo_bbrl.runs.state import Resumable
+from ppo_bbrl.system.signals import Postponed
+from ppo_bbrl.system.state import load_state, state_of
+
+# A checkpoint also is written when the last one is older than this (seconds), unless that would
+# take more than a hundredth of the time.
+_OLD = 15.0
+_SHARE = 0.01
+
+GRACE = 2.5  # seconds that a signal waits for the end of an iteration, so that this can be saved
+
+
+class Checkpointed(Resumable):
+    """The part of an algorithm that writes checkpoints, and goes on from them.
+
+    Attributes:
+        last_checkpoint: the path of the newest one, None before the first.
+    """
+
+    last_checkpoint: Path | None = None
+    _saved = (0, 0.0)  # iterations at the last checkpoint, and when it was (or the loop began)
+    _cost = 0.0  # seconds that it took
+
+    @classmethod
+    def resume(
+        cls, run: str | Path, overrides: Sequence[str] = (), *, trust: bool = False, **own: Any
+    ) -> Self:
+        """The algorithm of a run at its last checkpoint: what comes next is as if it never ended.
+
+        `run(PPOClip.resume("outputs/CartPole-v1/…"))` goes on in the same folder. Rows of metrics
+        after the checkpoint are removed, and come again.
+
+        Args:
+            run: the folder of the run.
+            overrides: `key=value` strings for what may change, as `algorithm.max_epochs=500`.
+            trust: whether a module that the run's files name (`module:Name-v0`) may be imported.
+            own: what was given to the constructor besides the configuration: agents, wrappers.
+
+        Raises:
+            UserError: if there is no checkpoint, or another process trains the run.
+            StateError: if the agents or environments are others than those of the run.
+        """
+        folder = Path(run).absolute()
+        checkpoints = Checkpoints(folder)
+        found = checkpoints.newest()
+        cfg = read_saved_config(found.config, str(found.path))
+        check_trusted(cfg.gym_env.env_name, trust)
+        # Before anything is made: `load_config` checks what is to be changed.
+        files = folder_to_go_on_in(folder, cfg.base_dir, cfg.logger.log_dir)
+        cfg.base_dir = files.name
+        changed = load_config(cfg, overrides)
+        checkpoints.claim()
+        try:
+            algo: Any = cls(cfg, **own)
+        except BaseException:
+            checkpoints.release()
+            raise
+        try:
+            vars(algo).update(folder=files, _checkpoints=checkpoints)
+            algo._go_on_from(found)
+            for key in (override.partition("=")[0].strip() for override in overrides):
+                OmegaConf.update(algo.cfg, key, OmegaConf.select(changed, key))
+            algo._read_config()
+            save_config(algo.cfg, algo.folder.config)
+        except BaseException:
+            algo._is_run = False  # nothing to keep
+            algo.close()
+            raise
+        resumed: Self = algo
+        return resumed
+
+    @property
+    def next_iteration(self) -> int:
+        """The number of iterations that the run has made."""
+        return self._next_epoch
+
+    @cached_property
+    def _checkpoints(self) -> Checkpoints:
+        return Checkpoints(self.folder.path)
+
+    def save_checkpoint(self) -> Path:
+        """Write a checkpoint of the run as it is now, between two iterations; returns its path.
+
+        Raises:
+            OSError: if it cannot be written.
+            StateError: for a part whose state cannot be saved, other than environments.
+        """
+        begun = time.monotonic()
+        position = self.logger.position()
+        parts, fresh = self.state_parts(), {}
+        for name in ("train_env", "eval_env"):
+            try:
+                state_of({name: parts[name]})
+            except StateError as error:
+                fresh[name] = one_line(error)
+                del parts[name]
+        if "train_env" in fresh:
+            del parts["workspace"]
+        content = {
+            "config": OmegaConf.to_yaml(self.cfg, resolve=True),
+            "state": state_of(parts),
+            "fresh": fresh,
+            "files": position,
+        }
+        self._checkpoints.claim()
+        self.last_checkpoint = self._checkpoints.write(self._next_epoch, content)
+        self._saved, self._cost = (self._next_epoch, time.monotonic()), time.monotonic() - begun
+        return self.last_checkpoint
+
+    def _begin_checkpoints(self, iterations: int) -> None:
+        """A loop begins after so many iterations."""
+        self._saved = (iterations, time.monotonic())
+
+    def _release_checkpoints(self) -> None:
+        if "_checkpoints" in vars(self):
+            self._checkpoints.release()
+
+    def _between_iterations(self, stop: Postponed, *, ends: bool) -> None:
+        """Write a checkpoint if it is time; then end the loop if a signal has asked for it."""
+        every = self.cfg.get("save_every", 0)
+        iterations, when = self._saved
+        age = time.monotonic() - when
+        due = (
+            ends
+            or stop.first is not None
+            or self._next_epoch - iterations >= every
+            or age >= max(_OLD, self._cost / _SHARE)
+        )
+        if every and due and self._is_run and self._next_epoch > iterations:
+            try:
+                self.save_checkpoint()
+            except Exception as error:  # noqa: BLE001 - neither a full disk nor a part ends a run
+                self._saved = (iterations, time.monotonic())  # not at once again
+                warnings.warn(f"no checkpoint: {one_line(error)}", stacklevel=3)
+        if stop.first is not None:
+            self._goes_on = True  # if the program goes on: with the next iteration
+            stop.deliver()
+
+    def _go_on_from(self, found: Checkpoint) -> None:
+        """Take over a checkpoint of this run."""
+        parts = self.state_parts()
+        for name in (*found.fresh, *(("workspace",) if "train_env" in found.fresh else ())):
+            parts.pop(name, None)
+        load_state(parts, found.state, type(self).__name__)
+        self._goes_on = True
+        if "train_env" in found.fresh:
+            self.train_env.seed(self.seeds.sequence("train_env", self._next_epoch))
+        if found.fresh:
+            names, reasons = " and ".join(found.fresh), dict.fromkeys(found.fresh.values())
+            told = f"{names} begin fresh episodes: {'; '.join(reasons)}"
+            warnings.warn(told, stacklevel=4)
+        self.logger.go_on_at(found.files)
+        self._checkpoints.remove_after(found)
+        self.last_checkpoint = found.path
+        self._saved = (found.iterations, time.monotonic())

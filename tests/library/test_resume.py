@@ -1,0 +1,336 @@
+"""Runs that are killed go on from their last checkpoint as if nothing had happened."""
+
+import csv
+import os
+import random
+import shutil
+import signal
+import time
+from functools import cache
+from pathlib import Path
+
+import gymnasium as gym
+import pytest
+import torch
+from killing import (
+    assert_same,
+    counted_calls,
+    events,
+    go_on,
+    in_a_process,
+    result,
+    settings,
+    train,
+)
+from probe_envs import Chance
+
+from ppo_bbrl import EpisodicAlgo, PPOClip, run
+from ppo_bbrl.errors import ConfigError, StateError, UserError
+from ppo_bbrl.fast import compiled
+from ppo_bbrl.runs import archives, resuming
+from ppo_bbrl.runs.checkpoints import KEPT, Checkpoints
+from ppo_bbrl.system import files
+
+RUN = Path("outputs/killed")
+CASES = {
+    "CartPole": ("CartPole-v1", "never"),
+    "Pendulum": ("Pendulum-v1", "never"),
+    "CartPole, compiled": ("CartPole-v1", "always"),
+}
+
+
+@pytest.fixture(autouse=True)
+def no_compiler(monkeypatch):
+    """Traced in one piece, as it would be compiled; and time does not matter."""
+    monkeypatch.setattr(compiled, "_backend", lambda _: {"backend": "eager"})
+    monkeypatch.setattr(resuming, "_OLD", 1e9)
+
+
+@cache
+def of_whole(env_name="CartPole-v1", compiling="never"):
+    """The result of a run that nobody interrupts."""
+    return result(train(settings(env_name, "whole", compiling)))
+
+
+@cache
+def calls_of_whole(env_name, compiling):
+    """How many calls of functions it makes after its first checkpoint."""
+    with counted_calls() as calls:
+        train(settings(env_name, "counted", compiling))
+    return calls[0]
+
+
+def written(folder=RUN):
+    return sorted(path.name for path in (folder / "checkpoints").glob("*.pt"))
+
+
+@pytest.mark.parametrize("case", CASES)
+def test_a_run_that_is_killed_goes_on(case):
+    """Three times at random moments, the second time while it goes on."""
+    env_name, compiling = CASES[case]
+    expected = of_whole(env_name, compiling)
+    cfg, chance = settings(env_name, "killed", compiling), random.Random(case)
+    calls = calls_of_whole(env_name, compiling)
+    assert in_a_process(lambda: train(cfg), chance.randrange(calls))
+    assert written()
+    for _ in range(2):
+        in_a_process(lambda: go_on(RUN), chance.randrange(calls))
+    assert_same(result(go_on(RUN)), expected)
+    assert_same(result(go_on(RUN)), expected)  # of a run that is over, nothing changes
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("number", range(50))
+def test_fifty_kills(number):
+    """At random moments after the first checkpoint: 50 of 50 end as the run that was not killed."""
+    env_name, compiling = list(CASES.values())[number % len(CASES)]
+    cfg, chance = settings(env_name, "killed", compiling), random.Random(number)
+    expected = of_whole(env_name, compiling)
+    assert in_a_process(lambda: train(cfg), chance.randrange(calls_of_whole(env_name, compiling)))
+    assert_same(result(go_on(RUN)), expected)
+
+
+MOMENTS = ("_reach_the_disk", "replace", "unlink", "half")
+
+
+@pytest.mark.parametrize("moment", MOMENTS)
+@pytest.mark.parametrize("n", [1, 2])
+def test_a_run_that_is_killed_while_it_writes_a_checkpoint(moment, n, monkeypatch):
+    """Whatever is on the disk then: the checkpoint before it, or that one."""
+    expected = of_whole()
+
+    def killed(*_, **__):
+        os.kill(os.getpid(), signal.SIGKILL)
+
+    def work():
+        write, count = archives.write_file, 0
+
+        def among(path, content, root=None):
+            nonlocal count
+            count += path.name.startswith("iteration-")
+            if path.name.startswith("iteration-00000000") and count > n:
+                if moment == "half":
+
+                    def half(path, content):
+                        with path.open("wb") as file:
+                            file.write(content[: len(content) // 2])
+                        killed()
+
+                    monkeypatch.setattr(Path, "write_bytes", half)
+                else:
+                    owner = files if moment.startswith("_") else Path
+                    monkeypatch.setattr(owner, moment, killed)
+            write(path, content, root=root)
+
+        monkeypatch.setattr(archives, "write_file", among)
+        train(settings("CartPole-v1", "killed"))
+
+    assert in_a_process(work)
+    assert written()
+    assert_same(result(go_on(RUN)), expected)
+    assert len(written()) == KEPT
+    assert not list((RUN / "checkpoints").glob(".*"))
+
+
+def test_a_killed_run_has_rows_after_its_checkpoint_once():
+    """Those in metrics.csv and those of TensorBoard are removed, and come again."""
+    train(settings("CartPole-v1", "killed"))
+    newest = Checkpoints(RUN).newest()
+    newest.path.unlink()  # as if it had been killed in iteration 6
+    assert newest.iterations == 6
+    algo = PPOClip.resume(RUN)
+    table = list(csv.reader((RUN / "metrics.csv").read_text().splitlines()))
+    assert len(table) == 1 + 3  # the fourth one waits
+    assert algo.next_iteration == 4
+    run(algo)
+    algo.close()
+    assert_same(result(algo), of_whole())
+    assert len(list(Path("outputs/tblogs/killed").iterdir())) == 2
+
+
+def test_the_last_two_checkpoints_stay_and_the_damaged_one_is_left_out():
+    whole = of_whole()
+    train(settings("CartPole-v1", "killed"))
+    assert written() == ["iteration-000000004.pt", "iteration-000000006.pt"]
+    newest = RUN / "checkpoints" / "iteration-000000006.pt"
+    newest.write_bytes(newest.read_bytes()[:-1])
+    with pytest.warns(UserWarning, match="iteration-000000006.pt: a damaged checkpoint"):
+        algo = go_on(RUN)
+    assert_same(result(algo), whole)
+    for path in (RUN / "checkpoints").glob("*.pt"):
+        path.write_bytes(b"PK")
+    told = pytest.warns(UserWarning, match="a damaged checkpoint")
+    with told, pytest.raises(UserError, match="every checkpoint is damaged"):
+        PPOClip.resume(RUN)
+
+
+@pytest.mark.parametrize("save_every", [0, 1])
+def test_save_every(save_every):
+    cfg = settings("CartPole-v1", "killed") | {"save_every": save_every}
+    train(cfg)
+    assert written() == ["iteration-000000005.pt", "iteration-000000006.pt"] * save_every
+    if not save_every:
+        with pytest.raises(UserError, match=r"no checkpoint .* save_every"):
+            PPOClip.resume(RUN)
+    with pytest.raises(ConfigError, match="save_every = -1"):
+        PPOClip(cfg | {"save_every": -1})
+
+
+def test_long_iterations_have_a_checkpoint_each(monkeypatch):
+    """Unless that took more than a hundredth of the time."""
+    monkeypatch.setattr(resuming, "_OLD", 0.0)
+    monkeypatch.setattr(resuming, "_SHARE", 1e9)
+    train(settings("CartPole-v1", "killed") | {"save_every": 100})
+    assert written() == ["iteration-000000005.pt", "iteration-000000006.pt"]
+    shutil.rmtree("outputs")
+    monkeypatch.setattr(resuming, "_SHARE", 1e-9)
+    train(settings("CartPole-v1", "killed") | {"save_every": 100})
+    assert written() == ["iteration-000000001.pt", "iteration-000000006.pt"]
+
+
+def test_what_may_change_when_a_run_goes_on():
+    """More rollouts, another learning rate; what cannot change is refused by name."""
+    train(settings("CartPole-v1", "killed"))
+    algo = PPOClip.resume(RUN, ["algorithm.max_epochs=8", "optimizer.lr=0.5"])
+    run(algo)
+    algo.close()
+    assert algo.epoch == 7
+    assert algo.policy_optimizer.param_groups[0]["lr"] == 0.5
+    assert "max_epochs: 8" in (RUN / "config.yaml").read_text()
+    for wrong in ("algorithm.seed=7", "algorithm.sed=7", "base_dir=other"):
+        with pytest.raises(ConfigError, match=wrong.partition("=")[0]):
+            PPOClip.resume(RUN, [wrong])
+    assert_same(result(go_on(RUN)), result(algo))
+    with pytest.raises(UserError, match="does not exist"):
+        PPOClip.resume("outputs/none")
+
+
+def test_a_run_that_was_moved_goes_on_where_it_is():
+    train(settings("CartPole-v1", "task/killed"))
+    Path("elsewhere").mkdir()
+    shutil.move("outputs/task/killed", "elsewhere/moved")
+    algo = PPOClip.resume("elsewhere/moved", ["algorithm.max_epochs=7"])
+    run(algo)
+    algo.close()
+    assert algo.folder.path == Path("elsewhere/moved").absolute()
+    assert algo.cfg.base_dir == "moved"
+    assert list(Path("elsewhere/tblogs/moved").iterdir())
+    assert len(events("outputs/tblogs/task/killed")) > 0
+
+
+def test_another_process_trains_the_run():
+    algo = PPOClip(settings("CartPole-v1", "killed"))
+    run(algo)
+
+    def work():
+        with pytest.raises(UserError, match="another process trains this run"):
+            PPOClip.resume(RUN)
+
+    assert not in_a_process(work)
+    algo.close()
+    assert not in_a_process(lambda: PPOClip.resume(RUN).close())
+
+
+class Unknown(Chance):
+    """Has something whose state nobody can save."""
+
+    def __init__(self, **kwargs):
+        super().__init__(**kwargs)
+        self.rows = iter(())
+
+
+gym.register("Unknown-v0", Unknown)
+
+
+def test_environments_whose_state_cannot_be_saved_begin_anew():
+    """With a warning that names them; everything else goes on."""
+    train(settings("Unknown-v0", "killed") | {"gym_env": {"env_name": "Unknown-v0"}})
+    kept = Checkpoints(RUN).newest()
+    assert set(kept.fresh) == {"train_env", "eval_env"}
+    with pytest.warns(UserWarning, match=r"train_env and eval_env begin .* Unknown-v0: .*rows"):
+        algo = PPOClip.resume(RUN, ["algorithm.max_epochs=8"])
+    assert algo.nb_steps > 0
+    assert algo._workspace is None
+    run(algo)
+    algo.close()
+    with pytest.warns(UserWarning, match="fresh episodes"):
+        again = PPOClip.resume(RUN)
+    assert torch.equal(
+        again.policy_optimizer.state_dict()["state"][0]["exp_avg"],
+        algo.policy_optimizer.state_dict()["state"][0]["exp_avg"],
+    )
+    again.close()
+
+
+def test_other_agents_are_refused():
+    train(settings("CartPole-v1", "killed"))
+    other = PPOClip(settings("CartPole-v1", "other", architecture={"actor_hidden_size": [3]}))
+    before = written(), (RUN / "metrics.csv").read_text()
+    with pytest.raises(StateError, match="train_policy"):
+        PPOClip.resume(RUN, train_policy=other.train_policy)
+    assert (written(), (RUN / "metrics.csv").read_text()) == before
+    other.close()
+
+
+def test_an_algorithm_of_ones_own_may_have_checkpoints():
+    """Without `save_every` it has none."""
+    assert "save_every" in EpisodicAlgo({"gym_env": {"env_name": "CartPole-v1"}}).cfg
+
+
+def test_a_signal_waits_for_the_end_of_the_iteration(monkeypatch):
+    """What is saved goes on as if nothing had happened, in this program and in another one."""
+    expected = of_whole()
+    algo = PPOClip(settings("CartPole-v1", "killed") | {"save_every": 100})
+    update, count = PPOClip.update, 0
+
+    def interrupted(self, rollout):
+        nonlocal count
+        count += 1
+        if count == 3:
+            signal.raise_signal(signal.SIGINT)
+        return update(self, rollout)
+
+    monkeypatch.setattr(PPOClip, "update", interrupted)
+    with pytest.raises(KeyboardInterrupt):
+        run(algo)
+    assert algo.last_checkpoint.name == "iteration-000000003.pt"
+    shutil.copytree(RUN, "outputs/copy")
+    run(algo)  # the cell of a notebook once more
+    algo.close()
+    assert_same(result(algo), expected)
+    assert result(go_on(Path("outputs/copy")))[1].equals(expected[1])
+
+
+def test_a_second_signal_and_a_long_iteration_do_not_wait(monkeypatch):
+    def twice(*_):
+        signal.raise_signal(signal.SIGINT)
+        signal.raise_signal(signal.SIGINT)
+        raise AssertionError("not reached")
+
+    def endless(*_):
+        signal.raise_signal(signal.SIGINT)
+        time.sleep(60)
+
+    monkeypatch.setattr("ppo_bbrl.episodic.GRACE", 0.1)
+    for update in (twice, endless):
+        monkeypatch.setattr(PPOClip, "update", update)
+        algo = PPOClip(settings("CartPole-v1", "killed"))
+        with pytest.raises(KeyboardInterrupt):
+            run(algo)
+        algo.close()
+        assert signal.getsignal(signal.SIGINT) is signal.default_int_handler
+        assert signal.getitimer(signal.ITIMER_REAL) == (0, 0)
+
+
+def test_a_loop_that_is_left_does_not_lose_the_signal():
+    algo = PPOClip(settings("CartPole-v1", "killed"))
+
+    def left():
+        for _ in algo.iter_partial_episodes(4):
+            signal.raise_signal(signal.SIGINT)
+            break
+        time.sleep(30)
+
+    with pytest.raises(KeyboardInterrupt):
+        left()
+    algo.close()
