@@ -199,6 +199,7 @@ class EpisodicAlgo(Checkpointed, bbrl_utils.algorithms.EpisodicAlgo):
                     t += 1
                     self.train_env(workspace, t=t)
                     policy(workspace, t=t)
+            workspace.cut(t + 1)  # what is remembered after the last row
             self.nb_steps += int((~workspace.view("env/done")[:-1]).sum())
             yield workspace
 

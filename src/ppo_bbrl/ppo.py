@@ -41,12 +41,12 @@ from ppo_bbrl.rollout import (
     Transitions,
     evaluate_rollout,
     gae_targets,
-    transitions,
     valid_observations,
     with_values,
 )
 from ppo_bbrl.runs.trained_policy import restore_policy
 from ppo_bbrl.schedules import Schedule
+from ppo_bbrl.sequences import learnable
 from ppo_bbrl.system.compute import check_compute, decide, threads
 from ppo_bbrl.system.state import Attributes, HasState
 from ppo_bbrl.update import Objective, UpdateReport, ppo_losses
@@ -188,7 +188,7 @@ class PPOClip(LearningAgents, EpisodicAlgo):
         the last row is 0, since no transition starts there.
 
         Returns:
-            The valid transitions.
+            The valid transitions; for agents with memory, whole sequences with a mask.
         """
         self._read_config()
         policy, critic = self._policy("train_policy"), self._policy("critic_agent")
@@ -199,7 +199,7 @@ class PPOClip(LearningAgents, EpisodicAlgo):
         last = advantage.new_zeros(1, advantage.shape[1])
         workspace.set_full("advantage", torch.cat((advantage, last)))
         workspace.set_full("return", torch.cat((returns, last)))
-        return transitions(rollout, policy, critic, advantage=advantage, returns=returns)
+        return learnable(rollout, policy, critic, advantage=advantage, returns=returns)
 
     def compute_targets(self, rollout: Rollout) -> tuple[Tensor, Tensor]:
         """The advantages and returns from which the update learns, `[T, B]` each.
@@ -277,7 +277,8 @@ class PPOClip(LearningAgents, EpisodicAlgo):
         if self._settings.normalize_reward and self._targets_of is not None:
             self._reward_scale.update(self._targets_of)
         if self._settings.normalize_value:
-            self.critic_agent.adapt(rollout.returns)
+            returns, which = rollout.flat()[-1], rollout.which()
+            self.critic_agent.adapt(returns if which is None else returns[which])
 
     def _divergence(self, rollout: Transitions, now: Coefficients) -> Tensor:
         """KL(old ‖ new) over a rollout that has been learned from."""
@@ -291,7 +292,7 @@ class PPOClip(LearningAgents, EpisodicAlgo):
             assert self._rollout is not None
             rollout = with_values(self._rollout, critic)
             advantage, returns = self.compute_targets(rollout)
-        new = transitions(rollout, policy, critic, advantage=advantage, returns=returns)
+        new = learnable(rollout, policy, critic, advantage=advantage, returns=returns)
         return replace(learned_from, value=new.value, advantage=new.advantage, returns=new.returns)
 
     def _check_finite(self, report: UpdateReport) -> None:

@@ -4,7 +4,7 @@ Only acting has to go row by row. Values and log-probabilities are computed in o
 rows, which agents see as a single row of T·B entries.
 """
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
 from typing import Self
 
@@ -15,18 +15,18 @@ from torch import Tensor
 from ppo_bbrl.advantages import gae, lambda_returns
 from ppo_bbrl.agents.acting import row_actor
 from ppo_bbrl.agents.base import (
-    MASK,
     device_of,
-    has_memory,
-    is_plain_critic,
-    is_plain_policy,
-    predict_values,
+    keeps_own_memory,
+    remembers,
     warn_if_unmasked,
 )
+from ppo_bbrl.agents.memory import is_memory, memory_name
 from ppo_bbrl.agents.observations import Observation, names_in, observation_in
-from ppo_bbrl.agents.shared import evaluate_both
+from ppo_bbrl.agents.sequences import predict_sequences, remember_rollout
+from ppo_bbrl.agents.shared import evaluate_both, needed
 from ppo_bbrl.coefficients import Coefficients
 from ppo_bbrl.envs.agent import EnvAgent
+from ppo_bbrl.losses import explained_variance
 from ppo_bbrl.system.html import table
 from ppo_bbrl.workspace.show import summary
 from ppo_bbrl.workspace.table import Workspace
@@ -36,8 +36,9 @@ def collect(env: EnvAgent, policy: bbrl.agents.Agent, workspace: Workspace, n_ro
     """Fill rows 0 to n_rows-1 of a workspace, continuing from its last row.
 
     An empty workspace starts with a reset. Otherwise the last row becomes row 0, with a new action:
-    the old one was never executed, and the policy may have learned since. An agent with memory
-    keeps its row, including the action.
+    the old one was never executed, and the policy may have learned since. What agents knew when
+    they came to that row, in `{prefix}memory`, is carried with it. An agent of your own that
+    declares `has_memory` and keeps it elsewhere keeps its row, including the action.
 
     Returns:
         The number of environment steps, not counting autoreset steps.
@@ -50,20 +51,22 @@ def collect(env: EnvAgent, policy: bbrl.agents.Agent, workspace: Workspace, n_ro
         act(workspace, 0)
     else:
         workspace.zero_grad()
-        memory = has_memory(policy)
-        _carry_last_row(workspace, everything=memory)
-        if not memory:
+        everything = keeps_own_memory(policy)
+        _carry_last_row(workspace, everything=everything)
+        if not everything:
             act(workspace, 0)
     for t in range(1, n_rows):
         env(workspace, t=t)
         act(workspace, t)
+    workspace.cut(n_rows)  # what is remembered after the last row, in which they act again
     return int((~workspace.view("env/done")[: n_rows - 1]).sum())
 
 
 def _carry_last_row(workspace: Workspace, *, everything: bool) -> None:
     last = workspace.variables["env/done"].time_size() - 1
     for name, variable in workspace.variables.items():
-        if (everything or name.startswith("env/")) and variable.time_size() == last + 1:
+        carried = everything or name.startswith("env/") or is_memory(name)
+        if carried and variable.time_size() == last + 1:
             variable.copy_time(last, 0, 1)
 
 
@@ -145,6 +148,18 @@ class Transitions:
         """The former name of `returns`."""
         return self.returns
 
+    def flat(self) -> tuple[dict[str, Tensor], Tensor, Tensor, Tensor, Tensor]:
+        """What a minibatch has of them: the attributes in their order, `[N]` each."""
+        return self.variables, self.log_prob, self.value, self.advantage, self.returns
+
+    def which(self) -> Tensor | None:
+        """Which of the `flat` entries are transitions, `[N]`; None: all."""
+        return None
+
+    def explained_variance(self) -> Tensor:
+        """How much of the variation of the returns the values explain, a scalar."""
+        return explained_variance(value=self.value, target=self.returns)
+
     def select(self, index: Tensor) -> "Transitions":
         """The transitions with these indices, `[M]`."""
         return Transitions(
@@ -203,8 +218,7 @@ class Minibatch(Transitions):
     @classmethod
     def of(cls, part: Transitions, coefficients: Coefficients) -> Self:
         """Add coefficients to transitions."""
-        tensors = (part.variables, part.log_prob, part.value, part.advantage, part.returns)
-        return cls(*tensors, **vars(coefficients))
+        return cls(*part.flat(), **vars(coefficients), mask=part.which())
 
 
 def evaluate_rollout(
@@ -212,13 +226,18 @@ def evaluate_rollout(
 ) -> Rollout:
     """Compute values and log-probabilities of a collected workspace, under the weights that acted.
 
-    Writes them to the workspace as `{prefix}v_values` and `{prefix}logprob`, `[T, B]` with T rows.
+    Writes them to the workspace as `{prefix}v_values` and `{prefix}logprob`, `[T, B]` with T rows,
+    and what a critic with memory remembers as `{prefix}memory`.
     """
     rows = _inputs(workspace)
     # Networks may be on a GPU; the workspace stays where the environments are.
     device, done = device_of(policy), rows["env/done"]
-    as_one_row = {name: tensor.flatten(0, 1).to(device) for name, tensor in rows.items()}
-    log_prob, _, value = evaluate_both(policy, critic, as_one_row)
+    if remembers(critic):
+        rows[memory_name(critic)] = remember_rollout(critic, workspace, rows, device)
+    given = {name: tensor.to(device) for name, tensor in rows.items()}
+    if not remembers(policy, critic):
+        given = {name: tensor.flatten(0, 1) for name, tensor in given.items()}
+    log_prob, _, value = evaluate_both(policy, critic, given)
     log_prob = log_prob.reshape(done.shape).to(done.device)
     value = value.reshape(done.shape).to(done.device)
     workspace.set_full(f"{policy.prefix}logprob", log_prob)
@@ -229,8 +248,8 @@ def evaluate_rollout(
 def with_values(rollout: Rollout, critic: bbrl.agents.Agent) -> Rollout:
     """A rollout with the values of a critic as it is now; the workspace keeps those it has."""
     device = device_of(critic)
-    as_one_row = {name: rows.flatten(0, 1).to(device) for name, rows in rollout.variables.items()}
-    value = predict_values(critic, as_one_row)
+    given = {name: rows.to(device) for name, rows in rollout.variables.items()}
+    value = predict_sequences(critic, given)
     n_steps, n_envs = rollout.mask.shape
     value = value.reshape(n_steps + 1, n_envs).to(rollout.value.device)
     return replace(rollout, value=value[:-1], next_value=value[1:])
@@ -291,9 +310,10 @@ def transitions(
         advantage: `[T, B]`.
         returns: `[T, B]`.
     """
-    needed = {name: rollout.variables[name] for name in _needed(policy, critic, rollout.variables)}
+    names = needed(policy, critic, rollout.variables)
+    read = {name: rollout.variables[name] for name in names}
     everything = all_rows(
-        rollout, needed, advantage=advantage, returns=returns, device=device_of(policy)
+        rollout, read, advantage=advantage, returns=returns, device=device_of(policy)
     )
     return everything.select(valid_rows(rollout).to(everything.log_prob.device))
 
@@ -335,12 +355,3 @@ def _inputs(workspace: Workspace) -> dict[str, Tensor]:
         for name, variable in workspace.variables.items()
         if variable.time_size() == rows
     }
-
-
-def _needed(
-    policy: bbrl.agents.Agent, critic: bbrl.agents.Agent, variables: Mapping[str, Tensor]
-) -> Iterable[str]:
-    """The variables that agents may read when they learn; the user's own may read any."""
-    known = is_plain_policy(policy) and is_plain_critic(critic)
-    masks = [MASK] if MASK in variables and getattr(policy, "takes_mask", False) else []
-    return [*names_in(variables), "action", *masks] if known else variables

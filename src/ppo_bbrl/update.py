@@ -20,7 +20,6 @@ from ppo_bbrl.errors import UserError, one_line
 from ppo_bbrl.losses import (
     clipped_surrogate,
     entropy_loss,
-    explained_variance,
     kl_divergence,
     value_loss,
 )
@@ -131,9 +130,7 @@ class Update:
         self.finish()
         metrics = means(history)
         if len(transitions):
-            metrics["explained_variance"] = explained_variance(
-                value=transitions.value, target=transitions.returns
-            )
+            metrics["explained_variance"] = transitions.explained_variance()
         return UpdateReport(metrics, n_steps, stopped_early)
 
     def fits(self, objective: Objective, transitions: Transitions) -> bool:

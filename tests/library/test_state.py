@@ -109,6 +109,15 @@ CASES = {
     "Pendulum, compiled": (cfg("Pendulum-v1", compiling="always", **SCHEDULES), dict),
     "schedules and a stop": (cfg(**SCHEDULES, target_kl=1e-5, clip_range_vf=0.1), dict),
     "shared trunk": (cfg(), trunk),
+    "memory": (cfg(n_envs=4, batch_size=32, architecture={"memory": "lstm"}), dict),
+    "shared memory": (
+        cfg(
+            "Pendulum-v1",
+            batch_size=32,
+            architecture={"memory": "gru", "shared_memory": True},
+        ),
+        dict,
+    ),
     "another optimiser": (
         cfg(optimizer={"classname": "torch.optim.RMSprop", "momentum": 0.5}),
         dict,

@@ -33,6 +33,8 @@ class Agent(bbrl.agents.Agent):
     """bbrl's agent, except that it releases its workspace even if it is interrupted."""
 
     prefix: str
+    #: whether its rows depend on earlier rows, by the variable `{prefix}memory` (docs/memory.md)
+    has_memory: bool = False
 
     def __call__(self, workspace: Any, **kwargs: Any) -> None:
         """Run on a workspace."""
@@ -194,14 +196,35 @@ def has_memory(agent: nn.Module) -> bool:
     return any(getattr(module, "has_memory", False) for module in agent.modules())
 
 
+def keeps_own_memory(agent: nn.Module) -> bool:
+    """Whether a part of the agent has memory elsewhere than in `{prefix}memory`."""
+    return any(
+        getattr(module, "has_memory", False) and not hasattr(module, "memory_size")
+        for module in agent.modules()
+    )
+
+
+def remembers(*agents: nn.Module) -> bool:
+    """Whether one of these agents has memory itself, not only a part of it; a cheap question."""
+    return any(getattr(agent, "has_memory", False) for agent in agents)
+
+
 def is_plain_policy(policy: nn.Module) -> TypeGuard[Policy]:
     """Whether a policy needs only observations and actions, not the workspace."""
-    return isinstance(policy, Policy) and type(policy).forward is Policy.forward
+    return (
+        isinstance(policy, Policy)
+        and type(policy).forward is Policy.forward
+        and not policy.has_memory
+    )
 
 
 def is_plain_critic(critic: nn.Module) -> TypeGuard[Critic]:
     """Whether a critic needs only observations, not the workspace."""
-    return isinstance(critic, Critic) and type(critic).forward is Critic.forward
+    return (
+        isinstance(critic, Critic)
+        and type(critic).forward is Critic.forward
+        and not critic.has_memory
+    )
 
 
 def evaluate_actions(

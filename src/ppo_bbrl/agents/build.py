@@ -9,11 +9,12 @@ from gymnasium.spaces import Box, Dict, Discrete, MultiBinary, MultiDiscrete, Tu
 from omegaconf import DictConfig
 from torch import nn
 
-from ppo_bbrl.agents.base import Policy
+from ppo_bbrl.agents.base import Critic, Policy
 from ppo_bbrl.agents.continuous import ContinuousPolicy, SDEPolicy
 from ppo_bbrl.agents.critics import VALUE_GAIN, VAgent
 from ppo_bbrl.agents.encoders import StateDim
 from ppo_bbrl.agents.features import features_of, head_sizes, initialise
+from ppo_bbrl.agents.memory import Memory
 from ppo_bbrl.agents.multi import CompositePolicy, MultiBinaryPolicy, MultiDiscretePolicy
 from ppo_bbrl.agents.normalisers import (
     Normalised,
@@ -22,6 +23,7 @@ from ppo_bbrl.agents.normalisers import (
     share_normaliser,
 )
 from ppo_bbrl.agents.policies import ACTION_GAIN, DiscretePolicy, GaussianPolicy
+from ppo_bbrl.agents.recurrent import RecurrentCritic, RecurrentPolicy, without_memory
 from ppo_bbrl.config.loading import load_episodic_config
 from ppo_bbrl.config.schema import AlgorithmConfig
 from ppo_bbrl.config.sources import Source
@@ -103,13 +105,22 @@ def build_policy(cfg: DictConfig, env: HasSpaces) -> Policy:
             f"{cfg.gym_env.env_name} is {one_line(space)}, which needs {fitting} (or auto)"
         )
     _check_options(cfg, space)
-    architecture = settings.architecture
-    policy = _policy(settings, features_of(cfg, env), space)
+    architecture, features = settings.architecture, features_of(cfg, env)
+    memory = _memory(architecture, features)
+    policy = _policy(settings, features if memory is None else memory.size, space)
     initialise(
         cast("nn.Module", policy.model), architecture, architecture.actor_output_gain / ACTION_GAIN
     )
-    _put_normaliser_before(policy, cfg, env)
+    policy = policy if memory is None else RecurrentPolicy(memory, policy)
+    _put_normaliser_before(_seeing(policy), cfg, env)
     return policy
+
+
+def _memory(architecture: Any, features: StateDim) -> Memory | None:
+    """The memory in front of an agent's own layers; None without one."""
+    if architecture.memory == "none":
+        return None
+    return Memory(architecture.memory, features, architecture.memory_size)
 
 
 def _policy(settings: Any, seen: StateDim, space: Space[Any]) -> Policy:
@@ -154,6 +165,11 @@ def _check_options(cfg: DictConfig, space: Space[Any]) -> None:
     found = f"the action space of {cfg.gym_env.env_name} is {one_line(space)}"
     if settings.use_sde and not isinstance(space, Box):
         raise ConfigError(f"algorithm.use_sde = true: gSDE is for Box actions; {found}")
+    if settings.use_sde and settings.architecture.memory != "none":
+        raise ConfigError(
+            f"algorithm.architecture.memory = {settings.architecture.memory!r}: must be none with "
+            "algorithm.use_sde, whose noise would be drawn anew in each step"
+        )
     if settings.use_sde and state_dependent:
         raise ConfigError(
             "algorithm.architecture.state_dependent_std = true: must be false with "
@@ -181,26 +197,35 @@ def _fitting(space: Space[Any]) -> type[Policy]:
     return next(fitting, GaussianPolicy)
 
 
-def build_critic(cfg: DictConfig, env: HasSpaces, *, policy: Any = None) -> VAgent:
+def build_critic(cfg: DictConfig, env: HasSpaces, *, policy: Any = None) -> Critic:
     """The package's critic for an environment's observations.
 
     Args:
         cfg: the configuration.
         env: with the spaces.
-        policy: of `build_policy`, whose normaliser it has too, and, where `shared_trunk` says so,
-            its trunk.
+        policy: of `build_policy`, whose normaliser it has too; its trunk where `shared_trunk` says
+            so, and its memory where `shared_memory` does.
 
     Raises:
         ConfigError: if there is no such trunk, because the policy is one of your own.
     """
-    architecture, seen = cfg.algorithm.architecture, features_of(cfg, env)
-    if architecture.shared_trunk:
-        if type(policy) not in (_fitting(env.action_space), ContinuousPolicy, SDEPolicy):
+    architecture = cfg.algorithm.architecture
+    known = (_fitting(env.action_space), ContinuousPolicy, SDEPolicy)
+    for key in ("shared_trunk", "shared_memory"):
+        if architecture[key] and type(without_memory(policy)) not in known:
             raise ConfigError(
-                f"algorithm.architecture.shared_trunk = True: {type(policy).__name__} is an agent "
-                "of your own: give a critic_agent that shares its trunk, or use shared_agents"
+                f"algorithm.architecture.{key} = True: {type(policy).__name__} is an agent of "
+                "your own: give a critic_agent that shares what it should, or use shared_agents"
             )
-        seen = (policy.encoder, seen[1])
+    if architecture.shared_memory and isinstance(policy, RecurrentPolicy):
+        memory: Memory | None = policy.memory
+        seen: StateDim = policy.memory.size
+    else:
+        features = features_of(cfg, env)
+        if architecture.shared_trunk:
+            features = (_seeing(policy).encoder, features[1])
+        memory = _memory(architecture, features)
+        seen = features if memory is None else memory.size
     critic = VAgent(
         seen,
         head_sizes(architecture, "critic"),
@@ -208,10 +233,17 @@ def build_critic(cfg: DictConfig, env: HasSpaces, *, policy: Any = None) -> VAge
         normalise=cfg.algorithm.normalize_value,
     )
     initialise(critic.model, architecture, architecture.critic_output_gain / VALUE_GAIN)
-    if not architecture.shared_trunk:  # which has its normaliser
-        _put_normaliser_before(critic, cfg, env)
-        share_normaliser(policy, critic)
-    return critic
+    agent = critic if memory is None else RecurrentCritic(memory, critic)
+    shared = memory is not None and memory is getattr(policy, "memory", None)
+    if not (architecture.shared_trunk or shared):  # which have its normaliser
+        _put_normaliser_before(_seeing(agent), cfg, env)
+        share_normaliser(_seeing(policy), _seeing(agent))
+    return agent
+
+
+def _seeing(agent: Any) -> Any:
+    """What has the encoder of an agent: its memory, if there is one."""
+    return agent.memory if isinstance(agent, RecurrentPolicy | RecurrentCritic) else agent
 
 
 def _put_normaliser_before(agent: Any, cfg: DictConfig, env: HasSpaces) -> None:

@@ -26,8 +26,10 @@ from ppo_bbrl.agents.base import (
     evaluate_actions,
     is_plain_policy,
     predict_values,
+    remembers,
 )
 from ppo_bbrl.agents.encoders import OneHot
+from ppo_bbrl.agents.memory import memory_name
 from ppo_bbrl.agents.networks import evaluation_mode
 from ppo_bbrl.agents.observations import Observation, any_part, as_variables, moved
 from ppo_bbrl.agents.shared import SharedCritic, SharedPolicy
@@ -85,6 +87,21 @@ def _check_parts(agent: nn.Module, space: Space[Any]) -> None:
         raise _MisfitError(agent, f"it is for {coded.n} states, the observation space is {space}")
 
 
+def _check_memory(agent: Any, observation: Observation) -> None:
+    """Refuse an agent that declares memory, and does not write it for the row after."""
+    if not remembers(agent):
+        return
+    rows = len(any_part(observation))
+    row = one_row({**as_variables(observation), **_other_variables(rows)})
+    _run(agent, seen(observation), partial(agent, row, t=0))
+    name, wanted = memory_name(agent), [rows, agent.memory_size]
+    found = row.variables.get(name)
+    if found is None or found.time_size() != 2 or list(found.get(1).shape) != wanted:
+        raise _MisfitError(
+            agent, f"it has memory, so that in row t it must write row t+1 of {name}, {wanted}"
+        )
+
+
 def _check_names(policy: nn.Module) -> None:
     """Refuse methods that are overridden under their former names, which nothing calls."""
     if isinstance(policy, Policy):
@@ -134,6 +151,7 @@ def _try(policy: nn.Module, critic: nn.Module, env: EnvAgent, observation: Obser
     """
     for agent in (policy, critic):
         _check_parts(agent, env.observation_space)
+        _check_memory(agent, observation)
     _check_names(policy)
     space, rows = env.action_space, len(any_part(observation))
     given = seen(observation)

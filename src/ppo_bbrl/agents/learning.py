@@ -1,12 +1,13 @@
 """The agents that learn, their optimisers, and copies of their old weights."""
 
+import warnings
 from typing import Any
 
 import bbrl.agents
 import torch
 from torch import Tensor, nn
 
-from ppo_bbrl.agents.base import KWAgentWrapper, copy_agent, has_memory
+from ppo_bbrl.agents.base import KWAgentWrapper, copy_agent, has_memory, remembers
 from ppo_bbrl.agents.build import check_normalised, put_on
 from ppo_bbrl.agents.fits import check_fits
 from ppo_bbrl.agents.learners import Learners, make_optimizers
@@ -85,9 +86,16 @@ class LearningAgents:
                     f"{argument} is a KWAgentWrapper, whose fixed arguments leave it nothing to "
                     "learn: pass the agent that it wraps, its attribute `wrapped`"
                 )
-            if has_memory(agent):
-                raise ConfigError(f"{type(agent).__name__} has memory, which PPOClip cannot train")
+            if has_memory(agent) and not (
+                remembers(agent) and isinstance(getattr(agent, "memory_size", None), int)
+            ):
+                raise ConfigError(
+                    f"{type(agent).__name__} has memory, but no attribute memory_size: PPOClip "
+                    "trains what is remembered in the variable `{prefix}memory` (docs/memory.md)"
+                )
             put_on(agent, self.cfg.compute.device)
+        if remembers(policy, critic):
+            _warn_of_large_minibatches(self.cfg.algorithm)
         policy = policy.with_prefix(policy.prefix or "current_policy/")
         critic = critic.with_prefix(critic.prefix or "critic/")
         if own:
@@ -153,3 +161,14 @@ class LearningAgents:
         with torch.no_grad():
             for now, old in self._now_and_old:
                 old.copy_(now)
+
+
+def _warn_of_large_minibatches(settings: Any) -> None:
+    """Of agents with memory a minibatch has one environment at least."""
+    if 0 < settings.batch_size < settings.n_steps:
+        warnings.warn(
+            f"algorithm.batch_size = {settings.batch_size} is less than algorithm.n_steps = "
+            f"{settings.n_steps}: with memory a minibatch is made of whole environments, hence of "
+            f"{settings.n_steps} transitions",
+            stacklevel=2,
+        )

@@ -5,7 +5,7 @@ gradient clipping (docs/ppo.md#detail-13). The model is run once per minibatch.
 """
 
 import copy
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from functools import partial
 from typing import Any, Self, TypeGuard
 
@@ -17,14 +17,24 @@ from torch.distributions import Distribution
 from ppo_bbrl import distributions
 from ppo_bbrl.agents.answers import dist_and_value
 from ppo_bbrl.agents.base import (
+    MASK,
     Critic,
     Policy,
     evaluate_actions,
     is_plain_critic,
     is_plain_policy,
     predict_values,
+    remembers,
 )
-from ppo_bbrl.agents.observations import Observation, any_part, each_part, observation_in
+from ppo_bbrl.agents.observations import (
+    Observation,
+    any_part,
+    each_part,
+    names_in,
+    observation_in,
+)
+from ppo_bbrl.agents.recurrent import without_memory
+from ppo_bbrl.agents.sequences import evaluate_sequences
 from ppo_bbrl.distributions import as_one_event
 from ppo_bbrl.errors import ConfigError
 
@@ -131,10 +141,24 @@ def have_one_model(policy: nn.Module, critic: nn.Module) -> TypeGuard[SharedPoli
 def evaluate_both(
     policy: bbrl.agents.Agent, critic: bbrl.agents.Agent, variables: Mapping[str, Tensor]
 ) -> tuple[Tensor, Tensor, Tensor]:
-    """log π(a|s), entropy and V(s), `[N]` each, from variables `[N, …]`."""
+    """log π(a|s), entropy and V(s), `[N]` each, from variables `[N, …]`.
+
+    Of agents with memory variables are `[T, B, …]`, and N = T·B.
+    """
+    if remembers(policy, critic):
+        return evaluate_sequences(policy, critic, variables)
     if have_one_model(policy, critic):
         return policy.evaluate_with_value(observation_in(variables), variables["action"])
     return *evaluate_actions(policy, variables), predict_values(critic, variables)
+
+
+def needed(
+    policy: bbrl.agents.Agent, critic: bbrl.agents.Agent, variables: Mapping[str, Tensor]
+) -> Iterable[str]:
+    """The variables that agents may read when they learn; the user's own may read any."""
+    known = is_plain_policy(without_memory(policy)) and is_plain_critic(without_memory(critic))
+    masks = [MASK] if MASK in variables and getattr(policy, "takes_mask", False) else []
+    return [*names_in(variables), "action", *masks] if known else variables
 
 
 def share_weights(one: nn.Module, other: nn.Module) -> bool:

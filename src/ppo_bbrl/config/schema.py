@@ -70,6 +70,18 @@ class ArchitectureConfig:
     state_dependent_std: bool = _key(
         False, Rule(bool), "The network gives the log standard deviations of Box actions, too"
     )
+    memory: str = _key(
+        "none",
+        Rule(str, choices=("none", "lstm", "gru")),
+        "Memory of policy and critic, in front of their hidden layers, for tasks that do not show "
+        "their whole state; minibatches are then made of environments (docs/memory.md)",
+    )
+    memory_size: int = _key(
+        64, Rule(int, low=1, high=65_536), "Number of features that the memory gives"
+    )
+    shared_memory: bool = _key(
+        False, Rule(bool), "Whether policy and critic have one memory together, or one each"
+    )
     log_std_init: float = _key(
         0.0, Rule(float), "Initial log standard deviation of a Gaussian policy"
     )

@@ -1,8 +1,8 @@
 """Environment wrappers as data: what a configuration may name, and what a run records.
 
-A name stands for one of Gymnasium's wrappers, from an allow-list. If a program passes one of
-these, the run records it under that name. Any other wrapper is recorded under its own name, which
-is never imported: whoever opens the run passes the wrapper again.
+A name stands for one of Gymnasium's wrappers, from an allow-list, or for one of the package's. If
+a program passes one of these, the run records it under that name. Any other wrapper is recorded
+under its own name, which is never imported: whoever opens the run passes the wrapper again.
 """
 
 import inspect
@@ -19,6 +19,7 @@ import numpy as np
 from gymnasium.spaces import Box
 from gymnasium.vector import AsyncVectorEnv, SyncVectorEnv, VectorEnv
 
+from ppo_bbrl.config.mask_velocity import MaskVelocity
 from ppo_bbrl.errors import ConfigError, one_line
 
 Env = gym.Env[Any, Any]
@@ -51,6 +52,8 @@ ALLOWED = (
     "TimeAwareObservation",
     "TimeLimit",
 )
+#: wrappers of the package
+OURS: dict[str, Any] = {"MaskVelocity": MaskVelocity}
 _PREFIX = "gymnasium.wrappers."
 # Arguments that are numbers or arrays; for all others a YAML list stands for a tuple.
 _BOUNDS = ("min_action", "max_action", "min_obs", "max_obs")
@@ -82,7 +85,7 @@ class Named:
             name: _bound(name, value, env) if name in _BOUNDS else _with_tuples(value)
             for name, value in self.arguments.items()
         }
-        wrapped: Env = getattr(gym.wrappers, self.name)(env, **arguments)
+        wrapped: Env = _class(self.name)(env, **arguments)
         return wrapped
 
     @property
@@ -138,15 +141,15 @@ def parse(entry: Any, key: str = "gym_env.wrappers") -> Named | Own:
             "as {classname: FrameStackObservation, stack_size: 4}"
         )
     short = name.removeprefix(_PREFIX)
-    if short not in ALLOWED or not hasattr(gym.wrappers, short):
-        near = get_close_matches(short, ALLOWED, n=1, cutoff=0.5)
+    if _class(short) is None:
+        near = get_close_matches(short, (*ALLOWED, *OURS), n=1, cutoff=0.5)
         hint = f"; did you mean {near[0]}?" if near else ""
         raise ConfigError(
             f"{key} = {one_line(repr(name), 100)}: must be one of gymnasium.wrappers: "
-            f"{', '.join(ALLOWED)}{hint}"
+            f"{', '.join(ALLOWED)}; or {', '.join(OURS)}{hint}"
         )
     try:
-        inspect.signature(getattr(gym.wrappers, short)).bind(None, **arguments)
+        inspect.signature(_class(short)).bind(None, **arguments)
     except TypeError as error:
         raise ConfigError(f"{key} = {one_line(repr(plain), 200)}: {short}: {error}") from error
     return Named(short, arguments)
@@ -160,7 +163,7 @@ def describe(wrapper: Wrapper) -> Named | Own:
     if isinstance(wrapper, partial):
         made_by, arguments, more = wrapper.func, wrapper.keywords, wrapper.args
     name = getattr(made_by, "__name__", "")
-    if name in ALLOWED and getattr(gym.wrappers, name, None) is made_by and not more:
+    if _class(name) is made_by and not more:
         with suppress(TypeError):
             return Named(name, _plain(arguments))
     has_name = made_by if hasattr(made_by, "__qualname__") else type(made_by)
@@ -215,6 +218,11 @@ def combine(entries: Sequence[Any], given: Iterable[Wrapper]) -> tuple[list[Any]
     for place, wrapper in zip(places, used, strict=True):
         wrappers[place] = wrapper
     return kept, wrappers
+
+
+def _class(name: str) -> Any:
+    """The wrapper of this name; None if a configuration may not name it."""
+    return OURS.get(name) or (getattr(gym.wrappers, name, None) if name in ALLOWED else None)
 
 
 def wrap(env: Env, wrappers: Iterable[Wrapper]) -> Env:

@@ -5,12 +5,14 @@ from typing import TYPE_CHECKING
 from ppo_bbrl.system.lazy import lazy_names
 
 if TYPE_CHECKING:
+    from ppo_bbrl.config.mask_velocity import MaskVelocity as MaskVelocity
     from ppo_bbrl.config.wrappers import Wrapper as Wrapper
     from ppo_bbrl.envs.agent import EnvAgent as EnvAgent
     from ppo_bbrl.envs.vector import choose_vectorization as choose_vectorization
 
 _HOME = {
     "EnvAgent": "ppo_bbrl.envs.agent",
+    "MaskVelocity": "ppo_bbrl.config.mask_velocity",
     "Wrapper": "ppo_bbrl.config.wrappers",
     "choose_vectorization": "ppo_bbrl.envs.vector",
 }

@@ -12,7 +12,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from ppo_bbrl.agents.base import is_plain_critic, is_plain_policy
+from ppo_bbrl.agents.base import is_plain_critic, is_plain_policy, remembers
 from ppo_bbrl.coefficients import Coefficients
 from ppo_bbrl.config.schema import AlgorithmConfig
 from ppo_bbrl.errors import one_line
@@ -25,7 +25,6 @@ from ppo_bbrl.fast.compiled_step import (
     parameter_index,
 )
 from ppo_bbrl.fast.flat import FlatWeights, NotFlatError
-from ppo_bbrl.losses import explained_variance
 from ppo_bbrl.rollout import Minibatch, Transitions
 from ppo_bbrl.system.console import say
 from ppo_bbrl.update import KL_TOLERANCE, Losses, Objective, UpdateReport
@@ -53,6 +52,10 @@ class CompiledUpdate:
     ) -> None:
         learners, settings = objective.learners, objective.settings
         policy, critic = learners.policy, learners.critic
+        if remembers(policy, critic):
+            raise CannotCompileError(
+                "agents with memory learn from sequences, which are split where episodes begin"
+            )
         for agent, fits in ((policy, is_plain_policy(policy)), (critic, is_plain_critic(critic))):
             if not fits:
                 raise CannotCompileError(f"{type(agent).__name__} has a forward of its own")
@@ -174,9 +177,7 @@ class CompiledUpdate:
                 self._flat.count = done + len(history) - stopped_early
                 self._flat.give_gradients()
         report = self._means(torch.stack(history), stopped_early)
-        report["explained_variance"] = explained_variance(
-            value=transitions.value, target=transitions.returns
-        )
+        report["explained_variance"] = transitions.explained_variance()
         return UpdateReport(report, len(history) - stopped_early, stopped_early)
 
     def _fill(self, transitions: Transitions) -> None:

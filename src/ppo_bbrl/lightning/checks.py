@@ -19,6 +19,7 @@ from ppo_bbrl.agents.answers import (
     dist_and_value,
     seen,
 )
+from ppo_bbrl.agents.base import remembers
 from ppo_bbrl.config.rules import Rule
 from ppo_bbrl.distributions import entropy_of
 from ppo_bbrl.errors import UserError
@@ -91,11 +92,17 @@ def _number(value: Any) -> Any:
 
 
 def check_model(model: torch.nn.Module, precision: str) -> None:
-    """Refuse weights of half precision, unless the Trainer has the same precision.
+    """Refuse agents with memory, and weights of half precision unless the Trainer has it too.
 
     Raises:
-        UserError: naming the precision.
+        UserError: naming the agent, or the precision.
     """
+    for module in model.modules():
+        if remembers(module):
+            raise UserError(
+                f"{type(module).__name__} has memory, but here each transition is learned from by "
+                "itself: PPOClip trains agents with memory (docs/memory.md)"
+            )
     if "16" not in precision:
         with _errors_name("the model"):
             check_weights(model)

@@ -15,6 +15,7 @@ from ppo_bbrl.agents.build import build_policy
 from ppo_bbrl.agents.continuous import ContinuousPolicy, SDEPolicy
 from ppo_bbrl.agents.multi import CompositePolicy, MultiBinaryPolicy, MultiDiscretePolicy
 from ppo_bbrl.agents.policies import DiscretePolicy, GaussianPolicy
+from ppo_bbrl.agents.recurrent import RecurrentPolicy
 from ppo_bbrl.config.wrappers import Env, Wrapper, combine, warn_of_statistics
 from ppo_bbrl.envs.actions import action_converter, each_action
 from ppo_bbrl.envs.agent import EnvAgent
@@ -30,6 +31,7 @@ from ppo_bbrl.envs.vector import make_env
 from ppo_bbrl.errors import UserError, printable
 from ppo_bbrl.runs.best_policy import SavedPolicy, class_name, find_policy, load_policy, restore
 from ppo_bbrl.runs.given_observation import as_batch
+from ppo_bbrl.runs.stepwise import Stepwise
 
 Array = NDArray[Any]
 
@@ -37,7 +39,7 @@ _OF_THE_PACKAGE = [
     class_name(policy)
     for policy in (
         DiscretePolicy, GaussianPolicy, MultiDiscretePolicy, MultiBinaryPolicy, CompositePolicy,
-        ContinuousPolicy, SDEPolicy,
+        ContinuousPolicy, SDEPolicy, RecurrentPolicy,
     )
 ]  # fmt: skip
 
@@ -103,6 +105,8 @@ class TrainedPolicy:
         self.observation_space, self.action_space = spaces.observation_space, spaces.action_space
         self.agent = _greedy(saved, spaces)
         self._policy: Policy = self.agent.wrapped
+        self._stepwise = Stepwise(self._policy) if self._policy.has_memory else None
+        self._act: Any = self._policy.act if self._stepwise is None else self._stepwise.act
 
     @property
     def env_name(self) -> str:
@@ -115,10 +119,23 @@ class TrainedPolicy:
         check_trusted(name, self._trust)
         return name
 
+    def reset(self) -> None:
+        """Let an episode begin with the next observation: a policy with memory forgets."""
+        if self._stepwise is not None:
+            self._stepwise.reset()
+
     def predict(
-        self, observation: Any, *, deterministic: bool = True, action_mask: Any = None
+        self,
+        observation: Any,
+        *,
+        deterministic: bool = True,
+        action_mask: Any = None,
+        episode_start: Any = None,
     ) -> Any:
         """The action for an observation, or the actions for a batch of observations.
+
+        A policy with memory takes each observation for the one after that of the last call. Call
+        `reset()` where an episode begins, or give `episode_start`.
 
         Args:
             observation: as the (wrapped) environment returns it, `[…]`, or a batch, `[N, …]`; a
@@ -129,6 +146,8 @@ class TrainedPolicy:
                 gives it (for MultiDiscrete also an array for each component); for a batch one for
                 each observation. None: that of the observation, if it is one of its keys; else
                 all are.
+            episode_start: whether an episode begins with the observation; for a batch, one
+                boolean for each. Without memory it makes no difference.
 
         Returns:
             An action for `env.step`, an element of `action_space`; for a batch, an array `[N, …]`,
@@ -147,8 +166,10 @@ class TrainedPolicy:
         batch, n, single = as_batch(self.observation_space, observation)
         with torch.no_grad():
             masks = None if action_mask is None else [action_mask] if single else action_mask
-            given = {} if masks is None else {"mask": self._mask(masks, n)}
-            chosen = self._policy.act(batch, stochastic=not deterministic, **given)
+            given: dict[str, Any] = {} if masks is None else {"mask": self._mask(masks, n)}
+            if self._stepwise is not None:
+                given["begins"] = episode_start
+            chosen = self._act(batch, stochastic=not deterministic, **given)
         actions = action_converter(self.action_space, n)(chosen)
         return each_action(self.action_space, actions, 1)[0] if single else actions
 

@@ -180,6 +180,9 @@ def decide(cfg: Any) -> str:
         )
     if chosen.compile != "auto":
         return ""
+    if settings.architecture.memory != "none":
+        chosen.compile = "never"
+        return "agents with memory learn from sequences, which are split where episodes begin"
     n_minibatches = -(-size // batch_size)
     compile_it, why = choose_compile(settings.max_epochs * settings.opt_epochs * n_minibatches)
     chosen.compile = "always" if compile_it else "never"

@@ -173,6 +173,12 @@ class TemporalTensor:
             else:
                 self.set(to_time + i, self.get(from_time + i))
 
+    def cut(self, n_rows: int) -> None:
+        """Forget the rows from n_rows on."""
+        self._length = min(self._length, n_rows)
+        if self._rows is not None:
+            del self._rows[n_rows:]
+
     def zero_grad(self) -> None:
         """Drop the gradients; return to preallocated storage."""
         if self._rows is not None:

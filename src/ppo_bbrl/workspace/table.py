@@ -31,6 +31,12 @@ VARIABLES: dict[str, tuple[str, str, str]] = {
     "env/cumulated_reward": ("environment", "[T, B] float32", "return of the episode so far"),
     "env/action_mask": ("environment", "[T, B, A] bool", "which actions are allowed, if it says"),
     "action": ("policy", "[T, B, …]", "as sampled, unclipped"),
+    "current_policy/memory": (
+        "policy with memory",
+        "[T, B, …] float32",
+        "remembered when the row begins; 0 where env/timestep is",
+    ),
+    "critic/memory": ("critic with memory", "[T, B, …] float32", "likewise"),
     "current_policy/logprob": ("policy", "[T, B] float32", "log-probability when acting"),
     "critic/v_values": ("critic", "[T, B] float32", "value when acting"),
     "advantage": ("algorithm", "[T, B] float32", "0 in the last row"),
@@ -122,6 +128,11 @@ class Workspace(bbrl.workspace.Workspace):
     def row_array(self, var_name: str, t: int) -> Array:
         """Row t of a variable's storage itself as an array: later writes show in it."""
         return self._variable(var_name).row_array(t)
+
+    def cut(self, n_rows: int) -> None:
+        """Forget what has been written beyond the first n_rows rows."""
+        for variable in self.variables.values():
+            variable.cut(n_rows)
 
     def last_row(self) -> dict[str, Tensor]:
         """A copy of the last row, `[B, …]`, of each variable that has the full number of rows.
