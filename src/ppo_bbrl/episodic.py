@@ -176,8 +176,13 @@ class EpisodicAlgo(Checkpointed, bbrl_utils.algorithms.EpisodicAlgo):
             workspace.set(name, 0, row)
         for _ in self._progress():
             policy = self._policy("train_policy")
-            with drawing_from(self.seeds.actions, policy), self._collecting():
-                self.nb_steps += collect(self.train_env, policy, workspace, n_rows)
+            try:
+                with drawing_from(self.seeds.actions, policy), self._collecting():
+                    self.nb_steps += collect(self.train_env, policy, workspace, n_rows)
+            except Exception:
+                self._check_rows(workspace)  # it may be what this error comes from
+                raise
+            self._check_rows(workspace)
             yield workspace
 
     def iter_episodes(self) -> Iterator[Workspace]:

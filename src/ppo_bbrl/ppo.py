@@ -32,7 +32,6 @@ from ppo_bbrl.config.loading import load_config
 from ppo_bbrl.config.schema import AlgorithmConfig
 from ppo_bbrl.config.wrappers import Wrapper
 from ppo_bbrl.episodic import EpisodicAlgo, iter_partial_episodes
-from ppo_bbrl.errors import UserError
 from ppo_bbrl.fast.engines import Engine, choose_engine, improve
 from ppo_bbrl.rewards import RewardScale, learned_from
 from ppo_bbrl.rollout import (
@@ -44,23 +43,19 @@ from ppo_bbrl.rollout import (
     valid_observations,
     with_values,
 )
+from ppo_bbrl.runs.failing import Failing, TrainingFailedError
 from ppo_bbrl.runs.trained_policy import restore_policy
 from ppo_bbrl.schedules import Schedule
 from ppo_bbrl.sequences import learnable
 from ppo_bbrl.system.compute import check_compute, decide, threads
 from ppo_bbrl.system.state import Attributes, HasState
-from ppo_bbrl.update import Objective, UpdateReport, ppo_losses
+from ppo_bbrl.update import NoNumberError, Objective, UpdateReport, ppo_losses
 from ppo_bbrl.workspace.table import Workspace
-
-
-class TrainingFailedError(UserError):
-    """Training cannot continue; the message says why."""
-
 
 TrainingFailed = TrainingFailedError  # its former name
 
 
-class PPOClip(LearningAgents, EpisodicAlgo):
+class PPOClip(LearningAgents, Failing, EpisodicAlgo):
     """Proximal policy optimisation with the clipped surrogate (Schulman et al., 2017).
 
     Args:
@@ -247,14 +242,17 @@ class PPOClip(LearningAgents, EpisodicAlgo):
                     objective, self.cfg.compute, rollout, self._why_compile
                 )
                 self._why_compile = ""  # do not repeat the reason
-            self._engine, report = improve(
-                self._engine,
-                rollout,
-                objective,
-                self.cfg.compute,
-                coefficients=now,
-                generator=self.seeds.minibatches,
-            )
+            try:
+                self._engine, report = improve(
+                    self._engine,
+                    rollout,
+                    objective,
+                    self.cfg.compute,
+                    coefficients=now,
+                    generator=self.seeds.minibatches,
+                )
+            except NoNumberError as error:
+                raise self._failed_update(str(error)) from error
         if self._engine is not before:  # an engine may have decided against compiling
             self._changes.accept(self.cfg)
         self._check_finite(report)
@@ -296,13 +294,17 @@ class PPOClip(LearningAgents, EpisodicAlgo):
         return replace(learned_from, value=new.value, advantage=new.advantage, returns=new.returns)
 
     def _check_finite(self, report: UpdateReport) -> None:
-        names = ("actor_loss", "critic_loss", "entropy_loss")  # the total may leave out the last
-        losses = [report.metrics[name] for name in names if report.metrics]
-        if losses and not bool(torch.stack(losses).isfinite().all()):
-            raise TrainingFailedError(
-                f"after {self.nb_steps} steps on {self.train_env.env_name} the losses are NaN or "
-                "infinite: check the environment's observations and rewards, or lower optimizer.lr"
-            )
+        names = ("actor_loss", "critic_loss", "entropy_loss")  # the last one's weight may be 0
+        found = {
+            name: value
+            for name, value in report.metrics.items()
+            if name in names or name.startswith("grad_norm/")
+        }
+        if found and not bool(torch.stack([*found.values()]).isfinite().all()):
+            wrong = [
+                f"{name} is {float(one):g}" for name, one in found.items() if not one.isfinite()
+            ]
+            raise self._failed_update(wrong[0])
 
     def _last_policy(self) -> bbrl.agents.Agent | None:
         """The current policy, or the one before the update if that made its weights NaN."""
@@ -346,4 +348,12 @@ def run(ppo_clip: PPOClip) -> None:
         steps, start = ppo_clip.nb_steps, perf_counter()
 
 
-__all__ = ["EpisodicAlgo", "PPOClip", "build_critic", "build_policy", "restore_policy", "run"]
+__all__ = [
+    "EpisodicAlgo",
+    "PPOClip",
+    "TrainingFailedError",
+    "build_critic",
+    "build_policy",
+    "restore_policy",
+    "run",
+]

@@ -3,6 +3,7 @@
 `fast/` has other engines for the same update, which give the same weights faster.
 """
 
+import math
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -35,6 +36,18 @@ Losses = Callable[[Minibatch], tuple[dict[str, Tensor], dict[str, Tensor]]]
 Groups = Mapping[str, tuple[list[nn.Parameter], Optimizer]]
 #: what is clipped separately, from `Learners.clipped`
 Parts = Mapping[str, list[nn.Parameter]]
+
+
+class NoNumberError(UserError):
+    """A loss or a gradient is not a finite number; no step has been made with it.
+
+    Args:
+        what: it is, as in "the value loss is nan".
+        minibatch: in which, counted from 1.
+    """
+
+    def __init__(self, what: str, minibatch: int) -> None:
+        super().__init__(f"{what} in minibatch {minibatch}")
 
 
 @dataclass(frozen=True)
@@ -123,7 +136,11 @@ class Update:
                 break
             self.zero_grad(groups)
             self.backward(terms)
-            metrics.update(self.clip_gradients(clipped, max_norm))
+            norms = self.clip_gradients(clipped, max_norm)
+            if not all(math.isfinite(norm) for norm in norms.values()):
+                self.finish()
+                raise NoNumberError(what_is_no_number(terms, norms), len(history))
+            metrics.update(norms)
             self.step(groups)
             n_steps += 1
 
@@ -169,6 +186,13 @@ class Update:
 
     def finish(self) -> None:
         """Called after the last step of an update."""
+
+
+def what_is_no_number(terms: Mapping[str, Tensor], norms: Mapping[str, Tensor]) -> str:
+    """The first loss that is not finite, or else the first gradient, by its name and value."""
+    named = [(f"the {name} loss", term.detach()) for name, term in terms.items()]
+    named += [(f"the gradient ({name})", norm) for name, norm in norms.items()]
+    return next(f"{name} is {float(one):g}" for name, one in named if not math.isfinite(one))
 
 
 def exceeds(approx_kl: Tensor, target_kl: float | None) -> bool:

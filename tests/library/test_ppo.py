@@ -168,7 +168,7 @@ def test_files_of_a_run():
     """All of one run lies together; the configuration there is complete and can be run again."""
     algo = trained(config("Chance", eval_interval=10))
     assert algo.base_dir == Path("outputs/run").absolute()
-    names = ["best", "config.yaml", "last", "metrics.csv"]
+    names = ["best", "checkpoints", "config.yaml", "last", "metrics.csv"]
     assert sorted(path.name for path in algo.base_dir.iterdir()) == names
     saved = OmegaConf.load(algo.base_dir / "config.yaml")
     assert saved == algo.cfg

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 from typer.core import TyperGroup
 
+from ppo_bbrl.cli.faults import replay_fault
 from ppo_bbrl.cli.options import Overrides, Run, Trust
 from ppo_bbrl.cli.startup import INTERRUPTED, end_with, quick_start, warnings_in_one_line
 from ppo_bbrl.cli.training import train
@@ -66,6 +67,11 @@ def _options(
 app.command(
     epilog="Example:  ppo-bbrl train configs/cartpole.yaml algorithm.seed=3 optimizer.lr=5e-4",
 )(train)
+
+
+app.command(
+    "replay-fault", epilog="Example:  ppo-bbrl replay-fault outputs/CartPole-v1/…/fault.pt"
+)(replay_fault)
 
 
 @app.command("eval", epilog="Example:  ppo-bbrl eval outputs/CartPole-v1/… --episodes 100")

@@ -145,8 +145,11 @@ def make_step(
         deviation = new2.sqrt() / correction2
         new_flat = decayed - rate * mean / (deviation + adam.eps)
 
-        # Above the limit, the step changes nothing; NaN does not stop it.
+        # Above the limit, the step changes nothing (a KL of NaN does not stop it); nor with a
+        # gradient that is not a number.
         go_on = ~(metrics["approx_kl"] > kl_limit)
+        for name in parts:
+            go_on = go_on & metrics[f"grad_norm/{name}"].isfinite()
         flat.copy_(torch.where(go_on, new_flat, flat))
         kept_gradient.copy_(torch.where(go_on, clipped_gradient, kept_gradient))
         moment1.copy_(torch.where(go_on, new1, moment1))

@@ -8,7 +8,7 @@ import os
 import re
 import warnings
 import weakref
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -145,7 +145,15 @@ class Checkpoints:
 
 
 def _checkpoint(path: Path, iterations: int) -> Checkpoint:
-    read = read_archive(path)
+    return checkpoint_of(read_archive(path), path, iterations)
+
+
+def checkpoint_of(read: Mapping[str, Any], path: Path, iterations: int) -> Checkpoint:
+    """The checkpoint that a file holds.
+
+    Raises:
+        TypeError: if it holds something else.
+    """
     for name, kind in _PARTS.items():
         if not isinstance(read.get(name), kind):
             raise TypeError(f"{name} is no {kind.__name__}")

@@ -9,6 +9,7 @@ from typing import Any, Self
 
 from omegaconf import OmegaConf
 
+from ppo_bbrl.agents.networks import no_numbers
 from ppo_bbrl.config.loading import load_config, read_saved_config, save_config
 from ppo_bbrl.envs.names import check_trusted
 from ppo_bbrl.errors import StateError, one_line
@@ -17,6 +18,7 @@ from ppo_bbrl.runs.folder import folder_to_go_on_in
 from ppo_bbrl.runs.state import Resumable
 from ppo_bbrl.system.signals import Postponed
 from ppo_bbrl.system.state import load_state, state_of
+from ppo_bbrl.workspace.table import Workspace
 
 # A checkpoint also is written when the last one is older than this (seconds), unless that would
 # take more than a hundredth of the time.
@@ -101,6 +103,8 @@ class Checkpointed(Resumable):
             OSError: if it cannot be written.
             StateError: for a part whose state cannot be saved, other than environments.
         """
+        if self.train_policy is not None and (broken := no_numbers(self.train_policy)):
+            raise StateError(f"the policy is broken: {broken[0]} is not all numbers")
         begun = time.monotonic()
         position = self.logger.position()
         parts, fresh = self.state_parts(), {}
@@ -117,11 +121,15 @@ class Checkpointed(Resumable):
             "state": state_of(parts),
             "fresh": fresh,
             "files": position,
+            "iterations": self._next_epoch,
         }
         self._checkpoints.claim()
         self.last_checkpoint = self._checkpoints.write(self._next_epoch, content)
         self._saved, self._cost = (self._next_epoch, time.monotonic()), time.monotonic() - begun
         return self.last_checkpoint
+
+    def _check_rows(self, workspace: Workspace) -> None:
+        """For subclasses: what was collected, of which an error may have left a part alone."""
 
     def _begin_checkpoints(self, iterations: int) -> None:
         """A loop begins after so many iterations."""
@@ -153,7 +161,14 @@ class Checkpointed(Resumable):
             stop.deliver()
 
     def _go_on_from(self, found: Checkpoint) -> None:
-        """Take over a checkpoint of this run."""
+        """Take over a checkpoint of this run, and cut its files back."""
+        self._take_over(found)
+        self.logger.go_on_at(found.files)
+        self._checkpoints.remove_after(found)
+        self.last_checkpoint = found.path
+        self._saved = (found.iterations, time.monotonic())
+
+    def _take_over(self, found: Checkpoint) -> None:
         parts = self.state_parts()
         for name in (*found.fresh, *(("workspace",) if "train_env" in found.fresh else ())):
             parts.pop(name, None)
@@ -164,8 +179,4 @@ class Checkpointed(Resumable):
         if found.fresh:
             names, reasons = " and ".join(found.fresh), dict.fromkeys(found.fresh.values())
             told = f"{names} begin fresh episodes: {'; '.join(reasons)}"
-            warnings.warn(told, stacklevel=4)
-        self.logger.go_on_at(found.files)
-        self._checkpoints.remove_after(found)
-        self.last_checkpoint = found.path
-        self._saved = (found.iterations, time.monotonic())
+            warnings.warn(told, stacklevel=5)

@@ -82,7 +82,7 @@ class Unchanging:
         """
         for name in {**self._values, **state}:
             there, here = state.get(name), self._values.get(name)
-            if there != here:
+            if there != here and shown(there) != shown(here):  # NaN is not equal to itself
                 raise StateError(f"{name} is {shown(there)} in the state, but {shown(here)} here")
 
 
