@@ -75,6 +75,24 @@ def untouched_randomness() -> Iterator[None]:
         random.setstate(state)
 
 
+class Named:
+    """A call of a student's code, as a function of the name that messages use.
+
+    Args:
+        name: in messages.
+        run: what is called.
+        written_in: the student's function, in whose file the line of an error is looked for.
+    """
+
+    def __init__(self, name: str, run: Callable[..., Any], written_in: Any) -> None:
+        self.__name__, self.__code__ = name, getattr(written_in, "__code__", None)
+        self._run = run
+
+    def __call__(self, *args: Any) -> Any:
+        """What the student's code returns."""
+        return self._run(*args)
+
+
 def call(function: Callable[..., Any], *args: Any, hint: Callable[[Exception], str]) -> Any:
     """Call a student's function; whatever it raises becomes an `ExerciseError` with its line.
 

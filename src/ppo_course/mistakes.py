@@ -23,9 +23,17 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from ppo_course.feedback import ExerciseError, all_not_right, call, describe, untouched_randomness
+from ppo_course.feedback import (
+    ExerciseError,
+    all_not_right,
+    call,
+    describe,
+    same,
+    untouched_randomness,
+)
 
 P = ParamSpec("P")
+StudentCode = Callable[..., Any]  # a function or a class; the check's docstring says of what
 Section = Mapping[str, str | Sequence[str]]
 
 MOST_MISTAKES = 2  # with more, a match would be chance
@@ -85,6 +93,26 @@ def explain(
     """
     found = (keys for keys, values in combinations(parts, most) if fits(values))
     return next(found, ())
+
+
+def first_fit(known: Mapping[str, Any], fits: Callable[[Any], bool], otherwise: str) -> str:
+    """The key of the first known wrong result that fits what was seen, or else another key."""
+    return next((key for key, wrong in known.items() if fits(wrong)), otherwise)
+
+
+def alone(case: Any, values: Sequence[Any]) -> Any:
+    """The formula of a single part: its value, a function, of the case."""
+    return values[0](case)
+
+
+def agree(_case: Any, one: Tensor, other: Tensor) -> bool:
+    """Whether two results of a case hold the same numbers, up to rounding."""
+    return same(one, other)
+
+
+def integer(source: torch.Generator, low: int, high: int) -> int:
+    """A number drawn from a source: low, or up to high - 1."""
+    return int(torch.randint(low, high, (), generator=source))
 
 
 class Hint:
@@ -237,15 +265,22 @@ class Exercise:
         if key:
             raise self.error(key, seen=seen or describe(result), expected=expected, **values)
 
+    def several(self, result: Any, n: int, mistake: str, expected: str) -> Sequence[Any]:
+        """What a function returned, if it is a tuple or list of n; else `expect` raises."""
+        right = isinstance(result, tuple | list) and len(result) == n
+        self.expect(result, None if right else mistake, expected)
+        values: Sequence[Any] = result
+        return values
+
     def compare(
         self,
         cases: Sequence[Any],
         results: Sequence[Any],
         parts: Sequence[Part],
         *,
-        formula: Callable[[Any, Sequence[Any]], Any],
-        agree: Callable[[Any, Any, Any], bool],
         facts: Callable[[Any, Any, Any], Sequence[str]],
+        formula: Callable[[Any, Sequence[Any]], Any] = alone,
+        agree: Callable[[Any, Any, Any], bool] = agree,
         most: int = MOST_MISTAKES,
     ) -> None:
         """Compare results with the right ones, and wrong ones with those of known mistakes.
@@ -254,9 +289,9 @@ class Exercise:
             cases: what the function was asked.
             results: what it answered.
             parts: those of the formula.
+            facts: lines for a message, from a case, the right result and the student's.
             formula: what a value of each part gives, from a case and the values.
             agree: whether two results of a case are the same, from the case and both.
-            facts: lines for a message, from a case, the right result and the student's.
             most: how many mistakes are put together.
 
         Raises:

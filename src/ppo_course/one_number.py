@@ -7,15 +7,7 @@ from typing import Any
 import numpy as np
 from torch import Tensor
 
-from ppo_course.mistakes import Exercise, Part
-
-#: (case, a value of each part) → the number that they give
-Formula = Callable[[Any, Sequence[Any]], float]
-
-
-def formula_alone(case: Any, values: Sequence[Any]) -> float:
-    """The number of a case where the formula is one part."""
-    return float(values[0](case))
+from ppo_course.mistakes import Exercise, Part, StudentCode, alone
 
 
 def agree(_case: Any, one: float, other: float) -> bool:
@@ -55,33 +47,22 @@ def compare_numbers(
     *,
     tell: Callable[[Any], list[str]],
     also: Sequence[Part] = (),
-    formula: Formula = formula_alone,
+    formula: Callable[[Any, Sequence[Any]], Any] = alone,
 ) -> None:
-    """Compare numbers with the right ones, and wrong ones with those of known mistakes.
-
-    Args:
-        exercise: the student's.
-        cases: what the function was asked.
-        seen: what it answered, number by number.
-        part: the formula, of a case; and wrong ones, the likeliest first.
-        tell: the lines that describe a case.
-        also: further parts of the formula.
-        formula: the number of a case, from a value of each part.
-
-    Raises:
-        ExerciseError: about the first wrong number.
-    """
+    """Compare numbers, one for each case, with the right ones; as in `check_numbers`."""
 
     def facts(case: Any, right: float, number: float) -> list[str]:
         return [*tell(case), f"  seen      {number:.5g}", f"  expected  {right:.5g}"]
 
-    parts = [part, *also]
-    exercise.compare(cases, seen, parts, formula=formula, agree=agree, facts=facts)
+    def number(case: Any, values: Sequence[Any]) -> float:
+        return float(formula(case, values))
+
+    exercise.compare(cases, seen, [part, *also], facts=facts, formula=number, agree=agree)
 
 
 def check_numbers(
     exercise: Exercise,
-    function: Callable[..., Any],
+    function: StudentCode,
     cases: Sequence[Any],
     part: Part,
     *,
@@ -89,7 +70,7 @@ def check_numbers(
     returned: str,
     tell: Callable[[Any], list[str]],
     also: Sequence[Part] = (),
-    formula: Formula = formula_alone,
+    formula: Callable[[Any, Sequence[Any]], Any] = alone,
 ) -> None:
     """Ask a student's function about some cases, and name its mistake.
 

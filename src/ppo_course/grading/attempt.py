@@ -5,7 +5,7 @@ import linecache
 import sys
 import traceback
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from pathlib import Path
 from types import CodeType, ModuleType
 from typing import Any
@@ -39,21 +39,16 @@ class Task:
     seconds: float = 10.0
     everything: bool = False
 
-    def to_json(self) -> dict[str, Any]:
-        """For another process."""
-        return asdict(self)
-
     @classmethod
     def from_json(cls, data: Mapping[str, Any]) -> "Task":
-        """What `to_json` gave."""
+        """The task that a worker is sent, as a dict."""
         return cls(
-            cells=tuple(Cell(**cell) for cell in data["cells"]),
-            check=Code(**data["check"]),
-            names=tuple(data["names"]),
-            controls=tuple(Code(**code) for code in data["controls"]),
-            files=tuple((path, contents) for path, contents in data["files"]),
-            seconds=data["seconds"],
-            everything=data["everything"],
+            **{
+                **data,
+                "cells": tuple(Cell(**cell) for cell in data["cells"]),
+                "check": Code(**data["check"]),
+                "controls": tuple(Code(**code) for code in data["controls"]),
+            }
         )
 
 
@@ -66,36 +61,26 @@ def answering(task: Task, module: ModuleType) -> Callable[[], dict[str, Any]]:
     """
     sys.modules["__main__"] = module
     notebook = Notebook(vars(module), seconds=task.seconds)
+    here = Path.cwd()
 
     def answer() -> dict[str, Any]:
         sys.modules["__main__"] = module
-        _unpack(task.files)
+        # What was handed in beside the notebook, where the notebook's cells look for it.
+        for path, contents in task.files:
+            (here / path).parent.mkdir(parents=True, exist_ok=True)
+            (here / path).write_bytes(base64.b64decode(contents))
+        sys.path.insert(0, str(here))
         notebook.run(task.cells, wanted=task.names, everything=task.everything)
         return vars(module)
 
     return answer
 
 
-def _unpack(files: Iterable[tuple[str, str]]) -> None:
-    """Put what was handed in beside the notebook where the notebook's cells look for it."""
-    here = Path.cwd()
-    for path, contents in files:
-        (here / path).parent.mkdir(parents=True, exist_ok=True)
-        (here / path).write_bytes(base64.b64decode(contents))
-    sys.path.insert(0, str(here))
-
-
-def namespace(definitions: Mapping[str, Any]) -> dict[str, Any]:
-    """A notebook's globals, with what the definitions left there; it becomes `__main__`."""
+def module_of(names: Mapping[str, Any]) -> ModuleType:
+    """A notebook, whose globals are what the definitions left there."""
     module = ModuleType("__main__")
-    module.__dict__.update({k: v for k, v in definitions.items() if not k.startswith("__")})
-    sys.modules["__main__"] = module
-    return module.__dict__
-
-
-def execute(code: Code, globals_: dict[str, Any], *, prefix: str) -> None:
-    """Run some lines as a cell of a notebook."""
-    exec(compiled(code, prefix=prefix), globals_)
+    vars(module).update({key: value for key, value in names.items() if not key.startswith("__")})
+    return module
 
 
 def compiled(code: Code, *, prefix: str) -> CodeType:

@@ -18,44 +18,18 @@ from typing import Any
 from ppo_course.grading.whose import Whose
 
 PROCESSES = (
-    "os.exec",
-    "os.fork",
-    "os.forkpty",
-    "os.kill",
-    "os.killpg",
-    "os.posix_spawn",
-    "os.spawn",
-    "os.startfile",
-    "os.system",
-    "pty.spawn",
-    "signal.pthread_kill",
-    "subprocess.Popen",
+    "os.exec os.fork os.forkpty os.kill os.killpg os.posix_spawn os.spawn os.startfile os.system "
+    "pty.spawn signal.pthread_kill subprocess.Popen"
 )
-NETWORK = ("socket.bind", "socket.connect", "socket.getaddrinfo", "socket.gethostbyname")
+NETWORK = "socket.bind socket.connect socket.getaddrinfo socket.gethostbyname"
 INTERPRETER = (
-    "cpython.PyInterpreterState_New",
-    "gc.get_objects",
-    "gc.get_referents",
-    "gc.get_referrers",
-    "sqlite3.connect",
-    "sys._current_frames",
-    "sys.addaudithook",
-    "sys.settrace",
+    "cpython.PyInterpreterState_New gc.get_objects gc.get_referents gc.get_referrers "
+    "sqlite3.connect sys._current_frames sys.addaudithook sys.settrace"
 )
 FOREIGN_CODE = "ctypes."
 FILES = (
-    "os.chmod",
-    "os.chown",
-    "os.link",
-    "os.mkdir",
-    "os.remove",
-    "os.rename",
-    "os.rmdir",
-    "os.symlink",
-    "os.truncate",
-    "os.utime",
-    "shutil.move",
-    "shutil.rmtree",
+    "os.chmod os.chown os.link os.mkdir os.remove os.rename os.rmdir os.symlink os.truncate "
+    "os.utime shutil.move shutil.rmtree"
 )
 #: what leads from an exception or a generator to the frames of the check
 FRAMES = ("tb_frame", "gi_frame", "cr_frame", "ag_frame")
@@ -102,12 +76,12 @@ def refuse_threads() -> None:
 def _hook(
     scratch: str, hidden: Sequence[str], whose: Whose
 ) -> Callable[[str, tuple[Any, ...]], None]:
-    refused = {event: event for event in (*PROCESSES, *NETWORK, *INTERPRETER)}
+    refused = {event: event for event in f"{PROCESSES} {NETWORK} {INTERPRETER}".split()}
     # Python itself does it, after an error in the profiler.
     refused["sys.setprofile"] = "recursion without end, or another profiler"
     # Kept here, out of reach of whoever replaces them in their modules.
     realpath, fspath, getframe, error = os.path.realpath, os.fspath, sys._getframe, NotAllowedError
-    separator, string = os.sep, str
+    separator, string, files = os.sep, str, FILES.split()
     of_student, forged = whose[0], _forged(whose)
 
     def below(path: Any, folder: str) -> bool:
@@ -164,7 +138,7 @@ def _hook(
         elif event == "import":
             if arguments[1] is not None and below(arguments[1], scratch):
                 refuse("native code of one's own")
-        elif event in FILES and not below(arguments[0], scratch):
+        elif event in files and not below(arguments[0], scratch):
             refuse(event)
         elif event == "sys._getframe":
             look_at_frames()

@@ -16,8 +16,7 @@ import subprocess
 import sys
 import tempfile
 from collections.abc import Iterable, Sequence
-from dataclasses import asdict, dataclass
-from typing import Any
+from dataclasses import dataclass
 
 from ppo_bbrl.errors import UserError
 from ppo_course.grading import landlock, seccomp
@@ -55,10 +54,6 @@ class Boundary:
         lacking = f" (not {self.lacking})" if self.lacking else ""
         return f"{', '.join(names)} and seccomp{lacking}"
 
-    def to_json(self) -> dict[str, Any]:
-        """For another process."""
-        return asdict(self)
-
 
 def find(wanted: str = "auto") -> Boundary:
     """The best boundary that this machine has.
@@ -81,7 +76,7 @@ def find(wanted: str = "auto") -> Boundary:
         )
     program, no_program = _bubblewrap() if wanted != "landlock" else ("", "")
     no_landlock = "" if landlock.version() else "Landlock: this kernel has none"
-    no_seccomp = _no_seccomp()
+    no_seccomp = f"seccomp: {reason}" if (reason := seccomp.missing()) else ""
     lacking = "; ".join(filter(None, (no_program, no_landlock, no_seccomp)))
     enough = {"bubblewrap": bool(program), "landlock": not no_landlock}.get(
         wanted, bool(program) or not no_landlock
@@ -122,10 +117,12 @@ def command(
         words += ["--ro-bind-try", path, path]
     for path, other in replaced:
         words += ["--ro-bind", other, path]
+    asked = subprocess.run(
+        [boundary.bubblewrap, "--help"], capture_output=True, text=True, check=False
+    )
+    size = ["--size", str(SCRATCH_BYTES)] if "--size" in asked.stdout else []
     for path in write:
-        if "--size" in _help(boundary.bubblewrap):
-            words += ["--size", str(SCRATCH_BYTES)]
-        words += ["--tmpfs", path]
+        words += [*size, "--tmpfs", path]
     words += ["--remount-ro", "/"]
     if write:
         words += ["--chdir", write[0]]
@@ -153,14 +150,3 @@ def _bubblewrap() -> tuple[str, str]:
         said = done.stderr.strip().splitlines() or [f"it ends with status {done.returncode}"]
         return "", f"bubblewrap: {said[-1].removeprefix('bwrap: ')}"
     return program, ""
-
-
-def _help(program: str) -> str:
-    return subprocess.run([program, "--help"], capture_output=True, text=True, check=False).stdout
-
-
-def _no_seccomp() -> str:
-    """Why filters cannot be used here; empty if they can."""
-    if lacking := seccomp.missing():
-        return f"seccomp: {lacking}"
-    return ""

@@ -101,7 +101,13 @@ def _tidy(folder: Path, name: str, released: dict[str, Any]) -> str:
         expected.touch()
         return f"no notebook was handed in: the mark is 0 ({name} is an empty file)"
     best = [path for path, rank in ranks.items() if rank == most]
-    chosen = max(best, key=lambda path: (_copy(path), path.stat().st_mtime, str(path)))
+
+    def newest(path: Path) -> tuple[int, float, str]:
+        # The number that a browser gave to a file: the newest download has the largest.
+        copies = [int(number) for number in COPY.findall(path.name)]
+        return max(copies, default=0), path.stat().st_mtime, str(path)
+
+    chosen = max(best, key=newest)
     told = f"graded is {chosen.relative_to(folder)}"
     if expected.exists():
         _set_aside(expected)
@@ -127,29 +133,14 @@ def _answers(notebook: dict[str, Any], released: dict[str, Any]) -> int:
 
     An exercise is answered in its own cell, or anywhere where that cell has lost its marks.
     """
-    known, given = _texts(released), _solutions(released)
-    texts = _texts(notebook)
-    if not texts - known:
+    known = _texts(released)
+    if not _texts(notebook) - known:
         return 0
-    cells = _solutions(notebook)
+    given, cells = (
+        {name: text for text, name in _marked(it) if name} for it in (released, notebook)
+    )
     answered = any(text and text not in known for text in cells.values())
     return 2 if answered or given.keys() - cells.keys() else 1
-
-
-def _solutions(notebook: dict[str, Any]) -> dict[str, str]:
-    """The texts of the cells that are marked as solutions, by their name."""
-    found = {}
-    for cell in _cells(notebook) or ():
-        metadata = cell.get("metadata") if isinstance(cell, dict) else None
-        marks = metadata.get("nbgrader") if isinstance(metadata, dict) else None
-        if isinstance(marks, dict) and marks.get("solution"):
-            found[str(marks.get("grade_id"))] = _text_of(cell)
-    return found
-
-
-def _copy(path: Path) -> int:
-    """The number that a browser gave to a file: the newest download has the largest."""
-    return max((int(number) for number in COPY.findall(path.name)), default=0)
 
 
 def _copy_beside(source: Path, folder: Path) -> None:
@@ -225,17 +216,20 @@ def _cells(notebook: dict[str, Any]) -> Any:
 
 def _texts(notebook: dict[str, Any]) -> set[str]:
     """The texts of the cells."""
-    found = set()
+    return {text for text, _ in _marked(notebook)}
+
+
+def _marked(notebook: dict[str, Any]) -> Iterator[tuple[str, str]]:
+    """The text of each cell, and the name of the solution that it is marked as, if it is one."""
     for cell in _cells(notebook) or ():
         if isinstance(cell, dict):
-            found.add(_text_of(cell))
-    return found
-
-
-def _text_of(cell: dict[str, Any]) -> str:
-    text = cell.get("source", cell.get("input", ""))
-    joined = "".join(map(str, text)) if isinstance(text, list) else str(text)
-    return joined.replace("\r\n", "\n").strip()
+            text = cell.get("source", cell.get("input", ""))
+            joined = "".join(map(str, text)) if isinstance(text, list) else str(text)
+            metadata = cell.get("metadata")
+            marks = metadata.get("nbgrader") if isinstance(metadata, dict) else None
+            is_solution = isinstance(marks, dict) and marks.get("solution")
+            name = str(marks.get("grade_id")) if marks and is_solution else ""
+            yield joined.replace("\r\n", "\n").strip(), name
 
 
 def _to_utf8(path: Path) -> None:

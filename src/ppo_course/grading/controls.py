@@ -17,26 +17,13 @@ OPERATORS: dict[type[ast.operator], type[ast.operator]] = {
     ast.MatMult: ast.Mult,
     ast.Pow: ast.Mult,
 }
+OPPOSITE = ((ast.Lt, ast.GtE), (ast.LtE, ast.Gt), (ast.Eq, ast.NotEq))
 COMPARISONS: dict[type[ast.cmpop], type[ast.cmpop]] = {
-    ast.Lt: ast.GtE,
-    ast.LtE: ast.Gt,
-    ast.Gt: ast.LtE,
-    ast.GtE: ast.Lt,
-    ast.Eq: ast.NotEq,
-    ast.NotEq: ast.Eq,
+    one: other for pair in OPPOSITE for one, other in (pair, pair[::-1])
 }
-FUNCTIONS = {
-    "min": "max",
-    "max": "min",
-    "minimum": "maximum",
-    "maximum": "minimum",
-    "mean": "sum",
-    "sum": "mean",
-    "exp": "neg",
-    "log": "neg",
-    "argmax": "argmin",
-    "logical_and": "logical_or",
-    "logical_or": "logical_and",
+CONFUSED = "min max", "minimum maximum", "mean sum", "logical_and logical_or"
+FUNCTIONS = {"exp": "neg", "log": "neg", "argmax": "argmin"} | {
+    one: other for pair in map(str.split, CONFUSED) for one, other in (pair, pair[::-1])
 }
 
 

@@ -152,7 +152,7 @@ class Grader:
         return verdict
 
     def _verdict(self, exercise: Exercise, task: Task) -> Verdict:
-        request = {"ask": "grade", "task": task.to_json(), "limits": self.limits.to_json()}
+        request = {"ask": "grade", "task": asdict(task), "limits": asdict(self.limits)}
         # Once more where the worker ends: it need not be this code that ended it.
         for _ in range(2):
             try:
@@ -162,19 +162,12 @@ class Grader:
                 continue
             if not answer["clean"]:  # it left something where the next one begins
                 self._start()
+            message = tuple(answer["message"])
             return Verdict(
-                exercise.grade_id,
-                answer["outcome"],
-                answer["error"],
-                tuple(answer["message"]),
-                answer["output"],
+                exercise.grade_id, answer["outcome"], answer["error"], message, answer["output"]
             )
-        return Verdict(
-            exercise.grade_id,
-            "crashed",
-            "ProcessEnded",
-            ("Your code ended the process that grades it.",),
-        )
+        why = ("Your code ended the process that grades it.",)
+        return Verdict(exercise.grade_id, "crashed", "ProcessEnded", why)
 
     # -------------------------------------------------------------------------- the worker
 
@@ -205,8 +198,12 @@ class Grader:
 
     def _controls(self, exercise: Exercise) -> tuple[Code, ...]:
         """Wrong solutions that the check finds wrong, where nobody has disturbed it."""
-        known = self._remembered(exercise)
-        if known is None:
+        file = self._file(exercise)
+        known = None
+        if file is not None and file.is_file():
+            with contextlib.suppress(ValueError):
+                known = json.loads(file.read_text(encoding="utf-8"))
+        if not isinstance(known, list):
             right = self._verdict(exercise, _task(exercise, exercise.solution.text))
             if not right.passed:
                 raise SourceError(
@@ -219,12 +216,12 @@ class Grader:
                     break
                 verdict = self._verdict(exercise, _task(exercise, text))
                 # A crash or an endless loop would be so with a disturbed check too.
-                if verdict.outcome == "failed" and verdict.error in (
-                    "ExerciseError",
-                    "AssertionError",
-                ):
+                raised = verdict.error in ("ExerciseError", "AssertionError")
+                if verdict.outcome == "failed" and raised:
                     known.append(text)
-            self._remember(exercise, known)
+            if file is not None:
+                with contextlib.suppress(OSError):  # it only saves time
+                    write_file(file, json.dumps(known))
         return tuple(Code("control", text) for text in known)
 
     def _file(self, exercise: Exercise) -> Path | None:
@@ -234,23 +231,6 @@ class Grader:
         parts += [exercise.check.text, exercise.solution.text]
         digest = hashlib.sha256("\0".join(parts).encode()).hexdigest()
         return self.cache / f"{exercise.grade_id}-{digest[:16]}.json"
-
-    def _remembered(self, exercise: Exercise) -> list[str] | None:
-        file = self._file(exercise)
-        if file is None or not file.is_file():
-            return None
-        try:
-            known = json.loads(file.read_text(encoding="utf-8"))
-        except ValueError:
-            return None
-        return known if isinstance(known, list) else None
-
-    def _remember(self, exercise: Exercise, known: list[str]) -> None:
-        file = self._file(exercise)
-        if file is None:
-            return
-        with contextlib.suppress(OSError):  # it only saves time
-            write_file(file, json.dumps(known))
 
 
 def _task(exercise: Exercise, solution: str) -> Task:

@@ -13,13 +13,14 @@ import socket
 import sys
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import partial
 from types import CodeType
 from typing import Any, NoReturn
 
-from ppo_course.grading import answers, audit, landlock, limits, seccomp, torch_state, trial
+from ppo_course.grading import answers, audit, landlock, limits, seccomp, trial
 from ppo_course.grading.attempt import Task
 from ppo_course.grading.stage import Run, decide_apart
-from ppo_course.grading.tampering import Look
+from ppo_course.grading.tampering import Look, refuse_operators
 from ppo_course.grading.watching import watch
 from ppo_course.grading.whose import recogniser
 
@@ -83,17 +84,13 @@ def grade(
     whose = recogniser(scratch=os.path.realpath(world.scratch), known=notebook.known)
     look, seen = watch(*notebook.looks, of_student=whose[0])
     judge = trial.prepare(
-        task,
-        notebook.definitions,
-        answers.veiled(notebook.definitions),
-        look=look,
-        seen=seen,
+        task, notebook.definitions, answers.veiled(notebook.definitions), look=look, seen=seen
     )
     work = enter(world, limit, judge, channel=channel, printed=printed)
     sys.setprofile(look)
     vars(sys)["getprofile"] = lambda: None  # what leads to the watch is taken away
     audit.refuse_threads()
-    torch_state.refuse_operators(audit.NotAllowedError)
+    refuse_operators(audit.NotAllowedError)
     audit.install(scratch=world.scratch, hidden=[answers.CHECKS_FOLDER, *world.hidden], whose=whose)
     return work
 
@@ -108,12 +105,8 @@ def enter(
 ) -> Callable[[], NoReturn]:
     """Put this process under its limits and behind the boundary, both for good.
 
-    Args:
-        world: as `grade` has it, as `limit`, `channel` and `printed`.
-        limit: likewise.
-        judge: gets what runs a piece of work in the main thread; what it returns is sent.
-        channel: likewise.
-        printed: likewise.
+    The arguments are those of `grade`; `judge` gets what runs a piece of work in the main thread,
+    and what it returns is sent.
 
     Raises:
         OSError: if the kernel refuses a part of it.
@@ -127,10 +120,7 @@ def enter(
     if world.ruleset is not None:
         landlock.restrict(VERDICT + 1)
         os.close(VERDICT + 1)
-    filtered = world.deciding is not None and world.working is not None
-    work = decide_apart(
-        _decider(judge, sys.stdout.flush), lambda: _restrict(world.deciding) if filtered else None
-    )
+    work = decide_apart(_decider(judge, sys.stdout.flush), partial(_restrict, world.deciding))
     limits.no_more_processes()
     _restrict(world.working)
     return work
@@ -143,7 +133,7 @@ def prove() -> None:
         OSError: if something does; its text says what.
     """
     attempts: dict[str, Callable[[], object]] = {
-        "a process": _fork,
+        "a process": lambda: os.fork() or os._exit(0),
         "the network": lambda: socket.socket(socket.AF_INET, socket.SOCK_DGRAM),
         "a signal": lambda: os.kill(os.getpid(), 0),
         "a handler of signals": lambda: signal.signal(signal.SIGUSR1, signal.SIG_IGN),
@@ -157,11 +147,6 @@ def prove() -> None:
         except OSError:
             continue
         raise OSError(name)
-
-
-def _fork() -> None:
-    if os.fork() == 0:
-        os._exit(0)
 
 
 def _decider(judge: Callable[[Run], Sequence[str]], flush: Callable[[], None]) -> Any:

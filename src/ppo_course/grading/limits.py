@@ -1,9 +1,8 @@
 """What a graded cell may use of the machine: time, memory, disk."""
 
 import resource
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 MIB = 2**20
 
@@ -32,10 +31,6 @@ class Limits:
     def wall_seconds(self) -> float:
         """After which it is over in any case; so long that a busy machine costs nobody marks."""
         return 3 * self.seconds + 15
-
-    def to_json(self) -> dict[str, Any]:
-        """For another process."""
-        return asdict(self)
 
 
 def apply(limits: Limits, *, descriptors: int) -> None:

@@ -78,7 +78,9 @@ class RestoreCells(_WithSource):
         for grade_id, found in places.items():
             original = marked[grade_id]
             if found:
-                kept = _last_changed(nb, found, original.source)
+                as_it_was = ("", original.source.strip())
+                changed = [i for i in found if nb.cells[i].source.strip() not in as_it_was]
+                kept = (changed or found)[-1]
                 if len(found) > 1:
                     self.log.warning("Cell '%s' exists %d times", grade_id, len(found))
                 if nb.cells[kept].cell_type != original.cell_type:
@@ -89,15 +91,6 @@ class RestoreCells(_WithSource):
                 self.log.warning("Cell '%s' was deleted; it is put back", grade_id)
                 nb.cells.append(copy.deepcopy(original))
         return nb, resources
-
-
-def _last_changed(notebook: NotebookNode, places: list[int], released: str) -> int:
-    changed = [
-        place
-        for place in places
-        if notebook.cells[place].source.strip() not in ("", released.strip())
-    ]
-    return (changed or places)[-1]
 
 
 class HideTests(ClearHiddenTests):
@@ -146,8 +139,8 @@ class GradeApart(_WithSource):
         """nbgrader's interface."""
         verdicts = self.grader(resources).grade(nb, self.files(resources))
         for cell in nb.cells:
-            verdict = verdicts.get(marks_of(cell).get("grade_id", ""))
             marks = marks_of(cell)
+            verdict = verdicts.get(marks.get("grade_id", ""))
             if verdict is not None and marks.get("grade") and not marks.get("solution"):
                 cell.outputs = list(_outputs(verdict))
                 self.log.info("%s: %s", verdict.grade_id, verdict.outcome)
@@ -202,8 +195,5 @@ def _outputs(verdict: Verdict) -> Iterator[NotebookNode]:
     if not verdict.passed:
         error, *message = (writable(line) for line in (verdict.error, *verdict.message))
         yield new(
-            "error",
-            ename=error,
-            evalue=message[0] if message else "",
-            traceback=message or [error],
+            "error", ename=error, evalue=message[0] if message else "", traceback=message or [error]
         )

@@ -26,11 +26,7 @@ def private(function: _Function) -> _Function:
 
 def _with_globals(function: FunctionType, globals_: dict[str, Any]) -> FunctionType:
     copied = FunctionType(
-        function.__code__,
-        globals_,
-        function.__name__,
-        function.__defaults__,
-        function.__closure__,
+        function.__code__, globals_, function.__name__, function.__defaults__, function.__closure__
     )
     copied.__kwdefaults__ = function.__kwdefaults__
     return copied

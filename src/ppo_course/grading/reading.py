@@ -40,7 +40,8 @@ class SafeExporter(NotebookExporter):
     def __init__(self, **keywords: Any) -> None:
         super().__init__(**keywords)  # type: ignore[no-untyped-call]
         autograde: Any = self.parent
-        steps = [_class(step) for step in autograde.autograde_preprocessors]
+        named = autograde.autograde_preprocessors
+        steps = [import_item(step) if isinstance(step, str) else step for step in named]
         if GradeApart not in steps or any(issubclass(step, Execute) for step in steps):
             self._refuse(
                 "nothing was graded: this course grades by GradeApart, which is not among "
@@ -118,7 +119,3 @@ def _odd(folder: Path) -> str:
             if number > MOST_FILES or size > LARGEST:
                 return f"there are more than {MOST_FILES} files, or {LARGEST // MIB} MiB"
     return ""
-
-
-def _class(step: Any) -> Any:
-    return import_item(step) if isinstance(step, str) else step

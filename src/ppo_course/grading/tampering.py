@@ -8,36 +8,27 @@ from operator import is_
 from types import FunctionType, ModuleType, SimpleNamespace
 from typing import Any
 
-from ppo_course.grading.torch_state import hooks
-
 #: whole packages, by the first part of their modules' names
 PACKAGES = ("bbrl", "ppo_bbrl", "ppo_course")
 MODULES = (
-    "copy",
-    "functools",
-    "itertools",
-    "math",
-    "numpy",
-    "random",
-    "torch",
-    "torch.functional",
-    "torch._tensor",
+    *("copy", "functools", "itertools", "math", "numpy", "random"),
+    *("torch", "torch.functional", "torch._tensor"),
 )
 #: where nothing but definitions is in a module, so that nothing may change
 OWN = ("ppo_bbrl", "ppo_course")
-PREFIXES = (
-    "torch.autograd",
-    "torch.distributions",
-    "torch.linalg",
-    "torch.nn",
-    "torch.optim",
-    "torch.overrides",
-    "torch.testing",
+PREFIXES = tuple(
+    f"torch.{name}"
+    for name in ("autograd", "distributions", "linalg", "nn", "optim", "overrides", "testing")
 )
 STUDENTS = "ppo_course.grading.shell"  # where a student's own names are kept
 IMMUTABLE = 1 << 8  # Python's flag of a class whose attributes cannot be set
 #: the name of a check's function that only raises: a check may put it anywhere for a while
 RAISES = "_not_there"
+
+# What changes torch without replacing a function: operators, hooks that act on all.
+HOOKED = ("torch.nn.modules.module", "torch.optim.optimizer")
+#: of the kinds of tensors for which torch itself adds to its operators when it first needs it
+ADDED_LATER = ("FuncTorch", "Meta", "Sparse")
 
 Namespace = Mapping[str, Any]
 #: what tells of something that is not as it was, in words, or None
@@ -70,7 +61,7 @@ def snapshot() -> tuple[Look, Look]:
         before.places.append((name, names, (key,), (names[key],)))
         told = f"a hook that acts on all was left in {name}.{key}"
         before.containers.append((told, names[key], names[key].copy()))
-    return partial(_replaced, before), partial(_changed, before)
+    return partial(_replaced, before), partial(_rewritten, before)
 
 
 def _add(before: SimpleNamespace, name: str, namespace: Namespace, cls: type | None = None) -> None:
@@ -141,12 +132,10 @@ def _replaced(before: SimpleNamespace) -> str | None:
     return None
 
 
-def _changed(before: SimpleNamespace) -> str | None:
-    return _replaced(before) or _rewritten(before)
-
-
 def _rewritten(before: SimpleNamespace) -> str | None:
-    """A function whose code, default values or closure are others."""
+    """What was replaced, or a function whose code, default values or closure are others."""
+    if found := _replaced(before):
+        return found
     for function, (code, defaults, keywords, held) in before.functions.items():
         if (
             function.__code__ is not code
@@ -208,3 +197,37 @@ def _hides(key: str, namespace: Mapping[str, Any], hidden: tuple[type[Any], ...]
     if hidden is None:
         return key in vars(builtins) and not key.startswith("__")
     return callable(namespace[key]) and any(key in vars(base) for base in hidden)
+
+
+def hooks() -> Iterator[tuple[str, dict[str, Any], str]]:
+    """The tables of hooks that act on every module or optimiser: module, its namespace, name."""
+    for module in HOOKED:
+        names = vars(sys.modules[module]) if module in sys.modules else {}
+        for name, table in names.items():
+            if name.startswith("_global_") and isinstance(table, dict):
+                yield module, names, name
+
+
+def modes() -> Callable[[], tuple[Any, ...]]:
+    """What tells the modes that are active now: they see, and may change, each call of torch."""
+    if "torch" not in sys.modules:
+        return tuple
+    core: Any = sys.modules["torch"]._C
+    functions, dispatches = core._len_torch_function_stack, core._len_torch_dispatch_stack
+    saving = core._autograd._top_saved_tensors_default_hooks
+    return lambda: (functions(), dispatches(), saving(True))
+
+
+def refuse_operators(error: type[Exception]) -> None:
+    """Let nobody in this process give torch's own operators another meaning, for good."""
+    if "torch" not in sys.modules:
+        return
+    core: Any = sys.modules["torch"]._C
+    library, later = core._dispatch_library, ADDED_LATER
+
+    def checked(kind: str, namespace: str, key: str = "", *more: Any) -> Any:
+        if namespace == "aten" and not key.startswith(later):
+            raise error("not allowed while the notebook is graded: replacing an operator of torch")
+        return library(kind, namespace, key, *more)
+
+    core._dispatch_library = checked

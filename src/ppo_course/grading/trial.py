@@ -12,7 +12,7 @@ from types import CodeType, ModuleType
 from typing import Any
 
 from ppo_course.grading.answers import demand_own
-from ppo_course.grading.attempt import Task, answering, compiled, lines_of
+from ppo_course.grading.attempt import Task, answering, compiled, lines_of, module_of
 from ppo_course.grading.private import private
 from ppo_course.grading.stage import Run
 from ppo_course.grading.tampering import Look
@@ -36,18 +36,18 @@ def prepare(
     tries = [
         partial(
             private(_try),
-            _module(definitions),
+            module_of(definitions),
             compiled(control, prefix="<"),
-            _module(definitions),
+            module_of(definitions),
             check,
             task.names,
         )
         for control in task.controls
     ]
     pieces = (
-        answering(task, _module(shown)),
+        answering(task, module_of(shown)),
         partial(private(_taken), task.names),
-        partial(private(_judge), _module(definitions), check, task.names),
+        partial(private(_judge), module_of(definitions), check, task.names),
     )
     return partial(private(_run), pieces, tries, look, seen)
 
@@ -102,7 +102,7 @@ def _judge(module: ModuleType, check: CodeType, names: tuple[str, ...], things: 
     """Run the graded cell with the teacher's names; of the student's, the exercise's alone."""
     vars(module).update(zip(names, things, strict=True))
     # Not the check's own names: the student's code could replace its hidden tests from there.
-    sys.modules["__main__"] = _module(vars(module))
+    sys.modules["__main__"] = module_of(vars(module))
     exec(check, vars(module))
 
 
@@ -131,10 +131,3 @@ def _tampered(why: str) -> tuple[str, ...]:
         f"The check could not be trusted: {why}",
         "Where to look: leave the functions of the packages as they are, in all your cells.",
     )
-
-
-def _module(names: Names) -> ModuleType:
-    """A notebook's globals, with what the definitions left there."""
-    module = ModuleType("__main__")
-    vars(module).update({key: value for key, value in names.items() if not key.startswith("__")})
-    return module

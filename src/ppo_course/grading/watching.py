@@ -10,8 +10,7 @@ from collections.abc import Callable
 from types import CodeType, FrameType
 from typing import Any
 
-from ppo_course.grading.tampering import Look
-from ppo_course.grading.torch_state import modes
+from ppo_course.grading.tampering import Look, modes
 
 CHECK = "<check "  # what the file names of graded cells begin with
 MODE = "a mode of torch or hooks of its gradients were left active"

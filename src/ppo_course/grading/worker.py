@@ -33,6 +33,7 @@ from ppo_course.grading.whose import made_by_packages
 NOT_DUMPABLE = (4, 0)  # prctl: no other process may look into this one, or those it forks
 SECRET = 16  # bytes
 LOOK_EVERY = 0.1  # seconds
+TIMED_OUT = "timed out", "TimeLimitExceeded"
 OUTCOMES = ("passed", "failed", "tampered")
 
 
@@ -88,16 +89,16 @@ class Worker:
     def define(self, definitions: list[Code]) -> dict[str, Any]:
         """Run the teacher's definitions, which are trusted."""
         NotebookShell.instance()  # before the definitions, which may have magics
-        names = attempt.namespace({})
+        module = sys.modules["__main__"] = attempt.module_of({})
         for code in definitions:
             try:
-                attempt.execute(code, names, prefix="<")
+                exec(attempt.compiled(code, prefix="<"), vars(module))
             except Exception as error:  # noqa: BLE001 - the teacher's code may raise anything
                 return {"error": f"{code.name}: {' '.join(attempt.lines_of(error)[-3:])}"}
         if "torch" in sys.modules:
             _settle_torch()
         self.notebook = inside.Notebook(
-            names, answers.shown(definitions), private(snapshot)(), made_by_packages()
+            vars(module), answers.shown(definitions), private(snapshot)(), made_by_packages()
         )
         return {}
 
@@ -126,13 +127,15 @@ class Worker:
                 ours.sendall(secret.encode())
             text, stopped = _read(ours, process, limit, self.world.scratch)
             status = _end(process)
-            output = _printed(printed, limit.output)
+            start = os.pread(printed, limit.output + 1, 0)
         finally:
             ours.close()
             theirs.close()
             os.close(printed)
         clean = not [folder for folder in self.to_clean if not _clean(folder)]
         told = stopped or _judge(text, secret, status, limit)
+        cut = "\n… the rest is left out\n" if len(start) > limit.output else ""
+        output = start[: limit.output].decode(errors="replace") + cut
         return {**told, "output": output, "clean": clean}
 
     def _prove(self, channel: int, printed: int) -> Callable[[], NoReturn]:
@@ -199,21 +202,20 @@ def _read(
             if (using := time.clock_gettime(clock)) > used + 0.05:
                 used, busy = using, now
         if now - busy > limit.idle:
-            return text, _stopped(
+            return text, _outcome(
+                *TIMED_OUT,
                 f"Your code waited for more than {limit.idle:g} seconds.",
                 "Where to look: sleep(), input, a server, a file that never comes.",
             )
         if now - begin > limit.wall_seconds:
             return text, _too_long(limit)
         if _too_much(scratch, limit):
-            return text, {
-                "outcome": "crashed",
-                "error": "DiskLimitExceeded",
-                "message": [
-                    f"Your code wrote more than {limit.disk} MiB, or {limit.files} files.",
-                    "Where to look: a loop that saves again and again.",
-                ],
-            }
+            return text, _outcome(
+                "crashed",
+                "DiskLimitExceeded",
+                f"Your code wrote more than {limit.disk} MiB, or {limit.files} files.",
+                "Where to look: a loop that saves again and again.",
+            )
 
 
 def _too_much(scratch: str, limit: limits.Limits) -> bool:
@@ -254,13 +256,6 @@ def _end(process: int) -> int:
     return os.waitstatus_to_exitcode(status)
 
 
-def _printed(descriptor: int, most: int) -> str:
-    """The beginning of what was printed."""
-    text = os.pread(descriptor, most + 1, 0)
-    cut = "\n… the rest is left out\n" if len(text) > most else ""
-    return text[:most].decode(errors="replace") + cut
-
-
 def _clean(folder: str) -> bool:
     """Empty a folder; whether that worked."""
     try:
@@ -280,34 +275,29 @@ def _judge(text: bytes, secret: str, status: int, limit: limits.Limits) -> dict[
         return _too_long(limit)
     told, *words = text.decode(errors="replace").split(inside.SEPARATOR)
     if secrets.compare_digest(told.encode(), secret.encode()) and words[0] in OUTCOMES:
-        return {"outcome": words[0], "error": words[1], "message": words[2:]}
-    how = f"by signal {-status} ({_signal(-status)})" if status < 0 else f"with status {status}"
-    return {
-        "outcome": "crashed",
-        "error": "ProcessEnded",
-        "message": [
-            f"Your code ended the process {how} before the check was through.",
-            "Where to look: calls like exit(), endless recursion, too much memory.",
-        ],
-    }
+        return _outcome(*words)
+    how = f"with status {status}"
+    if status < 0:
+        known = [number.name for number in signal.Signals if number == -status]
+        how = f"by signal {-status} ({''.join(known) or 'unknown'})"
+    return _outcome(
+        "crashed",
+        "ProcessEnded",
+        f"Your code ended the process {how} before the check was through.",
+        "Where to look: calls like exit(), endless recursion, too much memory.",
+    )
 
 
 def _too_long(limit: limits.Limits) -> dict[str, Any]:
-    return _stopped(
+    return _outcome(
+        *TIMED_OUT,
         f"Your code did not come to an end in {limit.seconds:g} seconds.",
         "Where to look: a loop whose condition stays true.",
     )
 
 
-def _stopped(*message: str) -> dict[str, Any]:
-    return {"outcome": "timed out", "error": "TimeLimitExceeded", "message": list(message)}
-
-
-def _signal(number: int) -> str:
-    try:
-        return signal.Signals(number).name
-    except ValueError:
-        return "unknown"
+def _outcome(outcome: str, error: str, *message: str) -> dict[str, Any]:
+    return {"outcome": outcome, "error": error, "message": list(message)}
 
 
 def main() -> None:

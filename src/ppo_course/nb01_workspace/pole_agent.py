@@ -1,13 +1,13 @@
 """The check of notebook 01's first exercise: an agent that pushes the cart where the pole falls."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor
 
-from ppo_course.mistakes import Exercise, Hint, Part, combinations, read_words
-from ppo_course.student_code import Named
+from ppo_course.feedback import Named
+from ppo_course.mistakes import Exercise, Hint, Part, StudentCode, combinations, read_words
 from ppo_course.workspaces import RecordingWorkspace
 
 POSITION, VELOCITY, ANGLE, ANGULAR_VELOCITY = range(4)
@@ -72,22 +72,18 @@ def cases(seed: int | None) -> list[Case]:
             observations = torch.randn(len(ORDER), n_envs, 4, generator=generator)
             gain = float(torch.rand((), generator=generator)) + (0.25 if drawn else 1.5)
             drawn.append(Case((100 * observations).round() / 100, round(gain, 2)))
-        if all(_is_clear(case) for case in drawn) and _mistakes_differ(drawn):
+        lines = [
+            line(row, case.gain)
+            for line in (LINES.right, *LINES.wrong.values())
+            for case in drawn
+            for row in case.observations
+        ]
+        taken = [
+            tuple(torch.cat([row for case in drawn for row in actions(case, values)]).tolist())
+            for _, values in combinations(RULES, 1)
+        ]
+        if min(line.abs().min() for line in lines) > LEAST and len({*taken}) == len(taken):
             return [*drawn, drawn[0]._replace(observations=drawn[0].observations[:, :1])]
-
-
-def _is_clear(case: Case) -> bool:
-    lines = [line(o, case.gain) for line in (LINES.right, *LINES.wrong.values()) for o in case[0]]
-    return all(bool((line.abs() > LEAST).all()) for line in lines)
-
-
-def _mistakes_differ(chosen: list[Case]) -> bool:
-    """Whether each single mistake leads to actions of its own."""
-    taken = [
-        torch.cat([row for case in chosen for row in actions(case, values)])
-        for _, values in combinations(RULES, 1)
-    ]
-    return len({tuple(row.tolist()) for row in taken}) == len(taken)
 
 
 EXERCISE = Exercise(
@@ -107,7 +103,7 @@ EXERCISE = Exercise(
 
 
 @EXERCISE.check
-def check_pole_agent(agent_class: Callable[..., Any], *, seed: int | None = None) -> None:
+def check_pole_agent(agent_class: StudentCode, *, seed: int | None = None) -> None:
     """Try a student's `PoleAgent` on workspaces with made-up observations.
 
     `agent_class(gain)` makes an agent.
@@ -124,7 +120,7 @@ def check_pole_agent(agent_class: Callable[..., Any], *, seed: int | None = None
     )
 
 
-def _act(agent_class: Callable[..., Any], case: Case) -> list[Tensor]:
+def _act(agent_class: StudentCode, case: Case) -> list[Tensor]:
     """The actions of the rows of `ORDER`, as the student's agent takes them, `[B]` each."""
     workspace = RecordingWorkspace({"env/env_obs": case.observations})
     forward = getattr(agent_class, "forward", None)

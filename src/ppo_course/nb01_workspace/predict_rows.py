@@ -4,21 +4,145 @@ The student predicts the rows that one environment writes. A wrong prediction is
 those that follow from well-known misunderstandings.
 """
 
-from collections.abc import Callable, Sequence
-from typing import Any
+import random
+from collections.abc import Sequence
+from itertools import pairwise
+from typing import Any, NamedTuple
 
 import numpy as np
 from torch import Tensor
 
 from ppo_course.feedback import describe
-from ppo_course.mistakes import Exercise, Hint, Part, read_words
-from ppo_course.nb01_workspace.predict_rows_cases import MISTAKES, Case, cases, rows
+from ppo_course.mistakes import Exercise, Hint, Part, StudentCode, read_words
 
 FIELDS = ("level", "reward", "terminated", "truncated", "timestep")
 
 
-#: (actions, height, time_limit) → a row for each action
-PredictRows = Callable[[list[int], int, int], Sequence[Sequence[Any]]]
+class Row(NamedTuple):
+    """What the staircase writes into one row."""
+
+    level: int
+    reward: float
+    terminated: bool
+    truncated: bool
+    timestep: int
+
+
+class Case(NamedTuple):
+    """The arguments of one call."""
+
+    actions: list[int]
+    height: int
+    time_limit: int
+
+
+MISTAKES = (
+    "action-of-the-same-row",
+    "reward-beside-its-action",
+    "no-reset",
+    "no-reset-after-truncation",
+    "no-reset-after-termination",
+    "reset-in-the-same-row",
+    "action-after-the-reset",
+    "reward-stays",
+    "flags-stay",
+    "timestep-goes-on",
+    "timestep-begins-with-1",
+    "flags-exchanged",
+    "limit-counts-rows",
+    "limit-is-one-late",
+    "limit-is-one-early",
+    "never-truncated",
+    "either-or",
+    "terminated-is-done",
+    "truncated-is-done",
+    "reward-for-staying",
+    "reward-of-one",
+)
+
+START = Row(0, 0.0, False, False, 0)
+
+
+def rows(case: Case, mistakes: Sequence[str] = ()) -> list[Row]:
+    """The rows that the environment writes; with `mistakes`, those that somebody might expect."""
+    if "reward-beside-its-action" in mistakes:
+        others = [name for name in mistakes if name != "reward-beside-its-action"]
+        further = rows(case._replace(actions=[*case.actions, 0]), others)
+        return [row._replace(reward=following.reward) for row, following in pairwise(further)]
+    made = [START]
+    for t in range(1, len(case.actions)):
+        row, action = made[-1], case.actions[t if "action-of-the-same-row" in mistakes else t - 1]
+        if _begins_anew(row, mistakes):
+            following = _first(row, mistakes)
+            if "action-after-the-reset" in mistakes:
+                following = _step(following, action, t, case, mistakes)
+        else:
+            following = _step(row, action, t, case, mistakes)
+        made.append(following)
+    if "flags-exchanged" in mistakes:
+        return [row._replace(terminated=row.truncated, truncated=row.terminated) for row in made]
+    return made
+
+
+def _begins_anew(row: Row, mistakes: Sequence[str]) -> bool:
+    if "no-reset" in mistakes or "reset-in-the-same-row" in mistakes:
+        return False
+    terminated = row.terminated and "no-reset-after-termination" not in mistakes
+    return terminated or (row.truncated and "no-reset-after-truncation" not in mistakes)
+
+
+def _first(row: Row, mistakes: Sequence[str]) -> Row:
+    first = START
+    if "reward-stays" in mistakes:
+        first = first._replace(reward=row.reward)
+    if "flags-stay" in mistakes:
+        first = first._replace(terminated=row.terminated, truncated=row.truncated)
+    if "timestep-goes-on" in mistakes:
+        first = first._replace(timestep=row.timestep + 1)
+    if "timestep-begins-with-1" in mistakes:
+        first = first._replace(timestep=1)
+    return first
+
+
+def _step(row: Row, action: int, t: int, case: Case, mistakes: Sequence[str]) -> Row:
+    level, timestep = row.level + action, row.timestep + 1
+    reward = float(level) if action or "reward-for-staying" in mistakes else 0.0
+    if "reward-of-one" in mistakes:
+        reward = float(action)
+    late = ("limit-is-one-late" in mistakes) - ("limit-is-one-early" in mistakes)
+    counted = t if "limit-counts-rows" in mistakes else timestep
+    terminated = level == case.height
+    truncated = counted == case.time_limit + late and "never-truncated" not in mistakes
+    done = terminated or truncated
+    if "either-or" in mistakes:
+        truncated = truncated and not terminated
+    if "reset-in-the-same-row" in mistakes and done:
+        level = timestep = 0
+    if "terminated-is-done" in mistakes:
+        terminated = done
+    if "truncated-is-done" in mistakes:
+        truncated = done
+    return Row(level, reward, terminated, truncated, timestep)
+
+
+def cases(seed: int | None) -> list[Case]:
+    """Three calls, in which every known mistake shows somewhere."""
+    if seed is None:
+        return [
+            Case([1, 0, 1, 1, 1, 0, 1, 0, 0, 0, 1, 1], 3, 5),
+            Case([0, 1, 1, 1, 0, 0, 0, 0, 1], 2, 3),
+            Case([0, 0, 0, 0, 1, 1, 0, 1], 2, 6),
+        ]
+    generator = random.Random(seed)
+    while True:
+        drawn = []
+        for _ in range(3):
+            length, climbs = generator.randint(14, 22), generator.uniform(0.4, 0.8)
+            actions = [int(generator.random() < climbs) for _ in range(length)]
+            height = generator.randint(2, 4)
+            drawn.append(Case(actions, height, height + generator.randint(0, 2)))
+        if all(any(rows(case, [key]) != rows(case) for case in drawn) for key in MISTAKES):
+            return drawn
 
 
 EXERCISE = Exercise(
@@ -27,11 +151,10 @@ EXERCISE = Exercise(
     read_words(__file__),
     [Hint("too-far", error=IndexError), Hint("no-value", error=UnboundLocalError)],
 )
-PARTS = [Part("", {mistake: mistake}) for mistake in MISTAKES]
 
 
 @EXERCISE.check
-def check_predict_rows(function: PredictRows, *, seed: int | None = None) -> None:
+def check_predict_rows(function: StudentCode, *, seed: int | None = None) -> None:
     """Compare a student's prediction with what the staircase does.
 
     From actions (T times 0 or 1), height and time limit the function predicts T rows of level,
@@ -45,7 +168,7 @@ def check_predict_rows(function: PredictRows, *, seed: int | None = None) -> Non
     EXERCISE.compare(
         chosen,
         predictions,
-        PARTS,
+        [Part("", {mistake: mistake}) for mistake in MISTAKES],
         formula=lambda case, mistakes: rows(case, [each for each in mistakes if each]),
         agree=lambda _case, one, other: bool(one == other),
         facts=_first_wrong_row,

@@ -1,16 +1,13 @@
 """The check of notebook 01's third exercise: which steps between two rows are transitions."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 import torch
 from torch import Tensor
 
 from ppo_course.feedback import describe
-from ppo_course.mistakes import Exercise, Hint, Part, read_words
-
-#: done [T, B] → is it a transition? [T-1, B]
-TransitionMask = Callable[[Tensor], Tensor]
+from ppo_course.mistakes import Exercise, Hint, Part, StudentCode, read_words
 
 
 def right(done: Tensor) -> Tensor:
@@ -44,7 +41,7 @@ EXERCISE = Exercise(
 
 
 @EXERCISE.check
-def check_transition_mask(function: TransitionMask, *, seed: int | None = None) -> None:
+def check_transition_mask(function: StudentCode, *, seed: int | None = None) -> None:
     """Check a student's `transition_mask(done)`: from `[T, B]` bool to `[T-1, B]` bool."""
     for done in cases(seed):
         mask: Any = EXERCISE.call(function, done.clone())
@@ -60,14 +57,7 @@ def check_transition_mask(function: TransitionMask, *, seed: int | None = None) 
             n_rows=n_rows,
             n_envs=n_envs,
         )
-        EXERCISE.compare(
-            [done],
-            [mask],
-            [MASKS],
-            formula=lambda done, values: values[0](done),
-            agree=lambda _done, one, other: torch.equal(one, other),
-            facts=_table,
-        )
+        EXERCISE.compare([done], [mask], [MASKS], facts=_table)
 
 
 def cases(seed: int | None) -> list[Tensor]:

@@ -1,21 +1,18 @@
 """The check of notebook 02's last exercise: the mended targets of a critic."""
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 import torch
 from torch import Tensor
 
 from ppo_bbrl.advantages import gae, lambda_returns
-from ppo_course.mistakes import Part
+from ppo_course.mistakes import Part, StudentCode
 from ppo_course.nb02_values.estimates import Estimate
 from ppo_course.nb02_values.lambda_return import CUTS as CUTS_OF_RETURNS
 from ppo_course.nb02_values.lambda_return import TERMINAL
 from ppo_course.nb02_values.trajectories import Episodes
-
-#: (workspace, discount_factor, gae_lambda) → observations [N], targets [N]
-CriticTargets = Callable[[Any, float, float], tuple[Tensor, Tensor]]
 
 # Which of the T steps are left in.
 ROWS = Part(
@@ -29,40 +26,24 @@ ROWS = Part(
 )
 
 
-def _of_the_reset(x: Episodes) -> Tensor:
-    """The next values of who leaves out the last rows before looking for the next one."""
-    after = torch.cat((x.value[2:], x.value[-1:]))
-    return torch.where(x.done[1:], after, x.value[1:])
-
-
-CUTS = Part(
-    CUTS_OF_RETURNS.right,
-    {
-        **CUTS_OF_RETURNS.wrong,
-        "done-row-off": lambda x: x.done[:-1],
-    },
-)
+CUTS = Part(CUTS_OF_RETURNS.right, {**CUTS_OF_RETURNS.wrong, "done-row-off": lambda x: x.done[:-1]})
 
 OBSERVATIONS = Part(
     lambda observations: observations[:-1],
-    {
-        "observation-after": lambda observations: observations[1:],
-    },
+    {"observation-after": lambda observations: observations[1:]},
 )
 
 NEXT_VALUES = Part(
     lambda x: x.value[1:],
     {
-        "value-after-reset": _of_the_reset,
+        # Of who leaves out the last rows before looking for the next one.
+        "value-after-reset": lambda x: torch.where(
+            x.done[1:], torch.cat((x.value[2:], x.value[-1:])), x.value[1:]
+        )
     },
 )
 
-RESULTS = Part(
-    lambda target, _value: target,
-    {
-        "advantages": lambda target, value: target - value,
-    },
-)
+RESULTS = Part(lambda target, _value: target, {"advantages": lambda target, value: target - value})
 
 
 def targets(case: Episodes, values: Sequence[Any]) -> dict[int, float]:
@@ -162,7 +143,7 @@ EXERCISE = _Targets("critic_targets", ARGUMENTS, PARTS, targets)
 
 
 @EXERCISE.check
-def check_critic_targets(function: CriticTargets, *, seed: int | None = None) -> None:
+def check_critic_targets(function: StudentCode, *, seed: int | None = None) -> None:
     """Check a student's `critic_targets(workspace, discount_factor, gae_lambda)`.
 
     The workspace has T rows of B environments: `env/env_obs`, `env/reward`, `env/terminated`,

@@ -51,12 +51,7 @@ class Estimate(Exercise):
     def judge(self, episodes: Sequence[Episodes], results: Sequence[Any]) -> None:
         """Raise unless these are the estimates."""
         self.compare(
-            episodes,
-            results,
-            self.parts,
-            formula=self.formula,
-            agree=self.agree,
-            facts=self.facts,
+            episodes, results, self.parts, formula=self.formula, agree=self.agree, facts=self.facts
         )
 
     def run(self, function: Callable[..., Any], case: Episodes) -> Any:
@@ -134,9 +129,18 @@ def _close(one: Tensor, other: Tensor) -> Tensor:
     return torch.isclose(one.detach().double(), other.detach().double(), rtol=1e-4, atol=1e-4)
 
 
-def backward(first: Tensor, factor: Tensor) -> Tensor:
+def backward(first: Tensor, factor: Tensor, *_: Any) -> Tensor:
     """x_t = first_t + factor_t x_{t+1}, from the last row back; all `[T, B]`."""
     rows = list(first.unbind(0))
     for t in range(len(rows) - 2, -1, -1):
         rows[t] = rows[t] + factor[t] * rows[t + 1]
     return torch.stack(rows)
+
+
+WRONG_LOOPS: dict[str, Callable[..., Tensor]] = {
+    "reversed": lambda first, factor, *_: backward(first, factor).flip(0),
+    "last-row-0": lambda first, factor, *_: backward(
+        torch.cat((first[:-1], 0 * first[-1:])), factor
+    ),
+    "row-early": lambda first, factor, *_: torch.cat((backward(first, factor)[1:], 0 * first[-1:])),
+}

@@ -1,25 +1,16 @@
-"""The check of notebook 02's third exercise: GAE by a loop from the last row back."""
+"""The check of notebook 02's third exercise: StudentCode by a loop from the last row back."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 import torch
 from torch import Tensor
 
-from ppo_course.mistakes import Part
-from ppo_course.nb02_values.estimates import Estimate, backward
+from ppo_course.mistakes import Part, StudentCode
+from ppo_course.nb02_values.estimates import WRONG_LOOPS, Estimate, backward
 from ppo_course.nb02_values.lambda_return import ARGUMENTS as OF_RETURNS
 from ppo_course.nb02_values.lambda_return import TERMINAL
 from ppo_course.nb02_values.trajectories import Episodes
-
-#: (reward, value, next_value, terminated, done, discount_factor, gae_lambda) → [T, B]
-GAE = Callable[[Tensor, Tensor, Tensor, Tensor, Tensor, float, float], Tensor]
-
-
-def _later(x: Episodes) -> Tensor:
-    """`done` of the transition after each."""
-    return torch.cat((x.done[2:], torch.zeros_like(x.done[:1])))
-
 
 # Where the trace is cut.
 CUTS = Part(
@@ -28,7 +19,7 @@ CUTS = Part(
         "trace-leaks-after-truncation": lambda x: x.terminated[1:],
         "trace-leaks": lambda x: torch.zeros_like(x.done[1:]),
         "trace-inverted": lambda x: ~x.done[1:],
-        "cut-early": _later,
+        "cut-early": lambda x: torch.cat((x.done[2:], torch.zeros_like(x.done[:1]))),
     },
 )
 
@@ -53,38 +44,24 @@ DECAYS = Part(
 )
 
 
-def _forward(first: Tensor, factor: Tensor, _x: Episodes) -> Tensor:
+def _forward(first: Tensor, factor: Tensor, lag: int) -> Tensor:
+    """From the first row on, with the factor of this row or of the one before."""
     rows = list(first.unbind(0))
     for t in range(1, len(rows)):
-        rows[t] = rows[t] + factor[t] * rows[t - 1]
+        rows[t] = rows[t] + factor[t - lag] * rows[t - 1]
     return torch.stack(rows)
-
-
-def _of_the_row_before(first: Tensor, factor: Tensor, _x: Episodes) -> Tensor:
-    rows = list(first.unbind(0))
-    for t in range(1, len(rows)):
-        rows[t] = rows[t] + factor[t - 1] * rows[t - 1]
-    return torch.stack(rows)
-
-
-def _from_a_value(first: Tensor, factor: Tensor, x: Episodes) -> Tensor:
-    return backward(torch.cat((first[:-1], first[-1:] + factor[-1:] * x.value[-1:])), factor)
 
 
 # (δ, decay with its cuts, episodes) → A
 LOOPS = Part(
-    lambda first, factor, _x: backward(first, factor),
+    backward,
     {
-        "from-a-value": _from_a_value,
-        "last-row-0": lambda first, factor, _x: backward(
-            torch.cat((first[:-1], 0 * first[-1:])), factor
+        "from-a-value": lambda first, factor, x: backward(
+            torch.cat((first[:-1], first[-1:] + factor[-1:] * x.value[-1:])), factor
         ),
-        "row-early": lambda first, factor, _x: torch.cat(
-            (backward(first, factor)[1:], 0 * first[-1:])
-        ),
-        "forwards~before": _forward,
-        "forwards~at": _of_the_row_before,
-        "reversed": lambda first, factor, _x: backward(first, factor).flip(0),
+        **WRONG_LOOPS,
+        "forwards~before": lambda first, factor, _x: _forward(first, factor, 0),
+        "forwards~at": lambda first, factor, _x: _forward(first, factor, 1),
         "one-step-trace": lambda first, factor, _x: (
             first + factor * torch.cat((first[1:], 0 * first[:1]))
         ),
@@ -116,8 +93,8 @@ EXERCISE = Estimate("gae_by_hand", ARGUMENTS, PARTS, formula)
 
 
 @EXERCISE.check
-def check_gae_by_hand(function: GAE, *, seed: int | None = None) -> None:
-    """Check a student's GAE.
+def check_gae_by_hand(function: StudentCode, *, seed: int | None = None) -> None:
+    """Check a student's StudentCode.
 
     The function is called as `gae_by_hand(reward, value, next_value, terminated, done,
     discount_factor, gae_lambda)`, with the tensors `[T, B]` of `ppo_bbrl.advantages.gae`. It

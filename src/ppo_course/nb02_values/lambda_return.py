@@ -6,12 +6,9 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor
 
-from ppo_course.mistakes import Part
-from ppo_course.nb02_values.estimates import Estimate, backward
+from ppo_course.mistakes import Part, StudentCode
+from ppo_course.nb02_values.estimates import WRONG_LOOPS, Estimate, backward
 from ppo_course.nb02_values.trajectories import Episodes
-
-#: (reward, next_value, terminated, done, discount_factor, gae_lambda) → [T, B]
-LambdaReturn = Callable[[Tensor, Tensor, Tensor, Tensor, float, float], Tensor]
 
 # Where the next value counts as 0.
 TERMINAL = Part(
@@ -73,18 +70,6 @@ DISCOUNTS = Part(
     },
 )
 
-# (first, factor) → G; from the last row back.
-LOOPS = Part(
-    backward,
-    {
-        "reversed": lambda first, factor: backward(first, factor).flip(0),
-        "last-row-0": lambda first, factor: backward(
-            torch.cat((first[:-1], 0 * first[-1:])), factor
-        ),
-        "row-early": lambda first, factor: torch.cat((backward(first, factor)[1:], 0 * first[-1:])),
-    },
-)
-
 
 def formula(case: Episodes, values: Sequence[Any]) -> Tensor:
     """The λ-returns that a value of each part gives, `[T, B]`."""
@@ -104,12 +89,12 @@ def formula(case: Episodes, values: Sequence[Any]) -> Tensor:
 
 
 ARGUMENTS = ("reward", "next_value", "terminated", "done", "discount_factor", "gae_lambda")
-PARTS = (TERMINAL, CUTS, WEIGHTS, ENDS, DISCOUNTS, LOOPS)
+PARTS = (TERMINAL, CUTS, WEIGHTS, ENDS, DISCOUNTS, Part(backward, WRONG_LOOPS))
 EXERCISE = Estimate("lambda_return", ARGUMENTS, PARTS, formula)
 
 
 @EXERCISE.check
-def check_lambda_return(function: LambdaReturn, *, seed: int | None = None) -> None:
+def check_lambda_return(function: StudentCode, *, seed: int | None = None) -> None:
     """Check a student's λ-returns.
 
     The function is called as `lambda_return(reward, next_value, terminated, done,

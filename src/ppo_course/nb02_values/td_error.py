@@ -1,24 +1,16 @@
 """The check of notebook 02's first exercise: the TD errors of a workspace."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 import torch
 from torch import Tensor
 
-from ppo_course.mistakes import Part
+from ppo_course.mistakes import Part, StudentCode
 from ppo_course.nb02_values.estimates import Estimate
 from ppo_course.nb02_values.trajectories import Episodes
 
-#: (workspace, discount_factor) → [T - 1, B]
-TDError = Callable[[Any, float], Tensor]
-
-REWARDS = Part(
-    lambda x: x.reward[1:],
-    {
-        "reward-of-row-before": lambda x: x.reward[:-1],
-    },
-)
+REWARDS = Part(lambda x: x.reward[1:], {"reward-of-row-before": lambda x: x.reward[:-1]})
 
 # What is left of the next value.
 MASKS = Part(
@@ -63,7 +55,7 @@ EXERCISE = Estimate("td_error", ("workspace", "discount_factor"), PARTS, formula
 
 
 @EXERCISE.check
-def check_td_error(function: TDError, *, seed: int | None = None) -> None:
+def check_td_error(function: StudentCode, *, seed: int | None = None) -> None:
     """Check a student's `td_error(workspace, discount_factor)`.
 
     The workspace has T rows of B environments: `env/reward`, `env/terminated`, `env/truncated`,

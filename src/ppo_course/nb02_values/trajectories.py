@@ -132,12 +132,6 @@ def _drawn(generator: torch.Generator) -> Episodes:
     reward = below(12, done.shape) / 2 - 2.25  # never 0
     reward[0] = reward[1:][done[:-1]] = 0  # a row of a reset has no reward
     value = 1 + below(40, done.shape) / 4
-    discount_factor, gae_lambda = torch.rand(2, generator=generator).tolist()
-    return Episodes(
-        reward,
-        value,
-        terminated,
-        truncated,
-        round(0.6 + 0.35 * discount_factor, 2),
-        round(0.55 + 0.35 * gae_lambda, 2),
-    )
+    one, two = torch.rand(2, generator=generator).tolist()
+    constants = round(0.6 + 0.35 * one, 2), round(0.55 + 0.35 * two, 2)
+    return Episodes(reward, value, terminated, truncated, *constants)

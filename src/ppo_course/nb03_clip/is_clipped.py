@@ -1,17 +1,13 @@
 """The check of notebook 03's exercise: which transitions the clipped objective no longer moves."""
 
 import random
-from collections.abc import Callable
 from typing import Any
 
 import torch
 from torch import Tensor
 
 from ppo_course.feedback import describe
-from ppo_course.mistakes import Exercise, Hint, Part, read_words
-
-#: (ratio, advantage, clip_range) → mask
-IsClipped = Callable[[Tensor, Tensor, float], Tensor]
+from ppo_course.mistakes import Exercise, Hint, Part, StudentCode, read_words
 
 # Each of the known mistakes is wrong in at least one place. No ratio is at the edge of the range
 # and no advantage is 0: there, both answers can be defended.
@@ -78,7 +74,7 @@ EXERCISE = Exercise(
 
 
 @EXERCISE.check
-def check_is_clipped(function: IsClipped, *, seed: int | None = None) -> None:
+def check_is_clipped(function: StudentCode, *, seed: int | None = None) -> None:
     """Check a student's `is_clipped(ratio, advantage, clip_range)`.
 
     It gets ratios and advantages, `[N]` each, and ε; it returns a boolean mask, `[N]`: where the
@@ -109,12 +105,11 @@ def check_is_clipped(function: IsClipped, *, seed: int | None = None) -> None:
         masks,
         [MASKS],
         formula=lambda eps, values: values[0](ratio, advantage, eps),
-        agree=lambda _eps, one, other: torch.equal(one, other),
         facts=facts,
     )
 
 
-def _mask(function: IsClipped, ratio: Tensor, advantage: Tensor, eps: float) -> Tensor:
+def _mask(function: StudentCode, ratio: Tensor, advantage: Tensor, eps: float) -> Tensor:
     """The student's mask, `[N]`."""
     mask: Any = EXERCISE.call(function, ratio.clone(), advantage.clone(), eps)
     mistake, seen = None, ""

@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 
 from ppo_course.feedback import number, numbers, same
-from ppo_course.mistakes import Part
+from ppo_course.mistakes import Part, StudentCode
 from ppo_course.nb03_clip.policy_objective_cases import (
     BATCHES,
     CLIP_RANGE_VF,
@@ -22,7 +22,6 @@ from ppo_course.nb03_clip.policy_objective_cases import (
     TRANSITIONS,
     Case,
     Inputs,
-    PolicyObjective,
     drawn_batches,
 )
 
@@ -85,12 +84,7 @@ REDUCTIONS = Part(
     },
 )
 
-SIGNS = Part(
-    lambda v: v,
-    {
-        "sign": lambda v: -v,
-    },
-)
+SIGNS = Part(lambda v: v, {"sign": lambda v: -v})
 
 PARTS = (RATIOS, SURROGATES, CLIPS, REDUCTIONS, SIGNS)
 RIGHT = tuple(part.right for part in PARTS)
@@ -104,7 +98,7 @@ def value(x: Inputs, values: Sequence[Any]) -> Tensor:
 
 
 @EXERCISE.check
-def check_policy_objective(function: PolicyObjective, *, seed: int | None = None) -> None:
+def check_policy_objective(function: StudentCode, *, seed: int | None = None) -> None:
     """Check a student's `policy_objective(policy, workspace, cfg)`.
 
     It gets a workspace with one row, t = 0, of N transitions: `env/env_obs`, `action`,
@@ -126,14 +120,17 @@ def _check_form(case: Case, result: Any) -> None:
     """Three tensors, the scalar first."""
     n = len(case.transitions)
     expected = f"{', '.join(RESULTS)}: a scalar tensor, [1, {n}] and [1, {n}]"
-    is_three = isinstance(result, tuple | list) and len(result) == len(RESULTS)
-    EXERCISE.expect(result, None if is_three else "not-three", expected)
+    EXERCISE.several(result, len(RESULTS), "not-three", expected)
     for name, item in zip(RESULTS, result, strict=True):
         if not isinstance(item, Tensor):
             key = "plain-number" if isinstance(item, int | float) else "no-tensor"
             EXERCISE.expect(result, f"{key}~{name}", expected)
     loss, *others = result
-    if _in_another_order(case, result):
+    scalars = [item.dim() == 0 for item in result]
+    loss_elsewhere = not scalars[0] and sum(scalars) == 1
+    entropy = case.log_prob_and_entropy()[1]
+    swapped = scalars[0] and same(result[1], case.advantage) and same(result[2], entropy)
+    if loss_elsewhere or swapped:
         EXERCISE.expect(result, "order", expected)
     if loss.dim():
         EXERCISE.expect(result, "no-mean" if loss.numel() == n else "no-scalar", expected)
@@ -143,17 +140,7 @@ def _check_form(case: Case, result: Any) -> None:
             EXERCISE.expect(result, f"shape~{name}", expected, variable=variable)
 
 
-def _in_another_order(case: Case, result: Sequence[Tensor]) -> bool:
-    scalars = [item.dim() == 0 for item in result]
-    loss_elsewhere = not scalars[0] and sum(scalars) == 1
-    entropy = case.log_prob_and_entropy()[1]
-    swapped = scalars[0] and same(result[1], case.advantage) and same(result[2], entropy)
-    return loss_elsewhere or swapped
-
-
-def _check_values(
-    function: PolicyObjective, cases: Sequence[Case], losses: Sequence[Tensor]
-) -> None:
+def _check_values(function: StudentCode, cases: Sequence[Case], losses: Sequence[Tensor]) -> None:
     """The objective itself; a wrong one is looked up among the known mistakes."""
 
     def facts(x: Inputs, expected: Tensor, loss: Tensor) -> list[str]:
@@ -168,13 +155,12 @@ def _check_values(
         losses,
         PARTS,
         formula=value,
-        agree=lambda _x, one, other: same(one, other),
         facts=facts,
         most=MOST_MISTAKES,
     )
 
 
-def _example(function: PolicyObjective, clip_range: float) -> list[str]:
+def _example(function: StudentCode, clip_range: float) -> list[str]:
     """The first single transition that comes out wrong, in numbers to follow by hand."""
     for transition in TRANSITIONS:
         case = Case([transition], clip_range)
@@ -206,9 +192,8 @@ def _check_companions(case: Case, result: Sequence[Tensor]) -> None:
         (RESULTS[2], result[2], case.advantage, "the advantage of the workspace"),
     ):
         if not same(item, right):
-            key = f"not-as-it-was~{name}"
-            seen, expected = numbers(item), numbers(right)
-            raise EXERCISE.error(key, seen=seen, expected=expected, source=source)
+            facts = {"seen": numbers(item), "expected": numbers(right), "source": source}
+            raise EXERCISE.error(f"not-as-it-was~{name}", **facts)
 
 
 def _check_gradients(case: Case, loss: Tensor, entropy: Tensor) -> None:

@@ -17,13 +17,9 @@ from torch.distributions import Categorical
 
 from ppo_bbrl.agents.base import Policy
 from ppo_bbrl.config.loading import load_config
-from ppo_bbrl.workspace.table import Workspace
 from ppo_course.feedback import ExerciseError
-from ppo_course.mistakes import Exercise, Hint, read_words
+from ppo_course.mistakes import Exercise, Hint, StudentCode, read_words
 from ppo_course.workspaces import LentWorkspace
-
-#: (policy, workspace, cfg) → (policy_loss, entropy, policy_advantage)
-PolicyObjective = Callable[[Any, Workspace, Any], tuple[Tensor, Tensor, Tensor]]
 
 OLD = "old_policy/logprob_predict"
 
@@ -34,10 +30,6 @@ CLIP_RANGE_VF = 0.05  # the critic's, to notice who takes the wrong one
 def _missing(variable: str) -> Callable[[Exception], bool]:
     """Whether it is this variable that the workspace does not have."""
     return lambda error: variable in str(error).partition(" in the workspace")[0]
-
-
-def _of_none(error: Exception) -> bool:
-    return "NoneType" in str(error)
 
 
 def _inside(error: Exception) -> bool:
@@ -53,8 +45,8 @@ EXERCISE = Exercise(
         Hint("predict-proba", error=KeyError, when=_missing("logprob_predict")),
         Hint("compute-entropy", error=KeyError, when=_missing("entropy")),
         Hint("min-of-tensors", "ambiguous"),
-        Hint("not-forward", "'get'", error=AttributeError, when=_of_none),
-        Hint("agents-return-nothing", error=(TypeError, AttributeError), when=_of_none),
+        Hint("not-forward", "'NoneType' object has no attribute 'get'", error=AttributeError),
+        Hint("agents-return-nothing", "NoneType", error=(TypeError, AttributeError)),
         Hint("config", error=(ConfigAttributeError, ConfigKeyError)),
         Hint("row-by-name", "positional argument", error=TypeError, when=_inside),
     ],
@@ -97,14 +89,9 @@ def drawn_batches(seed: int) -> tuple[Batch, ...]:
         return Transition(old, old * ratio, sign * stream.uniform(0.5, 3.0))
 
     def batch(clip_range: float, n_more: int) -> Batch:
-        inside, below, above = (
-            (1 - 0.8 * clip_range, 1 + 0.8 * clip_range),
-            (0.3, 0.9 - clip_range),
-            (1.1 + clip_range, 2.0),
-        )
-        kinds: list[tuple[float, float, float]] = [
-            (*bounds, sign) for bounds in (inside, below, above) for sign in (-1, 1)
-        ]
+        inside = (1 - 0.8 * clip_range, 1 + 0.8 * clip_range)
+        below, above = (0.3, 0.9 - clip_range), (1.1 + clip_range, 2.0)
+        kinds = [(*bounds, float(sign)) for bounds in (inside, below, above) for sign in (-1, 1)]
         kinds.append((*above, 0.15))  # so small that ratio × advantage is not clipped
         kinds += stream.choices(kinds, k=n_more)
         stream.shuffle(kinds)
@@ -166,15 +153,12 @@ class Case:
         self.transitions, self.clip_range = transitions, clip_range
         n = len(transitions)
         action = torch.arange(n) % 2
-        new = torch.tensor([transition.new for transition in transitions])
+        old, new, advantage = torch.tensor(transitions).unbind(1)
         probabilities = torch.empty(n, 2)
         probabilities[torch.arange(n), action] = new
         probabilities[torch.arange(n), 1 - action] = 1 - new
         self.policy = TablePolicy(probabilities).with_prefix("current_policy/")
-        self.old = torch.tensor([transition.old for transition in transitions]).log()
-        self.old.requires_grad_()
-        self.advantage = torch.tensor([transition.advantage for transition in transitions])
-        self.advantage.requires_grad_()
+        self.old, self.advantage = old.log().requires_grad_(), advantage.clone().requires_grad_()
         self.observation, self.action = torch.eye(n), action
         self._weights = self.policy.table.detach().clone()
         self._given = {
@@ -189,7 +173,7 @@ class Case:
         self.cfg = copy.deepcopy(_config())  # reading one takes longer than the rest of the check
         self.cfg.algorithm.clip_range = clip_range
 
-    def call(self, function: PolicyObjective) -> Any:
+    def call(self, function: StudentCode) -> Any:
         """What the student's function returns."""
         try:
             result = EXERCISE.call(function, self.policy, self.workspace, self.cfg)
@@ -199,11 +183,7 @@ class Case:
             raise
         if self.policy.has_acted:
             raise EXERCISE.error("new-actions")
-        self._check_untouched()
-        return result
-
-    def _check_untouched(self) -> None:
-        """What belongs to others is as it was: the policy's weights, what the workspace held."""
+        # What belongs to others is as it was: the policy's weights, what the workspace held.
         table = self.policy.table
         if table.grad is not None:
             raise EXERCISE.error("backward")
@@ -213,6 +193,7 @@ class Case:
         for name, tensor in self._given.items():
             if name == written or not torch.equal(self.workspace.get(name, 0), tensor):
                 raise EXERCISE.error("changes-variable", variable=name)
+        return result
 
     def log_prob_and_entropy(self) -> tuple[Tensor, Tensor]:
         """What is right, `[N]` each; the log-probabilities carry the policy's gradient."""

@@ -7,7 +7,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from ppo_course.feedback import ExerciseError
-from ppo_course.mistakes import Exercise, Hint, read_words
+from ppo_course.mistakes import Exercise, Hint, StudentCode, read_words
 from ppo_course.nb04_details.difference_interval_cases import STATISTICS, Case, Floats, cases
 from ppo_course.nb04_details.difference_interval_mistakes import (
     ASKED,
@@ -21,10 +21,6 @@ from ppo_course.nb04_details.difference_interval_mistakes import (
 )
 
 Statistic = Callable[[Floats], float]
-#: (first [S], second [S'], statistic, level, rng, n_resamples) → low, high
-DifferenceInterval = Callable[
-    [Floats, Floats, Statistic, float, np.random.Generator, int], tuple[float, float]
-]
 
 FEW = 60  # resamples, where only the generator matters
 MORE = 20  # calls of the statistic than resamples need, such as those of the scores themselves
@@ -49,9 +45,14 @@ class Answer(NamedTuple):
     ends: tuple[float, float]
     calls: int
 
+    @property
+    def enough(self) -> bool:
+        """Whether the statistic was called once for each resample of each variant."""
+        return 2 * ASKED <= self.calls <= 2 * ASKED + MORE
+
 
 @EXERCISE.check
-def check_difference_interval(function: DifferenceInterval, *, seed: int | None = None) -> None:
+def check_difference_interval(function: StudentCode, *, seed: int | None = None) -> None:
     """Check a student's `difference_interval`.
 
     It gets first, second, statistic, level, rng, n_resamples. It returns the two ends of the
@@ -61,15 +62,15 @@ def check_difference_interval(function: DifferenceInterval, *, seed: int | None 
     first = 0 if seed is None else seed
     asked = cases(seed)
     answers = [_call(function, case, first, ASKED) for case in asked]
-    one = _call(function, asked[0], first, FEW).ends
-    again = _call(function, asked[0], first, FEW).ends
-    other = _call(function, asked[0], first + 1, FEW).ends
+    one, again, other = (
+        _call(function, asked[0], seed_, FEW).ends for seed_ in (first, first, first + 1)
+    )
     seen = [answer.ends for answer in answers]
     calls = answers[0].calls
     for case, ends in zip(asked, seen, strict=True):
         truth = right(case, np.random.default_rng(first))
         if not agree(ends, truth):
-            key = _mistake(case, ends, truth, asked, seen, seed=first, calls=calls)
+            key = _mistake(case, ends, truth, asked, answers, seed=first)
             if key == "n-resamples":
                 raise _wrong_number(calls)
             facts = case.tell()
@@ -83,17 +84,12 @@ def check_difference_interval(function: DifferenceInterval, *, seed: int | None 
                 expected=f"about [{truth.low:.1f}, {truth.high:.1f}]",
             )
     for answer in answers:
-        if not _enough(answer.calls):
+        if not answer.enough:
             raise _wrong_number(answer.calls)
     if again != one:
         raise EXERCISE.error("own-randomness")
     if other == one:
         raise EXERCISE.error("generator-ignored")
-
-
-def _enough(calls: int) -> bool:
-    """Whether the statistic was called once for each resample of each variant."""
-    return 2 * ASKED <= calls <= 2 * ASKED + MORE
 
 
 def _wrong_number(calls: int) -> ExerciseError:
@@ -105,19 +101,16 @@ def _wrong_number(calls: int) -> ExerciseError:
     )
 
 
-def _call(function: DifferenceInterval, case: Case, seed: int, n_resamples: int) -> Answer:
+def _call(function: StudentCode, case: Case, seed: int, n_resamples: int) -> Answer:
     """The student's interval."""
     calls = 0
 
     def statistic(scores: Floats) -> float:
         nonlocal calls
         calls += 1
-        if not np.ndim(scores):
-            raise ValueError(f"the statistic takes a row of scores, [S], {SINGLE}")
         if np.ndim(scores) != 1 or not len(scores):
-            raise ValueError(
-                f"the statistic takes a row of scores, [S], not an array of {np.shape(scores)}"
-            )
+            got = f"not an array of {np.shape(scores)}" if np.ndim(scores) else SINGLE
+            raise ValueError(f"the statistic takes a row of scores, [S], {got}")
         return float(STATISTICS[case.statistic](np.asarray(scores, float)))
 
     rng = np.random.default_rng(seed)
@@ -146,38 +139,37 @@ def _mistake(
     one: tuple[float, float],
     truth: Interval,
     asked: Sequence[Case],
-    seen: Sequence[tuple[float, float]],
+    answers: Sequence[Answer],
     *,
     seed: int,
-    calls: int,
 ) -> str:
     """The likely mistake in the first wrong interval, `one`."""
+    seen, calls = [answer.ends for answer in answers], answers[0].calls
     no_width = one[0] == one[1]
+    rng = np.random.default_rng(seed)
+    tail = 0.5 * (1 - case.level)
     if not np.isfinite(one).all():
         return "no-numbers"
-    if no_width and np.isclose(one[0], _observed(case)):
+    if no_width and np.isclose(one[0], case.observed):
         return "no-replacement"
     if no_width and 0 < calls <= MORE:
         return "single-resample"
     if agree(one[::-1], truth):
         return "exchanged"
-    rng = np.random.default_rng(seed)
-    tail = 0.5 * (1 - case.level)
     ends = np.percentile(differences(case, rng), [tail, 1 - tail])
-    if all(abs(end - at) <= truth.deviation for end, at in zip(one, ends, strict=True)):
+    if (np.abs(np.subtract(one, ends)) <= truth.deviation).all():
         return "by-quantile"
     nearest = _nearest(asked, seen, rng)
     if nearest or no_width:
         return nearest or "one-kept"
-    reaches = extreme(asked, seen, rng)
-    if reaches:
+    if reaches := extreme(asked, seen, rng):
         return reaches
-    same_size = [(c, s) for c, s in zip(asked, seen, strict=True) if len(c.first) == len(c.second)]
+    same_size = [(c, s) for c, s in zip(asked, seen, strict=True) if len({*c.sizes}) == 1]
     if all(agree(s, together(c, rng)) for c, s in same_size):
         return "same-indices"
     if not calls:
         return "statistic-not-called"
-    return "unknown" if _enough(calls) else "n-resamples"
+    return "unknown" if answers[0].enough else "n-resamples"
 
 
 def _nearest(
@@ -196,9 +188,3 @@ def _nearest(
             distance = np.abs(np.subtract(seen, [of_mistake[:2] for of_mistake in wrong])).sum()
             found.append((float(distance), key))
     return min(found, key=lambda pair: pair[0])[1] if found else None
-
-
-def _observed(case: Case) -> float:
-    """The difference of the scores themselves."""
-    statistic = STATISTICS[case.statistic]
-    return float(statistic(case.first) - statistic(case.second))

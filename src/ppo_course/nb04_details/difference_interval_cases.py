@@ -19,6 +19,17 @@ class Case(NamedTuple):
     statistic: str
     level: float
 
+    @property
+    def sizes(self) -> tuple[int, int]:
+        """How many scores each variant has."""
+        return len(self.first), len(self.second)
+
+    @property
+    def observed(self) -> float:
+        """The difference of the scores themselves."""
+        statistic = STATISTICS[self.statistic]
+        return float(statistic(self.first) - statistic(self.second))
+
     def tell(self) -> list[str]:
         """The example in a message."""
         return [
@@ -50,23 +61,17 @@ def cases(seed: int | None) -> list[Case]:
     source = np.random.default_rng(2024 if seed is None else seed)
     levels = (0.85, 0.95) if seed is None else source.uniform((0.82, 0.9), (0.86, 0.95))
 
-    def of_two_sizes(spreads: tuple[float, float]) -> Case:
-        sizes = (18, 7) if seed is None else (int(source.integers(17, 21)), 7)
-        return Case(
-            spreads[0] * _pattern(sizes[0], source) + 300,
-            spreads[1] * _pattern(sizes[1], source) + 250,
-            "mean of the upper half",
-            round(levels[0], 3),
+    def of_two_sizes(*spreads: float) -> Case:
+        n = 18 if seed is None else int(source.integers(17, 21))
+        first, second = (
+            spread * _pattern(size, source) for spread, size in zip(spreads, (n, 7), strict=True)
         )
+        return Case(first + 300, second + 250, "mean of the upper half", round(levels[0], 3))
 
     shared = 50 * _pattern(10, source)  # good and bad seeds, the same for both variants
-    paired = Case(
-        shared + 220 + source.normal(0, 5, 10),
-        shared + 180 + source.normal(0, 5, 10),
-        "mean",
-        round(levels[1], 3),
-    )
-    return [of_two_sizes((70, 20)), of_two_sizes((20, 70)), paired]
+    first, second = (shared + mean + source.normal(0, 5, 10) for mean in (220, 180))
+    paired = Case(first, second, "mean", round(levels[1], 3))
+    return [of_two_sizes(70, 20), of_two_sizes(20, 70), paired]
 
 
 def _pattern(size: int, source: np.random.Generator) -> Floats:

@@ -28,11 +28,6 @@ class Interval(NamedTuple):
 Formula = Callable[[Case, np.random.Generator], Interval]
 
 
-def _drawn(scores: Floats, rng: np.random.Generator, size: int | None = None) -> Floats:
-    """Resamples of the scores, `[RESAMPLES, size]`."""
-    return rng.choice(scores, (RESAMPLES, size or len(scores)))
-
-
 def _interval(
     differences: Floats, case: Case, tail: float | None = None, upper: float | None = None
 ) -> Interval:
@@ -41,120 +36,81 @@ def _interval(
     return Interval(float(low), float(high), float(differences.std()))
 
 
-def right(case: Case, rng: np.random.Generator) -> Interval:
-    """The percentile bootstrap of the difference, each variant resampled on its own."""
-    return _interval(differences(case, rng), case)
-
-
-def differences(case: Case, rng: np.random.Generator) -> Floats:
-    """Of the statistics of RESAMPLES resamples of both variants, `[RESAMPLES]`."""
-    statistic = STATISTICS[case.statistic]
-    return statistic(_drawn(case.first, rng)) - statistic(_drawn(case.second, rng))
-
-
-def _of_one(case: Case, rng: np.random.Generator, *, first: bool) -> Interval:
-    """Only one of the two is resampled."""
-    statistic = STATISTICS[case.statistic]
-    if first:
-        return _interval(statistic(_drawn(case.first, rng)) - statistic(case.second), case)
-    return _interval(statistic(case.first) - statistic(_drawn(case.second, rng)), case)
-
-
-def _pooled(case: Case, rng: np.random.Generator) -> Interval:
-    statistic, pool = STATISTICS[case.statistic], np.concatenate((case.first, case.second))
-    return _interval(
-        statistic(_drawn(pool, rng, len(case.first)))
-        - statistic(_drawn(pool, rng, len(case.second))),
-        case,
+def differences(
+    case: Case, rng: np.random.Generator, sizes: Sequence[int] = (), n: int = RESAMPLES
+) -> Floats:
+    """Of the statistics of n resamples of both variants, `[n]`; of their sizes, or of these."""
+    first, second = (
+        STATISTICS[case.statistic](rng.choice(scores, (n, size)))
+        for scores, size in zip(case[:2], sizes or case.sizes, strict=True)
     )
+    return first - second
+
+
+def right(case: Case, rng: np.random.Generator, sizes: Sequence[int] = ()) -> Interval:
+    """The percentile bootstrap of the difference, each variant resampled on its own."""
+    return _interval(differences(case, rng, sizes), case)
+
+
+def _observed(scores: Floats, case: Case) -> Floats:
+    """Their statistic, as scores that do not vary when they are resampled: `[1]`."""
+    return np.array([STATISTICS[case.statistic](scores)])
 
 
 def together(case: Case, rng: np.random.Generator) -> Interval:
     """The same seeds of both variants."""
     statistic = STATISTICS[case.statistic]
-    index = rng.integers(min(len(case.first), len(case.second)), size=(RESAMPLES, len(case.first)))
+    index = rng.integers(min(case.sizes), size=(RESAMPLES, len(case.first)))
     return _interval(statistic(case.first[index]) - statistic(case.second[index]), case)
 
 
-def _swapped(case: Case) -> Case:
-    return case._replace(first=case.second, second=case.first)
-
-
-def _of_sizes(case: Case, rng: np.random.Generator, first: int, second: int) -> Interval:
-    """Resamples of these sizes."""
-    statistic = STATISTICS[case.statistic]
-    return _interval(
-        statistic(_drawn(case.first, rng, first)) - statistic(_drawn(case.second, rng, second)),
-        case,
-    )
+def _pooled(case: Case, rng: np.random.Generator) -> Interval:
+    pool = np.concatenate((case.first, case.second))
+    return right(case._replace(first=pool, second=pool), rng, case.sizes)
 
 
 def _of_two_intervals(case: Case, rng: np.random.Generator, *, widest: bool) -> Interval:
     """Each variant has an interval of its own; their ends are subtracted."""
-    statistic, tail = STATISTICS[case.statistic], 50 * (1 - case.level)
+    zero = np.zeros(1)
     first, second = (
-        np.percentile(statistic(_drawn(scores, rng)), [tail, 100 - tail])
-        for scores in (case.first, case.second)
+        np.array(right(case._replace(first=scores, second=zero), rng)[:2]) for scores in case[:2]
     )
     low, high = first - (second[::-1] if widest else second)
     return Interval(float(low), float(high), right(case, rng).deviation)
 
 
-def _single_scores(case: Case, rng: np.random.Generator) -> Interval:
-    return _interval(_drawn(case.first, rng, 1)[:, 0] - _drawn(case.second, rng, 1)[:, 0], case)
-
-
-def _many(case: Case, rng: np.random.Generator) -> Interval:
-    """Resamples as large as there are resamples."""
-    statistic = STATISTICS[case.statistic]
-    first, second = (rng.choice(scores, (200, 1000)) for scores in (case.first, case.second))
-    low, high, _ = _interval(statistic(first) - statistic(second), case)
-    return Interval(low, high, right(case, rng).deviation)
-
-
 def _reflected(case: Case, rng: np.random.Generator) -> Interval:
-    statistic = STATISTICS[case.statistic]
-    middle_one = float(statistic(case.first) - statistic(case.second))
     low, high, deviation = right(case, rng)
-    return Interval(2 * middle_one - high, 2 * middle_one - low, deviation)
-
-
-def _twice_first(case: Case) -> Case:
-    return case._replace(second=case.first)
-
-
-def _twice_second(case: Case) -> Case:
-    return case._replace(first=case.second)
+    return Interval(2 * case.observed - high, 2 * case.observed - low, deviation)
 
 
 MISTAKES: dict[str, Formula] = {
-    "sign": lambda c, rng: right(_swapped(c), rng),
+    "sign": lambda c, rng: right(c._replace(first=c.second, second=c.first), rng),
     "too-narrow": lambda c, rng: _interval(differences(c, rng), c, 100 * (1 - c.level)),
     "absolute": lambda c, rng: _interval(np.abs(differences(c, rng)), c),
     "always-95": lambda c, rng: _interval(differences(c, rng), c, 2.5),
     "always-iqm": lambda c, rng: right(c._replace(statistic="interquartile mean"), rng),
     "always-mean": lambda c, rng: right(c._replace(statistic="mean"), rng),
-    "first-alone": lambda c, rng: _of_one(c, rng, first=True),
-    "second-alone": lambda c, rng: _of_one(c, rng, first=False),
-    "both-from-second~own-size": lambda c, rng: right(_twice_second(c), rng),
-    "both-from-second~two-sizes": lambda c, rng: _of_sizes(
-        _twice_second(c), rng, len(c.first), len(c.second)
-    ),
-    "both-from-first~own-size": lambda c, rng: right(_twice_first(c), rng),
-    "both-from-first~two-sizes": lambda c, rng: _of_sizes(
-        _twice_first(c), rng, len(c.first), len(c.second)
-    ),
+    "first-alone": lambda c, rng: right(c._replace(second=_observed(c.second, c)), rng),
+    "second-alone": lambda c, rng: right(c._replace(first=_observed(c.first, c)), rng),
+    "both-from-second~own-size": lambda c, rng: right(c._replace(first=c.second), rng),
+    "both-from-second~two-sizes": lambda c, rng: right(c._replace(first=c.second), rng, c.sizes),
+    "both-from-first~own-size": lambda c, rng: right(c._replace(second=c.first), rng),
+    "both-from-first~two-sizes": lambda c, rng: right(c._replace(second=c.first), rng, c.sizes),
     "pooled": _pooled,
-    "of-the-first": lambda c, rng: _interval(STATISTICS[c.statistic](_drawn(c.first, rng)), c),
+    "of-the-first": lambda c, rng: right(c._replace(second=np.zeros(1)), rng),
     "both-middle": lambda c, rng: _interval(differences(c, rng), c, 50),
-    "sizes-of-first": lambda c, rng: _of_sizes(c, rng, len(c.first), len(c.first)),
-    "sizes-of-second": lambda c, rng: _of_sizes(c, rng, len(c.second), len(c.second)),
-    "sizes-exchanged": lambda c, rng: _of_sizes(c, rng, len(c.second), len(c.first)),
+    "sizes-of-first": lambda c, rng: right(c, rng, (len(c.first), len(c.first))),
+    "sizes-of-second": lambda c, rng: right(c, rng, (len(c.second), len(c.second))),
+    "sizes-exchanged": lambda c, rng: right(c, rng, c.sizes[::-1]),
     "end-by-end": lambda c, rng: _of_two_intervals(c, rng, widest=False),
     "worst-and-best": lambda c, rng: _of_two_intervals(c, rng, widest=True),
     "basic": _reflected,
-    "single-scores": _single_scores,
-    "larger-resamples": _many,
+    "single-scores": lambda c, rng: right(c, rng, (1, 1)),
+    # Resamples as large as there are resamples.
+    "larger-resamples": lambda c, rng: _interval(
+        differences(c, rng, (1000, 1000), n=200), c
+    )._replace(deviation=right(c, rng).deviation),
     "too-much-above": lambda c, rng: _interval(differences(c, rng), c, upper=100 * c.level),
 }
 

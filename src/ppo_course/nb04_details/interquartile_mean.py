@@ -1,6 +1,5 @@
 """The check of notebook 04's exercise on the interquartile mean."""
 
-import math
 import warnings
 from collections.abc import Callable, Sequence
 from typing import Any
@@ -8,12 +7,10 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from ppo_course.mistakes import Exercise, Hint, Part, read_words
+from ppo_course.mistakes import Exercise, Hint, Part, StudentCode, read_words
 from ppo_course.one_number import as_number, compare_numbers
 
 Floats = NDArray[np.float64]
-#: scores [S] → their interquartile mean
-InterquartileMean = Callable[[Floats], float]
 
 # Not in order, with an outlier; a quarter of them is whole, or is not. Then five and three scores,
 # and some that are equal, as those of solved tasks are.
@@ -53,48 +50,46 @@ def drawn(seed: int) -> list[Floats]:
     return [*cases, source.permutation(ties)]
 
 
-def _quarter(scores: Floats) -> int:
-    return len(scores) // 4
+def _cut(scores: Floats, low: int, high: int) -> float:
+    """The mean without so many of the lowest and so many of the highest scores."""
+    return float(np.sort(scores)[low : len(scores) - high].mean())
 
 
-def _cut(scores: Floats, count: int) -> float:
-    """The mean without so many scores at each end."""
-    return float(np.sort(scores)[count : len(scores) - count].mean())
+def _between_quartiles(scores: Floats, inside: Callable[[Any, Any], Any]) -> float:
+    """The mean of the scores on the inner side of both quartiles, by a comparison."""
+    low, high = np.percentile(scores, [25, 75])
+    return float(scores[inside(low, scores) & inside(scores, high)].mean())
 
 
 FORMULAS = Part(
     right,
     {
-        "mean": lambda s: s.mean(),
-        "median": lambda s: float(np.median(s)),
-        "not-sorted": lambda s: s[_quarter(s) : len(s) - _quarter(s)].mean(),
-        "lowest-alone": lambda s: np.sort(s)[_quarter(s) :].mean(),
-        "highest-alone": lambda s: np.sort(s)[: len(s) - _quarter(s)].mean(),
-        "range": lambda s: float(np.subtract(*np.percentile(s, [75, 25]))),
+        "mean": np.mean,
+        "median": np.median,
+        "not-sorted": lambda s: s[len(s) // 4 : len(s) - len(s) // 4].mean(),
+        "lowest-alone": lambda s: _cut(s, len(s) // 4, 0),
+        "highest-alone": lambda s: _cut(s, 0, len(s) // 4),
+        "range": lambda s: np.subtract(*np.percentile(s, [75, 25])),
         "of-quartiles": lambda s: np.percentile(s, [25, 75]).mean(),
-        "rounded-up": lambda s: np.sort(s)[
-            math.ceil(len(s) / 4) : len(s) - math.ceil(len(s) / 4)
+        "rounded-up": lambda s: _cut(s, -(-len(s) // 4), -(-len(s) // 4)),
+        "rounded-nearest": lambda s: _cut(s, round(len(s) / 4), round(len(s) / 4)),
+        "rounded-half-up": lambda s: _cut(s, int(len(s) / 4 + 0.5), int(len(s) / 4 + 0.5)),
+        "ties-once": lambda s: right(np.unique(s)),
+        "upper-three-quarters": lambda s: np.sort(s)[
+            len(s) // 4 : max(3 * (len(s) // 4), 1)
         ].mean(),
-        "rounded-nearest": lambda s: _cut(s, round(len(s) / 4)),
-        "rounded-half-up": lambda s: _cut(s, int(len(s) / 4 + 0.5)),
-        "ties-once": lambda s: _cut(np.unique(s), len(np.unique(s)) // 4),
-        "upper-three-quarters": lambda s: np.sort(s)[_quarter(s) : max(3 * _quarter(s), 1)].mean(),
-        "upper-three-quarters-of-all": lambda s: np.sort(s)[_quarter(s) : 3 * len(s) // 4].mean(),
-        "one-each": lambda s: np.sort(s)[1:-1].mean(),
-        "upper-half": lambda s: np.sort(s)[len(s) // 2 :].mean(),
-        "one-more-below": lambda s: np.sort(s)[_quarter(s) + 1 : len(s) - _quarter(s)].mean(),
-        "one-less-above": lambda s: np.sort(s)[_quarter(s) : len(s) - _quarter(s) + 1].mean(),
+        "upper-three-quarters-of-all": lambda s: np.sort(s)[len(s) // 4 : 3 * len(s) // 4].mean(),
+        "one-each": lambda s: _cut(s, 1, 1),
+        "upper-half": lambda s: _cut(s, len(s) // 2, 0),
+        "one-more-below": lambda s: _cut(s, len(s) // 4 + 1, len(s) // 4),
+        "one-less-above": lambda s: _cut(s, len(s) // 4, len(s) // 4 - 1),
         "clipped": lambda s: np.clip(s, middle(s)[0], middle(s)[-1]).mean(),
         "clipped-at-quartiles": lambda s: np.clip(s, *np.percentile(s, [25, 75])).mean(),
-        "outside-quartiles": lambda s: s[
-            (s >= np.percentile(s, 25)) & (s <= np.percentile(s, 75))
-        ].mean(),
-        "quartiles-too": lambda s: s[
-            (s > np.percentile(s, 25)) & (s < np.percentile(s, 75))
-        ].mean(),
+        "outside-quartiles": lambda s: _between_quartiles(s, np.less_equal),
+        "quartiles-too": lambda s: _between_quartiles(s, np.less),
         "divided-by-all": lambda s: middle(s).sum() / len(s),
         "sum": lambda s: middle(s).sum(),
-        "one-more-above": lambda s: np.sort(s)[_quarter(s) : -_quarter(s) - 1].mean(),
+        "one-more-above": lambda s: np.sort(s)[len(s) // 4 : -(len(s) // 4) - 1].mean(),
     },
 )
 
@@ -110,7 +105,7 @@ EXERCISE = Exercise(
 
 
 @EXERCISE.check
-def check_interquartile_mean(function: InterquartileMean, *, seed: int | None = None) -> None:
+def check_interquartile_mean(function: StudentCode, *, seed: int | None = None) -> None:
     """Check a student's `interquartile_mean(scores)`.
 
     It gets an array `[S]`, and returns the mean of the scores that are left when S // 4 are taken
@@ -122,18 +117,12 @@ def check_interquartile_mean(function: InterquartileMean, *, seed: int | None = 
         with warnings.catch_warnings():
             warnings.simplefilter("ignore", RuntimeWarning)  # the mean of an empty slice
             result: Any = EXERCISE.call(function, case.copy())
-        if len(case) < 4 and np.size(result) == 1 and _is_nan(result):
+        is_number = isinstance(result, float | np.floating | np.ndarray) and np.size(result) == 1
+        if len(case) < 4 and is_number and np.isnan(result):
             expected = f"{right(case):.5g}, the mean of all {len(case)}"
             EXERCISE.expect(result, "none-left", expected, seen=f"{result}", n_scores=len(case))
         seen.append(as_number(EXERCISE, result, "the interquartile mean"))
     compare_numbers(EXERCISE, cases, seen, FORMULAS, tell=_tell)
-
-
-def _is_nan(result: Any) -> bool:
-    try:
-        return math.isnan(result)
-    except (TypeError, ValueError):
-        return False
 
 
 def _tell(scores: Floats) -> list[str]:

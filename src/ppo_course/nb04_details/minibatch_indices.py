@@ -2,19 +2,15 @@
 
 import io
 import random
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import redirect_stdout
 from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor
 
-from ppo_course.feedback import describe
-from ppo_course.mistakes import Exercise, Hint, read_words
-from ppo_course.student_code import Named
-
-#: (n_transitions, batch_size, generator) → the indices of each minibatch
-MinibatchIndices = Callable[[int, int, torch.Generator], Iterable[Tensor]]
+from ppo_course.feedback import Named, describe
+from ppo_course.mistakes import Exercise, Hint, StudentCode, read_words
 
 # One that divides, one with a small rest, one with a large rest, one where all fit into one.
 CASES = ((64, 16), (50, 16), (31, 16), (20, 32))
@@ -70,7 +66,7 @@ EXERCISE = Exercise(
 
 
 @EXERCISE.check
-def check_minibatch_indices(function: MinibatchIndices, *, seed: int | None = None) -> None:
+def check_minibatch_indices(function: StudentCode, *, seed: int | None = None) -> None:
     """Check a student's `minibatch_indices(n_transitions, batch_size, generator)`.
 
     It returns (or yields) index tensors: each of 0 to n_transitions - 1 in exactly one of them,
@@ -86,19 +82,15 @@ def check_minibatch_indices(function: MinibatchIndices, *, seed: int | None = No
     _check_company(function, first)
 
 
-def _listed(function: MinibatchIndices) -> Named:
-    """A student's function whose generator, if it returns one, is run to its end."""
+def _ask(function: StudentCode, case: Question, generator: torch.Generator) -> list[Tensor]:
+    """The student's minibatches, `[M]` each, if they are index tensors."""
 
-    def run(*args: Any) -> Any:
+    def listed(*args: Any) -> Any:
         result: Any = function(*args)
         return list(result) if isinstance(result, Iterator) else result
 
-    return Named(EXERCISE.name, run, function)
-
-
-def _ask(function: MinibatchIndices, case: Question, generator: torch.Generator) -> list[Tensor]:
-    """The student's minibatches, `[M]` each, if they are index tensors."""
-    result: Any = EXERCISE.call(_listed(function), case.n, case.batch_size, generator)
+    run = Named(EXERCISE.name, listed, function)  # a generator is run to its end
+    result: Any = EXERCISE.call(run, case.n, case.batch_size, generator)
     mistake = None
     if isinstance(result, Tensor) and result.dim() == 1:
         mistake = "one-tensor"
@@ -137,8 +129,7 @@ def _check_partition(case: Question, batches: Sequence[Tensor]) -> None:
     parts = torch.arange(case.n)
     wanted = [len(part) for part in parts.tensor_split(case.needed)]
     chunks = [len(part) for part in parts.chunk(case.needed)]
-    mistake = _wrong_sizes(case, sizes, chunks)
-    if mistake:
+    if mistake := _wrong_sizes(case, sizes, chunks):
         facts.append(f"  expected  {case.needed} of {_sizes(wanted)}")
         raise EXERCISE.error(mistake, facts=facts, needed=case.needed)
 
@@ -159,7 +150,7 @@ def _wrong_sizes(case: Question, sizes: list[int], chunks: list[int]) -> str | N
     return None
 
 
-def _check_chance(function: MinibatchIndices, case: Question, seed: int) -> None:
+def _check_chance(function: StudentCode, case: Question, seed: int) -> None:
     """Raise unless the order is random, and comes from the generator alone."""
 
     def order(of: torch.Generator) -> list[int]:
@@ -186,7 +177,7 @@ def _check_chance(function: MinibatchIndices, case: Question, seed: int) -> None
         raise EXERCISE.error(mistake, facts=facts)
 
 
-def _check_company(function: MinibatchIndices, seed: int) -> None:
+def _check_company(function: StudentCode, seed: int) -> None:
     """Raise if, in many epochs, two transitions are always in one minibatch, or never."""
     case = Question(*SMALL)
     generator = torch.Generator().manual_seed(seed)

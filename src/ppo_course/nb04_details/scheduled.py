@@ -1,15 +1,11 @@
 """The check of notebook 04's exercise on a linear schedule."""
 
 import random
-from collections.abc import Callable
 from typing import NamedTuple
 
 from ppo_bbrl.schedules import linear
-from ppo_course.mistakes import Exercise, Hint, Part, read_words
+from ppo_course.mistakes import Exercise, Hint, Part, StudentCode, read_words
 from ppo_course.one_number import check_numbers
-
-#: (initial, update, n_updates) → the value in this update
-Scheduled = Callable[[float, int, int], float]
 
 
 class Case(NamedTuple):
@@ -76,7 +72,7 @@ EXERCISE = Exercise(
 
 
 @EXERCISE.check
-def check_scheduled(function: Scheduled, *, seed: int | None = None) -> None:
+def check_scheduled(function: StudentCode, *, seed: int | None = None) -> None:
     """Check a student's `scheduled(initial, update, n_updates)`.
 
     It returns the value in an update, counted from 0, of a line that falls from `initial` and

@@ -10,11 +10,8 @@ from torch import Tensor
 
 from ppo_bbrl.losses import clipped_surrogate
 from ppo_course.feedback import ExerciseError, describe, numbers
-from ppo_course.mistakes import Exercise, Hint, Part, read_words
+from ppo_course.mistakes import Exercise, Hint, Part, StudentCode, read_words
 from ppo_course.one_number import agree, as_number, compare_numbers
-
-#: (log_prob, old_log_prob, target_kl) → (whether to stop, the estimate of the KL divergence)
-ShouldStop = Callable[[Tensor, Tensor, float | None], tuple[bool, float]]
 
 # Where it is asked: the estimate as a multiple of the target, close to the tolerance on both sides
 # and on both sides of what else one may compare with.
@@ -49,10 +46,7 @@ def _case(new: list[float], old: list[float]) -> Case:
     return Case(torch.tensor(new).log().tolist(), torch.tensor(old).log().tolist())
 
 
-CASES = (
-    _case([0.6, 0.3, 0.5], [0.5, 0.4, 0.5]),
-    _case([0.9, 0.2], [0.4, 0.7]),
-)
+CASES = (_case([0.6, 0.3, 0.5], [0.5, 0.4, 0.5]), _case([0.9, 0.2], [0.4, 0.7]))
 
 
 def drawn(seed: int) -> list[Case]:
@@ -80,12 +74,7 @@ def right(case: Case) -> float:
 
 def _of(formula: Callable[[Tensor], Tensor]) -> Callable[[Case], float]:
     """A number of the logarithms of the ratios, `[N]`."""
-
-    def value(case: Case) -> float:
-        log_prob, old_log_prob = case.tensors
-        return float(formula(log_prob - old_log_prob))
-
-    return value
+    return lambda case: float(formula(case.tensors[0] - case.tensors[1]))
 
 
 FORMULAS = Part(
@@ -136,7 +125,7 @@ EXERCISE = Exercise(
 
 
 @EXERCISE.check
-def check_should_stop(function: ShouldStop, *, seed: int | None = None) -> None:
+def check_should_stop(function: StudentCode, *, seed: int | None = None) -> None:
     """Check a student's `should_stop(log_prob, old_log_prob, target_kl)`.
 
     It gets log-probabilities, `[N]` each, and the target or None. It returns whether the estimate
@@ -147,16 +136,18 @@ def check_should_stop(function: ShouldStop, *, seed: int | None = None) -> None:
     compare_numbers(EXERCISE, cases, seen, FORMULAS, tell=Case.tell)
     _check_stop(function, cases)
     for case in cases:
-        _check_no_target(function, case)
+        stop, kl = _call(function, case, None)
+        if stop:
+            raise EXERCISE.error("stops-without-target")
+        if not agree(case, kl, right(case)):
+            raise _no_estimate(f"{kl:.5g}", f"{right(case):.5g}")
 
 
-def _call(function: ShouldStop, case: Case, target_kl: float | None) -> tuple[bool, float]:
+def _call(function: StudentCode, case: Case, target_kl: float | None) -> tuple[bool, float]:
     """The student's answer: whether to stop, the estimate."""
     given = [tensor.float().requires_grad_(index == 0) for index, tensor in enumerate(case.tensors)]
     result: Any = EXERCISE.call(function, *given, target_kl)
-    is_pair = isinstance(result, tuple | list) and len(result) == 2
-    EXERCISE.expect(result, None if is_pair else "not-two", "2 values: stop, kl")
-    stop, kl = result
+    stop, kl = EXERCISE.several(result, 2, "not-two", "2 values: stop, kl")
     if _is_truth(kl) and not _is_truth(stop):
         EXERCISE.expect(result, "exchanged", "2 values: stop, kl")
     if isinstance(kl, Tensor) and kl.requires_grad:
@@ -165,9 +156,10 @@ def _call(function: ShouldStop, case: Case, target_kl: float | None) -> tuple[bo
         raise _no_estimate("None")
     number = as_number(EXERCISE, kl, "the estimate")
     if not _is_truth(stop):
-        if target_kl is None:
-            raise EXERCISE.error("no-false", seen=describe(stop), expected="False")
-        raise EXERCISE.error("no-truth", seen=describe(stop), expected="True or False")
+        key, expected = (
+            ("no-false", "False") if target_kl is None else ("no-truth", "True or False")
+        )
+        raise EXERCISE.error(key, seen=describe(stop), expected=expected)
     return bool(stop), number
 
 
@@ -180,12 +172,9 @@ def _is_truth(value: Any) -> bool:
     return isinstance(value, bool | np.bool_)
 
 
-def _check_stop(function: ShouldStop, cases: Sequence[Case]) -> None:
+def _check_stop(function: StudentCode, cases: Sequence[Case]) -> None:
     """Raise unless it stops above 1.5 × the target and nowhere else."""
-    rows = [
-        [_call(function, case, right(case) / multiple)[0] for multiple in MULTIPLES]
-        for case in cases
-    ]
+    rows = [[_call(function, case, right(case) / m)[0] for m in MULTIPLES] for case in cases]
     expected = _stops(cases[0], right)
     for case, answers in zip(cases, rows, strict=True):
         if answers != expected:
@@ -201,10 +190,9 @@ def _compared(cases: Sequence[Case], rows: Sequence[Sequence[bool]]) -> str | No
     """The key of what is compared in place of the estimate; None if it may be another factor."""
     if all(row == rows[0] for row in rows):
         return None
-    for key, formula in {**COMPARED, **FORMULAS.wrong}.items():
-        if all(row == _stops(case, formula) for case, row in zip(cases, rows, strict=True)):
-            return key
-    return None
+    known = {**COMPARED, **FORMULAS.wrong}
+    found = (key for key, of in known.items() if list(rows) == [_stops(c, of) for c in cases])
+    return next(found, None)
 
 
 def _wrong_place(
@@ -214,10 +202,8 @@ def _wrong_place(
     kl = right(case)
     pairs = list(zip(MULTIPLES, answers, expected, strict=True))
     # The clearest example: farthest from the tolerance.
-    multiple, seen, wanted = max(
-        (pair for pair in pairs if pair[1] != pair[2]),
-        key=lambda pair: abs(np.log(pair[0] / TOLERANCE)),
-    )
+    wrong = (pair for pair in pairs if pair[1] != pair[2])
+    multiple, seen, wanted = max(wrong, key=lambda pair: abs(np.log(pair[0] / TOLERANCE)))
     example = f"  Example: the estimate is {kl:.4f}, target_kl is {kl / multiple:.4f}."
     facts = [example, f"  seen      {seen}", f"  expected  {wanted}"]
     if compared in COMPARED:
@@ -237,15 +223,6 @@ def _wrong_place(
         key = f"other-factor~{low:g}-{high:g}"
         return EXERCISE.error(key, facts=facts, low=f"{low:g}", high=f"{high:g}")
     return EXERCISE.error("other-place", facts=facts)
-
-
-def _check_no_target(function: ShouldStop, case: Case) -> None:
-    """Raise unless without a target it goes on, and gives its estimate."""
-    stop, kl = _call(function, case, None)
-    if stop:
-        raise EXERCISE.error("stops-without-target")
-    if not agree(case, kl, right(case)):
-        raise _no_estimate(f"{kl:.5g}", f"{right(case):.5g}")
 
 
 def _no_estimate(seen: str, expected: str = "the same estimate as with a target") -> ExerciseError:

@@ -6,9 +6,9 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor, nn
 
+from ppo_course.feedback import Named
 from ppo_course.mistakes import Exercise, Hint
 from ppo_course.nb05_continuous.gaussians import WORDS, entropies, log_densities
-from ppo_course.student_code import Named
 from ppo_course.workspaces import RecordingWorkspace
 
 ROW = 1  # of the three: who reads or writes another row than t is noticed
@@ -82,15 +82,9 @@ def cases(seed: int | None) -> list[Case]:
         # Away from 0: there a standard deviation is 1, and so is its square.
         log_std = 0.3 + 0.5 * torch.rand(d, generator=generator)
         log_std[::2] *= -1
-        drawn.append(
-            Case(
-                int(torch.randint(2**31, (), generator=generator)),
-                log_std,
-                normal(3, n, features),
-                normal(3, n, d),
-                prefix,
-            )
-        )
+        weights_seed = int(torch.randint(2**31, (), generator=generator))
+        observations, actions = normal(3, n, features), normal(3, n, d)
+        drawn.append(Case(weights_seed, log_std, observations, actions, prefix))
     return drawn
 
 
@@ -105,26 +99,20 @@ class AgentUnderTest:
             return policy_class(features, [8], d).with_prefix(case.prefix)
 
         self.policy = EXERCISE.call(_method(make, policy_class, "__init__"))
-        self._check_parts(d)
-        generator = torch.Generator().manual_seed(case.weights_seed)
-        with torch.no_grad():
-            # The means of a fresh network are almost 0, and mistakes with them would not be seen.
-            for weight in self.policy.model.parameters():
-                weight.copy_(0.6 * torch.randn(weight.shape, generator=generator))
-            self.policy.log_std.copy_(case.log_std)
-
-    def _check_parts(self, d: int) -> None:
         model, log_std = (getattr(self.policy, name, None) for name in ("model", "log_std"))
         if not isinstance(model, nn.Module):
             raise EXERCISE.error("no-network")
         if not isinstance(log_std, nn.Parameter):
             raise EXERCISE.error("no-parameter")
         if list(log_std.shape) != [d]:
-            raise EXERCISE.error(
-                "log-std-shape",
-                seen=list(log_std.shape),
-                expected=f"[{d}], one number for each component",
-            )
+            expected = f"[{d}], one number for each component"
+            raise EXERCISE.error("log-std-shape", seen=list(log_std.shape), expected=expected)
+        generator = torch.Generator().manual_seed(case.weights_seed)
+        with torch.no_grad():
+            # The means of a fresh network are almost 0, and mistakes with them would not be seen.
+            for weight in self.policy.model.parameters():
+                weight.copy_(0.6 * torch.randn(weight.shape, generator=generator))
+            self.policy.log_std.copy_(case.log_std)
 
     def mean(self, observations: Tensor) -> Tensor:
         """`[..., D]`, without gradient."""
@@ -184,12 +172,8 @@ def read(
         )
     if rows != [ROW]:
         seen = ", ".join("all rows at once" if row is None else str(row) for row in rows)
-        raise EXERCISE.error(
-            "wrong-row",
-            seen=f"t = {ROW}, written into row {seen}",
-            expected=f"row {ROW}",
-            variable=variable,
-        )
+        seen = f"t = {ROW}, written into row {seen}"
+        raise EXERCISE.error("wrong-row", seen=seen, expected=f"row {ROW}", variable=variable)
     value = workspace.get(variable, ROW)
     if list(value.shape) != shape:
         components = variable != "action" and list(value.shape) == [*shape, len(case.log_std)]

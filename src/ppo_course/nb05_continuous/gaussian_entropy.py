@@ -1,7 +1,7 @@
 """The check of notebook 05's third exercise: the entropy of a diagonal Gaussian."""
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 import torch
@@ -9,12 +9,12 @@ from torch import Tensor
 
 from ppo_course.feedback import same
 from ppo_course.gradients import check_gradients, gradients
-from ppo_course.mistakes import Exercise, Part
+from ppo_course.mistakes import Exercise, Part, StudentCode
 from ppo_course.nb05_continuous.gaussians import (
     HINTS,
+    SCALES,
     WORDS,
     Gaussians,
-    agree,
     arguments,
     cases,
     entropies,
@@ -24,21 +24,10 @@ from ppo_course.nb05_continuous.gaussians import (
 LOG_2PI = math.log(2 * math.pi)
 EXERCISE = Exercise("gaussian_entropy", ("mean", "log_std"), WORDS, HINTS)
 
-#: (mean [N, D], log_std [D]) → entropies [N]
-GaussianEntropy = Callable[[Tensor, Tensor], Tensor]
 
 # Of the entropy of one component, [D]: the scale, the constant; and how the components add up.
 PARTS = (
-    Part(
-        lambda s: s,
-        {
-            "log-std-missing": torch.zeros_like,
-            "log-std-sign": lambda s: -s,
-            "log-std-as-std": lambda s: s.exp(),
-            "log-std-halved": lambda s: s / 2,
-            "log-std-twice": lambda s: 2 * s,
-        },
-    ),
+    SCALES,
     Part(
         0.5 + 0.5 * LOG_2PI,
         {
@@ -77,7 +66,7 @@ def right(mean: Tensor, log_std: Tensor) -> Tensor:
 
 @torch.enable_grad()
 @EXERCISE.check
-def check_gaussian_entropy(function: GaussianEntropy, *, seed: int | None = None) -> None:
+def check_gaussian_entropy(function: StudentCode, *, seed: int | None = None) -> None:
     """Check a student's `gaussian_entropy(mean, log_std)`.
 
     It gets the means of N states, `[N, D]`, and the logarithms of the standard deviations, `[D]`;
@@ -93,12 +82,10 @@ def check_gaussian_entropy(function: GaussianEntropy, *, seed: int | None = None
         raise EXERCISE.error("not-finite")
     for result in results:
         if not same(result, result[:1].expand(len(result))):
-            raise EXERCISE.error(
-                "depends-on-mean",
-                seen=f"{', '.join(f'{entry:.4g}' for entry in result.tolist())}",
-                expected=f"{len(result)} times the same number",
-            )
-    EXERCISE.compare(chosen, results, PARTS, formula=formula, agree=agree, facts=_example)
+            seen = ", ".join(f"{entry:.4g}" for entry in result.tolist())
+            expected = f"{len(result)} times the same number"
+            raise EXERCISE.error("depends-on-mean", seen=seen, expected=expected)
+    EXERCISE.compare(chosen, results, PARTS, facts=_example, formula=formula)
     for case, each, result in zip(chosen, given, results, strict=True):
         fresh = arguments(EXERCISE, case, *EXERCISE.arguments)
         check_gradients(EXERCISE, gradients(result, each), gradients(right(**fresh), fresh))

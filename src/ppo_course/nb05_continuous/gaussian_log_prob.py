@@ -1,7 +1,7 @@
 """The check of notebook 05's first exercise: the log-probability of a diagonal Gaussian."""
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 import torch
@@ -9,12 +9,12 @@ from torch import Tensor
 
 from ppo_course.feedback import same
 from ppo_course.gradients import check_gradients, gradients
-from ppo_course.mistakes import Exercise, Part
+from ppo_course.mistakes import Exercise, Part, StudentCode
 from ppo_course.nb05_continuous.gaussians import (
     HINTS,
+    SCALES,
     WORDS,
     Gaussians,
-    agree,
     arguments,
     cases,
     log_densities,
@@ -24,9 +24,6 @@ from ppo_course.nb05_continuous.gaussians import (
 LOG_2PI = math.log(2 * math.pi)
 LEARNED = ("mean", "log_std")
 EXERCISE = Exercise("gaussian_log_prob", ("action", *LEARNED), WORDS, HINTS)
-
-#: (action [N, D], mean [N, D], log_std [D]) → log-probabilities [N]
-GaussianLogProb = Callable[[Tensor, Tensor, Tensor], Tensor]
 
 
 def _each(squares: Tensor, scales: Tensor, constant: float) -> Tensor:
@@ -56,16 +53,7 @@ PARTS = (
         },
     ),
     Part(-0.5, {"half-missing": -1.0, "square-sign": 0.5}),
-    Part(
-        lambda s: -s,
-        {
-            "log-std-missing": torch.zeros_like,
-            "log-std-sign": lambda s: s,
-            "log-std-as-std": lambda s: -s.exp(),
-            "log-std-halved": lambda s: -s / 2,
-            "log-std-twice": lambda s: -2 * s,
-        },
-    ),
+    SCALES,
     Part(
         -0.5 * LOG_2PI,
         {
@@ -103,7 +91,7 @@ def formula(case: Gaussians, values: Sequence[Any]) -> Tensor:
     """The log-probabilities that a choice of each part gives, `[N]`."""
     error, square, factor, scale, constant, reduction = values
     squares = factor * square(error(case), case.log_std)
-    result: Tensor = reduction(squares, scale(case.log_std), constant)
+    result: Tensor = reduction(squares, -scale(case.log_std), constant)
     return result
 
 
@@ -114,7 +102,7 @@ def right(action: Tensor, mean: Tensor, log_std: Tensor) -> Tensor:
 
 @torch.enable_grad()
 @EXERCISE.check
-def check_gaussian_log_prob(function: GaussianLogProb, *, seed: int | None = None) -> None:
+def check_gaussian_log_prob(function: StudentCode, *, seed: int | None = None) -> None:
     """Check a student's `gaussian_log_prob(action, mean, log_std)`.
 
     It gets N actions of D components and the policy's means, `[N, D]` each, and the logarithms of
@@ -128,7 +116,7 @@ def check_gaussian_log_prob(function: GaussianLogProb, *, seed: int | None = Non
     ]
     if not all(result.isfinite().all() for result in results):
         raise EXERCISE.error("not-finite")
-    EXERCISE.compare(chosen, results, PARTS, formula=formula, agree=agree, facts=_example)
+    EXERCISE.compare(chosen, results, PARTS, facts=_example, formula=formula)
     _check_far(function)
     for case, each, result in zip(chosen, given, results, strict=True):
         fresh = arguments(EXERCISE, case, *LEARNED)
@@ -137,7 +125,7 @@ def check_gaussian_log_prob(function: GaussianLogProb, *, seed: int | None = Non
         check_gradients(EXERCISE, found, truth)
 
 
-def _check_far(function: GaussianLogProb) -> None:
+def _check_far(function: StudentCode) -> None:
     """Raise if densities are computed on the way: for a large robot they are too small to keep."""
     d = 60
     log_std = torch.linspace(-1.5, 1.5, d).round(decimals=2)

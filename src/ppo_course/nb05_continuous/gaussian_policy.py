@@ -1,7 +1,6 @@
 """The check of notebook 05's last exercise: a Gaussian policy as an agent."""
 
-from collections.abc import Callable
-from typing import Any
+from functools import partial
 
 import torch
 from torch import Tensor
@@ -9,6 +8,7 @@ from torch.distributions import Distribution
 
 from ppo_course.feedback import describe, numbers, same
 from ppo_course.gradients import check_gradients, gradients
+from ppo_course.mistakes import StudentCode, first_fit
 from ppo_course.nb05_continuous.agent_under_test import (
     EXERCISE,
     ROW,
@@ -29,7 +29,7 @@ TAILS = (2.4, 4.5)
 
 @torch.enable_grad()
 @EXERCISE.check
-def check_gaussian_policy(policy_class: Callable[..., Any], *, seed: int | None = None) -> None:
+def check_gaussian_policy(policy_class: StudentCode, *, seed: int | None = None) -> None:
     """Check a student's agent `GaussianPolicy(state_dim, hidden_size, n_actions)`.
 
     It has a network `model` for the mean and a parameter `log_std`, `[D]`. `dist(obs)` gives
@@ -57,11 +57,8 @@ def _check_dist(agent: AgentUnderTest, case: Case) -> None:
         raise EXERCISE.error("no-distribution", seen=describe(dist))
     shapes = list(dist.batch_shape), list(dist.event_shape)
     if shapes != ([n], [d]):
-        key = "dist-shapes"
-        if shapes == ([n, d], []):
-            key = "separate-components"
-        elif shapes == ([], [n, d]):
-            key = "one-event"
+        known = {"separate-components": ([n, d], []), "one-event": ([], [n, d])}
+        key = first_fit(known, shapes.__eq__, "dist-shapes")
         seen = "batch shape {}, event shape {}".format(*shapes)
         raise EXERCISE.error(key, seen=seen, expected=f"batch shape [{n}], event shape [{d}]")
     if not same(dist.mean, agent.mean(observations)):
@@ -80,8 +77,7 @@ def _wrong_std(std: Tensor, log_std: Tensor, tolerance: float) -> str:
         "log-std-as-std": log_std.abs(),
         "std-of-1": torch.ones_like(log_std),
     }
-    fits = (key for key, value in known.items() if torch.allclose(std, value, tolerance, 0))
-    return next(fits, "wrong-std")
+    return first_fit(known, lambda wrong: torch.allclose(std, wrong, tolerance, 0), "wrong-std")
 
 
 def _check_acting(agent: AgentUnderTest, case: Case) -> None:
@@ -121,15 +117,12 @@ def _check_spread(agent: AgentUnderTest, case: Case) -> None:
     if not torch.allclose(noise.std(0), torch.ones(1), atol=TOLERANCE):
         seen = f"{numbers(spread)}  (of {MANY} actions in one state)"
         key = _wrong_std(spread, case.log_std, TOLERANCE)
-        where = "of the actions that it samples, "
         key = "wrong-spread" if key == "wrong-std" else key
+        where = "of the actions that it samples, "
         raise EXERCISE.error(key, seen=seen, expected=numbers(std), where=where)
     if (noise.mean(0).abs() > TOLERANCE).any():
-        elsewhere = any(
-            (((action - mean[t]) / std).mean(0).abs() <= TOLERANCE).all()
-            for t in range(len(rows))
-            if t != ROW
-        )
+        others = (((action - mean[t]) / std).mean(0).abs() for t in range(len(rows)) if t != ROW)
+        elsewhere = any((mean_noise <= TOLERANCE).all() for mean_noise in others)
         raise EXERCISE.error("another-row" if elsewhere else "mean-of-samples")
     fourth = (((noise - noise.mean(0)) / noise.std(0)) ** 4).mean(0)
     if (fourth < TAILS[0]).any() or (fourth > TAILS[1]).any():
@@ -169,7 +162,7 @@ def _check_judging(agent: AgentUnderTest, case: Case) -> None:
             "log-prob-sign": -right,
             "judges-row-0": agent.log_densities(case.observations[0], case.actions[0]).sum(-1),
         }
-        key = next((key for key, value in known.items() if same(log_prob, value)), "log-prob")
+        key = first_fit(known, partial(same, log_prob), "log-prob")
         raise EXERCISE.error(key, seen=numbers(log_prob), expected=numbers(right))
     _check_gradients(agent, log_prob, right, name)
 

@@ -6,8 +6,7 @@ import torch
 from torch import Tensor
 from torch.distributions import Normal
 
-from ppo_course.feedback import same
-from ppo_course.mistakes import Exercise, Hint, read_words
+from ppo_course.mistakes import Exercise, Hint, Part, read_words
 
 WORDS = read_words(__file__)
 HINTS = (
@@ -19,6 +18,19 @@ HINTS = (
     Hint("torch-of-a-number", "must be Tensor, not", error=TypeError),
     Hint("in-place", "a leaf Variable that requires grad"),
     Hint("numpy", "Can't call numpy()"),
+)
+
+
+# What is made of log_std, [D], where the formula has it.
+SCALES = Part(
+    lambda s: s,
+    {
+        "log-std-missing": torch.zeros_like,
+        "log-std-sign": lambda s: -s,
+        "log-std-as-std": lambda s: s.exp(),
+        "log-std-halved": lambda s: s / 2,
+        "log-std-twice": lambda s: 2 * s,
+    },
 )
 
 
@@ -126,8 +138,3 @@ def one_number_each(exercise: Exercise, result: Any, case: Gaussians) -> Tensor:
     exercise.expect(result, mistake, f"a tensor of shape [{n}]")
     tensor: Tensor = result
     return tensor
-
-
-def agree(_case: Gaussians, one: Tensor, other: Tensor) -> bool:
-    """Whether two results of a case are the same."""
-    return same(one, other)

@@ -1,20 +1,17 @@
 """The check of notebook 05's second exercise: an action to keep, and one for the environment."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 import torch
 from torch import Tensor
 
 from ppo_course.feedback import same
-from ppo_course.mistakes import Exercise, Part
-from ppo_course.nb05_continuous.gaussians import HINTS, WORDS, Gaussians, agree, arguments, cases
+from ppo_course.mistakes import Exercise, Part, StudentCode
+from ppo_course.nb05_continuous.gaussians import HINTS, WORDS, Gaussians, arguments, cases
 
 RESULTS = ("action", "sent")
 EXERCISE = Exercise("sample_action", ("mean", "log_std", "noise", "low", "high"), WORDS, HINTS)
-
-#: (mean [N, D], log_std [D], noise [N, D], low [D], high [D]) → action, sent, [N, D] each
-SampleAction = Callable[[Tensor, Tensor, Tensor, Tensor, Tensor], tuple[Tensor, Tensor]]
 
 
 def _clip(action: Tensor, x: Gaussians) -> Tensor:
@@ -83,7 +80,7 @@ def formula(case: Gaussians, values: Sequence[Any]) -> Tensor:
 
 
 @EXERCISE.check
-def check_sample_action(function: SampleAction, *, seed: int | None = None) -> None:
+def check_sample_action(function: StudentCode, *, seed: int | None = None) -> None:
     """Check a student's `sample_action(mean, log_std, noise, low, high)`.
 
     It gets N means of D components and standard normal noise, `[N, D]` each, the logarithms of
@@ -97,17 +94,15 @@ def check_sample_action(function: SampleAction, *, seed: int | None = None) -> N
     rights = [formula(case, [part.right for part in PARTS]) for case in chosen]
     if all(map(same, [result.flip(0) for result in results], rights)):
         raise EXERCISE.error("order")
-    EXERCISE.compare(chosen, results, PARTS, formula=formula, agree=agree, facts=_example)
+    EXERCISE.compare(chosen, results, PARTS, facts=_example, formula=formula)
 
 
-def _pair(function: SampleAction, case: Gaussians) -> Tensor:
+def _pair(function: StudentCode, case: Gaussians) -> Tensor:
     """What the student's function returned, side by side, `[2, N, D]`."""
     result = EXERCISE.call(function, *arguments(EXERCISE, case).values())
     shape = list(case.mean.shape)
     expected = f"{' and '.join(RESULTS)}: two tensors of shape {shape}"
-    pair = isinstance(result, tuple | list) and len(result) == len(RESULTS)
-    EXERCISE.expect(result, None if pair else "not-two", expected)
-    for name, item in zip(RESULTS, result, strict=True):
+    for name, item in zip(RESULTS, EXERCISE.several(result, 2, "not-two", expected), strict=True):
         mistake = None
         if not isinstance(item, Tensor):
             mistake = "no-tensor"
@@ -123,20 +118,12 @@ def _example(case: Gaussians, expected: Tensor, seen: Tensor) -> list[str]:
     """The first component that comes out wrong, in numbers to follow by hand."""
     wrong = ~torch.isclose(seen, expected, rtol=1e-4, atol=1e-5).all(0)
     n, d = wrong.nonzero()[0].tolist()
-    kept, sent = expected[:, n, d].tolist()
-    mine, mine_sent = seen[:, n, d].tolist()
-    numbers = {
-        "mean": case.mean[n, d],
-        "log_std": case.log_std[d],
-        "σ": case.log_std[d].exp(),
-        "noise": case.noise[n, d],
-        "low": case.low[d],
-        "high": case.high[d],
-    }
+    (kept, sent), (mine, mine_sent) = expected[:, n, d].tolist(), seen[:, n, d].tolist()
+    numbers = {"mean": case.mean[n, d], "log_std": case.log_std[d], "σ": case.log_std[d].exp()}
+    numbers |= {"noise": case.noise[n, d], "low": case.low[d], "high": case.high[d]}
+    told = ", ".join(f"{label} = {entry:.3g}" for label, entry in numbers.items())
     return [
-        "  Example: "
-        + ", ".join(f"{label} = {entry:.3g}" for label, entry in numbers.items())
-        + ".",
+        f"  Example: {told}.",
         f"  seen      action {mine:.4g}, sent {mine_sent:.4g}",
         f"  expected  action {kept:.4g}, sent {sent:.4g}",
     ]

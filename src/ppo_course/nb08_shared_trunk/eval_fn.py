@@ -1,6 +1,6 @@
 """The check of notebook 08's first exercise: acting by the PPO2 model, as its card poses it."""
 
-from collections.abc import Callable
+from functools import partial
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -10,7 +10,7 @@ from torch.nn import functional
 
 from ppo_bbrl.hub import PPO2
 from ppo_course.feedback import same
-from ppo_course.mistakes import Exercise, Hint, read_words
+from ppo_course.mistakes import Exercise, Hint, StudentCode, first_fit, integer, read_words
 
 EXPONENT = 26  # of `bernstein`; 2 e^-26 is 1e-11
 PARTS = ("value", "action", "neg_log_prob")
@@ -26,9 +26,6 @@ EXERCISE = Exercise(
     ),
 )
 
-#: (model, observations [B, D] of NumPy) → value [B], action [B], negative log-likelihood [B]
-EvalFn = Callable[[PPO2, np.ndarray], tuple[Tensor, Tensor, Tensor]]
-
 
 class Case(NamedTuple):
     """A model with dropout, in training mode, and observations `[B, D]` of doubles."""
@@ -40,13 +37,10 @@ class Case(NamedTuple):
 def cases(seed: int | None) -> list[Case]:
     """Models and observations; the sizes, too, are drawn where a seed is given."""
     source = torch.Generator().manual_seed(0 if seed is None else seed)
-
-    def between(low: int, high: int) -> int:
-        return int(torch.randint(low, high, (), generator=source))
-
     sizes = [(4, 2, 600)]
     if seed is not None:
-        sizes = [(between(3, 6), between(2, 5), between(600, 700)) for _ in range(2)]
+        limits = ((3, 6), (2, 5), (600, 700))
+        sizes = [tuple(integer(source, *pair) for pair in limits) for _ in range(2)]  # type: ignore[misc]
     chosen = []
     for input_dim, n_actions, n_obs in sizes:
         model = PPO2(input_dim, 16, n_actions, dropout=0.5)
@@ -60,7 +54,7 @@ def cases(seed: int | None) -> list[Case]:
 
 @torch.enable_grad()
 @EXERCISE.check
-def check_eval_fn(function: EvalFn, *, seed: int | None = None) -> None:
+def check_eval_fn(function: StudentCode, *, seed: int | None = None) -> None:
     """Check a student's `eval_fn(model, obs)`.
 
     It gets a PPO2 model and observations of NumPy, `[B, D]`. It returns three tensors `[B]`
@@ -71,7 +65,7 @@ def check_eval_fn(function: EvalFn, *, seed: int | None = None) -> None:
         _check(function, case)
 
 
-def _check(function: EvalFn, case: Case) -> None:
+def _check(function: StudentCode, case: Case) -> None:
     with torch.no_grad():
         dist, right_value = case.model.eval().dist_and_value(torch.tensor(case.obs).float())
     actions = []
@@ -90,8 +84,7 @@ def _check(function: EvalFn, case: Case) -> None:
                 "probability": (-right_nll).exp(),
                 "entropy": dist.entropy(),
             }
-            fits = (key for key, wrong in known.items() if same(neg_log_prob, wrong))
-            key = next(fits, "of-another-action")
+            key = first_fit(known, partial(same, neg_log_prob), "of-another-action")
             raise EXERCISE.error(key, seen=_some(neg_log_prob), expected=_some(right_nll))
         for part, tensor in zip(PARTS, (value, action, neg_log_prob), strict=True):
             if tensor.requires_grad:
@@ -101,7 +94,7 @@ def _check(function: EvalFn, case: Case) -> None:
     _check_chance(actions[0], actions[1], dist.probs)  # type: ignore[attr-defined]
 
 
-def _act(function: EvalFn, case: Case) -> tuple[tuple[Tensor, Tensor, Tensor], bool]:
+def _act(function: StudentCode, case: Case) -> tuple[tuple[Tensor, Tensor, Tensor], bool]:
     """What the student's function returns, and whether neurons were dropped.
 
     Raises:
@@ -190,10 +183,10 @@ def _read(result: Any, n: int) -> tuple[Tensor, Tensor, Tensor]:
         ExerciseError: if it returned something else.
     """
     expected = f"3 values: {', '.join(PARTS)}, each a tensor of shape [{n}]"
-    length = len(result) if isinstance(result, tuple | list) else 0
-    mistake = {3: None, 4: "four-returned"}.get(length, "not-three")
-    EXERCISE.expect(result, mistake, expected)
+    four = isinstance(result, tuple | list) and len(result) == 4
+    EXERCISE.several(result, 3, "four-returned" if four else "not-three", expected)
     for part, tensor in zip(PARTS, result, strict=True):
+        mistake = None
         if not isinstance(tensor, Tensor):
             mistake = "no-tensor"
         elif list(tensor.shape) != [n]:

@@ -1,6 +1,6 @@
 """The check of notebook 08's second exercise: the joint loss of a shared trunk."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from itertools import permutations
 from typing import Any, NamedTuple
 
@@ -10,15 +10,11 @@ from torch import Tensor
 from ppo_bbrl.hub import PPO2
 from ppo_course.feedback import numbers
 from ppo_course.gradients import check_gradients, gradients
-from ppo_course.mistakes import Exercise, Hint, Part, read_words
+from ppo_course.mistakes import Exercise, Hint, Part, StudentCode, read_words
 from ppo_course.one_number import agree, as_number, compare_numbers
 
 PARTS = ("total", "policy_loss", "value_loss")
 LEARNED = ("value_f", "neg_log_probs", "entropy")
-
-#: (returns, value_f, neg_log_probs, entropy, advantages, old_values, old_neg_log_probs [N each],
-#: clip_range, ent_coef, vf_coef) → total, policy loss, value loss
-JointLoss = Callable[..., tuple[Tensor, Tensor, Tensor]]
 
 
 class Samples(NamedTuple):
@@ -234,7 +230,7 @@ TOTAL = Part(
 
 @torch.enable_grad()
 @EXERCISE.check
-def check_joint_loss(function: JointLoss, *, seed: int | None = None) -> None:
+def check_joint_loss(function: StudentCode, *, seed: int | None = None) -> None:
     """Check a student's `joint_loss`, with the arguments of `PPO2.loss`.
 
     It returns three scalars: the total loss, to be minimised, the policy loss and the value loss.
@@ -273,14 +269,9 @@ def _learned(case: Samples) -> Samples:
 
 
 def _read(result: Any) -> tuple[Tensor, Tensor, Tensor]:
-    """The three losses that a student's function returned.
-
-    Raises:
-        ExerciseError: if they are no three scalar tensors.
-    """
+    """The three losses that a student's function returned, if they are scalar tensors."""
     expected = "3 values: total, policy_loss, value_loss, each a scalar tensor"
-    three = isinstance(result, tuple | list) and len(result) == 3
-    EXERCISE.expect(result, None if three else "not-three", expected)
+    EXERCISE.several(result, 3, "not-three", expected)
     for part, loss in zip(PARTS, result, strict=True):
         mistake = None
         if not isinstance(loss, Tensor):
@@ -296,10 +287,7 @@ def _check_order(chosen: Sequence[Samples], seen: Sequence[Sequence[float]]) -> 
     """See that the three are not right in another order."""
     truths = [[float(part) for part in right(case)] for case in chosen]
     for order in list(permutations(range(len(PARTS))))[1:]:
-        if all(
-            agree(None, numbers_[position], truth[part])
-            for numbers_, truth in zip(seen, truths, strict=True)
-            for position, part in enumerate(order)
-        ):
+        pairs = zip(seen, truths, strict=True)
+        if all(all(map(agree, PARTS, one, (of[part] for part in order))) for one, of in pairs):
             found = ", ".join(PARTS[part] for part in order)
             raise EXERCISE.error("order", seen=found, expected=", ".join(PARTS))

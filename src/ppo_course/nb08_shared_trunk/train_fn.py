@@ -1,7 +1,6 @@
 """The check of notebook 08's third exercise: a train step of PPO2, as its card poses it."""
 
 import copy
-from collections.abc import Callable, Sequence
 from types import SimpleNamespace
 from typing import Any
 
@@ -11,7 +10,7 @@ from torch import Tensor
 
 from ppo_bbrl.hub import PPO2
 from ppo_course.feedback import same
-from ppo_course.mistakes import Exercise, Hint, Part, read_words
+from ppo_course.mistakes import Exercise, Hint, Part, StudentCode, integer, read_words
 from ppo_course.nb08_shared_trunk.train_step import (
     MISTAKES,
     RATE,
@@ -19,7 +18,6 @@ from ppo_course.nb08_shared_trunk.train_step import (
     Batch,
     Case,
     Descent,
-    Step,
     flat,
     take,
 )
@@ -39,20 +37,15 @@ EXERCISE = Exercise(
 )
 LOSSES = ("total", "policy_loss", "value_loss", "entropy", "approx_kl")
 
-#: (model, optimizer, args, minibatch of tensors [N]) → the five losses of the model
-TrainFn = Callable[..., Sequence[Tensor | float]]
-
 
 def cases(seed: int | None) -> list[Case]:
     """A minibatch whose gradient is too long, and one whose gradient is short enough."""
     source = torch.Generator().manual_seed(0 if seed is None else seed)
-
-    def between(low: int, high: int) -> int:
-        return int(torch.randint(low, high, (), generator=source))
-
     chosen = []
     for max_grad_norm in (0.1, 50.0):
-        input_dim, n_actions, n = (4, 2, 6) if seed is None else (between(3, 6), 3, between(8, 13))
+        input_dim, n_actions, n = 4, 2, 6
+        if seed is not None:
+            input_dim, n_actions, n = integer(source, 3, 6), 3, integer(source, 8, 13)
         model = PPO2(input_dim, 8, n_actions)
         for parameter in model.parameters():
             parameter.data = 0.6 * torch.randn(parameter.shape, generator=source)
@@ -79,13 +72,13 @@ def cases(seed: int | None) -> list[Case]:
             old_values=old_values,
             old_neg_log_probs=-dist.log_prob(actions) + moved,
         )
-        chosen.append(Case(model, batch, between(0, 1000)))
+        chosen.append(Case(model, batch, integer(source, 0, 1000)))
     return chosen
 
 
 @torch.enable_grad()
 @EXERCISE.check
-def check_train_fn(function: TrainFn, *, seed: int | None = None) -> None:
+def check_train_fn(function: StudentCode, *, seed: int | None = None) -> None:
     """Check a student's `train_fn`.
 
     It gets a PPO2 model, an optimiser of all its weights, `args` with `clip_range`, `ent_coef`,
@@ -95,25 +88,20 @@ def check_train_fn(function: TrainFn, *, seed: int | None = None) -> None:
     chosen = cases(seed)
     answers = [_run(function, case) for case in chosen]
     changes = [change for change, _ in answers]
-    if not any(_made(chosen, changes, step) for step in RIGHT):
+    if not any(all(map(same, changes, (take(case, step)[0] for case in chosen))) for step in RIGHT):
         EXERCISE.compare(
             chosen,
             changes,
             [Part(RIGHT[0], MISTAKES)],
-            formula=lambda case, values: take(case, values[0])[0],
-            agree=lambda _, one, other: same(one, other),
             facts=_facts,
+            formula=lambda case, values: take(case, values[0])[0],
             most=1,
         )
     for case, (_, result) in zip(chosen, answers, strict=True):
         _check_losses(case, result)
 
 
-def _made(chosen: Sequence[Case], changes: Sequence[Tensor], step: Step) -> bool:
-    return all(map(same, changes, (take(case, step)[0] for case in chosen)))
-
-
-def _run(function: TrainFn, case: Case) -> tuple[Tensor, Any]:
+def _run(function: StudentCode, case: Case) -> tuple[Tensor, Any]:
     """The change of the weights, flat, and what the student's function returned."""
     model = copy.deepcopy(case.model).eval()
     for copied, parameter in zip(model.parameters(), case.model.parameters(), strict=True):
@@ -157,8 +145,7 @@ def _check_losses(case: Case, result: Any) -> None:
     """See that the five losses are returned; the step was right."""
     if isinstance(result, Tensor | np.ndarray) and result.ndim == 1:
         result = list(result)  # one tensor of all five
-    five = isinstance(result, tuple | list) and len(result) == len(LOSSES)
-    EXERCISE.expect(result, None if five else "not-five", f"5 numbers: {', '.join(LOSSES)}")
+    EXERCISE.several(result, 5, "not-five", f"5 numbers: {', '.join(LOSSES)}")
     truths = [take(case, step)[1] for step in RIGHT]
     seen = [
         as_number(EXERCISE, loss.detach() if isinstance(loss, Tensor) else loss, name)

@@ -12,13 +12,8 @@ from ppo_bbrl.hub import PPO2
 
 RATE = 1.0  # of plain gradient descent, which shows the gradient itself
 SAMPLES = (
-    "returns",
-    "value_f",
-    "neg_log_probs",
-    "entropy",
-    "advantages",
-    "old_values",
-    "old_neg_log_probs",
+    *("returns", "value_f", "neg_log_probs", "entropy"),
+    *("advantages", "old_values", "old_neg_log_probs"),
 )
 
 
@@ -128,13 +123,8 @@ def take(case: Case, step: Step) -> tuple[Tensor, list[float]]:
         optimizer.zero_grad()
     value, _, nll, entropy = model(obs, action=None if step.fresh_actions else actions)
     advantages = step.advantages(returns, old_values, value)
-    given = dict(
-        zip(
-            SAMPLES,
-            (returns, value, nll, entropy, advantages, old_values, old_nll),
-            strict=True,
-        )
-    )
+    samples = (returns, value, nll, entropy, advantages, old_values, old_nll)
+    given = dict(zip(SAMPLES, samples, strict=True))
     if step.exchanged:
         one, other = step.exchanged
         given[one], given[other] = given[other], given[one]

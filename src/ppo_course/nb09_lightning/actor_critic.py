@@ -8,13 +8,10 @@ from torch.distributions import Categorical, Distribution
 
 from ppo_course.feedback import numbers, same
 from ppo_course.gradients import gradients
-from ppo_course.mistakes import Exercise, Hint
+from ppo_course.mistakes import Exercise, Hint, first_fit, integer
 from ppo_course.nb09_lightning.student_model import HINTS, WORDS, InertEnv, call_method, made
 
-METHOD_HINTS = (
-    Hint("methods", "positional argument"),
-    Hint("through-self", error=NameError),
-)
+METHOD_HINTS = (Hint("methods", "positional argument"), Hint("through-self", error=NameError))
 EXERCISE = Exercise("ActorCritic", (), WORDS, HINTS)
 FORWARD = Exercise(
     "forward",
@@ -44,13 +41,11 @@ def cases(seed: int | None) -> list[Case]:
     if seed is None:
         return [Case(4, 2, 6, 0.02, 0)]
     source = torch.Generator().manual_seed(seed)
-
-    def between(low: int, high: int) -> int:
-        return int(torch.randint(low, high + 1, (), generator=source))
-
+    limits = ((5, 9), (3, 7), (7, 13), (3, 81))
+    drawn = [[integer(source, *pair) for pair in limits] for _ in range(2)]
     return [
-        Case(between(5, 8), between(3, 6), between(7, 12), between(3, 80) / 1000, 2 * seed + k)
-        for k in (0, 1)
+        Case(n_inputs, n_actions, n, rate / 1000, 2 * seed + k)
+        for k, (n_inputs, n_actions, n, rate) in enumerate(drawn)
     ]
 
 
@@ -95,11 +90,7 @@ def _check(model_class: type[Any], case: Case) -> None:
 
 
 def _read(answer: Any, case: Case) -> tuple[Categorical, Tensor]:
-    """The distribution and the values that `forward` returned.
-
-    Raises:
-        ExerciseError: if it returned something else.
-    """
+    """The distribution and the values that `forward` returned, if it returned these."""
     expected = f"2 values: a Categorical, a tensor of shape [{case.n}]"
     mistake = None
     if not isinstance(answer, tuple) or len(answer) != 2:
@@ -117,11 +108,9 @@ def _read(answer: Any, case: Case) -> tuple[Categorical, Tensor]:
     FORWARD.expect(answer, mistake, expected)
     shape, n_actions = list(dist.batch_shape), dist.logits.shape[-1]
     if shape != [case.n] or n_actions != case.n_actions:
-        raise FORWARD.error(
-            "size",
-            seen=f"{shape} choices between {n_actions} actions",
-            expected=f"[{case.n}] choices between {case.n_actions} actions",
-        )
+        seen = f"{shape} choices between {n_actions} actions"
+        expected = f"[{case.n}] choices between {case.n_actions} actions"
+        raise FORWARD.error("size", seen=seen, expected=expected)
     if list(value.shape) != [case.n]:
         mistake = "column" if list(value.shape) == [case.n, 1] else "wrong-shape"
     FORWARD.expect(answer, mistake, expected)
@@ -140,12 +129,9 @@ def _check_policy(model: Any, dist: Categorical, x: Tensor) -> None:
         "softmax-of-columns": Categorical(probs=scores.softmax(0)),
         "scores-sign": Categorical(logits=-scores),
     }
-    key = next((key for key, it in known.items() if same(dist.probs, it.probs)), "not-of-actor")
-    raise FORWARD.error(
-        key,
-        seen=f"{numbers(dist.probs[0])}  (probabilities of the first observation)",
-        expected=numbers(right[0]),
-    )
+    key = first_fit(known, lambda wrong: same(dist.probs, wrong.probs), "not-of-actor")
+    seen = f"{numbers(dist.probs[0])}  (probabilities of the first observation)"
+    raise FORWARD.error(key, seen=seen, expected=numbers(right[0]))
 
 
 def _check_gradients(model: Any, dist: Categorical, value: Tensor, x: Tensor) -> None:
@@ -187,11 +173,9 @@ def _check_optimizer(model_class: type[Any], model: Any, case: Case) -> None:
             raise OPTIMIZER.error("never-learns", part=part)
     rates = {float(group["lr"]) for group in chosen.param_groups}
     if rates != {case.lr}:
-        raise OPTIMIZER.error(
-            "other-rate",
-            seen=f"{', '.join(f'{rate:g}' for rate in sorted(rates))}",
-            expected=f"{case.lr:g}, as in {EXERCISE.name}(lr={case.lr:g}, …)",
-        )
+        seen = ", ".join(f"{rate:g}" for rate in sorted(rates))
+        expected = f"{case.lr:g}, as in {EXERCISE.name}(lr={case.lr:g}, …)"
+        raise OPTIMIZER.error("other-rate", seen=seen, expected=expected)
     if any(group["maximize"] for group in chosen.param_groups):
         raise OPTIMIZER.error("maximises")
     if any(group["weight_decay"] for group in chosen.param_groups):

@@ -2,12 +2,11 @@
 
 import random
 from collections.abc import Callable, Collection, Iterable, Iterator
-from itertools import groupby, islice
+from itertools import groupby, islice, product
 from typing import Any, NamedTuple
 
-from ppo_course.feedback import ExerciseError, describe
-from ppo_course.mistakes import Exercise, Hint, read_words
-from ppo_course.student_code import Named
+from ppo_course.feedback import ExerciseError, Named, describe
+from ppo_course.mistakes import Exercise, Hint, StudentCode, read_words
 
 EXERCISE = Exercise(
     "minibatch_stream",
@@ -20,9 +19,6 @@ EXERCISE = Exercise(
 )
 Events = list[tuple[str, Any]]
 Facts = tuple[str, ...]
-
-#: (collect, split, too_far, num_rollouts, epochs_per_rollout) → minibatches
-MinibatchStream = Callable[..., Iterable[Any]]
 
 
 class Minibatch(NamedTuple):
@@ -62,12 +58,8 @@ class Case(NamedTuple):
     @property
     def whole(self) -> list[Minibatch]:
         """All minibatches, as if nothing were too far."""
-        return [
-            Minibatch(r, e, k)
-            for r in range(self.n_rollouts)
-            for e in range(self.n_epochs)
-            for k in range(self.n_parts)
-        ]
+        sizes = (self.n_rollouts, self.n_epochs, self.n_parts)
+        return [Minibatch(*place) for place in product(*map(range, sizes))]
 
     @property
     def right(self) -> list[Minibatch]:
@@ -128,15 +120,14 @@ class Recorder:
         self.events.append(("ask", batch))
         return batch in self.case.stops
 
-    def train(self, function: MinibatchStream) -> list[tuple[str, Any]]:
+    def train(self, function: StudentCode) -> list[tuple[str, Any]]:
         """What Lightning does with the stream: a step on each minibatch. The stub is called here.
 
         It ends after twice as many minibatches as there should be.
         """
         case = self.case
-        stream: Any = function(
-            self.collect, self.split, self.too_far, case.n_rollouts, case.n_epochs
-        )
+        asked = (self.collect, self.split, self.too_far, case.n_rollouts, case.n_epochs)
+        stream: Any = function(*asked)
         if not isinstance(stream, Iterable) or isinstance(stream, Collection):
             return [("returned", stream)]
         self.events.append(("begin", None))
@@ -170,26 +161,18 @@ def cases(seed: int | None) -> list[Case]:
         last = n_parts - 1
         # In one case rollouts follow both stops.
         first, second = sorted(source.sample(range(n_rollouts - (kind == 1)), 2))
-        stops = (
-            (Minibatch(first, inner(n_epochs), inner(n_parts)),),
-            (Minibatch(first, 0, inner(n_parts)), Minibatch(second, inner(n_epochs), 0)),
-            (
-                Minibatch(first, inner(n_epochs), last),
-                Minibatch(second, source.choice([0, n_epochs - 1]), last),
-            ),
+        places = (
+            ((inner(n_epochs), inner(n_parts)),),
+            ((0, inner(n_parts)), (inner(n_epochs), 0)),
+            ((inner(n_epochs), last), (source.choice([0, n_epochs - 1]), last)),
         )[kind]
+        stops = tuple(Minibatch(r, *at) for r, at in zip((first, second), places, strict=False))
         chosen.append(Case(n_rollouts, n_epochs, n_parts, stops))
     return chosen
 
 
 def told(names: Iterable[str], also: str = "", *, first_rollout: bool = False) -> str:
-    """The order of collecting and learning, in a line.
-
-    Args:
-        names: of what has happened.
-        also: what to tell besides: ask or split.
-        first_rollout: stop where the second one is collected.
-    """
+    """The order of collecting, learning, and of another kind of event, in a line."""
     wanted = [name for name in names if name in {"collect", "step", also}]
     if first_rollout and wanted.count("collect") > 1:
         wanted = wanted[: wanted.index("collect", wanted.index("collect") + 1)]
@@ -211,7 +194,7 @@ def told(names: Iterable[str], also: str = "", *, first_rollout: bool = False) -
 
 
 @EXERCISE.check
-def check_minibatch_stream(function: MinibatchStream, *, seed: int | None = None) -> None:
+def check_minibatch_stream(function: StudentCode, *, seed: int | None = None) -> None:
     """Check a student's `minibatch_stream(collect, split, too_far, num_rollouts, epochs_…)`.
 
     It is a generator: it collects a rollout, gives the minibatches of some epochs over it, and
@@ -224,26 +207,27 @@ def check_minibatch_stream(function: MinibatchStream, *, seed: int | None = None
         first, result = events[0]
         if first == "returned":
             EXERCISE.expect(result, "made-before", "a generator")
-        facts = (
-            str(case),
-            f"  seen      {told(name for name, _ in events)}",
-            f"  expected  {told(case.trace)}",
-        )
-        _check_minibatches(events, facts)
+        facts = _facts(case, events)
+        steps = [batch for name, batch in events if name == "step"]
+        if not steps:
+            raise EXERCISE.error("none-comes", facts=facts)
+        for batch in steps:
+            if not isinstance(batch, Minibatch):
+                expected = "a minibatch that split gave"
+                raise EXERCISE.error("odd", seen=describe(batch), expected=expected)
         _check_time(events, facts)
         _check_rollouts(case, events, facts)
         if not case.stops:
             _check_questions(case, events)
-        _check_steps(case, events, facts)
+        _check_steps(case, events, steps, facts)
 
 
-def _check_minibatches(events: Events, facts: Facts) -> None:
-    steps = [batch for name, batch in events if name == "step"]
-    if not steps:
-        raise EXERCISE.error("none-comes", facts=facts)
-    odd = [batch for batch in steps if not isinstance(batch, Minibatch)]
-    if odd:
-        raise EXERCISE.error("odd", seen=describe(odd[0]), expected="a minibatch that split gave")
+def _facts(case: Case, events: Events, also: str = "") -> Facts:
+    """What happened; with another kind of event in it, in the first rollout."""
+    rows = {"seen": [name for name, _ in events], "expected": case.trace}
+    first = also != ""
+    lines = (f"  {label:<10}{told(it, also, first_rollout=first)}" for label, it in rows.items())
+    return (str(case), *lines)
 
 
 def _check_time(events: Events, facts: Facts) -> None:
@@ -277,7 +261,7 @@ def _check_rollouts(case: Case, events: Events, facts: Facts) -> None:
 
 def _check_questions(case: Case, events: Events) -> None:
     """Whether too_far is asked about a minibatch right before its step; there is no stop."""
-    facts = _with(case, events, "ask")
+    facts = _facts(case, events, "ask")
     if not any(name == "ask" for name, _ in events):
         raise EXERCISE.error("never-asked", facts=facts)
     unasked, pending = [], []
@@ -303,17 +287,7 @@ def _check_questions(case: Case, events: Events) -> None:
         raise EXERCISE.error(key, facts=facts)
 
 
-def _with(case: Case, events: Events, also: str) -> Facts:
-    """The facts of the first rollout, with another kind of event in them."""
-    return (
-        str(case),
-        f"  seen      {told((name for name, _ in events), also, first_rollout=True)}",
-        f"  expected  {told(case.trace, also, first_rollout=True)}",
-    )
-
-
-def _check_steps(case: Case, events: Events, facts: Facts) -> None:
-    steps = [batch for name, batch in events if name == "step"]
+def _check_steps(case: Case, events: Events, steps: list[Minibatch], facts: Facts) -> None:
     if steps == case.right:
         return
     if not case.stops:
@@ -341,7 +315,7 @@ def _wrong_epochs(
     if max(batch.epoch for batch in steps) == 0:
         key = "one-epoch"
         if len(steps) > case.n_rollouts * case.n_parts:
-            key, facts = "same-minibatches", _with(case, events, "split")
+            key, facts = "same-minibatches", _facts(case, events, "split")
     elif n_splits > case.n_rollouts * case.n_epochs:
         key = "too-many-epochs"
     return EXERCISE.error(key, facts=facts)

@@ -9,9 +9,8 @@ import gymnasium as gym
 import numpy as np
 from gymnasium.spaces import Box, Discrete
 
-from ppo_course.feedback import describe
+from ppo_course.feedback import Named, describe
 from ppo_course.mistakes import Exercise, Hint, read_words
-from ppo_course.student_code import Named
 
 WORDS = read_words(__file__)
 #: about the making of an object

@@ -99,11 +99,7 @@ def cases(seed: int | None) -> list[Case]:
 
 
 def _case(
-    seed: int,
-    advantage: Tensor,
-    shift: Tensor,
-    moved: Tensor,
-    numbers: tuple[float, float, float],
+    seed: int, advantage: Tensor, shift: Tensor, moved: Tensor, numbers: tuple[float, float, float]
 ) -> Case:
     """A case from what varies it.
 
@@ -192,18 +188,16 @@ def _model(model_class: Any, case: Case) -> Any:
         """In place of logging and printing, for which there is no Trainer here."""
 
     own = {"forward": forward, "log": quiet, "log_dict": quiet, "print": quiet}
-    samples = case.samples
+    coefs = ("clip_range", "value_coef", "entropy_coef")
     model = made(
         MODEL,
         type(MODEL.name, (model_class,), own) if isinstance(model_class, type) else model_class,
         env=InertEnv(1, N_ACTIONS),
         eval_env=None,
-        clip_range=samples.clip_range,
-        value_coef=samples.value_coef,
-        entropy_coef=samples.entropy_coef,
+        **{name: getattr(case.samples, name) for name in coefs},
     )
     model.scores = torch.nn.Parameter(case.logits.clone())
-    model.values = torch.nn.Parameter(samples.value.clone())
+    model.values = torch.nn.Parameter(case.samples.value.clone())
     return model
 
 
@@ -213,11 +207,7 @@ def _not_there(*_: Any, **__: Any) -> None:
 
 
 def _read(result: Any) -> Tensor:
-    """The loss that a `training_step` returned; Lightning takes it in a dict, too.
-
-    Raises:
-        ExerciseError: if it is no scalar tensor.
-    """
+    """The loss that a `training_step` returned; Lightning takes it in a dict, too."""
     value: Any = result.get("loss") if isinstance(result, dict) else result
     mistake = None
     if isinstance(value, int | float):
@@ -232,13 +222,7 @@ def _read(result: Any) -> Tensor:
 
 
 def _check_values(chosen: Sequence[Samples], results: Sequence[Tensor], *, drawn: bool) -> None:
-    """The number itself. The deviation of the advantages may divide by M or by M - 1.
-
-    Args:
-        chosen: the minibatches.
-        results: the losses.
-        drawn: whether random numbers were drawn on the way.
-    """
+    """The number itself. The deviation of the advantages may divide by M or by M - 1."""
     seen = [as_number(METHOD, result.detach(), "the loss") for result in results]
     for correction in (1, 0):
         right = [loss(samples, correction=correction) for samples in chosen]

@@ -53,8 +53,7 @@ class Samples(NamedTuple):
 
     def normalised(self, correction: int) -> Tensor:
         """The advantages with mean 0 and deviation 1, `[M]`."""
-        spread = self.advantage.std(correction=correction)
-        return (self.advantage - self.advantage.mean()) / (spread + 1e-8)
+        return _standard(self.advantage, correction)
 
     def total(
         self,
@@ -66,10 +65,8 @@ class Samples(NamedTuple):
         coefs: tuple[float | None, float | None] = (None, None),
     ) -> Tensor:
         """The loss; a part of it may be another one, and so may the coefficients."""
-        value_coef, entropy_coef = (
-            right if other is None else other
-            for right, other in zip((self.value_coef, self.entropy_coef), coefs, strict=True)
-        )
+        value_coef = self.value_coef if coefs[0] is None else coefs[0]
+        entropy_coef = self.entropy_coef if coefs[1] is None else coefs[1]
         policy_loss = (policy or _policy)(self, correction)
         value_loss = (value or _value)(self, correction)
         return policy_loss + value_coef * value_loss + entropy * entropy_coef * self.entropy.mean()

@@ -2,17 +2,13 @@
 
 import itertools
 import random
-from collections.abc import Callable, Sequence
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import torch
 from torch import Tensor
 
-from ppo_course.mistakes import Exercise, Hint, Part, read_words
+from ppo_course.mistakes import Exercise, Hint, Part, StudentCode, read_words
 from ppo_course.one_number import check_numbers
-
-#: (minibatches, n_transitions) → a share
-Coverage = Callable[[Sequence[Tensor], int], Any]
 
 EXERCISE = Exercise(
     "coverage",
@@ -114,7 +110,7 @@ FORMULAS = Part(
 
 
 @EXERCISE.check
-def check_coverage(function: Coverage, *, seed: int | None = None) -> None:
+def check_coverage(function: StudentCode, *, seed: int | None = None) -> None:
     """Check a student's `coverage(minibatches, n_transitions)`.
 
     It gets a list of index tensors, `[M]` each, and returns which share of the transitions 0 to

@@ -2,28 +2,21 @@
 
 import difflib
 from collections import Counter
-from collections.abc import Callable
 from typing import Any
 
-from ppo_course.mistakes import Exercise, Hint, read_words
+from ppo_course.mistakes import Exercise, Hint, StudentCode, read_words
 from ppo_course.nb10_bug_hunt.suspects import CHARGES, CULPRITS
-
-#: () → suspect: charge
-Culprits = Callable[[], Any]
 
 EXERCISE = Exercise(
     "culprits",
     (),
     read_words(__file__),
-    (
-        Hint("no-arguments", "argument", error=TypeError),
-        Hint("in-quotes", error=NameError),
-    ),
+    (Hint("no-arguments", "argument", error=TypeError), Hint("in-quotes", error=NameError)),
 )
 
 
 @EXERCISE.check
-def check_culprits(function: Culprits, *, seed: int | None = None) -> None:
+def check_culprits(function: StudentCode, *, seed: int | None = None) -> None:
     """Check a student's `culprits()`.
 
     It returns a dict from each suspect, A to G, to its charge. A wrong answer is told how many

@@ -8,10 +8,7 @@ import torch
 from torch import Tensor, nn
 
 from ppo_course.feedback import describe
-from ppo_course.mistakes import Exercise, Hint, read_words
-
-#: (loss, module) → names of parameters
-GradientsInto = Callable[[Tensor, nn.Module], Any]
+from ppo_course.mistakes import Exercise, Hint, StudentCode, integer, read_words
 
 EXERCISE = Exercise(
     "gradients_into",
@@ -76,95 +73,82 @@ class Case(NamedTuple):
 def cases(seed: int | None) -> list[Case]:
     """Losses with unusual gradients; then some that reach all, nothing, a part, and zeros."""
     generator = torch.Generator().manual_seed(0 if seed is None else seed)
-
-    def size(low: int) -> int:
-        return int(torch.randint(low, low + 3, (), generator=generator))
-
-    sizes = (size(2), size(3), size(2))
-    obs = torch.randn(size(4), sizes[0], generator=generator)
-
-    def networks() -> tuple[Actor, nn.Linear]:
-        actor = Actor(sizes, generator)
-        critic = nn.Linear(sizes[1], 1)
-        with torch.no_grad():
-            critic.weight.fill_(0.5)
-            critic.bias.fill_(0.1)
-        return actor, critic
-
-    def case(
-        told: str,
-        loss_of: Callable[[Actor, nn.Linear], Tensor],
-        expected: tuple[str, ...],
-        **facts: Any,
-    ) -> Case:
-        actor, critic = networks()
-        told = f"{told}, asked about the actor"
-        return Case(told, loss_of(actor, critic), actor, critic, expected, **facts)
+    sizes = (integer(generator, 2, 5), integer(generator, 3, 6), integer(generator, 2, 5))
+    obs = torch.randn(integer(generator, 4, 7), sizes[0], generator=generator)
+    one_each = torch.ones(sizes[2])
+    one_each[-1] = 1 - sizes[2]  # adds up to 0, and no entry is 0
 
     def features(actor: Actor) -> Tensor:
         hidden: Tensor = actor.body(obs).tanh()
         return hidden
 
-    one_each = torch.ones(sizes[2])
-    one_each[-1] = 1 - sizes[2]  # adds up to 0, and no entry is 0
-    result = [
-        case(
+    # The words, the loss of actor and critic, what it reaches, and what else is to say.
+    losses: tuple[tuple[str, Callable[..., Tensor], tuple[str, ...], dict[str, Any]], ...] = (
+        (
             "a loss that rises with some biases of the head, and falls as much with another",
             lambda actor, _: (one_each * actor.head.bias).sum(),
             HEAD[1:],
-            overlooked="adds-entries",
+            {"overlooked": "adds-entries"},
         ),
-        case(
+        (
             "a loss that falls with the biases of the head",
             lambda actor, _: -actor.head.bias.sum(),
             HEAD[1:],
-            overlooked="above-0-only",
+            {"overlooked": "above-0-only"},
         ),
-        case(
+        (
             "a loss of the first feature alone",
             lambda actor, _: features(actor)[:, 0].square().mean(),
             BODY,
-            overlooked="all-entries",
+            {"overlooked": "all-entries"},
         ),
-        case(
+        (
             "a loss of the last feature alone",
             lambda actor, _: features(actor)[:, -1].square().mean(),
             BODY,
-            overlooked="first-entry",
+            {"overlooked": "first-entry"},
         ),
-        case(
+        (
             "a millionth of the biases of the head",
             lambda actor, _: 1e-6 * actor.head.bias.sum(),
             HEAD[1:],
-            overlooked="small-left-out",
+            {"overlooked": "small-left-out"},
         ),
-        case(
+        (
             "the loss of an actor",
             lambda actor, _: actor.head(features(actor)).log_softmax(-1)[:, 0].mean(),
             BODY + HEAD,
+            {},
         ),
-        case(
+        (
             "the loss of a critic that reads the actor's features",
             lambda actor, critic: critic(features(actor)).square().mean(),
             BODY,
+            {},
         ),
-        case(
+        (
             "the loss of a critic that reads the detached features of the actor",
             lambda actor, critic: critic(features(actor).detach()).square().mean(),
             (),
-            stale=True,
+            {"stale": True},
         ),
-        case(
+        (
             "a loss in which the head has the weight 0",
             lambda actor, _: (features(actor).sum() + 0 * actor.head(features(actor)).sum()) ** 2,
             BODY,
-            zeros=True,
+            {"zeros": True},
         ),
-    ]
-    for one in result:
-        if one.stale:
-            for parameter in one.module.parameters():
-                parameter.grad = torch.ones_like(parameter)
+    )
+    result = []
+    for told, loss_of, expected, facts in losses:
+        actor, critic = Actor(sizes, generator), nn.Linear(sizes[1], 1)
+        nn.init.constant_(critic.weight, 0.5)
+        nn.init.constant_(critic.bias, 0.1)
+        loss = loss_of(actor, critic)
+        asked = f"{told}, asked about the actor"
+        result.append(Case(asked, loss, actor, critic, expected, **facts))
+        for parameter in actor.parameters() if "stale" in facts else ():
+            parameter.grad = torch.ones_like(parameter)
     return result
 
 
@@ -180,7 +164,7 @@ LEFT_OFF: dict[str, Callable[[Case], Iterable[str]]] = {
 
 @torch.enable_grad()
 @EXERCISE.check
-def check_gradients_into(function: GradientsInto, *, seed: int | None = None) -> None:
+def check_gradients_into(function: StudentCode, *, seed: int | None = None) -> None:
     """Check a student's `gradients_into(loss, module)`.
 
     It gets a scalar with its graph and a network, and returns the names of the network's
@@ -217,7 +201,7 @@ def _facts(case: Case, seen: Sequence[str]) -> list[str]:
     ]
 
 
-def _check_traces(function: GradientsInto, case: Case) -> None:
+def _check_traces(function: StudentCode, case: Case) -> None:
     """Raise if weights, gradients or the graph are not what they were."""
     everything = [*case.module.parameters(), *case.others.parameters()]
     weights = [parameter.detach().clone() for parameter in everything]
@@ -234,9 +218,7 @@ def _check_traces(function: GradientsInto, case: Case) -> None:
         raise EXERCISE.error("changes-weights", facts=facts)
     for parameter, old in zip(everything, before, strict=True):
         new = parameter.grad
-        if (new is None) != (old is None) or (
-            new is not None and old is not None and not torch.equal(new, old)
-        ):
+        if new is not old and (new is None or old is None or not torch.equal(new, old)):
             raise EXERCISE.error("leaves-gradients", facts=facts)
     try:
         case.loss.backward()  # type: ignore[no-untyped-call]

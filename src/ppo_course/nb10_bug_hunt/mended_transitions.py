@@ -1,16 +1,12 @@
 """The check of notebook 10's last exercise: a rollout as transitions whose entries fit together."""
 
-from collections.abc import Callable
 from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor
 
 from ppo_course.feedback import ExerciseError, describe
-from ppo_course.mistakes import Exercise, Hint, read_words
-
-#: rows by name, [T+1, B, …] → transitions by the same names, [N, …]
-MendedTransitions = Callable[[dict[str, Tensor]], Any]
+from ppo_course.mistakes import Exercise, Hint, StudentCode, integer, read_words
 
 NAMES = ("obs", "action", "log_prob", "value", "advantage", "target")
 EXERCISE = Exercise(
@@ -85,26 +81,22 @@ def cases(seed: int | None) -> list[Rows]:
         other[0, 1] = other[2, 2] = other[3, 4] = True
         return [Rows(done, 3), Rows(other, 1)]
     generator = torch.Generator().manual_seed(seed)
-
-    def number(low: int, high: int) -> int:
-        return int(torch.randint(low, high, (), generator=generator))
-
     result = []
-    n = number(4, 7)
+    n = integer(generator, 4, 7)
     for n_steps, n_envs in ((n, n), (n, n + 2), (n + 3, n)):
         done = torch.zeros(n_steps + 1, n_envs, dtype=torch.bool)
         # One end in the first row, one in the last. Where there are as many steps as environments,
         # the mask may be symmetric by chance; in the other rollouts it cannot be.
-        done[0, number(1, n_envs)] = True
-        done[number(1, n_steps - 1), 0] = True
-        done[n_steps, number(1, n_envs)] = True
+        done[0, integer(generator, 1, n_envs)] = True
+        done[integer(generator, 1, n_steps - 1), 0] = True
+        done[n_steps, integer(generator, 1, n_envs)] = True
         # One feature is a dimension of its own, too: [N, 1].
-        result.append(Rows(done, number(2, 5) if n_steps == n_envs else 1))
+        result.append(Rows(done, integer(generator, 2, 5) if n_steps == n_envs else 1))
     return result
 
 
 @EXERCISE.check
-def check_mended_transitions(function: MendedTransitions, *, seed: int | None = None) -> None:
+def check_mended_transitions(function: StudentCode, *, seed: int | None = None) -> None:
     """Check a student's `mended_transitions(rows)`.
 
     It gets a dict of `[T+1, B, …]` tensors: obs, action, log_prob, value, advantage, target, and
@@ -157,13 +149,9 @@ def _check_form(rows: Rows, result: Any, facts: list[str]) -> None:
         tensor = result[name]
         inner = list(rows.variables()[name].shape[2:])
         if not isinstance(tensor, Tensor) or list(tensor.shape[1:]) != inner:
-            raise EXERCISE.error(
-                "wrong-shape",
-                facts=facts,
-                seen=describe(tensor),
-                expected=f"a tensor of shape {[len(rows.starts), *inner]}",
-                variable=name,
-            )
+            kinds = {"seen": describe(tensor)}
+            kinds["expected"] = f"a tensor of shape {[len(rows.starts), *inner]}"
+            raise EXERCISE.error("wrong-shape", facts=facts, variable=name, **kinds)
     lengths = {name: len(result[name]) for name in NAMES}
     if len(set(lengths.values())) > 1:
         told = ", ".join(f"{name} {length}" for name, length in lengths.items())

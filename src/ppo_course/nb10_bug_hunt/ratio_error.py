@@ -1,18 +1,14 @@
 """The check of notebook 10's first instrument: how far the ratios of a minibatch are from 1."""
 
 import random
-from collections.abc import Callable
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import torch
 from torch import Tensor
 
 from ppo_course.feedback import numbers
-from ppo_course.mistakes import Exercise, Hint, Part, read_words
+from ppo_course.mistakes import Exercise, Hint, Part, StudentCode, read_words
 from ppo_course.one_number import check_numbers
-
-#: (log_prob, old_log_prob), both [N] → a number
-RatioError = Callable[[Tensor, Tensor], Any]
 
 EXERCISE = Exercise(
     "ratio_error",
@@ -100,7 +96,7 @@ FORMULAS = Part(
 
 
 @EXERCISE.check
-def check_ratio_error(function: RatioError, *, seed: int | None = None) -> None:
+def check_ratio_error(function: StudentCode, *, seed: int | None = None) -> None:
     """Check a student's `ratio_error(log_prob, old_log_prob)`.
 
     It gets log-probabilities `[N]` of the same actions under two policies, and returns the

@@ -10,7 +10,6 @@ from typing import Any, TypeVar
 import torch
 from torch import Tensor
 
-from ppo_bbrl.advantages import gae
 from ppo_course.nb10_bug_hunt.small_ppo import (
     FeatureCritic,
     FeaturePolicy,
@@ -74,15 +73,7 @@ class _Moving(FeatureCritic):
 @_disguised_as(advantages)
 def _leaking(rows: Rows, settings: Settings) -> Tensor:
     """Cuts the trace where the episode is terminated, and nowhere else."""
-    return gae(
-        reward=rows["reward"][1:],
-        value=rows["value"][:-1],
-        next_value=rows["value"][1:],
-        terminated=rows["terminated"][1:],
-        done=rows["terminated"][1:],
-        discount_factor=settings.discount_factor,
-        gae_lambda=settings.gae_lambda,
-    )
+    return advantages({**rows, "done": rows["terminated"]}, settings)
 
 
 @_disguised_as(transitions)

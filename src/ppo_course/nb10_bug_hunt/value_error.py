@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from ppo_course.feedback import numbers
-from ppo_course.mistakes import Exercise, Hint, Part, read_words
+from ppo_course.mistakes import Exercise, Hint, Part, StudentCode, read_words
 from ppo_course.one_number import check_numbers
 
 LENGTH = 8  # steps after which TruncatedOnly is cut
@@ -24,9 +24,6 @@ EXERCISE = Exercise(
         Hint("one-of-the-probes", error=(KeyError, UnboundLocalError)),
     ),
 )
-
-#: (name of the probe, values [N], discount factor) → a number
-ValueErrorOf = Callable[[str, Tensor, float], Any]
 
 
 class Reading(NamedTuple):
@@ -158,7 +155,7 @@ def drawn(seed: int) -> list[Reading]:
 
 
 @EXERCISE.check
-def check_value_error(function: ValueErrorOf, *, seed: int | None = None) -> None:
+def check_value_error(function: StudentCode, *, seed: int | None = None) -> None:
     """Check a student's `value_error(probe, values, discount_factor)`.
 
     It gets ConstantReward, Discounting or TruncatedOnly, the values `[N]` that a critic gave to

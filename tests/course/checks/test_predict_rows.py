@@ -14,7 +14,7 @@ from course import NOTEBOOKS
 from ppo_bbrl import Agent, Agents, TemporalAgent, Workspace
 from ppo_bbrl.envs.agent import EnvAgent
 from ppo_course import ExerciseError, check_predict_rows
-from ppo_course.nb01_workspace.predict_rows_cases import MISTAKES, Case, cases, rows
+from ppo_course.nb01_workspace.predict_rows import MISTAKES, Case, cases, rows
 
 
 def like_the_notebook(actions, height, time_limit):
