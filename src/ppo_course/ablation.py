@@ -68,14 +68,10 @@ class PPOWithTorchInitialisation(PPOClip):
 
 @dataclass(frozen=True)
 class Variant:
-    """One way to train.
+    """One way to train."""
 
-    Attributes:
-        overrides: of the configuration, `key=value` each.
-        algorithm: `PPOClip`, or a subclass that other processes can import: none of a notebook.
-    """
-
-    overrides: tuple[str, ...] = ()
+    overrides: tuple[str, ...] = ()  # of the configuration, `key=value` each
+    # `PPOClip`, or a subclass that other processes can import: none of a notebook
     algorithm: type[PPOClip] = PPOClip
 
 

@@ -49,14 +49,13 @@ class ExerciseError(AssertionError):
         self.keys = tuple(keys)
 
     def _render_traceback_(self) -> list[str]:
-        return [part for line in str(self).splitlines() for part in _wrap(line)]
-
-
-def _wrap(line: str) -> list[str]:
-    """A line in parts that fit into a notebook's output, which would break words."""
-    return textwrap.wrap(
-        line, WIDTH, subsequent_indent="  ", break_long_words=False, break_on_hyphens=False
-    )
+        # A notebook's output would break words.
+        shape: dict[str, Any] = {"break_long_words": False, "break_on_hyphens": False}
+        return [
+            part
+            for line in str(self).splitlines()
+            for part in textwrap.wrap(line, WIDTH, subsequent_indent="  ", **shape)
+        ]
 
 
 @contextmanager
@@ -76,13 +75,7 @@ def untouched_randomness() -> Iterator[None]:
 
 
 class Named:
-    """A call of a student's code, as a function of the name that messages use.
-
-    Args:
-        name: in messages.
-        run: what is called.
-        written_in: the student's function, in whose file the line of an error is looked for.
-    """
+    """A call of a student's code under the name of messages; errors are looked for in `written_in`."""
 
     def __init__(self, name: str, run: Callable[..., Any], written_in: Any) -> None:
         self.__name__, self.__code__ = name, getattr(written_in, "__code__", None)
@@ -93,13 +86,15 @@ class Named:
         return self._run(*args)
 
 
-def call(function: Callable[..., Any], *args: Any, hint: Callable[[Exception], str]) -> Any:
+def call(
+    function: Callable[..., Any], *args: Any, hint: Callable[[Exception], tuple[str, str]]
+) -> Any:
     """Call a student's function; whatever it raises becomes an `ExerciseError` with its line.
 
     Args:
         function: the student's.
         args: its arguments.
-        hint: what to say about an exception besides its own message; may be empty.
+        hint: what to say about an exception besides its own message, and the key; may be empty.
 
     Raises:
         ExerciseError: if the function raises, or what it returns is of a class that the student
@@ -115,21 +110,20 @@ def call(function: Callable[..., Any], *args: Any, hint: Callable[[Exception], s
         if empty or (
             isinstance(error, AssertionError | NotImplementedError) and STUB in str(error)
         ):
-            key = "not-written"
+            keys = ["not-written"]
             message = (
                 f"{name} is not written yet ('{STUB}').\n"
                 f"Where to look: replace the line `assert False, '{STUB}'` by your own lines."
             )
         else:
-            key = "raises"
             # A KeyError's own text is quoted and escaped.
             text = error.args[0] if isinstance(error, KeyError) and error.args else error
             told = one_line(text)
             message = f"{name} raises {type(error).__name__}: {told}\n{_where(function, error)}"
-            said = hint(error)
-            if said:
-                message += f"\nWhere to look: {said}"
-        raise ExerciseError(message, [key]) from error
+            key, said = hint(error)
+            keys = ["raises", *([key] if key else [])]
+            message += f"\nWhere to look: {said}" if said else ""
+        raise ExerciseError(message, keys) from error
     finally:
         torch.set_default_dtype(precision)  # a function may set its own; the check has this one
     _check_plain(name, result)
@@ -143,23 +137,15 @@ def _check_plain(name: str, result: Any, depth: int = 0) -> None:
     """
     kind = type(result)
     if not _is_plain(kind):
-        raise not_right(
-            name,
-            f"it returns a {kind.__name__}, a class of its own",
-            "what is returned: a plain tensor, number, text, tuple, list or dict is expected",
-            key="own-class",
-        )
+        wrong = f"it returns a {kind.__name__}, a class of its own"
+        look = "what is returned: a plain tensor, number, text, tuple, list or dict is expected"
+        raise all_not_right(name, [(wrong, look)], keys=["own-class"])
     if isinstance(result, int | Fraction) and not -LARGEST <= result <= LARGEST:
-        raise not_right(
-            name,
-            "it returns a number of more than 300 digits",
-            "a power, or a product in a loop, that grows without end",
-            key="too-large",
-        )
+        wrong = "it returns a number of more than 300 digits"
+        look = "a power, or a product in a loop, that grows without end"
+        raise all_not_right(name, [(wrong, look)], keys=["too-large"])
     if isinstance(result, tuple | list | set | frozenset | dict) and depth < DEEPEST:
-        for item in result:
-            _check_plain(name, item, depth + 1)
-        for item in result.values() if isinstance(result, dict) else ():
+        for item in (*result, *(result.values() if isinstance(result, dict) else ())):
             _check_plain(name, item, depth + 1)
 
 
@@ -182,19 +168,6 @@ def _where(function: Callable[..., Any], error: Exception) -> str:
     if not frames:
         return "The call itself failed, before the first line of the function."
     return f"It happens in line {frames[-1].lineno} of the cell: {frames[-1].line}"
-
-
-def not_right(name: str, wrong: str, look: str, *facts: str, key: str = "") -> ExerciseError:
-    """The error about one mistake of the function `name`.
-
-    Args:
-        name: of the student's function.
-        wrong: what is wrong, without a full stop.
-        look: where to look, without a full stop.
-        facts: lines between the two: what was seen, what was expected.
-        key: of the mistake, if it has one.
-    """
-    return all_not_right(name, [(wrong, look)], *facts, keys=[key] if key else [])
 
 
 def all_not_right(

@@ -25,16 +25,9 @@ def gradients(result: Tensor, inputs: Mapping[str, Tensor]) -> dict[str, Tensor]
 def check_gradients(
     exercise: Exercise, found: Mapping[str, Tensor], truth: Mapping[str, Tensor], **values: str
 ) -> None:
-    """See that a right result carries the right gradients.
+    """See that a right result, whose gradients are the truth, carries them; or raise ExerciseError.
 
-    Args:
-        exercise: whose words "no-gradient" and "wrong-gradient" name the `{argument}`.
-        found: the gradients of the student's result.
-        truth: those of the right one.
-        values: what else the words name.
-
-    Raises:
-        ExerciseError: if a gradient is missing or wrong.
+    The words "no-gradient" and "wrong-gradient" name the `{argument}`, and further values.
     """
     for argument, right in truth.items():
         if right.any() and not found[argument].any():

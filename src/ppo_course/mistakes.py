@@ -84,12 +84,10 @@ def combinations(
 def explain(
     parts: Sequence[Part], fits: Callable[[Sequence[Any]], bool], most: int = MOST_MISTAKES
 ) -> tuple[str, ...]:
-    """The keys of the fewest mistakes with which a formula fits; empty if it fits with none.
+    """The keys of the fewest mistakes with which a formula of parts fits; empty if it fits with none.
 
-    Args:
-        parts: those of the formula.
-        fits: whether a value of each part gives what was seen, in all cases.
-        most: how many mistakes are put together.
+    It fits if a value of each part gives what was seen, in all cases; at most so many mistakes are
+    put together.
     """
     found = (keys for keys, values in combinations(parts, most) if fits(values))
     return next(found, ())
@@ -171,11 +169,9 @@ class Exercise:
         self._hints = (*hints, *USUAL_HINTS)
 
     def words(self, key: str, **values: Any) -> list[str]:
-        """The words of a key, filled in: what is wrong and where to look, or a single text.
+        """What is wrong and where to look, or a single text, by its key, and its way if it has one.
 
-        Args:
-            key: of a mistake or a hint, with its way, if it has one.
-            values: what the words name in braces.
+        Values fill in what the words name in braces.
         """
         key, _, way = key.partition("~")
         found = next(section[key] for section in self._sections if key in section)
@@ -228,13 +224,7 @@ class Exercise:
             ExerciseError: if it raises, or changes a tensor, an array or a list that it was given.
         """
         before = [_copied(arg) for arg in args]
-        try:
-            result = call(function, *args, hint=lambda error: self._hint(error)[1])
-        except ExerciseError as wrong:
-            if isinstance(wrong.__cause__, Exception) and wrong.keys == ("raises",):
-                hint, _ = self._hint(wrong.__cause__)
-                wrong.keys += (hint,) if hint else ()
-            raise
+        result = call(function, *args, hint=self._hint)
         for name, arg, copy in zip(self.arguments, args, before, strict=False):
             if not _equal(arg, copy):
                 raise self.error("changes-argument", argument=name)

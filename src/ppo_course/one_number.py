@@ -16,12 +16,7 @@ def agree(_case: Any, one: float, other: float) -> bool:
 
 
 def as_number(exercise: Exercise, result: Any, what: str) -> float:
-    """A number that a student's function returned, however it is wrapped.
-
-    Args:
-        exercise: the student's.
-        result: what was returned.
-        what: the number in words.
+    """A number that a student's function returned, however it is wrapped; `what` says it in words.
 
     Raises:
         ExerciseError: if it is something else, or not finite.

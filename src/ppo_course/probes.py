@@ -27,6 +27,8 @@ class Probe(gym.Env[Any, Any]):
     """`length` steps to an episode, then a terminal state. Subclasses say what is seen and earned.
 
     Attributes:
+        length: steps of an episode.
+        time_is_up: whether its end is no terminal state.
         t: steps since the episode began.
         seen: the observation that was last given.
     """
@@ -34,6 +36,7 @@ class Probe(gym.Env[Any, Any]):
     observation_space: Any = box(1)
     action_space: Any = Discrete(2)
     length = 1
+    time_is_up = False
 
     def reset(self, *, seed: int | None = None, options: Any = None) -> tuple[Any, dict[str, Any]]:
         """Begin an episode."""
@@ -47,7 +50,8 @@ class Probe(gym.Env[Any, Any]):
         self.t += 1
         reward = self.reward(action)
         self.seen = self.observe()
-        return self.seen, reward, self.t >= self.length, False, {}
+        over = self.t >= self.length
+        return self.seen, reward, over and not self.time_is_up, over and self.time_is_up, {}
 
     def observe(self) -> Any:
         """The next observation."""
@@ -96,12 +100,8 @@ class ActionDecides(Probe):
         return 1.0 if action == 1 else -1.0
 
 
-class ActionAndObservationDecide(Probe):
+class ActionAndObservationDecide(RewardByObservation):
     """The observation is -1 or 1; its sign as an action (0 or 1) earns 1, the other -1: V = 1."""
-
-    def observe(self) -> Any:
-        """-1 or 1, by chance."""
-        return np.array([self.np_random.choice([-1.0, 1.0])], np.float32)
 
     def reward(self, action: Any) -> float:
         """1 or -1."""
@@ -118,31 +118,16 @@ class ContinuousTarget(Probe):
         return -float((np.asarray(action).reshape(()) - 0.5) ** 2)
 
 
-class TruncatedOnly(gym.Env[Any, Any]):
+class TruncatedOnly(Probe):
     """Reward 1 at each of `length` steps; then the time is up, which is no terminal state.
 
     So V = 1 / (1 - γ) everywhere.
-
-    Args:
-        length: steps of an episode.
     """
 
-    observation_space: Any = box(1)
-    action_space: Any = Discrete(2)
+    time_is_up = True
 
     def __init__(self, length: int = 8) -> None:
         self.length = length
-
-    def reset(self, *, seed: int | None = None, options: Any = None) -> tuple[Any, dict[str, Any]]:
-        """Begin an episode."""
-        super().reset(seed=seed)
-        self.t = 0
-        return np.ones(1, np.float32), {}
-
-    def step(self, action: Any) -> tuple[Any, float, bool, bool, dict[str, Any]]:
-        """Earn 1."""
-        self.t += 1
-        return np.ones(1, np.float32), 1.0, False, self.t >= self.length, {}
 
 
 class Corridor(gym.Env[Any, Any]):

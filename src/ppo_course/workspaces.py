@@ -12,8 +12,7 @@ from ppo_bbrl.workspace.table import Workspace
 class RecordingWorkspace(Workspace):
     """A workspace that remembers what was written, as (name, row); row None is all rows.
 
-    Args:
-        variables: `[T, B, …]` each, that are there before anything is remembered.
+    Its variables, `[T, B, …]` each, are there before anything is remembered.
     """
 
     def __init__(self, variables: Mapping[str, Tensor]) -> None:
@@ -52,11 +51,7 @@ class LentWorkspace(Workspace):
         return tensor
 
     def written_into(self, names: Container[str] | None = None) -> str | None:
-        """A variable that was read and then written into; None if there is none.
-
-        Args:
-            names: the variables that matter; by default, all of them.
-        """
+        """A variable, one of these names, that was read and then written into; None if there is none."""
         for name, tensor, before in self._lent:
             if (names is None or name in names) and not torch.equal(tensor.detach(), before):
                 return name

@@ -1,7 +1,7 @@
 """What the tests of notebook 05's formulas have in common."""
 
-from ppo_course.mistakes import explain
-from ppo_course.nb05_continuous.gaussians import agree, cases
+from ppo_course.mistakes import agree, explain
+from ppo_course.nb05_continuous.gaussians import cases
 
 
 def every_known_mistake_is_named(parts, formula):

@@ -82,15 +82,7 @@ def _veil(thing: Any) -> Any:
 
 
 def demand_own(name: str, thing: Any) -> None:
-    """Raise if what a student hands in was not written by the student.
-
-    Args:
-        name: what the exercise calls it.
-        thing: a function or a class.
-
-    Raises:
-        NotYourOwnError: if it is the package's, or a class with a method of the package's.
-    """
+    """Raise NotYourOwnError if a function or class is the package's, or has a method of it."""
     parts = vars(thing).values() if isinstance(thing, type) else ()
     for part in (thing, *parts):
         owner = _owner(part)

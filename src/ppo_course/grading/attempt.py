@@ -19,24 +19,16 @@ MOST_LINES, LONGEST_LINE = 40, 400  # of what a student is told
 
 @dataclass(frozen=True)
 class Task:
-    """What the process for one graded cell is asked to do.
+    """What the process for one graded cell is asked to do."""
 
-    Attributes:
-        cells: the student's, in the order of the notebook.
-        check: the graded cell.
-        names: what the check takes from the student's code.
-        controls: wrong solutions, which the check must find wrong.
-        files: what was handed in beside the notebook: path and contents in Base64.
-        seconds: of processor time for the cells that are not the solution.
-        everything: run all of the student's cells, not only what the solution needs by name.
-    """
-
-    cells: tuple[Cell, ...]
-    check: Code
-    names: tuple[str, ...]
-    controls: tuple[Code, ...] = ()
+    cells: tuple[Cell, ...]  # the student's, in the order of the notebook
+    check: Code  # the graded cell
+    names: tuple[str, ...]  # what the check takes from the student's code
+    controls: tuple[Code, ...] = ()  # wrong solutions, which the check must find wrong
+    # what was handed in beside the notebook: path and contents in Base64
     files: tuple[tuple[str, str], ...] = ()
-    seconds: float = 10.0
+    seconds: float = 10.0  # of processor time for the cells that are not the solution
+    # run all of the student's cells, not only what the solution needs by name
     everything: bool = False
 
     @classmethod
@@ -55,9 +47,7 @@ class Task:
 def answering(task: Task, module: ModuleType) -> Callable[[], dict[str, Any]]:
     """Get ready to run the student's code as a notebook; what it returns are its names then.
 
-    Args:
-        task: what to run.
-        module: with the teacher's definitions; it becomes `__main__`.
+    The module, with the teacher's definitions, becomes `__main__`.
     """
     sys.modules["__main__"] = module
     notebook = Notebook(vars(module), seconds=task.seconds)

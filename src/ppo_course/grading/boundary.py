@@ -32,19 +32,12 @@ class BoundaryError(UserError):
 
 @dataclass(frozen=True)
 class Boundary:
-    """What is in force.
+    """What is in force."""
 
-    Attributes:
-        bubblewrap: where the program is; empty without it.
-        landlock: whether the kernel's is used.
-        seccomp: likewise.
-        lacking: what is not there, and why.
-    """
-
-    bubblewrap: str
-    landlock: bool
-    seccomp: bool
-    lacking: str = ""
+    bubblewrap: str  # where the program is; empty without it
+    landlock: bool  # whether the kernel's is used
+    seccomp: bool  # likewise
+    lacking: str = ""  # what is not there, and why
 
     def __str__(self) -> str:
         """One line for the teacher."""

@@ -38,57 +38,37 @@ class Code:
 
 @dataclass(frozen=True)
 class Cell:
-    """A code cell of a submission.
+    """A code cell of a submission."""
 
-    Attributes:
-        name: what to call it in a message.
-        text: as the student wrote it.
-        kind: a solution cell of the exercise; one of the student's own (added, edited, the solution
-            of another exercise); or one that is left as it was handed out.
-        above: whether it is above the check.
-        count: the number that the notebook shows beside it.
-    """
-
-    name: str
-    text: str
+    name: str  # what to call it in a message
+    text: str  # as the student wrote it
+    # a solution cell of the exercise; one of the student's own (added, edited, the solution of
+    # another exercise); or one that is left as it was handed out
     kind: Literal["solution", "own", "handed out"]
-    above: bool = True
-    count: int | None = None
+    above: bool = True  # whether it is above the check
+    count: int | None = None  # the number that the notebook shows beside it
 
 
 @dataclass(frozen=True)
 class Exercise:
-    """A graded cell and the solution cells that it checks.
+    """A graded cell and the solution cells that it checks."""
 
-    Attributes:
-        grade_id: of the graded cell.
-        check: the graded cell, with its hidden tests.
-        names: what the solution cells define and the check uses.
-        solution_ids: `grade_id` of the solution cells.
-        solution: the teacher's.
-    """
-
-    grade_id: str
-    check: Code
-    names: tuple[str, ...]
-    solution_ids: tuple[str, ...]
-    solution: Code
+    grade_id: str  # of the graded cell
+    check: Code  # the graded cell, with its hidden tests
+    names: tuple[str, ...]  # what the solution cells define and the check uses
+    solution_ids: tuple[str, ...]  # `grade_id` of the solution cells
+    solution: Code  # the teacher's
 
 
 @dataclass(frozen=True)
 class Assignment:
-    """A source notebook as grading sees it.
+    """A source notebook as grading sees it."""
 
-    Attributes:
-        definitions: the cells tagged `definitions`, in order.
-        exercises: in order; graded cells that a person marks are left out.
-        released: the text of the definitions and solution cells that a student has not touched yet.
-        handed_out: the text of all code cells that a student has not touched yet.
-    """
-
-    definitions: tuple[Code, ...]
-    exercises: tuple[Exercise, ...]
+    definitions: tuple[Code, ...]  # the cells tagged `definitions`, in order
+    exercises: tuple[Exercise, ...]  # in order; graded cells that a person marks are left out
+    # the text of the definitions and solution cells that a student has not touched yet
     released: frozenset[str]
+    # the text of all code cells that a student has not touched yet
     handed_out: frozenset[str] = frozenset()
 
 

@@ -31,11 +31,9 @@ WHY_NOT = ("is as it was handed out", "has no answers")
 
 @functools.cache  # nbgrader reads its configuration several times
 def before_autograde(course: Path, *command: str) -> None:
-    """Tidy what was handed in if a command is about to grade it; tell the teacher of it.
+    """Tidy what was handed in to a course, and tell the teacher of it, if a command would grade it.
 
-    Args:
-        course: the folder of the course.
-        command: the words of the command, such as `nbgrader autograde 03_ppo_clip`.
+    The command is given by its words, such as `nbgrader autograde 03_ppo_clip`.
     """
     if "autograde" in command:
         words = [word.partition("=")[2] or word for word in command]

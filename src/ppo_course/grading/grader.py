@@ -27,22 +27,15 @@ PATIENCE = 20.0  # seconds that the worker has besides a graded cell's own
 
 @dataclass(frozen=True)
 class Verdict:
-    """What came of one graded cell.
+    """What came of one graded cell."""
 
-    Attributes:
-        grade_id: of the graded cell.
-        outcome: "passed", "failed" (the check or the code raised), "timed out", "crashed" (the
-            process ended early), or "tampered" (the check was not itself any more).
-        error: the name of what was raised; empty if it passed.
-        message: lines for the student; empty if it passed.
-        output: what was printed.
-    """
-
-    grade_id: str
+    grade_id: str  # of the graded cell
+    # "passed", "failed" (the check or the code raised), "timed out", "crashed" (the process ended
+    # early), or "tampered" (the check was not itself any more)
     outcome: str
-    error: str = ""
-    message: tuple[str, ...] = ()
-    output: str = ""
+    error: str = ""  # the name of what was raised; empty if it passed
+    message: tuple[str, ...] = ()  # lines for the student; empty if it passed
+    output: str = ""  # what was printed
 
     @property
     def passed(self) -> bool:
@@ -136,14 +129,8 @@ class Grader:
         self, exercise: Exercise, cells: tuple[Cell, ...], files: tuple[tuple[str, str], ...]
     ) -> Verdict:
         """The verdict with what the solution needs by name, or else with all that was written."""
-        task = Task(
-            cells,
-            exercise.check,
-            exercise.names,
-            self.controls[exercise.grade_id],
-            files,
-            seconds=self.limits.seconds / 2,
-        )
+        controls, seconds = self.controls[exercise.grade_id], self.limits.seconds / 2
+        task = Task(cells, exercise.check, exercise.names, controls, files, seconds)
         verdict = self._verdict(exercise, task)
         if verdict.outcome == "failed" and any(cell.kind == "own" for cell in cells):
             again = self._verdict(exercise, replace(task, everything=True))

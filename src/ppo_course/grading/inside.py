@@ -33,21 +33,13 @@ SEPARATOR = "\0"
 
 @dataclass(frozen=True)
 class World:
-    """What is the same for all graded cells.
+    """What is the same for all graded cells."""
 
-    Attributes:
-        scratch: the folder in which files may be written.
-        ruleset: Landlock's; None without it.
-        deciding: seccomp's filter for the thread that decides; None without.
-        working: the one for the student's code.
-        hidden: folders that Python's hooks refuse to read.
-    """
-
-    scratch: str
-    ruleset: int | None
-    deciding: bytes | None
-    working: bytes | None
-    hidden: tuple[str, ...]
+    scratch: str  # the folder in which files may be written
+    ruleset: int | None  # Landlock's; None without it
+    deciding: bytes | None  # seccomp's filter for the thread that decides; None without
+    working: bytes | None  # the one for the student's code
+    hidden: tuple[str, ...]  # folders that Python's hooks refuse to read
 
 
 @dataclass(frozen=True)
@@ -71,13 +63,8 @@ def grade(
 ) -> Callable[[], NoReturn]:
     """Make this process one that grades; what is returned does the work and ends it.
 
-    Args:
-        world: where it is.
-        notebook: the teacher's.
-        task: what to do.
-        limit: how much of the machine it may use.
-        channel: the descriptor on which a secret comes, and the verdict goes.
-        printed: the descriptor for what is printed.
+    A secret comes on the descriptor `channel`, and the verdict goes there; what is printed goes to
+    the other one.
     """
     answers.hide(notebook.shown)
     _forget_grading()

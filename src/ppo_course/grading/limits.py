@@ -9,23 +9,15 @@ MIB = 2**20
 
 @dataclass(frozen=True)
 class Limits:
-    """The limits of one graded cell, with the student's code that it needs.
+    """The limits of one graded cell, with the student's code that it needs."""
 
-    Attributes:
-        seconds: of processor time. On a busy machine that lasts longer than on an idle one.
-        memory: MiB besides what the packages take before the student's code runs.
-        output: bytes of what is printed that are kept.
-        idle: seconds by the clock in which it may do nothing, as who sleeps or waits.
-        disk: MiB of the files that it writes, all together; each of them may have a quarter.
-        files: how many of them.
-    """
-
+    # of processor time. On a busy machine that lasts longer than on an idle one
     seconds: float = 20.0
-    memory: int = 2048
-    output: int = 20_000
-    idle: float = 5.0
-    disk: int = 64
-    files: int = 2000
+    memory: int = 2048  # MiB besides what the packages take before the student's code runs
+    output: int = 20_000  # bytes of what is printed that are kept
+    idle: float = 5.0  # seconds by the clock in which it may do nothing, as who sleeps or waits
+    disk: int = 64  # MiB of the files that it writes, all together; each of them may have a quarter
+    files: int = 2000  # how many of them
 
     @property
     def wall_seconds(self) -> float:

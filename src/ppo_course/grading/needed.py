@@ -29,23 +29,15 @@ IMPORTS = ast.Import | ast.ImportFrom
 
 @dataclass(eq=False)
 class Statement:
-    """A statement of a submission.
+    """A statement of a submission."""
 
-    Attributes:
-        cell: where it stands.
-        node: itself.
-        last: whether it is the cell's last one.
-        binds: the names that it defines, and the two below.
-        uses: the names that it takes from the notebook, inside of functions too.
-        touches: those of them that it takes as soon as it runs.
-    """
-
-    cell: Cell
-    node: ast.stmt
-    last: bool
-    binds: set[str] = field(default_factory=set)
+    cell: Cell  # where it stands
+    node: ast.stmt  # itself
+    last: bool  # whether it is the cell's last one
+    binds: set[str] = field(default_factory=set)  # the names that it defines, and the two below
+    # the names that it takes from the notebook, inside of functions too
     uses: set[str] = field(default_factory=set)
-    touches: set[str] = field(default_factory=set)
+    touches: set[str] = field(default_factory=set)  # those of them that it takes as soon as it runs
 
 
 def filename(cell: Cell) -> str:

@@ -33,11 +33,9 @@ class OutOfTimeError(BaseException):
 
 
 class Notebook:
-    """The student's names, after their cells have run.
+    """The student's names, after their cells have run, in a namespace with the teacher's definitions.
 
-    Args:
-        names: the namespace of `__main__`, with the teacher's definitions.
-        seconds: of processor time for the cells that are not the solution.
+    The cells that are not the solution have so many seconds of processor time.
     """
 
     def __init__(self, names: dict[str, Any], *, seconds: float) -> None:

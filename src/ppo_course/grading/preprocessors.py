@@ -149,17 +149,9 @@ class GradeApart(_WithSource):
     def files(self, resources: Resources) -> dict[str, bytes]:
         """What a student handed in beside the notebook, and over it what the teacher handed out."""
         names = resources["nbgrader"]
+        known = {f"{kind}_id": names[kind] for kind in ("student", "assignment", "notebook")}
         folders = (self.beside, str(Path(self.source).parent))
-        return read_files(
-            Path(
-                folder.format(
-                    student_id=names["student"],
-                    assignment_id=names["assignment"],
-                    notebook_id=names["notebook"],
-                )
-            )
-            for folder in folders
-        )
+        return read_files(Path(folder.format(**known)) for folder in folders)
 
     def grader(self, resources: Resources) -> Grader:
         """What grades the notebook: the same for all submissions of a batch."""

@@ -92,11 +92,7 @@ class WorkerProcess:
             raise
 
     def ask(self, request: dict[str, Any], *, seconds: float) -> dict[str, Any]:
-        """Send a line, wait for one.
-
-        Raises:
-            WorkerEndedError: if none comes in time.
-        """
+        """Send a line and wait for one; raises WorkerEndedError if none comes in time."""
         process = self._process
         assert process is not None
         assert process.stdin is not None
@@ -174,11 +170,7 @@ class WorkerProcess:
 
 
 def _line(stream: IO[bytes], seconds: float) -> bytes:
-    """A line of a pipe that has nothing else in it.
-
-    Raises:
-        WorkerEndedError: if there is none in time, or the other end is closed.
-    """
+    """A line of a pipe that has nothing else in it; raises WorkerEndedError if none comes in time."""
     if not select.select([stream], [], [], seconds)[0]:
         raise WorkerEndedError
     line = stream.readline()
@@ -196,11 +188,9 @@ def _remove(folder: Path) -> None:
 
 
 def to_python(environment: Mapping[str, str], *, private: Iterable[Path]) -> list[str]:
-    """The files and folders that a Python with this environment needs.
+    """The files and folders that a Python with these environment variables needs.
 
-    Args:
-        environment: its environment variables.
-        private: folders that are not to be seen; whatever contains one of them is left out.
+    Whatever contains a private folder is left out.
     """
     asked = subprocess.run(
         [sys.executable, "-P", "-c", ASKED],

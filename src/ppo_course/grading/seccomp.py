@@ -71,10 +71,7 @@ def missing() -> str:
 
 
 def program(*, below: int | None = None) -> bytes:
-    """A filter for `restrict`.
-
-    Args:
-        below: the thread may write to no file descriptor but those below this one.
+    """A filter for `restrict`; a thread may write to descriptors below that number alone.
 
     Raises:
         OSError: if there is no libseccomp.

@@ -75,12 +75,9 @@ class NotebookShell(InteractiveShell):
         self._flags = ast.PyCF_ALLOW_TOP_LEVEL_AWAIT
 
     def begin_cell(self, text: str, filename: str, count: int | None) -> None:
-        """Go to a cell.
+        """Go to a cell, which tracebacks call by a filename.
 
-        Args:
-            text: of the cell.
-            filename: what it is called in tracebacks.
-            count: the number beside it, for `Out[3]`; the next one if there is none.
+        The number beside it is for `Out[3]`; the next one is taken if there is none.
         """
         inputs = self.user_ns["In"]
         number = count if isinstance(count, int) and 0 < count < 10_000 else len(inputs)

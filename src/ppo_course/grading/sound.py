@@ -23,11 +23,9 @@ EMPTY_PICTURE = {"image/gif": "R0lGODlhAQABAAAAACH5BAEAAAAALAAAAAABAAEAAAICTAEAO
 
 
 def sound(notebook: NotebookNode, source: NotebookNode) -> NotebookNode:
-    """The cells of a notebook: their text, the pictures in it, what they showed.
+    """The cells of a student's notebook: their text, the pictures in it, what they showed.
 
-    Args:
-        notebook: a student's.
-        source: the teacher's, whose metadata the result gets.
+    The metadata is that of the source, the teacher's.
     """
     new: Any = nbformat.v4
     kinds = {"code": new.new_code_cell, "markdown": new.new_markdown_cell}

@@ -187,12 +187,9 @@ def _held(function: FunctionType) -> list[Any]:
 
 
 def _hides(key: str, namespace: Mapping[str, Any], hidden: tuple[type[Any], ...] | None) -> bool:
-    """Whether a new name takes the place of what was found before.
+    """Whether a new name of a namespace takes the place of what was found before.
 
-    Args:
-        key: the name.
-        namespace: of a module, a class or an object, where it is now.
-        hidden: the classes that it may hide a method of; None for a module.
+    It may hide a method of these classes; of a module, for which there are none, a builtin.
     """
     if hidden is None:
         return key in vars(builtins) and not key.startswith("__")

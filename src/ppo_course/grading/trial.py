@@ -25,12 +25,8 @@ def prepare(
 ) -> Callable[[Run], tuple[str, ...]]:
     """Get ready for a task, so that nothing needs to be looked up once the student's code has run.
 
-    Args:
-        task: what to run.
-        definitions: the namespace after the teacher's definitions.
-        shown: the same, as a student's code gets it.
-        look: the hook of `watching.watch`, active in the main thread.
-        seen: what that has seen.
+    The definitions are the names after the teacher's; `shown` is what a student's code gets of
+    them. `look` is the hook of `watching.watch`, active in the main thread, `seen` what it saw.
     """
     check = compiled(task.check, prefix="<")
     tries = [

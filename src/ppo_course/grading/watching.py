@@ -20,12 +20,7 @@ EVENTS = frozenset(("call", "return"))  # a generator's steps are such, too
 def watch(
     replaced: Look, changed: Look, *, of_student: Callable[[CodeType], bool]
 ) -> tuple[Callable[[FrameType, str, Any], None], Look]:
-    """Look after what the check relies on.
-
-    Args:
-        replaced: of `tampering.snapshot`, as the next one.
-        changed: likewise.
-        of_student: whether some code is a student's.
+    """Look after what the check relies on, with what `tampering.snapshot` gave.
 
     Returns:
         A hook for `sys.setprofile`, and what tells the first thing that was seen replaced, whether

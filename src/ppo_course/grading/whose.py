@@ -17,11 +17,9 @@ Whose = tuple[Callable[[CodeType], bool], Callable[[str], bool]]
 
 
 def recogniser(*, scratch: str, known: dict[int, CodeType]) -> Whose:
-    """Tell a student's code from other code.
+    """Tell a student's code from other code, by what `made_by_packages` gave.
 
-    Args:
-        scratch: the folder in which the student's code can write files, and so modules.
-        known: what `made_by_packages` gave.
+    In the folder `scratch`, the student's code can write files, and so modules.
     """
     # Kept here, out of reach of whoever replaces them in this module.
     own, trusted, identity = scratch.rstrip("/") + "/", TRUSTED, id

@@ -60,12 +60,8 @@ class Worker:
     ) -> dict[str, Any]:
         """Prepare the boundary, and prove that it holds.
 
-        Args:
-            scratch: the folder in which a student's code may write.
-            home: the folder in which packages keep their settings.
-            read: what it may read.
-            hidden: what Python's hooks refuse to read as well.
-            use: whether Landlock and seccomp are used.
+        Only `scratch` can be written to, and `home`, where packages keep their settings, without
+        Landlock; `read` can be read, less what is `hidden`; `use` names Landlock and seccomp.
         """
         ctypes.CDLL(None).prctl(*NOT_DUMPABLE, 0, 0, 0)
         try:

@@ -84,11 +84,7 @@ class Episodes(NamedTuple):
 
 
 def cases(seed: int | None) -> list[Episodes]:
-    """What a function is run on: without a seed always the same, with numbers to follow by hand.
-
-    Args:
-        seed: where other episodes, of other length and number, are drawn from.
-    """
+    """What a function is run on: other episodes for each seed; without, with numbers to follow by hand."""
     if seed is not None:
         generator = torch.Generator().manual_seed(seed)
         return [_drawn(generator), _drawn(generator)]

@@ -8,12 +8,15 @@ import numpy as np
 
 from ppo_course.feedback import ExerciseError
 from ppo_course.mistakes import Exercise, Hint, StudentCode, read_words
-from ppo_course.nb04_details.difference_interval_cases import STATISTICS, Case, Floats, cases
 from ppo_course.nb04_details.difference_interval_mistakes import (
     ASKED,
     MISTAKES,
+    STATISTICS,
+    Case,
+    Floats,
     Interval,
     agree,
+    cases,
     differences,
     extreme,
     right,

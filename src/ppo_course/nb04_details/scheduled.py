@@ -78,12 +78,7 @@ def check_scheduled(function: StudentCode, *, seed: int | None = None) -> None:
     It returns the value in an update, counted from 0, of a line that falls from `initial` and
     would reach 0 in update n_updates, which is no more part of the run.
     """
+    cases = list(CASES) if seed is None else drawn(seed)
     check_numbers(
-        EXERCISE,
-        function,
-        list(CASES) if seed is None else drawn(seed),
-        FORMULAS,
-        arguments=tuple,
-        returned="the value",
-        tell=Case.tell,
+        EXERCISE, function, cases, FORMULAS, arguments=tuple, returned="the value", tell=Case.tell
     )

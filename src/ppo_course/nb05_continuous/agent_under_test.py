@@ -40,21 +40,13 @@ EXERCISE = Exercise(
 
 
 class Case(NamedTuple):
-    """One agent to be made, and the workspace it meets.
+    """One agent to be made, and the workspace it meets."""
 
-    Attributes:
-        weights_seed: of the weights and of what the agent samples.
-        log_std: `[D]`.
-        observations: `[3, N, features]`.
-        actions: `[3, N, D]`.
-        prefix: of the variables that the agent writes.
-    """
-
-    weights_seed: int
-    log_std: Tensor
-    observations: Tensor
-    actions: Tensor
-    prefix: str
+    weights_seed: int  # of the weights and of what the agent samples
+    log_std: Tensor  # `[D]`
+    observations: Tensor  # `[3, N, features]`
+    actions: Tensor  # `[3, N, D]`
+    prefix: str  # of the variables that the agent writes
 
     def workspace(self, *, judged: bool = False) -> RecordingWorkspace:
         """One with the observations; where actions are to be judged, with those as well."""
@@ -149,11 +141,7 @@ def _method(run: Callable[..., Any], policy_class: Any, method: str) -> Named:
 def read(
     workspace: RecordingWorkspace, case: Case, variable: str, shape: list[int], told: str
 ) -> Tensor:
-    """What the agent wrote into row t under a name.
-
-    Raises:
-        ExerciseError: if it is not there, in another row, or of another shape.
-    """
+    """What the agent wrote into row t under a name, if it is there, and of this shape."""
     rows = [row for written, row in workspace.written if written == variable]
     if not rows:
         names = [f"`{written}`" for written in dict.fromkeys(n for n, _ in workspace.written)]
@@ -162,13 +150,10 @@ def read(
             raise EXERCISE.error("no-prefix", variable=bare)
         known = {"action": "action-missing", "entropy": "entropy-missing"}
         also = "" if names else EXERCISE.words("forward-writes")[0]
+        seen, expected = ", ".join(names) or "nothing", f"`{variable}`"
+        words = {"variable": variable, "told": told, "also": also}
         raise EXERCISE.error(
-            known.get(bare, "variable-missing"),
-            seen=", ".join(names) or "nothing",
-            expected=f"`{variable}`",
-            variable=variable,
-            told=told,
-            also=also,
+            known.get(bare, "variable-missing"), seen=seen, expected=expected, **words
         )
     if rows != [ROW]:
         seen = ", ".join("all rows at once" if row is None else str(row) for row in rows)

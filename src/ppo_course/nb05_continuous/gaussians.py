@@ -35,23 +35,14 @@ SCALES = Part(
 
 
 class Gaussians(NamedTuple):
-    """N actions of D components and the policy's numbers for them.
+    """N actions of D components and the policy's numbers for them."""
 
-    Attributes:
-        action: `[N, D]`.
-        mean: `[N, D]`.
-        log_std: `[D]`.
-        noise: standard normal, `[N, D]`.
-        low: the environment's lower bounds, `[D]`.
-        high: its upper bounds, `[D]`.
-    """
-
-    action: Tensor
-    mean: Tensor
-    log_std: Tensor
-    noise: Tensor
-    low: Tensor
-    high: Tensor
+    action: Tensor  # `[N, D]`
+    mean: Tensor  # `[N, D]`
+    log_std: Tensor  # `[D]`
+    noise: Tensor  # standard normal, `[N, D]`
+    low: Tensor  # the environment's lower bounds, `[D]`
+    high: Tensor  # its upper bounds, `[D]`
 
 
 def cases(seed: int | None) -> list[Gaussians]:
@@ -59,9 +50,6 @@ def cases(seed: int | None) -> list[Gaussians]:
 
     The bounds are not symmetric. In each case actions lie below, within and above them, in each
     component, and so do some of the means.
-
-    Args:
-        seed: where other numbers, and other N, are drawn from.
     """
     generator = torch.Generator().manual_seed(0 if seed is None else seed)
 
@@ -117,11 +105,7 @@ def arguments(exercise: Exercise, case: Gaussians, *learned: str) -> dict[str, T
 
 
 def one_number_each(exercise: Exercise, result: Any, case: Gaussians) -> Tensor:
-    """What a student's function returned, if it is a tensor `[N]`.
-
-    Raises:
-        ExerciseError: if it is anything else.
-    """
+    """What a student's function returned, if it is a tensor `[N]`."""
     n, d = case.mean.shape
     # Where two shapes are the same, the last one counts.
     mistakes = {

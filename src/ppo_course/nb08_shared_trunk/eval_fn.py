@@ -95,11 +95,7 @@ def _check(function: StudentCode, case: Case) -> None:
 
 
 def _act(function: StudentCode, case: Case) -> tuple[tuple[Tensor, Tensor, Tensor], bool]:
-    """What the student's function returns, and whether neurons were dropped.
-
-    Raises:
-        ExerciseError: if it is not three tensors `[B]`, or not everything was left as it was.
-    """
+    """What the student's function returns, if it left all as it was; were neurons dropped?"""
     model = case.model.train()
     before = {name: tensor.clone() for name, tensor in model.state_dict().items()}
     dropping: list[bool] = []
@@ -177,11 +173,7 @@ def bernstein(seen: Tensor, values: Tensor, probs: Tensor) -> float:
 
 
 def _read(result: Any, n: int) -> tuple[Tensor, Tensor, Tensor]:
-    """The three tensors `[B]` that a student's function returned.
-
-    Raises:
-        ExerciseError: if it returned something else.
-    """
+    """What a student's function returned, if it is three tensors `[B]`."""
     expected = f"3 values: {', '.join(PARTS)}, each a tensor of shape [{n}]"
     four = isinstance(result, tuple | list) and len(result) == 4
     EXERCISE.several(result, 3, "four-returned" if four else "not-three", expected)

@@ -65,14 +65,9 @@ EXERCISE = Exercise(
 def _samples(
     n: int, shifts: Tensor, errors: Tensor, rest: Tensor, numbers_: Sequence[float]
 ) -> Samples:
-    """Samples on all sides of both clip ranges, from numbers in [0, 1] that vary them.
+    """Samples on all sides of both clip ranges, which repeat; all `[N]`, of numbers in [0, 1].
 
-    Args:
-        n: at least 4; the sides repeat.
-        shifts: `[N]`, by how much the probabilities differ.
-        errors: `[N]`, by how much the values differ.
-        rest: `[N]`, varies what is left.
-        numbers_: ε and the two coefficients.
+    Shifts vary the probabilities, errors the values; numbers_ are ε and the two coefficients.
     """
     side = torch.arange(n)
     good = side % 2 == 0

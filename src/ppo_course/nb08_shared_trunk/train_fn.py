@@ -62,16 +62,11 @@ def cases(seed: int | None) -> list[Case]:
         # One return near the value, so that the critic learns from it even where the two that
         # limit it, returns and old values, are exchanged.
         returns[0] = values[0] + 0.1
-        batch = Batch(
-            args=SimpleNamespace(
-                clip_range=0.2, ent_coef=0.05, vf_coef=0.5, max_grad_norm=max_grad_norm
-            ),
-            obs=obs,
-            returns=returns,
-            old_actions=actions,
-            old_values=old_values,
-            old_neg_log_probs=-dist.log_prob(actions) + moved,
+        args = SimpleNamespace(
+            clip_range=0.2, ent_coef=0.05, vf_coef=0.5, max_grad_norm=max_grad_norm
         )
+        old_nll = -dist.log_prob(actions) + moved
+        batch = Batch(args, obs, returns, actions, old_values, old_nll)
         chosen.append(Case(model, batch, integer(source, 0, 1000)))
     return chosen
 

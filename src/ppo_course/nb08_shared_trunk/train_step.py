@@ -94,8 +94,10 @@ class Step(NamedTuple):
     exchanged: tuple[str, str] | None = None  # two of SAMPLES
 
 
-def _normalised(advantages: Tensor) -> Tensor:
-    return (advantages - advantages.mean()) / (advantages.std() + 1e-8)
+def _normalised(advantages: Tensor, correction: int = 1) -> Tensor:
+    """With mean 0 and deviation 1, where N - 1 divides, or N."""
+    spread = advantages.std(correction=correction)
+    return (advantages - advantages.mean()) / (spread + 1e-8)
 
 
 def _each(model: PPO2, norm: float) -> None:
@@ -147,15 +149,7 @@ def flat(model: nn.Module) -> Tensor:
     return torch.cat([parameter.detach().flatten() for parameter in model.parameters()])
 
 
-RIGHT = (
-    Step(),
-    # The deviation with N in the place of N - 1.
-    Step(
-        advantages=lambda returns, old, _new: (
-            (returns - old - (returns - old).mean()) / ((returns - old).std(correction=0) + 1e-8)
-        )
-    ),
-)
+RIGHT = (Step(), Step(advantages=lambda returns, old, _new: _normalised(returns - old, 0)))
 
 MISTAKES = {
     "not-clipped": Step(clip=lambda *_: None),

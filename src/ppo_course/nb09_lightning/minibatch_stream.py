@@ -30,18 +30,12 @@ class Minibatch(NamedTuple):
 
 
 class Case(NamedTuple):
-    """What a student's function is asked.
+    """What a student's function is asked."""
 
-    Attributes:
-        n_rollouts: that it shall collect.
-        n_epochs: over each.
-        n_parts: minibatches of an epoch.
-        stops: the minibatches for which the policy has gone too far, at most one of a rollout.
-    """
-
-    n_rollouts: int
-    n_epochs: int
-    n_parts: int
+    n_rollouts: int  # that it shall collect
+    n_epochs: int  # over each
+    n_parts: int  # minibatches of an epoch
+    # the minibatches for which the policy has gone too far, at most one of a rollout
     stops: tuple[Minibatch, ...] = ()
 
     def __str__(self) -> str:

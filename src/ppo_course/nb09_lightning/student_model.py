@@ -21,12 +21,7 @@ HINTS = (
 
 
 class InertEnv(gym.Env[Any, Any]):
-    """An environment of any size in which nothing happens; a check never steps it.
-
-    Args:
-        n_inputs: D, the length of an observation.
-        n_actions: K, how many actions there are.
-    """
+    """An environment with D inputs and K actions in which nothing happens; a check never steps it."""
 
     def __init__(self, n_inputs: int, n_actions: int) -> None:
         self.observation_space = Box(-np.inf, np.inf, (n_inputs,), np.float32)
@@ -34,11 +29,7 @@ class InertEnv(gym.Env[Any, Any]):
 
 
 def made(exercise: Exercise, model_class: Any, **kwargs: Any) -> Any:
-    """An object of a student's class, of the exercise's name.
-
-    Raises:
-        ExerciseError: if it is no class of Lightning's PPO, or cannot be made.
-    """
+    """An object of a student's class, of the exercise's name, if it is one of Lightning's PPO."""
     if not isinstance(model_class, type) or not hasattr(model_class, "configure_optimizers"):
         raise exercise.error("no-class", seen=describe(model_class))
     init = vars(model_class).get("__init__")
@@ -46,14 +37,7 @@ def made(exercise: Exercise, model_class: Any, **kwargs: Any) -> Any:
 
 
 def call_method(exercise: Exercise, model_class: type[Any], model: Any, *args: Any) -> Any:
-    """Call the method of the exercise's name.
-
-    Args:
-        exercise: to write the method.
-        model_class: the student's class, in whose file an error's line is looked for.
-        model: an object of the class.
-        args: the method's.
-    """
+    """Call the method of the exercise's name; a line of an error is looked for in the class's file."""
     written_in = getattr(model_class, exercise.name, None)
     run = getattr(model, exercise.name)
     return exercise.call(Named(exercise.name, run, written_in), *args)

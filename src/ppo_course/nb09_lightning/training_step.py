@@ -53,17 +53,11 @@ class Batch(NamedTuple):
 
 
 class Case(NamedTuple):
-    """Samples, and the numbers of a policy and a value function that give them.
+    """Samples, and the numbers of a policy and a value function that give them."""
 
-    Attributes:
-        samples: M of them.
-        actions: `[M]`.
-        logits: `[M, K]`, the policy's scores for each observation.
-    """
-
-    samples: Samples
-    actions: Tensor
-    logits: Tensor
+    samples: Samples  # M of them
+    actions: Tensor  # `[M]`
+    logits: Tensor  # `[M, K]`, the policy's scores for each observation
 
 
 def cases(seed: int | None) -> list[Case]:
@@ -101,14 +95,10 @@ def cases(seed: int | None) -> list[Case]:
 def _case(
     seed: int, advantage: Tensor, shift: Tensor, moved: Tensor, numbers: tuple[float, float, float]
 ) -> Case:
-    """A case from what varies it.
+    """A case from what varies it; all `[M]`, the shifts in [0, 1].
 
-    Args:
-        seed: of policy, actions and values.
-        advantage: `[M]`.
-        shift: `[M]`, in [0, 1]; how far the ratios are beyond the range.
-        moved: `[M]`, value minus old value.
-        numbers: ε, and the coefficients of value and entropy.
+    Shifts say how far the ratios are beyond the range, moved is value minus old value, and numbers
+    are ε and the coefficients of value and entropy.
     """
     source = torch.Generator().manual_seed(seed)
     n, (clip_range, value_coef, entropy_coef) = len(advantage), numbers
@@ -154,14 +144,9 @@ def _run(model_class: type[Any], case: Case) -> tuple[Tensor, Any, bool]:
     """The loss of a minibatch, the model that has computed it, and whether it drew something."""
     samples = case.samples
     model = _model(model_class, case)
-    batch = Batch(
-        torch.arange(len(case.actions)).float().unsqueeze(-1),
-        case.actions,
-        samples.old_value,
-        samples.old_log_prob,
-        samples.advantage,
-        samples.returns,
-    )
+    observations = torch.arange(len(case.actions)).float().unsqueeze(-1)
+    given_before = (samples.old_value, samples.old_log_prob, samples.advantage, samples.returns)
+    batch = Batch(observations, case.actions, *given_before)
     given = Batch(*(tensor.clone() for tensor in batch))
     ancestor = next(c for c in type(model).__mro__[2:] if METHOD.name in vars(c))
     chance = torch.get_rng_state()

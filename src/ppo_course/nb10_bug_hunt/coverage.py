@@ -116,10 +116,11 @@ def check_coverage(function: StudentCode, *, seed: int | None = None) -> None:
     It gets a list of index tensors, `[M]` each, and returns which share of the transitions 0 to
     n_transitions - 1 is in at least one of them.
     """
+    cases = CASES if seed is None else drawn(seed)
     check_numbers(
         EXERCISE,
         function,
-        CASES if seed is None else drawn(seed),
+        cases,
         FORMULAS,
         arguments=Epoch.arguments,
         returned="a share",

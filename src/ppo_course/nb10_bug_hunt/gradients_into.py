@@ -29,12 +29,7 @@ HEAD = ("head.weight", "head.bias")
 
 
 class Actor(nn.Module):
-    """A network of a body and a head.
-
-    Args:
-        sizes: inputs, features and outputs.
-        generator: of the weights.
-    """
+    """A network of a body and a head; its sizes are those of inputs, features and outputs."""
 
     def __init__(self, sizes: tuple[int, int, int], generator: torch.Generator) -> None:
         super().__init__()
@@ -47,27 +42,16 @@ class Actor(nn.Module):
 
 
 class Case(NamedTuple):
-    """A loss, the network that is asked about, and what else is there.
+    """A loss, the network that is asked about, and what else is there."""
 
-    Attributes:
-        told: what it is, in words.
-        loss: with its graph.
-        module: of which the parameters are asked.
-        others: a network that `loss` may reach, too.
-        expected: names of parameters of `module`.
-        stale: whether an earlier step has left something in `.grad`.
-        zeros: whether `loss` reaches all parameters, but some with a gradient of 0.
-        overlooked: the key of what a function does that misses parameters here.
-    """
-
-    told: str
-    loss: Tensor
-    module: nn.Module
-    others: nn.Module
-    expected: tuple[str, ...]
-    stale: bool = False
-    zeros: bool = False
-    overlooked: str | None = None
+    told: str  # what it is, in words
+    loss: Tensor  # with its graph
+    module: nn.Module  # of which the parameters are asked
+    others: nn.Module  # a network that `loss` may reach, too
+    expected: tuple[str, ...]  # names of parameters of `module`
+    stale: bool = False  # whether an earlier step has left something in `.grad`
+    zeros: bool = False  # whether `loss` reaches all parameters, but some with a gradient of 0
+    overlooked: str | None = None  # the key of what a function does that misses parameters here
 
 
 def cases(seed: int | None) -> list[Case]:

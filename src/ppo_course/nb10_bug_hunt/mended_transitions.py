@@ -23,15 +23,10 @@ EXERCISE = Exercise(
 
 
 class Rows(NamedTuple):
-    """A rollout in which every entry says where it comes from.
+    """A rollout in which every entry says where it comes from."""
 
-    Attributes:
-        done: `[T+1, B]`.
-        n_features: of an observation.
-    """
-
-    done: Tensor
-    n_features: int
+    done: Tensor  # `[T+1, B]`
+    n_features: int  # of an observation
 
     @property
     def places(self) -> Tensor:

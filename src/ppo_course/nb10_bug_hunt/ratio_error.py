@@ -102,10 +102,11 @@ def check_ratio_error(function: StudentCode, *, seed: int | None = None) -> None
     It gets log-probabilities `[N]` of the same actions under two policies, and returns the
     largest |ratio - 1|.
     """
+    cases = CASES if seed is None else drawn(seed)
     check_numbers(
         EXERCISE,
         function,
-        CASES if seed is None else drawn(seed),
+        cases,
         FORMULAS,
         arguments=Minibatch.log_probs,
         returned="the largest distance from 1",

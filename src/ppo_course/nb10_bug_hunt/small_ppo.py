@@ -31,31 +31,18 @@ Rows = dict[str, Tensor]
 
 @dataclass(frozen=True)
 class Settings:
-    """Of the algorithm; the same for every suspect.
+    """Of the algorithm; the same for every suspect."""
 
-    Attributes:
-        n_envs: B.
-        n_steps: T, transitions of an environment in a rollout.
-        epochs: of an update.
-        batch_size: transitions in a minibatch.
-        lr: step size of Adam, for both networks.
-        discount_factor: γ.
-        gae_lambda: λ.
-        clip_range: ε.
-        entropy_coef: weight of the entropy bonus.
-        max_grad_norm: to which each network's gradient is clipped.
-    """
-
-    n_envs: int = 16
-    n_steps: int = 64
-    epochs: int = 4
-    batch_size: int = 256
-    lr: float = 3e-3
-    discount_factor: float = 0.98
-    gae_lambda: float = 0.95
-    clip_range: float = 0.2
-    entropy_coef: float = 0.0
-    max_grad_norm: float = 0.5
+    n_envs: int = 16  # B
+    n_steps: int = 64  # T, transitions of an environment in a rollout
+    epochs: int = 4  # of an update
+    batch_size: int = 256  # transitions in a minibatch
+    lr: float = 3e-3  # step size of Adam, for both networks
+    discount_factor: float = 0.98  # γ
+    gae_lambda: float = 0.95  # λ
+    clip_range: float = 0.2  # ε
+    entropy_coef: float = 0.0  # weight of the entropy bonus
+    max_grad_norm: float = 0.5  # to which each network's gradient is clipped
 
 
 class FeaturePolicy(DiscretePolicy):
@@ -77,10 +64,7 @@ class FeaturePolicy(DiscretePolicy):
 class FeatureCritic(nn.Module):
     """A critic on the features of the policy, which spares it a part of the work.
 
-    It must not change them: they are the policy's.
-
-    Args:
-        policy: whose features it reads; its weights are none of the critic's.
+    It must not change them: they are the policy's, whose weights are none of the critic's.
     """
 
     def __init__(self, policy: FeaturePolicy) -> None:

@@ -349,7 +349,7 @@ def test_all_differences_are_not_listed():
 
 def test_numbers_learned_by_heart_fail_with_a_seed():
     """A function that knows the visible cases and nothing else."""
-    from ppo_course.nb04_details.difference_interval_cases import cases
+    from ppo_course.nb04_details.difference_interval_mistakes import cases
 
     known = {tuple(case.first) for case in cases(None)}
 

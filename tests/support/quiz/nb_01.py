@@ -1,9 +1,9 @@
 """The answers to the quiz of notebook 01, computed with the rows of its staircase."""
 
 import torch
-from ppo_course.nb01_workspace.predict_rows_cases import Case, rows
 
 from ppo_bbrl import Workspace
+from ppo_course.nb01_workspace.predict_rows import Case, rows
 from quiz import nearest, the_one
 
 
