@@ -75,7 +75,7 @@ def untouched_randomness() -> Iterator[None]:
 
 
 class Named:
-    """A call of a student's code under the name of messages; errors are looked for in `written_in`."""
+    """A call of code under the name of messages; the line of an error is looked for in another."""
 
     def __init__(self, name: str, run: Callable[..., Any], written_in: Any) -> None:
         self.__name__, self.__code__ = name, getattr(written_in, "__code__", None)

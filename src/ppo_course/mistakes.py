@@ -84,7 +84,7 @@ def combinations(
 def explain(
     parts: Sequence[Part], fits: Callable[[Sequence[Any]], bool], most: int = MOST_MISTAKES
 ) -> tuple[str, ...]:
-    """The keys of the fewest mistakes with which a formula of parts fits; empty if it fits with none.
+    """The keys of the fewest mistakes with which a formula fits; empty if it fits with none.
 
     It fits if a value of each part gives what was seen, in all cases; at most so many mistakes are
     put together.
@@ -308,6 +308,8 @@ def _copied(thing: Any) -> Any:
         return thing.copy()
     if type(thing) in {list, tuple}:
         return [_copied(item) for item in thing]
+    if type(thing) is dict:
+        return {key: _copied(value) for key, value in thing.items()}
     return thing
 
 
@@ -318,4 +320,6 @@ def _equal(thing: Any, copy: Any) -> bool:
         return np.array_equal(thing, copy)
     if type(thing) in {list, tuple}:
         return len(thing) == len(copy) and all(map(_equal, thing, copy))
+    if type(thing) is dict:
+        return thing.keys() == copy.keys() and all(_equal(thing[key], copy[key]) for key in copy)
     return thing is copy

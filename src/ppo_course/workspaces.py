@@ -51,7 +51,7 @@ class LentWorkspace(Workspace):
         return tensor
 
     def written_into(self, names: Container[str] | None = None) -> str | None:
-        """A variable, one of these names, that was read and then written into; None if there is none."""
+        """A variable of these names that was read and then written into; None if there is none."""
         for name, tensor, before in self._lent:
             if (names is None or name in names) and not torch.equal(tensor.detach(), before):
                 return name

@@ -2,7 +2,6 @@
 
 import ast
 import re
-from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Any, Literal
 
@@ -90,18 +89,19 @@ def read_assignment(source: NotebookNode, release: NotebookNode) -> Assignment:
             continue
         marks = marks_of(cell)
         text = python(without_marks(cell.source))
-        if DEFINITIONS in cell.metadata.get("tags", []):
+        if _defines(cell):
             definitions.append(Code(f"definitions {len(definitions) + 1}", text))
         if marks.get("solution"):
             solutions[marks["grade_id"]] = text
         elif marks.get("grade"):
             # With the marks of hidden tests, for who is not to see them.
             exercises.append(_exercise(marks["grade_id"], python(cell.source), solutions))
+    code = [cell for cell in release.cells if cell.cell_type == "code"]
+    released = (cell for cell in code if marks_of(cell).get("solution") or _defines(cell))
     return Assignment(
         tuple(definitions),
         tuple(exercises),
-        frozenset(_released(release)),
-        frozenset(cell.source.strip() for cell in release.cells if cell.cell_type == "code"),
+        *(frozenset(cell.source.strip() for cell in cells) for cells in (released, code)),
     )
 
 
@@ -128,11 +128,8 @@ def _exercise(grade_id: str, text: str, solutions: dict[str, str]) -> Exercise:
     )
 
 
-def _released(release: NotebookNode) -> Iterable[str]:
-    for cell in release.cells:
-        marked = marks_of(cell).get("solution") or DEFINITIONS in cell.metadata.get("tags", [])
-        if cell.cell_type == "code" and marked:
-            yield cell.source.strip()
+def _defines(cell: NotebookNode) -> bool:
+    return DEFINITIONS in cell.metadata.get("tags", [])
 
 
 def marks_of(cell: NotebookNode) -> dict[str, Any]:

@@ -67,7 +67,11 @@ def grade(
     the other one.
     """
     answers.hide(notebook.shown)
-    _forget_grading()
+    # Whoever imports these modules from now on gets others than those at work.
+    for name in [name for name in sys.modules if name.startswith(PACKAGE)]:
+        del sys.modules[name]
+    if "ppo_course" in sys.modules:
+        vars(sys.modules["ppo_course"]).pop("grading", None)
     whose = recogniser(scratch=os.path.realpath(world.scratch), known=notebook.known)
     look, seen = watch(*notebook.looks, of_student=whose[0])
     judge = trial.prepare(
@@ -103,7 +107,10 @@ def enter(
     _close_all_but(channel, printed, world.ruleset)
     signal.signal(signal.SIGINT, signal.SIG_DFL)  # Ctrl-C is the teacher's
     limits.apply(limit, descriptors=VERDICT)
-    _drop_capabilities()
+    # Where the teacher is root, this process has no more rights than others.
+    libc, header = ctypes.CDLL(None, use_errno=True), (ctypes.c_uint32 * 2)(*NO_CAPABILITIES)
+    if libc.capset(header, (ctypes.c_uint32 * 6)()):
+        raise OSError(ctypes.get_errno(), "capset")
     if world.ruleset is not None:
         landlock.restrict(VERDICT + 1)
         os.close(VERDICT + 1)
@@ -181,20 +188,3 @@ def _close_all_but(channel: int, printed: int, ruleset: int | None) -> None:
     os.closerange(VERDICT + (1 if ruleset is None else 2), 1 << 20)
     sys.stdin = open(0, encoding="utf-8")  # noqa: SIM115
     sys.stdout = sys.stderr = open(1, "w", encoding="utf-8")  # noqa: SIM115
-
-
-def _drop_capabilities() -> None:
-    """Where the teacher is root, this process has no more rights than others."""
-    libc = ctypes.CDLL(None, use_errno=True)
-    header = (ctypes.c_uint32 * 2)(*NO_CAPABILITIES)
-    if libc.capset(header, (ctypes.c_uint32 * 6)()):
-        raise OSError(ctypes.get_errno(), "capset")
-
-
-def _forget_grading() -> None:
-    """Whoever imports these modules from now on gets others than those at work."""
-    for name in [name for name in sys.modules if name.startswith(PACKAGE)]:
-        del sys.modules[name]
-    package = sys.modules.get("ppo_course")
-    if package is not None:
-        vars(package).pop("grading", None)

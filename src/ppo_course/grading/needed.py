@@ -13,6 +13,7 @@ The time for it grows as the submission does, and is the graded cell's own.
 
 import ast
 import contextlib
+import re
 import symtable
 from collections import defaultdict
 from collections.abc import Container, Iterable, Sequence
@@ -83,7 +84,12 @@ def needed(
     known = {name for each in others if each.cell.above for name in each.binds}
     known |= {name for each in solution for name in each.binds}
     # A module is not filled by its user.
-    own = {name for each in (*others, *solution) if _made(each) for name in each.binds}
+    own = {
+        name
+        for each in (*others, *solution)
+        if each.cell.kind != "handed out" and not isinstance(each.node, IMPORTS)
+        for name in each.binds
+    }
 
     taken: set[Statement] = set()
     seen: set[str] = set()
@@ -102,11 +108,6 @@ def needed(
     return [statement for statement in others if statement in taken]
 
 
-def _made(statement: Statement) -> bool:
-    """Whether the student made what it defines."""
-    return statement.cell.kind != "handed out" and not isinstance(statement.node, IMPORTS)
-
-
 def _statement(cell: Cell, node: ast.stmt, *, last: bool) -> Statement:
     statement = Statement(cell, node, last)
     with contextlib.suppress(SyntaxError, ValueError, RecursionError):
@@ -114,9 +115,7 @@ def _statement(cell: Cell, node: ast.stmt, *, last: bool) -> Statement:
         statement.binds, statement.uses = _names(symtable.symtable(text, "cell", "exec"))
         if isinstance(node, ast.ImportFrom) and node.names[0].name == "*":
             statement.binds.add(STAR)
-        if text.startswith(
-            ("get_ipython().run_cell_magic('writefile'", "get_ipython().run_cell_magic('file'")
-        ):
+        if re.match(r"get_ipython\(\)\.run_cell_magic\('(write)?file'", text):
             statement.binds.add(FILES)
         statement.touches = statement.uses & _at_once(node)
     return statement

@@ -33,7 +33,7 @@ class OutOfTimeError(BaseException):
 
 
 class Notebook:
-    """The student's names, after their cells have run, in a namespace with the teacher's definitions.
+    """The student's names, after their cells have run, beside those of the teacher's definitions.
 
     The cells that are not the solution have so many seconds of processor time.
     """

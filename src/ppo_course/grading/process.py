@@ -170,7 +170,7 @@ class WorkerProcess:
 
 
 def _line(stream: IO[bytes], seconds: float) -> bytes:
-    """A line of a pipe that has nothing else in it; raises WorkerEndedError if none comes in time."""
+    """A line of a pipe that has nothing else in it, or WorkerEndedError if none comes in time."""
     if not select.select([stream], [], [], seconds)[0]:
         raise WorkerEndedError
     line = stream.readline()

@@ -60,8 +60,9 @@ def decide_apart(
     entered.acquire()
     if failed:
         raise failed[0]
-    work: Callable[[], NoReturn] = _bare(_work)
-    return lambda: work(orders.get)  # type: ignore[call-arg]
+    # Without the globals of this module.
+    work: Any = FunctionType(_work.__code__, {"__builtins__": dict(vars(builtins))})
+    return lambda: work(orders.get)
 
 
 def _work(next_: Callable[[], list[Any]]) -> NoReturn:
@@ -78,8 +79,3 @@ def _work(next_: Callable[[], list[Any]]) -> NoReturn:
             parts[1](error)
         finally:
             parts.pop(0)()
-
-
-def _bare(function: Any) -> Any:
-    """A function without the globals of this module."""
-    return FunctionType(function.__code__, {"__builtins__": dict(vars(builtins))})

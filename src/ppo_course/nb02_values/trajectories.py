@@ -84,7 +84,7 @@ class Episodes(NamedTuple):
 
 
 def cases(seed: int | None) -> list[Episodes]:
-    """What a function is run on: other episodes for each seed; without, with numbers to follow by hand."""
+    """What a function is run on: drawn episodes, or without a seed those to follow by hand."""
     if seed is not None:
         generator = torch.Generator().manual_seed(seed)
         return [_drawn(generator), _drawn(generator)]

@@ -79,15 +79,12 @@ class Case(NamedTuple):
 class Step(NamedTuple):
     """How a step is made; what is set here is right."""
 
-    advantages: Callable[[Tensor, Tensor, Tensor], Tensor] = lambda returns, old, _new: _normalised(
-        returns - old
-    )
+    # Of returns, old and new values.
+    advantages: Callable[..., Tensor] = lambda returns, old, _new: _normalised(returns - old)
     fresh_actions: bool = False
     cleared: bool = True
     loss: Callable[[tuple[Tensor, ...]], Tensor] = lambda losses: losses[0]
-    clip: Callable[[PPO2, float], Any] = lambda model, norm: nn.utils.clip_grad_norm_(
-        model.parameters(), norm
-    )
+    clip: Callable[[PPO2, float], Any] = lambda model, norm: _limit([model], norm)
     clipped_first: bool = False
     stepped_first: bool = False
     old_coefficients: bool = False  # ent_coef and vf_coef exchanged
@@ -100,14 +97,10 @@ def _normalised(advantages: Tensor, correction: int = 1) -> Tensor:
     return (advantages - advantages.mean()) / (spread + 1e-8)
 
 
-def _each(model: PPO2, norm: float) -> None:
-    for parameter in model.parameters():
-        nn.utils.clip_grad_norm_(parameter, norm)
-
-
-def _parts(model: PPO2, norm: float) -> None:
-    for part in (model.latent, model.policy_head, model.value_head):
-        nn.utils.clip_grad_norm_(part.parameters(), norm)
+def _limit(networks: Iterable[nn.Module | Tensor], norm: float) -> None:
+    """Clip the gradient of each by itself."""
+    for one in networks:
+        nn.utils.clip_grad_norm_(one.parameters() if isinstance(one, nn.Module) else one, norm)
 
 
 def take(case: Case, step: Step) -> tuple[Tensor, list[float]]:
@@ -153,15 +146,15 @@ RIGHT = (Step(), Step(advantages=lambda returns, old, _new: _normalised(returns 
 
 MISTAKES = {
     "not-clipped": Step(clip=lambda *_: None),
-    "clipped-each": Step(clip=_each),
-    "clipped-parts": Step(clip=_parts),
-    "clipped-trunk": Step(
-        clip=lambda model, norm: nn.utils.clip_grad_norm_(model.latent.parameters(), norm)
+    "clipped-each": Step(clip=lambda model, norm: _limit(model.parameters(), norm)),
+    "clipped-parts": Step(
+        clip=lambda m, norm: _limit((m.latent, m.policy_head, m.value_head), norm)
     ),
+    "clipped-trunk": Step(clip=lambda model, norm: _limit([model.latent], norm)),
     "clipped-values": Step(
         clip=lambda model, norm: nn.utils.clip_grad_value_(model.parameters(), norm)
     ),
-    "clipped-fixed": Step(clip=lambda model, _: nn.utils.clip_grad_norm_(model.parameters(), 0.5)),
+    "clipped-fixed": Step(clip=lambda model, _: _limit([model], 0.5)),
     "not-cleared": Step(cleared=False),
     "stepped-first": Step(stepped_first=True),
     "maximised": Step(loss=lambda losses: -losses[0]),

@@ -21,7 +21,7 @@ HINTS = (
 
 
 class InertEnv(gym.Env[Any, Any]):
-    """An environment with D inputs and K actions in which nothing happens; a check never steps it."""
+    """An environment with D inputs and K actions in which nothing happens: no check steps it."""
 
     def __init__(self, n_inputs: int, n_actions: int) -> None:
         self.observation_space = Box(-np.inf, np.inf, (n_inputs,), np.float32)
@@ -37,7 +37,7 @@ def made(exercise: Exercise, model_class: Any, **kwargs: Any) -> Any:
 
 
 def call_method(exercise: Exercise, model_class: type[Any], model: Any, *args: Any) -> Any:
-    """Call the method of the exercise's name; a line of an error is looked for in the class's file."""
+    """Call the method of the exercise's name; the class's file has the line of an error."""
     written_in = getattr(model_class, exercise.name, None)
     run = getattr(model, exercise.name)
     return exercise.call(Named(exercise.name, run, written_in), *args)

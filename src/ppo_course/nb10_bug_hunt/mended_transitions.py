@@ -99,14 +99,7 @@ def check_mended_transitions(function: StudentCode, *, seed: int | None = None) 
     the same transition, and each valid transition comes once, in any order.
     """
     for rows in cases(seed):
-        given = rows.variables()
-        result = EXERCISE.call(function, given)
-        untouched = rows.variables()
-        if set(given) != set(untouched) or not all(
-            torch.equal(given[name], tensor) for name, tensor in untouched.items()
-        ):
-            raise EXERCISE.error("changes-argument")
-        _check(rows, result)
+        _check(rows, EXERCISE.call(function, rows.variables()))
 
 
 def _check(rows: Rows, result: Any) -> None:
