@@ -6,16 +6,20 @@ are in one place, the file `words.toml` beside the check, under the name of the 
     [td_error]
     praise = "Rewards, values and the terminal mask are all in their rows."
     mask-inverted = ["what is wrong", "where to look"]
-    by-minus = "what to say about an exception, besides its own message"
+    by-minus = { error = "TypeError", holds = "bool tensor", say = "how it is done" }
 
-What is not there is looked up in the section [shared] of the same file, then of the course's.
+The last one is a hint, besides an exception's own message: it says of which class the exception has
+to be, and what its text has to hold; either may be a list, or be left out. The first that fits is
+said, in the order of the file. What is not there is looked up in the section [shared] of the same
+file, then of the course's; a hint that says nothing itself has its words there, too.
 """
 
 import functools
 import inspect
 import itertools
 import tomllib
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any, NamedTuple, ParamSpec
 
@@ -34,7 +38,7 @@ from ppo_course.feedback import (
 
 P = ParamSpec("P")
 StudentCode = Callable[..., Any]  # a function or a class; the check's docstring says of what
-Section = Mapping[str, str | Sequence[str]]
+Section = Mapping[str, Any]
 
 MOST_MISTAKES = 2  # with more, a match would be chance
 
@@ -139,11 +143,21 @@ class Hint:
         return fits and isinstance(error, self._error) and self._when(error)
 
 
-USUAL_HINTS = (
-    Hint("one-truth-value", "ambiguous"),
-    Hint("name-and-row", "get() takes ", "set() takes ", error=TypeError),
-    Hint("called-as", "positional argument", error=TypeError),
-)
+def hints_of(section: Section) -> Iterator[Hint]:
+    """Those that a section of `words.toml` has."""
+    for key, hint in section.items():
+        if isinstance(hint, dict):
+            holds, classes = (
+                [hint[name]] if isinstance(hint.get(name), str) else hint.get(name, [])
+                for name in ("holds", "error")
+            )
+            yield Hint(key, *holds, when=partial(_is_one_of, {*classes}))
+
+
+def _is_one_of(classes: Collection[str], error: Exception) -> bool:
+    return not classes or any(cls.__name__ in classes for cls in type(error).__mro__)
+
+
 _COURSE = read_words(__file__)
 
 
@@ -154,7 +168,7 @@ class Exercise:
         name: of the student's function or class.
         arguments: those that a call has, by their names.
         words: the sections of `words.toml`; that with the exercise's name is its own.
-        hints: about exceptions; the first that fits is said.
+        hints: about exceptions, where class and text do not tell; they come before those of words.
     """
 
     def __init__(
@@ -166,7 +180,7 @@ class Exercise:
     ) -> None:
         self.name, self.arguments = name, tuple(arguments)
         self._sections = [words.get(name, {}), words.get("shared", {}), _COURSE["shared"]]
-        self._hints = (*hints, *USUAL_HINTS)
+        self._hints = (*hints, *(hint for each in self._sections for hint in hints_of(each)))
 
     def words(self, key: str, **values: Any) -> list[str]:
         """What is wrong and where to look, or a single text, by its key, and its way if it has one.
@@ -174,7 +188,9 @@ class Exercise:
         Values fill in what the words name in braces.
         """
         key, _, way = key.partition("~")
-        found = next(section[key] for section in self._sections if key in section)
+        given = (section[key] for section in self._sections if key in section)
+        said = (each.get("say") if isinstance(each, dict) else each for each in given)
+        found = next(each for each in said if each is not None)
         texts = [found] if isinstance(found, str) else list(found)
         usual = {"name": self.name, "arguments": ", ".join(self.arguments), "way": way}
         for name, value in {**usual, **values}.items():

@@ -7,7 +7,7 @@ import torch
 from torch import Tensor
 
 from ppo_course.feedback import Named
-from ppo_course.mistakes import Exercise, Hint, Part, StudentCode, combinations, read_words
+from ppo_course.mistakes import Exercise, Part, StudentCode, combinations, read_words
 from ppo_course.workspaces import RecordingWorkspace
 
 POSITION, VELOCITY, ANGLE, ANGULAR_VELOCITY = range(4)
@@ -86,20 +86,7 @@ def cases(seed: int | None) -> list[Case]:
             return [*drawn, drawn[0]._replace(observations=drawn[0].observations[:, :1])]
 
 
-EXERCISE = Exercise(
-    "PoleAgent",
-    ("gain",),
-    read_words(__file__),
-    [
-        Hint("if", "ambiguous"),
-        Hint("int", "only one element", "converted to Python scalars"),
-        Hint("columns", "out of bounds", error=IndexError),
-        Hint("own-table", "no variable 'env/env_obs'", "rows are ["),
-        Hint("name-of-observation", "no variable", error=KeyError),
-        Hint("called-as", "keyword argument", error=TypeError),
-        Hint("gain", "gain", error=AttributeError),
-    ],
-)
+EXERCISE = Exercise("PoleAgent", ("gain",), read_words(__file__))
 
 
 @EXERCISE.check

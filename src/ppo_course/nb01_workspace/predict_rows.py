@@ -13,7 +13,7 @@ import numpy as np
 from torch import Tensor
 
 from ppo_course.feedback import describe
-from ppo_course.mistakes import Exercise, Hint, Part, StudentCode, read_words
+from ppo_course.mistakes import Exercise, Part, StudentCode, read_words
 
 FIELDS = ("level", "reward", "terminated", "truncated", "timestep")
 
@@ -145,12 +145,7 @@ def cases(seed: int | None) -> list[Case]:
             return drawn
 
 
-EXERCISE = Exercise(
-    "predict_rows",
-    ("actions", "height", "time_limit"),
-    read_words(__file__),
-    [Hint("too-far", error=IndexError), Hint("no-value", error=UnboundLocalError)],
-)
+EXERCISE = Exercise("predict_rows", ("actions", "height", "time_limit"), read_words(__file__))
 
 
 @EXERCISE.check

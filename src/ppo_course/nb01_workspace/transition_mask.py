@@ -7,7 +7,7 @@ import torch
 from torch import Tensor
 
 from ppo_course.feedback import describe
-from ppo_course.mistakes import Exercise, Hint, Part, StudentCode, read_words
+from ppo_course.mistakes import Exercise, Part, StudentCode, read_words
 
 
 def right(done: Tensor) -> Tensor:
@@ -29,15 +29,7 @@ MASKS = Part(
     },
 )
 
-EXERCISE = Exercise(
-    "transition_mask",
-    ("done",),
-    read_words(__file__),
-    [
-        Hint("not", "ambiguous"),
-        Hint("by-minus", "bool tensor is not supported", "bad operand type"),
-    ],
-)
+EXERCISE = Exercise("transition_mask", ("done",), read_words(__file__))
 
 
 @EXERCISE.check

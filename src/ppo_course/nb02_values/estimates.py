@@ -10,16 +10,10 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from ppo_course.mistakes import Exercise, Hint, Part, read_words
+from ppo_course.mistakes import Exercise, Part, read_words
 from ppo_course.nb02_values.trajectories import Episodes, cases
 
 WORDS = read_words(__file__)
-HINTS = (
-    Hint("by-minus", "with a bool tensor is not supported"),
-    Hint("no-following", error=IndexError),
-    Hint("sizes", "must match the size"),
-    Hint("names", "in the workspace", error=KeyError),
-)
 
 
 class Estimate(Exercise):
@@ -39,7 +33,7 @@ class Estimate(Exercise):
         parts: Sequence[Part],
         formula: Callable[[Episodes, Sequence[Any]], Any],
     ) -> None:
-        super().__init__(name, arguments, WORDS, HINTS)
+        super().__init__(name, arguments, WORDS)
         self.parts, self.formula = parts, formula
 
     def try_out(self, function: Callable[..., Any], seed: int | None) -> None:

@@ -7,7 +7,7 @@ import torch
 from torch import Tensor
 
 from ppo_course.feedback import describe
-from ppo_course.mistakes import Exercise, Hint, Part, StudentCode, read_words
+from ppo_course.mistakes import Exercise, Part, StudentCode, read_words
 
 # Each of the known mistakes is wrong in at least one place. No ratio is at the edge of the range
 # and no advantage is 0: there, both answers can be defended.
@@ -62,15 +62,7 @@ def drawn(seed: int) -> tuple[Tensor, Tensor, tuple[float, ...]]:
     return ratio, advantage, clip_ranges
 
 
-EXERCISE = Exercise(
-    "is_clipped",
-    ("ratio", "advantage", "clip_range"),
-    read_words(__file__),
-    [
-        Hint("and-or", "Boolean value of Tensor"),
-        Hint("parentheses", "unsupported operand", "not implemented for"),
-    ],
-)
+EXERCISE = Exercise("is_clipped", ("ratio", "advantage", "clip_range"), read_words(__file__))
 
 
 @EXERCISE.check

@@ -11,7 +11,6 @@ from functools import cache
 from typing import Any, NamedTuple
 
 import torch
-from omegaconf.errors import ConfigAttributeError, ConfigKeyError
 from torch import Tensor, nn
 from torch.distributions import Categorical
 
@@ -44,10 +43,6 @@ EXERCISE = Exercise(
     [
         Hint("predict-proba", error=KeyError, when=_missing("logprob_predict")),
         Hint("compute-entropy", error=KeyError, when=_missing("entropy")),
-        Hint("min-of-tensors", "ambiguous"),
-        Hint("not-forward", "'NoneType' object has no attribute 'get'", error=AttributeError),
-        Hint("agents-return-nothing", "NoneType", error=(TypeError, AttributeError)),
-        Hint("config", error=(ConfigAttributeError, ConfigKeyError)),
         Hint("row-by-name", "positional argument", error=TypeError, when=_inside),
     ],
 )

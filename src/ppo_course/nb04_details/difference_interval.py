@@ -7,7 +7,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from ppo_course.feedback import ExerciseError
-from ppo_course.mistakes import Exercise, Hint, StudentCode, read_words
+from ppo_course.mistakes import Exercise, StudentCode, read_words
 from ppo_course.nb04_details.difference_interval_mistakes import (
     ASKED,
     MISTAKES,
@@ -33,12 +33,6 @@ EXERCISE = Exercise(
     "difference_interval",
     ("first", "second", "statistic", "level", "rng", "n_resamples"),
     read_words(__file__),
-    [
-        Hint("out-of-bounds", "out of bounds", error=IndexError),
-        Hint("single-score", SINGLE),
-        Hint("one-at-a-time", "takes a row of scores"),
-        Hint("percentiles", "Percentiles must be in the range"),
-    ],
 )
 
 

@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from ppo_course.mistakes import Exercise, Hint, Part, StudentCode, read_words
+from ppo_course.mistakes import Exercise, Part, StudentCode, read_words
 from ppo_course.one_number import as_number, compare_numbers
 
 Floats = NDArray[np.float64]
@@ -93,15 +93,7 @@ FORMULAS = Part(
     },
 )
 
-EXERCISE = Exercise(
-    "interquartile_mean",
-    ("scores",),
-    read_words(__file__),
-    [
-        Hint("no-integer", "slice indices", "integer", error=TypeError),
-        Hint("array", "ndarray", error=AttributeError),
-    ],
-)
+EXERCISE = Exercise("interquartile_mean", ("scores",), read_words(__file__))
 
 
 @EXERCISE.check

@@ -4,7 +4,7 @@ import random
 from typing import NamedTuple
 
 from ppo_bbrl.schedules import linear
-from ppo_course.mistakes import Exercise, Hint, Part, StudentCode, read_words
+from ppo_course.mistakes import Exercise, Part, StudentCode, read_words
 from ppo_course.one_number import check_numbers
 
 
@@ -63,12 +63,7 @@ FORMULAS = Part(
     },
 )
 
-EXERCISE = Exercise(
-    "scheduled",
-    ("initial", "update", "n_updates"),
-    read_words(__file__),
-    [Hint("from-0", error=ZeroDivisionError)],
-)
+EXERCISE = Exercise("scheduled", ("initial", "update", "n_updates"), read_words(__file__))
 
 
 @EXERCISE.check

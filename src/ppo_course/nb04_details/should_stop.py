@@ -10,7 +10,7 @@ from torch import Tensor
 
 from ppo_bbrl.losses import clipped_surrogate
 from ppo_course.feedback import ExerciseError, describe, numbers
-from ppo_course.mistakes import Exercise, Hint, Part, StudentCode, read_words
+from ppo_course.mistakes import Exercise, Part, StudentCode, read_words
 from ppo_course.one_number import agree, as_number, compare_numbers
 
 # Where it is asked: the estimate as a multiple of the target, close to the tolerance on both sides
@@ -112,16 +112,7 @@ COMPARED = {
     "all-actions": _of(lambda d: (d.expm1() - d).min()),
 }
 
-EXERCISE = Exercise(
-    "should_stop",
-    ("log_prob", "old_log_prob", "target_kl"),
-    read_words(__file__),
-    [
-        Hint("may-be-none", "NoneType"),
-        Hint("mean-first", "Boolean value of Tensor"),
-        Hint("of-math", "must be Tensor", error=TypeError),
-    ],
-)
+EXERCISE = Exercise("should_stop", ("log_prob", "old_log_prob", "target_kl"), read_words(__file__))
 
 
 @EXERCISE.check

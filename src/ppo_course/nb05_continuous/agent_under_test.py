@@ -7,36 +7,13 @@ import torch
 from torch import Tensor, nn
 
 from ppo_course.feedback import Named
-from ppo_course.mistakes import Exercise, Hint
+from ppo_course.mistakes import Exercise
 from ppo_course.nb05_continuous.gaussians import WORDS, entropies, log_densities
 from ppo_course.workspaces import RecordingWorkspace
 
 ROW = 1  # of the three: who reads or writes another row than t is noticed
 DIST_METHODS = ("sample", "rsample", "log_prob", "entropy", "stddev", "mode")
-EXERCISE = Exercise(
-    "GaussianPolicy",
-    (),
-    WORDS,
-    (
-        Hint("std-not-positive", "parameter scale"),
-        Hint("keep-first-line", "keyword argument", error=TypeError),
-        # The action is missing only where the agent is to act.
-        Hint("acts-and-reads", "no variable 'action'", error=KeyError),
-        Hint("names", "in the workspace", error=KeyError),
-        Hint("mean-and-log-std", "must match the size", "expand"),
-        Hint("dist-is-a-method", "'dist'", error=NameError),
-        Hint("tensor-called", "'Tensor' object is not callable", error=TypeError),
-        Hint("no-probs", "'probs'", "'logits'", error=AttributeError),
-        Hint("no-brackets", "'function' object", "'method' object", error=AttributeError),
-        Hint("value-last", "'tuple' object has no attribute 'requires_grad'", error=AttributeError),
-        Hint(
-            "mean-is-no-dist",
-            *(f"'Tensor' object has no attribute '{method}'" for method in DIST_METHODS),
-            error=AttributeError,
-        ),
-        Hint("attributes", "object has no attribute", error=AttributeError),
-    ),
-)
+EXERCISE = Exercise("GaussianPolicy", (), WORDS)
 
 
 class Case(NamedTuple):

@@ -11,7 +11,6 @@ from ppo_course.feedback import same
 from ppo_course.gradients import check_gradients, gradients
 from ppo_course.mistakes import Exercise, Part, StudentCode
 from ppo_course.nb05_continuous.gaussians import (
-    HINTS,
     SCALES,
     WORDS,
     Gaussians,
@@ -22,7 +21,7 @@ from ppo_course.nb05_continuous.gaussians import (
 )
 
 LOG_2PI = math.log(2 * math.pi)
-EXERCISE = Exercise("gaussian_entropy", ("mean", "log_std"), WORDS, HINTS)
+EXERCISE = Exercise("gaussian_entropy", ("mean", "log_std"), WORDS)
 
 
 # Of the entropy of one component, [D]: the scale, the constant; and how the components add up.

@@ -11,7 +11,6 @@ from ppo_course.feedback import same
 from ppo_course.gradients import check_gradients, gradients
 from ppo_course.mistakes import Exercise, Part, StudentCode
 from ppo_course.nb05_continuous.gaussians import (
-    HINTS,
     SCALES,
     WORDS,
     Gaussians,
@@ -23,7 +22,7 @@ from ppo_course.nb05_continuous.gaussians import (
 
 LOG_2PI = math.log(2 * math.pi)
 LEARNED = ("mean", "log_std")
-EXERCISE = Exercise("gaussian_log_prob", ("action", *LEARNED), WORDS, HINTS)
+EXERCISE = Exercise("gaussian_log_prob", ("action", *LEARNED), WORDS)
 
 
 def _each(squares: Tensor, scales: Tensor, constant: float) -> Tensor:

@@ -6,19 +6,9 @@ import torch
 from torch import Tensor
 from torch.distributions import Normal
 
-from ppo_course.mistakes import Exercise, Hint, Part, read_words
+from ppo_course.mistakes import Exercise, Part, read_words
 
 WORDS = read_words(__file__)
-HINTS = (
-    Hint("shapes", "must match the size"),
-    Hint("math-of-a-tensor", "only one element", "only 0-dimensional"),
-    Hint("no-item", "cannot be converted to Scalar"),
-    Hint("power", "bitwise_xor", "for ^"),
-    Hint("one-dimension", "Dimension out of range", error=IndexError),
-    Hint("torch-of-a-number", "must be Tensor, not", error=TypeError),
-    Hint("in-place", "a leaf Variable that requires grad"),
-    Hint("numpy", "Can't call numpy()"),
-)
 
 
 # What is made of log_std, [D], where the formula has it.

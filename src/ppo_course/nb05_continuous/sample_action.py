@@ -8,10 +8,10 @@ from torch import Tensor
 
 from ppo_course.feedback import same
 from ppo_course.mistakes import Exercise, Part, StudentCode
-from ppo_course.nb05_continuous.gaussians import HINTS, WORDS, Gaussians, arguments, cases
+from ppo_course.nb05_continuous.gaussians import WORDS, Gaussians, arguments, cases
 
 RESULTS = ("action", "sent")
-EXERCISE = Exercise("sample_action", ("mean", "log_std", "noise", "low", "high"), WORDS, HINTS)
+EXERCISE = Exercise("sample_action", ("mean", "log_std", "noise", "low", "high"), WORDS)
 
 
 def _clip(action: Tensor, x: Gaussians) -> Tensor:

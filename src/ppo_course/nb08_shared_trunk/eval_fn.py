@@ -10,21 +10,11 @@ from torch.nn import functional
 
 from ppo_bbrl.hub import PPO2
 from ppo_course.feedback import same
-from ppo_course.mistakes import Exercise, Hint, StudentCode, first_fit, integer, read_words
+from ppo_course.mistakes import Exercise, StudentCode, first_fit, integer, read_words
 
 EXPONENT = 26  # of `bernstein`; 2 e^-26 is 1e-11
 PARTS = ("value", "action", "neg_log_prob")
-EXERCISE = Exercise(
-    "eval_fn",
-    ("model", "obs"),
-    read_words(__file__),
-    (
-        Hint("wants-a-tensor", "numpy.ndarray", error=AttributeError),
-        Hint("precision", "same dtype"),
-        Hint("called-as", "positional argument"),
-        Hint("four-things", "unpack"),
-    ),
-)
+EXERCISE = Exercise("eval_fn", ("model", "obs"), read_words(__file__))
 
 
 class Case(NamedTuple):

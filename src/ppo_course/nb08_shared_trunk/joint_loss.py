@@ -10,7 +10,7 @@ from torch import Tensor
 from ppo_bbrl.hub import PPO2
 from ppo_course.feedback import numbers
 from ppo_course.gradients import check_gradients, gradients
-from ppo_course.mistakes import Exercise, Hint, Part, StudentCode, read_words
+from ppo_course.mistakes import Exercise, Part, StudentCode, read_words
 from ppo_course.one_number import agree, as_number, compare_numbers
 
 PARTS = ("total", "policy_loss", "value_loss")
@@ -50,16 +50,7 @@ class Samples(NamedTuple):
         ]
 
 
-EXERCISE = Exercise(
-    "joint_loss",
-    Samples._fields,
-    read_words(__file__),
-    (
-        Hint("ten-arguments", "positional argument", error=TypeError),
-        Hint("in-place", "a leaf Variable that requires grad"),
-        Hint("max-of-numbers", "must be Tensor"),
-    ),
-)
+EXERCISE = Exercise("joint_loss", Samples._fields, read_words(__file__))
 
 
 def _samples(

@@ -10,7 +10,7 @@ from torch import Tensor
 
 from ppo_bbrl.hub import PPO2
 from ppo_course.feedback import same
-from ppo_course.mistakes import Exercise, Hint, Part, StudentCode, integer, read_words
+from ppo_course.mistakes import Exercise, Part, StudentCode, integer, read_words
 from ppo_course.nb08_shared_trunk.train_step import (
     MISTAKES,
     RATE,
@@ -23,18 +23,7 @@ from ppo_course.nb08_shared_trunk.train_step import (
 )
 from ppo_course.one_number import agree, as_number
 
-EXERCISE = Exercise(
-    "train_fn",
-    ("model", "optimizer", *Batch._fields),
-    read_words(__file__),
-    (
-        Hint("one-backward", "backward through the graph a second time"),
-        Hint("constants", "does not require grad"),
-        Hint("order-of-loss", "loss()"),
-        Hint("called-as", "positional argument"),
-        Hint("backward-of-five", "'backward'"),
-    ),
-)
+EXERCISE = Exercise("train_fn", ("model", "optimizer", *Batch._fields), read_words(__file__))
 LOSSES = ("total", "policy_loss", "value_loss", "entropy", "approx_kl")
 
 

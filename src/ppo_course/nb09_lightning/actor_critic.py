@@ -8,22 +8,12 @@ from torch.distributions import Categorical, Distribution
 
 from ppo_course.feedback import numbers, same
 from ppo_course.gradients import gradients
-from ppo_course.mistakes import Exercise, Hint, first_fit, integer
-from ppo_course.nb09_lightning.student_model import HINTS, WORDS, InertEnv, call_method, made
+from ppo_course.mistakes import Exercise, first_fit, integer
+from ppo_course.nb09_lightning.student_model import WORDS, InertEnv, call_method, made
 
-METHOD_HINTS = (Hint("methods", "positional argument"), Hint("through-self", error=NameError))
-EXERCISE = Exercise("ActorCritic", (), WORDS, HINTS)
-FORWARD = Exercise(
-    "forward",
-    ("x",),
-    WORDS,
-    (
-        Hint("scores-not-probabilities", "probs", error=ValueError),
-        Hint("forward-missing", "must define forward"),
-        *METHOD_HINTS,
-    ),
-)
-OPTIMIZER = Exercise("configure_optimizers", (), WORDS, METHOD_HINTS)
+EXERCISE = Exercise("ActorCritic", (), WORDS)
+FORWARD = Exercise("forward", ("x",), WORDS)
+OPTIMIZER = Exercise("configure_optimizers", (), WORDS)
 
 
 class Case(NamedTuple):

@@ -6,17 +6,9 @@ from itertools import groupby, islice, product
 from typing import Any, NamedTuple
 
 from ppo_course.feedback import ExerciseError, Named, describe
-from ppo_course.mistakes import Exercise, Hint, StudentCode, read_words
+from ppo_course.mistakes import Exercise, StudentCode, read_words
 
-EXERCISE = Exercise(
-    "minibatch_stream",
-    (),
-    read_words(__file__),
-    (
-        Hint("takes-nothing", "positional argument", error=TypeError),
-        Hint("once-through", "len()", "subscriptable", error=TypeError),
-    ),
-)
+EXERCISE = Exercise("minibatch_stream", (), read_words(__file__))
 Events = list[tuple[str, Any]]
 Facts = tuple[str, ...]
 

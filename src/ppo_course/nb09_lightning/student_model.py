@@ -10,14 +10,10 @@ import numpy as np
 from gymnasium.spaces import Box, Discrete
 
 from ppo_course.feedback import Named, describe
-from ppo_course.mistakes import Exercise, Hint, read_words
+from ppo_course.mistakes import Exercise, read_words
 
 WORDS = read_words(__file__)
 #: about the making of an object
-HINTS = (
-    Hint("super-first", "before Module.__init__() call", "has no attribute '_modules'"),
-    Hint("init-is-given"),
-)
 
 
 class InertEnv(gym.Env[Any, Any]):

@@ -11,7 +11,7 @@ from torch.distributions import Categorical
 
 from ppo_course.feedback import same
 from ppo_course.mistakes import Exercise, Hint
-from ppo_course.nb09_lightning.student_model import HINTS, WORDS, InertEnv, call_method, made
+from ppo_course.nb09_lightning.student_model import WORDS, InertEnv, call_method, made
 from ppo_course.nb09_lightning.training_step_mistakes import FORMULAS, Samples, loss
 from ppo_course.one_number import agree, as_number, compare_numbers
 
@@ -23,21 +23,12 @@ def _asks_for_the_optimiser(error: Exception) -> bool:
     return bool(LIGHTNINGS & {frame.name for frame in traceback.extract_tb(error.__traceback__)})
 
 
-MODEL = Exercise("ClippedPPO", (), WORDS, HINTS)
+MODEL = Exercise("ClippedPPO", (), WORDS)
 METHOD = Exercise(
     "training_step",
     ("batch", "batch_idx"),
     WORDS,
-    (
-        Hint("write-it-yourself", "switched off"),
-        Hint("optimiser-is-lightnings", when=_asks_for_the_optimiser),
-        Hint("no-trainer", "not attached to a `Trainer`"),
-        Hint("lightning-calls", "positional argument", error=TypeError),
-        Hint("two-things", "unpack"),
-        Hint("a-batch-has", "'Batch' object", error=AttributeError),
-        Hint("models-numbers", "object has no attribute", error=AttributeError),
-        Hint("through-self", error=NameError),
-    ),
+    [Hint("optimiser-is-lightnings", when=_asks_for_the_optimiser)],
 )
 
 

@@ -7,19 +7,10 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from ppo_course.mistakes import Exercise, Hint, Part, StudentCode, read_words
+from ppo_course.mistakes import Exercise, Part, StudentCode, read_words
 from ppo_course.one_number import check_numbers
 
-EXERCISE = Exercise(
-    "coverage",
-    ("minibatches", "n_transitions"),
-    read_words(__file__),
-    (
-        Hint("list-of-tensors", "'list'", error=AttributeError),
-        Hint("list-of-tensors", "not list", "converted to an index", "inhomogeneous"),
-        Hint("cat-not-stack", "equal size", error=RuntimeError),
-    ),
-)
+EXERCISE = Exercise("coverage", ("minibatches", "n_transitions"), read_words(__file__))
 
 
 class Epoch(NamedTuple):

@@ -4,15 +4,10 @@ import difflib
 from collections import Counter
 from typing import Any
 
-from ppo_course.mistakes import Exercise, Hint, StudentCode, read_words
+from ppo_course.mistakes import Exercise, StudentCode, read_words
 from ppo_course.nb10_bug_hunt.suspects import CHARGES, CULPRITS
 
-EXERCISE = Exercise(
-    "culprits",
-    (),
-    read_words(__file__),
-    (Hint("no-arguments", "argument", error=TypeError), Hint("in-quotes", error=NameError)),
-)
+EXERCISE = Exercise("culprits", (), read_words(__file__))
 
 
 @EXERCISE.check

@@ -8,22 +8,9 @@ import torch
 from torch import Tensor, nn
 
 from ppo_course.feedback import describe
-from ppo_course.mistakes import Exercise, Hint, StudentCode, integer, read_words
+from ppo_course.mistakes import Exercise, StudentCode, integer, read_words
 
-EXERCISE = Exercise(
-    "gradients_into",
-    ("loss", "module"),
-    read_words(__file__),
-    (
-        Hint("called-as", "positional argument", error=TypeError),
-        Hint("one-entry-not-0", "ambiguous"),
-        Hint("parameters-not-pairs", "have to be Tensors", "'Actor' object is not iterable"),
-        Hint("requires-grad", "does not require grad"),
-        Hint("allow-unused", "not have been used in the graph"),
-        Hint("retain-graph", "backward through the graph a second time"),
-        Hint("gradient-none", "NoneType", error=(AttributeError, TypeError)),
-    ),
-)
+EXERCISE = Exercise("gradients_into", ("loss", "module"), read_words(__file__))
 BODY = ("body.weight", "body.bias")
 HEAD = ("head.weight", "head.bias")
 

@@ -9,21 +9,12 @@ import torch
 from torch import Tensor
 
 from ppo_course.feedback import numbers
-from ppo_course.mistakes import Exercise, Hint, Part, StudentCode, read_words
+from ppo_course.mistakes import Exercise, Part, StudentCode, read_words
 from ppo_course.one_number import check_numbers
 
 LENGTH = 8  # steps after which TruncatedOnly is cut
 PROBES = ("ConstantReward", "Discounting", "TruncatedOnly")
-EXERCISE = Exercise(
-    "value_error",
-    ("probe", "values", "discount_factor"),
-    read_words(__file__),
-    (
-        Hint("called-as", "positional argument", error=TypeError),
-        Hint("tensor-methods", "unexpected keyword argument", error=TypeError),
-        Hint("one-of-the-probes", error=(KeyError, UnboundLocalError)),
-    ),
-)
+EXERCISE = Exercise("value_error", ("probe", "values", "discount_factor"), read_words(__file__))
 
 
 class Reading(NamedTuple):

@@ -10,7 +10,7 @@ import torch
 
 import ppo_course
 from ppo_course.feedback import ExerciseError
-from ppo_course.mistakes import Exercise, Hint, Part, explain
+from ppo_course.mistakes import Exercise, Hint, Part, explain, read_words
 
 COURSE = Path(ppo_course.__file__).parent
 WORDS = {
@@ -39,9 +39,48 @@ def test_every_word_is_said_somewhere(file):
     source = "".join(path.read_text(encoding="utf-8") for path in file.parent.glob("*.py"))
     sections = tomllib.loads(file.read_text(encoding="utf-8"))
     general = {*tomllib.loads((COURSE / "words.toml").read_text(encoding="utf-8"))["shared"]}
-    keys = {key for section in sections.values() for key in section} - general - {"praise"}
+    every = {
+        (key, isinstance(told, dict)) for each in sections.values() for key, told in each.items()
+    }
+    hints = {key for key, is_hint in every if is_hint}  # which the engine says
+    keys = {key for key, _ in every} - hints - general - {"praise"}
     assert [key for key in keys if f'"{key}"' not in source and f'"{key}~' not in source] == []
     assert [name for name in sections if f'"{name}"' not in source and name != "shared"] == []
+
+
+def test_every_hint_has_words_and_says_nothing_else():
+    for file in COURSE.glob("**/words.toml"):
+        for name, section in tomllib.loads(file.read_text(encoding="utf-8")).items():
+            for key, hint in section.items():
+                if isinstance(hint, dict):
+                    assert hint.keys() <= {"error", "holds", "say"}, (name, key)
+                    assert len(Exercise(name, [], read_words(file)).words(key)) == 1, (name, key)
+
+
+@pytest.mark.parametrize(
+    ("error", "key"),
+    [
+        (KeyError("a"), "missing"),
+        (IndexError("a"), "missing"),
+        (TypeError("for ^"), "power"),
+        (ValueError("for ^"), "anything"),
+    ],
+)
+def test_a_hint_is_about_a_class_and_a_text(error, key):
+    words = {
+        "power": {
+            "missing": {"error": ["KeyError", "IndexError"], "say": "a"},
+            "power": {"error": "TypeError", "holds": ["for ^", "xor"], "say": "b"},
+        },
+        "shared": {"anything": {"say": "c"}},
+    }
+
+    def power():
+        raise error
+
+    with pytest.raises(ExerciseError) as caught:
+        Exercise("power", [], words).call(power)
+    assert caught.value.keys == ("raises", key)
 
 
 def test_words_are_filled_in_and_the_exercises_own_come_first():
