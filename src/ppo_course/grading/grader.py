@@ -7,7 +7,7 @@ import json
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
-from types import MappingProxyType, TracebackType
+from types import MappingProxyType
 from typing import Any
 
 from nbformat import NotebookNode
@@ -81,12 +81,7 @@ class Grader:
         self.open()
         return self
 
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
+    def __exit__(self, *_: object) -> None:
         self.close()
 
     def open(self) -> None:
@@ -104,7 +99,9 @@ class Grader:
 
     def close(self) -> None:
         """End that process; it may be opened again."""
-        self._stop()
+        worker, self._worker = self._worker, None
+        if worker is not None:
+            worker.end()
 
     def grade(
         self, submission: NotebookNode, files: Mapping[str, bytes] = MappingProxyType({})
@@ -160,7 +157,7 @@ class Grader:
 
     def _start(self) -> None:
         """A new worker in a new folder, with the definitions run."""
-        self._stop()
+        self.close()
         assert self.boundary is not None
         self._worker = WorkerProcess(self.boundary, hidden=self.hidden, readable=self.readable)
         definitions = [asdict(code) for code in self.assignment.definitions]
@@ -171,11 +168,6 @@ class Grader:
         if answer.get("error"):
             raise SourceError(f"the definitions of the source raise: {answer['error']}")
         self._worker.hide_checks()  # they have been imported
-
-    def _stop(self) -> None:
-        worker, self._worker = self._worker, None
-        if worker is not None:
-            worker.end()
 
     def _ask(self, request: dict[str, Any], *, seconds: float) -> dict[str, Any]:
         assert self._worker is not None

@@ -15,7 +15,7 @@ import sysconfig
 import tempfile
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import IO, Any
+from typing import Any
 
 from ppo_course.grading.answers import CHECKS_FOLDER
 from ppo_course.grading.boundary import Boundary, BoundaryError, command
@@ -102,7 +102,12 @@ class WorkerProcess:
             process.stdin.flush()
         except OSError as error:
             raise WorkerEndedError from error
-        answer: dict[str, Any] = json.loads(_line(process.stdout, seconds))
+        # A line of a pipe that has nothing else in it.
+        waited = select.select([process.stdout], [], [], seconds)[0]
+        line = process.stdout.readline() if waited else b""
+        if not line.endswith(b"\n"):
+            raise WorkerEndedError
+        answer: dict[str, Any] = json.loads(line)
         return answer
 
     def hide_checks(self) -> None:
@@ -151,32 +156,21 @@ class WorkerProcess:
                 env=environment,
                 start_new_session=True,  # Ctrl-C is the teacher's
             )
-        use = {"landlock": self._boundary.landlock, "seccomp": self._boundary.seccomp}
         world = {
             "scratch": str(scratch),
             "home": str(home),
             "read": [str(path) for path in without([*read, str(home)], Path(CHECKS_FOLDER))],
             "hidden": [str(path) for path in hidden],
-            "use": use,
+            "use": {"landlock": self._boundary.landlock, "seccomp": self._boundary.seccomp},
         }
         try:
-            answer = self.ask({"ask": "begin", "world": world}, seconds=IMPORTING)
+            answer = self.ask({"ask": "begin", **world}, seconds=IMPORTING)
         except WorkerEndedError as error:
             said = Path(errors.name).read_text(encoding="utf-8", errors="replace").strip()
             why = said.splitlines()[-1] if said else "the process that grades does not begin"
             raise BoundaryError(f"nothing was graded, {self._boundary} fail: {why}") from error
         if answer.get("error"):
             raise BoundaryError(f"nothing was graded, {self._boundary}: {answer['error']}")
-
-
-def _line(stream: IO[bytes], seconds: float) -> bytes:
-    """A line of a pipe that has nothing else in it, or WorkerEndedError if none comes in time."""
-    if not select.select([stream], [], [], seconds)[0]:
-        raise WorkerEndedError
-    line = stream.readline()
-    if not line.endswith(b"\n"):
-        raise WorkerEndedError
-    return line
 
 
 def _remove(folder: Path) -> None:

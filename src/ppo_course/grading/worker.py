@@ -20,11 +20,13 @@ import socket
 import sys
 import time
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Any, NoReturn
 
-from ppo_course.grading import answers, attempt, inside, landlock, limits, seccomp
+from ppo_course.grading import answers, attempt, inside, landlock, seccomp
 from ppo_course.grading.cells import Code
+from ppo_course.grading.limits import MIB, Limits
 from ppo_course.grading.private import private
 from ppo_course.grading.shell import NotebookShell
 from ppo_course.grading.tampering import snapshot
@@ -37,6 +39,10 @@ TIMED_OUT = "timed out", "TimeLimitExceeded"
 OUTCOMES = ("passed", "failed", "tampered")
 
 
+#: gets the descriptors `channel` and `printed` by name; what it returns does the work
+Begin = Callable[..., Callable[[], NoReturn]]
+
+
 class Worker:
     """What is the same for all graded cells of a notebook."""
 
@@ -47,13 +53,9 @@ class Worker:
 
     def answer(self, request: dict[str, Any]) -> dict[str, Any]:
         """Do what a line asks for."""
-        if request["ask"] == "begin":
-            return self.begin(**request["world"])
-        if request["ask"] == "define":
-            return self.define([Code(**code) for code in request["definitions"]])
-        return self.grade(
-            attempt.Task.from_json(request["task"]), limits.Limits(**request["limits"])
-        )
+        ask: dict[str, Callable[..., dict[str, Any]]]
+        ask = {"begin": self.begin, "define": self.define, "grade": self.grade}
+        return ask[request.pop("ask")](**request)
 
     def begin(
         self, *, scratch: str, home: str, read: list[str], hidden: list[str], use: dict[str, bool]
@@ -79,14 +81,15 @@ class Worker:
         self.to_clean = [scratch] if use["landlock"] else [scratch, home]
         if not use["seccomp"]:
             return {}
-        told = self._fork(self._prove, limits.Limits(seconds=5))
+        told = self._fork(self._prove, Limits(seconds=5))
         return {} if told["outcome"] == "passed" else {"error": " ".join(told["message"])}
 
-    def define(self, definitions: list[Code]) -> dict[str, Any]:
+    def define(self, definitions: list[dict[str, str]]) -> dict[str, Any]:
         """Run the teacher's definitions, which are trusted."""
+        codes = [Code(**code) for code in definitions]
         NotebookShell.instance()  # before the definitions, which may have magics
         module = sys.modules["__main__"] = attempt.module_of({})
-        for code in definitions:
+        for code in codes:
             try:
                 exec(attempt.compiled(code, prefix="<"), vars(module))
             except Exception as error:  # noqa: BLE001 - the teacher's code may raise anything
@@ -94,23 +97,18 @@ class Worker:
         if "torch" in sys.modules:
             _settle_torch()
         self.notebook = inside.Notebook(
-            vars(module), answers.shown(definitions), private(snapshot)(), made_by_packages()
+            vars(module), answers.shown(codes), private(snapshot)(), made_by_packages()
         )
         return {}
 
-    def grade(self, task: attempt.Task, limit: limits.Limits) -> dict[str, Any]:
+    def grade(self, task: dict[str, Any], limits: dict[str, Any]) -> dict[str, Any]:
         """Run a task in a process of its own, and say how it ended."""
         assert self.notebook is not None
-        world, notebook = self.world, self.notebook
-
-        def begin(channel: int, printed: int) -> Callable[[], NoReturn]:
-            return inside.grade(world, notebook, task, limit, channel=channel, printed=printed)
-
+        limit, what = Limits(**limits), attempt.Task.from_json(task)
+        begin = partial(inside.grade, self.world, self.notebook, what, limit)
         return self._fork(begin, limit)
 
-    def _fork(
-        self, begin: Callable[[int, int], Callable[[], NoReturn]], limit: limits.Limits
-    ) -> dict[str, Any]:
+    def _fork(self, begin: Begin, limit: Limits) -> dict[str, Any]:
         ours, theirs = socket.socketpair()
         printed = os.memfd_create("printed")
         try:
@@ -141,21 +139,14 @@ class Worker:
                 return ["failed", "OSError", f"it lets through: {raised[0]}"]
             return ["passed", ""]
 
-        return inside.enter(
-            self.world, limits.Limits(seconds=5), judge, channel=channel, printed=printed
-        )
+        return inside.enter(self.world, Limits(seconds=5), judge, channel=channel, printed=printed)
 
 
-def _become(
-    begin: Callable[[int, int], Callable[[], NoReturn]],
-    channel: int,
-    printed: int,
-    forget: Callable[[], None],
-) -> NoReturn:
+def _become(begin: Begin, channel: int, printed: int, forget: Callable[[], None]) -> NoReturn:
     """In the forked process: do the work and end. No frame below the work leads anywhere."""
     leave = os._exit
     try:
-        work = begin(channel, printed)
+        work = begin(channel=channel, printed=printed)
         forget()
         del begin, forget
         work()
@@ -178,7 +169,7 @@ def _settle_torch() -> None:
 
 
 def _read(
-    channel: socket.socket, process: int, limit: limits.Limits, scratch: str
+    channel: socket.socket, process: int, limit: Limits, scratch: str
 ) -> tuple[bytes, dict[str, Any] | None]:
     """All that comes before the other end is closed; and what ended it first, if anything did."""
     text = b""
@@ -189,7 +180,7 @@ def _read(
         if select.select([channel], [], [], LOOK_EVERY)[0]:
             with contextlib.suppress(ConnectionError):
                 part = channel.recv(65536)
-                if part and len(text) < 2 * limits.MIB:
+                if part and len(text) < 2 * MIB:
                     text += part
                     continue
             return text, None
@@ -214,7 +205,7 @@ def _read(
             )
 
 
-def _too_much(scratch: str, limit: limits.Limits) -> bool:
+def _too_much(scratch: str, limit: Limits) -> bool:
     """Whether there is more in a folder than may be, or something that cannot be looked into."""
     size = number = 0
     folders = [scratch]
@@ -226,7 +217,7 @@ def _too_much(scratch: str, limit: limits.Limits) -> bool:
                     size += entry.stat(follow_symlinks=False).st_size
                     if entry.is_dir(follow_symlinks=False):
                         folders.append(entry.path)
-                    if number > limit.files or size > limit.disk * limits.MIB:
+                    if number > limit.files or size > limit.disk * MIB:
                         return True
         except FileNotFoundError:
             continue
@@ -265,7 +256,7 @@ def _clean(folder: str) -> bool:
         return False
 
 
-def _judge(text: bytes, secret: str, status: int, limit: limits.Limits) -> dict[str, Any]:
+def _judge(text: bytes, secret: str, status: int, limit: Limits) -> dict[str, Any]:
     """The outcome that a message and an exit status stand for."""
     if status == -signal.SIGXCPU:
         return _too_long(limit)
@@ -284,7 +275,7 @@ def _judge(text: bytes, secret: str, status: int, limit: limits.Limits) -> dict[
     )
 
 
-def _too_long(limit: limits.Limits) -> dict[str, Any]:
+def _too_long(limit: Limits) -> dict[str, Any]:
     return _outcome(
         *TIMED_OUT,
         f"Your code did not come to an end in {limit.seconds:g} seconds.",
