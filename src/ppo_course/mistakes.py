@@ -112,11 +112,6 @@ def agree(_case: Any, one: Tensor, other: Tensor) -> bool:
     return same(one, other)
 
 
-def integer(source: torch.Generator, low: int, high: int) -> int:
-    """A number drawn from a source: low, or up to high - 1."""
-    return int(torch.randint(low, high, (), generator=source))
-
-
 class Hint:
     """What to say about an exception, by its class and what its message holds.
 

@@ -2,6 +2,7 @@
 
 import contextlib
 from collections.abc import Callable, Sequence
+from operator import methodcaller
 from typing import Any
 
 import numpy as np
@@ -40,7 +41,7 @@ def compare_numbers(
     seen: Sequence[float],
     part: Part,
     *,
-    tell: Callable[[Any], list[str]],
+    tell: Callable[[Any], list[str]] = methodcaller("tell"),
     also: Sequence[Part] = (),
     formula: Callable[[Any, Sequence[Any]], Any] = alone,
 ) -> None:
@@ -61,9 +62,9 @@ def check_numbers(
     cases: Sequence[Any],
     part: Part,
     *,
-    arguments: Callable[[Any], tuple[Any, ...]],
     returned: str,
-    tell: Callable[[Any], list[str]],
+    arguments: Callable[[Any], tuple[Any, ...]] = methodcaller("arguments"),
+    tell: Callable[[Any], list[str]] = methodcaller("tell"),
     also: Sequence[Part] = (),
     formula: Callable[[Any, Sequence[Any]], Any] = alone,
 ) -> None:
@@ -74,9 +75,9 @@ def check_numbers(
         function: that is asked.
         cases: one call for each.
         part: the formula, of a case; and wrong ones, the likeliest first.
-        arguments: what the function gets of a case.
         returned: the number in words.
-        tell: the lines that describe a case.
+        arguments: what the function gets of a case; by default, what the case's method says.
+        tell: the lines that describe a case; likewise.
         also: further parts of the formula.
         formula: the number of a case, from a value of each part.
 

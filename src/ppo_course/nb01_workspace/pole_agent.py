@@ -6,6 +6,7 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor
 
+from ppo_course.drawing import integer, source_of
 from ppo_course.feedback import Named
 from ppo_course.mistakes import Exercise, Part, StudentCode, combinations, read_words
 from ppo_course.workspaces import RecordingWorkspace
@@ -64,11 +65,11 @@ def actions(case: Case, values: Sequence[Any]) -> list[Tensor]:
 
 def cases(seed: int | None) -> list[Case]:
     """Two workspaces on which every single mistake leads to other actions, and one with B = 1."""
-    generator = torch.Generator().manual_seed(0 if seed is None else seed)
+    generator = source_of(seed)
     while True:
         drawn: list[Case] = []
         for _ in range(2):
-            n_envs = 5 if seed is None else int(torch.randint(6, 12, (), generator=generator))
+            n_envs = 5 if seed is None else integer(generator, 6, 12)
             observations = torch.randn(len(ORDER), n_envs, 4, generator=generator)
             gain = float(torch.rand((), generator=generator)) + (0.25 if drawn else 1.5)
             drawn.append(Case((100 * observations).round() / 100, round(gain, 2)))

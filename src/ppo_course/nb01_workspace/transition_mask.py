@@ -6,6 +6,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from ppo_course.drawing import integer
 from ppo_course.feedback import describe
 from ppo_course.mistakes import Exercise, Part, StudentCode, read_words
 
@@ -67,8 +68,8 @@ def cases(seed: int | None) -> list[Tensor]:
     generator = torch.Generator().manual_seed(seed)
     drawn: list[Tensor] = []
     while len(drawn) < 3:
-        n_rows = int(torch.randint(7, 13, (), generator=generator))
-        n_envs = int(torch.randint(2, 5, (), generator=generator))
+        n_rows = integer(generator, 7, 13)
+        n_envs = integer(generator, 2, 5)
         done = torch.rand(n_rows, n_envs, generator=generator) < 0.2
         for t in range(1, n_rows):
             done[t] &= ~done[t - 1]

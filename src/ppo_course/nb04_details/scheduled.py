@@ -74,6 +74,4 @@ def check_scheduled(function: StudentCode, *, seed: int | None = None) -> None:
     would reach 0 in update n_updates, which is no more part of the run.
     """
     cases = list(CASES) if seed is None else drawn(seed)
-    check_numbers(
-        EXERCISE, function, cases, FORMULAS, arguments=tuple, returned="the value", tell=Case.tell
-    )
+    check_numbers(EXERCISE, function, cases, FORMULAS, returned="the value", arguments=tuple)

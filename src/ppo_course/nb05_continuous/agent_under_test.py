@@ -6,6 +6,7 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor, nn
 
+from ppo_course.drawing import draw_weights, integer, source_of
 from ppo_course.feedback import Named
 from ppo_course.mistakes import Exercise
 from ppo_course.nb05_continuous.gaussians import WORDS, entropies, log_densities
@@ -35,7 +36,7 @@ class Case(NamedTuple):
 
 def cases(seed: int | None) -> list[Case]:
     """Two agents with several components and different prefixes; one with a single component."""
-    generator = torch.Generator().manual_seed(0 if seed is None else seed)
+    generator = source_of(seed)
 
     def normal(*shape: int) -> Tensor:
         return torch.randn(shape, generator=generator)
@@ -47,11 +48,11 @@ def cases(seed: int | None) -> list[Case]:
         (6, 1, 2, "policy/"),
     ):
         if seed is not None:
-            n += int(torch.randint(1, 6, (), generator=generator))  # noqa: PLW2901
+            n += integer(generator, 1, 6)  # noqa: PLW2901
         # Away from 0: there a standard deviation is 1, and so is its square.
         log_std = 0.3 + 0.5 * torch.rand(d, generator=generator)
         log_std[::2] *= -1
-        weights_seed = int(torch.randint(2**31, (), generator=generator))
+        weights_seed = integer(generator, 0, 2**31)
         observations, actions = normal(3, n, features), normal(3, n, d)
         drawn.append(Case(weights_seed, log_std, observations, actions, prefix))
     return drawn
@@ -76,11 +77,9 @@ class AgentUnderTest:
         if list(log_std.shape) != [d]:
             expected = f"[{d}], one number for each component"
             raise EXERCISE.error("log-std-shape", seen=list(log_std.shape), expected=expected)
-        generator = torch.Generator().manual_seed(case.weights_seed)
+        # The means of a fresh network are almost 0, and mistakes with them would not be seen.
+        draw_weights(self.policy.model, source_of(case.weights_seed), 0.6)
         with torch.no_grad():
-            # The means of a fresh network are almost 0, and mistakes with them would not be seen.
-            for weight in self.policy.model.parameters():
-                weight.copy_(0.6 * torch.randn(weight.shape, generator=generator))
             self.policy.log_std.copy_(case.log_std)
 
     def mean(self, observations: Tensor) -> Tensor:

@@ -6,6 +6,7 @@ import torch
 from torch import Tensor
 from torch.distributions import Normal
 
+from ppo_course.drawing import integer, source_of
 from ppo_course.mistakes import Exercise, Part, read_words
 
 WORDS = read_words(__file__)
@@ -41,7 +42,7 @@ def cases(seed: int | None) -> list[Gaussians]:
     The bounds are not symmetric. In each case actions lie below, within and above them, in each
     component, and so do some of the means.
     """
-    generator = torch.Generator().manual_seed(0 if seed is None else seed)
+    generator = source_of(seed)
 
     def uniform(low: float, high: float, *shape: int) -> Tensor:
         return low + (high - low) * torch.rand(shape, generator=generator)
@@ -49,7 +50,7 @@ def cases(seed: int | None) -> list[Gaussians]:
     drawn = []
     for n, d in ((4, 2), (5, 3), (6, 1)):
         if seed is not None:
-            n += 1 + int(torch.randint(5, (), generator=generator))  # noqa: PLW2901
+            n += 1 + integer(generator, 0, 5)  # noqa: PLW2901
         low, high = uniform(-2.0, -1.2, d), uniform(0.5, 1.0, d)
         # None is near 0 or another's: a standard deviation is not 1, nor its own logarithm.
         log_std = uniform(0.3, 0.9, d)

@@ -9,8 +9,9 @@ from torch import Tensor
 from torch.nn import functional
 
 from ppo_bbrl.hub import PPO2
+from ppo_course.drawing import draw_weights, integer, source_of
 from ppo_course.feedback import same
-from ppo_course.mistakes import Exercise, StudentCode, first_fit, integer, read_words
+from ppo_course.mistakes import Exercise, StudentCode, first_fit, read_words
 
 EXPONENT = 26  # of `bernstein`; 2 e^-26 is 1e-11
 PARTS = ("value", "action", "neg_log_prob")
@@ -26,7 +27,7 @@ class Case(NamedTuple):
 
 def cases(seed: int | None) -> list[Case]:
     """Models and observations; the sizes, too, are drawn where a seed is given."""
-    source = torch.Generator().manual_seed(0 if seed is None else seed)
+    source = source_of(seed)
     sizes = [(4, 2, 600)]
     if seed is not None:
         limits = ((3, 6), (2, 5), (600, 700))
@@ -34,9 +35,7 @@ def cases(seed: int | None) -> list[Case]:
     chosen = []
     for input_dim, n_actions, n_obs in sizes:
         model = PPO2(input_dim, 16, n_actions, dropout=0.5)
-        with torch.no_grad():
-            for parameter in model.parameters():
-                parameter.copy_(0.4 * torch.randn(parameter.shape, generator=source))
+        draw_weights(model, source, 0.4)
         obs = torch.randn(n_obs, input_dim, generator=source, dtype=torch.float64).numpy()
         chosen.append(Case(model, obs))
     return chosen

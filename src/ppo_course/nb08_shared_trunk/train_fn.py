@@ -9,8 +9,9 @@ import torch
 from torch import Tensor
 
 from ppo_bbrl.hub import PPO2
+from ppo_course.drawing import integer, source_of
 from ppo_course.feedback import same
-from ppo_course.mistakes import Exercise, Part, StudentCode, integer, read_words
+from ppo_course.mistakes import Exercise, Part, StudentCode, read_words
 from ppo_course.nb08_shared_trunk.train_step import (
     MISTAKES,
     RATE,
@@ -29,7 +30,7 @@ LOSSES = ("total", "policy_loss", "value_loss", "entropy", "approx_kl")
 
 def cases(seed: int | None) -> list[Case]:
     """A minibatch whose gradient is too long, and one whose gradient is short enough."""
-    source = torch.Generator().manual_seed(0 if seed is None else seed)
+    source = source_of(seed)
     chosen = []
     for max_grad_norm in (0.1, 50.0):
         input_dim, n_actions, n = 4, 2, 6

@@ -6,9 +6,10 @@ import torch
 from torch import Tensor
 from torch.distributions import Categorical, Distribution
 
+from ppo_course.drawing import draw_weights, integer
 from ppo_course.feedback import numbers, same
 from ppo_course.gradients import gradients
-from ppo_course.mistakes import Exercise, first_fit, integer
+from ppo_course.mistakes import Exercise, first_fit
 from ppo_course.nb09_lightning.student_model import WORDS, InertEnv, call_method, made
 
 EXERCISE = Exercise("ActorCritic", (), WORDS)
@@ -59,9 +60,7 @@ def _check(model_class: type[Any], case: Case) -> None:
         if not isinstance(getattr(model, part, None), torch.nn.Module):
             raise EXERCISE.error("no-network", part=part)
     source = torch.Generator().manual_seed(case.seed)
-    with torch.no_grad():
-        for parameter in model.parameters():
-            parameter.copy_(0.5 * torch.randn(parameter.shape, generator=source))
+    draw_weights(model, source, 0.5)
     x = torch.randn(case.n, case.n_inputs, generator=source)
     dist, value = _read(call_method(FORWARD, model_class, model, x.clone()), case)
     _check_policy(model, dist, x)

@@ -206,7 +206,7 @@ def _check_values(chosen: Sequence[Samples], results: Sequence[Tensor], *, drawn
             return
     if drawn:
         raise METHOD.error("draws")
-    compare_numbers(METHOD, chosen, seen, FORMULAS, tell=Samples.tell)
+    compare_numbers(METHOD, chosen, seen, FORMULAS)
 
 
 def _check_gradients(case: Case, result: Tensor, model: Any) -> None:

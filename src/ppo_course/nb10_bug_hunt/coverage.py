@@ -23,6 +23,11 @@ class Epoch(NamedTuple):
         """What the function gets: tensors, `[M]` each, and the number of transitions."""
         return [torch.tensor(minibatch) for minibatch in self.minibatches], self.n
 
+    def tell(self) -> list[str]:
+        """The example in a message."""
+        lists = ", ".join(str(list(minibatch)) for minibatch in self.minibatches)
+        return [f"  Example: {self.n} transitions, the minibatches are {lists}."]
+
     @property
     def drawn(self) -> list[int]:
         """All indices, one after the other."""
@@ -108,17 +113,4 @@ def check_coverage(function: StudentCode, *, seed: int | None = None) -> None:
     n_transitions - 1 is in at least one of them.
     """
     cases = CASES if seed is None else drawn(seed)
-    check_numbers(
-        EXERCISE,
-        function,
-        cases,
-        FORMULAS,
-        arguments=Epoch.arguments,
-        returned="a share",
-        tell=_tell,
-    )
-
-
-def _tell(epoch: Epoch) -> list[str]:
-    lists = ", ".join(str(list(minibatch)) for minibatch in epoch.minibatches)
-    return [f"  Example: {epoch.n} transitions, the minibatches are {lists}."]
+    check_numbers(EXERCISE, function, cases, FORMULAS, returned="a share")

@@ -7,8 +7,9 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor, nn
 
+from ppo_course.drawing import draw_weights, integer, source_of
 from ppo_course.feedback import describe
-from ppo_course.mistakes import Exercise, StudentCode, integer, read_words
+from ppo_course.mistakes import Exercise, StudentCode, read_words
 
 EXERCISE = Exercise("gradients_into", ("loss", "module"), read_words(__file__))
 BODY = ("body.weight", "body.bias")
@@ -23,9 +24,7 @@ class Actor(nn.Module):
         n_inputs, n_features, n_outputs = sizes
         self.body = nn.Linear(n_inputs, n_features)
         self.head = nn.Linear(n_features, n_outputs)
-        for parameter in self.parameters():
-            with torch.no_grad():
-                parameter.copy_(torch.randn(parameter.shape, generator=generator))
+        draw_weights(self, generator)
 
 
 class Case(NamedTuple):
@@ -43,7 +42,7 @@ class Case(NamedTuple):
 
 def cases(seed: int | None) -> list[Case]:
     """Losses with unusual gradients; then some that reach all, nothing, a part, and zeros."""
-    generator = torch.Generator().manual_seed(0 if seed is None else seed)
+    generator = source_of(seed)
     sizes = (integer(generator, 2, 5), integer(generator, 3, 6), integer(generator, 2, 5))
     obs = torch.randn(integer(generator, 4, 7), sizes[0], generator=generator)
     one_each = torch.ones(sizes[2])

@@ -5,8 +5,9 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor
 
+from ppo_course.drawing import integer
 from ppo_course.feedback import ExerciseError, describe
-from ppo_course.mistakes import Exercise, StudentCode, integer, read_words
+from ppo_course.mistakes import Exercise, StudentCode, read_words
 
 NAMES = ("obs", "action", "log_prob", "value", "advantage", "target")
 EXERCISE = Exercise("mended_transitions", ("rows",), read_words(__file__))

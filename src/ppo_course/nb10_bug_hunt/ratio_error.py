@@ -23,6 +23,14 @@ class Minibatch(NamedTuple):
         """`[N]` each: of the policy that learns, and of the one that acted."""
         return torch.tensor(self.new).log(), torch.tensor(self.old).log()
 
+    def tell(self) -> list[str]:
+        """The example in a message."""
+        return [
+            f"  Example: π_θ(a|s) = {numbers(torch.tensor(self.new))},",
+            f"           π_old(a|s) = {numbers(torch.tensor(self.old))}.",
+            f"  The ratios are {numbers(self.ratio())}.",
+        ]
+
     def ratio(self) -> Tensor:
         """`[N]`."""
         return torch.tensor(self.new) / torch.tensor(self.old)
@@ -95,20 +103,5 @@ def check_ratio_error(function: StudentCode, *, seed: int | None = None) -> None
     largest |ratio - 1|.
     """
     cases = CASES if seed is None else drawn(seed)
-    check_numbers(
-        EXERCISE,
-        function,
-        cases,
-        FORMULAS,
-        arguments=Minibatch.log_probs,
-        returned="the largest distance from 1",
-        tell=_tell,
-    )
-
-
-def _tell(case: Minibatch) -> list[str]:
-    return [
-        f"  Example: π_θ(a|s) = {numbers(torch.tensor(case.new))},",
-        f"           π_old(a|s) = {numbers(torch.tensor(case.old))}.",
-        f"  The ratios are {numbers(case.ratio())}.",
-    ]
+    told, arguments = "the largest distance from 1", Minibatch.log_probs
+    check_numbers(EXERCISE, function, cases, FORMULAS, returned=told, arguments=arguments)

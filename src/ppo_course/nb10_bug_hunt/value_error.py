@@ -28,6 +28,13 @@ class Reading(NamedTuple):
         """What the function gets; the values are `[N]`."""
         return self.probe, torch.tensor(self.values), self.discount_factor
 
+    def tell(self) -> list[str]:
+        """The example in a message."""
+        return [
+            f"  Example: on {self.probe} with γ = {self.discount_factor:.3g}",
+            f"  critics say {numbers(torch.tensor(self.values))}, {self.mean:.4g} in the mean.",
+        ]
+
     @property
     def mean(self) -> float:
         """Of the values."""
@@ -154,21 +161,8 @@ def check_value_error(function: StudentCode, *, seed: int | None = None) -> None
     """
     cases = CASES if seed is None else drawn(seed)
     for probe in PROBES:
+        asked = [case for case in cases if case.probe == probe]
+        told, formulas = f"the error of a critic on {probe}", TRUTHS[probe]
         check_numbers(
-            EXERCISE,
-            function,
-            [case for case in cases if case.probe == probe],
-            TRUTHS[probe],
-            arguments=Reading.arguments,
-            returned=f"the error of a critic on {probe}",
-            tell=_tell,
-            also=[FORMS],
-            formula=formula,
+            EXERCISE, function, asked, formulas, returned=told, also=[FORMS], formula=formula
         )
-
-
-def _tell(case: Reading) -> list[str]:
-    return [
-        f"  Example: on {case.probe} with γ = {case.discount_factor:.3g}",
-        f"  critics say {numbers(torch.tensor(case.values))}, {case.mean:.4g} in the mean.",
-    ]
