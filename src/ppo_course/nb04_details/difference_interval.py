@@ -1,29 +1,15 @@
 """The check of notebook 04's exercise on a bootstrap interval of a difference."""
 
 import contextlib
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
 
 from ppo_course.feedback import ExerciseError
 from ppo_course.mistakes import Exercise, StudentCode, read_words
-from ppo_course.nb04_details.difference_interval_mistakes import (
-    ASKED,
-    MISTAKES,
-    STATISTICS,
-    Case,
-    Floats,
-    Interval,
-    agree,
-    cases,
-    differences,
-    extreme,
-    right,
-    together,
-)
-
-Statistic = Callable[[Floats], float]
+from ppo_course.nb04_details import difference_interval_mistakes as known
+from ppo_course.nb04_details.difference_interval_mistakes import ASKED, Case, Floats
 
 FEW = 60  # resamples, where only the generator matters
 MORE = 20  # calls of the statistic than resamples need, such as those of the scores themselves
@@ -57,7 +43,7 @@ def check_difference_interval(function: StudentCode, *, seed: int | None = None)
     own scores, `[S]` and `[S']`.
     """
     first = 0 if seed is None else seed
-    asked = cases(seed)
+    asked = known.cases(seed)
     answers = [_call(function, case, first, ASKED) for case in asked]
     one, again, other = (
         _call(function, asked[0], seed_, FEW).ends for seed_ in (first, first, first + 1)
@@ -65,8 +51,8 @@ def check_difference_interval(function: StudentCode, *, seed: int | None = None)
     seen = [answer.ends for answer in answers]
     calls = answers[0].calls
     for case, ends in zip(asked, seen, strict=True):
-        truth = right(case, np.random.default_rng(first))
-        if not agree(ends, truth):
+        truth = known.right(case, np.random.default_rng(first))
+        if not known.agree(ends, truth):
             key = _mistake(case, ends, truth, asked, answers, seed=first)
             if key == "n-resamples":
                 raise _wrong_number(calls)
@@ -108,7 +94,7 @@ def _call(function: StudentCode, case: Case, seed: int, n_resamples: int) -> Ans
         if np.ndim(scores) != 1 or not len(scores):
             got = f"not an array of {np.shape(scores)}" if np.ndim(scores) else SINGLE
             raise ValueError(f"the statistic takes a row of scores, [S], {got}")
-        return float(STATISTICS[case.statistic](np.asarray(scores, float)))
+        return float(known.STATISTICS[case.statistic](np.asarray(scores, float)))
 
     rng = np.random.default_rng(seed)
     scores = case.first.copy(), case.second.copy()
@@ -134,7 +120,7 @@ def _is_all(result: Any, n_resamples: int) -> bool:
 def _mistake(
     case: Case,
     one: tuple[float, float],
-    truth: Interval,
+    truth: known.Interval,
     asked: Sequence[Case],
     answers: Sequence[Answer],
     *,
@@ -151,18 +137,18 @@ def _mistake(
         return "no-replacement"
     if no_width and 0 < calls <= MORE:
         return "single-resample"
-    if agree(one[::-1], truth):
+    if known.agree(one[::-1], truth):
         return "exchanged"
-    ends = np.percentile(differences(case, rng), [tail, 1 - tail])
+    ends = np.percentile(known.differences(case, rng), [tail, 1 - tail])
     if (np.abs(np.subtract(one, ends)) <= truth.deviation).all():
         return "by-quantile"
     nearest = _nearest(asked, seen, rng)
     if nearest or no_width:
         return nearest or "one-kept"
-    if reaches := extreme(asked, seen, rng):
+    if reaches := known.extreme(asked, seen, rng):
         return reaches
     same_size = [(c, s) for c, s in zip(asked, seen, strict=True) if len({*c.sizes}) == 1]
-    if all(agree(s, together(c, rng)) for c, s in same_size):
+    if all(known.agree(s, known.together(c, rng)) for c, s in same_size):
         return "same-indices"
     if not calls:
         return "statistic-not-called"
@@ -174,12 +160,14 @@ def _nearest(
 ) -> str | None:
     """The known mistake that gives these intervals, up to chance; of several, the nearest one."""
     # Few atoms make the ends of a narrow interval jump: as much is allowed as for a right one.
-    least = [right(case, rng).deviation for case in asked]
+    least = [known.right(case, rng).deviation for case in asked]
     found: list[tuple[float, str]] = []
-    for key, formula in MISTAKES.items():
+    for key, formula in known.MISTAKES.items():
         wrong = [formula(case, rng) for case in asked]
         if all(
-            agree(of_student, of_mistake._replace(deviation=max(of_mistake.deviation, deviation)))
+            known.agree(
+                of_student, of_mistake._replace(deviation=max(of_mistake.deviation, deviation))
+            )
             for of_student, of_mistake, deviation in zip(seen, wrong, least, strict=True)
         ):
             distance = np.abs(np.subtract(seen, [of_mistake[:2] for of_mistake in wrong])).sum()

@@ -13,7 +13,6 @@ from ppo_course.nb05_continuous.gaussians import WORDS, entropies, log_densities
 from ppo_course.workspaces import RecordingWorkspace
 
 ROW = 1  # of the three: who reads or writes another row than t is noticed
-DIST_METHODS = ("sample", "rsample", "log_prob", "entropy", "stddev", "mode")
 EXERCISE = Exercise("GaussianPolicy", (), WORDS)
 
 

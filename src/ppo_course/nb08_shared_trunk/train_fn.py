@@ -1,6 +1,5 @@
 """The check of notebook 08's third exercise: a train step of PPO2, as its card poses it."""
 
-import copy
 from types import SimpleNamespace
 from typing import Any
 
@@ -12,16 +11,8 @@ from ppo_bbrl.hub import PPO2
 from ppo_course.drawing import integer, source_of
 from ppo_course.feedback import same
 from ppo_course.mistakes import Exercise, Part, StudentCode, read_words
-from ppo_course.nb08_shared_trunk.train_step import (
-    MISTAKES,
-    RATE,
-    RIGHT,
-    Batch,
-    Case,
-    Descent,
-    flat,
-    take,
-)
+from ppo_course.nb08_shared_trunk import train_step
+from ppo_course.nb08_shared_trunk.train_step import RIGHT, Batch, Case
 from ppo_course.one_number import agree, as_number
 
 EXERCISE = Exercise("train_fn", ("model", "optimizer", *Batch._fields), read_words(__file__))
@@ -73,13 +64,14 @@ def check_train_fn(function: StudentCode, *, seed: int | None = None) -> None:
     chosen = cases(seed)
     answers = [_run(function, case) for case in chosen]
     changes = [change for change, _ in answers]
-    if not any(all(map(same, changes, (take(case, step)[0] for case in chosen))) for step in RIGHT):
+    rights = ([train_step.take(case, step)[0] for case in chosen] for step in RIGHT)
+    if not any(all(map(same, changes, right)) for right in rights):
         EXERCISE.compare(
             chosen,
             changes,
-            [Part(RIGHT[0], MISTAKES)],
+            [Part(RIGHT[0], train_step.MISTAKES)],
             facts=_facts,
-            formula=lambda case, values: take(case, values[0])[0],
+            formula=lambda case, values: train_step.take(case, values[0])[0],
             most=1,
         )
     for case, (_, result) in zip(chosen, answers, strict=True):
@@ -88,11 +80,8 @@ def check_train_fn(function: StudentCode, *, seed: int | None = None) -> None:
 
 def _run(function: StudentCode, case: Case) -> tuple[Tensor, Any]:
     """The change of the weights, flat, and what the student's function returned."""
-    model = copy.deepcopy(case.model).eval()
-    for copied, parameter in zip(model.parameters(), case.model.parameters(), strict=True):
-        if parameter.grad is not None:
-            copied.grad = parameter.grad.clone()
-    optimizer = Descent(model.parameters(), lr=RATE)
+    model = case.copied().eval()
+    optimizer = train_step.Descent(model.parameters(), lr=train_step.RATE)
     batch = Batch(case.batch.args, *(tensor.clone() for tensor in case.batch[1:]))
     modes: list[bool] = []
     hook = model.latent.register_forward_pre_hook(lambda module, _: modes.append(module.training))
@@ -105,7 +94,7 @@ def _run(function: StudentCode, case: Case) -> tuple[Tensor, Any]:
         raise EXERCISE.error("model-not-run")
     if not all(modes):
         raise EXERCISE.error("evaluation-mode")
-    change = flat(model) - flat(case.model)
+    change = train_step.flat(model) - train_step.flat(case.model)
     if optimizer.n_steps > 1:
         raise EXERCISE.error("several-steps", n_steps=optimizer.n_steps)
     if not change.any():
@@ -116,10 +105,10 @@ def _run(function: StudentCode, case: Case) -> tuple[Tensor, Any]:
 
 
 def _facts(case: Case, right: Tensor, seen: Tensor) -> tuple[str, ...]:
-    max_norm = case.batch.args.max_grad_norm
+    max_norm, rate = case.batch.args.max_grad_norm, train_step.RATE
     cosine = torch.cosine_similarity(seen, right, dim=0)
     return (
-        f"  An example with max_grad_norm = {max_norm:g}, gradient descent with the rate {RATE:g}:",
+        f"  An example with max_grad_norm = {max_norm:g}, gradient descent with the rate {rate:g}:",
         f"  seen      the weights change by {seen.norm():.4g} (the norm)",
         f"  expected  by {right.norm():.4g}",
         f"  The cosine between the two changes is {cosine:.3f}; 1 is the same direction.",
@@ -131,7 +120,7 @@ def _check_losses(case: Case, result: Any) -> None:
     if isinstance(result, Tensor | np.ndarray) and result.ndim == 1:
         result = list(result)  # one tensor of all five
     EXERCISE.several(result, 5, "not-five", f"5 numbers: {', '.join(LOSSES)}")
-    truths = [take(case, step)[1] for step in RIGHT]
+    truths = [train_step.take(case, step)[1] for step in RIGHT]
     seen = [
         as_number(EXERCISE, loss.detach() if isinstance(loss, Tensor) else loss, name)
         for name, loss in zip(LOSSES, result, strict=True)

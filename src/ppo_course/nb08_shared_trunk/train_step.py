@@ -75,6 +75,13 @@ class Case(NamedTuple):
     batch: Batch
     seed: int
 
+    def copied(self) -> PPO2:
+        """The model, with these gradients."""
+        model = copy.deepcopy(self.model)
+        for one, parameter in zip(model.parameters(), self.model.parameters(), strict=True):
+            one.grad = None if parameter.grad is None else parameter.grad.clone()
+        return model
+
 
 class Step(NamedTuple):
     """How a step is made; what is set here is right."""
@@ -85,7 +92,6 @@ class Step(NamedTuple):
     cleared: bool = True
     loss: Callable[[tuple[Tensor, ...]], Tensor] = lambda losses: losses[0]
     clip: Callable[[PPO2, float], Any] = lambda model, norm: _limit([model], norm)
-    clipped_first: bool = False
     stepped_first: bool = False
     old_coefficients: bool = False  # ent_coef and vf_coef exchanged
     exchanged: tuple[str, str] | None = None  # two of SAMPLES
@@ -105,9 +111,7 @@ def _limit(networks: Iterable[nn.Module | Tensor], norm: float) -> None:
 
 def take(case: Case, step: Step) -> tuple[Tensor, list[float]]:
     """The change of all weights, flat, and the five losses."""
-    model = copy.deepcopy(case.model).train()
-    for copied, parameter in zip(model.parameters(), case.model.parameters(), strict=True):
-        copied.grad = None if parameter.grad is None else parameter.grad.clone()
+    model = case.copied().train()
     optimizer = Descent(model.parameters(), lr=RATE)
     args, obs, returns, actions, old_values, old_nll = case.batch
     before = flat(model)
@@ -130,8 +134,7 @@ def take(case: Case, step: Step) -> tuple[Tensor, list[float]]:
         **given, clip_range=args.clip_range, ent_coef=coefficients[0], vf_coef=coefficients[1]
     )
     step.loss(losses).backward()  # type: ignore[no-untyped-call]
-    if not step.clipped_first:
-        step.clip(model, args.max_grad_norm)
+    step.clip(model, args.max_grad_norm)
     if not step.stepped_first:
         optimizer.step()
     return flat(model) - before, [loss.item() for loss in losses]

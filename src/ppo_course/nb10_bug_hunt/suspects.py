@@ -10,18 +10,8 @@ from typing import Any, TypeVar
 import torch
 from torch import Tensor
 
-from ppo_course.nb10_bug_hunt.small_ppo import (
-    FeatureCritic,
-    FeaturePolicy,
-    Parts,
-    Rows,
-    Settings,
-    SmallPPO,
-    advantages,
-    minibatches,
-    policy_loss,
-    transitions,
-)
+from ppo_course.nb10_bug_hunt import small_ppo
+from ppo_course.nb10_bug_hunt.small_ppo import Parts, Rows, Settings
 
 #: What may be wrong, by the names that the notebook uses.
 CHARGES = (
@@ -49,8 +39,8 @@ def _disguised_as(original: Callable[..., Any]) -> Callable[[_Part], _Part]:
     return rename
 
 
-@_disguised_as(FeaturePolicy)
-class _Stale(FeaturePolicy):
+@_disguised_as(small_ppo.FeaturePolicy)
+class _Stale(small_ppo.FeaturePolicy):
     """Acts on the observation of the row before."""
 
     def seen(self, obs: Tensor) -> Tensor:
@@ -62,39 +52,39 @@ class _Stale(FeaturePolicy):
         self.set(("action", t), self.act(observation, stochastic=stochastic).detach())
 
 
-@_disguised_as(FeatureCritic)
-class _Moving(FeatureCritic):
+@_disguised_as(small_ppo.FeatureCritic)
+class _Moving(small_ppo.FeatureCritic):
     """Lets its gradient through."""
 
     def features(self, obs: Tensor) -> Tensor:
         return self._features[0](obs)
 
 
-@_disguised_as(advantages)
+@_disguised_as(small_ppo.advantages)
 def _leaking(rows: Rows, settings: Settings) -> Tensor:
     """Cuts the trace where the episode is terminated, and nowhere else."""
-    return advantages({**rows, "done": rows["terminated"]}, settings)
+    return small_ppo.advantages({**rows, "done": rows["terminated"]}, settings)
 
 
-@_disguised_as(transitions)
+@_disguised_as(small_ppo.transitions)
 def _wrong_actions(rows: Rows) -> Rows:
     """Lays the actions out environment by environment, everything else row by row."""
     starts = ~rows["done"][:-1]
-    batch = transitions(rows)
+    batch = small_ppo.transitions(rows)
     batch["action"] = rows["action"][:-1].T[starts.T]
     return batch
 
 
-@_disguised_as(minibatches)
+@_disguised_as(small_ppo.minibatches)
 def _with_replacement(n: int, batch_size: int, generator: torch.Generator) -> Sequence[Tensor]:
     """Draws every index anew."""
     return torch.randint(n, (n,), generator=generator).tensor_split(-(-n // batch_size))
 
 
-@_disguised_as(policy_loss)
+@_disguised_as(small_ppo.policy_loss)
 def _turned(*args: Any) -> tuple[Tensor, dict[str, Tensor]]:
     """Minimises what should be maximised."""
-    loss, facts = policy_loss(*args)
+    loss, facts = small_ppo.policy_loss(*args)
     return -loss, facts
 
 
@@ -124,7 +114,7 @@ SUSPECTS = tuple(CULPRITS)
 
 def suspect(
     name: str, env_name: str, seed: int, *, mended: Any = None, **settings: Any
-) -> SmallPPO:
+) -> small_ppo.SmallPPO:
     """A suspect, before it has learned anything.
 
     Args:
@@ -137,4 +127,4 @@ def suspect(
     parts = _PARTS[CULPRITS[name]]
     if mended is not None:
         parts = replace(parts, transitions=mended)
-    return SmallPPO(env_name, seed, parts=parts, **settings)
+    return small_ppo.SmallPPO(env_name, seed, parts=parts, **settings)
