@@ -1,5 +1,9 @@
 """One engine for every check: an exercise, the mistakes that it knows, and the words for them.
 
+A check is a function under `@EXERCISE.check`. It asks by `EXERCISE.call`, sees to the form of what
+comes back by `several` and `expect`, and has `compare` look for the mistakes of its `Part`s; what
+else is wrong, it raises as `EXERCISE.error(key, …)`. `one_number` does all of it for a number.
+
 A mistake has a key, such as "mask-inverted", which tests ask for (`ExerciseError.keys`). Its words
 are in one place, the file `words.toml` beside the check, under the name of the exercise:
 
