@@ -1,8 +1,8 @@
 """One engine for every check: an exercise, the mistakes that it knows, and the words for them.
 
 A check is a function under `@EXERCISE.check`. It asks by `EXERCISE.call`, sees to the form of what
-comes back by `several` and `expect`, and has `compare` look for the mistakes of its `Part`s; what
-else is wrong, it raises as `EXERCISE.error(key, …)`. `one_number` does all of it for a number.
+comes back by `several` and `expect`, and has `compare` look for the mistakes of its `Part`s; for
+other mistakes there are `refuse` and `error`. `one_number` does all of it for a number.
 
 A mistake has a key, such as "mask-inverted", which tests ask for (`ExerciseError.keys`). Its words
 are in one place, the file `words.toml` beside the check, under the name of the exercise:
@@ -23,7 +23,6 @@ import inspect
 import itertools
 import tomllib
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
-from functools import partial
 from pathlib import Path
 from typing import Any, NamedTuple, ParamSpec
 
@@ -150,7 +149,7 @@ def hints_of(section: Section) -> Iterator[Hint]:
                 [hint[name]] if isinstance(hint.get(name), str) else hint.get(name, [])
                 for name in ("holds", "error")
             )
-            yield Hint(key, *holds, when=partial(_is_one_of, {*classes}))
+            yield Hint(key, *holds, when=functools.partial(_is_one_of, {*classes}))
 
 
 def _is_one_of(classes: Collection[str], error: Exception) -> bool:
@@ -217,6 +216,11 @@ class Exercise:
         facts = [*facts, *(f"  {label:<10}{it}" for label, it in told if it is not None)]
         pairs = [(wrong, look) for wrong, look in (self.words(key, **values) for key in keys)]
         return all_not_right(self.name, pairs, *facts, keys=keys)
+
+    def refuse(self, wrong: object, key: str, **told: Any) -> None:
+        """Raise the `error` about a mistake if it was made."""
+        if wrong:
+            raise self.error(key, **told)
 
     def check(self, run: Callable[P, None]) -> Callable[P, None]:
         """Make a check of a function that raises: it says "Well done!" and leaves no trace."""

@@ -126,8 +126,7 @@ def _act(agent_class: StudentCode, case: Case) -> list[Tensor]:
 def _written(workspace: RecordingWorkspace, t: int, case: Case) -> Tensor:
     """The action in row t, if it has the right place, shape and type."""
     names = dict.fromkeys(name for name, _ in workspace.written)
-    if not names:
-        raise EXERCISE.error("writes-nothing")
+    EXERCISE.refuse(not names, "writes-nothing")
     foreign = [name for name in names if name.startswith("env/")]
     if foreign:
         raise EXERCISE.error("writes-of-environment", variable=foreign[0])

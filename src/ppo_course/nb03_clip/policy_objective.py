@@ -223,10 +223,8 @@ def _check_gradients(case: Case, loss: Tensor, entropy: Tensor) -> None:
             none=", and none reaches the current policy" if none else "",
             variables=" and ".join(variables),
         )
-    if none:
-        raise EXERCISE.error("no-gradient")
+    EXERCISE.refuse(none, "no-gradient")
     (right,) = torch.autograd.grad(value(case.inputs(), RIGHT), [case.policy.table])
     if table is None or not same(table, right):
         raise EXERCISE.error("gradient")
-    if not entropy.requires_grad:
-        raise EXERCISE.error("entropy-detached")
+    EXERCISE.refuse(not entropy.requires_grad, "entropy-detached")

@@ -176,14 +176,12 @@ class Case:
             if self.policy.has_acted:
                 raise EXERCISE.error("new-actions") from error
             raise
-        if self.policy.has_acted:
-            raise EXERCISE.error("new-actions")
+        EXERCISE.refuse(self.policy.has_acted, "new-actions")
         # What belongs to others is as it was: the policy's weights, what the workspace held.
         table = self.policy.table
         if table.grad is not None:
             raise EXERCISE.error("backward")
-        if not torch.equal(table.detach(), self._weights):
-            raise EXERCISE.error("changes-weights")
+        EXERCISE.refuse(not torch.equal(table.detach(), self._weights), "changes-weights")
         written = self.workspace.written_into(self._given)
         for name, tensor in self._given.items():
             if name == written or not torch.equal(self.workspace.get(name, 0), tensor):

@@ -69,10 +69,8 @@ def check_difference_interval(function: StudentCode, *, seed: int | None = None)
     for answer in answers:
         if not answer.enough:
             raise _wrong_number(answer.calls)
-    if again != one:
-        raise EXERCISE.error("own-randomness")
-    if other == one:
-        raise EXERCISE.error("generator-ignored")
+    EXERCISE.refuse(again != one, "own-randomness")
+    EXERCISE.refuse(other == one, "generator-ignored")
 
 
 def _wrong_number(calls: int) -> ExerciseError:

@@ -128,8 +128,7 @@ def check_should_stop(function: StudentCode, *, seed: int | None = None) -> None
     _check_stop(function, cases)
     for case in cases:
         stop, kl = _call(function, case, None)
-        if stop:
-            raise EXERCISE.error("stops-without-target")
+        EXERCISE.refuse(stop, "stops-without-target")
         if not agree(case, kl, right(case)):
             raise _no_estimate(f"{kl:.5g}", f"{right(case):.5g}")
 

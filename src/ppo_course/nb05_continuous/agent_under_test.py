@@ -121,8 +121,7 @@ def read(
     if not rows:
         names = [f"`{written}`" for written in dict.fromkeys(n for n, _ in workspace.written)]
         bare = variable.removeprefix(case.prefix)
-        if variable != bare and f"`{bare}`" in names:
-            raise EXERCISE.error("no-prefix", variable=bare)
+        EXERCISE.refuse(variable != bare and f"`{bare}`" in names, "no-prefix", variable=bare)
         known = {"action": "action-missing", "entropy": "entropy-missing"}
         also = "" if names else EXERCISE.words("forward-writes")[0]
         seen, expected = ", ".join(names) or "nothing", f"`{variable}`"
@@ -139,8 +138,7 @@ def read(
         components = variable != "action" and list(value.shape) == [*shape, len(case.log_std)]
         key = "each-component" if components else "variable-shape"
         raise EXERCISE.error(key, seen=list(value.shape), expected=shape, variable=variable)
-    if not value.isfinite().all():
-        raise EXERCISE.error("not-finite", variable=variable)
+    EXERCISE.refuse(not value.isfinite().all(), "not-finite", variable=variable)
     return value
 
 

@@ -77,8 +77,7 @@ def check_gaussian_entropy(function: StudentCode, *, seed: int | None = None) ->
         one_number_each(EXERCISE, EXERCISE.call(function, *each.values()), case)
         for case, each in zip(chosen, given, strict=True)
     ]
-    if not all(result.isfinite().all() for result in results):
-        raise EXERCISE.error("not-finite")
+    EXERCISE.refuse(not all(result.isfinite().all() for result in results), "not-finite")
     for result in results:
         if not same(result, result[:1].expand(len(result))):
             seen = ", ".join(f"{entry:.4g}" for entry in result.tolist())

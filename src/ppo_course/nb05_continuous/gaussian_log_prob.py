@@ -113,8 +113,7 @@ def check_gaussian_log_prob(function: StudentCode, *, seed: int | None = None) -
         one_number_each(EXERCISE, EXERCISE.call(function, *each.values()), case)
         for case, each in zip(chosen, given, strict=True)
     ]
-    if not all(result.isfinite().all() for result in results):
-        raise EXERCISE.error("not-finite")
+    EXERCISE.refuse(not all(result.isfinite().all() for result in results), "not-finite")
     EXERCISE.compare(chosen, results, PARTS, facts=_example, formula=formula)
     _check_far(function)
     for case, each, result in zip(chosen, given, results, strict=True):

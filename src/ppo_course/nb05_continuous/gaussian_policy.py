@@ -61,8 +61,7 @@ def _check_dist(agent: AgentUnderTest, case: Case) -> None:
         key = first_fit(known, shapes.__eq__, "dist-shapes")
         seen = "batch shape {}, event shape {}".format(*shapes)
         raise EXERCISE.error(key, seen=seen, expected=f"batch shape [{n}], event shape [{d}]")
-    if not same(dist.mean, agent.mean(observations)):
-        raise EXERCISE.error("dist-mean")
+    EXERCISE.refuse(not same(dist.mean, agent.mean(observations)), "dist-mean")
     std, right = dist.stddev, case.log_std.exp()
     if not same(std, right.expand(n, d)):
         key = _wrong_std(std.detach().mean(0), case.log_std, 1e-4)
@@ -86,17 +85,13 @@ def _check_acting(agent: AgentUnderTest, case: Case) -> None:
     workspace = case.workspace()
     agent.forward(workspace, stochastic=True)
     action = read(workspace, case, "action", list(case.actions[ROW].shape), "it acts")
-    if same(action, mean):
-        raise EXERCISE.error("mean-for-sample")
-    if action.requires_grad:
-        raise EXERCISE.error("sample-with-gradient")
+    EXERCISE.refuse(same(action, mean), "mean-for-sample")
+    EXERCISE.refuse(action.requires_grad, "sample-with-gradient")
     no_more_than(workspace, case, "action", told="it acts, and compute_entropy is False")
     again = case.workspace()
     agent.forward(again)
-    if same(again.get("action", ROW), mean):
-        raise EXERCISE.error("mean-when-not-told")
-    if same(action, again.get("action", ROW)):
-        raise EXERCISE.error("same-noise-again")
+    EXERCISE.refuse(same(again.get("action", ROW), mean), "mean-when-not-told")
+    EXERCISE.refuse(same(action, again.get("action", ROW)), "same-noise-again")
 
 
 def _check_spread(agent: AgentUnderTest, case: Case) -> None:
@@ -107,10 +102,8 @@ def _check_spread(agent: AgentUnderTest, case: Case) -> None:
     agent.forward(workspace, stochastic=True)
     action, mean, std = workspace.get("action", ROW), agent.mean(rows), case.log_std.exp()
     noise = (action - mean[ROW]) / std
-    if (noise.std(0) < 1e-4).any():
-        raise EXERCISE.error("same-noise-in-row")
-    if noise.shape[1] > 1 and same(noise[:, 0], noise[:, 1]):
-        raise EXERCISE.error("same-noise-in-action")
+    EXERCISE.refuse((noise.std(0) < 1e-4).any(), "same-noise-in-row")
+    EXERCISE.refuse(noise.shape[1] > 1 and same(noise[:, 0], noise[:, 1]), "same-noise-in-action")
     if any((action == bound).sum() > 1 for bound in (action.max(), action.min())):
         raise EXERCISE.error("clipped")
     spread = action.std(0)
@@ -138,16 +131,14 @@ def _check_greedy(agent: AgentUnderTest, case: Case) -> None:
     mean = agent.mean(case.observations[ROW])
     if not same(action, mean):
         raise EXERCISE.error("greedy-not-mean", seen=numbers(action[0]), expected=numbers(mean[0]))
-    if action.requires_grad:
-        raise EXERCISE.error("greedy-with-gradient")
+    EXERCISE.refuse(action.requires_grad, "greedy-with-gradient")
 
 
 def _check_judging(agent: AgentUnderTest, case: Case) -> None:
     """The log-probability of the action that is there, with its gradient."""
     workspace = case.workspace(judged=True)
     agent.forward(workspace, stochastic=True, predict_proba=True)
-    if not torch.equal(workspace.get_full("action"), case.actions):
-        raise EXERCISE.error("new-actions")
+    EXERCISE.refuse(not torch.equal(workspace.get_full("action"), case.actions), "new-actions")
     name = f"{case.prefix}logprob_predict"
     observations, actions = case.observations[ROW], case.actions[ROW]
     log_prob = read(workspace, case, name, [len(actions)], "predict_proba=True")

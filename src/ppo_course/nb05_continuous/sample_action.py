@@ -92,8 +92,7 @@ def check_sample_action(function: StudentCode, *, seed: int | None = None) -> No
     if not all(map(same, results, [_pair(function, case) for case in chosen])):
         raise EXERCISE.error("noise-of-its-own")
     rights = [formula(case, [part.right for part in PARTS]) for case in chosen]
-    if all(map(same, [result.flip(0) for result in results], rights)):
-        raise EXERCISE.error("order")
+    EXERCISE.refuse(all(map(same, [result.flip(0) for result in results], rights)), "order")
     EXERCISE.compare(chosen, results, PARTS, facts=_example, formula=formula)
 
 

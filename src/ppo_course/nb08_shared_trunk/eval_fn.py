@@ -65,8 +65,7 @@ def _check(function: StudentCode, case: Case) -> None:
             key = "dropped" if dropped else "value"
             key = "no-value" if same(value, right_nll) else key
             raise EXERCISE.error(key, seen=_some(value), expected=_some(right_value))
-        if torch.equal(action, dist.mode):
-            raise EXERCISE.error("greedy")
+        EXERCISE.refuse(torch.equal(action, dist.mode), "greedy")
         if not same(neg_log_prob, right_nll):
             known = {
                 "log-likelihood": -right_nll,
@@ -76,8 +75,7 @@ def _check(function: StudentCode, case: Case) -> None:
             key = first_fit(known, partial(same, neg_log_prob), "of-another-action")
             raise EXERCISE.error(key, seen=_some(neg_log_prob), expected=_some(right_nll))
         for part, tensor in zip(PARTS, (value, action, neg_log_prob), strict=True):
-            if tensor.requires_grad:
-                raise EXERCISE.error("carries-gradient", part=part)
+            EXERCISE.refuse(tensor.requires_grad, "carries-gradient", part=part)
         actions.append(action)
     # PPO2's distribution is a Categorical, which mypy does not know.
     _check_chance(actions[0], actions[1], dist.probs)  # type: ignore[attr-defined]
@@ -102,8 +100,7 @@ def _act(function: StudentCode, case: Case) -> tuple[tuple[Tensor, Tensor, Tenso
         raise EXERCISE.error("changes-weights")
     if any(not parameter.requires_grad for parameter in model.parameters()):
         raise EXERCISE.error("freezes-weights")
-    if switched_off:
-        raise EXERCISE.error("gradients-off")
+    EXERCISE.refuse(switched_off, "gradients-off")
     return _read(result, len(case.obs)), any(dropping)
 
 
@@ -115,10 +112,8 @@ def _check_chance(one: Tensor, other: Tensor, probs: Tensor) -> None:
     """
     if (one == one[0]).all():
         raise EXERCISE.error("always-one", action=int(one[0]))
-    if torch.equal(one, probs.argmin(1)):
-        raise EXERCISE.error("least-probable")
-    if torch.equal(one, other):
-        raise EXERCISE.error("same-again")
+    EXERCISE.refuse(torch.equal(one, probs.argmin(1)), "least-probable")
+    EXERCISE.refuse(torch.equal(one, other), "same-again")
     both = torch.cat((probs, probs)).double()
     seen = functional.one_hot(torch.cat((one, other)).long(), both.shape[1]).double()
     likely = (seen * both).sum(1)  # the probability of the action that was taken

@@ -90,17 +90,12 @@ def _run(function: StudentCode, case: Case) -> tuple[Tensor, Any]:
         result = EXERCISE.call(function, model, optimizer, *batch)
     finally:
         hook.remove()
-    if not modes:
-        raise EXERCISE.error("model-not-run")
-    if not all(modes):
-        raise EXERCISE.error("evaluation-mode")
+    EXERCISE.refuse(not modes, "model-not-run")
+    EXERCISE.refuse(not all(modes), "evaluation-mode")
     change = train_step.flat(model) - train_step.flat(case.model)
-    if optimizer.n_steps > 1:
-        raise EXERCISE.error("several-steps", n_steps=optimizer.n_steps)
-    if not change.any():
-        raise EXERCISE.error("zero-gradient" if optimizer.n_steps else "no-step")
-    if not optimizer.n_steps:
-        raise EXERCISE.error("own-optimiser")
+    EXERCISE.refuse(optimizer.n_steps > 1, "several-steps", n_steps=optimizer.n_steps)
+    EXERCISE.refuse(not change.any(), "zero-gradient" if optimizer.n_steps else "no-step")
+    EXERCISE.refuse(not optimizer.n_steps, "own-optimiser")
     return change, result
 
 

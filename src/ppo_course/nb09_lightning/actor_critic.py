@@ -73,8 +73,7 @@ def _check(model_class: type[Any], case: Case) -> None:
     _check_gradients(model, dist, value, x)
     # A squeeze of all dimensions would not give [1] for [1, D].
     shape = list(call_method(FORWARD, model_class, model, x[:1].clone())[1].shape)
-    if shape != [1]:
-        raise FORWARD.error("squeezed", seen=shape, expected=[1])
+    FORWARD.refuse(shape != [1], "squeezed", seen=shape, expected=[1])
     _check_optimizer(model_class, model, case)
 
 
@@ -136,8 +135,7 @@ def _check_gradients(model: Any, dist: Categorical, value: Tensor, x: Tensor) ->
             torch.cat([gradient.flatten() for gradient in gradients(y, parameters).values()])
             for y in (seen, right)
         )
-        if not found.any():
-            raise FORWARD.error("no-gradient", argument=part)
+        FORWARD.refuse(not found.any(), "no-gradient", argument=part)
         if (found - truth).norm() > 1e-2 * truth.norm():
             raise FORWARD.error("part-of-gradient", argument=part)
 
@@ -165,7 +163,5 @@ def _check_optimizer(model_class: type[Any], model: Any, case: Case) -> None:
         seen = ", ".join(f"{rate:g}" for rate in sorted(rates))
         expected = f"{case.lr:g}, as in {EXERCISE.name}(lr={case.lr:g}, …)"
         raise OPTIMIZER.error("other-rate", seen=seen, expected=expected)
-    if any(group["maximize"] for group in chosen.param_groups):
-        raise OPTIMIZER.error("maximises")
-    if any(group["weight_decay"] for group in chosen.param_groups):
-        raise OPTIMIZER.error("weight-decay")
+    OPTIMIZER.refuse(any(group["maximize"] for group in chosen.param_groups), "maximises")
+    OPTIMIZER.refuse(any(group["weight_decay"] for group in chosen.param_groups), "weight-decay")

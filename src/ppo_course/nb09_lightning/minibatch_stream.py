@@ -195,8 +195,7 @@ def check_minibatch_stream(function: StudentCode, *, seed: int | None = None) ->
             EXERCISE.expect(result, "made-before", "a generator")
         facts = _facts(case, events)
         steps = [batch for name, batch in events if name == "step"]
-        if not steps:
-            raise EXERCISE.error("none-comes", facts=facts)
+        EXERCISE.refuse(not steps, "none-comes", facts=facts)
         for batch in steps:
             if not isinstance(batch, Minibatch):
                 expected = "a minibatch that split gave"
@@ -248,17 +247,14 @@ def _check_rollouts(case: Case, events: Events, facts: Facts) -> None:
 def _check_questions(case: Case, events: Events) -> None:
     """Whether too_far is asked about a minibatch right before its step; there is no stop."""
     facts = _facts(case, events, "ask")
-    if not any(name == "ask" for name, _ in events):
-        raise EXERCISE.error("never-asked", facts=facts)
+    EXERCISE.refuse(not any(name == "ask" for name, _ in events), "never-asked", facts=facts)
     unasked, pending = [], []
     last: Minibatch | None = None
     for name, batch in events:
         if name == "ask":
-            if batch == last:
-                raise EXERCISE.error("asked-after", facts=facts)
+            EXERCISE.refuse(batch == last, "asked-after", facts=facts)
             pending.append(batch)
-            if len(pending) > 1:
-                raise EXERCISE.error("asked-about-several", facts=facts)
+            EXERCISE.refuse(len(pending) > 1, "asked-about-several", facts=facts)
         elif name == "step":
             # The ratios of a rollout's first minibatch are 1: there is nothing to be asked.
             if batch not in pending and (batch.epoch, batch.number) != (0, 0):
@@ -282,12 +278,10 @@ def _check_steps(case: Case, events: Events, steps: list[Minibatch], facts: Fact
     missing = [batch for batch in case.right if batch not in steps]
     for stop in case.stops:
         after = [batch for batch in beyond if batch.rollout == stop.rollout and batch > stop]
-        if stop in steps:
-            raise EXERCISE.error("step-too-far", facts=facts)
+        EXERCISE.refuse(stop in steps, "step-too-far", facts=facts)
         if any(batch.epoch == stop.epoch for batch in after):
             raise EXERCISE.error("rest-goes-on", facts=facts)
-        if after:
-            raise EXERCISE.error("epoch-ends-only", facts=facts)
+        EXERCISE.refuse(after, "epoch-ends-only", facts=facts)
     later = missing and all(batch.rollout > case.stops[0].rollout for batch in missing)
     raise EXERCISE.error("rollouts-after-missing" if later else "wrong-left-out", facts=facts)
 

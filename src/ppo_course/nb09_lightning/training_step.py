@@ -144,8 +144,7 @@ def _run(model_class: type[Any], case: Case) -> tuple[Tensor, Any, bool]:
     with patch.object(ancestor, METHOD.name, _not_there):
         result = call_method(METHOD, model_class, model, given, 0)
     for name, tensor, now in zip(batch._fields, batch, given, strict=True):
-        if not torch.equal(tensor, now):
-            raise METHOD.error("changes-batch", part=name)
+        METHOD.refuse(not torch.equal(tensor, now), "changes-batch", part=name)
     if model.scores.grad is not None or model.values.grad is not None:
         raise METHOD.error("calls-backward")
     return _read(result), model, not torch.equal(torch.get_rng_state(), chance)
@@ -204,16 +203,14 @@ def _check_values(chosen: Sequence[Samples], results: Sequence[Tensor], *, drawn
         right = [loss(samples, correction=correction) for samples in chosen]
         if all(map(agree, chosen, seen, right)):
             return
-    if drawn:
-        raise METHOD.error("draws")
+    METHOD.refuse(drawn, "draws")
     compare_numbers(METHOD, chosen, seen, FORMULAS)
 
 
 def _check_gradients(case: Case, result: Tensor, model: Any) -> None:
     """See that the loss, whose value is right, has the right gradients."""
     learned = (model.scores, model.values)
-    if not result.requires_grad:
-        raise METHOD.error("gradient-missing")
+    METHOD.refuse(not result.requires_grad, "gradient-missing")
     found = torch.autograd.grad(result, learned, allow_unused=True, materialize_grads=True)
     logits = case.logits.clone().requires_grad_()
     value = case.samples.value.clone().requires_grad_()

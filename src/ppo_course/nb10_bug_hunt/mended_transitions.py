@@ -111,8 +111,7 @@ def _check(rows: Rows, result: Any) -> None:
         if same and result[name].dtype != tensor.dtype:
             kinds = {"seen": result[name].dtype, "expected": tensor.dtype}
             raise EXERCISE.error("other-dtype", facts=facts, variable=name, **kinds)
-        if not same:
-            raise EXERCISE.error("changed", facts=facts, variable=name)
+        EXERCISE.refuse(not same, "changed", facts=facts, variable=name)
 
 
 def _check_form(rows: Rows, result: Any, facts: list[str]) -> None:
