@@ -38,8 +38,7 @@ def _check_form(answer: Any) -> None:
     mistake = None if isinstance(answer, dict) else "no-dict"
     EXERCISE.expect(answer, mistake, 'a dict: {"A": "…", "B": "…", …}')
     for name in answer:
-        if name not in CULPRITS:
-            raise EXERCISE.error("no-such-suspect", suspect=repr(name))
+        EXERCISE.refuse(name not in CULPRITS, "no-such-suspect", suspect=repr(name))
     missing = [name for name in CULPRITS if name not in answer]
     if missing:
         raise EXERCISE.error("suspect-missing", missing=", ".join(missing))
