@@ -66,13 +66,6 @@ def answering(task: Task, module: ModuleType) -> Callable[[], dict[str, Any]]:
     return answer
 
 
-def module_of(names: Mapping[str, Any]) -> ModuleType:
-    """A notebook, whose globals are what the definitions left there."""
-    module = ModuleType("__main__")
-    vars(module).update({key: value for key, value in names.items() if not key.startswith("__")})
-    return module
-
-
 def compiled(code: Code, *, prefix: str) -> CodeType:
     """Some lines, ready to run; error messages can show them."""
     filename = f"{prefix}{code.name}>"

@@ -24,7 +24,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any, NoReturn
 
-from ppo_course.grading import answers, attempt, inside, landlock, seccomp
+from ppo_course.grading import answers, attempt, inside, landlock, seccomp, trial
 from ppo_course.grading.cells import Code
 from ppo_course.grading.limits import MIB, Limits
 from ppo_course.grading.private import private
@@ -88,7 +88,7 @@ class Worker:
         """Run the teacher's definitions, which are trusted."""
         codes = [Code(**code) for code in definitions]
         NotebookShell.instance()  # before the definitions, which may have magics
-        module = sys.modules["__main__"] = attempt.module_of({})
+        module = sys.modules["__main__"] = trial.module_of({})
         for code in codes:
             try:
                 exec(attempt.compiled(code, prefix="<"), vars(module))
