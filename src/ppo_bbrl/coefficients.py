@@ -7,7 +7,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from ppo_bbrl.config.schema import AlgorithmConfig
+from ppo_bbrl.config.algorithm import AlgorithmConfig
 from ppo_bbrl.errors import ConfigError, UserError, shown
 from ppo_bbrl.schedules import SCHEDULES, Schedule, constant
 

@@ -28,8 +28,8 @@ from ppo_bbrl.coefficients import (
     logged,
     measures_kl,
 )
+from ppo_bbrl.config.algorithm import AlgorithmConfig
 from ppo_bbrl.config.loading import load_config
-from ppo_bbrl.config.schema import AlgorithmConfig
 from ppo_bbrl.config.wrappers import Wrapper
 from ppo_bbrl.episodic import EpisodicAlgo, iter_partial_episodes
 from ppo_bbrl.fast.engines import Engine, choose_engine, improve

@@ -15,8 +15,8 @@ from torch.optim import Optimizer
 from ppo_bbrl.advantages import normalise
 from ppo_bbrl.agents.learners import Learners
 from ppo_bbrl.coefficients import Coefficients
+from ppo_bbrl.config.algorithm import AlgorithmConfig
 from ppo_bbrl.config.optimizers import held_parameters
-from ppo_bbrl.config.schema import AlgorithmConfig
 from ppo_bbrl.errors import UserError, one_line
 from ppo_bbrl.losses import (
     clipped_surrogate,

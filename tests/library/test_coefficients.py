@@ -8,7 +8,7 @@ from probe_envs import config, fresh_log
 
 from ppo_bbrl import ConfigError, PPOClip, load_config, run
 from ppo_bbrl.coefficients import KLControl
-from ppo_bbrl.config.schema import AlgorithmConfig
+from ppo_bbrl.config.algorithm import AlgorithmConfig
 from ppo_bbrl.errors import UserError
 from ppo_bbrl.plots import read_metrics
 

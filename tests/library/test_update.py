@@ -8,7 +8,7 @@ import torch
 from probe_envs import config, fresh_log
 
 from ppo_bbrl import DiscretePolicy, GaussianPolicy, PPOClip, run
-from ppo_bbrl.config.schema import AlgorithmConfig
+from ppo_bbrl.config.algorithm import AlgorithmConfig
 from ppo_bbrl.errors import UserError
 from ppo_bbrl.fast import compiled
 from ppo_bbrl.ppo import TrainingFailedError

@@ -24,8 +24,8 @@ from ppo_bbrl.agents.normalisers import (
 )
 from ppo_bbrl.agents.policies import ACTION_GAIN, DiscretePolicy, GaussianPolicy
 from ppo_bbrl.agents.recurrent import RecurrentCritic, RecurrentPolicy, without_memory
+from ppo_bbrl.config.algorithm import AlgorithmConfig
 from ppo_bbrl.config.loading import load_episodic_config
-from ppo_bbrl.config.schema import AlgorithmConfig
 from ppo_bbrl.config.sources import Source
 from ppo_bbrl.envs.actions import leaves
 from ppo_bbrl.envs.spaces import HasSpaces, size

@@ -1,9 +1,9 @@
-"""The values that a key allows, in code and in words."""
+"""A configuration key: its default, its meaning, and the values it allows, in code and words."""
 
 import math
 import sys
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 from ppo_bbrl.config.yaml_files import parse_value
@@ -90,6 +90,14 @@ class Rule:
             return parse_value(value)
         except ConfigError:
             return value
+
+
+def key(default: Any, rule: Rule, doc: str) -> Any:
+    """A configuration key, as a field of a dataclass: default, allowed values and meaning."""
+    metadata = {"rule": rule, "doc": doc}
+    if isinstance(default, list | dict):
+        return field(default_factory=lambda: type(default)(default), metadata=metadata)
+    return field(default=default, metadata=metadata)
 
 
 def _brief(number: float) -> str:

@@ -14,7 +14,7 @@ from torch import Tensor, nn
 
 from ppo_bbrl.agents.base import is_plain_critic, is_plain_policy, remembers
 from ppo_bbrl.coefficients import Coefficients
-from ppo_bbrl.config.schema import AlgorithmConfig
+from ppo_bbrl.config.algorithm import AlgorithmConfig
 from ppo_bbrl.errors import one_line
 from ppo_bbrl.fast.compiled_step import (
     Networks,
