@@ -139,11 +139,11 @@ def _check_plain(name: str, result: Any, depth: int = 0) -> None:
     if not _is_plain(kind):
         wrong = f"it returns a {kind.__name__}, a class of its own"
         look = "what is returned: a plain tensor, number, text, tuple, list or dict is expected"
-        raise all_not_right(name, [(wrong, look)], keys=["own-class"])
+        raise not_right(name, wrong, look, key="own-class")
     if isinstance(result, int | Fraction) and not -LARGEST <= result <= LARGEST:
         wrong = "it returns a number of more than 300 digits"
         look = "a power, or a product in a loop, that grows without end"
-        raise all_not_right(name, [(wrong, look)], keys=["too-large"])
+        raise not_right(name, wrong, look, key="too-large")
     if isinstance(result, tuple | list | set | frozenset | dict) and depth < DEEPEST:
         for item in (*result, *(result.values() if isinstance(result, dict) else ())):
             _check_plain(name, item, depth + 1)
@@ -168,6 +168,11 @@ def _where(function: Callable[..., Any], error: Exception) -> str:
     if not frames:
         return "The call itself failed, before the first line of the function."
     return f"It happens in line {frames[-1].lineno} of the cell: {frames[-1].line}"
+
+
+def not_right(name: str, wrong: str, look: str, *facts: str, key: str = "") -> ExerciseError:
+    """The error about one mistake: what is wrong, and where to look, without full stops."""
+    return all_not_right(name, [(wrong, look)], *facts, keys=[key] if key else [])
 
 
 def all_not_right(

@@ -41,7 +41,7 @@ def refused(cfg, make=PPOClip):
         ("algoritm", ["algoritm", "did you mean algorithm"]),
         ("n_envs", ["n_envs", "algorithm.n_envs"]),
         ("gym_env__name", ["gym_env.name", "env_name"]),
-        ("algorithm__architecture__hidden", ["algorithm.architecture.hidden", "hidden_size"]),
+        ("algorithm__architecture__hidden_size", ["architecture.hidden_size", "actor_hidden_size"]),
         ("notes", ["notes", "extra"]),
     ],
 )

@@ -185,7 +185,8 @@ def test_every_iteration_logs_every_metric():
     assert set(table.columns) - {"steps"} == set(METRICS)
     assert len(table) == 4
     assert table["steps"].iloc[-1] == algo.nb_steps
-    assert table.pop("grad_norm/shared").isna().all()  # of a shared trunk alone
+    for elsewhere in ("grad_norm/shared", "kl_divergence"):  # of shared trunks, of a KL target
+        assert table.pop(elsewhere).isna().all()
     assert not table.isna().any().any()
     assert (table["critic_loss"] > 0).all()
     assert table["entropy_loss"].between(0, math.log(2) + 1e-6).all()

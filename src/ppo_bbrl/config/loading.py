@@ -47,6 +47,7 @@ __all__ = [
 
 _MAX_NAME = 200  # bytes; file systems allow 255, and a number may be added to a name
 _MAX_PATH = 1000  # characters
+_SHOWN = 12  # keys of a section that an error lists
 _RESERVED = (
     "tblogs",
     "best",
@@ -284,7 +285,9 @@ def _check_keys(values: Mapping[str, Any], schema: type, prefix: str, *, free: b
         if value == "???":
             raise ConfigError(f"{prefix}{name} is missing: give it a value")
         if not isinstance(value, Mapping):
-            allowed = ", ".join(key.name for key in fields(section))
+            names = [key.name for key in fields(section)]
+            more = " and more (`ppo-bbrl train --keys` lists them)" if len(names) > _SHOWN else ""
+            allowed = f"{', '.join(names[:_SHOWN])}{more}"
             raise ConfigError(
                 f"{prefix}{name} = {shown(value)}: must be a mapping with the keys {allowed}"
             )
