@@ -459,6 +459,23 @@ def test_a_compiler_that_fails_is_one_line(monkeypatch, capsys):
     assert "no working compiler" in told[0]
 
 
+def test_what_a_cpp_compiler_objects_to_is_told_without_its_command(monkeypatch, capsys):
+    """The command, its paths and its output fill pages."""
+    from torch._inductor.exc import CppCompileError
+
+    def refuses(*_):
+        output = "/tmp/c1.cpp: In function:\n/tmp/c1.cpp:12:5: error: no such function\n more {"
+        raise CppCompileError(["g++", "/tmp/c1.cpp", *["-I/usr/include"] * 99], output)
+
+    monkeypatch.setattr(compiled, "_backend", lambda _: {"backend": refuses})
+    algo = algorithm("Chance", "always")
+    run(algo)
+    algo.close()
+    told = [line for line in capsys.readouterr().out.splitlines() if "not compiled" in line]
+    said = "torch.compile failed: C++ compile error: no such function"
+    assert told == [f"The update is not compiled: {said}."]
+
+
 @pytest.mark.slow
 def test_compiling_without_a_compiler_falls_back():
     """A process of its own, as torch remembers the compiler that it once found."""

@@ -6,6 +6,7 @@ padded and masked; and because values that change between calls (learning rate, 
 passed as a tensor. It calls `PPOClip.losses`; there is no second copy of the losses.
 """
 
+import re
 from collections.abc import Iterable, Iterator
 from typing import Any
 
@@ -91,12 +92,7 @@ class CompiledUpdate:
             # Let each call check whether it has to be recompiled.
             how.get("options", {}).pop("guard_filter_fn", None)
         self._step: Any = torch.compile(
-            make_step(
-                self._networks,
-                self._flat,
-                settings,
-                whole=self._batch_size == size,
-            ),
+            make_step(self._networks, self._flat, settings, whole=self._batch_size == size),
             fullgraph=True,
             dynamic=False,
             **how,
@@ -209,7 +205,7 @@ class CompiledUpdate:
                 data=_fields(self._data),
             )
         except Exception as error:  # training goes on whatever stops the compiler
-            raise CannotCompileError(f"torch.compile failed: {one_line(error, 200)}") from error
+            raise CannotCompileError(f"torch.compile failed: {_complaint(error)}") from error
         return metrics
 
     def _minibatches(
@@ -334,6 +330,12 @@ def _is_known(networks: Networks, losses: Losses) -> bool:
     modules = [type(module).__module__ for module in networks.modules()]
     modules.append(getattr(losses, "__module__", ""))
     return all(name.startswith(("ppo_bbrl.", "torch.nn.")) for name in modules)
+
+
+def _complaint(error: Exception) -> str:
+    """What a C++ compiler objects to, without the command that called it, or the whole message."""
+    found = re.search(r"C\+\+ compile error.*?\berror: ([^\n]*)", str(error), re.DOTALL)
+    return one_line(f"C++ compile error: {found[1]}" if found else error, 200)
 
 
 def _backend(device: torch.device) -> dict[str, Any]:
