@@ -130,7 +130,8 @@ plt.show()
 # PPO never needs the density itself, but its logarithm, as the ratio is made of two of them (we go
 # on saying log-probability, as everybody does). A robot has several motors. Its action $a$ is then
 # a vector of $D$ components, each drawn on its own, with its own $\mu_i$ and $\sigma_i$ (detail 25).
-# Densities of independent draws are multiplied, so their logarithms are added:
+# Densities of independent draws are multiplied, so their logarithms are added (notebook 06 does the
+# same with several discrete choices):
 #
 # $$
 # \log \pi_\theta(a \mid s) = \sum_{i=1}^{D} \left[ -\frac{1}{2} \left(\frac{a_i - \mu_i}{\sigma_i}\right)^2 - \log \sigma_i - \frac{1}{2} \log 2\pi \right]

@@ -14,6 +14,7 @@ _CHECKS = {
         "difference_interval interquartile_mean minibatch_indices scheduled should_stop"
     ),
     "nb05_continuous": "gaussian_entropy gaussian_log_prob gaussian_policy sample_action",
+    "nb06_spaces": "evaluate_components masked_log_probs warehouse_policy was_allowed",
     "nb08_shared_trunk": "eval_fn joint_loss train_fn",
     "nb09_lightning": "actor_critic minibatch_stream training_step",
     "nb10_bug_hunt": "coverage culprits gradients_into mended_transitions ratio_error value_error",

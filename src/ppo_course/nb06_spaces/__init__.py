@@ -1,0 +1,1 @@
+"""Checks and the environment of notebook 06: other spaces, and masks."""
