@@ -51,7 +51,7 @@ def results(tmp_path_factory):
     return full_length("06_other_spaces", tmp_path_factory.mktemp("run"), more=MORE).told()
 
 
-def test_with_the_mask_nearly_all_parcels_arrive_and_without_it_none_do(results):
+def test_with_the_mask_all_parcels_arrive_and_without_it_none_do(results):
     assert 20_000 < results["steps"] < 25_000
     masked, unmasked = results["curves"]["with the mask"], results["curves"]["without"]
     assert max(masked) > 0.9
@@ -70,7 +70,7 @@ def test_the_entropies_begin_where_it_is_said(results):
     masked, unmasked = results["entropies"]["with the mask"], results["entropies"]["without"]
     assert unmasked[0] == pytest.approx(3.68, abs=0.03)
     assert unmasked[-1] > 2.5
-    assert masked[0] == pytest.approx(0.9, abs=0.1)
+    assert masked[0] == pytest.approx(0.85, abs=0.07)
     assert masked[-1] < 0.5 * masked[0]
 
 
@@ -78,11 +78,11 @@ def test_the_mask_is_kept_to_and_most_actions_are_impossible(results):
     before, after, masked = results["shares"]
     assert masked == 1
     assert 0.04 < before < 0.11
-    assert before < after < 0.6
+    assert after < 0.2
     assert 0.04 < results["at random"] < 0.11
     assert 2 < results["possible"] < 3
     assert results["ratio"] == pytest.approx(0.33, abs=0.01)
 
 
-def test_most_arrows_lead_to_the_parcel_and_to_the_door(results):
-    assert results["led"] > 0.7
+def test_the_arrows_lead_to_the_parcel_and_to_the_door(results):
+    assert results["led"] > 0.9
