@@ -12,11 +12,10 @@ from torch.nn.functional import one_hot
 from ppo_bbrl.distributions import masked, mode_of
 from ppo_bbrl.errors import UserError
 from ppo_bbrl.joint_distributions import ActionMultiCategorical
-from ppo_course.feedback import describe, numbers, same
+from ppo_course.feedback import Named, describe, numbers, same
 from ppo_course.gradients import check_gradients, gradients
 from ppo_course.mistakes import Exercise, Hint, read_words
 from ppo_course.nb06_spaces.warehouse import KINDS, PLACES, SIDE, SIZES
-from ppo_course.student_code import Named
 
 PARTS = {"kind": KINDS, "parcel": len(PLACES) + 1, "row": SIDE, "column": SIDE}
 N_FEATURES = sum(PARTS.values())
