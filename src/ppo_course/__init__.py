@@ -15,6 +15,7 @@ _CHECKS = {
     ),
     "nb05_continuous": "gaussian_entropy gaussian_log_prob gaussian_policy sample_action",
     "nb06_spaces": "evaluate_components masked_log_probs warehouse_policy was_allowed",
+    "nb07_memory": "column_minibatches leaks reset_memory unroll",
     "nb08_shared_trunk": "eval_fn joint_loss train_fn",
     "nb09_lightning": "actor_critic minibatch_stream training_step",
     "nb10_bug_hunt": "coverage culprits gradients_into mended_transitions ratio_error value_error",
