@@ -15,6 +15,7 @@ from ppo_bbrl import KWAgentWrapper, PPOClip, run, shared_agents
 from ppo_bbrl.agents.critics import VAgent
 from ppo_bbrl.agents.policies import DiscretePolicy
 from ppo_bbrl.agents.shared import SharedPolicy
+from ppo_bbrl.coefficients import Coefficients
 from ppo_bbrl.config.loading import load_config
 from ppo_bbrl.errors import ConfigError
 from ppo_bbrl.fast import compiled
@@ -118,7 +119,8 @@ def test_steps_follow_the_joint_gradient_with_one_norm(case, max_grad_norm, flat
         report = algo.update(rollout)
     else:
         objective = Objective(algo._learners(), algo._settings, algo.losses)
-        report = Update()(rollout, objective, generator=torch.Generator())
+        now = Coefficients(clip_range=algo.cfg.algorithm.clip_range)
+        report = Update()(rollout, objective, coefficients=now, generator=torch.Generator())
     told = {name: float(x) for name, x in report.metrics.items() if name.startswith("grad_norm")}
     assert told == {"grad_norm/shared": pytest.approx(sum(norms) / 3, rel=1e-4)}
     assert max_grad_norm is None or norms[0] > max_grad_norm, "clipping was needed"

@@ -11,7 +11,7 @@ from lightning_models import Model, Steps, trainer
 from probe_envs import config
 
 from ppo_bbrl import PPOClip, run
-from ppo_bbrl.system.signals import exit_on_signals, time_limit
+from ppo_bbrl.system.signals import exit_on_signals, postponed_signals, time_limit
 
 
 @pytest.mark.parametrize("guard", [exit_on_signals, lambda: time_limit(60)])
@@ -27,6 +27,23 @@ def test_a_program_that_may_set_no_handler_runs_without(guard, monkeypatch):
         done = True
     assert done
     assert signal.getitimer(signal.ITIMER_REAL)[0] == 0
+
+
+def test_blocks_may_end_in_any_order():
+    """A loop that was left ends when it is collected, perhaps while a later one is running."""
+    before = signal.getsignal(signal.SIGTERM)
+    earlier = [exit_on_signals(), postponed_signals(60)]
+    later = [exit_on_signals(), postponed_signals(60)]
+    for block in earlier + later:
+        block.__enter__()
+    for block in reversed(earlier):
+        block.__exit__(None, None, None)
+    os.kill(os.getpid(), signal.SIGTERM)  # is held back
+    with pytest.raises(SystemExit) as stopped:
+        later[1].__exit__(None, None, None)
+    assert stopped.value.code == 128 + signal.SIGTERM
+    later[0].__exit__(None, None, None)
+    assert signal.getsignal(signal.SIGTERM) is before is signal.SIG_DFL
 
 
 class Hangs(Steps):

@@ -25,20 +25,75 @@ def exit_on_signals() -> Iterator[None]:
         yield
         return
     wanted = [getattr(signal, name, None) for name in ("SIGTERM", "SIGHUP")]  # Windows lacks one
-    ours = [one for one in wanted if one and signal.getsignal(one) is signal.SIG_DFL]
+    block = _Block()
     try:
         with suppress(OSError):  # a sandbox may forbid it
-            for one in ours:
-                signal.signal(one, _exit)
+            for one in wanted:
+                if one and _in_force(one, others=False) is signal.SIG_DFL:
+                    block.handle(one, block.exit)
         yield
     finally:
+        block.end()
+
+
+class _Block:
+    """A block that handles signals.
+
+    A loop that is left by `break`, or never asked for its next rollout, ends when it is collected,
+    perhaps after a later one has begun. So blocks may end in any order: the handlers of one that
+    has ended stand for what was there before it.
+    """
+
+    def __init__(self) -> None:
+        self.before: dict[int, Any] = {}
+        self.over = False
+
+    def handle(self, number: int, handler: Callable[[int, FrameType | None], Any]) -> None:
+        """Install a handler."""
+        self.before[number] = signal.signal(number, handler)
+
+    def exit(self, number: int, frame: FrameType | None) -> None:
+        """Raise, with the status that a shell gives for this signal."""
+        if self.over:
+            self.pass_on(number, frame)
+        else:
+            raise Terminated(128 + number)
+
+    def pass_on(self, number: int, frame: FrameType | None) -> None:
+        """Do what was done before there was this block."""
+        handler = _in_force(number, self.before[number])
+        if callable(handler):
+            handler(number, frame)
+        elif handler is signal.SIG_DFL:
+            signal.signal(number, handler)
+            os.kill(os.getpid(), number)
+
+    def end(self) -> None:
+        """Put back what was there before, where no later block has its own handlers now."""
+        self.over = True
         if current_thread() is main_thread():  # a generator may be closed anywhere
-            for one in ours:
-                if signal.getsignal(one) is _exit:
-                    signal.signal(one, signal.SIG_DFL)
+            for number in self.before:
+                if (now := _in_force(number)) is not signal.getsignal(number):
+                    signal.signal(number, now)
 
 
-class Postponed:
+def _in_force(number: int, handler: Any = None, *, others: bool = True) -> Any:
+    """The handler of a signal; where its block has ended, the one before it.
+
+    Args:
+        number: of the signal.
+        handler: where to begin; default: the one that is installed.
+        others: whether blocks that have not ended count.
+    """
+    handler = signal.getsignal(number) if handler is None else handler
+    while isinstance(block := getattr(handler, "__self__", None), _Block):
+        if others and not block.over:
+            break
+        handler = block.before[number]
+    return handler
+
+
+class Postponed(_Block):
     """Signals that are held back for a while; see `postponed_signals`.
 
     Attributes:
@@ -46,16 +101,16 @@ class Postponed:
     """
 
     def __init__(self, seconds: float) -> None:
+        super().__init__()
         self._seconds = seconds
         self.first: int | None = None
-        self._before: dict[int, Callable[[int, FrameType | None], Any]] = {}
 
     def deliver(self) -> None:
         """Let the one that has come do what it does: it raises, as a rule."""
-        number, before = self.first, dict(self._before)
+        number = self.first
         self.end()
         if number is not None:
-            before[number](number, None)
+            self.pass_on(number, None)
 
     def begin(self) -> None:
         """Hold back what would raise, from now on."""
@@ -63,30 +118,31 @@ class Postponed:
         numbers = [getattr(signal, name) for name in names if hasattr(signal, name)]
         busy = signal.SIGALRM in numbers and signal.getitimer(signal.ITIMER_REAL)[0] > 0
         for number in numbers:
-            before = signal.getsignal(number)
+            before = _in_force(number)
             if number == getattr(signal, "SIGALRM", None):
                 if busy:  # the program has an alarm of its own
                     continue
             elif not callable(before):
                 continue
             with suppress(OSError):  # a sandbox may forbid it
-                self._before[number] = signal.signal(number, self._hold)  # type: ignore[assignment]
+                self.handle(number, self._hold)
 
     def end(self) -> None:
         """Hold nothing back any more."""
-        alarm = getattr(signal, "SIGALRM", None)
-        if alarm in self._before:
+        if not self.over and self._has_alarm():
             signal.setitimer(signal.ITIMER_REAL, 0)
-        for number, before in self._before.items():
-            if signal.getsignal(number) == self._hold:
-                signal.signal(number, before)
-        self._before, self.first = {}, None
+        super().end()
+        self.first = None
 
-    def _hold(self, number: int, _: FrameType | None) -> None:
-        alarm = getattr(signal, "SIGALRM", None)
-        if self.first is None and number != alarm:
+    def _has_alarm(self) -> bool:
+        return getattr(signal, "SIGALRM", None) in self.before
+
+    def _hold(self, number: int, frame: FrameType | None) -> None:
+        if self.over:
+            self.pass_on(number, frame)
+        elif self.first is None and number != getattr(signal, "SIGALRM", None):
             self.first = number
-            if alarm in self._before:
+            if self._has_alarm():
                 signal.setitimer(signal.ITIMER_REAL, self._seconds)
         else:  # it takes too long, or somebody insists
             self.deliver()
@@ -145,7 +201,3 @@ def time_limit(seconds: float) -> Iterator[None]:
     finally:
         signal.setitimer(signal.ITIMER_REAL, 0)
         signal.signal(alarm, before)
-
-
-def _exit(number: int, _: FrameType | None) -> None:
-    raise Terminated(128 + number)  # the status that a shell gives for this signal
