@@ -14,10 +14,17 @@ if TYPE_CHECKING:
     from ppo_bbrl.agents.base import Agent as Agent
     from ppo_bbrl.agents.base import KWAgentWrapper as KWAgentWrapper
     from ppo_bbrl.agents.build import seeded as seeded
+    from ppo_bbrl.agents.continuous import ContinuousPolicy as ContinuousPolicy
+    from ppo_bbrl.agents.continuous import SDEPolicy as SDEPolicy
     from ppo_bbrl.agents.critics import VAgent as VAgent
+    from ppo_bbrl.agents.multi import CompositePolicy as CompositePolicy
+    from ppo_bbrl.agents.multi import MultiBinaryPolicy as MultiBinaryPolicy
+    from ppo_bbrl.agents.multi import MultiDiscretePolicy as MultiDiscretePolicy
     from ppo_bbrl.agents.networks import build_ortho_mlp as build_ortho_mlp
     from ppo_bbrl.agents.policies import DiscretePolicy as DiscretePolicy
     from ppo_bbrl.agents.policies import GaussianPolicy as GaussianPolicy
+    from ppo_bbrl.agents.recurrent import RecurrentCritic as RecurrentCritic
+    from ppo_bbrl.agents.recurrent import RecurrentPolicy as RecurrentPolicy
     from ppo_bbrl.agents.shared import shared_agents as shared_agents
     from ppo_bbrl.config.loading import load_config as load_config
     from ppo_bbrl.config.optimizers import copy_parameters as copy_parameters
@@ -35,6 +42,13 @@ if TYPE_CHECKING:
 __version__ = "0.1.0"
 
 _HOME = {
+    "RecurrentCritic": "ppo_bbrl.agents.recurrent",
+    "RecurrentPolicy": "ppo_bbrl.agents.recurrent",
+    "SDEPolicy": "ppo_bbrl.agents.continuous",
+    "ContinuousPolicy": "ppo_bbrl.agents.continuous",
+    "MultiDiscretePolicy": "ppo_bbrl.agents.multi",
+    "MultiBinaryPolicy": "ppo_bbrl.agents.multi",
+    "CompositePolicy": "ppo_bbrl.agents.multi",
     "Agent": "ppo_bbrl.agents.base",
     "Agents": "bbrl.agents",
     "ConfigError": "ppo_bbrl.errors",

@@ -16,9 +16,12 @@ from probe_envs import config
 import ppo_bbrl
 from ppo_bbrl import PPOClip, run
 from ppo_bbrl.agents.acting import row_actor
+from ppo_bbrl.agents.base import warn_if_unmasked
 from ppo_bbrl.agents.build import build_policy
+from ppo_bbrl.agents.memory import Memory
 from ppo_bbrl.agents.multi import MultiDiscretePolicy
 from ppo_bbrl.agents.policies import DiscretePolicy
+from ppo_bbrl.agents.recurrent import RecurrentPolicy
 from ppo_bbrl.config.loading import load_config
 from ppo_bbrl.distributions import ActionCategorical, masked
 from ppo_bbrl.envs.agent import EnvAgent
@@ -412,3 +415,42 @@ def test_the_doors_are_solved_with_masks_and_not_without(learn, seed, tmp_path, 
     masks, none = (learn(seed, 10_000, mask).mean for mask in ("auto", "none"))
     assert masks > 7.5
     assert none < 3
+
+
+# ------------------------------------------------------------------ masks that nobody reads
+
+
+def test_masks_for_actions_of_other_spaces_are_told_of_once(tmp_path, monkeypatch):
+    """In each environment agent, not in each episode; `none` says that it is meant."""
+    monkeypatch.chdir(tmp_path)
+    space = gym.spaces.Dict(a=Discrete(2), b=Discrete(3))
+    reader = MaskReader(space)
+    env = gym.make("CartPole-v1")
+    with pytest.warns(UserWarning, match=r"masks .*action_mask.* action space is Dict") as told:
+        found = [reader.found(env, {"action_mask": [1, 1]}) for _ in range(2)]
+    assert found == ["", ""]
+    assert len(told) == 1
+    assert MaskReader(space).found(env, {}) == ""
+    assert MaskReader(None).found(env, {"action_mask": [1, 1]}) == ""
+    env.close()
+
+
+def test_a_key_is_not_read_from_vectorised_environments():
+    with pytest.raises(ConfigError, match=r"gym_env\.action_mask = 'mask': of vectorised"):
+        EnvAgent("CartPole-v1", 2, action_mask="mask", vectorization="vector_entry_point")
+
+
+class Maskless(DiscretePolicy):
+    takes_mask = False
+
+
+def test_a_policy_behind_a_memory_that_takes_no_mask_is_told_of():
+    env = EnvAgent("Masked-v0", 2).seed(0)
+    policy = RecurrentPolicy(Memory("gru", 2, 4), Maskless(4, [4], 5)).with_prefix("p/")
+    workspace = Workspace()
+    env(workspace, t=0)
+    with pytest.warns(UserWarning, match="Maskless takes no mask"):
+        warn_if_unmasked(policy, workspace)
+    policy.head = DiscretePolicy(4, [4], 5)
+    warn_if_unmasked(policy, workspace)
+    env.close()

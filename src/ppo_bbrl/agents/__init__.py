@@ -14,14 +14,28 @@ if TYPE_CHECKING:
     from ppo_bbrl.agents.base import evaluate_actions as evaluate_actions
     from ppo_bbrl.agents.base import has_memory as has_memory
     from ppo_bbrl.agents.base import predict_values as predict_values
+    from ppo_bbrl.agents.continuous import ContinuousPolicy as ContinuousPolicy
+    from ppo_bbrl.agents.continuous import SDEPolicy as SDEPolicy
     from ppo_bbrl.agents.critics import VAgent as VAgent
     from ppo_bbrl.agents.encoders import encoder as encoder
+    from ppo_bbrl.agents.multi import CompositePolicy as CompositePolicy
+    from ppo_bbrl.agents.multi import MultiBinaryPolicy as MultiBinaryPolicy
+    from ppo_bbrl.agents.multi import MultiDiscretePolicy as MultiDiscretePolicy
     from ppo_bbrl.agents.networks import build_ortho_mlp as build_ortho_mlp
     from ppo_bbrl.agents.policies import DiscretePolicy as DiscretePolicy
     from ppo_bbrl.agents.policies import GaussianPolicy as GaussianPolicy
+    from ppo_bbrl.agents.recurrent import RecurrentCritic as RecurrentCritic
+    from ppo_bbrl.agents.recurrent import RecurrentPolicy as RecurrentPolicy
     from ppo_bbrl.agents.shared import shared_agents as shared_agents
 
 _HOME = {
+    "RecurrentCritic": "ppo_bbrl.agents.recurrent",
+    "RecurrentPolicy": "ppo_bbrl.agents.recurrent",
+    "SDEPolicy": "ppo_bbrl.agents.continuous",
+    "ContinuousPolicy": "ppo_bbrl.agents.continuous",
+    "MultiDiscretePolicy": "ppo_bbrl.agents.multi",
+    "MultiBinaryPolicy": "ppo_bbrl.agents.multi",
+    "CompositePolicy": "ppo_bbrl.agents.multi",
     "Agent": "ppo_bbrl.agents.base",
     "Critic": "ppo_bbrl.agents.base",
     "DiscretePolicy": "ppo_bbrl.agents.policies",

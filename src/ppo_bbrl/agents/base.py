@@ -176,9 +176,12 @@ def mask_at(policy: nn.Module, workspace: Any, t: int) -> Tensor | None:
 
 def warn_if_unmasked(policy: nn.Module, workspace: Any) -> None:
     """Say so when an environment tells which actions are allowed, and a policy does not look."""
-    if MASK in workspace.variables and is_plain_policy(policy) and not policy.takes_mask:
+    if MASK not in workspace.variables:
+        return
+    behind: Any = getattr(policy, "head", policy) if remembers(policy) else policy
+    if is_plain_policy(behind) and not behind.takes_mask:
         warnings.warn(
-            f"{type(policy).__name__} takes no mask of allowed actions, and the environment gives "
+            f"{type(behind).__name__} takes no mask of allowed actions, and the environment gives "
             "one: define dist(obs, mask=None) and the class attribute takes_mask = True, or set "
             "gym_env.action_mask: none",
             stacklevel=2,

@@ -14,6 +14,7 @@ from ppo_bbrl.agents.continuous import ContinuousPolicy, SDEPolicy
 from ppo_bbrl.agents.critics import VALUE_GAIN, VAgent
 from ppo_bbrl.agents.encoders import StateDim
 from ppo_bbrl.agents.features import features_of, head_sizes, initialise
+from ppo_bbrl.agents.heads import has_bounds
 from ppo_bbrl.agents.memory import Memory
 from ppo_bbrl.agents.multi import CompositePolicy, MultiBinaryPolicy, MultiDiscretePolicy
 from ppo_bbrl.agents.normalisers import (
@@ -175,13 +176,18 @@ def _check_options(cfg: DictConfig, space: Space[Any]) -> None:
             "algorithm.architecture.state_dependent_std = true: must be false with "
             "algorithm.use_sde, whose standard deviation depends on the state by itself"
         )
-    has_box = any(isinstance(part, Box) for part in leaves(space))
+    boxes = [part for part in leaves(space) if isinstance(part, Box)]
     for key, on in (
         ("squash_actions", settings.squash_actions),
         ("architecture.state_dependent_std", state_dependent),
     ):
-        if on and not has_box:
+        if on and not boxes:
             raise ConfigError(f"algorithm.{key} = true: it is for Box actions; {found}")
+    if settings.squash_actions and not all(map(has_bounds, boxes)):
+        raise ConfigError(
+            "algorithm.squash_actions = true: must be false where a component of an action has "
+            f"no bounds; {found}"
+        )
 
 
 def _fitting(space: Space[Any]) -> type[Policy]:

@@ -115,6 +115,16 @@ class GaussianHead(Head):
         return ActionGaussian(_shaped(outputs, self.shape), self.log_std, generator)
 
 
+def has_bounds(space: Box) -> bool:
+    """Whether every component has finite bounds with numbers between them."""
+    low, high = _limits(space)
+    return bool(((high - low).isfinite() & (high > low)).all())
+
+
+def _limits(space: Box) -> list[Tensor]:
+    return [torch.as_tensor(bound, dtype=torch.float32) for bound in (space.low, space.high)]
+
+
 class Squash(nn.Module):
     """Makes a Gaussian one of actions within the bounds of a Box.
 
@@ -132,10 +142,8 @@ class Squash(nn.Module):
 
     def __init__(self, space: Box) -> None:
         super().__init__()
-        low, high = (
-            torch.as_tensor(bound, dtype=torch.float32) for bound in (space.low, space.high)
-        )
-        if not bool(((high - low).isfinite() & (high > low)).all()):
+        low, high = _limits(space)
+        if not has_bounds(space):
             raise UserError(
                 "algorithm.squash_actions needs bounds of every component of an action; the "
                 f"space is {one_line(space)}"

@@ -12,6 +12,7 @@ from ppo_bbrl.agents.build import check_normalised, put_on
 from ppo_bbrl.agents.fits import check_fits
 from ppo_bbrl.agents.learners import Learners, make_optimizers
 from ppo_bbrl.agents.state import AgentState, OptimizerState
+from ppo_bbrl.config.combinations import warn_of_idle_keys
 from ppo_bbrl.config.optimizers import ScheduledRates
 from ppo_bbrl.envs.agent import EnvAgent
 from ppo_bbrl.errors import ConfigError
@@ -94,6 +95,8 @@ class LearningAgents:
                     "trains what is remembered in the variable `{prefix}memory` (docs/memory.md)"
                 )
             put_on(agent, self.cfg.compute.device)
+        if new is None:
+            warn_of_idle_keys(self.cfg.algorithm)
         if remembers(policy, critic):
             _warn_of_large_minibatches(self.cfg.algorithm)
         policy = policy.with_prefix(policy.prefix or "current_policy/")

@@ -1,5 +1,6 @@
 """Keys that have no meaning without one another: each alone is right, together they are not."""
 
+import warnings
 from collections.abc import Mapping
 from typing import Any
 
@@ -17,3 +18,25 @@ def check_combinations(algorithm: Mapping[str, Any]) -> None:
             f"algorithm.clip_range_high = {algorithm['clip_range_high']!r}: must be null where "
             "algorithm.clip_range is null, which means no clipping"
         )
+
+
+def warn_of_idle_keys(algorithm: Any) -> None:
+    """Say which keys of the `algorithm` section are set, and do nothing as the others are."""
+    net = algorithm.architecture
+    idle = {
+        "architecture.shared_memory": (
+            net.shared_memory and net.memory == "none",
+            "architecture.memory is none",
+        ),
+        "sde_sample_freq": (
+            algorithm.sde_sample_freq != -1 and not algorithm.use_sde,
+            "use_sde is false",
+        ),
+        "global_grad_norm": (
+            algorithm.global_grad_norm and algorithm.max_grad_norm is None,
+            "max_grad_norm is null",
+        ),
+    }
+    for key, (is_idle, why) in idle.items():
+        if is_idle:
+            warnings.warn(f"algorithm.{key} has no effect, since algorithm.{why}", stacklevel=2)

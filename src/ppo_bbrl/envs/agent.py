@@ -133,9 +133,9 @@ class EnvAgent(GymAgent):
 
     def _refuse_unmasked(self, action_mask: str) -> None:
         space = self.observation_space
-        if self._reads_masks or action_mask == NONE or not isinstance(space, Dict):
+        if self._reads_masks or action_mask == NONE:
             return
-        if action_mask in space.spaces or KEY in space.spaces:
+        if action_mask != AUTO or (isinstance(space, Dict) and KEY in space.spaces):
             self.close()
             raise ConfigError(
                 f"gym_env.action_mask = {action_mask!r}: of vectorised environments masks are read "

@@ -7,6 +7,7 @@ space, one component after the other. It is taken from the first of these that a
 sb3-contrib), the key `action_mask` of a Dict observation (as for PettingZoo and RLlib).
 """
 
+import warnings
 from collections.abc import Iterator
 from typing import Any
 
@@ -43,15 +44,27 @@ class MaskReader:
 
     def __init__(self, space: Space[Any] | None) -> None:
         self.sizes = [] if space is None else sizes_of(space)
+        self._unusable = None if self.sizes else space
         self._ends = np.cumsum(self.sizes)[:-1].tolist()
 
     def found(self, env: Env, info: Any) -> str:
         """What has the mask of an environment after a reset: its info, its method; or nothing."""
-        if not self.sizes:
+        if not self.sizes and self._unusable is None:
             return ""
-        if isinstance(info, dict) and KEY in info:
-            return KEY
-        return _METHOD if callable(_method(env)) else ""
+        in_info = isinstance(info, dict) and KEY in info
+        source = KEY if in_info else _METHOD if callable(_method(env)) else ""
+        if self._unusable is None:
+            return source
+        if source:
+            warnings.warn(
+                f"the environment gives masks of invalid actions ({source}), which are read for "
+                f"Discrete and MultiDiscrete actions alone, and its action space is "
+                f"{one_line(self._unusable)}: any action may be taken; with gym_env.action_mask: "
+                "none this is not said",
+                stacklevel=2,
+            )
+        self._unusable = None  # once
+        return ""
 
     def read(self, source: str, env: Env, info: Any, over: bool) -> Mask:
         """The mask of an environment, `[A]`.
