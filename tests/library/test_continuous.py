@@ -205,7 +205,11 @@ def test_a_run_with_gsde_goes_on_bit_equal(tmp_path, monkeypatch):
 
 
 REFUSED = {
-    "unbounded": ("Box without bounds", {"squash_actions": True}, "squash_actions needs bounds"),
+    "unbounded": (
+        "Box without bounds",
+        {"squash_actions": True},
+        "must be false where a component",
+    ),
     "squashed indices": ("Discrete", {"squash_actions": True}, "it is for Box actions"),
     "gSDE of bits": ("MultiBinary", {"use_sde": True}, "gSDE is for Box actions"),
     "gSDE of a Dict": ("Dict", {"use_sde": True}, "gSDE is for Box actions"),
