@@ -65,6 +65,7 @@ NEAREST = {
     "losses": ("losses", "update"),
     "coefficients": ("coefficients", "update"),
     "rewards": ("normalisation",),
+    "runs.failing": ("run_faults", "update"),
     "update": (
         "update", "engines", "flat", "replaced", "config_changes", "ppo", "compiled",
         "shared_trunk", "show",

@@ -74,6 +74,49 @@ def gae(
     return torch.stack(advantages)
 
 
+def continuing_gae(
+    *,
+    reward: Float[Tensor, "T B"],
+    value: Float[Tensor, "T B"],
+    last_value: Float[Tensor, " B"],
+    mask: Bool[Tensor, "T B"],
+    discount_factor: float,
+    gae_lambda: float,
+) -> Float[Tensor, "T B"]:
+    r"""Generalised advantage estimation as if no episode ever ended.
+
+    As in `gae` without its two masks: a reward that comes after the end of an episode counts before
+    it, too. The step that autoreset adds is no step: what follows the last transition of an episode
+    is the first one of the next, and their values and advantages are linked directly.
+
+    Source: Burda et al., "Exploration by Random Network Distillation" (2018), section 2.3.
+
+    Args:
+        reward: `[T, B]`, float, that came with row t+1.
+        value: `[T, B]`, V(s_t).
+        last_value: `[B]`, V of the row after the last step.
+        mask: `[T, B]`, bool: which steps are transitions, not autoreset steps.
+        discount_factor: γ in [0, 1).
+        gae_lambda: λ in [0, 1].
+
+    Returns:
+        The advantage, `[T, B]`; callers mask that of autoreset steps.
+
+    Raises:
+        ValueError: if the shapes differ or the mask is not boolean.
+    """
+    _check_same_shape(reward=reward, value=value, mask=mask)
+    _check_masks(mask=mask)
+    advantage, following = torch.zeros_like(reward), torch.zeros_like(last_value)
+    next_value = last_value
+    for t in range(len(reward) - 1, -1, -1):
+        delta = reward[t] + discount_factor * next_value - value[t]
+        advantage[t] = delta + discount_factor * gae_lambda * following
+        following = torch.where(mask[t], advantage[t], following)
+        next_value = torch.where(mask[t], value[t], next_value)
+    return advantage
+
+
 def lambda_returns(
     *, advantage: Float[Tensor, "T B"], value: Float[Tensor, "T B"]
 ) -> Float[Tensor, "T B"]:

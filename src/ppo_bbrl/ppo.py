@@ -15,6 +15,7 @@ from torch import Tensor
 
 from ppo_bbrl.agents.base import KWAgentWrapper
 from ppo_bbrl.agents.build import build_critic, build_policy, note_weights
+from ppo_bbrl.agents.curiosity import make_curious
 from ppo_bbrl.agents.learning import LearningAgents
 from ppo_bbrl.agents.networks import evaluation_mode, no_numbers
 from ppo_bbrl.agents.normalisers import normalisers_of
@@ -31,6 +32,7 @@ from ppo_bbrl.coefficients import (
 from ppo_bbrl.config.algorithm import AlgorithmConfig
 from ppo_bbrl.config.loading import load_config
 from ppo_bbrl.config.wrappers import Wrapper
+from ppo_bbrl.curiosity import Watching, with_curiosity, with_losses, with_returns
 from ppo_bbrl.episodic import EpisodicAlgo, iter_partial_episodes
 from ppo_bbrl.fast.engines import Engine, choose_engine, improve
 from ppo_bbrl.rewards import RewardScale, learned_from
@@ -44,6 +46,7 @@ from ppo_bbrl.rollout import (
     with_values,
 )
 from ppo_bbrl.runs.failing import Failing, TrainingFailedError
+from ppo_bbrl.runs.metrics import episode_metrics
 from ppo_bbrl.runs.trained_policy import restore_policy
 from ppo_bbrl.schedules import Schedule
 from ppo_bbrl.sequences import learnable
@@ -110,6 +113,7 @@ class PPOClip(LearningAgents, Failing, EpisodicAlgo):
         self._settings = self._typed_settings()
         self._kl_control = KLControl(self._settings.kl_penalty)
         self._reward_scale = RewardScale(self._settings.discount_factor)
+        self._watching = Watching(self._settings.discount_factor)
         try:
             self._schedules = check_schedules(schedules)
             self._why_compile = decide(self.cfg)
@@ -122,6 +126,7 @@ class PPOClip(LearningAgents, Failing, EpisodicAlgo):
                     train_policy = build_policy(self.cfg, self.train_env)
                 if critic_agent is None:
                     critic_agent = build_critic(self.cfg, self.train_env, policy=train_policy)
+                make_curious(critic_agent, self._settings, self.train_env.observation_space)
             self._set_agents(train_policy, critic_agent, own=own)
         except Exception:
             self.close()  # environments may have processes
@@ -155,6 +160,8 @@ class PPOClip(LearningAgents, Failing, EpisodicAlgo):
             parts["kl_control"] = Attributes("kl_control", control, *vars(control))
         if self._settings.normalize_reward:
             parts["reward_scale"] = self._reward_scale
+        if self._settings.curiosity != "none":
+            parts["curiosity"] = self._watching
         return parts
 
     def _typed_settings(self) -> AlgorithmConfig:
@@ -189,6 +196,7 @@ class PPOClip(LearningAgents, Failing, EpisodicAlgo):
         policy, critic = self._policy("train_policy"), self._policy("critic_agent")
         with self._drawing(), evaluation_mode(*self._own_agents), torch.no_grad():
             rollout = evaluate_rollout(workspace, policy, critic)
+            rollout = self._watching.watch(critic, workspace, rollout, self._settings.gae)
             advantage, returns = self.compute_targets(rollout)
         self._rollout, self._statistics_wait = rollout, True
         last = advantage.new_zeros(1, advantage.shape[1])
@@ -205,9 +213,10 @@ class PPOClip(LearningAgents, Failing, EpisodicAlgo):
         settings, self._targets_of = self._settings, rollout
         scale = self._reward_scale if settings.normalize_reward else None
         rollout = learned_from(rollout, scale, settings.clip_reward)
-        return gae_targets(
+        advantage, returns = gae_targets(
             rollout, discount_factor=settings.discount_factor, gae_lambda=settings.gae
         )
+        return with_curiosity(advantage, rollout, settings), returns
 
     def losses(self, minibatch: Minibatch) -> tuple[dict[str, Tensor], dict[str, Tensor]]:
         """The losses of a minibatch by name, whose sum is minimised, and scalars to log.
@@ -218,9 +227,10 @@ class PPOClip(LearningAgents, Failing, EpisodicAlgo):
         log_prob, entropy, value = evaluate_both(
             self.train_policy, self.critic_agent, minibatch.variables
         )
-        return ppo_losses(
+        computed = ppo_losses(
             minibatch, log_prob=log_prob, entropy=entropy, value=value, settings=self._settings
         )
+        return with_losses(self.critic_agent, minibatch, self._settings.critic_coef, computed)
 
     def update(self, rollout: Transitions) -> UpdateReport:
         """Improve policy and critic on a rollout, after saving copies of the weights that acted."""
@@ -255,7 +265,7 @@ class PPOClip(LearningAgents, Failing, EpisodicAlgo):
                 raise self._failed_update(str(error)) from error
         if self._engine is not before:  # an engine may have decided against compiling
             self._changes.accept(self.cfg)
-        self._check_finite(report)
+        self._check_finite(report.metrics)
         lr = float(self.policy_optimizer.param_groups[0]["lr"])
         report.metrics.update(logged(now, settings))
         report.metrics["learning_rate"] = torch.tensor(lr, dtype=torch.float64)
@@ -270,6 +280,7 @@ class PPOClip(LearningAgents, Failing, EpisodicAlgo):
         """Let normalisers follow the last rollout, when all that it is for has been done."""
         assert self._rollout is not None
         self._statistics_wait = False
+        self._watching.move()
         for normaliser in normalisers_of(self.train_policy, self.critic_agent):
             normaliser.update(valid_observations(self._rollout))
         if self._settings.normalize_reward and self._targets_of is not None:
@@ -289,22 +300,12 @@ class PPOClip(LearningAgents, Failing, EpisodicAlgo):
         with self._drawing(), evaluation_mode(*self._own_agents), torch.no_grad():
             assert self._rollout is not None
             rollout = with_values(self._rollout, critic)
+            rollout = self._watching.evaluate(critic, rollout, self._settings.gae)
             advantage, returns = self.compute_targets(rollout)
         new = learnable(rollout, policy, critic, advantage=advantage, returns=returns)
-        return replace(learned_from, value=new.value, advantage=new.advantage, returns=new.returns)
-
-    def _check_finite(self, report: UpdateReport) -> None:
-        names = ("actor_loss", "critic_loss", "entropy_loss")  # the last one's weight may be 0
-        found = {
-            name: value
-            for name, value in report.metrics.items()
-            if name in names or name.startswith("grad_norm/")
-        }
-        if found and not bool(torch.stack([*found.values()]).isfinite().all()):
-            wrong = [
-                f"{name} is {float(one):g}" for name, one in found.items() if not one.isfinite()
-            ]
-            raise self._failed_update(wrong[0])
+        variables = with_returns(learned_from.variables, new.variables)
+        targets = {"advantage": new.advantage, "returns": new.returns}
+        return replace(learned_from, variables=variables, value=new.value, **targets)
 
     def _last_policy(self) -> bbrl.agents.Agent | None:
         """The current policy, or the one before the update if that made its weights NaN."""
@@ -315,17 +316,9 @@ class PPOClip(LearningAgents, Failing, EpisodicAlgo):
 
     def log(self, workspace: Workspace, report: UpdateReport, seconds: float, steps: int) -> None:
         """Log one iteration."""
-        for name, value in report.metrics.items():
+        pace = {"steps_per_second": steps / seconds}
+        for name, value in (report.metrics | episode_metrics(workspace) | pace).items():
             self.logger.add_log(name, value, self.nb_steps)
-        ended = workspace.view("env/done")[1:]
-        if ended.any():
-            for name, variable in _EPISODE_METRICS.items():
-                value = workspace.view(variable)[1:][ended].double().mean()
-                self.logger.add_log(name, value, self.nb_steps)
-        self.logger.add_log("steps_per_second", steps / seconds, self.nb_steps)
-
-
-_EPISODE_METRICS = {"episode/return": "env/cumulated_reward", "episode/length": "env/timestep"}
 
 
 def run(ppo_clip: PPOClip) -> None:
@@ -349,11 +342,6 @@ def run(ppo_clip: PPOClip) -> None:
 
 
 __all__ = [
-    "EpisodicAlgo",
-    "PPOClip",
-    "TrainingFailedError",
-    "build_critic",
-    "build_policy",
-    "restore_policy",
-    "run",
-]
+    "EpisodicAlgo", "PPOClip", "TrainingFailedError", "build_critic", "build_policy",
+    "restore_policy", "run",
+]  # fmt: skip

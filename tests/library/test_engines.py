@@ -82,6 +82,10 @@ CASES = {
         },
         dict, ADAMW, ("flat", "compiled"),
     ),
+    "curiosity": (
+        {"curiosity": "rnd", "recompute_advantage": True}, dict, ADAMW, ("flat", "compiled")
+    ),
+    "shared trunk, curiosity": ({"curiosity": "rnd"}, trunk, ADAMW, ("flat", "compiled")),
     "weight decay": ({}, dict, {**ADAMW, "weight_decay": 0.1}, ("flat", "compiled")),
     "SGD": ({}, dict, SGD, ()),
     "shared trunk": ({}, trunk, ADAMW, ("flat", "compiled")),

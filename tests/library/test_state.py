@@ -109,6 +109,7 @@ CASES = {
     "Pendulum, compiled": (cfg("Pendulum-v1", compiling="always", **SCHEDULES), dict),
     "schedules and a stop": (cfg(**SCHEDULES, target_kl=1e-5, clip_range_vf=0.1), dict),
     "shared trunk": (cfg(), trunk),
+    "curiosity": (cfg("Pendulum-v1", curiosity="rnd"), dict),
     "memory": (cfg(n_envs=4, batch_size=32, architecture={"memory": "lstm"}), dict),
     "shared memory": (
         cfg(

@@ -7,6 +7,7 @@ and the last, as in Stable-Baselines3, and the last one if both are equal.
 
 import math
 from collections.abc import Sequence
+from itertools import chain
 
 import torch
 from torch import Tensor, nn
@@ -92,7 +93,9 @@ class Convolutional(nn.Module):
         leading = observation.shape[: observation.dim() - len(self.shape)]
         images = observation.reshape(-1, *self.shape)
         images = images.permute(0, *(1 + axis for axis in self.axes)).reshape(-1, *self.image)
-        images = images.to(next(self.parameters()).dtype)
+        images = images.to(
+            next(chain(self.parameters(), self.buffers())).dtype
+        )  # fixed ones are buffers
         if self.scale != 1.0:
             images = images / self.scale
         features: Tensor = self.layers(images)

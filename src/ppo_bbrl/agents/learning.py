@@ -9,6 +9,7 @@ from torch import Tensor, nn
 
 from ppo_bbrl.agents.base import KWAgentWrapper, copy_agent, has_memory, remembers
 from ppo_bbrl.agents.build import check_normalised, put_on
+from ppo_bbrl.agents.curiosity import hand_on_curiosity
 from ppo_bbrl.agents.fits import check_fits
 from ppo_bbrl.agents.learners import Learners, make_optimizers
 from ppo_bbrl.agents.state import AgentState, OptimizerState
@@ -94,6 +95,9 @@ class LearningAgents:
                     f"{type(agent).__name__} has memory, but no attribute memory_size: PPOClip "
                     "trains what is remembered in the variable `{prefix}memory` (docs/memory.md)"
                 )
+        if new is critic:
+            hand_on_curiosity(self.critic_agent, critic)
+        for agent in (policy, critic):
             put_on(agent, self.cfg.compute.device)
         if new is None:
             warn_of_idle_keys(self.cfg.algorithm)

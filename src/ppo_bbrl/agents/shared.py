@@ -26,6 +26,7 @@ from ppo_bbrl.agents.base import (
     predict_values,
     remembers,
 )
+from ppo_bbrl.agents.curiosity import LEARNED
 from ppo_bbrl.agents.observations import (
     Observation,
     any_part,
@@ -158,7 +159,8 @@ def needed(
     """The variables that agents may read when they learn; the user's own may read any."""
     known = is_plain_policy(without_memory(policy)) and is_plain_critic(without_memory(critic))
     masks = [MASK] if MASK in variables and getattr(policy, "takes_mask", False) else []
-    return [*names_in(variables), "action", *masks] if known else variables
+    curious = [name for name in variables if name.startswith(LEARNED)]
+    return [*names_in(variables), "action", *masks, *curious] if known else variables
 
 
 def share_weights(one: nn.Module, other: nn.Module) -> bool:

@@ -236,6 +236,17 @@ class AlgorithmConfig(CollectConfig):
         Rule(int, low=-1),
         "Steps after which gSDE draws new noise matrices; -1: only when a rollout begins",
     )
+    curiosity: str = key(
+        "none",
+        Rule(str, choices=("none", "rnd")),
+        "A reward of the algorithm's own for observations that were rarely seen; rnd: random "
+        "network distillation, with a value of its own (docs/ppo.md)",
+    )
+    curiosity_coef: float = key(
+        0.5,
+        Rule(float, low=0),
+        "Weight of curiosity's advantages, which are added to those of the task",
+    )
     policy_type: str = key(
         "auto",
         Rule(str, choices=POLICY_TYPES),

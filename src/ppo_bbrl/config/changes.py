@@ -21,6 +21,7 @@ _AT_CONSTRUCTION = (
     "algorithm.clip_observation",
     "algorithm.normalize_reward",
     "algorithm.normalize_value",
+    "algorithm.curiosity",
     "gym_env",
     "compute.device",
 )

@@ -22,6 +22,8 @@ from ppo_bbrl.runs.resuming import Checkpointed
 from ppo_bbrl.system.seals import NewerFormatError
 from ppo_bbrl.workspace.table import Workspace
 
+_LOSSES = ("actor_loss", "critic_loss", "entropy_loss")  # the last one's weight may be 0
+
 
 class TrainingFailedError(UserError):
     """Training cannot continue."""
@@ -114,6 +116,23 @@ class Failing(Checkpointed):
         }
         write_archive(path, content, root=self.folder.path)
         return path
+
+    def _check_finite(self, metrics: Mapping[str, Tensor]) -> None:
+        """See that losses and gradients of an update were finite.
+
+        Raises:
+            TrainingFailedError: naming the first one that is not.
+        """
+        found = {
+            name: value
+            for name, value in metrics.items()
+            if name in _LOSSES or name.startswith("grad_norm/")
+        }
+        if found and not bool(torch.stack([*found.values()]).isfinite().all()):
+            wrong = [
+                f"{name} is {float(one):g}" for name, one in found.items() if not one.isfinite()
+            ]
+            raise self._failed_update(wrong[0])
 
     def _failed_update(self, what: str) -> TrainingFailedError:
         told = (

@@ -39,6 +39,8 @@ _TABLE = (
     ("entropy_coef", "Weight of the entropy bonus in this update.", "nats⁻¹"),
     ("kl_penalty", "Weight β of the KL penalty in this update.", "nats⁻¹"),
     ("kl_divergence", "KL divergence of the whole update, measured after it.", "nats"),
+    ("curiosity_loss", "How new observations are: mean error of their prediction.", "features²"),
+    ("curiosity_value_loss", "Value loss of curiosity's critic × critic_coef.", "return²"),
     ("steps_per_second", "Environment steps per second, updates included.", "steps/s"),
     ("episode/return", "Mean return of the training episodes ended in this rollout.", "return"),
     ("episode/length", "Mean length of the training episodes ended in this rollout.", "steps"),

@@ -13,6 +13,7 @@ from ppo_bbrl.runs.log_files import CsvFile, EventFile
 from ppo_bbrl.runs.metric_names import METRICS, NAMES_OF_TAGS, metric_name
 from ppo_bbrl.system.console import say
 from ppo_bbrl.system.state import check_names
+from ppo_bbrl.workspace.table import Workspace
 
 __all__ = ["METRICS", "Logger", "metric_name"]
 
@@ -143,6 +144,18 @@ class Logger:
 
     def __exit__(self, *_: object) -> None:
         self.close()
+
+
+def episode_metrics(workspace: Workspace) -> dict[str, torch.Tensor]:
+    """Means over the episodes that ended in a rollout: return and length; nothing if none did."""
+    ended = workspace.view("env/done")[1:]
+    if not ended.any():
+        return {}
+    variables = {"episode/return": "env/cumulated_reward", "episode/length": "env/timestep"}
+    return {
+        name: workspace.view(variable)[1:][ended].double().mean()
+        for name, variable in variables.items()
+    }
 
 
 def _scalar(name: str, value: Any) -> float | torch.Tensor:

@@ -39,6 +39,10 @@ VARIABLES: dict[str, tuple[str, str, str]] = {
     "critic/memory": ("critic with memory", "[T, B, …] float32", "likewise"),
     "current_policy/logprob": ("policy", "[T, B] float32", "log-probability when acting"),
     "critic/v_values": ("critic", "[T, B] float32", "value when acting"),
+    "curiosity/reward": ("curiosity", "[T, B] float32", "novelty of this row's observation"),
+    "curiosity/v_values": ("curiosity", "[T, B] float32", "its own value, with scaled rewards"),
+    "curiosity/advantage": ("algorithm", "[T, B] float32", "of curiosity; 0 in the last row"),
+    "curiosity/return": ("algorithm", "[T, B] float32", "target of its value; 0 in the last row"),
     "advantage": ("algorithm", "[T, B] float32", "0 in the last row"),
     "return": ("algorithm", "[T, B] float32", "the critic's target; 0 in the last row"),
 }

@@ -1,0 +1,168 @@
+"""Random network distillation: by hand, in runs, saved, and what it is for."""
+
+import copy
+
+import corridor_envs  # noqa: F401 - registers an environment
+import pytest
+import space_envs  # noqa: F401 - likewise
+import torch
+from gymnasium.spaces import Box, Discrete
+from probe_envs import config, fresh_log
+
+import ppo_bbrl
+from ppo_bbrl import ConfigError, PPOClip, VAgent, run
+from ppo_bbrl.advantages import continuing_gae
+from ppo_bbrl.agents.curiosity import Curiosity, curiosity_of
+from ppo_bbrl.plots import read_metrics
+
+
+@pytest.fixture(autouse=True)
+def _fresh():
+    fresh_log()
+
+
+def test_advantages_go_on_behind_an_episode():
+    """γ = λ = ½. The second step is autoreset's: the first one leads to the third directly."""
+    advantage = continuing_gae(
+        reward=torch.tensor([[1.0], [99.0], [2.0]]),
+        value=torch.tensor([[4.0], [77.0], [6.0]]),
+        last_value=torch.tensor([8.0]),
+        mask=torch.tensor([[True], [False], [True]]),
+        discount_factor=0.5,
+        gae_lambda=0.5,
+    )
+    last = 2 + 0.5 * 8 - 6
+    first = 1 + 0.5 * 6 - 4 + 0.25 * last
+    assert [float(advantage[0]), float(advantage[2])] == [first, last]
+
+
+def test_novelty_is_the_error_of_a_prediction():
+    """Of the predictor alone, which learns; what was not learned stays new."""
+    torch.manual_seed(0)
+    curiosity = Curiosity(Discrete(6), [16])
+    assert not [*curiosity.target.parameters()]
+    before = copy.deepcopy(curiosity.target.state_dict())
+    obs = torch.arange(6)
+    by_hand = (curiosity.predictor(obs) - curiosity.target(obs)).square().mean(-1)
+    torch.testing.assert_close(curiosity.novelty(obs), by_hand)
+    optimizer = torch.optim.Adam(curiosity.parameters(), 1e-2)
+    for _ in range(100):
+        optimizer.zero_grad()
+        curiosity.novelty(obs[:3]).mean().backward()
+        optimizer.step()
+    after = curiosity.novelty(obs)
+    assert after[:3].max() < 0.01 * by_hand.min()
+    assert after[3:].min() > 10 * after[:3].max()
+    assert all(
+        torch.equal(one, before[name]) for name, one in curiosity.target.state_dict().items()
+    )
+
+
+def test_the_networks_see_normalised_observations_up_to_five():
+    curiosity = Curiosity(Box(-1e9, 1e9, (2,)), [8])
+    curiosity.normaliser.update(torch.tensor([[10.0, 0.0], [30.0, 0.0]]))
+    assert curiosity.normaliser(torch.tensor([25.0, 1e6])).tolist() == pytest.approx(
+        [0.5, 5.0], abs=1e-3
+    )
+    far = curiosity.novelty(torch.tensor([[1e6, 1e6], [1e8, 1e8]])).detach()
+    assert float(far[0]) == float(far[1])
+
+
+def test_what_a_rollout_learns_from():
+    """Rewards come with the row they are about; their scale includes the rollout itself."""
+    how = {"discount_factor": 0.0, "gae": 0.0, "curiosity": "rnd", "curiosity_coef": 3.0}
+    algo = PPOClip(config("Logged", **how))
+    curiosity, steps = curiosity_of(algo.critic_agent), 0.0
+    for workspace in algo.iter_partial_episodes(17):
+        obs = workspace["env/env_obs"]
+        with torch.no_grad():
+            novelty, value = curiosity.novelty(obs), curiosity.value(obs)
+        rollout = algo.record(workspace)
+        algo.record(workspace)  # once more changes nothing
+        torch.testing.assert_close(workspace["curiosity/reward"], novelty)
+        torch.testing.assert_close(workspace["curiosity/v_values"], value)
+        valid = ~workspace["env/done"][:-1]
+        assert not valid.all()
+        if algo.epoch == 0:
+            std = novelty[1:][valid].double().std(correction=0)
+        else:
+            moments = algo._watching._next.moments
+            assert float(moments.count) == pytest.approx(steps + int(valid.sum()), abs=1e-3)
+            std = moments.std
+        scaled = novelty[1:] / std.float()
+        intrinsic = (scaled - value[:-1])[valid]
+        extrinsic = (workspace["env/reward"][1:] - workspace["critic/v_values"][:-1])[valid]
+        torch.testing.assert_close(
+            rollout.advantage, extrinsic + 3 * intrinsic, rtol=1e-3, atol=1e-3
+        )
+        torch.testing.assert_close(
+            workspace["curiosity/return"][:-1][valid], scaled[valid], rtol=1e-3, atol=1e-3
+        )
+        assert torch.equal(rollout.returns, workspace["return"][:-1][valid])
+        following = rollout.variables["curiosity/next/env/env_obs"]
+        assert torch.equal(following, obs[1:][valid])
+        before = copy.deepcopy(curiosity.state_dict())
+        report = algo.update(rollout)
+        assert {"curiosity_loss", "curiosity_value_loss"} <= set(report.metrics)
+        moved = {
+            name.split(".")[0]
+            for name, one in curiosity.state_dict().items()
+            if not torch.equal(one, before[name]) and "normaliser" not in name
+        }
+        assert moved == {"predictor", "critic"}
+        steps = float(algo._watching._scale.moments.count)
+    algo.close()
+
+
+@pytest.mark.parametrize("kind", ["dict", "image", "tuple"])
+@pytest.mark.parametrize("memory", ["none", "gru"])
+def test_every_observation_makes_curious(kind, memory):
+    cfg = config("Space", curiosity="rnd", max_epochs=2)
+    cfg["algorithm"]["architecture"] |= {"memory": memory}
+    cfg["algorithm"]["batch_size"] = 0
+    cfg["gym_env"]["env_args"] = {"observation": kind, "action": "dict"}
+    algo = PPOClip(cfg)
+    run(algo)
+    algo.close()
+    assert read_metrics(algo.base_dir)["curiosity_loss"].notna().all()
+    observation = algo.train_env.observation_space.sample()
+    assert ppo_bbrl.load(algo.base_dir).predict(observation) in algo.train_env.action_space
+
+
+def test_another_critic_has_it_too():
+    algo = PPOClip(config("Chance", curiosity="rnd"))
+    before = curiosity_of(algo.critic_agent)
+    algo.critic_agent = VAgent(3, [4])
+    assert curiosity_of(algo.critic_agent) is before
+    assert curiosity_of(algo.old_critic_agent) is not None
+    run(algo)
+    algo.cfg.algorithm.curiosity = "none"
+    with pytest.raises(ConfigError, match=r"algorithm\.curiosity = 'none': the algorithm was made"):
+        algo.evaluate()
+    algo.cfg.algorithm.curiosity = "rnd"
+    algo.close()
+    with pytest.raises(ConfigError, match=r"algorithm\.curiosity = 'icm': must be one of none, r"):
+        PPOClip(config("Chance", curiosity="icm"))
+
+
+def furthest(curiosity):
+    cfg = config(
+        "Corridor", curiosity=curiosity, max_epochs=25, n_steps=64, n_envs=4, opt_epochs=4,
+        batch_size=64, normalize_advantage=True,
+    )  # fmt: skip
+    cfg["compute"] = {"compile": "never", "threads": 1}
+    cfg["base_dir"] = curiosity
+    cfg["optimizer"]["lr"] = 3e-3
+    algo, place = PPOClip(cfg), 0
+    for workspace in algo.iter_partial_episodes(65):
+        place = max(place, int(workspace["env/env_obs"].max()))
+        algo.update(algo.record(workspace))
+    algo.close()
+    return place
+
+
+def test_curiosity_gets_further():
+    """In a corridor whose only reward is at its end."""
+    without, curious = furthest("none"), furthest("rnd")
+    assert curious == 39
+    assert without < 30
