@@ -321,6 +321,8 @@ BAD_VALUES = {
     "algorithm.global_grad_norm": [None, 1],
     "algorithm.recompute_advantage": [None, 1],
     "algorithm.entropy_schedule": ["adaptive_kl", None],
+    "algorithm.curiosity": ["icm", None, True],
+    "algorithm.curiosity_coef": [-1, float("nan"), None],
     "algorithm.clip_range_vf": [-0.1, float("nan")],
     "algorithm.entropy_coef": [-1, float("inf")],
     "algorithm.policy_coef": [-1, "-1", ""],

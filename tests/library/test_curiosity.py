@@ -147,7 +147,7 @@ def test_another_critic_has_it_too():
 
 def furthest(curiosity):
     cfg = config(
-        "Corridor", curiosity=curiosity, max_epochs=25, n_steps=64, n_envs=4, opt_epochs=4,
+        "LongCorridor", curiosity=curiosity, max_epochs=25, n_steps=64, n_envs=4, opt_epochs=4,
         batch_size=64, normalize_advantage=True,
     )  # fmt: skip
     cfg["compute"] = {"compile": "never", "threads": 1}

@@ -178,6 +178,13 @@ def test_files_of_a_run():
 # ---------------------------------------------------------------------------------- metrics
 
 
+# Of shared trunks, schedules and a KL target, of curiosity alone.
+ELSEWHERE = (
+    "grad_norm/shared", "entropy_coef", "kl_penalty", "kl_divergence", "curiosity_loss",
+    "curiosity_value_loss",
+)  # fmt: skip
+
+
 def test_every_iteration_logs_every_metric():
     """And nothing that docs/metrics.md does not describe; steps are counted after collecting."""
     algo = trained(config("Chance", eval_interval=10, max_epochs=4))
@@ -185,8 +192,8 @@ def test_every_iteration_logs_every_metric():
     assert set(table.columns) - {"steps"} == set(METRICS)
     assert len(table) == 4
     assert table["steps"].iloc[-1] == algo.nb_steps
-    for elsewhere in ("grad_norm/shared", "kl_divergence"):  # of shared trunks, of a KL target
-        assert table.pop(elsewhere).isna().all()
+    for name in ELSEWHERE:
+        assert table.pop(name).isna().all()
     assert not table.isna().any().any()
     assert (table["critic_loss"] > 0).all()
     assert table["entropy_loss"].between(0, math.log(2) + 1e-6).all()

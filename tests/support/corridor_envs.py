@@ -1,4 +1,4 @@
-"""A long corridor without any reward on the way: `Corridor-v0`; importing this registers it."""
+"""A long corridor without any reward on the way: `LongCorridor-v0`; importing this registers it."""
 
 from typing import Any
 
@@ -25,4 +25,4 @@ class Corridor(gym.Env[Any, Any]):
         return self.place, float(there), there, self.t >= self.limit, {}
 
 
-gym.register("Corridor-v0", Corridor, disable_env_checker=True)
+gym.register("LongCorridor-v0", Corridor, disable_env_checker=True)
