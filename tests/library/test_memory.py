@@ -732,7 +732,7 @@ def test_unknown_velocities_are_refused(name, indices, message):
 # ----------------------------------------------------------------------------------- learning
 
 
-@pytest.mark.parametrize("kind", ["lstm", "gru"])
+@pytest.mark.parametrize("kind", ["lstm", pytest.param("gru", marks=pytest.mark.slow)])
 def test_it_learns_what_only_memory_tells(kind):
     """One cue at the beginning, one reward at the end: 1 with memory, ½ without."""
     made = remembering(
