@@ -98,10 +98,7 @@ class EpisodicAlgo(Checkpointed, bbrl_utils.algorithms.EpisodicAlgo):
             raise
         self.train_policy: Any = None
         self.eval_policy: Any = None
-        self.nb_steps = 0
-        self.epoch = 0
-        self.last_eval_step = 0
-        self._n_evaluations = 0
+        self.nb_steps = self.epoch = self.last_eval_step = self._n_evaluations = 0
         self._loop: object | None = None  # the running loop
         self._changes = ConfigChanges(self.cfg)
         if self._seeds_globally:

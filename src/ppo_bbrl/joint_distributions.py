@@ -225,7 +225,7 @@ class ActionComposite(Joint):
     def evaluate(self, action: Tensor) -> tuple[Tensor, Tensor]:
         """log π(a|s) and the entropy, both `[...]`: sums over the parts."""
         log_prob, entropy = torch.zeros(()), torch.zeros(())
-        flat = action.split(self._sizes, -1)  # type: ignore[no-untyped-call]
+        flat = action.split(self._sizes, -1)  # type: ignore[no-untyped-call] # torch's
         for part, numbers in zip(self.parts, flat, strict=True):
             own = numbers.reshape((*numbers.shape[:-1], *part.event_shape))
             found = part.evaluate(own.long() if _is_discrete(part) else own)
@@ -239,7 +239,7 @@ class ActionComposite(Joint):
     def with_noise(self, noise: Tensor) -> Tensor:
         """Actions, `[..., D]` floats."""
         shapes = [part.noise_shape for part in self.parts]
-        pieces = noise.split([math.prod(shape) for shape in shapes], -1)  # type: ignore[no-untyped-call]
+        pieces = noise.split([math.prod(shape) for shape in shapes], -1)  # type: ignore[no-untyped-call] # torch's
         actions = [
             part.with_noise(piece.reshape((*piece.shape[:-1], *shape)))
             for part, piece, shape in zip(self.parts, pieces, shapes, strict=True)

@@ -14,12 +14,7 @@ from torch import Tensor
 
 from ppo_bbrl.advantages import gae, lambda_returns
 from ppo_bbrl.agents.acting import row_actor
-from ppo_bbrl.agents.base import (
-    device_of,
-    keeps_own_memory,
-    remembers,
-    warn_if_unmasked,
-)
+from ppo_bbrl.agents.base import device_of, keeps_own_memory, remembers, warn_if_unmasked
 from ppo_bbrl.agents.memory import is_memory, memory_name
 from ppo_bbrl.agents.observations import Observation, names_in, observation_in
 from ppo_bbrl.agents.sequences import predict_sequences, remember_rollout
@@ -310,11 +305,9 @@ def transitions(
         advantage: `[T, B]`.
         returns: `[T, B]`.
     """
-    names = needed(policy, critic, rollout.variables)
-    read = {name: rollout.variables[name] for name in names}
-    everything = all_rows(
-        rollout, read, advantage=advantage, returns=returns, device=device_of(policy)
-    )
+    read = {name: rollout.variables[name] for name in needed(policy, critic, rollout.variables)}
+    device = device_of(policy)
+    everything = all_rows(rollout, read, advantage=advantage, returns=returns, device=device)
     return everything.select(valid_rows(rollout).to(everything.log_prob.device))
 
 

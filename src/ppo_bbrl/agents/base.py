@@ -123,6 +123,7 @@ class Policy(Agent):
         return distributions.evaluate_actions(self._dist(obs, mask), action)
 
     def _dist(self, obs: Observation, mask: Tensor | None) -> Distribution:
+        # Only a policy that says `takes_mask` is given one, and its `dist` has the argument.
         return self.dist(obs) if mask is None else self.dist(obs, mask)  # type: ignore[call-arg]
 
     def log_prob_and_entropy(self, obs: Observation, action: Tensor) -> tuple[Tensor, Tensor]:

@@ -209,7 +209,7 @@ class CompositeHead(Head):
 
     def forward(self, outputs: Tensor) -> ActionComposite:
         """A distribution over flat vectors."""
-        pieces = outputs.split(self._sizes, -1)  # type: ignore[no-untyped-call]
+        pieces = outputs.split(self._sizes, -1)  # type: ignore[no-untyped-call] # torch's
         return ActionComposite(
             [head(piece) for head, piece in zip(self.heads, pieces, strict=True)]
         )

@@ -145,7 +145,7 @@ class EnvAgent(GymAgent):
     def _see_masks(self, infos: Any) -> None:
         """Write the row of masks, if the environments have any."""
         if self._reads_masks:
-            found = self.envs.action_masks  # type: ignore[attr-defined]
+            found = self.envs.action_masks  # type: ignore[attr-defined] # of SyncEnvs and workers
         else:
             found = masks_of(infos, self._masks, self._row["done"])
         if found is not None:
