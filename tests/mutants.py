@@ -70,6 +70,7 @@ NEAREST = {
         "update", "engines", "flat", "replaced", "config_changes", "ppo", "compiled",
         "shared_trunk", "show",
     ),
+    "minibatches": ("rollout", "losses", "memory", "ppo", "show"),
     "rollout": ("rollout", "devices", "ppo", "episodic", "shared_trunk", "show"),
     "ppo": ("ppo", "update", "replaced", "config_changes"),
     "distributions": ("distributions", "devices", "agents"),

@@ -17,8 +17,9 @@ from ppo_bbrl.agents.curiosity import NEXT, RETURN, curiosity_of
 from ppo_bbrl.agents.observations import moved, names_in, observation_in
 from ppo_bbrl.config.algorithm import AlgorithmConfig
 from ppo_bbrl.losses import value_loss
+from ppo_bbrl.minibatches import Minibatch
 from ppo_bbrl.rewards import RewardScale
-from ppo_bbrl.rollout import Minibatch, Rollout
+from ppo_bbrl.rollout import Rollout
 from ppo_bbrl.system.state import State
 from ppo_bbrl.workspace.table import Workspace
 

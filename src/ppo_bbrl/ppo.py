@@ -35,11 +35,10 @@ from ppo_bbrl.config.wrappers import Wrapper
 from ppo_bbrl.curiosity import Watching, with_curiosity, with_losses, with_returns
 from ppo_bbrl.episodic import EpisodicAlgo, iter_partial_episodes
 from ppo_bbrl.fast.engines import Engine, choose_engine, improve
+from ppo_bbrl.minibatches import Minibatch, Transitions
 from ppo_bbrl.rewards import RewardScale, learned_from
 from ppo_bbrl.rollout import (
-    Minibatch,
     Rollout,
-    Transitions,
     evaluate_rollout,
     gae_targets,
     valid_observations,

@@ -16,7 +16,8 @@ from ppo_bbrl.agents.base import device_of, remembers
 from ppo_bbrl.agents.memory import memory_name
 from ppo_bbrl.agents.shared import needed
 from ppo_bbrl.losses import explained_variance
-from ppo_bbrl.rollout import Rollout, Transitions, n_minibatches, transitions
+from ppo_bbrl.minibatches import Transitions, n_minibatches
+from ppo_bbrl.rollout import Rollout, transitions
 
 
 @dataclass(frozen=True, repr=False)

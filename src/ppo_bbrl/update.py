@@ -24,7 +24,7 @@ from ppo_bbrl.losses import (
     kl_divergence,
     value_loss,
 )
-from ppo_bbrl.rollout import Minibatch, Transitions
+from ppo_bbrl.minibatches import Minibatch, Transitions
 from ppo_bbrl.runs.metrics import METRICS
 from ppo_bbrl.system.html import number, table
 

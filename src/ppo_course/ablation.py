@@ -20,8 +20,8 @@ from torch import nn
 
 from ppo_bbrl.config.loading import load_config
 from ppo_bbrl.errors import UserError
+from ppo_bbrl.minibatches import Transitions
 from ppo_bbrl.ppo import PPOClip
-from ppo_bbrl.rollout import Transitions
 from ppo_bbrl.runs.metrics import Logger
 from ppo_bbrl.runs.progress import Progress
 from ppo_bbrl.workspace.table import Workspace

@@ -24,7 +24,8 @@ from ppo_bbrl.coefficients import Coefficients
 from ppo_bbrl.envs import EnvAgent, MaskVelocity
 from ppo_bbrl.errors import ConfigError, UserError
 from ppo_bbrl.evaluation import play_episodes
-from ppo_bbrl.rollout import Minibatch, collect
+from ppo_bbrl.minibatches import Minibatch
+from ppo_bbrl.rollout import collect
 from ppo_bbrl.runs.best_policy import load_policy
 from ppo_bbrl.runs.trained_policy import restore_policy
 from ppo_bbrl.update import Update

@@ -10,7 +10,7 @@ from probe_envs import SCALE, config, fresh_log, state_ids
 from ppo_bbrl import DiscretePolicy, EpisodicAlgo, GaussianPolicy, PPOClip, VAgent, run
 from ppo_bbrl.agents import acting
 from ppo_bbrl.agents.base import evaluate_actions
-from ppo_bbrl.rollout import Transitions
+from ppo_bbrl.minibatches import Transitions
 
 
 @pytest.fixture(autouse=True)

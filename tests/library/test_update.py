@@ -11,8 +11,8 @@ from ppo_bbrl import DiscretePolicy, GaussianPolicy, PPOClip, run
 from ppo_bbrl.config.algorithm import AlgorithmConfig
 from ppo_bbrl.errors import UserError
 from ppo_bbrl.fast import compiled
+from ppo_bbrl.minibatches import Minibatch
 from ppo_bbrl.ppo import TrainingFailedError
-from ppo_bbrl.rollout import Minibatch
 from ppo_bbrl.update import ppo_losses
 
 

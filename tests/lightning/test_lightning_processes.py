@@ -21,7 +21,7 @@ from ppo_bbrl.lightning import DummyVecEnv, SubprocVecEnv
 from ppo_bbrl.lightning import processes as of_lightning
 from ppo_bbrl.lightning.loader import Collected, RolloutLoader
 from ppo_bbrl.lightning.processes import Processes
-from ppo_bbrl.rollout import Transitions
+from ppo_bbrl.minibatches import Transitions
 
 
 def minibatches(rank, counts, batch_size=3, n_rows=12):

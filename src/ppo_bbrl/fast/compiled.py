@@ -26,7 +26,7 @@ from ppo_bbrl.fast.compiled_step import (
     parameter_index,
 )
 from ppo_bbrl.fast.flat import FlatWeights, NotFlatError
-from ppo_bbrl.rollout import Minibatch, Transitions
+from ppo_bbrl.minibatches import Minibatch, Transitions
 from ppo_bbrl.system.console import say
 from ppo_bbrl.update import KL_TOLERANCE, Losses, Objective, UpdateReport
 

@@ -7,7 +7,7 @@ from torch import Tensor, nn
 
 from ppo_bbrl.config.algorithm import AlgorithmConfig
 from ppo_bbrl.fast.flat import Adam, FlatWeights
-from ppo_bbrl.rollout import Minibatch
+from ppo_bbrl.minibatches import Minibatch
 from ppo_bbrl.update import Losses
 
 

@@ -9,7 +9,7 @@ from typing import Any
 from ppo_bbrl.agents.learners import Learners
 from ppo_bbrl.fast.compiled import CannotCompileError, CompiledUpdate
 from ppo_bbrl.fast.flat import FlatUpdate, NotFlatError
-from ppo_bbrl.rollout import Transitions
+from ppo_bbrl.minibatches import Transitions
 from ppo_bbrl.system.console import say
 from ppo_bbrl.update import Objective, Update, UpdateReport
 

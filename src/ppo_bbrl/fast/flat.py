@@ -17,7 +17,7 @@ from torch import Tensor, nn
 
 from ppo_bbrl.agents.learners import Learners
 from ppo_bbrl.config.optimizers import held_parameters
-from ppo_bbrl.rollout import Transitions
+from ppo_bbrl.minibatches import Transitions
 from ppo_bbrl.update import Groups, Objective, Parts, Update
 
 _STATE = ("exp_avg", "exp_avg_sq", "step")

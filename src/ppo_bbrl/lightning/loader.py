@@ -10,14 +10,8 @@ from ppo_bbrl.agents.base import Agent
 from ppo_bbrl.errors import EnvironmentFailedError, UserError
 from ppo_bbrl.lightning.checks import Forward
 from ppo_bbrl.lightning.processes import Processes
-from ppo_bbrl.rollout import (
-    Transitions,
-    all_rows,
-    as_rollout,
-    gae_targets,
-    n_minibatches,
-    valid_rows,
-)
+from ppo_bbrl.minibatches import Transitions, n_minibatches
+from ppo_bbrl.rollout import all_rows, as_rollout, gae_targets, valid_rows
 from ppo_bbrl.workspace.table import Workspace
 
 _LOG_PROB, _VALUE = "current_policy/logprob", "critic/v_values"
