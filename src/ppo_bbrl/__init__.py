@@ -26,6 +26,7 @@ if TYPE_CHECKING:
     from ppo_bbrl.agents.recurrent import RecurrentCritic as RecurrentCritic
     from ppo_bbrl.agents.recurrent import RecurrentPolicy as RecurrentPolicy
     from ppo_bbrl.agents.shared import shared_agents as shared_agents
+    from ppo_bbrl.checking.check import check_env as check_env
     from ppo_bbrl.config.loading import load_config as load_config
     from ppo_bbrl.config.optimizers import copy_parameters as copy_parameters
     from ppo_bbrl.config.optimizers import setup_optimizer as setup_optimizer
@@ -61,6 +62,7 @@ _HOME = {
     "VAgent": "ppo_bbrl.agents.critics",
     "Workspace": "ppo_bbrl.workspace.table",
     "build_ortho_mlp": "ppo_bbrl.agents.networks",
+    "check_env": "ppo_bbrl.checking.check",
     "copy_parameters": "ppo_bbrl.config.optimizers",
     "iter_episodes": "ppo_bbrl.episodic",
     "iter_partial_episodes": "ppo_bbrl.episodic",

@@ -1,4 +1,4 @@
-"""The command line: train, eval, replay, plot, profile.
+"""The command line: train, check, eval, replay, plot, profile.
 
 Heavy imports are inside the commands, so that `--help` is fast.
 """
@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 from typer.core import TyperGroup
 
+from ppo_bbrl.cli.checking import check
 from ppo_bbrl.cli.faults import replay_fault
 from ppo_bbrl.cli.options import Overrides, Run, Trust
 from ppo_bbrl.cli.startup import INTERRUPTED, end_with, quick_start, warnings_in_one_line
@@ -19,9 +20,9 @@ from ppo_bbrl.system.console import lasting_output, say
 if TYPE_CHECKING:
     from ppo_bbrl.runs.trained_policy import TrainedPolicy
 
-EXIT_STATUS = """Exit status: 0: success; 1: an error, reported in one line; 2: wrong usage; 130, \
-143 or 129: stopped by Ctrl-C, SIGTERM or SIGHUP (a closed terminal). A run that is stopped keeps \
-its files."""
+EXIT_STATUS = """Exit status: 0: success; 1: an error, reported in one line, or faults \
+that `check` found; 2: wrong usage; 130, 143 or 129: stopped by Ctrl-C, SIGTERM or SIGHUP (a \
+closed terminal). A run that is stopped keeps its files."""
 
 
 class _Ended(Exception):  # noqa: N818 - its cause is the error
@@ -60,7 +61,7 @@ def _options(
         typer.Option("--version", help="Show the version.", callback=_print_version, is_eager=True),
     ] = False,
 ) -> None:
-    """PPO on BBRL's agents and workspace: train, evaluate, replay, plot, profile."""
+    """PPO on BBRL's agents and workspace: train, check, evaluate, replay, plot, profile."""
     del version
 
 
@@ -72,6 +73,9 @@ app.command(
 app.command(
     "replay-fault", epilog="Example:  ppo-bbrl replay-fault outputs/CartPole-v1/…/fault.pt"
 )(replay_fault)
+
+
+app.command(epilog="Example:  ppo-bbrl check my_envs:Mine-v0 gym_env.env_args.size=4")(check)
 
 
 @app.command("eval", epilog="Example:  ppo-bbrl eval outputs/CartPole-v1/… --episodes 100")

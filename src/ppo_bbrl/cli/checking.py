@@ -1,0 +1,61 @@
+"""`ppo-bbrl check`: what is wrong with an environment."""
+
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from ppo_bbrl.cli.options import Overrides
+from ppo_bbrl.cli.startup import insistent_interrupts, quick_start
+from ppo_bbrl.system.console import say
+
+
+def check(
+    env: Annotated[
+        str,
+        typer.Argument(
+            metavar="ENV",
+            help="A registered environment, module:Name-v0 (imports the module), or a YAML file.",
+            show_default=False,
+        ),
+    ],
+    overrides: Overrides = None,
+    steps: Annotated[int, typer.Option(min=1, help="Steps with random actions.")] = 1000,
+    seed: Annotated[int, typer.Option(min=0, help="Seed of the actions.")] = 0,
+) -> None:
+    """Check an environment: Gymnasium's own rules, and what PPO needs besides.
+
+    One line for each fault (with its remedy) or note. The status is 1 if there are faults.
+    """
+    with insistent_interrupts() as calm, quick_start():
+        from ppo_bbrl.checking.check import check_env
+        from ppo_bbrl.config.loading import load_config
+        from ppo_bbrl.envs.names import look_also_in
+
+        path = Path(env)
+        is_file = path.suffix in (".yaml", ".yml") or path.exists()
+        look_also_in((Path.cwd(), path.parent if is_file else Path.cwd()))
+        source: Any = path if is_file else {"gym_env": {"env_name": env}}
+        cfg = load_config(source, overrides or ())
+        gym_env, algorithm = cfg.gym_env, cfg.algorithm
+        wrappers: list[Any] = []
+        if gym_env.wrappers:
+            from ppo_bbrl.config.wrappers import combine
+
+            _, wrappers = combine(gym_env.wrappers, ())
+        report = check_env(
+            gym_env.env_name,
+            env_args=gym_env.env_args,
+            wrappers=wrappers,
+            action_mask=gym_env.action_mask,
+            steps=steps,
+            seed=seed,
+            scaled=(
+                algorithm.normalize_reward or algorithm.clip_reward is not None,
+                algorithm.normalize_observation,
+            ),
+        )
+        calm()
+    say(str(report))
+    if not report.ok:
+        raise typer.Exit(1)

@@ -1,0 +1,124 @@
+"""`ppo-bbrl check`: what is wrong with an environment is named, and nothing of a sound one is."""
+
+import re
+import sys
+from pathlib import Path
+
+import gymnasium as gym
+import numpy as np
+import pytest
+from broken_envs import BROKEN, HugeReward, InParts, NotPicklable, Sound
+from gymnasium.spaces import Box, MultiDiscrete
+
+from ppo_bbrl import check_env
+from ppo_bbrl.cli.commands import main
+from ppo_bbrl.errors import UserError
+
+
+@pytest.mark.parametrize("kind", BROKEN)
+def test_what_is_broken_is_named(kind):
+    """By a fault about the right thing, and about nothing else."""
+    _, topic, words = BROKEN[kind]
+    seconds = 0.5 if kind == "hangs" else 30
+    report = check_env("Broken-v0", env_args={"kind": kind}, steps=100, seconds=seconds)
+    assert not report.ok
+    assert {finding.topic for finding in report.faults} == {topic}, str(report)
+    assert any(re.search(words, str(finding)) for finding in report.faults), str(report)
+    assert len(str(report).splitlines()) == 1 + len(report.findings)
+
+
+@pytest.mark.parametrize(
+    "name", ["CartPole-v1", "Pendulum-v1", "FrozenLake-v1", "Taxi-v4", "Sound-v0", "SoundParts-v0"]
+)
+def test_a_sound_environment_has_no_faults(name):
+    report = check_env(name, steps=300)
+    assert report.ok, str(report)
+    assert "300 random steps" in report.summary
+    assert "steps/s" in report.summary
+
+
+class OfMany(Sound):
+    """Actions of several components, at the bounds too, and masks by a method."""
+
+    action_space = MultiDiscrete([2, 3], start=[1, 5])
+
+    def action_masks(self):
+        return np.array([1, 0, 0, 1, 1], np.int8)
+
+    def step(self, action):
+        assert action.dtype == self.action_space.dtype
+        assert action[0] == 1
+        assert action[1] in (6, 7)
+        return super().step(action)
+
+
+class Bounded(Sound):
+    action_space = Box(np.float32([-1, -np.inf]), np.float32([1, np.inf]))
+    seen = set()  # noqa: RUF012 - of all of them
+
+    def step(self, action):
+        assert action in self.action_space
+        self.seen.add(float(action[0]))
+        return super().step(action)
+
+
+def test_actions_are_those_of_a_policy():
+    """Only what a mask allows; at the bounds, where clipped actions lie."""
+    assert check_env(OfMany, steps=100).ok
+    assert check_env(Bounded, steps=100).ok
+    assert {-1.0, 1.0} < Bounded.seen
+
+
+def test_a_class_a_function_and_an_environment_are_taken():
+    for env in (Sound, lambda render_mode=None: InParts(render_mode), Sound("rgb_array")):
+        assert check_env(env, steps=50).ok
+    for env in (NotPicklable, NotPicklable()):
+        assert [finding.topic for finding in check_env(env, steps=50).faults] == ["pickle"]
+
+
+def test_an_environment_that_needs_arguments_and_wrappers():
+    report = check_env("Pendulum-v1", env_args={"g": 1.0, "max_episode_steps": 7}, steps=50)
+    assert "after 7 steps" in report.summary
+    wrapped = check_env(Sound, wrappers=[gym.wrappers.Autoreset], steps=50)
+    assert [finding.topic for finding in wrapped.faults] == ["autoreset"]
+    assert check_env(HugeReward, steps=50, scaled=(True, False)).ok
+
+
+@pytest.mark.parametrize("env", [5, None, "Nothing-v0", lambda: 3, lambda: 1 / 0])
+def test_what_is_no_environment_is_one_line(env):
+    with pytest.raises(UserError) as raised:
+        check_env(env)
+    assert "\n" not in str(raised.value)
+
+
+def call(monkeypatch, capsys, *words):
+    monkeypatch.setattr(sys, "argv", ["ppo-bbrl", "check", *map(str, words)])
+    with pytest.raises(SystemExit) as end:
+        main()
+    return end.value.code or 0, *capsys.readouterr()
+
+
+def test_the_command(monkeypatch, capsys):
+    """A name, a module's, a configuration with its wrappers; the status says what was found."""
+    status, out, err = call(monkeypatch, capsys, "CartPole-v1", "--steps", 50)
+    assert (status, err, out.count("\n")) == (0, "", 1)
+    words = ("broken_envs:Broken-v0", "gym_env.env_args.kind=NaN", "--steps", 20)
+    status, out, err = call(monkeypatch, capsys, *words)
+    assert (status, err) == (1, "")
+    assert [line.split()[:2] for line in out.splitlines()[1:]] == [["fault", "observation:"]]
+    Path("run.yaml").write_text(
+        "gym_env: {env_name: 'broken_envs:Broken-v0', env_args: {kind: huge reward}}\n"
+        "algorithm: {normalize_reward: true}\n"
+    )
+    assert call(monkeypatch, capsys, "run.yaml", "--steps", 20)[0] == 0
+    assert call(monkeypatch, capsys, "run.yaml", "algorithm.normalize_reward=false")[0] == 1
+    assert not Path("outputs").exists()
+
+
+@pytest.mark.parametrize(
+    "words",
+    [["Nothing-v0"], ["nowhere:Mine-v0"], ["none.yaml"], ["CartPole-v1", "gym_env.x=1"], ["."]],
+)
+def test_what_cannot_be_checked_is_one_line(words, monkeypatch, capsys):
+    status, out, err = call(monkeypatch, capsys, *words)
+    assert (status, out, err.count("\n")) == (1, "", 1)
