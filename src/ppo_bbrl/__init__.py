@@ -34,6 +34,7 @@ if TYPE_CHECKING:
     from ppo_bbrl.episodic import iter_episodes as iter_episodes
     from ppo_bbrl.episodic import iter_partial_episodes as iter_partial_episodes
     from ppo_bbrl.errors import ConfigError as ConfigError
+    from ppo_bbrl.experiments.seeds import train_seeds as train_seeds
     from ppo_bbrl.ppo import PPOClip as PPOClip
     from ppo_bbrl.ppo import run as run
     from ppo_bbrl.runs.notebook import setup_tensorboard as setup_tensorboard
@@ -73,6 +74,7 @@ _HOME = {
     "setup_optimizer": "ppo_bbrl.config.optimizers",
     "setup_tensorboard": "ppo_bbrl.runs.notebook",
     "shared_agents": "ppo_bbrl.agents.shared",
+    "train_seeds": "ppo_bbrl.experiments.seeds",
 }
 __all__ = list(_HOME)
 __getattr__ = lazy_names(__name__, _HOME)

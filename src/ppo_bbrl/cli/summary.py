@@ -69,8 +69,8 @@ def report_what_is_kept(algo: "PPOClip", error: BaseException) -> None:
         say("No checkpoint: the run cannot be resumed.")
     else:
         trust = " --trust" if ":" in algo.cfg.gym_env.env_name else ""
-        command = f"ppo-bbrl train --resume {shlex.quote(_near(algo.base_dir))}{trust}"
-        error.add_note(f"Checkpoint: {_near(algo.last_checkpoint)}; go on with: {command}")
+        command = f"ppo-bbrl train --resume {shlex.quote(near(algo.base_dir))}{trust}"
+        error.add_note(f"Checkpoint: {near(algo.last_checkpoint)}; go on with: {command}")
         say(error.__notes__[-1])
 
 
@@ -102,12 +102,12 @@ def _curve(algo: "PPOClip") -> Path:
 def _attempt(make: Callable[[], Path]) -> str:
     """The path that `make` returns, or why it failed: no rendering library, a full disk."""
     try:
-        return _near(make())
+        return near(make())
     except Exception as error:  # noqa: BLE001 - renderers fail in any way; the results stay
         return f"none: {one_line(error, 200)}"
 
 
-def _near(path: Path) -> str:
+def near(path: Path) -> str:
     """The path relative to the current folder, if it is inside it."""
     with suppress(OSError, ValueError):  # the current folder may be gone, or a different one
         return str(path.relative_to(Path.cwd()))
@@ -124,5 +124,5 @@ def _policies(algo: "PPOClip") -> list[str]:
     with suppress(UserError):  # the folder cannot be made
         both = (algo.folder.best, algo.folder.last)
         folders = [each for each in both if (each / POLICY_FILE).is_file()]
-        return [_near(each) + ("" if each in saved else " (saved earlier)") for each in folders]
+        return [near(each) + ("" if each in saved else " (saved earlier)") for each in folders]
     return []

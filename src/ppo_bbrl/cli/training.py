@@ -27,6 +27,7 @@ def train(
         Path | None, typer.Argument(help="A YAML file; not with --resume.", show_default=False)
     ] = None,
     overrides: Overrides = None,
+    *,
     resume: Annotated[
         Path | None,
         typer.Option(
@@ -35,6 +36,19 @@ def train(
             help="Go on with the run in this folder, from its last checkpoint.",
             show_default=False,
         ),
+    ] = None,
+    seeds: Annotated[
+        str | None,
+        typer.Option(
+            "--seeds",
+            metavar="N",
+            help="Train with N seeds (0 to N-1), a process for each core; or 3,7,11 or 100-109.",
+            show_default=False,
+        ),
+    ] = None,
+    jobs: Annotated[
+        int | None,
+        typer.Option("--jobs", min=1, help="With --seeds: how many to train at the same time."),
     ] = None,
     keys: Annotated[
         bool,
@@ -46,11 +60,14 @@ def train(
         ),
     ] = False,
     trust: Trust = False,
-) -> None:
+) -> int:
     """Train PPO, then evaluate the last and the best policy.
 
     The run's folder, outputs/<base_dir>, will contain config.yaml, metrics.csv, curve.png, a video,
     the best policy and the last one, and the checkpoints from which --resume goes on.
+
+    With --seeds, it will contain a folder for each seed, seeds.csv, and seeds.png with the
+    interquartile mean and its 95 % interval.
     """
     del keys
     words = [] if config is None else [str(config)]
@@ -58,6 +75,14 @@ def train(
         raise typer.BadParameter("give a configuration, or --resume RUN")
     if resume is not None and words and "=" not in words[0]:
         raise typer.BadParameter(f"--resume takes the run's own configuration, not {words[0]}")
+    if jobs is not None and seeds is None:
+        raise typer.BadParameter("--jobs goes with --seeds")
+    if seeds is not None:
+        if resume is not None or config is None:
+            raise typer.BadParameter("--seeds does not go with --resume")
+        from ppo_bbrl.cli.seeds import chosen_seeds, train_with_seeds
+
+        return train_with_seeds(config, overrides or [], chosen_seeds(seeds), jobs)
     with insistent_interrupts() as calm:
         with quick_start():
             from ppo_bbrl.ppo import run
@@ -85,6 +110,7 @@ def train(
         finally:
             calm()
             algo.close()
+    return 0
 
 
 def _new(config: Path, overrides: list[str]) -> "PPOClip":

@@ -23,7 +23,7 @@ Floats = NDArray[np.float64]
 
 EVALUATION = "reward/mean"
 TRAINING = "episode/return"
-_LABELS = {EVALUATION: "Return of evaluation episodes", TRAINING: "Return of training episodes"}
+LABELS = {EVALUATION: "Return of evaluation episodes", TRAINING: "Return of training episodes"}
 _LINES = ("-", "--", ":")
 _SEED = "algorithm.seed"
 _MAX_LEGEND_LINES = 6  # a longer legend goes below the figure
@@ -104,25 +104,26 @@ def _choose_metric(runs: Sequence[Run], metric: str) -> tuple[list[Run], str, st
     """The runs that have the metric, its name, and the label of its axis."""
 
     def having(name: str) -> list[Run]:
-        return [run for run in runs if len(_curve(run, name).steps)]
+        return [run for run in runs if len(curve_of(run, name).steps)]
 
     found = having(metric)
     if metric == EVALUATION and len(found) < len(runs) == len(having(TRAINING)):
         whose = " of all runs" if found else ""
-        return list(runs), TRAINING, f"{_LABELS[TRAINING]}\n(no evaluation{whose} yet)"
+        return list(runs), TRAINING, f"{LABELS[TRAINING]}\n(no evaluation{whose} yet)"
     reasons = []
     for run in runs:
         if run not in found:
-            there = [name for name in run.metrics.columns[1:] if len(_curve(run, name).steps)]
+            there = [name for name in run.metrics.columns[1:] if len(curve_of(run, name).steps)]
             have = f"it has {', '.join(there)}" if there else "it has no metrics yet"
             reasons.append(f"{run.folder}: this run has no metric {metric}; {have}")
     leave_out(reasons, some_are_left=bool(found))
     unit = METRICS[metric].unit if metric in METRICS else ""
-    label = _LABELS.get(metric, f"{metric} ({unit})" if unit else metric)
+    label = LABELS.get(metric, f"{metric} ({unit})" if unit else metric)
     return found, metric, one_line(label, _MAX_TITLE)
 
 
-def _curve(run: Run, metric: str) -> Curve:
+def curve_of(run: Run, metric: str) -> Curve:
+    """A metric of a run, where it is finite; empty if the run has none."""
     if metric not in run.metrics.columns[1:]:
         return Curve(np.empty(0), np.empty(0))
     series = run.metrics.set_index("steps")[metric]
@@ -160,11 +161,13 @@ def _names_the_run(key: str) -> bool:
 
 def _draw_run(axes: Axes, run: Run, metric: str) -> None:
     """One run: its evaluations with their range, in front of its training episodes."""
-    steps, values = _curve(run, metric)
+    steps, values = curve_of(run, metric)
     label = ""
     if metric == EVALUATION:
         label = "evaluation episodes, mean"
-        training, low, high = (_curve(run, name) for name in (TRAINING, "reward/min", "reward/max"))
+        training, low, high = (
+            curve_of(run, name) for name in (TRAINING, "reward/min", "reward/max")
+        )
         if len(training.steps):
             episodes = "training episodes, mean"
             axes.plot(*training, color="0.55", linewidth=0.8, alpha=0.6, label=episodes)
@@ -180,13 +183,13 @@ def _draw_group(
     axes: Axes, name: str, runs: Sequence[Run], metric: str, *, colour: str, line: str
 ) -> None:
     """Several runs that differ in their seed: mean, confidence interval, and each run."""
-    curves = [_curve(run, metric) for run in runs]
+    curves = [curve_of(run, metric) for run in runs]
     seeds = {run.config.get(_SEED, str(index)) for index, run in enumerate(runs)}
     count = f"{len(runs)} {'seed' if len(seeds) == len(runs) else 'run'}{'s' * (len(runs) > 1)}"
     label = f"{name} ({count})" if name else count
     if label.startswith("_"):  # matplotlib hides such labels
         label = f" {label}"
-    grid = _common_grid(curves)
+    grid = common_grid(curves)
     if len(curves) > 1 and len(grid):
         for steps, values in curves:
             axes.plot(steps, values, color=colour, linewidth=0.6, alpha=0.35)
@@ -202,7 +205,7 @@ def _draw_group(
         )
 
 
-def _common_grid(curves: Sequence[Curve], points: int = 400) -> Floats:
+def common_grid(curves: Sequence[Curve], points: int = 400) -> Floats:
     """The steps that all curves cover: those measured, or as many as a figure can show."""
     low = max(curve.steps[0] for curve in curves)
     high = min(curve.steps[-1] for curve in curves)

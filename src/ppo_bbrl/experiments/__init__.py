@@ -1,0 +1,1 @@
+"""Experiments: one configuration with many seeds, comparisons of runs, tuning."""
