@@ -316,6 +316,8 @@ BAD_VALUES = {
     "algorithm.normalize_reward": [None, "yes please"],
     "algorithm.clip_reward": [0, float("inf")],
     "algorithm.normalize_value": [None, 0],
+    "algorithm.policy_keys": [[], "position", [""], [1], True, {"a": 1}],
+    "algorithm.critic_keys": [[], 3, [None]],
     "algorithm.kl_penalty": [0, -1, True],
     "algorithm.kl_target": [0, -0.01, None],
     "algorithm.global_grad_norm": [None, 1],

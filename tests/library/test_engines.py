@@ -2,6 +2,7 @@
 
 from dataclasses import replace
 
+import hidden_envs  # noqa: F401 - registers Hidden-v0
 import pytest
 import torch
 from probe_envs import config, fresh_log
@@ -113,9 +114,9 @@ class Always(Update):
         return True
 
 
-def algorithm(kind, engine, settings, agents, optimizer):
+def algorithm(kind, engine, settings, agents, optimizer, env="Chance"):
     torch.manual_seed(0)
-    cfg = config("Chance", **{"max_epochs": 3, "opt_epochs": 3, "batch_size": 16, **settings})
+    cfg = config(env, **{"max_epochs": 3, "opt_epochs": 3, "batch_size": 16, **settings})
     cfg["optimizer"] = optimizer
     cfg["compute"] = {"compile": "always" if engine == "compiled" else "never", "threads": 1}
     return kind(cfg, **agents())
@@ -150,6 +151,20 @@ def test_all_engines_give_the_same_weights(case):
         assert used is (kind if engine in able else Update)
         assert made == steps
         torch.testing.assert_close(weights, expected, rtol=1e-4, atol=1e-6)
+
+
+def test_a_critic_that_sees_more_than_the_policy_in_all_engines():
+    how = {"policy_keys": ["sensors"], "critic_keys": ["simulator"], "normalize_observation": True}
+    found = [
+        trained(algorithm(kind, engine, how, dict, ADAMW, "Hidden"))
+        for kind, engine in ((WithPlainUpdate, "eager"), (PPOClip, "eager"), (PPOClip, "compiled"))
+    ]
+    for (weights, steps, used), engine in zip(
+        found, (Always, FlatUpdate, CompiledUpdate), strict=True
+    ):
+        assert used is engine
+        assert steps == found[0][1]
+        torch.testing.assert_close(weights, found[0][0], rtol=1e-4, atol=1e-6)
 
 
 class Penalised(PPOClip):

@@ -25,6 +25,7 @@ from ppo_bbrl.agents.normalisers import (
 )
 from ppo_bbrl.agents.policies import ACTION_GAIN, DiscretePolicy, GaussianPolicy
 from ppo_bbrl.agents.recurrent import RecurrentCritic, RecurrentPolicy, without_memory
+from ppo_bbrl.agents.seen_parts import space_seen
 from ppo_bbrl.config.algorithm import AlgorithmConfig
 from ppo_bbrl.config.loading import load_episodic_config
 from ppo_bbrl.config.sources import Source
@@ -106,14 +107,14 @@ def build_policy(cfg: DictConfig, env: HasSpaces) -> Policy:
             f"{cfg.gym_env.env_name} is {one_line(space)}, which needs {fitting} (or auto)"
         )
     _check_options(cfg, space)
-    architecture, features = settings.architecture, features_of(cfg, env)
+    architecture, features = settings.architecture, features_of(cfg, env, "policy")
     memory = _memory(architecture, features)
     policy = _policy(settings, features if memory is None else memory.size, space)
     initialise(
         cast("nn.Module", policy.model), architecture, architecture.actor_output_gain / ACTION_GAIN
     )
     policy = policy if memory is None else RecurrentPolicy(memory, policy)
-    _put_normaliser_before(_seeing(policy), cfg, env)
+    _put_normaliser_before(_seeing(policy), cfg, env, "policy")
     return policy
 
 
@@ -227,7 +228,7 @@ def build_critic(cfg: DictConfig, env: HasSpaces, *, policy: Any = None) -> Crit
         memory: Memory | None = policy.memory
         seen: StateDim = policy.memory.size
     else:
-        features = features_of(cfg, env)
+        features = features_of(cfg, env, "critic")
         if architecture.shared_trunk:
             features = (_seeing(policy).encoder, features[1])
         memory = _memory(architecture, features)
@@ -242,8 +243,9 @@ def build_critic(cfg: DictConfig, env: HasSpaces, *, policy: Any = None) -> Crit
     agent = critic if memory is None else RecurrentCritic(memory, critic)
     shared = memory is not None and memory is getattr(policy, "memory", None)
     if not (architecture.shared_trunk or shared):  # which have its normaliser
-        _put_normaliser_before(_seeing(agent), cfg, env)
-        share_normaliser(_seeing(policy), _seeing(agent))
+        _put_normaliser_before(_seeing(agent), cfg, env, "critic")
+        if cfg.algorithm.policy_keys == cfg.algorithm.critic_keys:
+            share_normaliser(_seeing(policy), _seeing(agent))
     return agent
 
 
@@ -252,19 +254,19 @@ def _seeing(agent: Any) -> Any:
     return agent.memory if isinstance(agent, RecurrentPolicy | RecurrentCritic) else agent
 
 
-def _put_normaliser_before(agent: Any, cfg: DictConfig, env: HasSpaces) -> None:
+def _put_normaliser_before(agent: Any, cfg: DictConfig, env: HasSpaces, role: str) -> None:
     """Let an agent see its observations normalised and clipped, as the configuration says."""
     scale, clip = cfg.algorithm.normalize_observation, cfg.algorithm.clip_observation
     if not scale and clip is None:
         return
-    normaliser = ObservationNormaliser(env.observation_space, scale=scale, clip=clip)
-    if not normaliser.paths:
+    if not ObservationNormaliser(env.observation_space).paths:
         key = "normalize_observation = True" if scale else f"clip_observation = {clip!r}"
         raise ConfigError(
             f"algorithm.{key}: the observations of {cfg.gym_env.env_name} are "
             f"{one_line(env.observation_space, 200)}, which has no part to normalise: images and "
             "discrete parts stay as they are"
         )
+    normaliser = ObservationNormaliser(space_seen(cfg, env, role), scale=scale, clip=clip)
     agent.encoder = Normalised(normaliser, agent.encoder)
 
 

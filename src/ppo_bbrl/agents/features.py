@@ -9,20 +9,21 @@ from torch import nn
 
 from ppo_bbrl.agents.encoders import Encoded, encoder
 from ppo_bbrl.agents.networks import ACTIVATIONS, HIDDEN_GAIN, build_ortho_mlp
+from ppo_bbrl.agents.seen_parts import space_seen
 from ppo_bbrl.envs.spaces import HasSpaces
 from ppo_bbrl.errors import ConfigError, UserError
 from ppo_bbrl.seeding import generator
 
 
-def features_of(cfg: DictConfig, env: HasSpaces) -> Encoded:
-    """How the package's agents see an environment's observations; agents take it as `state_dim`.
+def features_of(cfg: DictConfig, env: HasSpaces, role: str) -> Encoded:
+    """How the policy or the critic sees observations; agents take it as `state_dim`.
 
     With `shared_trunk`, the hidden layers of the policy are part of it.
 
     Raises:
         ConfigError: if `features` asks for a network that the observations do not fit.
     """
-    architecture, space = cfg.algorithm.architecture, env.observation_space
+    architecture, space = cfg.algorithm.architecture, space_seen(cfg, env, role)
     try:
         module, n = encoder(space, architecture.features, architecture.activation)
     except UserError as error:

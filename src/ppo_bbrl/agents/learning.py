@@ -12,6 +12,7 @@ from ppo_bbrl.agents.build import check_normalised, put_on
 from ppo_bbrl.agents.curiosity import hand_on_curiosity
 from ppo_bbrl.agents.fits import check_fits
 from ppo_bbrl.agents.learners import Learners, make_optimizers
+from ppo_bbrl.agents.seen_parts import check_seen
 from ppo_bbrl.agents.state import AgentState, OptimizerState
 from ppo_bbrl.config.combinations import warn_of_idle_keys
 from ppo_bbrl.config.optimizers import ScheduledRates
@@ -108,6 +109,7 @@ class LearningAgents:
         if own:
             check_fits(policy, critic, self.train_env)
             check_normalised(self.cfg.algorithm, policy, critic)
+            check_seen(self.cfg.algorithm, policy, critic, self.train_env.observation_space)
         try:
             before = None if new is None else (self.policy_optimizer, self.critic_optimizer)
             made = make_optimizers(self.cfg.optimizer, policy, critic, new=new, before=before)

@@ -10,6 +10,7 @@ POLICY_TYPES = (
     "CompositePolicy",
 )  # fmt: skip
 _SIZES = Rule(int, low=1, high=65_536, items=True)
+_KEYS = Rule(str, items=True, least=1, optional=True)
 
 
 @dataclass
@@ -141,6 +142,18 @@ class AlgorithmConfig(CollectConfig):
         "Let the critic's network give returns normalised by their running mean and standard "
         "deviation, its last layer adapted whenever these move (PopArt); clip_range_vf is in units "
         "of this deviation then",
+    )
+    policy_keys: list[str] | None = key(
+        None,
+        _KEYS,
+        "The keys of a Dict observation that the policy sees, of a Dict within it as a/b, or a for "
+        "all of it; null: all",
+    )
+    critic_keys: list[str] | None = key(
+        None,
+        _KEYS,
+        "The same of the critic, which may see what the policy does not: a saved policy acts "
+        "without (docs/ppo.md)",
     )
     opt_epochs: int = key(10, Rule(int, low=1, high=1_000_000), "Passes over each rollout")
     batch_size: int = key(

@@ -17,6 +17,8 @@ _AT_CONSTRUCTION = (
     "algorithm.n_envs",
     "algorithm.architecture",
     "algorithm.policy_type",
+    "algorithm.policy_keys",
+    "algorithm.critic_keys",
     "algorithm.normalize_observation",
     "algorithm.clip_observation",
     "algorithm.normalize_reward",

@@ -18,6 +18,14 @@ def check_combinations(algorithm: Mapping[str, Any]) -> None:
             f"algorithm.clip_range_high = {algorithm['clip_range_high']!r}: must be null where "
             "algorithm.clip_range is null, which means no clipping"
         )
+    of_policy, of_critic = (algorithm[key] for key in ("policy_keys", "critic_keys"))
+    for key in ("shared_trunk", "shared_memory"):
+        if algorithm["architecture"][key] and of_policy != of_critic:
+            name, keys = ("policy", of_policy) if of_critic is None else ("critic", of_critic)
+            raise ConfigError(
+                f"algorithm.{name}_keys = {keys!r}: policy and critic must see the same with "
+                f"algorithm.architecture.{key}"
+            )
 
 
 def warn_of_idle_keys(algorithm: Any) -> None:

@@ -22,6 +22,7 @@ class Rule:
     optional: bool = False
     items: bool = False
     length: int | None = None  # how many items
+    least: int = 0  # items
     words: Sequence[str | int] = ()  # values allowed besides the range
 
     def describe(self, nothing: str = "null") -> str:
@@ -37,6 +38,7 @@ class Rule:
             words += f" {'≥' if self.low_allowed else '>'} {self.low:g}"
         if self.items:
             count = "" if self.length is None else f" of {self.length}"
+            count = f" of {self.least} or more" if self.least else count
             words = f"a list{count}, each {words}"
         elif self.kind is str and not self.choices:
             words += ", not empty"
@@ -52,6 +54,8 @@ class Rule:
         if self.items:
             one = Rule(self.kind, self.low, self.high, self.low_allowed, self.choices)
             if not isinstance(value, list) or self.length not in (None, len(value)):
+                return False
+            if len(value) < self.least:
                 return False
             return all(one.allows(item) for item in value)
         if self.kind is dict:

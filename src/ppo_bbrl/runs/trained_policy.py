@@ -16,6 +16,7 @@ from ppo_bbrl.agents.continuous import ContinuousPolicy, SDEPolicy
 from ppo_bbrl.agents.multi import CompositePolicy, MultiBinaryPolicy, MultiDiscretePolicy
 from ppo_bbrl.agents.policies import DiscretePolicy, GaussianPolicy
 from ppo_bbrl.agents.recurrent import RecurrentPolicy
+from ppo_bbrl.agents.seen_parts import space_seen, without_others
 from ppo_bbrl.config.wrappers import Env, Wrapper, combine, warn_of_statistics
 from ppo_bbrl.envs.actions import action_converter, each_action
 from ppo_bbrl.envs.agent import EnvAgent
@@ -103,6 +104,7 @@ class TrainedPolicy:
         _, self.wrappers = combine(saved.cfg.gym_env.wrappers, env_wrappers)
         spaces = self._spaces()
         self.observation_space, self.action_space = spaces.observation_space, spaces.action_space
+        self._seen = space_seen(saved.cfg, spaces, "policy")
         self.agent = _greedy(saved, spaces)
         self._policy: Policy = self.agent.wrapped
         self._stepwise = Stepwise(self._policy) if self._policy.has_memory else None
@@ -139,7 +141,8 @@ class TrainedPolicy:
 
         Args:
             observation: as the (wrapped) environment returns it, `[…]`, or a batch, `[N, …]`; a
-                dict or tuple of these where the observation space is one.
+                dict or tuple of these where the observation space is one. Parts that the policy
+                does not see (`algorithm.policy_keys`) may be left out.
             deterministic: take the most likely action; otherwise sample from torch's global
                 generator.
             action_mask: which actions are allowed, `[A]` of zeros and ones as the environment
@@ -163,7 +166,8 @@ class TrainedPolicy:
                 observation = {**observation}
                 own = observation.pop(key)
                 action_mask = own if action_mask is None else action_mask
-        batch, n, single = as_batch(self.observation_space, observation)
+        needed = without_others(self.observation_space, self._seen, observation)
+        batch, n, single = as_batch(self._seen, needed)
         with torch.no_grad():
             masks = None if action_mask is None else [action_mask] if single else action_mask
             given: dict[str, Any] = {} if masks is None else {"mask": self._mask(masks, n)}
