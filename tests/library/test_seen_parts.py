@@ -144,14 +144,12 @@ def test_a_run_goes_on_from_its_state():
 BAD = {
     "unknown": (
         {"critic_keys": ["sensors", "goal"]},
-        "algorithm.critic_keys = ['sensors', 'goal']: the observations of Hidden-v0 have no "
-        "'goal'; they have sensors/noisy, sensors/steps, simulator/0, simulator/1",
+        "algorithm.critic_keys = ['sensors', 'goal']: the observations of Hidden-v0 have no 'g",
     ),
     "part of a name": ({"policy_keys": ["sens"]}, "the observations of Hidden-v0 have no 'sens'"),
     "shared trunk": (
         {"architecture": {"shared_trunk": True}},
-        "algorithm.critic_keys = ['simulator/0', 'sensors/steps']: policy and critic must see the "
-        "same with algorithm.architecture.shared_trunk",
+        "policy and critic must see the same with algorithm.architecture.shared_trunk",
     ),
     "shared trunk, policy alone": (
         {"critic_keys": None, "architecture": {"shared_trunk": True}},
@@ -165,7 +163,7 @@ BAD = {
 
 
 @pytest.mark.parametrize("case", BAD)
-def test_what_cannot_be_is_refused_in_one_line(case, tmp_path):
+def test_what_cannot_be_is_refused_in_one_line(case):
     algorithm, told = BAD[case]
     with pytest.raises(ConfigError) as error:
         PPOClip(settings(**algorithm))

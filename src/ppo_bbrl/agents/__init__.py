@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from ppo_bbrl.agents.critics import VAgent as VAgent
     from ppo_bbrl.agents.encoders import encoder as encoder
     from ppo_bbrl.agents.multi import CompositePolicy as CompositePolicy
+    from ppo_bbrl.agents.multi import HeadPolicy as HeadPolicy
     from ppo_bbrl.agents.multi import MultiBinaryPolicy as MultiBinaryPolicy
     from ppo_bbrl.agents.multi import MultiDiscretePolicy as MultiDiscretePolicy
     from ppo_bbrl.agents.networks import build_ortho_mlp as build_ortho_mlp
@@ -36,6 +37,7 @@ _HOME = {
     "MultiDiscretePolicy": "ppo_bbrl.agents.multi",
     "MultiBinaryPolicy": "ppo_bbrl.agents.multi",
     "CompositePolicy": "ppo_bbrl.agents.multi",
+    "HeadPolicy": "ppo_bbrl.agents.multi",
     "Agent": "ppo_bbrl.agents.base",
     "Critic": "ppo_bbrl.agents.base",
     "DiscretePolicy": "ppo_bbrl.agents.policies",

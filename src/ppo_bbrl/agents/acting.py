@@ -76,7 +76,8 @@ def draw_noise(policy: Any, *leading: int) -> Tensor:
     action spaces what their distributions take.
     """
     if isinstance(policy, HeadPolicy):
-        return policy.head.noise(*leading)
+        noise: Tensor = policy.head.noise(*leading)
+        return noise
     if isinstance(policy, DiscretePolicy):
         return gumbel_noise((*leading, policy.n_actions), generator())
     return normal_noise((*leading, *policy.action_shape), generator(), policy.log_std.dtype)

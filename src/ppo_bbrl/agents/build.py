@@ -16,7 +16,12 @@ from ppo_bbrl.agents.encoders import StateDim
 from ppo_bbrl.agents.features import features_of, head_sizes, initialise
 from ppo_bbrl.agents.heads import has_bounds
 from ppo_bbrl.agents.memory import Memory
-from ppo_bbrl.agents.multi import CompositePolicy, MultiBinaryPolicy, MultiDiscretePolicy
+from ppo_bbrl.agents.multi import (
+    CompositePolicy,
+    HeadPolicy,
+    MultiBinaryPolicy,
+    MultiDiscretePolicy,
+)
 from ppo_bbrl.agents.normalisers import (
     Normalised,
     ObservationNormaliser,
@@ -29,7 +34,7 @@ from ppo_bbrl.agents.seen_parts import space_seen
 from ppo_bbrl.config.algorithm import AlgorithmConfig
 from ppo_bbrl.config.loading import load_episodic_config
 from ppo_bbrl.config.sources import Source
-from ppo_bbrl.envs.actions import leaves
+from ppo_bbrl.envs.actions import OwnSpace, leaves
 from ppo_bbrl.envs.spaces import HasSpaces, size
 from ppo_bbrl.errors import ConfigError, UserError, one_line
 from ppo_bbrl.seeding import Seeds
@@ -125,47 +130,39 @@ def _memory(architecture: Any, features: StateDim) -> Memory | None:
     return Memory(architecture.memory, features, architecture.memory_size)
 
 
-def _policy(settings: Any, seen: StateDim, space: Space[Any]) -> Policy:
+def _policy(settings: Any, seen: StateDim, space: Any) -> Any:
     """The policy for an action space, from features or whatever an agent takes as `state_dim`."""
     architecture = settings.architecture
     hidden = head_sizes(architecture, "actor")
     activation, log_std_init = architecture.activation, architecture.log_std_init
-    if isinstance(space, Discrete):
+    kind = _fitting(space)
+    if kind is DiscretePolicy:
         return DiscretePolicy(seen, hidden, int(space.n), activation=activation)
-    if isinstance(space, MultiDiscrete):
-        return MultiDiscretePolicy(seen, hidden, space.nvec, activation=activation)
-    if isinstance(space, MultiBinary):
-        return MultiBinaryPolicy(seen, hidden, space.shape, activation=activation)
-    options = {"squash": settings.squash_actions}
-    if settings.use_sde and isinstance(space, Box):
-        return SDEPolicy(
-            seen,
-            hidden,
-            space,
-            activation=activation,
-            log_std_init=log_std_init,
-            sample_freq=settings.sde_sample_freq,
-            **options,
-        )
-    options["state_dependent_std"] = architecture.state_dependent_std
-    if isinstance(space, Dict | Tuple):
-        return CompositePolicy(
-            seen, hidden, space, activation=activation, log_std_init=log_std_init, **options
-        )
-    if any(options.values()) and isinstance(space, Box):
-        return ContinuousPolicy(
-            seen, hidden, space, activation=activation, log_std_init=log_std_init, **options
-        )
-    return GaussianPolicy(
-        seen, hidden, size(space), activation=activation, log_std_init=log_std_init
-    )
+    described: dict[Any, Any] = {MultiDiscretePolicy: "nvec", MultiBinaryPolicy: "shape"}
+    options: dict[str, Any] = {"activation": activation}
+    if kind in (HeadPolicy, *described):
+        actions = getattr(space, described[kind]) if kind in described else space
+        return kind(seen, hidden, actions, **options)
+    options["log_std_init"] = log_std_init
+    chosen = {
+        "squash": settings.squash_actions,
+        "state_dependent_std": architecture.state_dependent_std,
+    }
+    if kind is CompositePolicy:
+        return CompositePolicy(seen, hidden, space, **options, **chosen)
+    if settings.use_sde:
+        how = {"sample_freq": settings.sde_sample_freq, "squash": settings.squash_actions}
+        return SDEPolicy(seen, hidden, space, **options, **how)
+    if any(chosen.values()):
+        return ContinuousPolicy(seen, hidden, space, **options, **chosen)
+    return GaussianPolicy(seen, hidden, size(space), **options)
 
 
 def _check_options(cfg: DictConfig, space: Space[Any]) -> None:
     """Refuse options for Box actions where there are none."""
     settings, state_dependent = cfg.algorithm, cfg.algorithm.architecture.state_dependent_std
     found = f"the action space of {cfg.gym_env.env_name} is {one_line(space)}"
-    if settings.use_sde and not isinstance(space, Box):
+    if settings.use_sde and _fitting(space) is not GaussianPolicy:
         raise ConfigError(f"algorithm.use_sde = true: gSDE is for Box actions; {found}")
     if settings.use_sde and settings.architecture.memory != "none":
         raise ConfigError(
@@ -177,7 +174,9 @@ def _check_options(cfg: DictConfig, space: Space[Any]) -> None:
             "algorithm.architecture.state_dependent_std = true: must be false with "
             "algorithm.use_sde, whose standard deviation depends on the state by itself"
         )
-    boxes = [part for part in leaves(space) if isinstance(part, Box)]
+    boxes = [
+        part for part in leaves(space) if isinstance(part, Box) and not isinstance(part, OwnSpace)
+    ]
     for key, on in (
         ("squash_actions", settings.squash_actions),
         ("architecture.state_dependent_std", state_dependent),
@@ -191,8 +190,10 @@ def _check_options(cfg: DictConfig, space: Space[Any]) -> None:
         )
 
 
-def _fitting(space: Space[Any]) -> type[Policy]:
+def _fitting(space: Space[Any]) -> Any:
     """The policy class for an action space."""
+    if isinstance(space, OwnSpace):
+        return HeadPolicy
     table: dict[type[Space[Any]], type[Policy]] = {
         Discrete: DiscretePolicy,
         MultiDiscrete: MultiDiscretePolicy,

@@ -20,38 +20,15 @@ class ContinuousPolicy(HeadPolicy):
 
     Writes `action`, `[B, *shape]` float32.
 
-    Args:
-        state_dim: as in `HeadPolicy`.
-        hidden_size: likewise.
-        action_space: a Box.
-        name: the agent's name, for bbrl.
-        activation: relu or tanh.
-        log_std_init: initial log standard deviation, before squashing.
-        squash: whether actions are squashed into the bounds of the space by tanh.
-        state_dependent_std: whether the network gives the standard deviations, too.
+    Args: those of `HeadPolicy`; `actions` is a Box. Options are those of `BoxHead`.
     """
 
     draws_noise_alone: ClassVar[bool] = True
 
-    def __init__(
-        self,
-        state_dim: StateDim,
-        hidden_size: Sequence[int],
-        action_space: Box,
-        name: str = "policy",
-        *,
-        activation: str = "relu",
-        log_std_init: float = 0.0,
-        squash: bool = False,
-        state_dependent_std: bool = False,
-    ) -> None:
-        head = BoxHead(
-            action_space,
-            log_std_init,
-            squash=squash,
-            state_dependent_std=state_dependent_std,
-        )
-        super().__init__(state_dim, hidden_size, head, name, activation=activation)
+    @staticmethod
+    def head_for(actions: Box, **options: Any) -> nn.Module:
+        """A head for a Box."""
+        return BoxHead(actions, **options)
 
 
 class SDEPolicy(HeadPolicy):
@@ -61,12 +38,8 @@ class SDEPolicy(HeadPolicy):
     begins and every `sample_freq` steps, so that actions are smooth in between. `act` and `forward`
     alone draw a matrix for each action.
 
-    Args:
-        state_dim: as in `HeadPolicy`.
-        hidden_size: likewise; the last hidden layer gives the features of the noise.
-        action_space: a Box.
-        name: the agent's name, for bbrl.
-        activation: relu or tanh.
+    Args: those of `HeadPolicy`; `actions` is a Box, the last hidden layer gives the features of
+        the noise.
         log_std_init: initial log σ; an action's standard deviation is about σ·‖φ(s)‖.
         sample_freq: steps after which new matrices are drawn; -1: only when a rollout begins.
         squash: whether actions are squashed into the bounds of the space by tanh.
@@ -78,22 +51,27 @@ class SDEPolicy(HeadPolicy):
         self,
         state_dim: StateDim,
         hidden_size: Sequence[int],
-        action_space: Box,
+        actions: Box,
         name: str = "policy",
         *,
-        activation: str = "relu",
         log_std_init: float = 0.0,
         sample_freq: int = -1,
         squash: bool = False,
+        **options: Any,
     ) -> None:
-        head = BoxHead(action_space, state_dependent_std=True)  # for its shape alone
-        head.n_outputs //= 2
-        super().__init__(state_dim, hidden_size, head, name, activation=activation)
-        self.sample_freq, self.shape = sample_freq, head.shape
+        super().__init__(state_dim, hidden_size, actions, name, **options)
+        self.sample_freq, self.shape = sample_freq, actions.shape
         *_, last = self.model.children()
-        shape = cast("nn.Linear", last).in_features, head.n_outputs
-        self.log_std = nn.Parameter(torch.full(shape, float(log_std_init)))
-        self.squash = Squash(action_space) if squash else None
+        shape = cast("nn.Linear", last).in_features, self.head.n_outputs
+        self.log_std = nn.Parameter(torch.full(cast("Any", shape), float(log_std_init)))
+        self.squash = Squash(actions) if squash else None
+
+    @staticmethod
+    def head_for(actions: Box) -> nn.Module:
+        """For the number of its outputs alone; it has no weights, which are the policy's."""
+        head = BoxHead(actions, state_dependent_std=True)
+        head.n_outputs //= 2
+        return head
 
     def dist(self, obs: Any) -> Distribution:
         """π(·|s); the components of an action are one event."""

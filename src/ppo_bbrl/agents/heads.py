@@ -13,7 +13,7 @@ from gymnasium.spaces import Box, Dict, Discrete, MultiBinary, MultiDiscrete, Tu
 from torch import Tensor, nn
 
 from ppo_bbrl.distributions import ActionCategorical, ActionGaussian
-from ppo_bbrl.envs.actions import leaves
+from ppo_bbrl.envs.actions import OwnSpace, leaves
 from ppo_bbrl.errors import UserError, one_line
 from ppo_bbrl.gaussian_distributions import (
     ActionDiagonalGaussian,
@@ -225,8 +225,11 @@ def head_of(
     """The head for an action space; the options are those of `BoxHead`, for each part that is one.
 
     Raises:
-        UserError: for any other kind of space.
+        UserError: for any other kind of space that has no `action_head` of its own.
     """
+    if isinstance(space, OwnSpace):
+        own: Head = space.action_head()
+        return own
     if isinstance(space, Discrete):
         return CategoricalHead(int(space.n))
     if isinstance(space, MultiDiscrete):

@@ -1,15 +1,14 @@
-"""The package's policies for MultiDiscrete, MultiBinary, Dict and Tuple action spaces."""
+"""Policies with a head: for MultiDiscrete, MultiBinary, Dict and Tuple actions, and your own."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any, ClassVar, cast
 
-from gymnasium.spaces import Dict, Tuple
-from torch import Tensor
+from torch import Tensor, nn
 from torch.distributions import Distribution
 
 from ppo_bbrl.agents.base import Policy
 from ppo_bbrl.agents.encoders import StateDim, encoder
-from ppo_bbrl.agents.heads import BernoulliHead, Head, MultiCategoricalHead, head_of
+from ppo_bbrl.agents.heads import BernoulliHead, MultiCategoricalHead, head_of
 from ppo_bbrl.agents.networks import build_ortho_mlp
 from ppo_bbrl.agents.policies import ACTION_GAIN
 from ppo_bbrl.distributions import masked
@@ -17,26 +16,40 @@ from ppo_bbrl.system.sizes import shape_of, size_or_shape
 
 
 class HeadPolicy(Policy):
-    """A policy with an MLP and a head; subclasses choose the head for their action space.
+    """A policy with an MLP and the head of an action space, which may be one of your own.
+
+    A subclass chooses another head by `head_for`, and names its options there.
 
     Args:
         state_dim: number of features, shape of an observation, or the observation space.
         hidden_size: sizes of the hidden layers.
-        head: the module that turns the network's outputs into a distribution.
+        actions: what `head_for` takes: the action space, or what describes it.
         name: the agent's name, for bbrl.
         activation: a key of `networks.ACTIVATIONS`.
+        options: of `head_for`.
+
+    Attributes:
+        head: the module that turns the network's outputs into a distribution.
     """
+
+    draws_noise_alone: ClassVar[bool] = True
+    #: gives the module with `n_outputs` that turns `[..., n_outputs]` into a distribution
+    head_for: ClassVar[Callable[..., Any]] = staticmethod(head_of)
+
+    head: Any
 
     def __init__(
         self,
         state_dim: StateDim,
         hidden_size: Sequence[int],
-        head: Head,
+        actions: Any,
         name: str = "policy",
         *,
         activation: str = "relu",
+        **options: Any,
     ) -> None:
         super().__init__(name)
+        head = self.head_for(actions, **options)
         self.encoder, n_features = encoder(state_dim)
         self.model = build_ortho_mlp(
             [n_features, *shape_of("hidden_size", hidden_size), head.n_outputs],
@@ -57,28 +70,17 @@ class HeadPolicy(Policy):
 class MultiDiscretePolicy(HeadPolicy):
     """Independent categorical components. Writes `action`, `[B, *nvec.shape]` int64.
 
-    Args:
-        state_dim: as in `HeadPolicy`.
-        hidden_size: likewise.
-        nvec: the number of values of each component, as `action_space.nvec`.
-        name: the agent's name, for bbrl.
-        activation: a key of `networks.ACTIVATIONS`.
+    Args: those of `HeadPolicy`; `actions` is the number of values of each component, as in
+    `action_space.nvec`.
     """
 
     draws_noise_alone: ClassVar[bool] = True
     takes_mask = True
 
-    def __init__(
-        self,
-        state_dim: StateDim,
-        hidden_size: Sequence[int],
-        nvec: Any,
-        name: str = "policy",
-        *,
-        activation: str = "relu",
-    ) -> None:
-        head = MultiCategoricalHead(nvec)
-        super().__init__(state_dim, hidden_size, head, name, activation=activation)
+    @staticmethod
+    def head_for(actions: Any) -> nn.Module:
+        """A head for `nvec`."""
+        return MultiCategoricalHead(actions)
 
     def dist(self, obs: Tensor, mask: Tensor | None = None) -> Distribution:
         """π(·|s); its components are one event.
@@ -93,28 +95,16 @@ class MultiDiscretePolicy(HeadPolicy):
 class MultiBinaryPolicy(HeadPolicy):
     """Independent bits. Writes `action`, `[B, *shape]` float32 of zeros and ones.
 
-    Args:
-        state_dim: as in `HeadPolicy`.
-        hidden_size: likewise.
-        n_actions: length or shape of an action.
-        name: the agent's name, for bbrl.
-        activation: a key of `networks.ACTIVATIONS`.
+    Args: those of `HeadPolicy`; `actions` is the length or the shape of an action.
     """
 
     draws_noise_alone: ClassVar[bool] = True
 
-    def __init__(
-        self,
-        state_dim: StateDim,
-        hidden_size: Sequence[int],
-        n_actions: int | tuple[int, ...],
-        name: str = "policy",
-        *,
-        activation: str = "relu",
-    ) -> None:
-        shape = size_or_shape("n_actions", n_actions)
-        head = BernoulliHead((shape,) if isinstance(shape, int) else shape)
-        super().__init__(state_dim, hidden_size, head, name, activation=activation)
+    @staticmethod
+    def head_for(actions: int | tuple[int, ...]) -> nn.Module:
+        """A head for as many bits."""
+        shape = size_or_shape("n_actions", actions)
+        return BernoulliHead((shape,) if isinstance(shape, int) else shape)
 
 
 class CompositePolicy(HeadPolicy):
@@ -123,35 +113,8 @@ class CompositePolicy(HeadPolicy):
     An action contains the numbers of all parts of the space, one after the other; the environment
     agent converts them to the form that the environment expects.
 
-    Args:
-        state_dim: as in `HeadPolicy`.
-        hidden_size: likewise.
-        action_space: a Dict or a Tuple, nested or not.
-        name: the agent's name, for bbrl.
-        activation: a key of `networks.ACTIVATIONS`.
-        log_std_init: initial log standard deviation of the parts that are a Box.
-        squash: whether these are squashed into their bounds.
-        state_dependent_std: whether the network gives their standard deviations, too.
+    Args: those of `HeadPolicy`; `actions` is a Dict or a Tuple, nested or not. Options are those
+    of `head_of`, for the parts that are a Box.
     """
 
     draws_noise_alone: ClassVar[bool] = True
-
-    def __init__(
-        self,
-        state_dim: StateDim,
-        hidden_size: Sequence[int],
-        action_space: Dict | Tuple[Any],
-        name: str = "policy",
-        *,
-        activation: str = "relu",
-        log_std_init: float = 0.0,
-        squash: bool = False,
-        state_dependent_std: bool = False,
-    ) -> None:
-        head = head_of(
-            action_space,
-            log_std_init=log_std_init,
-            squash=squash,
-            state_dependent_std=state_dependent_std,
-        )
-        super().__init__(state_dim, hidden_size, head, name, activation=activation)

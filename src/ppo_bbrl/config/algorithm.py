@@ -7,7 +7,7 @@ from ppo_bbrl.schedules import SCHEDULES
 
 POLICY_TYPES = (
     "auto", "DiscretePolicy", "GaussianPolicy", "MultiDiscretePolicy", "MultiBinaryPolicy",
-    "CompositePolicy",
+    "CompositePolicy", "HeadPolicy",
 )  # fmt: skip
 _SIZES = Rule(int, low=1, high=65_536, items=True)
 _KEYS = Rule(str, items=True, least=1, optional=True)

@@ -9,7 +9,7 @@ clipped to the bounds.
 
 import math
 from collections.abc import Callable, Iterator
-from typing import Any
+from typing import Any, Protocol, runtime_checkable
 
 import numpy as np
 from gymnasium import Space
@@ -24,6 +24,22 @@ Array = NDArray[Any]
 ACTION_KINDS = (Box, Discrete, MultiDiscrete, MultiBinary, Dict, Tuple)
 #: from a row of actions in the workspace, `[B, …]`, to what `VectorEnv.step` takes
 Converter = Callable[[Array | Tensor], Any]
+
+
+@runtime_checkable
+class OwnSpace(Protocol):
+    """An action space of your own: a class derived from `gymnasium.Space` (docs/extending.md)."""
+
+    def action_head(self) -> Any:
+        """A module with `n_outputs`, which turns outputs `[..., n_outputs]` into a distribution."""
+
+    def for_environments(self, actions: Array) -> Any:
+        """Actions as the policy writes them, `[B, …]`, as one entry for each environment."""
+
+
+def is_own(space: Space[Any]) -> bool:
+    """Whether a space, or a part of it, is one of your own."""
+    return any(isinstance(part, OwnSpace) for part in leaves(space))
 
 
 def leaves(space: Space[Any]) -> Iterator[Space[Any]]:
@@ -41,6 +57,8 @@ def action_converter(space: Space[Any], n_envs: int) -> Converter:
     It makes an array `[B, …]`, for Dict and Tuple a dict or tuple of arrays, and raises ValueError
     for actions of the wrong shape or dtype.
     """
+    if isinstance(space, OwnSpace):
+        return lambda actions: space.for_environments(_array(actions))
     if isinstance(space, Discrete | MultiDiscrete):
         return _indices(space, n_envs)
     if isinstance(space, MultiBinary):
@@ -64,7 +82,8 @@ def _one_of(space: Space[Any], actions: Any, index: int) -> Any:
         pairs = zip(space.spaces, actions, strict=True)
         return tuple(_one_of(part, own, index) for part, own in pairs)
     # A Box contains only arrays, not numbers; an action of a Discrete may be used as a key.
-    return actions[index] if isinstance(space, Discrete) else actions[index, ...]
+    whole = isinstance(space, Discrete | OwnSpace)
+    return actions[index] if whole else actions[index, ...]
 
 
 def _indices(space: Discrete[Any] | MultiDiscrete, n_envs: int) -> Converter:

@@ -17,6 +17,7 @@ from gymnasium import Space
 from gymnasium.spaces import Dict, Discrete, MultiDiscrete
 from numpy.typing import NDArray
 
+from ppo_bbrl.envs.actions import is_own
 from ppo_bbrl.envs.faults import UnfitError, described
 from ppo_bbrl.errors import ConfigError, one_line
 
@@ -30,6 +31,8 @@ Env = gym.Env[Any, Any]
 
 def sizes_of(space: Space[Any]) -> list[int]:
     """How many values each component has; empty for a space whose actions have no masks."""
+    if is_own(space):
+        return []
     if isinstance(space, Discrete):
         return [int(space.n)]
     return space.nvec.ravel().tolist() if isinstance(space, MultiDiscrete) else []

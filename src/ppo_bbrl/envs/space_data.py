@@ -8,6 +8,7 @@ import numpy as np
 from gymnasium import Space
 from gymnasium.spaces import Box, Dict, Discrete, MultiBinary, MultiDiscrete, Tuple
 
+from ppo_bbrl.envs.actions import is_own
 from ppo_bbrl.envs.parts import DEEPEST, Array, parts_of
 from ppo_bbrl.envs.spaces import ROLES, HasSpaces, Spaces
 from ppo_bbrl.errors import one_line
@@ -93,7 +94,12 @@ def _from_data(data: dict[str, Any]) -> Space[Any]:
 
 
 def both_as_data(env: HasSpaces) -> dict[str, Any]:
-    """The spaces of an environment, each under its name, as plain data."""
+    """The spaces of an environment, each under its name, as plain data.
+
+    Nothing if actions are of a space of your own: to read its class would run code of the file.
+    """
+    if is_own(env.action_space):
+        return {}
     return {name: as_data(getattr(env, name)) for name in ROLES}
 
 

@@ -17,7 +17,7 @@ from gymnasium.spaces import Box, Dict, Discrete, MultiBinary, MultiDiscrete, Tu
 from numpy.typing import NDArray
 from torch import Tensor
 
-from ppo_bbrl.envs.actions import ACTION_KINDS
+from ppo_bbrl.envs.actions import ACTION_KINDS, OwnSpace, is_own
 from ppo_bbrl.envs.parts import observation_template, parts_of, taken_apart
 from ppo_bbrl.errors import ConfigError, UserError, one_line
 
@@ -66,14 +66,15 @@ def check_supported(
     for role, space, known in roles:
         supported = _supported(known)
         which = f"{name}: its {role} space {one_line(space)}"
-        if not isinstance(space, tuple(known)):
+        own = role == "action" and action_kinds is ACTION_KINDS and isinstance(space, OwnSpace)
+        if not isinstance(space, tuple(known)) and not own:
             raise ConfigError(f"{which} is not supported; {supported}")
         try:
             parts = parts_of(space)
         except ConfigError as error:
             raise ConfigError(f"{which} is not supported: {error}") from None
-        for path, part in parts.items():
-            if not isinstance(part, tuple(known)):
+        for path, part in () if own else parts.items():
+            if not isinstance(part, tuple(known)) or (role == "action" and is_own(part)):
                 told = f"its part {path}, {one_line(part)}, is not supported"
                 raise ConfigError(f"{which}: {told}; {supported}")
             if role == "action" and isinstance(part, Box) and part.dtype.kind != "f":

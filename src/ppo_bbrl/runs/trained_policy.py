@@ -13,7 +13,12 @@ from torch import Tensor
 from ppo_bbrl.agents.base import KWAgentWrapper, Policy
 from ppo_bbrl.agents.build import build_policy
 from ppo_bbrl.agents.continuous import ContinuousPolicy, SDEPolicy
-from ppo_bbrl.agents.multi import CompositePolicy, MultiBinaryPolicy, MultiDiscretePolicy
+from ppo_bbrl.agents.multi import (
+    CompositePolicy,
+    HeadPolicy,
+    MultiBinaryPolicy,
+    MultiDiscretePolicy,
+)
 from ppo_bbrl.agents.policies import DiscretePolicy, GaussianPolicy
 from ppo_bbrl.agents.recurrent import RecurrentPolicy
 from ppo_bbrl.agents.seen_parts import space_seen, without_others
@@ -40,7 +45,7 @@ _OF_THE_PACKAGE = [
     class_name(policy)
     for policy in (
         DiscretePolicy, GaussianPolicy, MultiDiscretePolicy, MultiBinaryPolicy, CompositePolicy,
-        ContinuousPolicy, SDEPolicy, RecurrentPolicy,
+        ContinuousPolicy, SDEPolicy, RecurrentPolicy, HeadPolicy,
     )
 ]  # fmt: skip
 
