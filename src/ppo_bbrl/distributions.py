@@ -2,7 +2,8 @@
 
 import math
 from collections.abc import Callable, Sequence
-from typing import Any, ClassVar, Self, cast
+from importlib import import_module
+from typing import Any, Self, cast
 
 import torch
 from torch import Tensor
@@ -12,7 +13,6 @@ from torch.distributions import (
     Independent,
     Normal,
     TransformedDistribution,
-    constraints,
 )
 from torch.distributions.utils import lazy_property
 
@@ -22,6 +22,7 @@ from ppo_bbrl.errors import UserError
 Source = Callable[[], torch.Generator | None]
 
 _HALF_LOG_2PI = 0.5 * math.log(2 * math.pi)
+_NEVER = -1e4  # a log-probability below which the probability is 0, in every precision
 
 
 def from_global() -> None:
@@ -60,12 +61,7 @@ class ActionCategorical(Categorical):
         """log π(a|s) and the entropy, both `[...]`."""
         log_probs = self.unnormalised.log_softmax(-1)
         log_prob = log_probs.gather(-1, action.unsqueeze(-1)).squeeze(-1)
-        finite, least = log_probs, torch.finfo(log_probs.dtype).min
-        # 0·log 0 counts as 0, and so does its gradient. Testing for it first is cheaper, but not
-        # possible in compiled code.
-        if torch.compiler.is_compiling() or (action.numel() and log_probs.min().item() < least):
-            finite = log_probs.clamp(min=least)
-        return log_prob, -(log_probs.exp() * finite).sum(-1)
+        return log_prob, entropy_from(log_probs)
 
     def noise(self, *leading: int) -> Tensor:
         """Standard Gumbel noise, `[*leading, A]`."""
@@ -147,6 +143,18 @@ class ActionGaussian(Independent):  # type: ignore[type-arg] # a class without a
         return type(self)(mean, self.log_std, self._generator)
 
 
+def entropy_from(log_probs: Tensor) -> Tensor:
+    """The entropy of categorical distributions, `[...]`, from log-probabilities `[..., A]`.
+
+    0·log 0 counts as 0, and its gradient is 0, whatever factor an entropy has in a loss. (A large
+    number in place of log 0 would have an infinite gradient beyond a factor of 1, and 0·∞ is NaN.)
+    """
+    probs = log_probs.exp()
+    if _forbids(log_probs):
+        log_probs = log_probs.masked_fill(probs == 0, 0.0)
+    return -(probs * log_probs).sum(-1)
+
+
 def masked(logits: Tensor, mask: Tensor | None) -> Tensor:
     """Logits of which forbidden ones are -inf: their actions have probability 0.
 
@@ -210,7 +218,7 @@ def entropy_of(dist: Distribution, log_prob: Tensor) -> Tensor:
         UserError: if the distribution's own entropy has a different shape.
     """
     try:
-        entropy = dist.entropy()
+        entropy = _entropy(dist)
     except NotImplementedError:
         sampled = log_prob.detach()
         return -sampled - sampled * (log_prob - sampled)
@@ -220,6 +228,24 @@ def entropy_of(dist: Distribution, log_prob: Tensor) -> Tensor:
             f"log-probability {list(log_prob.shape)}: both must be one number for each action"
         )
     return entropy
+
+
+def _entropy(dist: Distribution) -> Tensor:
+    """Its entropy; of torch's own Categorical with forbidden actions, one with a gradient."""
+    base, n = dist, 0
+    while type(base) is Independent:
+        base, n = base.base_dist, n + base.reinterpreted_batch_ndims
+    if type(base) is not Categorical or not _forbids(base.logits):
+        return dist.entropy()
+    entropy = entropy_from(base.logits)
+    return entropy.flatten(-n).sum(-1) if n else entropy
+
+
+def _forbids(log_probs: Tensor) -> bool:
+    """Whether some action never happens. Looking is not possible in compiled code."""
+    if torch.compiler.is_compiling():
+        return True
+    return bool(log_probs.numel() and log_probs.min().item() < _NEVER)
 
 
 def mode_of(dist: Distribution) -> Tensor:
@@ -261,49 +287,7 @@ def _mode(dist: Distribution) -> Tensor:
     return action
 
 
-class MultiCategorical(Distribution):
-    """Independent categorical distributions side by side, for MultiDiscrete action spaces.
-
-    Args:
-        logits: `[..., sum(sizes)]`, the logits of the first one, then of the second, and so on.
-        sizes: the number of values of each, such as `action_space.nvec`.
-    """
-
-    arg_constraints: ClassVar[dict[str, Any]] = {}
-
-    def __init__(self, logits: Tensor, sizes: Sequence[int]) -> None:
-        self.sizes = tuple(int(size) for size in sizes)
-        if logits.shape[-1] != sum(self.sizes):
-            raise ValueError(
-                f"MultiCategorical of sizes {list(self.sizes)} needs {sum(self.sizes)} logits, not "
-                f"{logits.shape[-1]}"
-            )
-        parts = logits.split(list(self.sizes), -1)  # type: ignore[no-untyped-call]
-        self._parts = [Categorical(logits=part) for part in parts]
-        super().__init__(logits.shape[:-1], torch.Size([len(self.sizes)]), validate_args=False)
-
-    @property
-    def support(self) -> Any:
-        """The constraint on sampled vectors: their components are integers."""
-        return constraints.independent(  # type: ignore[no-untyped-call]
-            constraints.nonnegative_integer, 1
-        )
-
-    @property
-    def mode(self) -> Tensor:
-        """The most likely vector, `[..., k]`."""
-        return torch.stack([part.mode for part in self._parts], -1)
-
-    def sample(self, sample_shape: torch.Size | list[int] | tuple[int, ...] = ()) -> Tensor:
-        """Vectors of k indices, `[*sample_shape, ..., k]` int64."""
-        shape = torch.Size(sample_shape)
-        return torch.stack([part.sample(shape) for part in self._parts], -1)  # type: ignore[no-untyped-call]
-
-    def log_prob(self, value: Tensor) -> Tensor:
-        """The sum over the k parts, `[...]`."""
-        parts = zip(self._parts, value.unbind(-1), strict=True)
-        return torch.stack([part.log_prob(index) for part, index in parts]).sum(0)  # type: ignore[no-untyped-call]
-
-    def entropy(self) -> Tensor:
-        """The sum over the k parts, `[...]`, in nats."""
-        return torch.stack([part.entropy() for part in self._parts]).sum(0)  # type: ignore[no-untyped-call]
+def __getattr__(name: str) -> Any:
+    if name == "MultiCategorical":  # has moved to where the other joint distributions are
+        return import_module("ppo_bbrl.joint_distributions").MultiCategorical
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

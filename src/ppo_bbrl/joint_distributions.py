@@ -70,17 +70,24 @@ class Joint(Distribution):
         return components.sum(event)
 
 
-class ActionMultiCategorical(Joint):
-    """Independent categorical distributions side by side.
+class MultiCategorical(Joint):
+    """Independent categorical distributions side by side, for MultiDiscrete action spaces.
 
     Args:
         logits: `[..., sum(sizes)]`, the logits of the first one, then of the second, and so on;
             an action whose logit is -inf is forbidden.
-        sizes: the number of values of each of the k.
+        sizes: the number of values of each of the k, such as `action_space.nvec`.
         shape: the shape of an action, with k entries, such as `nvec.shape`; None: `(k,)`.
         generator: the source of the generator for samples.
         places: the result of `places_of(sizes)`, if it is known already.
+
+    Raises:
+        ValueError: for another number of logits.
     """
+
+    support: Any = constraints.independent(  # type: ignore[no-untyped-call] # torch's
+        constraints.nonnegative_integer, 1
+    )
 
     def __init__(
         self,
@@ -90,7 +97,13 @@ class ActionMultiCategorical(Joint):
         generator: Source = from_global,
         places: Tensor | None = None,
     ) -> None:
-        self.unnormalised, self.sizes, self._generator = logits, tuple(sizes), generator
+        self.sizes = tuple(int(size) for size in sizes)
+        if logits.shape[-1] != sum(self.sizes):
+            raise ValueError(
+                f"MultiCategorical of sizes {list(self.sizes)} needs {sum(self.sizes)} logits, not "
+                f"{logits.shape[-1]}"
+            )
+        self.unnormalised, self._generator = logits, generator
         self._places = places_of(self.sizes) if places is None else places
         event = torch.Size((len(self.sizes),) if shape is None else shape)
         super().__init__(logits.shape[:-1], event, validate_args=False)
@@ -135,6 +148,9 @@ class ActionMultiCategorical(Joint):
 
     def _shaped(self, flat: Tensor) -> Tensor:
         return flat.reshape((*flat.shape[:-1], *self.event_shape))
+
+
+ActionMultiCategorical = MultiCategorical  # its former name
 
 
 def places_of(sizes: Sequence[int]) -> Tensor:
@@ -200,7 +216,7 @@ class ActionBernoulli(Joint):
 
 
 #: what a composite distribution is made of; others derive from `Joint`
-Part = ActionCategorical | ActionMultiCategorical | ActionBernoulli | ActionGaussian | Joint
+Part = ActionCategorical | ActionGaussian | Joint
 
 
 class ActionComposite(Joint):
@@ -260,4 +276,4 @@ class ActionComposite(Joint):
 
 
 def _is_discrete(part: Distribution) -> bool:
-    return isinstance(part, ActionCategorical | ActionMultiCategorical)
+    return isinstance(part, ActionCategorical | MultiCategorical)

@@ -13,6 +13,7 @@ from ppo_bbrl.distributions import (
     MultiCategorical,
     as_one_event,
     entropy_of,
+    evaluate_actions,
     mode_of,
 )
 from ppo_bbrl.errors import UserError
@@ -73,16 +74,48 @@ def test_without_a_mode_one_line_says_what_to_define():
             mode_of(dist)
 
 
-def test_masked_logits_have_finite_entropies_and_gradients():
-    """An action with the logit -inf has probability 0: 0·log 0 counts 0."""
-    weights = torch.randn(4, 5, requires_grad=True)
-    mask = torch.tensor([0.0, -math.inf, 0.0, 0.0, -math.inf])
-    for dist in (d.Categorical(logits=weights + mask), MultiCategorical(weights + mask, [3, 2])):
-        entropy = entropy_of(dist, zeros(4))
-        log_prob = dist.log_prob(mode_of(dist))
-        (gradient,) = torch.autograd.grad((entropy + log_prob).sum(), weights)
-        assert entropy.isfinite().all()
-        assert gradient.isfinite().all()
+MASK = torch.tensor([0.0, -math.inf, 0.0, 0.0, -math.inf, 0.0], dtype=torch.float64)
+KINDS = {
+    "ours": ActionCategorical,
+    "torch's": lambda logits: d.Categorical(logits=logits),
+    "ours, several": lambda logits: MultiCategorical(logits, [3, 3]),
+    "ours, padded": lambda logits: MultiCategorical(logits, [2, 4]),
+    "torch's, several": lambda logits: d.Independent(
+        d.Categorical(logits=logits.unflatten(-1, (2, 3))), 1
+    ),
+}
+
+
+@pytest.mark.parametrize("coef", [0.01, 1.0, 1e3, 1e6])
+@pytest.mark.parametrize("kind", KINDS)
+def test_the_loss_of_masked_actions_has_the_right_gradient(kind, coef):
+    """Forbidden ones have no part in it, whatever the entropy's weight: 0·log 0 counts as 0."""
+    torch.manual_seed(0)
+    logits = torch.randn(4, 6, dtype=torch.float64, requires_grad=True)
+
+    def loss(logits):
+        dist = KINDS[kind](logits + MASK)
+        log_prob, entropy = evaluate_actions(dist, mode_of(dist))
+        return log_prob.mean() - coef * entropy.mean()
+
+    assert torch.autograd.gradcheck(loss, (logits,), atol=1e-5 * max(1, coef))
+    (gradient,) = torch.autograd.grad(loss(logits), logits)
+    assert gradient.isfinite().all()
+    assert not gradient[:, MASK.isinf()].any()
+    assert gradient[:, MASK == 0].any()
+    small = logits.detach().float().requires_grad_()  # as networks give them
+    (single,) = torch.autograd.grad(loss(small), small)
+    torch.testing.assert_close(single.double(), gradient, rtol=1e-3, atol=1e-4 * max(1, coef))
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_far_logits_have_finite_gradients(kind):
+    """Probabilities that are 0 only by rounding are as harmless."""
+    logits = torch.tensor([[0.0, -3e38, 1.0, 0.0, -3e38, -1e5]], requires_grad=True)
+    dist = KINDS[kind](logits)
+    log_prob, entropy = evaluate_actions(dist, mode_of(dist))
+    (gradient,) = torch.autograd.grad((log_prob + 1e3 * entropy).sum(), logits)
+    assert gradient.isfinite().all()
 
 
 class Unknown(d.Normal):

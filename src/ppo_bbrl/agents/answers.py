@@ -14,10 +14,9 @@ from torch import Tensor, nn
 from torch.distributions import Categorical, Distribution
 
 from ppo_bbrl.agents.observations import Observation
-from ppo_bbrl.distributions import MultiCategorical
 from ppo_bbrl.envs.actions import Array, action_converter
 from ppo_bbrl.errors import ConfigError, UserError, one_line
-from ppo_bbrl.joint_distributions import ActionMultiCategorical
+from ppo_bbrl.joint_distributions import MultiCategorical
 
 _PRECISIONS = (torch.float32, torch.float64)
 
@@ -99,7 +98,7 @@ def check_actions(
         return
     wanted = [int(n) for n in np.ravel(space.n if isinstance(space, Discrete) else space.nvec)]
     found = wanted
-    if isinstance(dist, MultiCategorical | ActionMultiCategorical):
+    if isinstance(dist, MultiCategorical):
         found = list(dist.sizes)
     elif isinstance(dist, Categorical):
         found = [dist.logits.shape[-1]] * len(wanted)

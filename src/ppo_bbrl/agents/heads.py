@@ -23,7 +23,7 @@ from ppo_bbrl.gaussian_distributions import (
 from ppo_bbrl.joint_distributions import (
     ActionBernoulli,
     ActionComposite,
-    ActionMultiCategorical,
+    MultiCategorical,
     places_of,
 )
 from ppo_bbrl.seeding import generator
@@ -74,9 +74,9 @@ class MultiCategoricalHead(Head):
         self.n_outputs = sum(self.sizes)
         self.register_buffer("places", places_of(self.sizes), persistent=False)
 
-    def forward(self, outputs: Tensor) -> ActionMultiCategorical:
+    def forward(self, outputs: Tensor) -> MultiCategorical:
         """A distribution over vectors of indices, 0..n-1 in each component."""
-        return ActionMultiCategorical(outputs, self.sizes, self.shape, generator, self.places)
+        return MultiCategorical(outputs, self.sizes, self.shape, generator, self.places)
 
 
 class BernoulliHead(Head):

@@ -14,7 +14,7 @@ except ModuleNotFoundError as error:
 
 from ppo_bbrl.agents.encoders import encoder
 from ppo_bbrl.agents.sde import StateDependentNoise, StateDependentNormal
-from ppo_bbrl.distributions import MultiCategorical
+from ppo_bbrl.joint_distributions import MultiCategorical
 from ppo_bbrl.lightning.environments import DummyVecEnv, SubprocVecEnv, make_vec_env
 from ppo_bbrl.lightning.loader import Batch
 from ppo_bbrl.lightning.module import PPO

@@ -11,7 +11,7 @@ from torch.nn.functional import one_hot
 
 from ppo_bbrl.distributions import masked, mode_of
 from ppo_bbrl.errors import UserError
-from ppo_bbrl.joint_distributions import ActionMultiCategorical
+from ppo_bbrl.joint_distributions import MultiCategorical
 from ppo_course.feedback import Named, describe, numbers, same
 from ppo_course.gradients import check_gradients, gradients
 from ppo_course.mistakes import Exercise, Hint, read_words
@@ -176,7 +176,7 @@ def _check_dist(policy: Any, case: Case, mask: Tensor | None) -> None:
         raise EXERCISE.error(key, seen=seen, expected=f"batch shape [{n}], event shape [{k}]")
     logits: Tensor = policy.model(torch.cat(blocks(case.obs), -1))
     allowed = torch.ones_like(case.mask) if mask is None else mask
-    truth = ActionMultiCategorical(masked(logits, mask), SIZES).evaluate(case.action)
+    truth = MultiCategorical(masked(logits, mask), SIZES).evaluate(case.action)
     each: Any = dist
     seen_log_prob = EXERCISE.call(_method(each.log_prob, type(policy), "dist"), case.action)
     if not same(seen_log_prob, truth[0]):
@@ -189,7 +189,7 @@ def _check_dist(policy: Any, case: Case, mask: Tensor | None) -> None:
         fits = (
             key
             for key, value in known.items()
-            if same(ActionMultiCategorical(value, SIZES).evaluate(case.action)[0], seen_log_prob)
+            if same(MultiCategorical(value, SIZES).evaluate(case.action)[0], seen_log_prob)
         )
         key = next(fits, "log-prob") if mask is not None else "log-prob"
         expected = numbers(truth[0])
