@@ -231,7 +231,7 @@ def test_every_key_is_seen():
         then = OmegaConf.to_container(node)[key]
         if rule.kind is dict:
             node[key] = {**then, "new": {"inner": [1]}}
-        elif isinstance(then, list):
+        elif isinstance(then, list) or rule.items:
             node[key] = [3]
         elif rule.kind is bool:
             node[key] = not then
