@@ -1,7 +1,9 @@
 """PPO for Lightning: bad input is one clear error before training starts."""
 
+import importlib
 import subprocess
 import sys
+from pathlib import Path
 
 import gymnasium as gym
 import lightning as pl
@@ -501,6 +503,7 @@ def test_statistics_of_its_own_in_each_environment_are_told():
 
 BLOCKED = """
 import sys
+from pathlib import Path
 asked = []
 class Missing:
     def find_spec(self, name, path=None, target=None):
@@ -573,3 +576,33 @@ def test_an_argument_that_is_changed_before_training_is_checked(name):
     model = Model(env=Steps(), eval_env=None, num_eval_episodes=0)
     setattr(model, name, "8")
     assert error_of(lambda: trainer().fit(model)).startswith(f"{name} = '8': must be")
+
+
+class Touch:
+    """Runs code where a file is unpickled."""
+
+    def __reduce__(self):
+        return exec, ("import pathlib; pathlib.Path('canary').touch()",)
+
+
+@pytest.mark.parametrize("place", ["hyper_parameters", "state_dict", "callbacks", "own"])
+@pytest.mark.parametrize("zipped", [True, False])
+def test_a_checkpoint_with_code_is_not_loaded(place, zipped):
+    """Neither in torch's format nor in its old one; one line says so."""
+    content = {"state_dict": {}, "hyper_parameters": {}, place: Touch()}
+    torch.save(content, "it.ckpt", _use_new_zipfile_serialization=zipped)
+    with pytest.raises(UserError, match=r"it\.ckpt: it holds more than numbers and texts") as told:
+        Model.load_from_checkpoint("it.ckpt")
+    assert "\n" not in str(told.value)
+    assert not Path("canary").exists()
+
+
+def test_an_older_lightning_is_refused(monkeypatch):
+    """Its checkpoints run code, whatever we do."""
+    import lightning
+
+    monkeypatch.setattr(lightning, "__version__", "2.5.5")
+    for name in [one for one in sys.modules if one.startswith("ppo_bbrl.lightning")]:
+        monkeypatch.delitem(sys.modules, name)
+    with pytest.raises(ImportError, match=r"needs Lightning 2\.6, and this is 2\.5\.5"):
+        importlib.import_module("ppo_bbrl.lightning")

@@ -73,6 +73,11 @@ def check_trusted(env_name: str, trust: bool) -> None:
             already imported.
     """
     module = env_name.rpartition(":")[0]
+    if re.match(r"GymV\d", env_name) and not trust:  # its argument names an environment of gym
+        raise UserError(
+            f"the run's environment {env_name!r} may import any module; if you trust the run, add "
+            "--trust (in a program: trust=True)"
+        )
     if module and not trust and module not in sys.modules:
         raise UserError(
             f"the run's environment {env_name!r} needs the module {module!r}, and importing a "

@@ -13,7 +13,7 @@ from ppo_bbrl.envs.parts import DEEPEST, Array, parts_of
 from ppo_bbrl.envs.spaces import ROLES, HasSpaces, Spaces
 from ppo_bbrl.errors import one_line
 
-_LARGEST = 2**28  # numbers of an observation or an action that a file may ask for
+_LARGEST = 2**25  # numbers of an observation or an action that a file may ask for
 
 
 def as_data(space: Space[Any]) -> dict[str, Any]:
@@ -65,6 +65,8 @@ def _numbers_in(data: dict[str, Any], depth: int = 1) -> int:
     kind = data["kind"]
     if kind in ("Dict", "Tuple"):
         return sum(_numbers_in(one, depth + 1) for one in data["spaces"])
+    if kind == "MultiBinary":
+        return math.prod(data["n"]) if isinstance(data["n"], list) else int(data["n"])
     return math.prod(data["shape"]) if kind == "Box" else 1
 
 

@@ -4,7 +4,14 @@ Needs the extra `lightning`. Nothing else in the package imports this subpackage
 """
 
 try:
-    import lightning as _lightning  # noqa: F401 - for a one-line error if it is missing
+    import lightning as _lightning
+
+    # Before 2.6, `fit(ckpt_path=…)` and `load_from_checkpoint` run code from their files.
+    if tuple(map(int, _lightning.__version__.split(".")[:2])) < (2, 6):
+        raise ImportError(
+            f"ppo_bbrl.lightning needs Lightning 2.6, and this is {_lightning.__version__}, whose "
+            "checkpoints may run code: pip install 'lightning>=2.6'"
+        )
 except ModuleNotFoundError as error:
     if error.name != "lightning":
         raise

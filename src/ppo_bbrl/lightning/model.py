@@ -3,6 +3,7 @@
 import inspect
 import os
 from collections.abc import Callable, Sequence
+from pickle import UnpicklingError
 from types import FrameType
 from typing import Any, Self, cast
 
@@ -30,6 +31,7 @@ from ppo_bbrl.schedules import Schedule
 
 _NOT_SAVED = ("env", "eval_env")
 _CHECKPOINT_KEY = "ppo_bbrl"
+_ARGS_BEFORE_WEIGHTS_ONLY = 3  # of Lightning's load_from_checkpoint, after the path
 
 
 class _CalledOnTheClass(classmethod):  # type: ignore[type-arg] # generic only in newer Pythons
@@ -153,10 +155,19 @@ class Model(pl.LightningModule):
             kwargs: Lightning's arguments, and arguments of the model, which override the file's.
 
         Raises:
-            UserError: if the model cannot be made without the module.
+            UserError: if the model cannot be made without the module, or the file holds more than
+                plain data.
         """
-        with opening(kwargs, trust):
-            model: Self = super().load_from_checkpoint(checkpoint_path, *args, **kwargs)
+        if len(args) <= _ARGS_BEFORE_WEIGHTS_ONLY:
+            kwargs.setdefault("weights_only", True)
+        try:
+            with opening(kwargs, trust):
+                model: Self = super().load_from_checkpoint(checkpoint_path, *args, **kwargs)
+        except UnpicklingError as error:
+            raise UserError(
+                f"{checkpoint_path}: it holds more than numbers and texts, or is damaged, and "
+                "loading it might run code"
+            ) from error
         return model
 
     def save_hyperparameters(

@@ -3,10 +3,12 @@
 import io
 import zipfile
 from pathlib import Path
+from pickle import UnpicklingError
 from typing import Any
 
 import torch
 
+from ppo_bbrl.runs.extent import check_file, check_records, check_values
 from ppo_bbrl.system.files import write_file
 from ppo_bbrl.system.seals import FORMAT, DamagedError, check_format, check_zip, seal_zip
 
@@ -26,18 +28,26 @@ def read_archive(path: Path) -> dict[str, Any]:
     """Read what `write_archive` wrote, or `torch.save` in version 0.1.
 
     Raises:
-        DamagedError: if it has changed since it was written.
+        DamagedError: if it has changed since it was written, holds more than tensors, numbers and
+            texts, or would take much more memory than its size.
         NewerFormatError: if a newer version has written it.
         Exception: for what is no such file; torch has many.
     """
+    check_file(path)
     content = path.read_bytes()
-    if not check_zip(content):  # of version 0.1: the zip's own checksums, of which torch reads none
+    sealed = check_zip(content)
+    check_records(content)
+    if not sealed:  # of version 0.1: the zip's own checksums, of which torch reads none
         with zipfile.ZipFile(io.BytesIO(content)) as archive:
             if (name := archive.testzip()) is not None:
                 raise DamagedError(f"the checksum of {name} does not fit")
     # From the memory: what is read is what has been checked.
-    read = torch.load(io.BytesIO(content), map_location="cpu", weights_only=True)
+    try:
+        read = torch.load(io.BytesIO(content), map_location="cpu", weights_only=True)
+    except UnpicklingError as error:  # a paragraph of torch's
+        raise DamagedError("it holds more than tensors, numbers and texts") from error
     if not isinstance(read, dict):
         raise TypeError(f"{type(read)} instead of a dict")
+    check_values(read, len(content))
     check_format(read.setdefault("format", 1))
     return read

@@ -1,5 +1,6 @@
 """Saves a policy with its configuration, and loads it without running code from the file."""
 
+import math
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -20,6 +21,7 @@ from ppo_bbrl.system.seals import NewerFormatError
 
 POLICY_FILE = "policy.pt"
 POLICIES = ("best", "last")  # folders of a run
+_MOST_STEPS = 2**63
 
 
 _KNOWN_AS = {
@@ -161,10 +163,13 @@ def _read(path: Path) -> dict[str, Any]:
     state: dict[str, torch.Tensor] = dict(**saved["policy"])
     if any(tensor.isnan().any() for tensor in state.values()):
         raise ValueError("weights that are not numbers")
+    reward, steps = float(saved["reward"]), int(saved["steps"])
+    if math.isnan(reward) or not 0 <= steps < _MOST_STEPS:
+        raise ValueError("an evaluation or a number of steps that is none")
     return {
         "state": state,
-        "reward": float(saved["reward"]),
-        "steps": int(saved["steps"]),
+        "reward": reward,
+        "steps": steps,
         "agent": str(saved["agent"]),
         "own_agent": bool(saved["own_agent"]) if "own_agent" in saved else None,
         "spaces": both_from_data(saved),

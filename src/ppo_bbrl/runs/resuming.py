@@ -4,7 +4,7 @@ import time
 import warnings
 from collections.abc import Sequence
 from functools import cached_property
-from pathlib import Path
+from pathlib import Path, PurePath
 from typing import Any, Self
 
 from omegaconf import OmegaConf
@@ -12,9 +12,10 @@ from omegaconf import OmegaConf
 from ppo_bbrl.agents.networks import no_numbers
 from ppo_bbrl.config.loading import load_config, read_saved_config, save_config
 from ppo_bbrl.envs.names import check_trusted
-from ppo_bbrl.errors import StateError, one_line
+from ppo_bbrl.errors import StateError, UserError, one_line
 from ppo_bbrl.runs.checkpoints import Checkpoint, Checkpoints
-from ppo_bbrl.runs.folder import folder_to_go_on_in
+from ppo_bbrl.runs.extent import check_layers
+from ppo_bbrl.runs.folder import RunFolder, folder_to_go_on_in
 from ppo_bbrl.runs.state import Resumable
 from ppo_bbrl.system.signals import Postponed
 from ppo_bbrl.system.state import load_state, state_of
@@ -26,6 +27,21 @@ _OLD = 15.0
 _SHARE = 0.01
 
 GRACE = 2.5  # seconds that a signal waits for the end of an iteration, so that this can be saved
+
+
+def _check_events(files: RunFolder, log_dir: str | None, trust: bool) -> None:
+    """Refuse to write to a new place because the run's files name it.
+
+    Raises:
+        UserError: saying where.
+    """
+    if log_dir and not trust and not files.tensorboard.is_dir():
+        where = PurePath(log_dir)
+        if where.is_absolute() or ".." in where.parts or log_dir.startswith("~"):
+            raise UserError(
+                f"logger.log_dir = {log_dir!r}: the run's files name this place, where it has no "
+                "events yet; if you trust the run, add --trust (in a program: trust=True)"
+            )
 
 
 class Checkpointed(Resumable):
@@ -63,8 +79,10 @@ class Checkpointed(Resumable):
         found = checkpoints.newest()
         cfg = read_saved_config(found.config, str(found.path))
         check_trusted(cfg.gym_env.env_name, trust)
+        check_layers(cfg.algorithm.architecture, found.state)
         # Before anything is made: `load_config` checks what is to be changed.
         files = folder_to_go_on_in(folder, cfg.base_dir, cfg.logger.log_dir)
+        _check_events(files, cfg.logger.log_dir, trust)
         cfg.base_dir = files.name
         changed = load_config(cfg, overrides)
         checkpoints.claim()

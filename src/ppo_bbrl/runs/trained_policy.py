@@ -36,8 +36,10 @@ from ppo_bbrl.envs.spaces import (
 from ppo_bbrl.envs.vector import make_env
 from ppo_bbrl.errors import UserError, printable
 from ppo_bbrl.runs.best_policy import SavedPolicy, class_name, find_policy, load_policy, restore
+from ppo_bbrl.runs.extent import BoundedLayers
 from ppo_bbrl.runs.given_observation import as_batch
 from ppo_bbrl.runs.stepwise import Stepwise
+from ppo_bbrl.system.seals import DamagedError
 
 Array = NDArray[Any]
 
@@ -246,7 +248,8 @@ def _greedy(saved: SavedPolicy, spaces: HasSpaces) -> KWAgentWrapper:
         if not any("encoder." in name for name in saved.state):
             # No network for images, or a run from before there were any.
             saved.cfg.algorithm.architecture.features = "mlp"
-        with torch.random.fork_rng(devices=[]):  # the initial weights are random, then replaced
+        # The initial weights are random, then replaced.
+        with torch.random.fork_rng(devices=[]), BoundedLayers(saved.state):
             policy = build_policy(saved.cfg, spaces).with_prefix("current_policy/")
         policy.to(_precision(policy, saved))
         greedy = KWAgentWrapper(
@@ -255,6 +258,8 @@ def _greedy(saved: SavedPolicy, spaces: HasSpaces) -> KWAgentWrapper:
         # A policy that was registered by hand may have been saved as it is.
         wrapped = any(name.startswith("wrapped.") for name in saved.state)
         restore(greedy if wrapped else policy, saved)
+    except DamagedError as error:
+        raise UserError(f"the policy of the configuration: {error}") from error
     except (UserError, AttributeError) as error:  # a user's own configuration may lack keys
         if saved.own_agent:
             raise _own_agent(saved) from error
