@@ -20,6 +20,7 @@ from ppo_bbrl.agents.build import check_has_weights
 from ppo_bbrl.agents.policies import drawing_from
 from ppo_bbrl.config.changes import ConfigChanges
 from ppo_bbrl.config.loading import load_episodic_config
+from ppo_bbrl.config.training_wrappers import in_training
 from ppo_bbrl.config.wrappers import Wrapper, combine, warn_of_statistics
 from ppo_bbrl.envs.agent import EnvAgent
 from ppo_bbrl.envs.vector import choose_vectorization, longest_episode
@@ -88,7 +89,7 @@ class EpisodicAlgo(Checkpointed, bbrl_utils.algorithms.EpisodicAlgo):
         check_rollout(self.cfg.algorithm)
         self._choose_environments(env_wrappers)
         self.seeds = Seeds(self.cfg.algorithm.seed)
-        self.train_env = self._make_env(self.cfg.algorithm.n_envs, autoreset=autoreset)
+        self.train_env = self._make_env(self.cfg.algorithm.n_envs, self._in_training, autoreset)
         try:
             check_rollout(self.cfg.algorithm, self.train_env.observation_space)
             warn_of_statistics(self.train_env.envs)
@@ -111,9 +112,9 @@ class EpisodicAlgo(Checkpointed, bbrl_utils.algorithms.EpisodicAlgo):
         """Record in the configuration what the run's environments are."""
         gym_env = self.cfg.gym_env
         gym_env.wrappers, self._env_wrappers = combine(gym_env.wrappers, env_wrappers)
-        gym_env.vectorization = choose_vectorization(
-            gym_env.env_name, gym_env.env_args, self._env_wrappers, gym_env.vectorization
-        )
+        self._in_training = in_training(self._env_wrappers, gym_env.training_wrappers)
+        asked = gym_env.env_name, gym_env.env_args, self._in_training, gym_env.vectorization
+        gym_env.vectorization = choose_vectorization(*asked)
 
     def _read_config(self) -> None:
         """Apply what has changed in the configuration since the last call, or refuse it by name."""
@@ -142,14 +143,14 @@ class EpisodicAlgo(Checkpointed, bbrl_utils.algorithms.EpisodicAlgo):
         self._loop = None  # ends a loop that was left early
         self._read_config()
 
-    def _make_env(self, n_envs: int, *, autoreset: bool) -> EnvAgent:
+    def _make_env(self, n_envs: int, wrappers: Any, autoreset: bool = False) -> EnvAgent:
         gym_env = self.cfg.gym_env
         return EnvAgent(
             gym_env.env_name,
             n_envs,
             autoreset=autoreset,
             env_args=gym_env.env_args,
-            wrappers=self._env_wrappers,
+            wrappers=wrappers,
             vectorization=gym_env.vectorization,
             action_mask=gym_env.action_mask,
         )
@@ -244,7 +245,7 @@ class EpisodicAlgo(Checkpointed, bbrl_utils.algorithms.EpisodicAlgo):
     @cached_property
     def eval_env(self) -> EnvAgent:
         """The evaluation environments, as an agent."""
-        return self._make_env(self.cfg.algorithm.nb_evals, autoreset=False)
+        return self._make_env(self.cfg.algorithm.nb_evals, self._env_wrappers)
 
     @property
     def eval_agent(self) -> bbrl.agents.TemporalAgent:
@@ -254,9 +255,8 @@ class EpisodicAlgo(Checkpointed, bbrl_utils.algorithms.EpisodicAlgo):
     @property
     def train_agent(self) -> bbrl.agents.TemporalAgent:
         """Training environments and policy, as one agent."""
-        return bbrl.agents.TemporalAgent(
-            bbrl.agents.Agents(self.train_env, self._policy("train_policy"))
-        )
+        agents = bbrl.agents.Agents(self.train_env, self._policy("train_policy"))
+        return bbrl.agents.TemporalAgent(agents)
 
     def evaluate(self, force: bool = False) -> bool:
         """Evaluate the policy if more than `eval_interval` steps have passed, or if `force` is set.
@@ -288,7 +288,7 @@ class EpisodicAlgo(Checkpointed, bbrl_utils.algorithms.EpisodicAlgo):
         """
         seeds = self.seeds.sequence("evaluation", self._n_evaluations)
         self._n_evaluations += 1
-        env = self._make_env(n_episodes, autoreset=False)
+        env = self._make_env(n_episodes, self._env_wrappers)
         try:
             return evaluate(policy, env, seeds, max_steps=self._max_steps)
         finally:

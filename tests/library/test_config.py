@@ -296,6 +296,7 @@ BAD_VALUES = {
     "gym_env.vectorization": ["threads", None, 1],
     "gym_env.action_mask": ["", None, 3, True],
     "gym_env.wrappers": [None, "FlattenObservation", {"FlattenObservation": None}, 3],
+    "gym_env.training_wrappers": [None, "ClipReward", {"ClipReward": None}, 3],
     "algorithm.seed": [-1, 2**63, 10**400, 1.5, None, True, "one"],
     "algorithm.n_envs": [0, -3, 2.0, None, True],
     "algorithm.n_steps": [0, -3, 2.5, None],

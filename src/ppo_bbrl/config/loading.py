@@ -157,11 +157,10 @@ def _load(
     except RecursionError as error:
         raise ConfigError("the configuration is nested too deeply, or refers to itself") from error
     _fit(values, schema, "")
-    if values["gym_env"]["wrappers"]:
-        from ppo_bbrl.config.wrappers import parse  # noqa: PLC0415 - Gymnasium imports slowly
+    if values["gym_env"]["wrappers"] or values["gym_env"]["training_wrappers"]:
+        from ppo_bbrl.config.training_wrappers import check_wrappers  # noqa: PLC0415 - Gymnasium imports slowly
 
-        for index, entry in enumerate(values["gym_env"]["wrappers"]):
-            parse(entry, f"gym_env.wrappers[{index}]")
+        check_wrappers(values["gym_env"])
     if saved:  # an old run may be anywhere: nothing more is written there
         _check_path("base_dir", values["base_dir"])
     else:

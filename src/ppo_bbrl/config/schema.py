@@ -65,6 +65,12 @@ class EnvironmentConfig:
         "Gymnasium wrappers, applied in this order: names such as FlattenObservation, or, with "
         "arguments, {classname: FrameStackObservation, stack_size: 4}",
     )
+    training_wrappers: list[Any] = key(
+        [],
+        Rule(list),
+        "Further ones around these for training alone, such as EpisodicLife and ClipReward: "
+        "evaluations and videos are of the task itself",
+    )
 
 
 @dataclass

@@ -19,6 +19,7 @@ import numpy as np
 from gymnasium.spaces import Box
 from gymnasium.vector import AsyncVectorEnv, SyncVectorEnv, VectorEnv
 
+from ppo_bbrl.config.atari import EpisodicLife, FireReset
 from ppo_bbrl.config.mask_velocity import MaskVelocity
 from ppo_bbrl.errors import ConfigError, one_line
 
@@ -53,7 +54,11 @@ ALLOWED = (
     "TimeLimit",
 )
 #: wrappers of the package
-OURS: dict[str, Any] = {"MaskVelocity": MaskVelocity}
+OURS: dict[str, Any] = {
+    "EpisodicLife": EpisodicLife,
+    "FireReset": FireReset,
+    "MaskVelocity": MaskVelocity,
+}
 _PREFIX = "gymnasium.wrappers."
 # Arguments that are numbers or arrays; for all others a YAML list stands for a tuple.
 _BOUNDS = ("min_action", "max_action", "min_obs", "max_obs")
@@ -290,7 +295,7 @@ def _warn_of_other_names(recorded: Sequence[Own], given: Sequence[Named | Own]) 
 
 
 def _name(wrapper: Wrapper) -> str:
-    known = describe(wrapper)
+    known = describe(getattr(wrapper, "wrapper", wrapper))  # of one for training alone
     return known.name if isinstance(known, Named) else known.last_name
 
 

@@ -28,6 +28,7 @@ class Resumable(Recording):
     seeds: Seeds
     _seeds_globally: bool
     _loop: object | None
+    epoch: int
     _next_epoch = 0  # the epoch at which a loop that begins after loading continues
     _goes_on = False  # whether the next loop continues there
     _workspace: Workspace | None = None  # its last row is the first row of the next rollout
