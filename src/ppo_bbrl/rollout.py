@@ -13,7 +13,7 @@ from torch import Tensor
 
 from ppo_bbrl.advantages import gae, lambda_returns
 from ppo_bbrl.agents.acting import row_actor
-from ppo_bbrl.agents.base import device_of, keeps_own_memory, remembers, warn_if_unmasked
+from ppo_bbrl.agents.base import device_of, keeps_own_memory, refuse_unmasked, remembers
 from ppo_bbrl.agents.memory import is_memory, memory_name
 from ppo_bbrl.agents.observations import Observation, names_in, observation_in
 from ppo_bbrl.agents.sequences import predict_sequences, remember_rollout
@@ -40,7 +40,7 @@ def collect(env: EnvAgent, policy: bbrl.agents.Agent, workspace: Workspace, n_ro
     # Without autoreset, ended environments stop; new episodes begin once all have ended.
     if not workspace.variables or (not env.autoreset and env.all_done()):
         env(workspace, t=0)
-        warn_if_unmasked(policy, workspace)
+        refuse_unmasked(policy, workspace)
         act(workspace, 0)
     else:
         workspace.zero_grad()

@@ -16,7 +16,7 @@ from probe_envs import config
 import ppo_bbrl
 from ppo_bbrl import PPOClip, run
 from ppo_bbrl.agents.acting import row_actor
-from ppo_bbrl.agents.base import warn_if_unmasked
+from ppo_bbrl.agents.base import refuse_unmasked
 from ppo_bbrl.agents.build import build_policy
 from ppo_bbrl.agents.memory import Memory
 from ppo_bbrl.agents.multi import MultiDiscretePolicy
@@ -350,10 +350,10 @@ class Blind(ppo_bbrl.agents.Policy):
         return torch.distributions.Categorical(logits=self.logits.expand(*obs.shape[:-1], 5))
 
 
-def test_a_policy_that_does_not_look_is_told():
+def test_a_policy_that_does_not_look_is_refused():
     env = EnvAgent("Masked-v0", 2)
     policy = Blind().with_prefix("p/")
-    with pytest.warns(UserWarning, match="Blind takes no mask of allowed actions"):
+    with pytest.raises(ConfigError, match="Blind takes no mask of allowed actions"):
         collect(env, policy, Workspace(), 1)
     env.close()
 
@@ -420,18 +420,17 @@ def test_the_doors_are_solved_with_masks_and_not_without(learn, seed, tmp_path, 
 # ------------------------------------------------------------------ masks that nobody reads
 
 
-def test_masks_for_actions_of_other_spaces_are_told_of_once(tmp_path, monkeypatch):
-    """In each environment agent, not in each episode; `none` says that it is meant."""
-    monkeypatch.chdir(tmp_path)
-    space = gym.spaces.Dict(a=Discrete(2), b=Discrete(3))
-    reader = MaskReader(space)
-    env = gym.make("CartPole-v1")
-    with pytest.warns(UserWarning, match=r"masks .*action_mask.* action space is Dict") as told:
-        found = [reader.found(env, {"action_mask": [1, 1]}) for _ in range(2)]
-    assert found == ["", ""]
-    assert len(told) == 1
-    assert MaskReader(space).found(env, {}) == ""
+def test_masks_for_actions_of_other_spaces_are_refused():
+    """Training without them would be silent otherwise; `none` says that it is meant."""
+    reader, env = MaskReader(gym.spaces.Box(-1, 1, (2,))), gym.make("CartPole-v1")
+    with pytest.raises(UnfitError, match=r"masks .*action_mask.* action space is Box.*: none"):
+        reader.found(env, {"action_mask": [1, 1]})
+    assert reader.found(env, {}) == ""
     assert MaskReader(None).found(env, {"action_mask": [1, 1]}) == ""
+    over = np.zeros(2, bool)
+    assert masks_of({"action_mask": [[1, 1]] * 2}, MaskReader(None), over) is None
+    with pytest.raises(UnfitError, match="action space is Box"):
+        masks_of({"action_mask": [[1, 1]] * 2}, reader, over)
     env.close()
 
 
@@ -444,13 +443,13 @@ class Maskless(DiscretePolicy):
     takes_mask = False
 
 
-def test_a_policy_behind_a_memory_that_takes_no_mask_is_told_of():
+def test_a_policy_behind_a_memory_that_takes_no_mask_is_refused():
     env = EnvAgent("Masked-v0", 2).seed(0)
     policy = RecurrentPolicy(Memory("gru", 2, 4), Maskless(4, [4], 5)).with_prefix("p/")
     workspace = Workspace()
     env(workspace, t=0)
-    with pytest.warns(UserWarning, match="Maskless takes no mask"):
-        warn_if_unmasked(policy, workspace)
+    with pytest.raises(ConfigError, match="Maskless takes no mask"):
+        refuse_unmasked(policy, workspace)
     policy.head = DiscretePolicy(4, [4], 5)
-    warn_if_unmasked(policy, workspace)
+    refuse_unmasked(policy, workspace)
     env.close()

@@ -14,7 +14,7 @@ from torch import Tensor
 from ppo_bbrl.agents.base import MASK, KWAgentWrapper, Policy, device_of, mask_at
 from ppo_bbrl.agents.continuous import SDEPolicy
 from ppo_bbrl.agents.heads import Head
-from ppo_bbrl.agents.multi import HeadPolicy, MultiDiscretePolicy
+from ppo_bbrl.agents.multi import CompositePolicy, HeadPolicy, MultiDiscretePolicy
 from ppo_bbrl.agents.numpy_actor import ArrayActor, choose, deviate, is_small, network_on_arrays
 from ppo_bbrl.agents.observations import NAME, any_part, moved, observation_at
 from ppo_bbrl.agents.policies import DiscretePolicy, GaussianPolicy
@@ -90,6 +90,7 @@ def is_known(policy: bbrl.agents.Agent) -> bool:
         (GaussianPolicy, "mean"),
         (MultiDiscretePolicy, "outputs"),
         (SDEPolicy, "noise"),
+        (CompositePolicy, "outputs"),
         (HeadPolicy, "outputs"),
     )
     for cls, network in known:

@@ -6,7 +6,6 @@ reads the workspace, calls them and writes the results.
 """
 
 import copy
-import warnings
 from collections.abc import Mapping
 from typing import Any, ClassVar, Self, TypeGuard, TypeVar
 
@@ -24,6 +23,7 @@ from ppo_bbrl.agents.observations import (
     observation_in,
 )
 from ppo_bbrl.distributions import mode_of
+from ppo_bbrl.errors import ConfigError
 from ppo_bbrl.workspace.table import one_row
 
 MASK = "env/action_mask"
@@ -175,17 +175,23 @@ def mask_at(policy: nn.Module, workspace: Any, t: int) -> Tensor | None:
     return mask
 
 
-def warn_if_unmasked(policy: nn.Module, workspace: Any) -> None:
-    """Say so when an environment tells which actions are allowed, and a policy does not look."""
+def refuse_unmasked(policy: nn.Module, workspace: Any) -> None:
+    """Refuse a policy that does not look where an environment tells which actions are allowed.
+
+    Raises:
+        ConfigError: says what to define.
+    """
     if MASK not in workspace.variables:
         return
     behind: Any = getattr(policy, "head", policy) if remembers(policy) else policy
     if is_plain_policy(behind) and not behind.takes_mask:
-        warnings.warn(
+        model = getattr(behind, "model", None)
+        how = "dist(obs, mask=None) and the class attribute takes_mask = True"
+        if type(behind).__name__ == "SharedPolicy":
+            behind, how = model, "forward(obs, mask=None), or dist_and_value(obs, mask=None)"
+        raise ConfigError(
             f"{type(behind).__name__} takes no mask of allowed actions, and the environment gives "
-            "one: define dist(obs, mask=None) and the class attribute takes_mask = True, or set "
-            "gym_env.action_mask: none",
-            stacklevel=2,
+            f"one: define {how}, or set gym_env.action_mask: none"
         )
 
 

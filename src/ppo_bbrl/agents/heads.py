@@ -12,7 +12,7 @@ from gymnasium import Space
 from gymnasium.spaces import Box, Dict, Discrete, MultiBinary, MultiDiscrete, Tuple
 from torch import Tensor, nn
 
-from ppo_bbrl.distributions import ActionCategorical, ActionGaussian
+from ppo_bbrl.distributions import ActionCategorical, ActionGaussian, masked
 from ppo_bbrl.envs.actions import OwnSpace, leaves
 from ppo_bbrl.errors import UserError, one_line
 from ppo_bbrl.gaussian_distributions import (
@@ -201,11 +201,28 @@ class CompositeHead(Head):
         heads: the heads of the parts, in the order of `leaves`.
     """
 
+    maskable: Tensor
+
     def __init__(self, heads: Sequence[Head]) -> None:
         super().__init__()
         self.heads = nn.ModuleList(heads)
         self._sizes = [head.n_outputs for head in heads]
         self.n_outputs = sum(self._sizes)
+        with_masks = (CategoricalHead, MultiCategoricalHead)
+        which = [isinstance(head, with_masks) for head in heads for _ in range(head.n_outputs)]
+        self.register_buffer("maskable", torch.tensor(which).nonzero()[:, 0], persistent=False)
+
+    def masked(self, outputs: Tensor, mask: Tensor | None) -> Tensor:
+        """Outputs of which the logits of forbidden values are -inf.
+
+        Args:
+            outputs: `[..., n_outputs]`.
+            mask: `[..., A]` bool, of the parts that have masks, one after the other; None: all.
+        """
+        if mask is None:
+            return outputs
+        allowed = torch.ones_like(outputs, dtype=torch.bool)
+        return masked(outputs, allowed.index_copy(-1, self.maskable, mask))
 
     def forward(self, outputs: Tensor) -> ActionComposite:
         """A distribution over flat vectors."""

@@ -118,3 +118,14 @@ class CompositePolicy(HeadPolicy):
     """
 
     draws_noise_alone: ClassVar[bool] = True
+    takes_mask = True
+
+    def dist(self, obs: Tensor, mask: Tensor | None = None) -> Distribution:
+        """π(·|s); its components are one event.
+
+        Args:
+            obs: `[..., *observation]`.
+            mask: `[..., A]` bool, which values are allowed of the parts that are Discrete or
+                MultiDiscrete, one after the other; None: all.
+        """
+        return cast("Distribution", self.head(self.head.masked(self.outputs(obs), mask)))

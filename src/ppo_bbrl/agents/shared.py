@@ -7,6 +7,7 @@ gradient clipping (docs/ppo.md#detail-13). The model is run once per minibatch.
 import copy
 from collections.abc import Iterable, Mapping
 from functools import partial
+from inspect import signature
 from typing import Any, Self, TypeGuard
 
 import bbrl.agents
@@ -47,14 +48,17 @@ class _Head:
 
     model: nn.Module
 
-    def dist_and_value(self, obs: Observation) -> tuple[Distribution, Tensor]:
+    def dist_and_value(
+        self, obs: Observation, mask: Tensor | None = None
+    ) -> tuple[Distribution, Tensor]:
         """π(·|s) and V(s), `[N]`, from observations `[N, …]`, by one run of the model.
 
         Raises:
             ConfigError: if the model returns something else.
         """
         run = getattr(self.model, "dist_and_value", self.model)
-        answer = run(each_part(obs, partial(_in_precision_of, self.model)))
+        given = {} if mask is None else {"mask": mask}
+        answer = run(each_part(obs, partial(_in_precision_of, self.model)), **given)
         dist, value = dist_and_value(answer, len(any_part(obs)))
         return as_one_event(dist, value.dim()), value
 
@@ -77,16 +81,23 @@ class SharedPolicy(_Head, Policy):
     def __init__(self, model: nn.Module, name: str = "policy") -> None:
         super().__init__(name)
         self.model = model
+        run = getattr(model, "dist_and_value", model.forward)
+        self._takes_mask = "mask" in signature(run).parameters
 
-    def dist(self, obs: Observation) -> Distribution:
+    @property
+    def takes_mask(self) -> bool:  # type: ignore[override] # that of the model
+        """Whether the model takes `mask=`, which actions are allowed."""
+        return self._takes_mask
+
+    def dist(self, obs: Observation, mask: Tensor | None = None) -> Distribution:
         """π(·|s): `[N, …]` to a distribution with batch shape `[N]`."""
-        return self.dist_and_value(obs)[0]
+        return self.dist_and_value(obs, mask)[0]
 
     def evaluate_with_value(
-        self, obs: Observation, action: Tensor
+        self, obs: Observation, action: Tensor, mask: Tensor | None = None
     ) -> tuple[Tensor, Tensor, Tensor]:
         """log π(a|s), the entropy of π(·|s) and V(s), `[N]` each, by one run of the model."""
-        dist, value = self.dist_and_value(obs)
+        dist, value = self.dist_and_value(obs, mask)
         return *distributions.evaluate_actions(dist, action), value
 
 
@@ -111,7 +122,8 @@ def shared_agents(model: nn.Module) -> tuple[SharedPolicy, SharedCritic]:
     Args:
         model: a module whose `forward(x)`, or method `dist_and_value(x)` as in PPO2, maps
             observations `[N, …]` to (distribution, value): a torch distribution with batch shape
-            `[N]`, and a tensor `[N]`.
+            `[N]`, and a tensor `[N]`. With an argument `mask=None` it gets masks of allowed
+            actions, `[N, A]` bool, where the environment has them.
 
     Raises:
         ConfigError: if the model is not a module, or has neither of the two methods.
@@ -149,7 +161,8 @@ def evaluate_both(
     if remembers(policy, critic):
         return evaluate_sequences(policy, critic, variables)
     if have_one_model(policy, critic):
-        return policy.evaluate_with_value(observation_in(variables), variables["action"])
+        mask = variables.get(MASK) if policy.takes_mask else None
+        return policy.evaluate_with_value(observation_in(variables), variables["action"], mask)
     return *evaluate_actions(policy, variables), predict_values(critic, variables)
 
 

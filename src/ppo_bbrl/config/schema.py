@@ -55,7 +55,7 @@ class EnvironmentConfig:
     action_mask: str = key(
         "auto",
         Rule(str),
-        "Masks of invalid actions (Discrete, MultiDiscrete): auto: info['action_mask'], a method "
+        "Masks of invalid actions (Discrete, MultiDiscrete, and such parts of a Dict or Tuple): auto: info['action_mask'], a method "
         "action_masks(), or the key action_mask of a Dict observation, which the policy does not "
         "see then; none: no masks; or the name of the observation's key",
     )

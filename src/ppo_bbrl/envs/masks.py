@@ -2,22 +2,22 @@
 
 In the workspace a mask is a row of `env/action_mask`, `[B, A]` bool, true where an action is
 allowed: of the n actions of a Discrete space, or of the values of all components of a MultiDiscrete
-space, one component after the other. It is taken from the first of these that a task has:
+space, one component after the other; of a Dict or a Tuple those of its parts that are such spaces,
+in its order. It is taken from the first of these that a task has:
 `info["action_mask"]` of `reset` and `step` (as in Gymnasium), a method `action_masks()` (as for
 sb3-contrib), the key `action_mask` of a Dict observation (as for PettingZoo and RLlib).
 """
 
-import warnings
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from typing import Any
 
 import gymnasium as gym
 import numpy as np
 from gymnasium import Space
-from gymnasium.spaces import Dict, Discrete, MultiDiscrete
+from gymnasium.spaces import Dict, Discrete, MultiDiscrete, Tuple
 from numpy.typing import NDArray
 
-from ppo_bbrl.envs.actions import is_own
+from ppo_bbrl.envs.actions import is_own, leaves
 from ppo_bbrl.envs.faults import UnfitError, described
 from ppo_bbrl.errors import ConfigError, one_line
 
@@ -33,6 +33,8 @@ def sizes_of(space: Space[Any]) -> list[int]:
     """How many values each component has; empty for a space whose actions have no masks."""
     if is_own(space):
         return []
+    if isinstance(space, Dict | Tuple):
+        return [size for part in leaves(space) for size in sizes_of(part)]
     if isinstance(space, Discrete):
         return [int(space.n)]
     return space.nvec.ravel().tolist() if isinstance(space, MultiDiscrete) else []
@@ -47,27 +49,27 @@ class MaskReader:
 
     def __init__(self, space: Space[Any] | None) -> None:
         self.sizes = [] if space is None else sizes_of(space)
-        self._unusable = None if self.sizes else space
+        self._space = space
         self._ends = np.cumsum(self.sizes)[:-1].tolist()
 
-    def found(self, env: Env, info: Any) -> str:
-        """What has the mask of an environment after a reset: its info, its method; or nothing."""
-        if not self.sizes and self._unusable is None:
+    @property
+    def ignores(self) -> bool:
+        """Whether masks are not to be looked for."""
+        return self._space is None
+
+    def found(self, env: Env | None, info: Any) -> str:
+        """What has the mask of an environment after a reset: its info, its method; or nothing.
+
+        Raises:
+            UnfitError: if it has one, and its actions are of a space that has none.
+        """
+        if self._space is None:
             return ""
         in_info = isinstance(info, dict) and KEY in info
-        source = KEY if in_info else _METHOD if callable(_method(env)) else ""
-        if self._unusable is None:
-            return source
-        if source:
-            warnings.warn(
-                f"the environment gives masks of invalid actions ({source}), which are read for "
-                f"Discrete and MultiDiscrete actions alone, and its action space is "
-                f"{one_line(self._unusable)}: any action may be taken; with gym_env.action_mask: "
-                "none this is not said",
-                stacklevel=2,
-            )
-        self._unusable = None  # once
-        return ""
+        source = KEY if in_info else _METHOD if env and callable(_method(env)) else ""
+        if source and not self.sizes:
+            raise UnfitError(unread(source, self._space))
+        return source
 
     def read(self, source: str, env: Env, info: Any, over: bool) -> Mask:
         """The mask of an environment, `[A]`.
@@ -93,17 +95,18 @@ class MaskReader:
         """What a task gives as a mask, in the form of the workspace.
 
         Args:
-            given: `[A]`, or for MultiDiscrete an array for each component.
+            given: `[A]`, or for MultiDiscrete an array for each component; for Dict and Tuple a
+                dict or tuple of these, in which parts without masks may be left out or be None.
             over: whether no action counts any more: what is forbidden altogether is allowed then.
 
         Raises:
             UnfitError: if it is of another form, or if it forbids everything.
         """
-        pieces = list(_pieces(given))
+        pieces = list(_pieces(self._space, given))
         mask = np.concatenate(pieces) if pieces else np.zeros(0)
-        split = [len(piece) for piece in pieces]
+        ends = {*np.cumsum([len(piece) for piece in pieces]).tolist()}
         is_mask = mask.dtype.kind in "biuf" and bool(((mask == 0) | (mask == 1)).all())
-        if not is_mask or len(mask) != sum(self.sizes) or split not in ([len(mask)], self.sizes):
+        if not is_mask or len(mask) != sum(self.sizes) or not ends <= {*self._ends, len(mask)}:
             n = " + ".join(map(str, self.sizes))
             raise UnfitError(f"its action mask is {described(given)}; expected {n} zeros and ones")
         allowed: Mask = mask.astype(np.bool_)
@@ -130,8 +133,10 @@ def masks_of(infos: Any, reader: MaskReader, over: Mask) -> Mask | None:
         UnfitError: naming the environment whose mask does not fit.
     """
     given = infos.get(KEY) if isinstance(infos, dict) else None
-    if given is None:
+    if given is None or reader.ignores:
         return None
+    if not reader.sizes:
+        reader.found(None, infos)
     if len(given) != len(over):
         raise UnfitError(f"there are {len(given)} action masks for {len(over)} environments")
     masks = []
@@ -195,12 +200,15 @@ def with_mask(env: Env, action_mask: str) -> Env:
     if action_mask == NONE:
         return env
     if action_mask == AUTO:
+        source = KEY if KEY in parts else _METHOD if callable(_method(env)) else ""
+        if source and not total:
+            raise ConfigError(f"gym_env.action_mask = {AUTO!r}: {unread(source, env.action_space)}")
         fits = KEY in parts and len(parts) > 1 and total and _numbers(parts[KEY]) == total
         return MaskFromObservation(env) if fits else env
     named = f"gym_env.action_mask = {action_mask!r}"
     if not total:
         raise ConfigError(
-            f"{named}: masks are for Discrete and MultiDiscrete actions; the action space is "
+            f"{named}: masks are for Discrete and MultiDiscrete actions, or parts; the space is "
             f"{one_line(env.action_space)}"
         )
     if action_mask not in parts or len(parts) == 1:
@@ -227,11 +235,31 @@ def _method(env: Env) -> Any:
     return env.get_wrapper_attr(_METHOD) if env.has_wrapper_attr(_METHOD) else None
 
 
-def _pieces(given: Any) -> Iterator[NDArray[Any]]:
+def unread(source: str, space: Space[Any] | None) -> str:
+    """What to say of masks for actions that have none."""
+    return (
+        f"it gives masks of invalid actions ({source}), and masks are for Discrete and "
+        f"MultiDiscrete actions, or parts of one; its action space is {one_line(space)}: "
+        "gym_env.action_mask: none trains without"
+    )
+
+
+def _pieces(space: Space[Any] | None, given: Any) -> Iterator[NDArray[Any]]:
     """The arrays of which a mask consists: one, or one for each component."""
-    nested = isinstance(given, tuple | list) and any(np.ndim(piece) for piece in given)
-    if nested:
+    several = isinstance(given, tuple | list) and not all(np.isscalar(piece) for piece in given)
+    if isinstance(space, Dict) and isinstance(given, Mapping):
+        wanted = [key for key, part in space.spaces.items() if sizes_of(part)]
+        if not {*wanted} <= given.keys() <= {*space.spaces}:
+            there = f"a dict of {[*given]}"
+            raise UnfitError(f"its action mask is {there}; expected a dict of {wanted}")
+        for key in wanted:
+            yield from _pieces(space.spaces[key], given[key])
+    elif isinstance(space, Tuple) and several and len(given) == len(space.spaces):
+        for part, own in zip(space.spaces, given, strict=True):
+            if sizes_of(part):
+                yield from _pieces(part, own)
+    elif several:
         for piece in given:
-            yield from _pieces(piece)
+            yield from _pieces(None, piece)
     else:
         yield np.ravel(np.asarray(given))
