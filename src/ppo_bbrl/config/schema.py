@@ -55,8 +55,9 @@ class EnvironmentConfig:
     action_mask: str = key(
         "auto",
         Rule(str),
-        "Masks of invalid actions (Discrete, MultiDiscrete, and such parts of a Dict or Tuple): auto: info['action_mask'], a method "
-        "action_masks(), or the key action_mask of a Dict observation, which the policy does not "
+        "Masks of invalid actions (Discrete, MultiDiscrete, and such parts of a Dict or Tuple): "
+        "auto: info['action_mask'], a method action_masks(), or the key action_mask of a Dict "
+        "observation, which the policy does not "
         "see then; none: no masks; or the name of the observation's key",
     )
     wrappers: list[Any] = key(
