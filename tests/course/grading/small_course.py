@@ -8,6 +8,7 @@ import sys
 from pathlib import Path
 
 import nbformat
+from nbgrader_command import run_nbgrader
 
 ROOT = Path(__file__).parents[3]
 NAME = "squares"
@@ -77,24 +78,30 @@ class SmallCourse:
         hand_in(folder / "source" / NAME / FILE, source())
         self.nbgrader("generate_assignment", NAME)
 
-    def run(self, *command: str, status: int = 0) -> str:
-        """Run a command in the course's folder; what it said."""
+    @property
+    def _environment(self) -> dict[str, str]:
         programs = os.pathsep.join((str(Path(sys.executable).parent), os.environ["PATH"]))
         settings = {"PATH": programs, "JUPYTER_CONFIG_DIR": str(self.folder / ".jupyter")}
+        return {**os.environ, **settings}
+
+    def run(self, *command: str) -> str:
+        """Run a command in the course's folder; what it said."""
         done = subprocess.run(
             command,
             cwd=self.folder,
-            env={**os.environ, **settings},
+            env=self._environment,
             capture_output=True,
             text=True,
             check=False,
         )
         said = done.stdout + done.stderr
-        assert done.returncode == status, said[-3000:]
+        assert done.returncode == 0, said[-3000:]
         return said
 
     def nbgrader(self, *words: str, status: int = 0) -> str:
-        return self.run(sys.executable, "-m", "nbgrader", *words, status=status)
+        code, said = run_nbgrader(words, self.folder, self._environment)
+        assert code == status, said[-3000:]
+        return said
 
     def submitted(self, student: str) -> Path:
         return self.folder / "submitted" / student / NAME

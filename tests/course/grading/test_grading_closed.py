@@ -19,6 +19,7 @@ from typing import Self
 
 import nbformat
 import pytest
+from nbgrader_command import run_nbgrader
 from submissions import Course, Draft
 
 from ppo_course.grading.cells import marks_of
@@ -99,17 +100,23 @@ class Classroom:
 
     def nbgrader(self, *arguments: str, status: int, **variables: str) -> str:
         environment = {**os.environ, "JUPYTER_CONFIG_DIR": str(self.folder / ".jupyter")}
-        done = subprocess.run(
-            [sys.executable, "-m", "nbgrader", *arguments],
-            cwd=self.folder,
-            env=environment | variables,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.STDOUT,
-            text=True,
-            check=False,
-        )
-        assert done.returncode == status, done.stdout[-5000:]
-        return done.stdout
+        if not variables:
+            code, said = run_nbgrader(arguments, self.folder, environment)
+        else:  # they may be for Python itself
+            command = [sys.executable, "-m", "nbgrader", *arguments]
+            environment |= variables
+            done = subprocess.run(
+                command,
+                cwd=self.folder,
+                env=environment,
+                stdout=subprocess.PIPE,
+                stderr=subprocess.STDOUT,
+                text=True,
+                check=False,
+            )
+            code, said = done.returncode, done.stdout
+        assert code == status, said[-5000:]
+        return said
 
     def place(self, student: str) -> Path:
         path = self.folder / "submitted" / student / SQUARES / f"{SQUARES}.ipynb"

@@ -11,6 +11,7 @@ from pathlib import Path
 
 import nbformat
 import pytest
+from nbgrader_command import run_nbgrader
 from submissions import Course, Submission, submissions
 
 ROOT = Path(__file__).parents[3]
@@ -60,17 +61,9 @@ class Classroom:
     def nbgrader(self, *arguments: str, status: int | None = 0) -> str:
         """Run a command in the folder of the course; what it said."""
         environment = {**os.environ, "JUPYTER_CONFIG_DIR": str(self.folder / ".jupyter")}
-        done = subprocess.run(
-            [sys.executable, "-m", "nbgrader", *arguments],
-            cwd=self.folder,
-            env=environment,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.STDOUT,
-            text=True,
-            check=False,
-        )
-        assert status is None or done.returncode == status, done.stdout[-5000:]
-        return done.stdout
+        code, said = run_nbgrader(arguments, self.folder, environment)
+        assert status is None or code == status, said[-5000:]
+        return said
 
     def hand_in(self, student: Submission) -> None:
         self.students.append(student)
