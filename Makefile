@@ -47,6 +47,8 @@ test: check ## run the checks, then the tests
 
 test-slow: $(DEV) ## run the tests that take minutes
 	$(PYTEST) -m slow $(ARGS)
+	@# Checks of exercises with every seed that draws their cases; `make test` takes some.
+	PPO_BBRL_SEEDS=30 $(PYTEST) tests/course/checks
 
 test-browser: $(BROWSER) ## run notebook 03 in JupyterLab in the system's Chromium; screenshots in outputs/
 	$(BIN)/python -m pytest -m browser tests/browser $(ARGS)

@@ -8,11 +8,11 @@ import numpy as np
 import pytest
 import torch
 from estimates_testing import complaint, error_of, tells  # noqa: F401 - for who imports them here
+from seeds import SEEDS
 
 from ppo_course import ExerciseError
 
 SOURCE = Path(__file__).parents[2] / "notebooks" / "source" / "04_ppo_details.py"
-SEEDS = range(30)
 
 
 def stub(*args):  # noqa: ARG001

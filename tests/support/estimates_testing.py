@@ -6,12 +6,11 @@ import random
 import numpy as np
 import pytest
 import torch
+from seeds import SEEDS
 
 from ppo_course import ExerciseError
 from ppo_course.mistakes import combinations
 from ppo_course.nb02_values.trajectories import cases
-
-SEEDS = range(30)
 
 
 def error_of(check, function, **options):

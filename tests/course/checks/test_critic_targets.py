@@ -4,7 +4,8 @@
 
 import pytest
 import torch
-from estimates_testing import SEEDS, check_the_check, error_of
+from estimates_testing import check_the_check, error_of
+from seeds import SEEDS
 
 from ppo_bbrl.advantages import gae, lambda_returns
 from ppo_course.nb02_values.critic_targets import EXERCISE, check_critic_targets

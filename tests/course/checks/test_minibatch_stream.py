@@ -5,7 +5,8 @@
 import itertools
 
 import pytest
-from estimates_testing import SEEDS, check_the_check, complaint
+from estimates_testing import check_the_check, complaint
+from seeds import SEEDS
 
 from ppo_course import check_minibatch_stream
 

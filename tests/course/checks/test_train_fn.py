@@ -5,7 +5,8 @@
 import numpy as np
 import pytest
 import torch
-from estimates_testing import SEEDS, check_the_check, error_of, tells
+from estimates_testing import check_the_check, error_of, tells
+from seeds import SEEDS
 from torch.nn.utils import clip_grad_norm_
 
 from ppo_bbrl.advantages import normalise

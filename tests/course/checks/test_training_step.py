@@ -6,7 +6,8 @@ import itertools
 
 import pytest
 import torch
-from estimates_testing import SEEDS, check_the_check, complaint, error_of, tells
+from estimates_testing import check_the_check, complaint, error_of, tells
+from seeds import SEEDS
 
 from ppo_bbrl.advantages import normalise
 from ppo_bbrl.losses import clipped_surrogate, entropy_loss, value_loss
