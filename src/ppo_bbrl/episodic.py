@@ -23,7 +23,8 @@ from ppo_bbrl.config.loading import load_episodic_config
 from ppo_bbrl.config.training_wrappers import in_training
 from ppo_bbrl.config.wrappers import Wrapper, combine, warn_of_statistics
 from ppo_bbrl.envs.agent import EnvAgent
-from ppo_bbrl.envs.vector import choose_vectorization, longest_episode
+from ppo_bbrl.envs.configured import configured_env, configured_vectorization
+from ppo_bbrl.envs.vector import longest_episode
 from ppo_bbrl.errors import ConfigError
 from ppo_bbrl.evaluation import EvalReport, evaluate
 from ppo_bbrl.rollout import collect
@@ -113,8 +114,7 @@ class EpisodicAlgo(Checkpointed, bbrl_utils.algorithms.EpisodicAlgo):
         gym_env = self.cfg.gym_env
         gym_env.wrappers, self._env_wrappers = combine(gym_env.wrappers, env_wrappers)
         self._in_training = in_training(self._env_wrappers, gym_env.training_wrappers)
-        asked = gym_env.env_name, gym_env.env_args, self._in_training, gym_env.vectorization
-        gym_env.vectorization = choose_vectorization(*asked)
+        gym_env.vectorization = configured_vectorization(gym_env, self._in_training)
 
     def _read_config(self) -> None:
         """Apply what has changed in the configuration since the last call, or refuse it by name."""
@@ -145,15 +145,7 @@ class EpisodicAlgo(Checkpointed, bbrl_utils.algorithms.EpisodicAlgo):
 
     def _make_env(self, n_envs: int, wrappers: Any, autoreset: bool = False) -> EnvAgent:
         gym_env = self.cfg.gym_env
-        return EnvAgent(
-            gym_env.env_name,
-            n_envs,
-            autoreset=autoreset,
-            env_args=gym_env.env_args,
-            wrappers=wrappers,
-            vectorization=gym_env.vectorization,
-            action_mask=gym_env.action_mask,
-        )
+        return configured_env(gym_env, n_envs, wrappers=wrappers, autoreset=autoreset)
 
     # Collecting.
 
@@ -177,8 +169,9 @@ class EpisodicAlgo(Checkpointed, bbrl_utils.algorithms.EpisodicAlgo):
             try:
                 with drawing_from(self.seeds.actions, policy), self._collecting():
                     self.nb_steps += collect(self.train_env, policy, workspace, n_rows)
-            except Exception:
+            except Exception as error:
                 self._check_rows(workspace)  # it may be what this error comes from
+                self._save_what_came_before(error)
                 raise
             self._check_rows(workspace)
             yield workspace

@@ -315,7 +315,7 @@ class PPOClip(LearningAgents, Failing, EpisodicAlgo):
 
     def log(self, workspace: Workspace, report: UpdateReport, seconds: float, steps: int) -> None:
         """Log one iteration."""
-        pace = {"steps_per_second": steps / seconds}
+        pace = {"steps_per_second": steps / seconds, **self.train_env.counts()}
         for name, value in (report.metrics | episode_metrics(workspace) | pace).items():
             self.logger.add_log(name, value, self.nb_steps)
 

@@ -341,7 +341,8 @@ def test_workers_have_no_signal_handlers_of_the_run():
     groups.processes[0].terminate()
     groups.processes[0].join(TIMEOUT)
     assert groups.processes[0].exitcode == -signal.SIGTERM
-    groups.close()
+    with pytest.warns(UserWarning, match=r"environment 0 of 2 \(Asks\).*SIGTERM"):
+        groups.close()
 
 
 SPAWNS = """

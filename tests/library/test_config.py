@@ -295,6 +295,8 @@ BAD_VALUES = {
     "gym_env.env_args": [None, 3, "render", [1]],
     "gym_env.vectorization": ["threads", None, 1],
     "gym_env.action_mask": ["", None, 3, True],
+    "gym_env.step_timeout": [0, -1, "soon", True, float("nan"), float("inf")],
+    "gym_env.on_failure": ["retry", None, True, 1],
     "gym_env.wrappers": [None, "FlattenObservation", {"FlattenObservation": None}, 3],
     "gym_env.training_wrappers": [None, "ClipReward", {"ClipReward": None}, 3],
     "algorithm.seed": [-1, 2**63, 10**400, 1.5, None, True, "one"],

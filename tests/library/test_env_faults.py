@@ -19,7 +19,7 @@ import pytest
 import torch
 from gymnasium.spaces import Box, Discrete, MultiDiscrete
 
-from ppo_bbrl.envs import sync as sync_envs
+from ppo_bbrl.envs import guard
 from ppo_bbrl.envs.agent import EnvAgent
 from ppo_bbrl.envs.sync import SyncEnvs
 from ppo_bbrl.envs.vector import make_env
@@ -760,7 +760,7 @@ def test_an_environment_that_fails_in_close_is_told_from_a_process_too():
 
 def test_a_close_that_hangs_has_an_end(monkeypatch):
     """Nobody may be there to press Ctrl-C."""
-    monkeypatch.setattr(sync_envs, "CLOSE_SECONDS", 0.1)
+    monkeypatch.setattr(guard, "CLOSE_SECONDS", 0.1)
     closed = []
 
     class Hangs(Told):

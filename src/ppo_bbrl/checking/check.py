@@ -23,8 +23,8 @@ from ppo_bbrl.checking.surroundings import (
 from ppo_bbrl.checking.task import Env
 from ppo_bbrl.config.wrappers import Wrapper, wrap
 from ppo_bbrl.envs.faults import name_of, reason
+from ppo_bbrl.envs.guard import CLOSE_SECONDS
 from ppo_bbrl.envs.masks import AUTO, NONE, with_mask
-from ppo_bbrl.envs.sync import CLOSE_SECONDS
 from ppo_bbrl.envs.vector import make_env
 from ppo_bbrl.errors import ConfigError, UserError
 from ppo_bbrl.system.signals import time_limit

@@ -90,21 +90,15 @@ def evaluate_run(
         folder, policy = _open(run, trust)
     from ppo_bbrl.cli.summary import describe
     from ppo_bbrl.config.wrappers import warn_of_statistics
-    from ppo_bbrl.envs.agent import EnvAgent
+    from ppo_bbrl.envs.configured import configured_env
     from ppo_bbrl.envs.spaces import check_same_spaces
     from ppo_bbrl.envs.vector import longest_episode
     from ppo_bbrl.evaluation import evaluate
     from ppo_bbrl.seeding import Seeds
 
     saved, gym_env = policy.saved, policy.saved.cfg.gym_env
-    env = EnvAgent(
-        policy.env_name,
-        episodes,
-        autoreset=False,
-        env_args=gym_env.env_args,
-        wrappers=policy.wrappers,
-        vectorization=gym_env.vectorization,
-        action_mask=gym_env.action_mask,
+    env = configured_env(
+        gym_env, episodes, wrappers=policy.wrappers, autoreset=False, env_name=policy.env_name
     )
     try:
         check_same_spaces(gym_env.env_name, env, policy)

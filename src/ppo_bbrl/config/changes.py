@@ -27,6 +27,8 @@ _AT_CONSTRUCTION = (
     "gym_env",
     "compute.device",
 )
+# Of these, what may be others when a run goes on.
+AT_ANY_TIME = ("gym_env.step_timeout", "gym_env.on_failure")
 _OF_A_LOOP = ("algorithm.n_steps", "algorithm.max_epochs")
 
 
@@ -94,7 +96,7 @@ def _with(then: Any) -> str:
 def fixed_values(cfg: DictConfig) -> dict[str, Any]:
     """By dotted keys, what must be the same where a state of the algorithm is loaded."""
     fixed = (*_AT_CONSTRUCTION, "optimizer")
-    free = ("compute.device", "optimizer.lr")
+    free = ("compute.device", "optimizer.lr", *AT_ANY_TIME)
     return {
         name: value
         for name, value in _flat(_values(cfg))

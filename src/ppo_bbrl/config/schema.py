@@ -60,6 +60,20 @@ class EnvironmentConfig:
         "observation, which the policy does not "
         "see then; none: no masks; or the name of the observation's key",
     )
+    step_timeout: float | None = key(
+        None,
+        Rule(float, low=0, low_allowed=False, optional=True),
+        "Seconds that an environment may take for a reset, a step or to close; one that takes "
+        "longer has failed (vectorization sync: in the main thread, and not in C code that does "
+        "not return; async: whatever it does; not with envpool); null: no limit",
+    )
+    on_failure: str = key(
+        "stop",
+        Rule(str, choices=("stop", "restart")),
+        "When an environment raises, hangs (step_timeout) or its process ends: stop: the run ends "
+        "and names it; restart: another one takes its place, and its episode counts as truncated "
+        "at the last observation (vectorization sync and async)",
+    )
     wrappers: list[Any] = key(
         [],
         Rule(list),

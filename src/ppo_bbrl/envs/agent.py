@@ -7,12 +7,11 @@ step between the two is not a transition.
 
 import warnings
 import weakref
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from typing import Any
 
 import numpy as np
 import torch
-from bbrl.agents.gymnasium import GymAgent
 from gymnasium.spaces import Dict
 from gymnasium.vector import AsyncVectorEnv, SyncVectorEnv, VectorEnv
 from torch import Tensor
@@ -20,21 +19,22 @@ from torch import Tensor
 from ppo_bbrl.config.wrappers import Wrapper
 from ppo_bbrl.envs.actions import action_converter
 from ppo_bbrl.envs.faults import UnfitError, check_rows, narrowed, reason
+from ppo_bbrl.envs.guard import FAILURES, OnFailure
 from ppo_bbrl.envs.masks import AUTO, KEY, NONE, MaskReader, masks_of
 from ppo_bbrl.envs.parts import ObservationRows
+from ppo_bbrl.envs.saved import SavedEnvs
 from ppo_bbrl.envs.spaces import check_supported, size
-from ppo_bbrl.envs.state import envs_state, load_envs_state
 from ppo_bbrl.envs.sync import SyncEnvs
 from ppo_bbrl.envs.vector import make_vector_env
+from ppo_bbrl.envs.watch import Watch
 from ppo_bbrl.envs.workers import WorkerVectorEnv
-from ppo_bbrl.errors import ConfigError, EnvironmentFailedError, StateError
-from ppo_bbrl.seeding import env_seeds, sequence_from_state, sequence_state
-from ppo_bbrl.system.state import check_names
+from ppo_bbrl.errors import ConfigError, EnvironmentFailedError
+from ppo_bbrl.seeding import env_seeds
 from ppo_bbrl.workspace.storage import Array
 from ppo_bbrl.workspace.table import Workspace
 
 
-class EnvAgent(GymAgent):
+class EnvAgent(SavedEnvs):
     """Vectorised environments that write their rows into the workspace.
 
     At t = 0 every environment is reset; at t > 0 the action of row t-1 is executed.
@@ -48,10 +48,13 @@ class EnvAgent(GymAgent):
         wrappers: applied to each environment in this order.
         vectorization: auto, sync, async, vector_entry_point or envpool.
         action_mask: auto, none, or the key of the observation that masks of invalid actions are in.
+        on_failure: what to do about environments that fail or hang.
 
     Raises:
         ConfigError: if the environment cannot be made or its spaces are not supported.
     """
+
+    _watch: Watch | None = None  # interrupts all at once; those that are checked have their own
 
     def __init__(
         self,
@@ -63,6 +66,7 @@ class EnvAgent(GymAgent):
         wrappers: Sequence[Wrapper] = (),
         vectorization: str = "auto",
         action_mask: str = AUTO,
+        on_failure: OnFailure = OnFailure(),  # noqa: B008 - it is frozen
     ) -> None:
         envs = make_vector_env(
             env_name,
@@ -72,8 +76,11 @@ class EnvAgent(GymAgent):
             vectorization=vectorization,
             hold=not autoreset,
             action_mask=action_mask,
+            on_failure=on_failure,
         )
         self._act_in(env_name, envs, autoreset=autoreset, action_mask=action_mask)
+        if on_failure.step_timeout is not None and not self._checked:
+            self._watch = Watch(on_failure.step_timeout)
         if isinstance(envs, AsyncVectorEnv):
             # Fallback if close() is never called: at garbage collection or exit.
             weakref.finalize(self, envs.close)
@@ -94,6 +101,8 @@ class EnvAgent(GymAgent):
         self._check_spaces()
         #: True once rows are known to have the expected shapes
         self._checked = isinstance(self.envs, SyncEnvs | WorkerVectorEnv)
+        #: how many environments took the place of others that failed
+        self.n_replaced = 0
         #: True once rewards are known to fit into float32
         self._plain_rewards = self._checked
         #: whether the environments have masks that were looked at, instead of infos
@@ -190,60 +199,24 @@ class EnvAgent(GymAgent):
             workspace = self.workspace
             known = isinstance(workspace, Workspace)
             self._step(
-                workspace.row_array(self.input, t - 1) if known else self.get((self.input, t - 1))
+                workspace.row_array(self.input, t - 1) if known else self.get((self.input, t - 1)),
+                t,
             )
         self._write(t)
+
+    def counts(self) -> dict[str, float]:
+        """What is to be logged, by name: how many environments replaced others, if some have."""
+        return {"env_restarts": float(self.n_replaced)} if self.n_replaced else {}
 
     def all_done(self) -> bool:
         """Whether every episode has ended in the latest row."""
         return bool(self._row["done"].all())
 
-    def state_dict(self, *args: Any, **kwargs: Any) -> dict[str, Any]:
-        """The state of the environments and the latest row.
-
-        Called with arguments, as by a parent module's `state_dict`, it returns weights: none.
-
-        Raises:
-            StateError: if something's state cannot be saved; the message names it.
-        """
-        if args or kwargs:
-            weights: dict[str, Any] = super().state_dict(*args, **kwargs)
-            return weights
-        return {
-            "env_name": self.env_name,
-            "row": {name: torch.from_numpy(array.copy()) for name, array in self._row.items()},
-            "seeds": None if self._seeds is None else sequence_state(self._seeds),
-            "envs": envs_state(self.envs, self.env_name),
-        }
-
-    def load_state_dict(self, state: dict[str, Any]) -> None:
-        """Continue from the state of other environments.
-
-        Raises:
-            StateError: if they differ from these; nothing has been changed then.
-        """
-        check_names(state, ("env_name", "row", "seeds", "envs"), self.env_name)
-        if state["env_name"] != self.env_name:
-            raise StateError(f"the state belongs to {state['env_name']}, not to {self.env_name}")
-        if KEY in state["row"] and KEY not in self._row and self._masks.sizes:
-            self._add_mask_row()
-        check_names(state["row"], self._row, self.env_name)
-        rows = {name: row.numpy() for name, row in state["row"].items()}
-        for name, row in rows.items():
-            there, here = row.shape, self._row[name].shape
-            if there != here:
-                raise StateError(f"{self.env_name}: {name} is {there} in the state, {here} here")
-        seeds = None if state["seeds"] is None else sequence_from_state(state["seeds"])
-        load_envs_state(self.envs, state["envs"], self.env_name)
-        self._seeds = seeds
-        for name, row in rows.items():
-            self._row[name][...] = row
-
     def close(self) -> None:
         """Close the environments and end their processes, even if one of these hangs or is dead."""
         try:
-            self.envs.close()
-        except (Exception, SystemExit) as error:  # noqa: BLE001 - the run is over anyway
+            self._call(self.envs.close)
+        except FAILURES as error:
             self.envs.closed = True  # so that exit does not try again
             warnings.warn(f"{self.env_name} failed in close(): {reason(error)}", stacklevel=2)
 
@@ -253,17 +226,19 @@ class EnvAgent(GymAgent):
         if self._seeds is not None:
             seeds = env_seeds(self._seeds, self.num_envs if one_by_one else 1)
         try:
-            observation, infos = self.envs.reset(
-                seed=seeds if one_by_one or not seeds else seeds[0]
+            observation, infos = self._call(
+                self.envs.reset, seed=seeds if one_by_one or not seeds else seeds[0]
             )
             if not self._checked:
                 self._rows_of.check(observation)
             rows = self._rows_of.of(observation)
         except EnvironmentFailedError:
             raise
-        except (Exception, SystemExit) as error:
+        except FAILURES as error:
             raise self._failed("a reset", error) from error
         self._seeds = None
+        if self._reads_masks and self.envs.faults:  # type: ignore[attr-defined] # as above
+            self._cut_off(-1)
         for array in self._row.values():
             array[...] = 0
         for row, seen in zip(self._observed, rows, strict=True):
@@ -280,10 +255,41 @@ class EnvAgent(GymAgent):
     def _failed(self, where: str, error: BaseException) -> EnvironmentFailedError:
         return EnvironmentFailedError(f"{self.env_name} failed in {where}: {reason(error)}")
 
-    def _step(self, action: Array | Tensor) -> None:
+    def _call(self, call: Callable[..., Any], *args: Any, **kwargs: Any) -> Any:
+        """Call a function of the environments, in the time that they may take."""
+        return (
+            call(*args, **kwargs)
+            if self._watch is None
+            else self._watch.call(call, *args, **kwargs)
+        )
+
+    def _cut_off(self, t: int) -> None:
+        """End the episodes of environments that failed at row t, the last one that they wrote.
+
+        The episode counts as truncated there, so that the value of this observation is what it is
+        bootstrapped from. The step to the next row, in which another environment has begun an
+        episode, is no transition.
+        """
+        envs: Any = self.envs
+        if not self.n_replaced:
+            warnings.warn(
+                f"{envs.faults[0]}; another one took its place (gym_env.on_failure = restart). "
+                "Further ones are counted in the metric env_restarts",
+                stacklevel=2,
+            )
+        self.n_replaced += len(envs.faults)
+        if t < 0:
+            return
+        row = self._row
+        lost = envs.failed & ~row["done"]
+        for name in ("truncated", "done"):
+            row[name] |= lost
+        self._write(t, ("truncated", "done"))
+
+    def _step(self, action: Array | Tensor, t: int = 0) -> None:
         to_env = self._to_env(action)
         try:
-            observation, reward, terminated, truncated, infos = self.envs.step(to_env)
+            observation, reward, terminated, truncated, infos = self._call(self.envs.step, to_env)
             if not self._checked:
                 self._rows_of.check(observation)
                 check_rows(
@@ -298,8 +304,10 @@ class EnvAgent(GymAgent):
             observed = zip(self._observed, self._rows_of.of(observation), strict=True)
         except EnvironmentFailedError:
             raise
-        except (Exception, SystemExit) as error:
+        except FAILURES as error:
             raise self._failed("a step", error) from error
+        if self._reads_masks and self.envs.faults:  # type: ignore[attr-defined] # as above
+            self._cut_off(t - 1)
         row = self._row
         ended = row["done"].copy() if np.count_nonzero(row["done"]) else None
         if self.autoreset or ended is None:
@@ -326,11 +334,13 @@ class EnvAgent(GymAgent):
         if KEY in row:
             self._with_masks("a step", infos)
 
-    def _write(self, t: int) -> None:
-        workspace = self.workspace
+    def _write(self, t: int, only: Collection[str] = ()) -> None:
+        workspace, writes = self.workspace, self._writes
+        if only:
+            writes = [one for one in writes if one[0].removeprefix(self.output) in only]
         if isinstance(workspace, Workspace):
-            for name, row, template in self._writes:
+            for name, row, template in writes:
                 workspace.put(name, t, row, template)
         else:  # bbrl's own workspace
-            for name, row, _ in self._writes:
+            for name, row, _ in writes:
                 self.set((name, t), torch.from_numpy(row.copy()))

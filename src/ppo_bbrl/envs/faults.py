@@ -21,6 +21,10 @@ STEP = "(observation, reward, terminated, truncated, info)"
 LARGEST = float(np.finfo(np.float32).max)  # rewards and observations are stored as float32
 
 
+class StalledError(BaseException):
+    """An environment takes too long. Its own `except Exception` shall not stop this."""
+
+
 class UnfitError(Exception):
     """An environment returned a value that does not fit; the message says what is expected."""
 
@@ -37,7 +41,7 @@ def reason(error: BaseException) -> str:
         text = one_line(error)
     except Exception:  # noqa: BLE001 - a foreign exception may fail even in its __str__
         return type(error).__name__
-    if isinstance(error, UnfitError | UserError):
+    if isinstance(error, UnfitError | UserError | StalledError):
         return text
     if isinstance(error, SystemExit):
         return f"it called sys.exit({'' if error.code is None else error.code})"

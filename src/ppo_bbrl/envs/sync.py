@@ -4,42 +4,43 @@ Every value that they return is checked as it comes: one that does not fit is re
 with the index of the environment and what was expected.
 """
 
-import operator
 import warnings
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Iterable, MutableSequence, Sequence
 from contextlib import nullcontext
 from functools import partial
 from typing import Any
 
-import gymnasium as gym
 import numpy as np
-from gymnasium.spaces import Box, Discrete, MultiBinary, MultiDiscrete
+from gymnasium.spaces import Box, MultiBinary
 from gymnasium.vector import SyncVectorEnv
 from numpy.typing import NDArray
 
 from ppo_bbrl.envs.actions import each_action, leaves
 from ppo_bbrl.envs.faults import (
     LARGEST,
-    RESET,
     UnfitError,
-    described,
     name_of,
-    narrowed,
     number_of,
     reason,
-    unfit_observation,
 )
+from ppo_bbrl.envs.fitting import fitting
+from ppo_bbrl.envs.guard import ATTEMPTS, FAILURES, Guard, OnFailure
 from ppo_bbrl.envs.masks import MaskReader
 from ppo_bbrl.envs.parts import taken_apart
+from ppo_bbrl.envs.single import (
+    Env,
+    MakeEnv,
+    Spaces,
+    check_spaces,
+    close_each,
+    itself,
+    reset,
+    spaces_of,
+)
+from ppo_bbrl.envs.watch import Watch
 from ppo_bbrl.errors import EnvironmentFailedError
-from ppo_bbrl.system.signals import time_limit
-
-Env = gym.Env[Any, Any]
-MakeEnv = Callable[[], Env]
-Spaces = tuple[gym.Space[Any], gym.Space[Any]]  # of observations and of actions
 
 NOT_RUNNING = -1
-CLOSE_SECONDS = 3.0  # how long environments may take to close
 
 
 class SyncEnvs(SyncVectorEnv):  # its type parameters differ between versions of Gymnasium
@@ -57,6 +58,10 @@ class SyncEnvs(SyncVectorEnv):  # its type parameters differ between versions of
         total: the number of environments, including those in other processes.
         like: the spaces that each environment must have; None: those of the first one.
         running: a sequence whose item 0 always holds the index of the environment being run.
+        masks: whether to look for masks of invalid actions.
+        on_failure: what to do about environments that fail or hang.
+        clock: a sequence whose item 0 holds when the call being made began; for another process
+            that ends this one if the call cannot be interrupted.
 
     Raises:
         EnvironmentFailedError: if an environment cannot be made, or fails in a reset or a step; the
@@ -73,7 +78,12 @@ class SyncEnvs(SyncVectorEnv):  # its type parameters differ between versions of
         like: Spaces | None = None,
         running: Any = None,
         masks: bool = True,
+        on_failure: OnFailure = OnFailure(),  # noqa: B008 - it is frozen
+        clock: MutableSequence[float] | None = None,
     ) -> None:
+        seconds = on_failure.step_timeout
+        watch = None if seconds is None else Watch(seconds, clock, needed=clock is None)
+        self._guard = Guard(on_failure, env_fns, watch)
         self._first, self._total = first, len(env_fns) if total is None else total
         self._running: Any = [NOT_RUNNING] if running is None else running
         self._hold, self._n_steps = hold, 0
@@ -82,14 +92,14 @@ class SyncEnvs(SyncVectorEnv):  # its type parameters differ between versions of
             for make_env in env_fns:
                 self._running[0] = len(made)
                 made.append(make_env())
-                like = like or _spaces(made[0])
-                _check_spaces(made[-1], like)
-            super().__init__([partial(_the, env) for env in made], copy=False)
+                like = like or spaces_of(made[0])
+                check_spaces(made[-1], like)
+            super().__init__([partial(itself, env) for env in made], copy=False)
         except BaseException as error:
             self.closed = True
             index = first + self._running[0]
-            with time_limit(CLOSE_SECONDS):
-                _close_each(made, self._running)
+            with self._guard.closing():
+                close_each(made, self._running)
             if not isinstance(error, Exception | SystemExit):
                 raise
             which = f" (environment {index} of {self._total})" if index else ""
@@ -104,6 +114,8 @@ class SyncEnvs(SyncVectorEnv):  # its type parameters differ between versions of
         taken = self.single_action_space
         self._takes_numbers = isinstance(taken, Box) and taken.shape == ()
         self._over = [False] * self.num_envs
+        #: whose episode was cut off by a failure in the last step, `[B]`, and what was said of it
+        self.failed, self.faults = np.zeros(self.num_envs, np.bool_), list[str]()
         #: which actions are allowed now, `[B, A]`; None: the environments have no masks
         self.action_masks: Any = None
         self._masks = MaskReader(taken if masks else None)
@@ -115,10 +127,13 @@ class SyncEnvs(SyncVectorEnv):  # its type parameters differ between versions of
         reward: NDArray[np.float64],
         terminated: NDArray[np.bool_],
         truncated: NDArray[np.bool_],
+        *,
         masks: Any = None,
+        failed: Any = None,
     ) -> None:
         """Write all further rows into these arrays, `[B, …]` each."""
         self._mask_rows = masks
+        self.failed = self.failed if failed is None else failed
         self._observations = observation
         self._arrays = taken_apart(self.single_observation_space, observation)
         self._rewards, self._terminations, self._truncations = reward, terminated, truncated
@@ -135,15 +150,16 @@ class SyncEnvs(SyncVectorEnv):  # its type parameters differ between versions of
         seeds: Any = [None] * self.num_envs if seed is None else seed
         if isinstance(seeds, int):
             seeds = [seeds + i for i in range(self.num_envs)]
-        try:
-            for i, (env, own) in enumerate(zip(self.envs, seeds, strict=True)):
+        if seed is not None:
+            self._guard.seeded(seeds)
+        self.faults, self.failed[:] = [], False
+        with self._guard.watching():
+            for i, own in enumerate(seeds):
                 self._running[0] = i
-                observation, info = _reset(env, seed=own, options=options)
-                self._write(i, observation)
-                self._over[i] = False
-                self._look_for_mask(i, env, info)
-        except (Exception, SystemExit) as error:
-            raise self._failed("a reset", error) from error
+                try:
+                    self._begin(i, all_begin=True, seed=own, options=options)
+                except FAILURES as error:
+                    self._replace(i, "a reset", error, all_begin=True)
         self._running[0] = NOT_RUNNING
         return self._observations, {}
 
@@ -156,46 +172,101 @@ class SyncEnvs(SyncVectorEnv):  # its type parameters differ between versions of
     def advance(self, actions: Any) -> None:
         """Step every environment, or reset it if its episode has ended, and write its row."""
         self._n_steps += 1
-        running, over, plain = self._running, self._over, self._plain
+        if self.faults:
+            self.faults, self.failed[:] = [], False
+        steps = zip(range(self.num_envs), self.envs, self._each(actions), strict=True)
+        with self._guard.watching():
+            while True:
+                try:
+                    self._advance(steps)
+                    break
+                except FAILURES as error:
+                    self._replace(self._running[0], f"step {self._n_steps}", error)
+        self._running[0] = NOT_RUNNING
+
+    def _advance(self, steps: Iterable[tuple[int, Env, Any]]) -> None:
+        running, over, plain, watch = self._running, self._over, self._plain, self._guard.watch
         rows, rewards = self._arrays[0], self._rewards
         terminations, truncations = self._terminations, self._truncations
         shape, dtype, masks = rows.shape[1:], rows.dtype, self.action_masks
         reward: Any
         terminated: Any
         truncated: Any
-        try:
-            for i, (env, action) in enumerate(zip(self.envs, self._each(actions), strict=True)):
-                running[0] = i
-                if over[i] and self._hold:
-                    rewards[i] = 0.0
-                    continue
-                if over[i]:
-                    observation, info = _reset(env)
-                    reward, terminated, truncated = 0.0, False, False
-                else:
-                    observation, reward, terminated, truncated, info = env.step(action)
-                if (
-                    plain
-                    and type(observation) is np.ndarray
-                    and observation.dtype is dtype
-                    and observation.shape == shape
-                ):
-                    rows[i] = observation
-                else:
-                    self._write(i, observation)
-                simple = type(reward) is float and -LARGEST <= reward <= LARGEST
-                rewards[i] = reward if simple else number_of(reward, "reward")
-                if type(terminated) is not bool:
-                    terminated = bool(number_of(terminated, "terminated"))
-                if type(truncated) is not bool:
-                    truncated = bool(number_of(truncated, "truncated"))
-                terminations[i], truncations[i] = terminated, truncated
-                over[i] = terminated or truncated
-                if masks is not None:
-                    masks[i] = self._masks.read(self._mask_from, env, info, over[i])
-        except (Exception, SystemExit) as error:
-            raise self._failed(f"step {self._n_steps}", error) from error
-        running[0] = NOT_RUNNING
+        for i, env, action in steps:
+            running[0] = i
+            if over[i] and self._hold:
+                rewards[i] = 0.0
+                continue
+            if watch is not None:
+                watch.start()
+            if over[i]:
+                observation, info = reset(env)
+                reward, terminated, truncated = 0.0, False, False
+            else:
+                observation, reward, terminated, truncated, info = env.step(action)
+            if (
+                plain
+                and type(observation) is np.ndarray
+                and observation.dtype is dtype
+                and observation.shape == shape
+            ):
+                rows[i] = observation
+            else:
+                self._write(i, observation)
+            simple = type(reward) is float and -LARGEST <= reward <= LARGEST
+            rewards[i] = reward if simple else number_of(reward, "reward")
+            if type(terminated) is not bool:
+                terminated = bool(number_of(terminated, "terminated"))
+            if type(truncated) is not bool:
+                truncated = bool(number_of(truncated, "truncated"))
+            terminations[i], truncations[i] = terminated, truncated
+            over[i] = terminated or truncated
+            if masks is not None:
+                masks[i] = self._masks.read(self._mask_from, env, info, over[i])
+
+    def _begin(self, i: int, *, all_begin: bool, **kwargs: Any) -> None:
+        """Reset environment i and write its row."""
+        env = self.envs[i]
+        self._guard.start()
+        observation, info = reset(env, **kwargs)
+        self._guard.stop()
+        self._write(i, observation)
+        self._over[i] = False
+        if all_begin:
+            self._look_for_mask(i, env, info)
+        elif self.action_masks is not None:
+            self.action_masks[i] = self._masks.read(self._mask_from, env, info, over=False)
+
+    def _replace(
+        self, i: int, where: str, error: BaseException, *, all_begin: bool = False
+    ) -> None:
+        """Put another environment in the place of one that failed, at the start of an episode.
+
+        Raises:
+            EnvironmentFailedError: if it is not to be replaced, or no other one does better.
+        """
+        self._guard.stop()
+        failed = self._failed(where, error)
+        if not self._guard.restart or i == NOT_RUNNING:
+            raise failed from error
+        self._guard.note(i, self._n_steps, failed)
+        taken = self.single_action_space
+        for _ in range(ATTEMPTS):
+            self.faults.append(str(failed))
+            try:
+                self.envs[i], seed = self._guard.another(i, self.envs[i])
+                check_spaces(self.envs[i], (self.single_observation_space, taken))
+                if all_begin or not self._hold:
+                    self._begin(i, all_begin=all_begin, seed=seed)
+                break
+            except FAILURES as again:
+                self._guard.stop()
+                failed = self._failed("the reset of another one in its place", again)
+        else:
+            raise EnvironmentFailedError(f"{failed}, {ATTEMPTS} times in a row") from error
+        self.failed[i] = not all_begin
+        self._over[i] = self._hold and not all_begin
+        self._rewards[i], self._terminations[i], self._truncations[i] = 0.0, False, self._over[i]
 
     def _each(self, actions: Any) -> Any:
         """The action of each environment."""
@@ -209,14 +280,13 @@ class SyncEnvs(SyncVectorEnv):  # its type parameters differ between versions of
         """Close every environment; warn about those that fail or do not return in time.
 
         Args:
-            kwargs: `seconds`, how long they may take together; None: no limit.
+            kwargs: `limited`: whether they have a few seconds alone.
         """
         if self.closed:
             return
         self.closed = True  # already here: an interrupted `close` must not start again at exit
-        seconds = kwargs.get("seconds", CLOSE_SECONDS)
-        with nullcontext() if seconds is None else time_limit(seconds):
-            problems = _close_each(getattr(self, "envs", ()), self._running)
+        with self._guard.closing() if kwargs.get("limited", True) else nullcontext():
+            problems = close_each(getattr(self, "envs", ()), self._running)
         if problems:
             (i, error), *others = problems
             more = f" (and {len(others)} more)" if others else ""
@@ -244,7 +314,7 @@ class SyncEnvs(SyncVectorEnv):  # its type parameters differ between versions of
         """
         parts = taken_apart(self.single_observation_space, observation)
         for space, array, part in zip(self._spaces, self._arrays, parts, strict=True):
-            array[i] = _fitting(part, space)
+            array[i] = fitting(part, space)
 
     def _who(self, i: int) -> str:
         return f"environment {self._first + i} of {self._total} ({self._name})"
@@ -252,75 +322,3 @@ class SyncEnvs(SyncVectorEnv):  # its type parameters differ between versions of
     def _failed(self, where: str, error: BaseException) -> EnvironmentFailedError:
         i = self._running[0]
         return EnvironmentFailedError(f"{self._who(i)} failed in {where}: {reason(error)}")
-
-
-def _fitting(observation: Any, space: Any) -> Any:
-    """An observation, or a part of one, as its row takes it.
-
-    Raises:
-        UnfitError: if it has another shape or kind, or is no state of a Discrete space.
-    """
-    if isinstance(space, Discrete):
-        try:
-            state = operator.index(observation)
-        except TypeError:
-            raise unfit_observation(observation, space) from None
-        if not 0 <= state - int(space.start) < space.n:
-            raise unfit_observation(observation, space)
-        return state
-    try:
-        array = np.asarray(observation)
-    except Exception:  # noqa: BLE001 - ragged lists, tensors that require grad
-        raise unfit_observation(observation, space) from None
-    dtype: Any = space.dtype
-    any_number = not isinstance(space, MultiDiscrete)
-    if array.shape == space.shape and (any_number or _are_states(array, space)):
-        if np.can_cast(array.dtype, dtype, "same_kind"):
-            return narrowed(array, dtype) if dtype.kind == "f" else array
-        if array.dtype.kind in "iu" and dtype.kind in "iub":
-            as_stored = array.astype(dtype)
-            if np.array_equal(as_stored, array):  # 0 to 255 in an image of int64
-                return as_stored
-    raise unfit_observation(observation, space)
-
-
-def _the(env: Env) -> Env:
-    return env
-
-
-def _spaces(env: Env) -> Spaces:
-    return env.observation_space, env.action_space
-
-
-def _check_spaces(env: Env, like: Spaces) -> None:
-    for role, own, expected in zip(("observation", "action"), _spaces(env), like, strict=True):
-        if own != expected:
-            raise UnfitError(
-                f"its {role} space {own} differs from that of the first environment, {expected}"
-            )
-
-
-def _are_states(array: NDArray[Any], space: MultiDiscrete) -> bool:
-    if array.dtype.kind not in "iub":
-        return False
-    index = array.astype(np.int64) - space.start
-    return bool(((index >= 0) & (index < space.nvec)).all())
-
-
-def _close_each(envs: Iterable[Env], running: Any) -> list[tuple[int, BaseException]]:
-    """Close all environments; return the index and the error of each that failed."""
-    problems: list[tuple[int, BaseException]] = []
-    for i, env in enumerate(envs):
-        running[0] = i
-        try:
-            env.close()
-        except (Exception, SystemExit) as error:  # noqa: BLE001 - anything may go wrong in there
-            problems.append((i, error))
-    return problems
-
-
-def _reset(env: Env, **kwargs: Any) -> Any:
-    returned: Any = env.reset(**kwargs)
-    if not isinstance(returned, tuple) or len(returned) != 2:
-        raise UnfitError(f"reset() returned {described(returned)}; expected the pair {RESET}")
-    return returned

@@ -16,6 +16,7 @@ from omegaconf import DictConfig, ListConfig
 from ppo_bbrl.config.wrappers import Wrapper, wrap
 from ppo_bbrl.envs import envpool as envpool_envs
 from ppo_bbrl.envs.faults import mujoco_remedy, mujoco_warns_as_python_does, reason
+from ppo_bbrl.envs.guard import OnFailure, check_on_failure
 from ppo_bbrl.envs.masks import AUTO, NONE, with_mask
 from ppo_bbrl.envs.names import find_spec
 from ppo_bbrl.envs.sync import SyncEnvs
@@ -95,6 +96,7 @@ def make_vector_env(
     vectorization: str = "auto",
     hold: bool = False,
     action_mask: str = AUTO,
+    on_failure: OnFailure = OnFailure(),  # noqa: B008 - it is frozen
 ) -> VectorEnv[Any, Any, Any]:
     """Make a vector environment with next-step autoreset.
 
@@ -111,7 +113,10 @@ def make_vector_env(
     """
     env_args = own_copy(dict(env_args or {}))
     _check_arguments(env_args)
-    vectorization = choose_vectorization(env_name, env_args, wrappers, vectorization)
+    vectorization = choose_vectorization(
+        env_name, env_args, wrappers, vectorization, one_by_one=on_failure.restart
+    )
+    check_on_failure(on_failure, vectorization)
     if vectorization == "envpool":
         if wrappers:
             raise ConfigError("gym_env.vectorization = envpool: its environments take no wrappers")
@@ -123,11 +128,18 @@ def make_vector_env(
     # Observations are copied into the workspace at once; no further copy is needed.
     try:
         if vectorization != "async":
-            return SyncEnvs([make_one] * n_envs, hold=hold, masks=masks)
+            return SyncEnvs([make_one] * n_envs, hold=hold, masks=masks, on_failure=on_failure)
         n_workers = choose_workers(n_envs, available_cores())
         return WorkerVectorEnv(
-            [make_one] * n_envs, n_workers, core_numbers(), hold=hold, masks=masks
+            [make_one] * n_envs,
+            n_workers,
+            core_numbers(),
+            hold=hold,
+            masks=masks,
+            on_failure=on_failure,
         )
+    except ConfigError:
+        raise
     except Exception as error:
         raise _cannot_be_made(env_name, env_args, error) from error
 
@@ -137,8 +149,12 @@ def choose_vectorization(
     env_args: Mapping[str, Any],
     wrappers: Sequence[Wrapper] = (),
     vectorization: str = "auto",
+    *,
+    one_by_one: bool = False,
 ) -> str:
     """Resolve `auto` for this task, to vector_entry_point or sync; other choices stay.
+
+    Environments that may be replaced (`one_by_one`) are not vectorised.
 
     Raises:
         ConfigError: if the environment does not exist.
@@ -146,7 +162,11 @@ def choose_vectorization(
     if vectorization != "auto":
         return vectorization
     spec = _usable_spec(env_name)
-    return "vector_entry_point" if is_same_task(spec, env_args, wrappers) else "sync"
+    return (
+        "vector_entry_point"
+        if not one_by_one and is_same_task(spec, env_args, wrappers)
+        else "sync"
+    )
 
 
 def _vectorised(

@@ -20,11 +20,14 @@ import numpy as np
 from gymnasium.vector.utils import (
     CloudpickleWrapper,
     batch_space,
+    create_shared_memory,
     read_from_shared_memory,
 )
 
 from ppo_bbrl.envs.faults import name_of, reason
-from ppo_bbrl.envs.sync import CLOSE_SECONDS, NOT_RUNNING, MakeEnv, Spaces, SyncEnvs
+from ppo_bbrl.envs.guard import CLOSE_SECONDS, OnFailure
+from ppo_bbrl.envs.single import MakeEnv, Spaces
+from ppo_bbrl.envs.sync import NOT_RUNNING, SyncEnvs
 from ppo_bbrl.errors import EnvironmentFailedError
 
 _PR_SET_PDEATHSIG, _PR_GET_PDEATHSIG = 1, 2  # from prctl(2)
@@ -60,26 +63,46 @@ class Fault(NamedTuple):
 class Board:
     """Memory that all processes share: a step's results, `[B]` each, and which one is running."""
 
+    observations: Any
     reward: Any
     terminated: Any
     truncated: Any
     masks: Any  # [B, A] of allowed actions; None: no action space for masks
+    failed: Any  # whose episode was cut off in this step
     running: Any  # [processes]: the index of the environment being run, or NOT_RUNNING
+    since: Any  # [processes]: when that began, by `monotonic`, or 0; only if there is a limit
 
     @classmethod
-    def new(cls, n_envs: int, n_workers: int, n_actions: int) -> Self:
-        """An empty board, with masks for so many actions."""
-        reward, terminated, truncated = (RawArray(code, n_envs) for code in "dbb")
-        masks = RawArray("b", n_envs * n_actions) if n_actions else None
-        return cls(reward, terminated, truncated, masks, RawArray("q", [NOT_RUNNING] * n_workers))
+    def new(cls, space: gym.Space[Any], size: int, n_workers: int, n_actions: int) -> Self:
+        """An empty board.
 
-    def rows(self) -> tuple[Any, Any, Any]:
-        """Reward, terminated and truncated as arrays, `[B]` each."""
+        Args:
+            space: of observations of one environment.
+            size: the number of environments in each process.
+            n_workers: the number of processes.
+            n_actions: how many actions masks have; 0: there are none.
+        """
+        n_envs = n_workers * size
+        observations = create_shared_memory(batch_space(space, size), n_workers)
+        reward, terminated, truncated, failed = (RawArray(code, n_envs) for code in "dbbb")
+        masks = RawArray("b", n_envs * n_actions) if n_actions else None
+        running, since = RawArray("q", [NOT_RUNNING] * n_workers), RawArray("d", n_workers)
+        return cls(observations, reward, terminated, truncated, masks, failed, running, since)
+
+    def rows(self) -> tuple[Any, Any, Any, Any]:
+        """Reward, terminated, truncated and failed as arrays, `[B]` each."""
         return (
             np.frombuffer(self.reward, np.float64),
             np.frombuffer(self.terminated, np.bool_),
             np.frombuffer(self.truncated, np.bool_),
+            np.frombuffer(self.failed, np.bool_),
         )
+
+    def of_process(self, index: int) -> tuple[Any, Any]:
+        """What a process writes into `running` and `since`."""
+        running = memoryview(self.running).cast("B").cast("q")
+        since = memoryview(self.since).cast("B").cast("d")
+        return running[index : index + 1], since[index : index + 1]
 
     def mask_rows(self) -> Any:
         """Masks as an array, `[B, A]`; None: there are none."""
@@ -98,6 +121,7 @@ class Group:
     kind: Kind
     hold: bool
     follows_parent: bool
+    on_failure: OnFailure
 
     def __call__(self) -> "_Spaces":
         """An object with the spaces, which is all that `AsyncVectorEnv` asks for."""
@@ -112,13 +136,12 @@ class _Spaces(gym.Env[Any, Any]):
         self.observation_space, self.action_space = (batch_space(s, size) for s in kind.spaces)
 
 
-def work(  # noqa: PLR0917 - Gymnasium's order
+def work(
     board: Board,
     index: int,
     plan: CloudpickleWrapper,
     pipe: Any,
     parent_pipe: Any,
-    shared_memory: Any,
     *_: Any,
 ) -> None:
     """The main loop of a process: answer each command with `(answer, fault, warnings)`."""
@@ -127,7 +150,7 @@ def work(  # noqa: PLR0917 - Gymnasium's order
     parent_pipe.close()
     warned = _collect_warnings()
     place = slice(group.first, group.first + len(group.env_fns))
-    running = memoryview(board.running).cast("B").cast("q")[index : index + 1]
+    running, since = board.of_process(index)
     envs, answer, doing = None, cast("Any", None), "while they were made"
     try:
         envs = SyncEnvs(
@@ -138,13 +161,15 @@ def work(  # noqa: PLR0917 - Gymnasium's order
             like=group.kind.spaces,
             running=running,
             masks=board.masks is not None,
+            on_failure=group.on_failure,
+            clock=since,
         )
         space = envs.observation_space
-        rows: Any = read_from_shared_memory(space, shared_memory, len(board.running))
+        rows: Any = read_from_shared_memory(space, board.observations, len(board.running))
         masks = board.mask_rows()
-        reward, terminated, truncated = (row[place] for row in board.rows())
-        own = None if masks is None else masks[place]
-        envs.write_into(_item(rows, index), reward, terminated, truncated, own)
+        *own, failed = (row[place] for row in board.rows())
+        masks = None if masks is None else masks[place]
+        envs.write_into(_item(rows, index), *own, masks=masks, failed=failed)
         command = "made"
         while command != "close":
             pipe.send((answer, None, warned[:]))
@@ -156,16 +181,17 @@ def work(  # noqa: PLR0917 - Gymnasium's order
             answer, doing = True, f"in {command}"
             if command == "step":
                 envs.advance(data)
+                answer = envs.faults
             elif command == "reset":
                 envs.reset(seed=data[0], options=data[1])
-                answer = envs.action_masks is not None
+                answer = envs.action_masks is not None, envs.faults
             elif command == "call":
                 name, args, kwargs = data
                 doing = f"in {name}()"
                 answer = envs.call(name, *args, **kwargs)
             elif command == "set":
                 envs.set_attr(*data)
-        envs.close(seconds=None)
+        envs.close(limited=False)
         pipe.send((None, None, warned))
     except BaseException as error:  # noqa: BLE001 - sys.exit in an environment, for example
         message = reason(error)
@@ -176,7 +202,7 @@ def work(  # noqa: PLR0917 - Gymnasium's order
             pipe.send((None, Fault(message, traceback.format_exc()), warned))
     finally:
         if envs is not None:
-            envs.close(seconds=None)
+            envs.close(limited=False)
 
 
 def _item(rows: Any, index: int) -> Any:
@@ -188,13 +214,14 @@ def _item(rows: Any, index: int) -> Any:
     return rows[index]
 
 
-def see_one(make_env: MakeEnv, n_envs: int) -> Kind:
+def see_one(make_env: MakeEnv, n_envs: int, step_timeout: float | None = None) -> Kind:
     """Make an environment in another process, to see what it is like.
 
     Raises:
         EnvironmentFailedError: if it cannot be made.
     """
     ours, theirs = Pipe()
+    seconds = min(CLOSE_SECONDS, step_timeout or CLOSE_SECONDS)
     follows = threading.current_thread() is threading.main_thread()
     process = Process(
         target=_show_one, args=(CloudpickleWrapper(make_env), theirs, follows), daemon=True
@@ -205,7 +232,7 @@ def see_one(make_env: MakeEnv, n_envs: int) -> Kind:
             process.start()
         theirs.close()
         seen, fault = ours.recv()
-        closed = seen is None or ours.poll(CLOSE_SECONDS)
+        closed = seen is None or ours.poll(seconds)
     except EOFError:
         process.join(1.0)
         raise EnvironmentFailedError(
@@ -218,7 +245,7 @@ def see_one(make_env: MakeEnv, n_envs: int) -> Kind:
     if seen is None:
         raise fault.error()
     if not closed:
-        text = f"{seen.name} did not close: after {CLOSE_SECONDS:g} s its process was killed"
+        text = f"{seen.name} did not close: after {seconds:g} s its process was killed"
         warnings.warn(text, stacklevel=2)
     return seen
 

@@ -42,6 +42,7 @@ _TABLE = (
     ("curiosity_loss", "How new observations are: mean error of their prediction.", "features²"),
     ("curiosity_value_loss", "Value loss of curiosity's critic × critic_coef.", "return²"),
     ("steps_per_second", "Environment steps per second, updates included.", "steps/s"),
+    ("env_restarts", "Environments that took the place of failed ones, so far.", "environments"),
     ("episode/return", "Mean return of the training episodes ended in this rollout.", "return"),
     ("episode/length", "Mean length of the training episodes ended in this rollout.", "steps"),
 )

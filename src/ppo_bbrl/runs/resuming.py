@@ -10,9 +10,10 @@ from typing import Any, Self
 from omegaconf import OmegaConf
 
 from ppo_bbrl.agents.networks import no_numbers
+from ppo_bbrl.config.changes import AT_ANY_TIME
 from ppo_bbrl.config.loading import load_config, read_saved_config, save_config
 from ppo_bbrl.envs.names import check_trusted
-from ppo_bbrl.errors import StateError, UserError, one_line
+from ppo_bbrl.errors import EnvironmentFailedError, StateError, UserError, one_line
 from ppo_bbrl.runs.checkpoints import Checkpoint, Checkpoints
 from ppo_bbrl.runs.extent import check_layers
 from ppo_bbrl.runs.folder import RunFolder, folder_to_go_on_in
@@ -85,6 +86,8 @@ class Checkpointed(Resumable):
         _check_events(files, cfg.logger.log_dir, trust)
         cfg.base_dir = files.name
         changed = load_config(cfg, overrides)
+        for key in AT_ANY_TIME:
+            OmegaConf.update(cfg, key, OmegaConf.select(changed, key))
         checkpoints.claim()
         try:
             algo: Any = cls(cfg, **own)
@@ -114,8 +117,11 @@ class Checkpointed(Resumable):
     def _checkpoints(self) -> Checkpoints:
         return Checkpoints(self.folder.path)
 
-    def save_checkpoint(self) -> Path:
+    def save_checkpoint(self, *, fresh: str = "") -> Path:
         """Write a checkpoint of the run as it is now, between two iterations; returns its path.
+
+        Args:
+            fresh: why episodes cannot go on from it; empty: they can.
 
         Raises:
             OSError: if it cannot be written.
@@ -125,19 +131,20 @@ class Checkpointed(Resumable):
             raise StateError(f"the policy is broken: {broken[0]} is not all numbers")
         begun = time.monotonic()
         position = self.logger.position()
-        parts, fresh = self.state_parts(), {}
+        parts = self.state_parts()
+        unsaved = {"train_env": fresh} if fresh else {}
         for name in ("train_env", "eval_env"):
             try:
-                state_of({name: parts[name]})
+                if name not in unsaved:
+                    state_of({name: parts[name]})
             except StateError as error:
-                fresh[name] = one_line(error)
-                del parts[name]
-        if "train_env" in fresh:
-            del parts["workspace"]
+                unsaved[name] = one_line(error)
+        for name in (*unsaved, *(["workspace"] if "train_env" in unsaved else [])):
+            del parts[name]
         content = {
             "config": OmegaConf.to_yaml(self.cfg, resolve=True),
             "state": state_of(parts),
-            "fresh": fresh,
+            "fresh": unsaved,
             "files": position,
             "iterations": self._next_epoch,
         }
@@ -148,6 +155,23 @@ class Checkpointed(Resumable):
 
     def _check_rows(self, workspace: Workspace) -> None:
         """For subclasses: what was collected, of which an error may have left a part alone."""
+
+    def _save_what_came_before(self, error: Exception) -> None:
+        """Write a checkpoint of the last iteration, if environments fail in this one.
+
+        Episodes have gone on since then, so that whoever goes on from it begins fresh ones.
+        """
+        every, iterations = self.cfg.get("save_every", 0), self._saved[0]
+        if not (isinstance(error, EnvironmentFailedError) and every and self._is_run):
+            return
+        now, self._next_epoch = self._next_epoch, self._next_epoch - 1
+        try:
+            if self._next_epoch > iterations:
+                self.save_checkpoint(fresh=one_line(error))
+        except Exception as reason:  # noqa: BLE001 - the error is what counts
+            warnings.warn(f"no checkpoint: {one_line(reason)}", stacklevel=3)
+        finally:
+            self._next_epoch = now
 
     def _begin_checkpoints(self, iterations: int) -> None:
         """A loop begins after so many iterations."""

@@ -1,0 +1,59 @@
+"""A single environment: its spaces, a reset, a close."""
+
+from collections.abc import Callable, Iterable
+from typing import Any
+
+import gymnasium as gym
+
+from ppo_bbrl.envs.faults import RESET, StalledError, UnfitError, described
+
+Env = gym.Env[Any, Any]
+MakeEnv = Callable[[], Env]
+Spaces = tuple[gym.Space[Any], gym.Space[Any]]  # of observations and of actions
+
+
+def itself(env: Env) -> Env:
+    """The environment, for those who ask for functions that make one."""
+    return env
+
+
+def spaces_of(env: Env) -> Spaces:
+    """Of observations and of actions."""
+    return env.observation_space, env.action_space
+
+
+def check_spaces(env: Env, like: Spaces) -> None:
+    """Refuse an environment with other spaces than these.
+
+    Raises:
+        UnfitError: naming both.
+    """
+    for role, own, expected in zip(("observation", "action"), spaces_of(env), like, strict=True):
+        if own != expected:
+            raise UnfitError(
+                f"its {role} space {own} differs from that of the first environment, {expected}"
+            )
+
+
+def close_each(envs: Iterable[Env], running: Any) -> list[tuple[int, BaseException]]:
+    """Close all environments; return the index and the error of each that failed."""
+    problems: list[tuple[int, BaseException]] = []
+    for i, env in enumerate(envs):
+        running[0] = i
+        try:
+            env.close()
+        except (Exception, SystemExit, StalledError) as error:  # noqa: BLE001 - whatever it is
+            problems.append((i, error))
+    return problems
+
+
+def reset(env: Env, **kwargs: Any) -> Any:
+    """An observation and an info.
+
+    Raises:
+        UnfitError: if it returns something else.
+    """
+    returned: Any = env.reset(**kwargs)
+    if not isinstance(returned, tuple) or len(returned) != 2:
+        raise UnfitError(f"reset() returned {described(returned)}; expected the pair {RESET}")
+    return returned
