@@ -165,7 +165,7 @@ class Broken(gym.Env):
         return self._observe(), self.value if broken else 1.0, ends, False, {}
 
 
-gym.register("Broken-v0", Broken, disable_env_checker=True)
+gym.register("BrokenNumbers-v0", Broken, disable_env_checker=True)
 
 
 @pytest.mark.parametrize("value", [float("nan"), float("inf"), -float("inf")])
@@ -173,8 +173,8 @@ gym.register("Broken-v0", Broken, disable_env_checker=True)
 def test_what_is_no_number_is_named_with_episode_and_step(what, value):
     """The argmax of NaN is 0: the returns of such an evaluation would look like any others."""
     Broken.made = 0
-    env = make("Broken-v0", 2, env_args={"what": what, "value": value})
-    named = rf"Broken-v0: in step 3 of episodes \[1\] env/{what} is {value}"
+    env = make("BrokenNumbers-v0", 2, env_args={"what": what, "value": value})
+    named = rf"BrokenNumbers-v0: in step 3 of episodes \[1\] env/{what} is {value}"
     with pytest.raises(EvaluationError, match=named):
         evaluate(DiscretePolicy(2, [4], 2), env, seeds(1), max_steps=12)
     env.close()
@@ -183,7 +183,7 @@ def test_what_is_no_number_is_named_with_episode_and_step(what, value):
 def test_the_last_observation_of_an_episode_may_be_anything():
     """Nobody acts on it: a simulation that explodes is ended by its environment."""
     Broken.made = 0
-    env = make("Broken-v0", 2, env_args={"what": "env_obs", "final": True})
+    env = make("BrokenNumbers-v0", 2, env_args={"what": "env_obs", "final": True})
     report = evaluate(DiscretePolicy(2, [4], 2), env, seeds(1), max_steps=12)
     assert report.returns.tolist() == [3, 3]
     env.close()
@@ -191,7 +191,7 @@ def test_the_last_observation_of_an_episode_may_be_anything():
 
 def test_an_agent_of_ones_own_may_know_what_infinity_means():
     Broken.made = 0
-    env = make("Broken-v0", 2, env_args={"what": "env_obs", "value": float("inf")})
+    env = make("BrokenNumbers-v0", 2, env_args={"what": "env_obs", "value": float("inf")})
     assert evaluate(Dice(2), env, seeds(1), max_steps=12).returns.tolist() == [6, 6]
     env.close()
 
@@ -225,7 +225,7 @@ def test_a_policy_whose_weights_are_no_numbers_is_not_evaluated():
 @pytest.mark.filterwarnings("ignore:overflow")
 def test_rewards_whose_sum_is_no_number_are_named():
     Broken.made = 0
-    env = make("Broken-v0", 2, env_args={"what": "reward", "value": 3e38})
+    env = make("BrokenNumbers-v0", 2, env_args={"what": "reward", "value": 3e38})
     with pytest.raises(EvaluationError, match=r"the return of episodes \[1\] is inf"):
         evaluate(Dice(2), env, seeds(1), max_steps=12)
     env.close()
