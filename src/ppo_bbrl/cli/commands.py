@@ -11,6 +11,7 @@ import typer
 from typer.core import TyperGroup
 
 from ppo_bbrl.cli.checking import check
+from ppo_bbrl.cli.comparing import WithSides, compare_runs
 from ppo_bbrl.cli.faults import replay_fault
 from ppo_bbrl.cli.options import Overrides, Run, Trust
 from ppo_bbrl.cli.startup import INTERRUPTED, end_with, quick_start, warnings_in_one_line
@@ -76,6 +77,13 @@ app.command(
 
 
 app.command(epilog="Example:  ppo-bbrl check my_envs:Mine-v0 gym_env.env_args.size=4")(check)
+
+
+app.command(
+    "compare",
+    cls=WithSides,
+    epilog="Example:  ppo-bbrl compare outputs/CartPole-v1/new --against outputs/CartPole-v1/old",
+)(compare_runs)
 
 
 @app.command("eval", epilog="Example:  ppo-bbrl eval outputs/CartPole-v1/… --episodes 100")

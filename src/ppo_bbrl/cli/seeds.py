@@ -6,8 +6,8 @@ from pathlib import Path
 
 import typer
 
+from ppo_bbrl.cli.paths import near
 from ppo_bbrl.cli.startup import Stopped, quick_start
-from ppo_bbrl.cli.summary import near
 from ppo_bbrl.errors import Terminated
 from ppo_bbrl.system.console import say
 

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 import torch
 from torch import nn
 
+from ppo_bbrl.cli.paths import near
 from ppo_bbrl.envs.vector import longest_episode
 from ppo_bbrl.errors import UserError, one_line
 from ppo_bbrl.evaluation import EvalReport
@@ -105,13 +106,6 @@ def _attempt(make: Callable[[], Path]) -> str:
         return near(make())
     except Exception as error:  # noqa: BLE001 - renderers fail in any way; the results stay
         return f"none: {one_line(error, 200)}"
-
-
-def near(path: Path) -> str:
-    """The path relative to the current folder, if it is inside it."""
-    with suppress(OSError, ValueError):  # the current folder may be gone, or a different one
-        return str(path.relative_to(Path.cwd()))
-    return str(path)
 
 
 def _print(name: str, text: str) -> None:

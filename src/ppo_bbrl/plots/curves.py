@@ -138,7 +138,7 @@ def _group(runs: Sequence[Run], by: str | None) -> dict[str, list[Run]]:
         keys = [
             key
             for key in every
-            if not _names_the_run(key) and len({run.config.get(key) for run in runs}) > 1
+            if not names_the_run(key) and len({run.config.get(key) for run in runs}) > 1
         ]
     else:
         keys = [by]
@@ -154,7 +154,7 @@ def _group(runs: Sequence[Run], by: str | None) -> dict[str, list[Run]]:
     return groups
 
 
-def _names_the_run(key: str) -> bool:
+def names_the_run(key: str) -> bool:
     """Whether a key identifies the run or its folder, rather than how it learns."""
     return key == _SEED or key.startswith("logger.") or key.endswith("_dir")
 

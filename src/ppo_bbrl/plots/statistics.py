@@ -57,3 +57,48 @@ def interquartile_mean(scores: ArrayLike, *, resamples: int = 5000) -> Estimate:
         rng=np.random.default_rng(0),
     ).confidence_interval
     return Estimate(value, np.asarray(found.low), np.asarray(found.high))
+
+
+def improvement(scores: ArrayLike, others: ArrayLike, *, resamples: int = 5000) -> Estimate:
+    """How probable it is that a run scores higher than another's, with its bootstrap interval.
+
+    Pairs with equal scores count half: the Mann-Whitney statistic, divided by the number of pairs.
+
+    Args:
+        scores: one per seed, `[S]`.
+        others: of the runs to compare with, `[R]`.
+        resamples: how many times both are drawn with replacement.
+    """
+    from scipy.stats import bootstrap  # noqa: PLC0415
+
+    def share(one: Floats, other: Floats, axis: int = -1) -> Floats:  # noqa: ARG001 - scipy's
+        pairs = one[..., :, None] - other[..., None, :]
+        won: Floats = ((pairs > 0) + 0.5 * (pairs == 0)).mean((-2, -1))
+        return won
+
+    one, other = np.asarray(scores, np.float64), np.asarray(others, np.float64)
+    value = share(one, other)
+    if min(len(one), len(other)) < 2:
+        return Estimate(value, value, value)
+    found = bootstrap(
+        (one, other),
+        share,
+        vectorized=True,
+        n_resamples=resamples,
+        batch=max(1, 10_000_000 // (one.size * other.size)),
+        method="percentile",
+        rng=np.random.default_rng(0),
+    ).confidence_interval
+    return Estimate(value, np.asarray(found.low), np.asarray(found.high))
+
+
+def performance_profile(scores: ArrayLike, thresholds: ArrayLike) -> Floats:
+    """The share of runs that score at least each threshold, `[N]`.
+
+    Args:
+        scores: one per seed, `[S]`.
+        thresholds: `[N]`.
+    """
+    reached = np.asarray(scores, np.float64)[:, None] >= np.asarray(thresholds, np.float64)
+    shares: Floats = reached.mean(0)
+    return shares
