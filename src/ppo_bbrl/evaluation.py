@@ -121,6 +121,8 @@ def play(
 ) -> EvalReport:
     """Run one episode in each environment, and allow returns that are not finite.
 
+    Episodes that a failing environment cut off are left out (`gym_env.on_failure: restart`).
+
     Args:
         policy: any agent that writes `action`.
         env: environments without autoreset.
@@ -135,11 +137,13 @@ def play(
     def report_of(workspace: Workspace) -> EvalReport:
         play_episodes(policy, env, seeds, workspace, max_steps=max_steps, on_row=on_row)
         last = workspace.variables[f"{env.output}done"].time_size() - 1
-        return EvalReport(
-            returns=workspace.get(f"{env.output}cumulated_reward", last),
-            lengths=workspace.get(f"{env.output}timestep", last),
-            unfinished=int((~workspace.get(f"{env.output}done", last)).sum()),
+        whole = torch.from_numpy(~env.was_cut_off)
+        whole |= ~whole.any()  # if all were cut off, they are all that there is
+        returns, lengths, done = (
+            workspace.get(f"{env.output}{name}", last)[whole]
+            for name in ("cumulated_reward", "timestep", "done")
         )
+        return EvalReport(returns, lengths, unfinished=int((~done).sum()))
 
     return with_enough_rows(report_of)
 

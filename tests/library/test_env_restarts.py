@@ -8,6 +8,7 @@ import multiprocessing
 import os
 import time
 
+import bbrl.agents
 import gymnasium as gym
 import numpy as np
 import pytest
@@ -18,6 +19,7 @@ from ppo_bbrl import PPOClip, run
 from ppo_bbrl.envs.agent import EnvAgent
 from ppo_bbrl.envs.guard import OnFailure
 from ppo_bbrl.errors import EnvironmentFailedError
+from ppo_bbrl.evaluation import evaluate
 from ppo_bbrl.plots import read_metrics
 from ppo_bbrl.rollout import as_rollout, gae_targets
 from ppo_bbrl.runs.metrics import episode_metrics
@@ -180,6 +182,22 @@ def test_without_autoreset_the_episode_is_over(mode):
     assert rows["env/timestep"][:, 0].tolist() == [0, 1, 1, 1, 1]
     assert (rows["env/env_obs"][:, 0, 0] * 8).tolist() == [0, 1, 1, 1, 1]
     assert rows["env/done"][:, 1].tolist() == [False] * 4 + [True]
+
+
+def test_an_evaluation_leaves_out_what_was_cut_off():
+    class Second(bbrl.agents.Agent):
+        """Acts so that environment 1 fails, in its second step."""
+
+        def forward(self, t, **_):
+            self.set(("action", t), torch.tensor([0, int(t == 1), 0]))
+
+    env = EnvAgent("TestFails-v0", 3, autoreset=False, vectorization="sync", on_failure=RESTART)
+    with pytest.warns(UserWarning, match="took its place"):
+        report = evaluate(Second(), env, np.random.SeedSequence(0), max_steps=9)
+    assert report.lengths.tolist() == [4, 4]
+    assert report.returns.tolist() == [10, 10]
+    assert report.unfinished == 0
+    env.close()
 
 
 @pytest.mark.parametrize("how", ["raises", pytest.param("dies", marks=pytest.mark.slow)])

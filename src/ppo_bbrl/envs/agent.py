@@ -101,8 +101,9 @@ class EnvAgent(SavedEnvs):
         self._check_spaces()
         #: True once rows are known to have the expected shapes
         self._checked = isinstance(self.envs, SyncEnvs | WorkerVectorEnv)
-        #: how many environments took the place of others that failed
-        self.n_replaced = 0
+        #: how many environments took the place of others that failed, and whose episodes, since
+        #: all were reset, were cut off by this: [B]
+        self.n_replaced, self.was_cut_off = 0, np.zeros(n_envs, np.bool_)
         #: True once rewards are known to fit into float32
         self._plain_rewards = self._checked
         #: whether the environments have masks that were looked at, instead of infos
@@ -236,7 +237,7 @@ class EnvAgent(SavedEnvs):
             raise
         except FAILURES as error:
             raise self._failed("a reset", error) from error
-        self._seeds = None
+        self._seeds, self.was_cut_off[:] = None, False
         if self._reads_masks and self.envs.faults:  # type: ignore[attr-defined] # as above
             self._cut_off(-1)
         for array in self._row.values():
@@ -282,6 +283,7 @@ class EnvAgent(SavedEnvs):
             return
         row = self._row
         lost = envs.failed & ~row["done"]
+        self.was_cut_off |= lost
         for name in ("truncated", "done"):
             row[name] |= lost
         self._write(t, ("truncated", "done"))
