@@ -78,6 +78,8 @@ def record_video(
                 )
 
         with_enough_rows(record)
+        if not env.all_done():
+            say(f"The video ends after {max_steps:,} steps; the episode was still running.")
     finally:
         env.close()
     return path
@@ -103,7 +105,10 @@ def watch(
         env_name, env_args, wrappers, "human", action_mask=action_mask, trained_on=trained_on
     )
     try:
-        return float(play(policy, env, seeds, max_steps=max_steps).returns[0])
+        report = play(policy, env, seeds, max_steps=max_steps)
+        if report.unfinished:
+            say(f"This is the end after {max_steps:,} steps; the episode was still running.")
+        return float(report.returns[0])
     finally:
         env.close()
 
