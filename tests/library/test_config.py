@@ -355,6 +355,7 @@ BAD_VALUES = {
     "algorithm.architecture.activation": ["softplus", None],
     "algorithm.architecture.state_dependent_std": [1, None, "maybe"],
     "algorithm.architecture.features": ["vgg", None],
+    "algorithm.architecture.channels": ["middle", None],
     "algorithm.architecture.shared_trunk": ["maybe", None],
     "algorithm.architecture.ortho_init": ["maybe", None],
     "algorithm.architecture.hidden_gain": [0, -1, None],

@@ -2,11 +2,12 @@
 
 import math
 
+import gymnasium as gym
 import numpy as np
 import pytest
 import torch
 from gymnasium.spaces import Box, Dict, Discrete
-from space_envs import OBSERVATIONS, space_config
+from space_envs import OBSERVATIONS, SpaceEnv, space_config
 from torch import nn
 
 from ppo_bbrl import PPOClip, load, run
@@ -32,6 +33,27 @@ ATARI = Box(0, 255, (4, 84, 84), np.uint8)
 )
 def test_where_channels_are(shape, axes, image):
     assert layout_of(shape) == (axes, image)
+
+
+def test_channels_may_be_said():
+    """16 frames of 10 × 10 have more frames than pixels in a row, which `auto` cannot know."""
+    assert layout_of((16, 10, 10)) == ([2, 0, 1], (10, 16, 10))
+    assert layout_of((16, 10, 10), "first") == ([0, 1, 2], (16, 10, 10))
+    assert layout_of((4, 84, 84), "last") == ([2, 0, 1], (84, 4, 84))
+    assert layout_of((2, 16, 10, 10), "first") == ([0, 1, 2, 3], (32, 10, 10))
+    gym.register("Frames-v0", lambda **_: SpaceEnv(Box(0, 255, (16, 10, 10), np.uint8), "discrete"))
+    cfg = space_config("image", "discrete")
+    cfg["gym_env"]["env_name"] = "Frames-v0"
+    with pytest.warns(UserWarning, match=r"last axis .*\[16, 10, 10\].*architecture\.channels"):
+        PPOClip(cfg).close()
+    cfg["algorithm"]["architecture"]["channels"] = "first"
+    algo = PPOClip(cfg)  # without a warning
+    for agent in (algo.train_policy, algo.critic_agent):
+        assert agent.encoder.image == (16, 10, 10)
+    run(algo)
+    policy = load(algo.base_dir, which="last")
+    assert policy._policy.encoder.image == (16, 10, 10)
+    del gym.registry["Frames-v0"]
 
 
 def test_what_is_no_image():

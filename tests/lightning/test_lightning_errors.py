@@ -10,14 +10,17 @@ import lightning as pl
 import numpy as np
 import pytest
 import torch
+from gymnasium.spaces import Box
 from gymnasium.vector import AutoresetMode
 from lightning.pytorch.callbacks import GradientAccumulationScheduler, StochasticWeightAveraging
 from lightning_models import SPACES, Model, Steps, trainer
 from space_envs import SpaceEnv
 from torch.distributions import Bernoulli, Categorical, Independent, Normal
 
+from ppo_bbrl.agents.curiosity import Curiosity
 from ppo_bbrl.errors import UserError
 from ppo_bbrl.lightning import PPO, MultiCategorical, SubprocVecEnv, make_vec_env
+from ppo_bbrl.lightning.checks import check_model
 
 
 def error_of(function):
@@ -606,3 +609,12 @@ def test_an_older_lightning_is_refused(monkeypatch):
         monkeypatch.delitem(sys.modules, name)
     with pytest.raises(ImportError, match=r"needs Lightning 2\.6, and this is 2\.5\.5"):
         importlib.import_module("ppo_bbrl.lightning")
+
+
+def test_a_model_with_curiosity_is_refused():
+    """Its rewards would be written by nobody, and never learned from."""
+    model = torch.nn.Module()
+    model.curiosity = Curiosity(Box(-1, 1, (3,)), [4])
+    with pytest.raises(UserError, match=r"Curiosity.*algorithm\.curiosity: rnd") as error:
+        check_model(model, "32")
+    assert "\n" not in str(error.value)

@@ -1,8 +1,9 @@
 """Convolutional networks for images: small ones, and that of the Nature paper on Atari.
 
 Images stay bytes in the workspace; here they are scaled to 0…1. Their channels may come first or
-last, and frames may be stacked in front: the axis of the channels is the smaller one of the first
-and the last, as in Stable-Baselines3, and the last one if both are equal.
+last, and frames may be stacked in front: a space does not say where channels are. `auto` takes the
+smaller one of the first and the last axis, as Stable-Baselines3 does, and the last one if both are
+equal. It is wrong for more frames, or channels, than there are pixels in a row.
 """
 
 import math
@@ -21,11 +22,14 @@ NATURE_SIDE = 36
 _AXES = (2, 3, 4)  # of an image: [H, W], with channels, and with stacked frames
 
 
-def layout_of(shape: Sequence[int]) -> tuple[list[int], tuple[int, int, int]] | None:
+def layout_of(
+    shape: Sequence[int], channels: str = "auto"
+) -> tuple[list[int], tuple[int, int, int]] | None:
     """Where the channels of an image are.
 
     Args:
         shape: `[H, W]`, `[H, W, C]`, `[C, H, W]`, or one of the latter with frames in front.
+        channels: first or last of the last three axes; auto: the smaller one.
 
     Returns:
         The order of its axes that brings frames and channels to the front, and `(C, H, W)` then,
@@ -37,10 +41,19 @@ def layout_of(shape: Sequence[int]) -> tuple[list[int], tuple[int, int, int]] | 
         return [0, 1], (1, shape[0], shape[1])
     first = len(shape) - 3
     frames, inner = math.prod(shape[:first]), shape[first:]
-    order = [0, 1, 2] if inner[0] < inner[2] else [2, 0, 1]
-    channels, height, width = (inner[axis] for axis in order)
+    are_first = inner[0] < inner[2] if channels == "auto" else channels == "first"
+    order = [0, 1, 2] if are_first else [2, 0, 1]
+    n_channels, height, width = (inner[axis] for axis in order)
     axes = [*range(first), *(first + axis for axis in order)]
-    return axes, (frames * channels, height, width)
+    return axes, (frames * n_channels, height, width)
+
+
+def looks_otherwise(shape: Sequence[int]) -> bool:
+    """Whether `auto` takes for channels an axis other than the one beside a square."""
+    if len(shape) not in _AXES[1:]:
+        return False
+    first, middle, last = shape[-3:]
+    return first > last == middle  # as in 16 frames of 10 × 10
 
 
 class Convolutional(nn.Module):
@@ -54,6 +67,7 @@ class Convolutional(nn.Module):
         n_hidden: size of a linear layer after them; None: no such layer.
         scale: divisor of each number; 255 for bytes.
         activation: a key of ACTIVATIONS, after each layer.
+        channels: see `layout_of`.
 
     Attributes:
         n_features: numbers per image.
@@ -67,21 +81,22 @@ class Convolutional(nn.Module):
         *,
         scale: float,
         activation: str = "relu",
+        channels: str = "auto",
     ) -> None:
         super().__init__()
-        layout = layout_of(shape)
+        layout = layout_of(shape, channels)
         assert layout is not None
         self.axes, self.image = layout
         self.shape, self.scale = tuple(shape), scale
-        channels, *sides = self.image
+        n_before, *sides = self.image
         modules: list[nn.Module] = []
         for n, side, stride, padding in layers:
-            conv = nn.Conv2d(channels, n, side, stride, padding, device="meta")
+            conv = nn.Conv2d(n_before, n, side, stride, padding, device="meta")
             modules += [_orthogonal(conv), ACTIVATIONS[activation]()]
-            channels = n
+            n_before = n
             sides = [(length + 2 * padding - side) // stride + 1 for length in sides]
         modules.append(nn.Flatten())
-        self.n_features = channels * math.prod(sides)
+        self.n_features = n_before * math.prod(sides)
         if n_hidden is not None:
             linear = nn.Linear(self.n_features, n_hidden, device="meta")
             modules += [_orthogonal(linear), ACTIVATIONS[activation]()]
@@ -102,16 +117,21 @@ class Convolutional(nn.Module):
         return features.reshape(*leading, self.n_features)
 
 
-def small_cnn(shape: Sequence[int], scale: float, activation: str = "relu") -> Convolutional:
+def small_cnn(
+    shape: Sequence[int], scale: float, activation: str = "relu", channels: str = "auto"
+) -> Convolutional:
     """Two layers of 3 × 3, for images of a few pixels: a grid world, MinAtar.
 
     Every pixel counts in these: the first layer keeps the size, the second halves it.
     """
     layers = ((16, 3, 1, 1), (32, 3, 2, 1))
-    return Convolutional(shape, layers, None, scale=scale, activation=activation)
+    how = {"activation": activation, "channels": channels}
+    return Convolutional(shape, layers, None, scale=scale, **how)
 
 
-def nature_cnn(shape: Sequence[int], scale: float, activation: str = "relu") -> Convolutional:
+def nature_cnn(
+    shape: Sequence[int], scale: float, activation: str = "relu", channels: str = "auto"
+) -> Convolutional:
     """The network of Mnih et al., "Human-level control through deep reinforcement learning" (2015).
 
     For images of at least 36 × 36; details 20 to 22 in docs/ppo.md.
@@ -119,14 +139,15 @@ def nature_cnn(shape: Sequence[int], scale: float, activation: str = "relu") -> 
     Raises:
         UserError: for smaller ones.
     """
-    layout = layout_of(shape)
+    layout = layout_of(shape, channels)
     if layout is None or min(layout[1][1:]) < NATURE_SIDE:
         raise UserError(
             f"images must have at least {NATURE_SIDE} × {NATURE_SIDE} pixels, and these are "
             f"{list(shape)}"
         )
     layers = ((32, 8, 4, 0), (64, 4, 2, 0), (64, 3, 1, 0))
-    return Convolutional(shape, layers, 512, scale=scale, activation=activation)
+    how = {"activation": activation, "channels": channels}
+    return Convolutional(shape, layers, 512, scale=scale, **how)
 
 
 def _orthogonal(layer: nn.Conv2d | nn.Linear) -> nn.Module:

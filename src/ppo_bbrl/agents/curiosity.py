@@ -43,6 +43,7 @@ class Curiosity(Agent):
         space: of the observations.
         hidden_layers: sizes of the hidden layers of its three networks; the predictor has one more.
         activation: a key of `networks.ACTIVATIONS`.
+        channels: of images, as in `convolutional.layout_of`.
 
     Attributes:
         normaliser: of what the networks see; `PPOClip` moves its statistics.
@@ -51,7 +52,12 @@ class Curiosity(Agent):
     """
 
     def __init__(
-        self, space: Space[Any], hidden_layers: Sequence[int], *, activation: str = "relu"
+        self,
+        space: Space[Any],
+        hidden_layers: Sequence[int],
+        *,
+        activation: str = "relu",
+        channels: str = "auto",
     ) -> None:
         super().__init__("curiosity")
         self.prefix = "curiosity/"
@@ -59,7 +65,7 @@ class Curiosity(Agent):
         hidden = list(hidden_layers) or [N_FEATURES]
 
         def seen() -> Encoded:
-            own, n_features = encoder(space, "auto", activation)
+            own, n_features = encoder(space, "auto", activation, channels)
             return Normalised(self.normaliser, own), n_features
 
         def network(*sizes: int) -> nn.Module:
@@ -97,10 +103,9 @@ def make_curious(critic: nn.Module, settings: Any, space: Space[Any]) -> None:
         space: of the observations.
     """
     if settings.curiosity == "rnd" and isinstance(critic, bbrl.agents.Agent):
-        architecture = settings.architecture
-        critic.curiosity = Curiosity(
-            space, architecture.critic_hidden_size, activation=architecture.activation
-        )
+        net = settings.architecture
+        how = {"activation": net.activation, "channels": net.channels}
+        critic.curiosity = Curiosity(space, net.critic_hidden_size, **how)
 
 
 def curiosity_of(critic: nn.Module | None) -> Curiosity | None:

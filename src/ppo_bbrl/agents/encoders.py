@@ -29,7 +29,12 @@ Encoded = tuple[nn.Module, int]
 FEATURES = ("auto", "mlp", "cnn", "nature_cnn")
 
 
-def encoder(state_dim: StateDim, features: str = "mlp", activation: str = "relu") -> Encoded:
+def encoder(
+    state_dim: StateDim,
+    features: str = "mlp",
+    activation: str = "relu",
+    channels: str = "auto",
+) -> Encoded:
     """The module that turns observations into features, and the number of features.
 
     Args:
@@ -39,6 +44,7 @@ def encoder(state_dim: StateDim, features: str = "mlp", activation: str = "relu"
         features: one of FEATURES, how images are seen. `mlp` flattens them. `cnn` and `nature_cnn`
             take any Box of a shape that an image can have, `auto` only bytes.
         activation: of a convolutional network.
+        channels: first, last or auto, the axis of an image that they are in.
 
     Raises:
         UserError: for anything else; if no part is an image, or one is too small for the network.
@@ -47,19 +53,19 @@ def encoder(state_dim: StateDim, features: str = "mlp", activation: str = "relu"
         return state_dim[0], state_dim[1]
     if isinstance(state_dim, Dict | Tuple):
         parts = parts_of(state_dim)
-        seen = any(_convolution(part, features) for part in parts.values())
+        images = {path for path, part in parts.items() if _convolution(part, features, channels)}
         own = {
-            path: encoder(part, features if _convolution(part, features) else "mlp", activation)
+            path: encoder(part, features if path in images else "mlp", activation, channels)
             for path, part in parts.items()
         }
-        if features in ("cnn", "nature_cnn") and not seen:
+        if features in ("cnn", "nature_cnn") and not images:
             raise UserError(f"none of its parts {', '.join(parts)} is an image")
         together = Parts(own)
         return together, together.n_features
-    convolution = _convolution(state_dim, features)
+    convolution = _convolution(state_dim, features, channels)
     if convolution is not None:
         scale = 255.0 if is_image(state_dim) else 1.0
-        module = convolution(state_dim.shape, scale, activation)
+        module = convolution(state_dim.shape, scale, activation, channels)
         return module, module.n_features
     if features in ("cnn", "nature_cnn"):
         raise UserError(f"its observations {one_line(state_dim, 200)} are no images")
@@ -86,9 +92,9 @@ def encoder(state_dim: StateDim, features: str = "mlp", activation: str = "relu"
     return Flatten(shape), math.prod(shape)
 
 
-def _convolution(space: Any, features: str) -> Callable[..., Convolutional] | None:
+def _convolution(space: Any, features: str, channels: str) -> Callable[..., Convolutional] | None:
     """What makes the network for an image; None where numbers are flattened."""
-    layout = layout_of(space.shape) if isinstance(space, Box) else None
+    layout = layout_of(space.shape, channels) if isinstance(space, Box) else None
     if layout is None or features == "mlp":
         return None
     if features != "auto":

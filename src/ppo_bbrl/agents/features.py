@@ -1,12 +1,14 @@
 """What stands in front of the heads of the package's agents, as the configuration says it."""
 
 import math
+import warnings
 from typing import Any
 
 import torch
 from omegaconf import DictConfig
 from torch import nn
 
+from ppo_bbrl.agents.convolutional import Convolutional, looks_otherwise
 from ppo_bbrl.agents.encoders import Encoded, encoder
 from ppo_bbrl.agents.networks import ACTIVATIONS, HIDDEN_GAIN, build_ortho_mlp
 from ppo_bbrl.agents.seen_parts import space_seen
@@ -25,10 +27,13 @@ def features_of(cfg: DictConfig, env: HasSpaces, role: str) -> Encoded:
     """
     architecture, space = cfg.algorithm.architecture, space_seen(cfg, env, role)
     try:
-        module, n = encoder(space, architecture.features, architecture.activation)
+        how = architecture.features, architecture.activation, architecture.channels
+        module, n = encoder(space, *how)
     except UserError as error:
         key = f"algorithm.architecture.features = {architecture.features!r}"
         raise ConfigError(f"{key}: {cfg.gym_env.env_name}: {error}") from None
+    if role == "policy" and architecture.channels == "auto":
+        _tell_of_channels(module, cfg.gym_env.env_name)
     hidden = list(architecture.actor_hidden_size)
     if architecture.shared_trunk:
         if list(architecture.critic_hidden_size) != hidden:
@@ -49,6 +54,17 @@ def features_of(cfg: DictConfig, env: HasSpaces, role: str) -> Encoded:
             )
     initialise(module, architecture)
     return module, n
+
+
+def _tell_of_channels(encoder: nn.Module, env_name: str) -> None:
+    """Say so where `auto` may have taken the wrong axis of an image for its channels."""
+    for module in encoder.modules():
+        if isinstance(module, Convolutional) and looks_otherwise(module.shape):
+            warnings.warn(
+                f"{env_name}: the last axis of images {list(module.shape)} is taken for their "
+                "channels: algorithm.architecture.channels: first, or last, says which it is",
+                stacklevel=2,
+            )
 
 
 def head_sizes(architecture: Any, role: str) -> list[int]:

@@ -31,6 +31,12 @@ class ArchitectureConfig:
         "the Nature paper on Atari (nature_cnn); auto: nature_cnn for uint8 images of at least "
         "36 × 36, cnn for smaller ones",
     )
+    channels: str = key(
+        "auto",
+        Rule(str, choices=("auto", "first", "last")),
+        "The axis of images that channels (or grey frames) are in; auto: the shorter one of the "
+        "first and the last, before which frames may be stacked",
+    )
     shared_trunk: bool = key(
         False,
         Rule(bool),

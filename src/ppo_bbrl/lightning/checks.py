@@ -20,6 +20,7 @@ from ppo_bbrl.agents.answers import (
     seen,
 )
 from ppo_bbrl.agents.base import remembers
+from ppo_bbrl.agents.curiosity import Curiosity
 from ppo_bbrl.config.rules import Rule
 from ppo_bbrl.distributions import entropy_of
 from ppo_bbrl.errors import UserError
@@ -92,12 +93,17 @@ def _number(value: Any) -> Any:
 
 
 def check_model(model: torch.nn.Module, precision: str) -> None:
-    """Refuse agents with memory, and weights of half precision unless the Trainer has it too.
+    """Refuse agents with memory or curiosity, and half precision unless the Trainer has it too.
 
     Raises:
         UserError: naming the agent, or the precision.
     """
     for module in model.modules():
+        if isinstance(module, Curiosity):
+            raise UserError(
+                "the model has a Curiosity, whose rewards nobody learns from here: PPOClip does, "
+                "with algorithm.curiosity: rnd (docs/ppo.md)"
+            )
         if remembers(module):
             raise UserError(
                 f"{type(module).__name__} has memory, but here each transition is learned from by "

@@ -15,7 +15,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import IO, Any
 
-from ppo_bbrl.runs.metric_names import METRICS
+from ppo_bbrl.runs.metric_names import METRICS, OF_SOME_RUNS
 from ppo_bbrl.system.files import make_folder, open_to_append, refuse_link, write_file
 
 
@@ -64,7 +64,10 @@ class Output:
 
 
 class CsvFile(Output):
-    """A wide table: a row per step, a column per metric, an empty cell where not measured."""
+    """A wide table: a row per step, a column per metric, an empty cell where not measured.
+
+    Metrics that only some runs have get a column with their first value.
+    """
 
     name = "rows"
     _n_rows = 0
@@ -96,7 +99,8 @@ class CsvFile(Output):
     def _open(self, names: list[str]) -> None:
         """Opens the table for more rows, rewritten at once or not at all if it must change."""
         self.close()
-        table = self._table() or [["steps", *METRICS]]
+        columns = [name for name in METRICS if name in names or name not in OF_SOME_RUNS]
+        table = self._table() or [["steps", *columns]]
         header = table[0]
         new = [name for name in names if name not in header]
         if new or not self._ends_in_a_line():
