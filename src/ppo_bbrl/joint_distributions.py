@@ -17,6 +17,7 @@ from ppo_bbrl.distributions import (
     ActionCategorical,
     ActionGaussian,
     Source,
+    entropy_from,
     from_global,
     gumbel_noise,
 )
@@ -127,6 +128,10 @@ class MultiCategorical(Joint):
         flat = action.reshape((*action.shape[: action.dim() - len(self.event_shape)], -1))
         log_prob, entropy = self.parts.evaluate(flat)
         return log_prob.sum(-1), entropy.sum(-1)
+
+    def entropy(self) -> Tensor:
+        """The entropy in nats, `[...]`: the sum over the k parts."""
+        return entropy_from(self.parts.logits).sum(-1)
 
     def noise(self, *leading: int) -> Tensor:
         """Standard Gumbel noise, `[*leading, k, largest size]`."""
