@@ -315,6 +315,7 @@ class EpisodicAlgo(Checkpointed, bbrl_utils.algorithms.EpisodicAlgo):
             wrappers=self._env_wrappers,
             action_mask=self.cfg.gym_env.action_mask,
             max_steps=max_steps or self._max_steps,
+            step_timeout=self.cfg.gym_env.step_timeout,
         )
 
     def close(self) -> None:

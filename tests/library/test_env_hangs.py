@@ -10,6 +10,7 @@ import threading
 import time
 
 import gymnasium as gym
+import numpy as np
 import pytest
 import torch
 from probe_envs import config
@@ -61,11 +62,12 @@ class Hangs(Probe):
     """Environment 1 hangs in its n-th step or reset, or in closing."""
 
     length = 5
-    made = 0
+    metadata = {"render_modes": ["rgb_array"]}  # noqa: RUF012 - as in Gymnasium
+    render_mode = "rgb_array"
 
-    def __init__(self, how="sleep", at="step", after=4, number=None):
+    def __init__(self, how="sleep", at="step", after=4, render_mode=None):
         super().__init__()
-        self.hang, self.at, self.after, self.number = HANGS[how], at, after, number
+        self.hang, self.at, self.after = HANGS[how], at, after
         self.calls = {"step": 0, "reset": 0, "close": after - 1}
 
     def called(self, name):
@@ -83,6 +85,9 @@ class Hangs(Probe):
 
     def close(self):
         self.called("close")
+
+    def render(self):
+        return np.zeros((8, 8, 3), np.uint8)
 
 
 gym.register("TestHangs-v0", Hangs, disable_env_checker=True)
@@ -198,6 +203,16 @@ def test_a_run_ends_with_a_checkpoint_of_its_last_iteration(mode):
     assert again.next_iteration == algo.epoch
     assert all(map(torch.equal, again.train_policy.state_dict().values(), weights))
     again.close()
+
+
+def test_a_video_of_an_environment_that_hangs_ends():
+    """Its one environment is of the run's process, whatever those of the run were."""
+    cfg = config("TestHangs-v0", max_epochs=1, n_steps=8)
+    cfg["gym_env"] |= {"env_args": {"at": "step"}, "step_timeout": LIMIT, "vectorization": "async"}
+    algo = PPOClip(cfg)
+    with pytest.raises(EnvironmentFailedError, match=rf"step 4: {TOLD}"):
+        algo.record_best()
+    algo.close()
 
 
 def test_where_environments_cannot_be_interrupted_the_limit_is_refused():

@@ -151,6 +151,7 @@ def replay(
         "wrappers": policy.wrappers,
         "action_mask": gym_env.action_mask,
         "trained_on": policy,
+        "step_timeout": gym_env.step_timeout,
     }
     seeds, limit = Seeds(seed).sequence("replay"), longest_episode(policy.saved.cfg)
     if human:

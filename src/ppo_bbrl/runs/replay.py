@@ -9,6 +9,7 @@ import numpy as np
 
 from ppo_bbrl.config.wrappers import Wrapper
 from ppo_bbrl.envs.agent import EnvAgent
+from ppo_bbrl.envs.guard import OnFailure
 from ppo_bbrl.envs.masks import AUTO
 from ppo_bbrl.envs.spaces import HasSpaces, check_same_spaces
 from ppo_bbrl.errors import ConfigError
@@ -41,13 +42,15 @@ def record_video(
     action_mask: str = AUTO,
     trained_on: HasSpaces | None = None,
     max_steps: int = 10_000,
+    step_timeout: float | None = None,
     root: Path | None = None,
 ) -> Path:
     """Run one episode and write its frames as an MP4 that browsers play.
 
     Frames go to the encoder one by one, so that long episodes do not need more memory. The
     environment is always closed. It is refused if its spaces differ from those of `trained_on`. If
-    `root`, a folder above the file, is given, symbolic links below it are not followed.
+    `root`, a folder above the file, is given, symbolic links below it are not followed. Each
+    step may take `step_timeout` seconds.
 
     Returns:
         The path.
@@ -59,7 +62,13 @@ def record_video(
     """
     check_video_name(path)
     env = _render_env(
-        env_name, env_args, wrappers, "rgb_array", action_mask=action_mask, trained_on=trained_on
+        env_name,
+        env_args,
+        wrappers,
+        "rgb_array",
+        OnFailure(step_timeout),
+        action_mask=action_mask,
+        trained_on=trained_on,
     )
     try:
         drawn: Any = env.envs.unwrapped
@@ -95,6 +104,7 @@ def watch(
     action_mask: str = AUTO,
     trained_on: HasSpaces | None = None,
     max_steps: int = 10_000,
+    step_timeout: float | None = None,
 ) -> float:
     """Show one episode in a window; returns its return."""
     if not has_screen():
@@ -102,7 +112,13 @@ def watch(
             "there is no display for a window; record a video instead (leave out --human)"
         )
     env = _render_env(
-        env_name, env_args, wrappers, "human", action_mask=action_mask, trained_on=trained_on
+        env_name,
+        env_args,
+        wrappers,
+        "human",
+        OnFailure(step_timeout),
+        action_mask=action_mask,
+        trained_on=trained_on,
     )
     try:
         report = play(policy, env, seeds, max_steps=max_steps)
@@ -130,6 +146,7 @@ def _render_env(
     env_args: Mapping[str, Any] | None,
     wrappers: Sequence[Wrapper],
     mode: str,
+    on_failure: OnFailure,
     *,
     action_mask: str,
     trained_on: HasSpaces | None,
@@ -143,6 +160,7 @@ def _render_env(
             wrappers=wrappers,
             vectorization="sync",
             action_mask=action_mask,
+            on_failure=on_failure,
         )
     except ConfigError as error:
         refused = ("unexpected keyword argument 'render_mode'", "takes no arguments")
