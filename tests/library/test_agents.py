@@ -26,7 +26,9 @@ from ppo_bbrl.agents.base import (
     predict_values,
 )
 from ppo_bbrl.agents.critics import VAgent
+from ppo_bbrl.agents.memory import Memory
 from ppo_bbrl.agents.policies import DiscretePolicy, GaussianPolicy, drawing_from, draws_noise_alone
+from ppo_bbrl.agents.recurrent import RecurrentPolicy
 from ppo_bbrl.seeding import RandomStream, generator
 from ppo_bbrl.workspace.table import Workspace
 
@@ -428,6 +430,8 @@ def test_chance_that_enters_by_the_noise_alone_needs_no_global_generator():
         (KWAgentWrapper(GaussianPolicy(BOX, [8], 2, activation="tanh"), stochastic=True), True),
         (inside, False),
         (Reversed(4, [8], 3), False),
+        (RecurrentPolicy(Memory("lstm", 4, 8), DiscretePolicy(8, [8], 3)), True),
+        (RecurrentPolicy(Memory("lstm", 4, 8), Reversed(8, [8], 3)), False),
     ):
         assert draws_noise_alone(policy) == alone
         with drawing_from(stream, policy):

@@ -120,7 +120,9 @@ def test_an_action_space_of_ones_own(memory):
     """Its actions are in the space, learned, saved and opened again; with memory, too."""
     how = {"max_epochs": 20 if memory == "none" else 1, "nb_evals": 1, "opt_epochs": 8}
     cfg = config("Budget-v0", **how)
-    cfg["algorithm"]["architecture"] |= {"memory": memory, "memory_size": 8}
+    cfg["algorithm"]["architecture"] |= {"memory": memory}
+    if memory != "none":
+        cfg["algorithm"]["architecture"]["memory_size"] = 8
     cfg["optimizer"]["lr"], cfg["compute"] = 3e-2, {"compile": "never"}
     algo = PPOClip(cfg)
     run(algo)

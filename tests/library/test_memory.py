@@ -60,11 +60,12 @@ def remembering(env_name="Logged", kind="lstm", *, shared=False, size=8, **algor
     made = config(env_name, **algorithm)
     made["algorithm"]["architecture"] = {
         "memory": kind,
-        "memory_size": size,
         "shared_memory": shared,
         "actor_hidden_size": [16],
         "critic_hidden_size": [16],
     }
+    if kind != "none":
+        made["algorithm"]["architecture"]["memory_size"] = size
     return made
 
 

@@ -5,6 +5,7 @@ from typing import Any
 
 import bbrl.agents
 import torch
+from gymnasium.spaces import Box
 from torch import Tensor, nn
 
 from ppo_bbrl.agents.base import KWAgentWrapper, copy_agent, has_memory, remembers
@@ -16,6 +17,7 @@ from ppo_bbrl.agents.seen_parts import check_seen
 from ppo_bbrl.agents.state import AgentState, OptimizerState
 from ppo_bbrl.config.combinations import warn_of_idle_keys
 from ppo_bbrl.config.optimizers import ScheduledRates
+from ppo_bbrl.envs.actions import leaves
 from ppo_bbrl.envs.agent import EnvAgent
 from ppo_bbrl.errors import ConfigError
 from ppo_bbrl.system.state import HasState
@@ -101,7 +103,8 @@ class LearningAgents:
         for agent in (policy, critic):
             put_on(agent, self.cfg.compute.device)
         if new is None:
-            warn_of_idle_keys(self.cfg.algorithm)
+            continuous = any(isinstance(part, Box) for part in leaves(self.train_env.action_space))
+            warn_of_idle_keys(self.cfg.algorithm, continuous=continuous)
         if remembers(policy, critic):
             _warn_of_large_minibatches(self.cfg.algorithm)
         policy = policy.with_prefix(policy.prefix or "current_policy/")

@@ -28,6 +28,7 @@ from ppo_bbrl.agents.heads import (
     MultiCategoricalHead,
     Squash,
 )
+from ppo_bbrl.agents.memory import Memory
 from ppo_bbrl.agents.networks import ACTIVATIONS, MLP, build_ortho_mlp
 from ppo_bbrl.agents.normalisers import Normalised, ObservationNormaliser, RunningMoments
 from ppo_bbrl.distributions import ActionCategorical, ActionGaussian, masked
@@ -42,6 +43,7 @@ _WITHOUT_CHANCE = {
     BernoulliHead, BoxHead, CategoricalHead, CompositeHead, GaussianHead, MultiCategoricalHead,
     Squash,
     Normalised, ObservationNormaliser, RunningMoments,
+    Memory, nn.LSTM, nn.GRU,
 }  # fmt: skip
 
 
@@ -143,11 +145,13 @@ class GaussianPolicy(Policy):
 def draws_noise_alone(policy: nn.Module) -> bool:
     """Whether all randomness comes from `seeding.generator()`.
 
-    True for the package's policies on MLPs: their classes say so. A subclass may draw otherwise.
+    True for the package's policies, with memory or without: their classes say so, each for itself.
+    A subclass may draw otherwise.
     """
     policy = getattr(policy, "wrapped", policy)
-    inner = {type(module) for module in policy.modules() if module is not policy}
-    return bool(vars(type(policy)).get("draws_noise_alone")) and not inner - _WITHOUT_CHANCE
+    inner = {type(module) for module in policy.modules()}
+    saying = {kind for kind in inner if vars(kind).get("draws_noise_alone")}
+    return type(policy) in saying and not inner - saying - _WITHOUT_CHANCE
 
 
 def drawing_from(stream: RandomStream, policy: nn.Module) -> AbstractContextManager[None]:

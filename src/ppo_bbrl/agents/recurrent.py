@@ -4,7 +4,7 @@ The head is an agent like any other. In place of an observation it gets what the
 it and of those before.
 """
 
-from typing import Any, Self, TypeGuard
+from typing import Any, ClassVar, Self, TypeGuard
 
 from torch import Tensor
 from torch.distributions import Distribution
@@ -71,6 +71,8 @@ class RecurrentPolicy(_Recurrent, Policy):
         head: a policy on `memory.size` features.
         name: the agent's name, for bbrl.
     """
+
+    draws_noise_alone: ClassVar[bool] = True  # if its head does
 
     def __init__(self, memory: Memory, head: Policy, name: str = "policy") -> None:
         super().__init__(name)

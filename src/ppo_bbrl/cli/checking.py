@@ -5,7 +5,7 @@ from typing import Annotated, Any
 
 import typer
 
-from ppo_bbrl.cli.options import Overrides
+from ppo_bbrl.cli.options import Overrides, typed
 from ppo_bbrl.cli.startup import insistent_interrupts, quick_start
 from ppo_bbrl.system.console import say
 
@@ -33,10 +33,13 @@ def check(
         from ppo_bbrl.envs.names import look_also_in
 
         path = Path(env)
-        is_file = path.suffix in (".yaml", ".yml") or path.exists()
-        look_also_in((Path.cwd(), path.parent if is_file else Path.cwd()))
-        source: Any = path if is_file else {"gym_env": {"env_name": env}}
-        cfg = load_config(source, overrides or ())
+        source: Any
+        if path.suffix in (".yaml", ".yml") or path.exists() or "=" in env:
+            source, words = typed(path, overrides)
+        else:
+            look_also_in([Path.cwd()])
+            source, words = {"gym_env": {"env_name": env}}, list(overrides or ())
+        cfg = load_config(source, words)
         gym_env, algorithm = cfg.gym_env, cfg.algorithm
         wrappers: list[Any] = []
         if gym_env.wrappers:

@@ -13,7 +13,7 @@ from typer.core import TyperGroup
 from ppo_bbrl.cli.checking import check
 from ppo_bbrl.cli.comparing import WithSides, compare_runs
 from ppo_bbrl.cli.faults import replay_fault
-from ppo_bbrl.cli.options import Overrides, Run, Trust
+from ppo_bbrl.cli.options import Overrides, Run, Trust, typed
 from ppo_bbrl.cli.startup import INTERRUPTED, end_with, quick_start, warnings_in_one_line
 from ppo_bbrl.cli.training import train
 from ppo_bbrl.system.console import lasting_output, say
@@ -218,13 +218,12 @@ def profile(
     """Train for a few seconds and show where the time goes. Writes no files."""
     with quick_start():
         from ppo_bbrl.config.loading import load_config
-        from ppo_bbrl.envs.names import look_also_in
         from ppo_bbrl.ppo import PPOClip
         from ppo_bbrl.profiling import profile as take_profile
 
-        look_also_in((Path.cwd(), config.parent))
+        source, words = typed(config, overrides)
         quiet = ["save_best=false", "logger.log_dir=null", "logger.verbose=false"]
-        algo = PPOClip(load_config(config, [*(overrides or ()), *quiet]))
+        algo = PPOClip(load_config(source, [*words, *quiet]))
     try:
         result = take_profile(algo, rollouts)
     finally:

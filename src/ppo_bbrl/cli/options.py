@@ -1,9 +1,12 @@
 """Arguments and options that several commands share."""
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Annotated
 
 import typer
+
+from ppo_bbrl.errors import ConfigError
 
 Run = Annotated[
     Path,
@@ -22,3 +25,26 @@ Overrides = Annotated[
     list[str] | None,
     typer.Argument(metavar="KEY=VALUE", help="Override keys of the file."),
 ]
+
+
+def typed(config: Path, overrides: Sequence[str] | None) -> tuple[Path | dict[str, str], list[str]]:
+    """What was typed as a configuration: a file and `key=value` words, or such words alone.
+
+    From here on modules are also looked for in the current folder, and beside the file.
+
+    Raises:
+        ConfigError: if it is neither.
+    """
+    from ppo_bbrl.envs.names import look_also_in
+
+    words = list(overrides or ())
+    if "=" in str(config) and not config.exists():
+        look_also_in([Path.cwd()])
+        return {}, [str(config), *words]
+    if not config.suffix and not config.exists():
+        raise ConfigError(
+            f"{config}: this configuration file does not exist; to train on a task with the "
+            f"defaults, write gym_env.env_name={config}"
+        )
+    look_also_in((Path.cwd(), config.parent))
+    return config, words

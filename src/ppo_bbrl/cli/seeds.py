@@ -6,6 +6,7 @@ from pathlib import Path
 
 import typer
 
+from ppo_bbrl.cli.options import typed
 from ppo_bbrl.cli.paths import near
 from ppo_bbrl.cli.startup import Stopped, quick_start
 from ppo_bbrl.errors import Terminated
@@ -42,21 +43,20 @@ def chosen_seeds(text: str) -> list[int]:
 
 def train_with_seeds(config: Path, overrides: list[str], seeds: list[int], jobs: int | None) -> int:
     """Train, print the results; the exit status: 0 if no seed failed."""
-    if any(override.strip().startswith("algorithm.seed=") for override in overrides):
+    if any(word.strip().startswith("algorithm.seed=") for word in (str(config), *overrides)):
         raise typer.BadParameter("--seeds sets algorithm.seed; leave one of the two out")
     with quick_start():
         from ppo_bbrl.config.loading import load_config
-        from ppo_bbrl.envs.names import look_also_in
         from ppo_bbrl.experiments.seeds import PICTURE, TABLE, default_jobs, train_seeds
 
+        source, words = typed(config, overrides)
         beside = (Path.cwd(), config.parent)
-        look_also_in(beside)
-        cfg = load_config(config, overrides)
+        cfg = load_config(source, words)
     jobs = min(jobs or default_jobs(cfg), len(seeds))
     say(f"{len(seeds)} seeds of {cfg.gym_env.env_name}, {jobs} at a time.")
     start = time.monotonic()
     try:
-        report = train_seeds(config, seeds, jobs, overrides=overrides, import_from=beside)
+        report = train_seeds(source, seeds, jobs, overrides=words, import_from=beside)
     except Terminated as error:
         stopped = Stopped(int(str(error.code)) - 128)
         stopped.__notes__ = error.__notes__

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from ppo_bbrl.cli.options import Overrides, Trust
+from ppo_bbrl.cli.options import Overrides, Trust, typed
 from ppo_bbrl.cli.startup import insistent_interrupts, quick_start
 from ppo_bbrl.system.console import say
 
@@ -24,7 +24,10 @@ def _print_keys(wanted: bool) -> None:
 
 def train(
     config: Annotated[
-        Path | None, typer.Argument(help="A YAML file; not with --resume.", show_default=False)
+        Path | None,
+        typer.Argument(
+            help="A YAML file (or KEY=VALUE alone); not with --resume.", show_default=False
+        ),
     ] = None,
     overrides: Overrides = None,
     *,
@@ -115,11 +118,9 @@ def train(
 
 def _new(config: Path, overrides: list[str]) -> "PPOClip":
     from ppo_bbrl.config.loading import load_config
-    from ppo_bbrl.envs.names import look_also_in
     from ppo_bbrl.ppo import PPOClip
 
-    look_also_in((Path.cwd(), config.parent))
-    return PPOClip(load_config(config, overrides))
+    return PPOClip(load_config(*typed(config, overrides)))
 
 
 def _resumed(run: Path, overrides: list[str], trust: bool) -> "PPOClip":

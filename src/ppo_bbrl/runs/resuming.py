@@ -197,7 +197,11 @@ class Checkpointed(Resumable):
                 self.save_checkpoint()
             except Exception as error:  # noqa: BLE001 - neither a full disk nor a part ends a run
                 self._saved = (iterations, time.monotonic())  # not at once again
-                warnings.warn(f"no checkpoint: {one_line(error)}", stacklevel=3)
+                # The same words each time: a disk that stays full is told once.
+                why = getattr(error, "strerror", None) or one_line(error)
+                place = self._checkpoints.folder
+                told = f"no checkpoint in {place}: {why}; training goes on, and tries again"
+                warnings.warn(told, stacklevel=3)
         if stop.first is not None:
             self._goes_on = True  # if the program goes on: with the next iteration
             stop.deliver()
