@@ -2,13 +2,15 @@
 
 import ast
 import re
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Literal
 
 from IPython.core.inputtransformer2 import TransformerManager
 from nbformat import NotebookNode
 
 DEFINITIONS = "definitions"  # the tag of cells that only define
+#: the tag of a graded cell that takes longer than others, such as seconds-120
+LONGER = re.compile(r"seconds-(\d+)")
 REGION = re.compile(r"^\s*#+\s*(BEGIN|END) (SOLUTION|HIDDEN TESTS|MARK SCHEME)\s*$")
 
 #: cell magics after which comes no Python, or Python that leaves no names in the notebook
@@ -57,6 +59,8 @@ class Exercise:
     names: tuple[str, ...]  # what the solution cells define and the check uses
     solution_ids: tuple[str, ...]  # `grade_id` of the solution cells
     solution: Code  # the teacher's
+    earlier: tuple[Code, ...] = ()  # the teacher's solutions above, which this one may need
+    seconds: float = 0.0  # of processor time, where it needs more than the limits give it
 
 
 @dataclass(frozen=True)
@@ -95,7 +99,8 @@ def read_assignment(source: NotebookNode, release: NotebookNode) -> Assignment:
             solutions[marks["grade_id"]] = text
         elif marks.get("grade"):
             # With the marks of hidden tests, for who is not to see them.
-            exercises.append(_exercise(marks["grade_id"], python(cell.source), solutions))
+            exercise = _exercise(marks["grade_id"], python(cell.source), solutions)
+            exercises.append(replace(exercise, seconds=_seconds(cell)))
     code = [cell for cell in release.cells if cell.cell_type == "code"]
     released = (cell for cell in code if marks_of(cell).get("solution") or _defines(cell))
     return Assignment(
@@ -109,11 +114,14 @@ def _exercise(grade_id: str, text: str, solutions: dict[str, str]) -> Exercise:
     used = {node.id for node in ast.walk(ast.parse(text)) if isinstance(node, ast.Name)}
     names: list[str] = []
     own: list[str] = []
+    earlier: list[Code] = []
     for solution_id, solution in solutions.items():
         bound = [name for name in sorted(bound_names(ast.parse(solution))) if name in used]
         if bound:
             own.append(solution_id)
             names += [name for name in bound if name not in names]
+        else:
+            earlier.append(Code(solution_id, solution))
     if not names:
         raise SourceError(
             f"the graded cell '{grade_id}' uses no name that a solution cell before it defines"
@@ -125,7 +133,14 @@ def _exercise(grade_id: str, text: str, solutions: dict[str, str]) -> Exercise:
         tuple(names),
         tuple(own),
         Code(f"solution {own[0]}", solution),
+        tuple(earlier),
     )
+
+
+def _seconds(cell: NotebookNode) -> float:
+    """How long a graded cell may take, by its tag; 0 if it has none."""
+    found = map(LONGER.fullmatch, cell.metadata.get("tags", []))
+    return max((float(tag[1]) for tag in found if tag), default=0.0)
 
 
 def _defines(cell: NotebookNode) -> bool:

@@ -126,7 +126,7 @@ class Grader:
         self, exercise: Exercise, cells: tuple[Cell, ...], files: tuple[tuple[str, str], ...]
     ) -> Verdict:
         """The verdict with what the solution needs by name, or else with all that was written."""
-        controls, seconds = self.controls[exercise.grade_id], self.limits.seconds / 2
+        controls, seconds = self.controls[exercise.grade_id], self._limits(exercise).seconds / 2
         task = Task(cells, exercise.check, exercise.names, controls, files, seconds)
         verdict = self._verdict(exercise, task)
         if verdict.outcome == "failed" and any(cell.kind == "own" for cell in cells):
@@ -135,12 +135,17 @@ class Grader:
                 return again
         return verdict
 
+    def _limits(self, exercise: Exercise) -> Limits:
+        """Those of the course, or the longer time that the source gives to an exercise."""
+        return replace(self.limits, seconds=max(self.limits.seconds, exercise.seconds))
+
     def _verdict(self, exercise: Exercise, task: Task) -> Verdict:
-        request = {"ask": "grade", "task": asdict(task), "limits": asdict(self.limits)}
+        limits = self._limits(exercise)
+        request = {"ask": "grade", "task": asdict(task), "limits": asdict(limits)}
         # Once more where the worker ends: it need not be this code that ended it.
         for _ in range(2):
             try:
-                answer = self._ask(request, seconds=self.limits.wall_seconds + PATIENCE)
+                answer = self._ask(request, seconds=limits.wall_seconds + PATIENCE)
             except WorkerEndedError:
                 self._start()
                 continue
@@ -201,7 +206,8 @@ class Grader:
             if file is not None:
                 with contextlib.suppress(OSError):  # it only saves time
                     write_file(file, json.dumps(known))
-        return tuple(Code("control", text) for text in known)
+        earlier = [code.text for code in exercise.earlier]
+        return tuple(Code("control", "\n\n\n".join((*earlier, text))) for text in known)
 
     def _file(self, exercise: Exercise) -> Path | None:
         if self.cache is None:
@@ -214,4 +220,6 @@ class Grader:
 
 def _task(exercise: Exercise, solution: str) -> Task:
     """A solution that is not a student's."""
-    return Task((Cell("solution", solution, "solution"),), exercise.check, exercise.names)
+    earlier = (Cell(code.name, code.text, "own") for code in exercise.earlier)
+    cells = (*earlier, Cell("solution", solution, "solution"))
+    return Task(cells, exercise.check, exercise.names)
