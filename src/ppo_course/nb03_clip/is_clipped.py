@@ -11,7 +11,7 @@ from ppo_course.mistakes import Exercise, Part, StudentCode, read_words
 
 # Each of the known mistakes is wrong in at least one place. No ratio is at the edge of the range
 # and no advantage is 0: there, both answers can be defended.
-RATIO = (0.5, 0.75, 0.85, 0.95, 1.05, 1.15, 1.25, 1.5)
+RATIO = (0.5, 0.75, 0.81, 0.85, 0.95, 1.05, 1.15, 1.21, 1.25, 1.5)
 ADVANTAGE = (2.0, 0.5, -0.5, -2.0)
 CLIP_RANGES = (0.2, 0.1, 0.4)
 
@@ -35,6 +35,8 @@ MASKS = Part(
         "lower-end-alone": lambda r, _a, eps: r < 1 - eps,
         "range-ignored": lambda r, a, _eps: ((a > 0) & (r > 1)) | ((a < 0) & (r < 1)),
         "range-itself": lambda r, a, eps: ((a > 0) & (r > eps)) | ((a < 0) & (r < -eps)),
+        "log-ratio": lambda r, a, eps: right(1 + r.log(), a, eps),
+        "edges-of-1": lambda r, a, eps: ((a > 0) & (r > 1 + eps)) | ((a < 0) & (r < 1 / (1 + eps))),
         "none-marked": lambda r, _a, _eps: torch.zeros_like(r, dtype=torch.bool),
         "always~0.2": lambda r, a, _eps: right(r, a, 0.2),
         "always~0.1": lambda r, a, _eps: right(r, a, 0.1),
@@ -55,6 +57,9 @@ def drawn(seed: int) -> tuple[Tensor, Tensor, tuple[float, ...]]:
         for low, high in ((0.02, 0.09), (0.16, 0.19), (0.26, 0.39), (0.46, 0.9))
         for sign in (-1, 1)
     ]
+    # Just beyond the largest range, and just within: 1 + ε < exp(ε), and exp(-ε) > 1 - ε.
+    largest = max(clip_ranges)
+    ratios += [1 + 1.03 * largest, 1 - 0.97 * largest]
     advantages = [sign * source.uniform(0.1, 3) for sign in (-1, 1, 1, -1)]
     pairs = [(ratio, advantage) for ratio in ratios for advantage in advantages]
     source.shuffle(pairs)

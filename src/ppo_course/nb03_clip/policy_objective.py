@@ -19,6 +19,7 @@ from ppo_course.nb03_clip.policy_objective_cases import (
     ENTROPY_COEF,
     EXERCISE,
     OLD,
+    POLICY_COEF,
     TRANSITIONS,
     Case,
     Inputs,
@@ -80,6 +81,7 @@ REDUCTIONS = Part(
     lambda s, _x: s.mean(),
     {
         "sum": lambda s, _x: s.sum(),
+        "policy-coef-inside": lambda s, _x: POLICY_COEF * s.mean(),
         "entropy-inside": lambda s, x: s.mean() + ENTROPY_COEF * x.entropy.mean(),
     },
 )

@@ -23,6 +23,7 @@ from ppo_course.workspaces import LentWorkspace
 OLD = "old_policy/logprob_predict"
 
 ENTROPY_COEF = 0.01
+POLICY_COEF = 0.7  # which `iteration` multiplies in, not the objective
 CLIP_RANGE_VF = 0.05  # the critic's, to notice who takes the wrong one
 
 
@@ -132,7 +133,11 @@ def _config() -> Any:
     return load_config(
         {
             "gym_env": {"env_name": "CartPole-v1"},
-            "algorithm": {"clip_range_vf": CLIP_RANGE_VF, "entropy_coef": ENTROPY_COEF},
+            "algorithm": {
+                "clip_range_vf": CLIP_RANGE_VF,
+                "entropy_coef": ENTROPY_COEF,
+                "policy_coef": POLICY_COEF,
+            },
         }
     )
 

@@ -12,8 +12,9 @@ from torch import Tensor
 from ppo_course.feedback import Named, describe
 from ppo_course.mistakes import Exercise, Hint, StudentCode, read_words
 
-# One that divides, one with a small rest, one with a large rest, one where all fit into one.
-CASES = ((64, 16), (50, 16), (31, 16), (20, 32))
+# One that divides, one with a small rest, one with a rest of one, one with a large rest, one where
+# all fit into one.
+CASES = ((64, 16), (50, 16), (49, 16), (31, 16), (20, 32))
 
 # Epochs of a small rollout. In each, two given transitions share a minibatch with 3 chances in 11:
 # that two of the 66 pairs never do, in 120 epochs, happens to a right answer once in 10^15 times.
@@ -44,6 +45,7 @@ def drawn(seed: int) -> list[Question]:
     return [
         Question(count * size, size),
         Question(count * size + source.randint(1, 3), size),
+        Question(count * size + 1, size),
         # torch.chunk leaves two less for the last, a size rounded down at least two more.
         Question(count * size - 2, size),
         Question(source.randint(15, 30), 32),

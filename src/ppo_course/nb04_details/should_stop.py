@@ -131,6 +131,9 @@ def check_should_stop(function: StudentCode, *, seed: int | None = None) -> None
         EXERCISE.refuse(stop, "stops-without-target")
         if not agree(case, kl, right(case)):
             raise _no_estimate(f"{kl:.5g}", f"{right(case):.5g}")
+    # 0 is a target, which every step exceeds; in Python's `if` it is no different from None.
+    for case in cases:
+        EXERCISE.refuse(not _call(function, case, 0.0)[0], "zero-is-no-target")
 
 
 def _call(function: StudentCode, case: Case, target_kl: float | None) -> tuple[bool, float]:

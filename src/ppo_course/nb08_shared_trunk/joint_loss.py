@@ -14,6 +14,8 @@ from ppo_course.mistakes import Exercise, Part, StudentCode, read_words
 from ppo_course.one_number import agree, as_number, compare_numbers
 
 PARTS = ("total", "policy_loss", "value_loss")
+#: what the gradient of each of the two parts reaches
+REACHED = ("neg_log_probs", "value_f")
 LEARNED = ("value_f", "neg_log_probs", "entropy")
 
 
@@ -244,6 +246,12 @@ def check_joint_loss(function: StudentCode, *, seed: int | None = None) -> None:
             gradients(total, {name: getattr(samples, name) for name in LEARNED}),
             gradients(right(fresh)[0], {name: getattr(fresh, name) for name in LEARNED}),
         )
+    # Others take the parts apart, and their gradients.
+    for samples, (_, *parts) in zip(given, results, strict=True):
+        for name, loss, reached in zip(PARTS[1:], parts, REACHED, strict=True):
+            EXERCISE.refuse(not loss.requires_grad, f"part-detached~{name}")
+            found = gradients(loss, {reached: getattr(samples, reached)})
+            EXERCISE.refuse(not found[reached].any(), f"part-detached~{name}")
 
 
 def _learned(case: Samples) -> Samples:

@@ -199,3 +199,14 @@ def test_a_seed_draws_other_transitions_for_grading(seed, capsys):
     with pytest.raises(ExerciseError) as caught:
         check_is_clipped(two_sided, seed=seed)
     assert caught.value.keys == ("advantage-ignored",)
+
+
+@pytest.mark.parametrize("seed", [None, *range(10)])
+def test_the_logarithm_of_the_ratio_is_not_its_distance_from_1(seed):
+    def by_logarithm(ratio, advantage, clip_range):
+        good = (advantage > 0) & (ratio.log() > clip_range)
+        return good | ((advantage < 0) & (ratio.log() < -clip_range))
+
+    with pytest.raises(ExerciseError) as caught:
+        check_is_clipped(by_logarithm, seed=seed)
+    assert caught.value.keys == ("log-ratio",)

@@ -8,7 +8,7 @@ from estimates_testing import check_the_check, complaint
 
 from ppo_bbrl.hub import PPO2
 from ppo_bbrl.losses import clipped_surrogate, entropy_loss, value_loss
-from ppo_course import check_joint_loss
+from ppo_course import ExerciseError, check_joint_loss
 from ppo_course.nb08_shared_trunk.joint_loss import POLICY, TOTAL, VALUE, cases, right
 from ppo_course.one_number import agree
 
@@ -208,3 +208,17 @@ def test_the_message_shows_the_example():
     assert "An example with clip_range = 0.2, ent_coef = 0.01, vf_coef = 0.5:" in message
     assert "    advantages   [" in message
     assert "  expected  " in message
+
+
+@pytest.mark.parametrize("place", [1, 2])
+def test_a_part_without_gradient_is_refused_by_name(place):
+    """A later cell takes the gradient of each part."""
+
+    def detached(*samples):
+        losses = list(PPO2.loss(None, *samples)[:3])
+        losses[place] = losses[place].detach()
+        return losses
+
+    with pytest.raises(ExerciseError) as caught:
+        check_joint_loss(detached)
+    assert caught.value.keys == (f"part-detached~{('total', 'policy_loss', 'value_loss')[place]}",)

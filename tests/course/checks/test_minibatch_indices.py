@@ -13,6 +13,7 @@ from details_testing import (
     assert_streams_stay,
     assert_told_apart,
     complaint,
+    error_of,
     notebooks_own,
     stub,
 )
@@ -294,3 +295,17 @@ def test_with_a_seed_right_answers_pass_and_wrong_ones_fail(capsys):
 
 def test_the_global_random_streams_stay_as_they_were():
     assert_streams_stay(check_minibatch_indices, by_tensor_split)
+
+
+@pytest.mark.parametrize("seed", [None, *range(10)])
+def test_a_rest_of_one_is_not_to_be_lost(seed):
+    """As who takes an upper end of n - 1 in range() loses it."""
+
+    def cut(n_transitions, batch_size, generator):
+        order = torch.randperm(n_transitions, generator=generator)
+        count = -(-n_transitions // batch_size)
+        if n_transitions % batch_size == 1:
+            return order[:-1].tensor_split(count - 1)
+        return order.tensor_split(count)
+
+    assert error_of(check_minibatch_indices, cut, seed=seed).keys == ("rest-dropped",)

@@ -507,3 +507,14 @@ def test_a_tensor_that_agrees_with_everything_is_refused():
 
     with pytest.raises(ExerciseError, match="a class of its own"):
         check_policy_objective(agreeable)
+
+
+@pytest.mark.parametrize("seed", [None, 1, 2])
+def test_the_weight_of_the_loss_is_no_part_of_the_objective(seed):
+    def weighted(policy, workspace, cfg):
+        loss, *rest = by_rows(policy, workspace, cfg)
+        return cfg.algorithm.policy_coef * loss, *rest
+
+    with pytest.raises(ExerciseError) as caught:
+        check_policy_objective(weighted, seed=seed)
+    assert caught.value.keys == ("policy-coef-inside",)

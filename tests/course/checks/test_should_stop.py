@@ -43,7 +43,7 @@ def by_loop(log_prob, old_log_prob, target_kl):
     for new, old in zip(log_prob.tolist(), old_log_prob.tolist(), strict=True):
         total += math.expm1(new - old) - (new - old)
     kl = total / len(log_prob)
-    return bool(target_kl) and kl > 1.5 * target_kl, kl
+    return target_kl is not None and kl > 1.5 * target_kl, kl
 
 
 def by_numpy(log_prob, old_log_prob, target_kl):
@@ -334,3 +334,13 @@ def test_numbers_learned_by_heart_fail_with_a_seed():
 
 def test_the_global_random_streams_stay_as_they_were():
     assert_streams_stay(check_should_stop, by_item)
+
+
+@pytest.mark.parametrize("seed", [None, 1, 2])
+def test_a_target_of_0_is_a_target(seed):
+    def falsy(log_prob, old_log_prob, target_kl):
+        d = (log_prob - old_log_prob).detach()
+        kl = (d.exp() - 1 - d).mean().item()
+        return bool(target_kl and kl > 1.5 * target_kl), kl
+
+    assert keys_of(check_should_stop, falsy, seed) == ("zero-is-no-target",)
