@@ -24,16 +24,20 @@
 #
 # - write the clipped objective of PPO, and say what each part of it is for;
 # - tell which transitions still move the policy and which no longer do;
-# - read a complete PPO loop, and name the details that are easy to get wrong;
+# - write one iteration of PPO, from the rollout to "old := new", and name the details that are easy to get
+#   wrong;
 # - judge from curves of several seeds, from maps and from a video whether an agent has learned.
 #
-# | Exercise | Difficulty | Minutes |
-# |---|---|---|
-# | The clipped objective | ●●○ | 20 |
-# | Where the gradient stops | ●○○ | 10 |
-# | What have you understood? (four questions) | ●○○ | 10 |
+# | Exercise | Difficulty | Minutes | Importance |
+# |---|---|---|---|
+# | The clipped objective | ●●○ | 20 | essential |
+# | Where the gradient stops | ●○○ | 10 | useful |
+# | The critic's objective | ●●○ | 10 | useful |
+# | The policy as a judge | ●●○ | 15 | essential |
+# | One iteration of PPO | ●●● | 30 | essential |
+# | What have you understood? (four questions) | ●○○ | 10 | useful |
 #
-# With reading and watching it takes about 75 minutes. You should know what an agent, a workspace
+# With reading and watching it takes about two hours. You should know what an agent, a workspace
 # and a transition are (notebook 01), and what a value and an advantage are (notebook 02).
 
 # %% [markdown]
@@ -86,7 +90,14 @@ from ppo_bbrl import (
 from ppo_bbrl.advantages import gae, lambda_returns, normalise
 from ppo_bbrl.losses import clipped_surrogate
 from ppo_bbrl.plots import critic_map, learning_curve, policy_map, read_metrics, workspace_grid
-from ppo_course import check_is_clipped, check_policy_objective
+from ppo_course import (
+    check_critic_objective,
+    check_discrete_policy,
+    check_is_clipped,
+    check_iteration,
+    check_policy_objective,
+)
+from ppo_course.probes import register_probes
 
 # The networks below are so small that several threads would mostly wait for each other.
 torch.set_num_threads(1)
@@ -94,6 +105,372 @@ torch.set_num_threads(1)
 # With the environment variable TESTING_MODE=on the notebook learns for a second only. It is meant
 # for automatic tests, which want to know whether every cell runs.
 TESTING_MODE = os.environ.get("TESTING_MODE", "").lower() in ("on", "1")
+
+# %% [markdown]
+# # The objective
+#
+# A policy takes actions, and afterwards we know how good they were: the *advantage* $\hat{A}_t$ of an action
+# says how much better it turned out than expected (notebook 02). PPO makes good actions more probable and bad
+# ones less, several times with the same data, but never by too much at once. This is the idea, and this
+# section turns it into a formula. The machinery around it comes later.
+#
+# Let $\theta$ be the weights of the policy, and $\pi_\theta(a \mid s)$ the probability that it gives to
+# an action. How does an advantage make it better? The simplest way is the *policy gradient*: climb
+#
+# $$
+# \hat{\mathbb{E}}_t\left[\hat{A}_t \log \pi_\theta(a_t \mid s_t)\right],
+# $$
+#
+# where $\hat{\mathbb{E}}_t$ is the mean over the collected transitions. Actions that were better than
+# expected ($\hat{A}_t > 0$) become more probable, the others less. This is the actor-critic algorithm
+# A2C. It is right for a single step only, because the mean has to be taken over actions of the
+# *present* policy.
+
+# %% [markdown]
+# We want to learn from the same data several times. After the first step, however, the policy is
+# no longer the one that collected them, and the more it moves away, the less the data tell about
+# it. PPO measures this for each action by the ratio of its probabilities,
+#
+# $$
+# r_t(\theta) = \frac{\pi_\theta\left(a_t \mid s_t\right)}{\pi_{\theta_{\text{old}}}\left(a_t \mid s_t\right)},
+# $$
+#
+# which is 1 where nothing has changed. (The paper writes $r_t(\theta)$; it is no reward.) With it
+# comes an objective that takes away the incentive to go further than $1 \pm \epsilon$
+# ([equation 7 of the paper](https://arxiv.org/pdf/1707.06347.pdf)):
+#
+# $$
+# L^{CLIP}(\theta) = \hat{\mathbb{E}}_t\left[\min\left(r_t(\theta) \hat{A}_t,\ \operatorname{clip}\left(r_t(\theta), 1-\epsilon, 1+\epsilon\right) \hat{A}_t\right)\right]
+# $$
+#
+# The minimum makes this one-sided. A good action ($\hat{A}_t > 0$) gains nothing from becoming
+# more than $1+\epsilon$ times as probable, a bad one ($\hat{A}_t < 0$) nothing from becoming less than
+# $1-\epsilon$ times as probable; but a step in the wrong direction is never clipped, so that it can be undone.
+
+# %% [markdown]
+# A picture says it better (after figure 1 of the paper). We ask the package for the objective of
+# single transitions, whose ratio goes from 0 to 2, once with a good and once with a bad action.
+# Dotted is what the objective would be without clipping.
+
+# %%
+ratios, epsilon = torch.linspace(0.01, 2, 200), 0.2
+figure, panels = plt.subplots(1, 2, figsize=(8, 3), layout="constrained")
+for axes, advantage, name in zip(panels, (1.0, -1.0), ("good", "bad"), strict=True):
+    objective = [
+        -clipped_surrogate(
+            log_prob=ratio.log(),
+            old_log_prob=torch.tensor(0.0),
+            advantage=torch.tensor(advantage),
+            clip_range=epsilon,
+        )[0]
+        for ratio in ratios
+    ]
+    axes.axvspan(1 - epsilon, 1 + epsilon, color="0.93")
+    axes.plot(ratios, advantage * ratios, ":", color="0.4", label="without clipping")
+    axes.plot(ratios, objective, color="#0072B2", linewidth=2, label="$L^{CLIP}$")
+    axes.plot(1, advantage, "o", color="#D55E00", label="before the first step")
+    axes.set(title=f"a {name} action, $\\hat{{A}} = {advantage:.0f}$", xlabel="ratio $r$")
+    axes.spines[["top", "right"]].set_visible(False)
+panels[0].set_ylabel("objective of one transition")
+panels[0].legend(frameon=False)
+plt.show()
+
+# %% [markdown]
+# ## Exercise: the clipped objective
+#
+# *Difficulty: ●●○ · about 20 minutes · essential*
+#
+# Write `policy_objective`. It gets
+#
+# - `policy`, the policy that we optimise, an agent: `policy(workspace, t=0, predict_proba=True,
+#   compute_entropy=True)` makes it judge the actions that are there instead of taking new ones. It then
+#   writes two variables, `logprob_predict` and `entropy`, with its own prefix before them:
+#   `f"{policy.prefix}logprob_predict"`. (You write this half of the policy yourself, further down);
+# - `workspace`, a minibatch of $N$ transitions: one row, $t = 0$, with `env/env_obs`, `action`,
+#   `advantage` and `old_policy/logprob_predict`. So `workspace["advantage"]` has shape $[1, N]$, and
+#   `workspace["advantage", "action"]` gives two tensors at once;
+# - `cfg`, the configuration: $\epsilon$ is `cfg.algorithm.clip_range`.
+#
+# It returns three things:
+#
+# - `policy_loss`, the objective $L^{CLIP}$, a scalar. It is to be *maximised*, as in the paper: the
+#   loop below puts the minus in front of it;
+# - `entropy`, the entropy of the policy for each transition, $[1, N]$, as the policy wrote it;
+# - `policy_advantage`, the advantage from the workspace, $[1, N]$.
+#
+# The gradient must reach the current policy, and nothing else. The old log-probabilities and the
+# advantages are constants of this objective; `.detach()` makes sure of that, wherever they come
+# from.
+#
+# Useful functions:
+#
+# - [torch.clamp](https://pytorch.org/docs/stable/generated/torch.clamp.html) computes
+#   $\min(\max(x_i, m), M)$, where $m$ and $M$ are a lower and an upper bound;
+# - [torch.min](https://pytorch.org/docs/stable/generated/torch.min.html) of two tensors takes the
+#   smaller number in each place;
+# - [torch.exp](https://pytorch.org/docs/stable/generated/torch.exp.html): the workspace holds the
+#   *logarithms* of the probabilities.
+#
+# <details>
+# <summary>A hint</summary>
+#
+# Five steps, about a line each:
+#
+# 1. Run the policy on row 0 of the workspace. It must not take new actions, but say how probable
+#    the old ones are, and how large its entropy is.
+# 2. Read four variables from the workspace: the two log-probabilities, the advantage, the entropy.
+# 3. A ratio of two probabilities is the exponential of the difference of their logarithms.
+# 4. Multiply the ratio by the advantage; then the clamped ratio by the advantage.
+# 5. The smaller of the two for each transition, then the mean over the transitions.
+#
+# </details>
+
+
+# %% nbgrader={"grade": false, "grade_id": "ppo-clip-policy-objective", "locked": false, "schema_version": 3, "solution": true, "task": false}
+def policy_objective(policy, workspace, cfg):
+    """
+    The clipped objective of PPO on a minibatch, to be maximised.
+    Returns policy_loss (a scalar), entropy [1, N], policy_advantage [1, N]
+    """
+    # Compute the log-probability of the actions in the workspace according to the
+    # policy: we do not act again, hence predict_proba=True. The policy is not
+    # wrapped into a TemporalAgent, as there is a single row, t=0
+    # Compute the ratio of the probabilities
+    # Compute the objective, with cfg.algorithm.clip_range and torch.clamp
+    ### BEGIN SOLUTION
+    policy(workspace, t=0, predict_proba=True, compute_entropy=True)
+    log_prob, old_log_prob, policy_advantage, entropy = workspace[
+        f"{policy.prefix}logprob_predict",
+        "old_policy/logprob_predict",
+        "advantage",
+        f"{policy.prefix}entropy",
+    ]
+    advantage = policy_advantage.detach()
+
+    ratio = torch.exp(log_prob - old_log_prob.detach())
+    clip_range = cfg.algorithm.clip_range
+    clipped_ratio = torch.clamp(ratio, 1 - clip_range, 1 + clip_range)
+    policy_loss = torch.min(ratio * advantage, clipped_ratio * advantage).mean()
+    return policy_loss, entropy, policy_advantage
+    ### END SOLUTION
+
+
+# %% [markdown]
+# The next cell tries your function on a few transitions that one can compute by hand. If something
+# is wrong, it says what it saw, what it expected, and where to look.
+
+# %% nbgrader={"grade": true, "grade_id": "ppo-clip-policy-objective-check", "locked": true, "points": 2, "schema_version": 3, "solution": false, "task": false}
+check_policy_objective(policy_objective)
+### BEGIN HIDDEN TESTS
+check_policy_objective(policy_objective, seed=1)
+check_policy_objective(policy_objective, seed=2)
+### END HIDDEN TESTS
+
+# %% [markdown]
+# ## Exercise: where the gradient stops
+#
+# *Difficulty: ●○○ · about 10 minutes · useful*
+#
+# Where the blue line of the picture is flat, a transition no longer moves the policy: its gradient
+# is 0. Which transitions of a minibatch are there? Write `is_clipped`. It gets
+#
+# - `ratio`, the ratios $r$ of $N$ transitions, $[N]$;
+# - `advantage`, their advantages, $[N]$;
+# - `clip_range`, $\epsilon$, a number.
+#
+# It returns a mask: a tensor of truth values, $[N]$, `True` where the gradient is 0. What you answer
+# exactly at the edge of the range, or for an advantage of 0, does not matter.
+#
+# Useful: comparisons of tensors give masks, as in `advantage > 0`. Masks are combined by `&` (and)
+# and `|` (or), with each comparison in parentheses;
+# [torch.where](https://pytorch.org/docs/stable/generated/torch.where.html) chooses between two.
+#
+# <details>
+# <summary>A hint</summary>
+#
+# The minimum takes the clipped product exactly where it is the smaller one. Or read the picture:
+# one case for good actions, one for bad ones.
+#
+# </details>
+
+
+# %% nbgrader={"grade": false, "grade_id": "ppo-clip-is-clipped", "locked": false, "schema_version": 3, "solution": true, "task": false}
+def is_clipped(ratio, advantage, clip_range):
+    """
+    Which transitions have no gradient in the clipped objective: a mask [N]
+    """
+    ### BEGIN SOLUTION
+    good = (advantage > 0) & (ratio > 1 + clip_range)
+    bad = (advantage < 0) & (ratio < 1 - clip_range)
+    return good | bad
+    ### END SOLUTION
+
+
+# %% [markdown]
+# The check tries ratios inside and outside of the range, with both signs of the advantage.
+
+# %% nbgrader={"grade": true, "grade_id": "ppo-clip-is-clipped-check", "locked": true, "points": 1, "schema_version": 3, "solution": false, "task": false}
+check_is_clipped(is_clipped)
+### BEGIN HIDDEN TESTS
+check_is_clipped(is_clipped, seed=1)
+check_is_clipped(is_clipped, seed=2)
+### END HIDDEN TESTS
+
+# %% [markdown]
+# Implementations often log a *clip fraction*, the share of all ratios outside the range. It counts
+# those that went the wrong way as well. The loop below logs yours, as `clipped`.
+
+# %% [markdown]
+# # The objective of the critic
+#
+# The critic has a simpler task: its values shall come close to targets, here to the λ-returns
+# $\hat{A}_t + V_{\text{old}}(s_t)$ (notebook 02). The error is squared, and its mean is *minimised*.
+#
+# PPO2 clips it as well (if `clip_range_vf` > 0): the value may not gain anything from moving further from
+# the old value than that. Of the two squared errors, with the value and with the clipped one, the larger
+# counts. The clipped error alone would have no gradient as soon as a value has left the range, even in the
+# wrong direction.
+#
+# ## Exercise: the critic's objective
+#
+# *Difficulty: ●●○ · about 10 minutes · useful*
+#
+# Write `critic_objective`. It gets
+#
+# - `critic`, an agent: `critic(workspace, t=0)` writes the values as they are now, `critic/v_values`;
+# - `workspace`, a minibatch of $N$ transitions as above: one row with `env/env_obs`,
+#   `old_critic/v_values` and `critic_target`;
+# - `cfg`: the range is `cfg.algorithm.clip_range_vf`, where 0 means not at all, and the weight of the loss
+#   `cfg.algorithm.critic_coef`.
+#
+# It returns `critic_coef` times the mean of the squared errors, a scalar. With a range $\epsilon_V > 0$, the
+# clipped value is $V_{\text{old}} + \operatorname{clip}(V - V_{\text{old}}, -\epsilon_V, \epsilon_V)$.
+
+
+# %% nbgrader={"grade": false, "grade_id": "ppo-clip-critic-objective", "locked": false, "schema_version": 3, "solution": true, "task": false}
+def critic_objective(critic, workspace, cfg):
+    """
+    The mean squared error of the critic on a minibatch, to be minimised: a scalar
+    """
+    ### BEGIN SOLUTION
+    critic(workspace, t=0)
+    value, old_value, target = workspace["critic/v_values", "old_critic/v_values", "critic_target"]
+    error = (value - target) ** 2
+
+    if cfg.algorithm.clip_range_vf > 0:
+        # Clip the difference between old and new values
+        # NOTE: this depends on the scale of the rewards
+        clipped_value = old_value + torch.clamp(
+            value - old_value, -cfg.algorithm.clip_range_vf, cfg.algorithm.clip_range_vf
+        )
+        error = torch.max(error, (clipped_value - target) ** 2)
+
+    return cfg.algorithm.critic_coef * error.mean()
+    ### END SOLUTION
+
+
+# %% [markdown]
+# The check has values that moved a little and a lot, towards their targets and away from them, with and
+# without a range.
+
+# %% nbgrader={"grade": true, "grade_id": "ppo-clip-critic-objective-check", "locked": true, "points": 2, "schema_version": 3, "solution": false, "task": false}
+check_critic_objective(critic_objective)
+### BEGIN HIDDEN TESTS
+check_critic_objective(critic_objective, seed=1)
+check_critic_objective(critic_objective, seed=2)
+### END HIDDEN TESTS
+
+# %% [markdown]
+# # The policy as a judge
+#
+# `DiscretePolicy` draws one of a few actions. PPO asks one thing more of it: the probability of an
+# action that *was* taken, under the policy as it is *now*. With `predict_proba=True` the policy takes no
+# action; it reads the one in the workspace and writes its log-probability, `logprob_predict`. With
+# `compute_entropy=True` it writes `entropy` as well.
+#
+# Both come from `log_softmax`. Taking the `softmax` first and the logarithm afterwards is the same
+# on paper, but a probability as small as $10^{-50}$ is rounded to 0, and its logarithm is $-\infty$.
+#
+# ## Exercise: the policy as a judge
+#
+# *Difficulty: ●●○ · about 15 minutes · essential*
+#
+# The half that acts is there. Fill in the other one, in row `t`:
+#
+# - with `predict_proba=True`: read the action that is there, pick its entry of `log_probs`, $[N, \text{actions}]$,
+#   and write it as `logprob_predict`, $[N]$, with the prefix before the name;
+# - with `compute_entropy=True`: write the entropy $-\sum_a \pi(a \mid s) \log \pi(a \mid s)$ of each state, $[N]$, as
+#   `entropy`, with the prefix as well.
+#
+# Useful: [gather](https://pytorch.org/docs/stable/generated/torch.gather.html) picks an entry of each row; its
+# index has as many dimensions as what it picks from. `self.get(("name", t))` reads row `t`, and
+# `self.set(("name", t), value)` writes it.
+#
+# <details>
+# <summary>A hint</summary>
+#
+# `log_probs.gather(-1, index)` wants an index $[N, 1]$, which `action.unsqueeze(-1)` is, and gives $[N, 1]$,
+# from which `.squeeze(-1)` makes $[N]$.
+#
+# </details>
+
+
+# %% nbgrader={"grade": false, "grade_id": "ppo-clip-policy", "locked": false, "schema_version": 3, "solution": true, "task": false}
+class DiscretePolicy(Agent):
+    def __init__(self, state_dim, hidden_size, n_actions, name="policy"):
+        super().__init__(name)
+        self.model = build_ortho_mlp([state_dim, *hidden_size, n_actions], activation=nn.ReLU())
+
+    def dist(self, obs):
+        """π(·|s), for the maps at the end of this notebook"""
+        return torch.distributions.Categorical(logits=self.model(obs))
+
+    def forward(
+        self,
+        t,
+        *,
+        stochastic=True,
+        predict_proba=False,
+        compute_entropy=False,
+        **kwargs,
+    ):
+        """
+        Choose an action for row t of the workspace, or compute the log-probability
+        of the action that is there (predict_proba)
+        """
+        observation = self.get(("env/env_obs", t))
+        scores = self.model(observation)
+        log_probs = torch.log_softmax(scores, dim=-1)
+
+        if predict_proba:
+            ### BEGIN SOLUTION
+            action = self.get(("action", t))
+            action_log_probs = log_probs.gather(-1, action.unsqueeze(-1)).squeeze(-1)
+            self.set((f"{self.prefix}logprob_predict", t), action_log_probs)
+            ### END SOLUTION
+        else:
+            if stochastic:
+                action = torch.distributions.Categorical(logits=scores).sample()
+            else:
+                action = scores.argmax(-1)
+            self.set(("action", t), action)
+
+        if compute_entropy:
+            ### BEGIN SOLUTION
+            entropy = -(log_probs.exp() * log_probs).sum(-1)
+            self.set((f"{self.prefix}entropy", t), entropy)
+            ### END SOLUTION
+
+
+# %% [markdown]
+# The check asks your policy about actions that somebody else took, and lets it act as before.
+
+# %% nbgrader={"grade": true, "grade_id": "ppo-clip-policy-check", "locked": true, "points": 2, "schema_version": 3, "solution": false, "task": false}
+check_discrete_policy(DiscretePolicy)
+### BEGIN HIDDEN TESTS
+check_discrete_policy(DiscretePolicy, seed=1)
+check_discrete_policy(DiscretePolicy, seed=2)
+### END HIDDEN TESTS
 
 # %% [markdown]
 # # The frame
@@ -179,7 +556,7 @@ params = {
 #   `[n_rows, n_envs, …]` under names such as `env/env_obs`, `action` and `env/reward`.
 
 # %% [markdown]
-# # The agents of PPO
+# # The critic, and the algorithm
 #
 # ## The critic
 #
@@ -200,61 +577,6 @@ class VAgent(Agent):
         observation = self.get(("env/env_obs", t))
         critic = self.model(observation).squeeze(-1)
         self.set((f"{self.prefix}v_values", t), critic)
-
-
-# %% [markdown]
-# ## The policy
-#
-# `DiscretePolicy` draws one of a few actions. PPO asks one thing more of it: the probability of an
-# action that *was* taken, under the policy as it is *now*. With `predict_proba=True` the policy takes no
-# action; it reads the one in the workspace and writes its log-probability, `logprob_predict`. With
-# `compute_entropy=True` it writes `entropy` as well.
-#
-# Both come from `log_softmax`. Taking the `softmax` first and the logarithm afterwards is the same
-# on paper, but a probability as small as $10^{-50}$ is rounded to 0, and its logarithm is $-\infty$.
-
-
-# %% tags=["definitions"]
-class DiscretePolicy(Agent):
-    def __init__(self, state_dim, hidden_size, n_actions, name="policy"):
-        super().__init__(name)
-        self.model = build_ortho_mlp([state_dim, *hidden_size, n_actions], activation=nn.ReLU())
-
-    def dist(self, obs):
-        """π(·|s), for the maps at the end of this notebook"""
-        return torch.distributions.Categorical(logits=self.model(obs))
-
-    def forward(
-        self,
-        t,
-        *,
-        stochastic=True,
-        predict_proba=False,
-        compute_entropy=False,
-        **kwargs,
-    ):
-        """
-        Choose an action for row t of the workspace, or compute the log-probability
-        of the action that is there (predict_proba)
-        """
-        observation = self.get(("env/env_obs", t))
-        scores = self.model(observation)
-        log_probs = torch.log_softmax(scores, dim=-1)
-
-        if predict_proba:
-            action = self.get(("action", t))
-            action_log_probs = log_probs.gather(-1, action.unsqueeze(-1)).squeeze(-1)
-            self.set((f"{self.prefix}logprob_predict", t), action_log_probs)
-        else:
-            if stochastic:
-                action = torch.distributions.Categorical(logits=scores).sample()
-            else:
-                action = scores.argmax(-1)
-            self.set(("action", t), action)
-
-        if compute_entropy:
-            entropy = -(log_probs.exp() * log_probs).sum(-1)
-            self.set((f"{self.prefix}entropy", t), entropy)
 
 
 # %% [markdown]
@@ -312,212 +634,6 @@ workspace = next(iter_partial_episodes(PPOClip(small), 24))
 workspace_grid(workspace.subtime(10, 24), "env/timestep", title="time in the episode")
 
 # %% [markdown]
-# # The objective
-#
-# Let $\theta$ be the weights of the policy, and $\pi_\theta(a \mid s)$ the probability that it gives to
-# an action. How does an advantage make it better? The simplest way is the *policy gradient*: climb
-#
-# $$
-# \hat{\mathbb{E}}_t\left[\hat{A}_t \log \pi_\theta(a_t \mid s_t)\right],
-# $$
-#
-# where $\hat{\mathbb{E}}_t$ is the mean over the collected transitions. Actions that were better than
-# expected ($\hat{A}_t > 0$) become more probable, the others less. This is the actor-critic algorithm
-# A2C. It is right for a single step only, because the mean has to be taken over actions of the
-# *present* policy.
-
-# %% [markdown]
-# We want to learn from the same data several times. After the first step, however, the policy is
-# no longer the one that collected them, and the more it moves away, the less the data tell about
-# it. PPO measures this for each action by the ratio of its probabilities,
-#
-# $$
-# r_t(\theta) = \frac{\pi_\theta\left(a_t \mid s_t\right)}{\pi_{\theta_{\text{old}}}\left(a_t \mid s_t\right)},
-# $$
-#
-# which is 1 where nothing has changed. (The paper writes $r_t(\theta)$; it is no reward.) With it
-# comes an objective that takes away the incentive to go further than $1 \pm \epsilon$
-# ([equation 7 of the paper](https://arxiv.org/pdf/1707.06347.pdf)):
-#
-# $$
-# L^{CLIP}(\theta) = \hat{\mathbb{E}}_t\left[\min\left(r_t(\theta) \hat{A}_t,\ \operatorname{clip}\left(r_t(\theta), 1-\epsilon, 1+\epsilon\right) \hat{A}_t\right)\right]
-# $$
-#
-# The minimum makes this one-sided. A good action ($\hat{A}_t > 0$) gains nothing from becoming
-# more than $1+\epsilon$ times as probable, a bad one ($\hat{A}_t < 0$) nothing from becoming less than
-# $1-\epsilon$ times as probable; but a step in the wrong direction is never clipped, so that it can be undone.
-
-# %% [markdown]
-# A picture says it better (after figure 1 of the paper). We ask the package for the objective of
-# single transitions, whose ratio goes from 0 to 2, once with a good and once with a bad action.
-# Dotted is what the objective would be without clipping.
-
-# %%
-ratios, epsilon = torch.linspace(0.01, 2, 200), 0.2
-figure, panels = plt.subplots(1, 2, figsize=(8, 3), layout="constrained")
-for axes, advantage, name in zip(panels, (1.0, -1.0), ("good", "bad"), strict=True):
-    objective = [
-        -clipped_surrogate(
-            log_prob=ratio.log(),
-            old_log_prob=torch.tensor(0.0),
-            advantage=torch.tensor(advantage),
-            clip_range=epsilon,
-        )[0]
-        for ratio in ratios
-    ]
-    axes.axvspan(1 - epsilon, 1 + epsilon, color="0.93")
-    axes.plot(ratios, advantage * ratios, ":", color="0.4", label="without clipping")
-    axes.plot(ratios, objective, color="#0072B2", linewidth=2, label="$L^{CLIP}$")
-    axes.plot(1, advantage, "o", color="#D55E00", label="before the first step")
-    axes.set(title=f"a {name} action, $\\hat{{A}} = {advantage:.0f}$", xlabel="ratio $r$")
-    axes.spines[["top", "right"]].set_visible(False)
-panels[0].set_ylabel("objective of one transition")
-panels[0].legend(frameon=False)
-plt.show()
-
-# %% [markdown]
-# ## Exercise: the clipped objective
-#
-# *Difficulty: ●●○ · about 20 minutes*
-#
-# Write `policy_objective`. It gets
-#
-# - `policy`, the policy that we optimise. Its prefix is `policy.prefix`;
-# - `workspace`, a minibatch of $N$ transitions: one row, $t = 0$, with `env/env_obs`, `action`,
-#   `advantage` and `old_policy/logprob_predict`. So `workspace["advantage"]` has shape $[1, N]$, and
-#   `workspace["advantage", "action"]` gives two tensors at once;
-# - `cfg`, the configuration: $\epsilon$ is `cfg.algorithm.clip_range`.
-#
-# It returns three things:
-#
-# - `policy_loss`, the objective $L^{CLIP}$, a scalar. It is to be *maximised*, as in the paper: the
-#   loop below puts the minus in front of it;
-# - `entropy`, the entropy of the policy for each transition, $[1, N]$, as the policy wrote it;
-# - `policy_advantage`, the advantage from the workspace, $[1, N]$.
-#
-# The gradient must reach the current policy, and nothing else. The old log-probabilities and the
-# advantages are constants of this objective; `.detach()` makes sure of that, wherever they come
-# from.
-#
-# Useful functions:
-#
-# - [torch.clamp](https://pytorch.org/docs/stable/generated/torch.clamp.html) computes
-#   $\min(\max(x_i, m), M)$, where $m$ and $M$ are a lower and an upper bound;
-# - [torch.min](https://pytorch.org/docs/stable/generated/torch.min.html) of two tensors takes the
-#   smaller number in each place;
-# - [torch.exp](https://pytorch.org/docs/stable/generated/torch.exp.html): the workspace holds the
-#   *logarithms* of the probabilities.
-#
-# <details>
-# <summary>A hint</summary>
-#
-# Five steps, about a line each:
-#
-# 1. Run the policy on row 0 of the workspace. It must not take new actions, but say how probable
-#    the old ones are, and how large its entropy is; two arguments of `forward` above do that.
-# 2. Read four variables from the workspace: the two log-probabilities, the advantage, the entropy.
-# 3. A ratio of two probabilities is the exponential of the difference of their logarithms.
-# 4. Multiply the ratio by the advantage; then the clamped ratio by the advantage.
-# 5. The smaller of the two for each transition, then the mean over the transitions.
-#
-# </details>
-
-
-# %% nbgrader={"grade": false, "grade_id": "ppo-clip-policy-objective", "locked": false, "schema_version": 3, "solution": true, "task": false}
-def policy_objective(policy, workspace, cfg):
-    """
-    The clipped objective of PPO on a minibatch, to be maximised.
-    Returns policy_loss (a scalar), entropy [1, N], policy_advantage [1, N]
-    """
-    # Compute the log-probability of the actions in the workspace according to the
-    # policy: we do not act again, hence predict_proba=True. The policy is not
-    # wrapped into a TemporalAgent, as there is a single row, t=0
-    # Compute the ratio of the probabilities
-    # Compute the objective, with cfg.algorithm.clip_range and torch.clamp
-    ### BEGIN SOLUTION
-    policy(workspace, t=0, predict_proba=True, compute_entropy=True)
-    log_prob, old_log_prob, policy_advantage, entropy = workspace[
-        f"{policy.prefix}logprob_predict",
-        "old_policy/logprob_predict",
-        "advantage",
-        f"{policy.prefix}entropy",
-    ]
-    advantage = policy_advantage.detach()
-
-    ratio = torch.exp(log_prob - old_log_prob.detach())
-    clip_range = cfg.algorithm.clip_range
-    clipped_ratio = torch.clamp(ratio, 1 - clip_range, 1 + clip_range)
-    policy_loss = torch.min(ratio * advantage, clipped_ratio * advantage).mean()
-    return policy_loss, entropy, policy_advantage
-    ### END SOLUTION
-
-
-# %% [markdown]
-# The next cell tries your function on a few transitions that one can compute by hand. If something
-# is wrong, it says what it saw, what it expected, and where to look.
-
-# %% nbgrader={"grade": true, "grade_id": "ppo-clip-policy-objective-check", "locked": true, "points": 2, "schema_version": 3, "solution": false, "task": false}
-check_policy_objective(policy_objective)
-### BEGIN HIDDEN TESTS
-check_policy_objective(policy_objective, seed=1)
-check_policy_objective(policy_objective, seed=2)
-### END HIDDEN TESTS
-
-# %% [markdown]
-# ## Exercise: where the gradient stops
-#
-# *Difficulty: ●○○ · about 10 minutes*
-#
-# Where the blue line of the picture is flat, a transition no longer moves the policy: its gradient
-# is 0. Which transitions of a minibatch are there? Write `is_clipped`. It gets
-#
-# - `ratio`, the ratios $r$ of $N$ transitions, $[N]$;
-# - `advantage`, their advantages, $[N]$;
-# - `clip_range`, $\epsilon$, a number.
-#
-# It returns a mask: a tensor of truth values, $[N]$, `True` where the gradient is 0. What you answer
-# exactly at the edge of the range, or for an advantage of 0, does not matter.
-#
-# Useful: comparisons of tensors give masks, as in `advantage > 0`. Masks are combined by `&` (and)
-# and `|` (or), with each comparison in parentheses;
-# [torch.where](https://pytorch.org/docs/stable/generated/torch.where.html) chooses between two.
-#
-# <details>
-# <summary>A hint</summary>
-#
-# The minimum takes the clipped product exactly where it is the smaller one. Or read the picture:
-# one case for good actions, one for bad ones.
-#
-# </details>
-
-
-# %% nbgrader={"grade": false, "grade_id": "ppo-clip-is-clipped", "locked": false, "schema_version": 3, "solution": true, "task": false}
-def is_clipped(ratio, advantage, clip_range):
-    """
-    Which transitions have no gradient in the clipped objective: a mask [N]
-    """
-    ### BEGIN SOLUTION
-    good = (advantage > 0) & (ratio > 1 + clip_range)
-    bad = (advantage < 0) & (ratio < 1 - clip_range)
-    return good | bad
-    ### END SOLUTION
-
-
-# %% [markdown]
-# The check tries ratios inside and outside of the range, with both signs of the advantage.
-
-# %% nbgrader={"grade": true, "grade_id": "ppo-clip-is-clipped-check", "locked": true, "points": 1, "schema_version": 3, "solution": false, "task": false}
-check_is_clipped(is_clipped)
-### BEGIN HIDDEN TESTS
-check_is_clipped(is_clipped, seed=1)
-check_is_clipped(is_clipped, seed=2)
-### END HIDDEN TESTS
-
-# %% [markdown]
-# Implementations often log a *clip fraction*, the share of all ratios outside the range. It counts
-# those that went the wrong way as well. The loop below logs yours, as `clipped`.
-
-# %% [markdown]
 # # Minibatches
 #
 # In an *epoch* we go through the collected transitions in minibatches; an iteration has `opt_epochs`
@@ -560,13 +676,23 @@ def minibatches(transitions, batch_size):
 
 
 # %% [markdown]
-# # The loop
+# # One iteration of PPO
 #
-# Collect, estimate the advantages, learn in minibatches, evaluate; again and again. Some details
-# are easy to get wrong:
+# Everything is on the table: the rollout in its workspace, two networks with their old versions, two
+# objectives and minibatches. One iteration puts them together:
+#
+# | | What | Where it ends up |
+# |---|---|---|
+# | 1 | the old policy judges the actions of the rollout, the old critic its observations | `old_policy/logprob_predict`, `old_critic/v_values`, all rows |
+# | 2 | GAE of the transitions, with both masks | `advantage` |
+# | 3 | the targets: advantage + old value | `critic_target` |
+# | 4 | `opt_epochs` times: minibatches, and in each of them a step of the policy and one of the critic | the weights |
+# | 5 | old := new | the old agents |
+#
+# Some details are easy to get wrong:
 #
 # - **Rows and transitions.** A transition leads from a row to the next one, so that 32 transitions
-#   have 33 rows. We ask for `n_steps + 1` rows and run the agents on all of them, so that
+#   have 33 rows. `run` asks for `n_steps + 1` rows and we run the agents on all of them, so that
 #   `n_steps` counts transitions, as it does in the package and in most published settings.
 # - **Two masks.** `terminated` says that nothing comes after: there is no next value to add. `done`
 #   says that the episode is over, for this reason or because its time is up (`truncated`): what the
@@ -574,127 +700,195 @@ def minibatches(transitions, batch_size):
 # - **No transition between two episodes.** From the last row of an episode to the first of the next
 #   one nothing was decided; `get_transitions()` leaves these pairs of rows out, and so neither the
 #   policy nor the critic learns from them.
-# - **The critic learns as often as the policy**, in each minibatch, towards the λ-return
-#   $\hat{A}_t + V_{\text{old}}(s_t)$.
-# - **Clipping the critic** (if `clip_range_vf` > 0) takes the larger of the two errors. The clipped
-#   error alone would have no gradient as soon as a value has left the range, even in the wrong
-#   direction.
+# - **The critic learns as often as the policy**, in each minibatch.
+#
+# Your function tells what it does by this one, which writes to TensorBoard. It comes after the two steps of a
+# minibatch.
 
 
 # %% tags=["definitions"]
-def critic_objective(critic, workspace, cfg):
-    """The mean squared error of the critic on a minibatch, to be minimised"""
-    critic(workspace, t=0)
-    value, old_value, target = workspace["critic/v_values", "old_critic/v_values", "critic_target"]
-    error = (value - target) ** 2
+def log_step(ppo_clip, sample_workspace, policy_loss, entropy, policy_advantage, critic_loss):
+    """Log the numbers of a minibatch; values of the same step are averaged"""
+    step, eps = ppo_clip.nb_steps, ppo_clip.cfg.algorithm.clip_range
+    ppo_clip.logger.log_losses(critic_loss, entropy[0].mean(), policy_loss, step)
+    ppo_clip.logger.add_log("advantage", policy_advantage[0].mean(), step)
+    log_prob, old_log_prob = sample_workspace[
+        "current_policy/logprob_predict", "old_policy/logprob_predict"
+    ]
+    ratio = torch.exp(log_prob - old_log_prob)[0].detach()
+    clipped = is_clipped(ratio, policy_advantage[0], eps)
+    ppo_clip.logger.add_log("clipped", clipped.float().mean(), step)
 
-    if cfg.algorithm.clip_range_vf > 0:
-        # Clip the difference between old and new values
-        # NOTE: this depends on the scale of the rewards
-        clipped_value = old_value + torch.clamp(
-            value - old_value, -cfg.algorithm.clip_range_vf, cfg.algorithm.clip_range_vf
-        )
-        error = torch.max(error, (clipped_value - target) ** 2)
 
-    return cfg.algorithm.critic_coef * error.mean()
+# %% [markdown]
+# ## Exercise: one iteration of PPO
+#
+# *Difficulty: ●●● · about 30 minutes · essential*
+#
+# Write `iteration`. It gets `ppo_clip`, with its four agents and two optimisers as in `PPOClip` above, and
+# `workspace`, the rollout. It returns nothing: what it leaves behind are better weights. Use what is there:
+#
+# - `TemporalAgent(agent)(workspace, t=0, n_steps=n_rows, …)` runs an agent on the first `n_rows` rows. It passes
+#   further arguments on, such as `predict_proba=True`. The old agents are run under `torch.no_grad()`;
+# - `gae(reward=…, value=…, next_value=…, terminated=…, done=…, discount_factor=…, gae_lambda=…)`, all $[T, B]$,
+#   and `lambda_returns(advantage=…, value=…)`. $\gamma$ and $\lambda$ are `discount_factor` and `gae` in
+#   `ppo_clip.cfg.algorithm`;
+# - `workspace.set_full(name, tensor)` writes a whole variable, $[T + 1, B]$. No transition starts in the last row:
+#   it gets zeros;
+# - `workspace.get_transitions().subtime(0, 1)`: the $N$ transitions side by side, $[1, N]$, with all variables;
+# - `minibatches(transitions, batch_size)`, your `policy_objective` and `critic_objective`, and `normalise(x)`, which
+#   is applied to the `advantage` of a minibatch if `normalize_advantage` says so: read it by
+#   `sample_workspace.get("advantage", 0)` and write it back by `sample_workspace.set("advantage", 0, …)`;
+# - the loss of the policy is $-$`policy_coef` $\cdot L^{CLIP} -$ `entropy_coef` $\cdot$ mean entropy. The loss of the critic
+#   is complete;
+# - each step: `zero_grad()`, `backward()`, `torch.nn.utils.clip_grad_norm_(agent.parameters(), max_grad_norm)`, `step()`;
+# - `log_step(ppo_clip, sample_workspace, policy_loss, entropy, policy_advantage, critic_loss)`;
+# - `copy_parameters(new, old)` copies weights.
+#
+# <details>
+# <summary>A hint: rows and transitions</summary>
+#
+# With all variables $[T + 1, B]$: rewards, next values and masks are `[1:]`, values `[:-1]`. A row of zeros is
+# `torch.zeros_like(advantage[:1])`, and `torch.cat` puts it below.
+#
+# </details>
+
+
+# %% nbgrader={"grade": false, "grade_id": "ppo-clip-iteration", "locked": false, "schema_version": 3, "solution": true, "task": false}
+def iteration(ppo_clip, workspace):
+    """
+    Learn from a rollout of n_steps + 1 rows, then let the old agents be the new ones
+    """
+    # 1. What the old policy and the old critic say about the rollout
+    # 2. The advantages, from rewards, values and both masks
+    # 3. The targets of the critic; both into the workspace
+    # 4. Epochs of minibatches: two objectives, two steps
+    # 5. old := new
+    ### BEGIN SOLUTION
+    cfg = ppo_clip.cfg
+    n_rows = cfg.algorithm.n_steps + 1
+
+    # The actions come from the current policy, which is still the same as the old one: it will
+    # change below. The old policy does not act, it writes how probable it finds the actions
+    with torch.no_grad():
+        TemporalAgent(ppo_clip.old_policy)(workspace, t=0, n_steps=n_rows, predict_proba=True)
+        TemporalAgent(ppo_clip.old_critic_agent)(workspace, t=0, n_steps=n_rows)
+
+    reward, terminated, done, old_value = workspace[
+        "env/reward", "env/terminated", "env/done", "old_critic/v_values"
+    ]
+
+    # Transition t leads from row t to row t+1, where its reward is
+    advantage = gae(
+        reward=reward[1:],
+        value=old_value[:-1],
+        next_value=old_value[1:],
+        terminated=terminated[1:],
+        done=done[1:],
+        discount_factor=cfg.algorithm.discount_factor,
+        gae_lambda=cfg.algorithm.gae,
+    )
+    critic_target = lambda_returns(advantage=advantage, value=old_value[:-1])
+
+    # No transition starts in the last row, which gets zeros
+    zeros = torch.zeros_like(advantage[:1])
+    workspace.set_full("advantage", torch.cat((advantage, zeros)))
+    workspace.set_full("critic_target", torch.cat((critic_target, zeros)))
+
+    # The transitions side by side, [2, N, ...]; we need their first row
+    transitions = workspace.get_transitions().subtime(0, 1)
+
+    for _ in range(cfg.algorithm.opt_epochs):
+        for sample_workspace in minibatches(transitions, cfg.algorithm.batch_size):
+            if cfg.algorithm.normalize_advantage:
+                advantage = sample_workspace.get("advantage", 0)
+                sample_workspace.set("advantage", 0, normalise(advantage))
+
+            # --- The policy
+
+            policy_loss, entropy, policy_advantage = policy_objective(
+                ppo_clip.train_policy, sample_workspace, cfg
+            )
+            # A bonus on the entropy can keep the policy exploring. It is no part of the
+            # clipped objective; entropy_coef=0 switches it off
+            loss_policy = -cfg.algorithm.policy_coef * policy_loss
+            loss_entropy = -cfg.algorithm.entropy_coef * entropy[0].mean()
+            loss = loss_policy + loss_entropy
+            ppo_clip.policy_optimizer.zero_grad()
+            loss.backward()
+            torch.nn.utils.clip_grad_norm_(
+                ppo_clip.train_policy.parameters(), cfg.algorithm.max_grad_norm
+            )
+            ppo_clip.policy_optimizer.step()
+
+            # --- The critic
+
+            critic_loss = critic_objective(ppo_clip.critic_agent, sample_workspace, cfg)
+            ppo_clip.critic_optimizer.zero_grad()
+            critic_loss.backward()
+            torch.nn.utils.clip_grad_norm_(
+                ppo_clip.critic_agent.parameters(), cfg.algorithm.max_grad_norm
+            )
+            ppo_clip.critic_optimizer.step()
+
+            log_step(
+                ppo_clip, sample_workspace, policy_loss, entropy, policy_advantage, critic_loss
+            )
+
+    # From now on, what has been learned is the old policy and the old critic
+    copy_parameters(ppo_clip.train_policy, ppo_clip.old_policy)
+    copy_parameters(ppo_clip.critic_agent, ppo_clip.old_critic_agent)
+    ### END SOLUTION
+
+
+# %% [markdown]
+# The check watches your function learn from a made-up rollout that has every kind of end. It asks whether the
+# ratio is 1 before the first step, whether every transition is used once an epoch, whether the gradient of each
+# step is the right one and stays in its network, and whether old is new in the end. (Notebook 10 builds such
+# instruments.) While it does, the right objectives stand in for yours, so that no mistake is told twice.
+
+# %% nbgrader={"grade": true, "grade_id": "ppo-clip-iteration-check", "locked": true, "points": 3, "schema_version": 3, "solution": false, "task": false}
+check_iteration(iteration)
+### BEGIN HIDDEN TESTS
+check_iteration(iteration, seed=1)
+check_iteration(iteration, seed=2)
+### END HIDDEN TESTS
+
+# %% [markdown]
+# # The loop
+#
+# Collect, learn, evaluate; again and again.
 
 
 # %% tags=["definitions"]
 def run(ppo_clip: PPOClip):
-    cfg = ppo_clip.cfg
-    n_rows = cfg.algorithm.n_steps + 1
-
-    t_old_policy = TemporalAgent(ppo_clip.old_policy)
-    t_old_critic = TemporalAgent(ppo_clip.old_critic_agent)
-
+    n_rows = ppo_clip.cfg.algorithm.n_steps + 1
     for train_workspace in iter_partial_episodes(ppo_clip, n_rows):
-        # The actions come from the current policy, which is still the same as the old
-        # one: it will change below. The old policy does not act. It writes how probable
-        # it finds the actions, and the old critic writes the values of the observations
-        with torch.no_grad():
-            t_old_policy(train_workspace, t=0, n_steps=n_rows, predict_proba=True)
-            t_old_critic(train_workspace, t=0, n_steps=n_rows)
-
-        reward, terminated, done, old_value = train_workspace[
-            "env/reward", "env/terminated", "env/done", "old_critic/v_values"
-        ]
-
-        # Transition t leads from row t to row t+1, where its reward is
-        advantage = gae(
-            reward=reward[1:],
-            value=old_value[:-1],
-            next_value=old_value[1:],
-            terminated=terminated[1:],
-            done=done[1:],
-            discount_factor=cfg.algorithm.discount_factor,
-            gae_lambda=cfg.algorithm.gae,
-        )
-        critic_target = lambda_returns(advantage=advantage, value=old_value[:-1])
-
-        # No transition starts in the last row, which gets zeros
-        zeros = torch.zeros_like(advantage[:1])
-        train_workspace.set_full("advantage", torch.cat((advantage, zeros)))
-        train_workspace.set_full("critic_target", torch.cat((critic_target, zeros)))
-
-        # The transitions side by side, [2, N, ...]; we need their first row
-        transitions = train_workspace.get_transitions().subtime(0, 1)
-
-        for _ in range(cfg.algorithm.opt_epochs):
-            for sample_workspace in minibatches(transitions, cfg.algorithm.batch_size):
-                if cfg.algorithm.normalize_advantage:
-                    advantage = sample_workspace.get("advantage", 0)
-                    sample_workspace.set("advantage", 0, normalise(advantage))
-
-                # --- The policy
-
-                policy_loss, entropy, policy_advantage = policy_objective(
-                    ppo_clip.train_policy, sample_workspace, cfg
-                )
-                loss_policy = -cfg.algorithm.policy_coef * policy_loss
-
-                # A bonus on the entropy can keep the policy exploring. It is no part of the
-                # clipped objective; entropy_coef=0 switches it off
-                assert len(entropy) == 1, f"{entropy.shape}"
-                entropy_loss = entropy[0].mean()
-                loss_entropy = -cfg.algorithm.entropy_coef * entropy_loss
-
-                loss = loss_policy + loss_entropy
-                ppo_clip.policy_optimizer.zero_grad()
-                loss.backward()
-                torch.nn.utils.clip_grad_norm_(
-                    ppo_clip.train_policy.parameters(), cfg.algorithm.max_grad_norm
-                )
-                ppo_clip.policy_optimizer.step()
-
-                # --- The critic
-
-                critic_loss = critic_objective(ppo_clip.critic_agent, sample_workspace, cfg)
-                ppo_clip.critic_optimizer.zero_grad()
-                critic_loss.backward()
-                torch.nn.utils.clip_grad_norm_(
-                    ppo_clip.critic_agent.parameters(), cfg.algorithm.max_grad_norm
-                )
-                ppo_clip.critic_optimizer.step()
-
-                # For TensorBoard; values of the same step are averaged
-                ppo_clip.logger.log_losses(
-                    critic_loss, entropy_loss, policy_loss, ppo_clip.nb_steps
-                )
-                ppo_clip.logger.add_log("advantage", policy_advantage[0].mean(), ppo_clip.nb_steps)
-                log_prob, old_log_prob = sample_workspace[
-                    "current_policy/logprob_predict", "old_policy/logprob_predict"
-                ]
-                ratio = torch.exp(log_prob - old_log_prob)[0].detach()
-                clipped = is_clipped(ratio, policy_advantage[0], cfg.algorithm.clip_range)
-                ppo_clip.logger.add_log("clipped", clipped.float().mean(), ppo_clip.nb_steps)
-
-        # From now on, what has been learned is the old policy and the old critic
-        copy_parameters(ppo_clip.train_policy, ppo_clip.old_policy)
-        copy_parameters(ppo_clip.critic_agent, ppo_clip.old_critic_agent)
-
+        iteration(ppo_clip, train_workspace)
         # Evaluate, if it is time to
         ppo_clip.evaluate()
 
+
+# %% [markdown]
+# Before CartPole, an environment whose answer is known. In `TruncatedOnly`, each step earns 1, and after eight
+# steps the time is up, which is no real end: with $\gamma = 0.9$ every state is worth $1 / (1 - \gamma) = 10$. A critic
+# that says 5.7 takes the time limit for an end; much less than 10 may be a GAE that runs on into the next episode.
+
+# %%
+register_probes()
+probe = OmegaConf.merge(
+    params,
+    {
+        "gym_env": {"env_name": "TruncatedOnly-v0"},
+        "algorithm": {"discount_factor": 0.9, "max_epochs": 15, "eval_interval": 100_000},
+        "optimizer": {"lr": 1e-2},
+    },
+)
+on_probe = PPOClip(probe)
+run(on_probe)
+with torch.no_grad():
+    value = on_probe.critic_agent.model(torch.ones(1)).item()
+print(f"The critic says {value:.2f}; the truth is 10.")
 
 # %% [markdown]
 # # Watching it learn

@@ -9,7 +9,7 @@ from ppo_bbrl.system.lazy import lazy_names
 _CHECKS = {
     "nb01_workspace": "pole_agent predict_rows transition_mask",
     "nb02_values": "critic_targets gae_by_hand lambda_return td_error",
-    "nb03_clip": "is_clipped policy_objective",
+    "nb03_clip": "critic_objective discrete_policy is_clipped iteration policy_objective",
     "nb04_details": (
         "difference_interval interquartile_mean minibatch_indices scheduled should_stop"
     ),
@@ -19,12 +19,17 @@ _CHECKS = {
     "nb08_shared_trunk": "eval_fn joint_loss train_fn",
     "nb09_lightning": "actor_critic minibatch_stream training_step",
     "nb10_bug_hunt": "coverage culprits gradients_into mended_transitions ratio_error value_error",
+    "nb11_write_ppo": "network acting advantages batches losses diagnostics learning",
 }
-_HOME = {"ExerciseError": "ppo_course.feedback"} | {
-    f"check_{name}": f"ppo_course.{room}.{name}"
-    for room, names in _CHECKS.items()
-    for name in names.split()
-}
+_HOME = (
+    {"ExerciseError": "ppo_course.feedback"}
+    | {
+        f"check_{name}": f"ppo_course.{room}.{name}"
+        for room, names in _CHECKS.items()
+        for name in names.split()
+    }
+    | {"check_learn": "ppo_course.nb11_write_ppo.iteration"}
+)
 __getattr__ = lazy_names(__name__, _HOME)
 
 

@@ -133,6 +133,11 @@ def wrong_answers(grade_id: str) -> dict[str, str]:
     return dict(zip(parts[1::2], parts[2::2], strict=True))
 
 
+#: checks of a program as a whole: who has one step wrong fails them, unless its name says otherwise
+WHOLE = ("write-ppo-run-check",)
+STILL = "still learns"
+
+
 def for_any_notebook(course: Course) -> Iterator[Submission]:
     """What can go wrong in every notebook."""
 
@@ -159,13 +164,13 @@ def for_any_notebook(course: Course) -> Iterator[Submission]:
     yield submission("crashing", crashing, *others)
     broken = Draft(course).solve()
     broken.cell(solution).source += "\nreturn (\n"
-    yield submission("not-python", broken, *others)
+    yield submission("not-python", broken, *(check for check in others if check not in WHOLE))
     for check in checks:
         answers = wrong_answers(solution_of(course.source, check))
-        for number, answer in enumerate(answers.values(), start=1):
+        for number, (told, answer) in enumerate(answers.items(), start=1):
             draft = Draft(course).solve()
             draft.cell(solution_of(course.source, check)).source = answer
-            rest = [other for other in checks if other != check]
+            rest = [c for c in checks if c != check and (c not in WHOLE or STILL in told)]
             yield submission(f"wrong-{check}-{number}", draft, *rest)
 
 
@@ -350,6 +355,9 @@ BAD_OBJECTIVES = {
 
 RAISES_HALF = with_first_line(r"raise ValueError('\ud83d <b>\0')")
 BOTH = (OBJECTIVE_CHECK, CLIPPED_CHECK)
+LATER = tuple(f"ppo-clip-{name}-check" for name in ("critic-objective", "policy", "iteration"))
+ALL = (*BOTH, *LATER)
+REST = (CLIPPED_CHECK, *LATER)  # of who has all but the objective
 
 
 # ----------------------------------------------------------------------------- notebooks 09 and 10
@@ -446,7 +454,7 @@ def for_ppo_clip(course: Course) -> Iterator[Submission]:
             yield Submission(name, text, {check: course.points[check] for check in worth})
     for name, answer in BAD_OBJECTIVES.items():
         draft = Draft(course).solve().write(ppo_clip_policy_objective=answer)
-        yield Submission(name, draft.text, {CLIPPED_CHECK: course.points[CLIPPED_CHECK]})
+        yield Submission(name, draft.text, {check: course.points[check] for check in REST})
 
 
 #: name, what is handed in, the checks that it passes
@@ -463,37 +471,37 @@ def ways_to_answer(course: Course) -> Iterator[Case]:
 
     helpers = Draft(course).solve().write(ppo_clip_policy_objective=BY_HELPERS)
     helpers.add(HELPERS, at=helpers.place(OBJECTIVE)).add(MORE_HELPERS)
-    yield "helpers-in-own-cells", helpers, BOTH
+    yield "helpers-in-own-cells", helpers, ALL
     own_cell = Draft(course).solve(CLIPPED)
     own_cell.add(course.solutions[OBJECTIVE], at=own_cell.place(OBJECTIVE) + 1)
     yield "answer-in-own-cell", own_cell, BOTH
     stub = Draft(course).cell(OBJECTIVE).source
-    yield "stub-below-the-answer", Draft(course).solve().duplicate(OBJECTIVE, stub), BOTH
+    yield "stub-below-the-answer", Draft(course).solve().duplicate(OBJECTIVE, stub), ALL
 
     training = (
         Draft(course).solve().add("while True:\n    pass").add("import os\nos._exit(1)", at=3)
     )
-    yield "trains-for-ever", training, BOTH
+    yield "trains-for-ever", training, ALL
     wordy = Draft(course).solve()
     wordy.cell(OBJECTIVE).source = (
         "import sys\nimport warnings\n\nwarnings.warn('careful', stacklevel=1)\n"
         "print('x' * 2_000_000, file=sys.stderr)\n" + wordy.cell(OBJECTIVE).source
     )
-    yield "prints-and-warns", wordy, BOTH
+    yield "prints-and-warns", wordy, ALL
 
 
 def check_cells(course: Course) -> Iterator[Case]:
-    yield "deleted-checks", Draft(course).solve().delete(*BOTH), BOTH
-    yield "deleted-checks-and-wrong", wrong_draft(course).delete(*BOTH), (CLIPPED_CHECK,)
+    yield "deleted-checks", Draft(course).solve().delete(*BOTH), ALL
+    yield "deleted-checks-and-wrong", wrong_draft(course).delete(*BOTH), REST
     yield "deleted-solutions", Draft(course).delete(OBJECTIVE, CLIPPED), ()
     edited = wrong_draft(course)
     edited.cell(OBJECTIVE_CHECK).source = "print('Well done!')"
     edited.cell(OBJECTIVE_CHECK).metadata.nbgrader.update(points=100, locked=False, grade=False)
-    yield "edited-check", edited, (CLIPPED_CHECK,)
+    yield "edited-check", edited, REST
     renamed = wrong_draft(course)
     renamed.cell(OBJECTIVE_CHECK).metadata.nbgrader["grade_id"] = "another"
     renamed.cell(CLIPPED_CHECK).metadata.nbgrader["grade_id"] = OBJECTIVE_CHECK
-    yield "renamed-checks", renamed, (CLIPPED_CHECK,)
+    yield "renamed-checks", renamed, REST
 
 
 def broken_files(course: Course) -> Iterator[Case]:
@@ -501,7 +509,7 @@ def broken_files(course: Course) -> Iterator[Case]:
     cell = as_text.cell(CLIPPED)
     cell.cell_type = "raw"
     del cell["outputs"], cell["execution_count"]
-    yield "answer-became-raw", as_text, BOTH
+    yield "answer-became-raw", as_text, ALL
 
     odd = Draft(course).solve()
     odd.notebook.cells[0].metadata["nbgrader"] = {}
@@ -509,21 +517,21 @@ def broken_files(course: Course) -> Iterator[Case]:
     odd.cell(CLIPPED_CHECK).metadata.nbgrader = {"grade_id": CLIPPED_CHECK, "grade": "yes"}
     odd.notebook.cells[4].metadata["nbgrader"] = ["?"]
     odd.notebook.metadata.pop("kernelspec", None)
-    yield "odd-metadata", odd, BOTH
+    yield "odd-metadata", odd, ALL
     colab = json.loads(Draft(course).solve().text)
     colab["nbformat_minor"] = 0
     for cell in colab["cells"]:
         del cell["id"]
         cell["metadata"]["id"] = "Zx81"
     colab["metadata"] = {"colab": {"provenance": []}, "kernelspec": {"name": "colab"}}
-    yield "colab", json.dumps(colab), BOTH
+    yield "colab", json.dumps(colab), ALL
     half = Draft(course).solve()
     half.notebook.cells[1].source += "HALF"
     half.add("name = 'HALF'")
-    yield "half-a-character", half.text.replace("HALF", "\\ud83d"), BOTH
+    yield "half-a-character", half.text.replace("HALF", "\\ud83d"), ALL
     raising = Draft(course).solve(CLIPPED).write(ppo_clip_policy_objective=RAISES_HALF)
     yield "raises-half-a-character", raising, (CLIPPED_CHECK,)
-    yield "browser-named", Draft(course).solve(), BOTH
+    yield "browser-named", Draft(course).solve(), ALL
     yield "empty-notebook", nbformat.writes(nbformat.v4.new_notebook()), ()
     yield "not-a-notebook", "print('hello')\n", ()
 
@@ -532,17 +540,17 @@ def other_cells(course: Course) -> Iterator[Case]:
     patched = wrong_draft(course)
     patched.add("import torch\ntorch.allclose = lambda *_, **__: True", at=1)
     patched.add("def check_policy_objective(*_, **__):\n    pass", at=2)
-    yield "patched-in-other-cells", patched, (CLIPPED_CHECK,)
+    yield "patched-in-other-cells", patched, REST
     reader = with_first_line(
         "from pathlib import Path\n"
         "for path in Path('COURSE').glob('source/*/*'):\n    text = path.read_text()\n"
         "return eval(text)"
     )
     draft = wrong_draft(course).write(ppo_clip_policy_objective=reader)
-    yield "reads-the-source", draft, (CLIPPED_CHECK,)
+    yield "reads-the-source", draft, REST
     writer = with_first_line("from pathlib import Path\nPath('COURSE/gradebook.db').write_text('')")
     draft = wrong_draft(course).write(ppo_clip_policy_objective=writer)
-    yield "overwrites-the-gradebook", draft, (CLIPPED_CHECK,)
+    yield "overwrites-the-gradebook", draft, REST
 
 
 SPECIAL: dict[str, Callable[[Course], Iterator[Submission]]] = {"03_ppo_clip": for_ppo_clip}

@@ -22,8 +22,8 @@ NAMES = [
 PPO = "03_ppo_clip"
 # What draws them, in this order: a word of each cell.
 PICTURES = [
-    "workspace_grid(",
     "without clipping",
+    "workspace_grid(",
     "times_used",
     "read_metrics(",
     "learning_curve(",

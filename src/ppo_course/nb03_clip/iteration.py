@@ -1,0 +1,170 @@
+"""The check of notebook 03's last exercise: one iteration of PPO, looked into by instruments."""
+
+import copy
+from collections.abc import Iterator
+from dataclasses import asdict, replace
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import torch
+from omegaconf import OmegaConf
+from torch import Tensor
+
+from ppo_bbrl.agents.critics import VAgent
+from ppo_bbrl.agents.policies import DiscretePolicy
+from ppo_course import instruments
+from ppo_course.drawing import draw_weights, integer, source_of
+from ppo_course.instruments.judge import Run, Settings, judge
+from ppo_course.instruments.rollouts import N_ACTIONS, N_OBS, Rollout, draw_rollout
+from ppo_course.instruments.watch import Watch
+from ppo_course.lending import standing_in
+from ppo_course.mistakes import Exercise, StudentCode, read_words
+
+OWN = read_words(__file__)
+SHARED = read_words(str(Path(instruments.__file__)))["shared"]
+EXERCISE = Exercise("iteration", ("ppo_clip", "workspace"), {**OWN, "shared": SHARED})
+RATE = 0.03
+RATIO_ERROR = 1e-4
+KEPT = ("env/env_obs", "env/reward", "env/terminated", "env/done", "action")
+
+
+def settings_of(seed: int | None) -> tuple[Settings, ...]:
+    """One iteration whose gradients are too long; one with every option switched on."""
+    source = source_of(seed)
+    rest = torch.rand(4, generator=source).tolist()
+    plain = Settings(
+        discount_factor=0.8 + 0.15 * rest[0],
+        gae=0.5 + 0.3 * rest[1],
+        clip_range=0.12 + 0.15 * rest[2],
+        policy_coef=0.6 + 0.3 * rest[3],
+        critic_coef=1.7,
+        batch_size=integer(source, 10, 15),
+        opt_epochs=integer(source, 2, 4),
+    )
+    options = replace(plain, normalize_advantage=True, clip_range_vf=0.15)
+    return options, replace(plain, max_grad_norm=0.05, batch_size=plain.batch_size - 3)
+
+
+def _agents(settings: Settings, source: torch.Generator) -> SimpleNamespace:
+    """What a student's function uses of a `PPOClip`, with agents that have learned something."""
+    policy = DiscretePolicy(N_OBS, [8], N_ACTIONS).with_prefix("current_policy/")
+    critic = VAgent(N_OBS, [8]).with_prefix("critic/")
+    for agent in (policy, critic):
+        draw_weights(agent, source, 0.5)
+    algorithm = {**asdict(settings), "n_steps": 8, "n_envs": 5}
+    return SimpleNamespace(
+        cfg=OmegaConf.create({"algorithm": algorithm}),
+        train_policy=policy,
+        critic_agent=critic,
+        old_policy=copy.deepcopy(policy).with_prefix("old_policy/"),
+        old_critic_agent=copy.deepcopy(critic).with_prefix("old_critic/"),
+        policy_optimizer=torch.optim.SGD(policy.parameters(), lr=RATE),
+        critic_optimizer=torch.optim.SGD(critic.parameters(), lr=RATE),
+        nb_steps=40,
+    )
+
+
+def policy_objective(policy: Any, workspace: Any, cfg: Any) -> tuple[Tensor, Tensor, Tensor]:
+    """The right one, which stands in for the student's."""
+    policy(workspace, t=0, predict_proba=True, compute_entropy=True)
+    new, old, advantage, entropy = workspace[
+        f"{policy.prefix}logprob_predict",
+        "old_policy/logprob_predict",
+        "advantage",
+        f"{policy.prefix}entropy",
+    ]
+    ratio, eps = (new - old.detach()).exp(), cfg.algorithm.clip_range
+    constant = advantage.detach()
+    products = ratio * constant, ratio.clamp(1 - eps, 1 + eps) * constant
+    return torch.min(*products).mean(), entropy, advantage
+
+
+def critic_objective(critic: Any, workspace: Any, cfg: Any) -> Tensor:
+    """The right one, which stands in for the student's."""
+    critic(workspace, t=0)
+    value, old, target = workspace["critic/v_values", "old_critic/v_values", "critic_target"]
+    error, eps = (value - target) ** 2, cfg.algorithm.clip_range_vf
+    if eps > 0:
+        error = torch.max(error, (old + (value - old).clamp(-eps, eps) - target) ** 2)
+    result: Tensor = cfg.algorithm.critic_coef * error.mean()
+    return result
+
+
+def minibatches(transitions: Any, batch_size: int) -> Iterator[Any]:
+    """Those of the notebook."""
+    n = transitions.batch_size()
+    for index in torch.split(torch.randperm(n), batch_size or n):
+        yield transitions.select_batch(index)
+
+
+def _nothing(*_: Any, **__: Any) -> None:
+    """In the place of what writes to TensorBoard."""
+
+
+PARTS = {
+    "policy_objective": policy_objective,
+    "critic_objective": critic_objective,
+    "minibatches": minibatches,
+    "log_step": _nothing,
+}
+
+
+@torch.enable_grad()
+@EXERCISE.check
+def check_iteration(function: StudentCode, *, seed: int | None = None) -> None:
+    """Check a student's `iteration(ppo_clip, workspace)`.
+
+    It gets the algorithm with its agents and optimisers, and a rollout. It learns from it as the
+    configuration says; afterwards the old agents have the weights of the new ones.
+    """
+    with standing_in([function], PARTS):
+        for number, settings in enumerate(settings_of(seed)):
+            _check_once(function, settings, source_of((0 if seed is None else 10 * seed) + number))
+
+
+def _check_once(function: StudentCode, settings: Settings, source: torch.Generator) -> None:
+    algo = _agents(settings, source)
+    rollout = draw_rollout(source)
+    with torch.no_grad():
+        rollout = rollout._replace(value=algo.critic_agent.value(rollout.obs))
+        truth = algo.train_policy.dist(rollout.obs).log_prob(rollout.action)
+    workspace = rollout.workspace()
+    before = {name: workspace.get_full(name) for name in KEPT}
+    models = {"policy": algo.train_policy.model, "critic": algo.critic_agent.model}
+    with Watch(models, (algo.policy_optimizer, algo.critic_optimizer)) as watch:
+        EXERCISE.call(function, algo, workspace)
+    for name, tensor in before.items():
+        changed = not torch.equal(workspace.get_full(name), tensor)
+        EXERCISE.refuse(changed, "new-actions" if name == "action" else "changes-rows", name=name)
+    _check_ratio(workspace, truth, rollout)
+    judge(EXERCISE, Run(rollout, settings, watch))
+    _check_copies(algo, models)
+
+
+def _check_ratio(workspace: Any, truth: Tensor, rollout: Rollout) -> None:
+    """Before the first step, the ratio of every transition has to be 1."""
+    name = "old_policy/logprob_predict"
+    EXERCISE.refuse(name not in workspace.variables, "no-old-log-prob")
+    old = workspace.get_full(name)
+    same_rows = old.shape[0] == truth.shape[0]
+    rows = slice(None) if same_rows else slice(0, min(len(old), len(truth) - 1))
+    missing = len(old) < len(truth) - 1
+    EXERCISE.refuse(missing, "rows-missing", seen=len(old), expected=len(truth))
+    starts = rollout.valid
+    error = ((truth[:-1] - old[rows][: len(starts)]).exp() - 1).abs()[starts].max()
+    told = {"seen": f"|ratio − 1| up to {float(error):.3g}", "expected": "0, up to rounding"}
+    EXERCISE.refuse(error > RATIO_ERROR, "first-ratio", **told)
+
+
+def _check_copies(algo: SimpleNamespace, models: dict[str, Any]) -> None:
+    """Afterwards old is new, and new is what was learned."""
+    for name, new, old in (
+        ("policy", algo.train_policy, algo.old_policy),
+        ("critic", algo.critic_agent, algo.old_critic_agent),
+    ):
+        pairs = list(zip(new.parameters(), old.parameters(), strict=True))
+        EXERCISE.refuse(any(a is b for a, b in pairs), f"same-agent~{name}")
+        equal = all(torch.equal(a, b) for a, b in pairs)
+        EXERCISE.refuse(not equal, f"not-copied~{name}")
+    del models

@@ -1,0 +1,1 @@
+"""The checks of notebook 11: a PPO, written from an empty `EpisodicAlgo`."""

@@ -1,0 +1,127 @@
+"""The check of notebook 11's seventh step: one iteration of PPO, looked into by the instruments."""
+
+from dataclasses import replace
+from typing import Any
+
+import torch
+from torch import nn
+from torch.optim import Optimizer
+
+from ppo_bbrl.agents.base import Agent
+from ppo_bbrl.episodic import EpisodicAlgo
+from ppo_course.drawing import draw_weights, source_of
+from ppo_course.feedback import describe
+from ppo_course.instruments.judge import Run, Settings, judge
+from ppo_course.instruments.rollouts import N_ACTIONS, N_OBS, draw_rollout
+from ppo_course.instruments.watch import Watch
+from ppo_course.mistakes import StudentCode
+from ppo_course.nb11_write_ppo.cases import recorded, settings_of
+from ppo_course.nb11_write_ppo.diagnostics import NUMBERS
+from ppo_course.nb11_write_ppo.exercise import OwnCode, lent
+from ppo_course.workspaces import RecordingWorkspace
+
+EXERCISE = OwnCode("learn", ("algo", "workspace"))
+ATTRIBUTES = ("train_policy", "critic", "policy_optimizer", "critic_optimizer")
+
+
+def configuration(settings: Settings, seed: int, env_name: str = "CartPole-v1") -> dict[str, Any]:
+    """What a student's PPO is made from."""
+    return {
+        "base_dir": "${gym_env.env_name}/write-ppo-S${algorithm.seed}_${current_time:}",
+        "gym_env": {"env_name": env_name},
+        "algorithm": {
+            "seed": seed,
+            "n_envs": 2,
+            "n_steps": 8,
+            "max_epochs": 1,
+            "eval_interval": 1000,
+            "nb_evals": 2,
+            **vars(settings),
+        },
+        "optimizer": {"classname": "torch.optim.Adam", "lr": 3e-3},
+    }
+
+
+@torch.enable_grad()
+@EXERCISE.check
+def check_learn(ppo_class: Any, learn: StudentCode, *, seed: int | None = None) -> None:
+    """Check a student's `PPO(cfg)` and `learn(algo, workspace)`.
+
+    The class is an `EpisodicAlgo` with `train_policy`, `critic` and an optimiser of each; the
+    function learns from the rows of a workspace and returns the diagnostics.
+    """
+    EXERCISE.own(ppo_class, learn)
+    base = replace(settings_of(seed), normalize_advantage=True)
+    with lent(ppo_class, learn, besides=("learn", "PPO")):
+        for number, settings in enumerate(
+            (base, replace(base, max_grad_norm=0.05, batch_size=base.batch_size - 4))
+        ):
+            _check_once(ppo_class, learn, settings, (0 if seed is None else seed) + number)
+
+
+def _check_once(ppo_class: Any, learn: StudentCode, settings: Settings, seed: int) -> None:
+    cfg = configuration(settings, seed)
+    init = getattr(ppo_class, "__init__", None)
+    algo = EXERCISE.run("PPO.__init__", lambda: ppo_class(cfg), init)
+    try:
+        policy, critic = _parts(algo)
+        check_greedy(EXERCISE, algo)
+        source = source_of(seed)
+        for model in (policy.model, critic.model):
+            draw_weights(model, source, 0.4)
+        rollout = draw_rollout(source)
+        workspace, _ = recorded(rollout, policy)
+        with torch.no_grad():
+            rollout = rollout._replace(value=critic.model(rollout.obs).squeeze(-1))
+        variables = {name: workspace.get_full(name).clone() for name in workspace.variables}
+        optimizers = (algo.policy_optimizer, algo.critic_optimizer)
+        models = {"policy": policy.model, "critic": critic.model}
+        with Watch(models, optimizers) as watch:
+            result = EXERCISE.call(learn, algo, workspace)
+        for name, tensor in variables.items():
+            changed = not torch.equal(workspace.get_full(name), tensor)
+            EXERCISE.refuse(changed, "changes-variable", variable=name)
+        judge(EXERCISE, Run(rollout, settings, watch))
+        good = isinstance(result, dict) and set(NUMBERS) <= set(result)
+        expected = f"the dict of diagnostics: {', '.join(NUMBERS)}"
+        EXERCISE.expect(result, None if good else "no-diagnostics", expected)
+    finally:
+        algo.close()
+
+
+def check_greedy(exercise: OwnCode, algo: Any) -> None:
+    """Raise if what acts in evaluations is not the greedy policy."""
+    if algo.eval_policy is None:
+        raise exercise.error("no-eval-policy")
+    model, obs = algo.train_policy.model, torch.randn(1, 200, N_OBS)
+    workspace = RecordingWorkspace({"env/env_obs": obs})
+    exercise.run("PPO's eval_policy", lambda: algo.eval_policy(workspace, t=0), None)
+    greedy = torch.equal(workspace.get("action", 0).long(), model(obs[0]).argmax(-1))
+    exercise.refuse(not greedy, "eval-not-greedy")
+
+
+def _parts(algo: Any) -> tuple[Any, Any]:
+    """Policy and critic, if the student's algorithm has them, each with its optimiser."""
+    EXERCISE.refuse(not isinstance(algo, EpisodicAlgo), "no-algo", seen=describe(algo))
+    missing = [name for name in ATTRIBUTES if getattr(algo, name, None) is None]
+    EXERCISE.refuse(missing, "attribute-missing", missing=", ".join(missing))
+    EXERCISE.refuse(not algo.train_env.autoreset, "no-autoreset")
+    policy, critic = algo.train_policy, algo.critic
+    for name, network, n_out in (("train_policy", policy, N_ACTIONS), ("critic", critic, 1)):
+        model = getattr(network, "model", None)
+        wrong = not isinstance(network, nn.Module) or not isinstance(model, nn.Module)
+        EXERCISE.refuse(wrong, "no-network", what=name)
+        weights = [p for p in network.parameters() if p.dim() == 2]
+        sizes = [weights[0].shape[1], weights[-1].shape[0]]
+        told = {"seen": sizes, "expected": [N_OBS, n_out]}
+        EXERCISE.refuse(sizes != [N_OBS, n_out], "other-sizes", what=name, **told)
+    EXERCISE.refuse(not isinstance(policy, Agent), "no-agent")
+    for network, name in ((policy, "policy_optimizer"), (critic, "critic_optimizer")):
+        optimizer = getattr(algo, name)
+        EXERCISE.refuse(not isinstance(optimizer, Optimizer), "no-optimizer", what=name)
+        own = {id(p) for group in optimizer.param_groups for p in group["params"]}
+        missing_weights = any(id(p) not in own for p in network.parameters())
+        EXERCISE.refuse(missing_weights, "weights-missing", what=name)
+        rates = {group["lr"] for group in optimizer.param_groups}
+        EXERCISE.refuse(rates != {3e-3}, "other-rate", seen=rates, expected=3e-3, what=name)
+    return policy, critic
