@@ -16,6 +16,7 @@ from ppo_bbrl.cli.faults import replay_fault
 from ppo_bbrl.cli.options import Overrides, Run, Trust, typed
 from ppo_bbrl.cli.startup import INTERRUPTED, end_with, quick_start, warnings_in_one_line
 from ppo_bbrl.cli.training import train
+from ppo_bbrl.cli.tuning import tune
 from ppo_bbrl.system.console import lasting_output, say
 
 if TYPE_CHECKING:
@@ -84,6 +85,11 @@ app.command(
     cls=WithSides,
     epilog="Example:  ppo-bbrl compare outputs/CartPole-v1/new --against outputs/CartPole-v1/old",
 )(compare_runs)
+
+
+app.command(
+    epilog="Example:  ppo-bbrl tune configs/cartpole.yaml configs/spaces/cartpole.yaml --trials 60",
+)(tune)
 
 
 @app.command("eval", epilog="Example:  ppo-bbrl eval outputs/CartPole-v1/… --episodes 100")

@@ -63,7 +63,7 @@ class Pool:
     ) -> None:
         self._waiting = list(enumerate(configs))
         self._import_from = [str(folder.absolute()) for folder in import_from]
-        self._jobs = min(jobs, len(configs))
+        self._jobs = jobs
         self._selector = selectors.DefaultSelector()
         self._workers: list[_Worker] = []
 
@@ -143,9 +143,9 @@ class Pool:
             facts = json.loads(line)
             kind, number = facts.pop("kind"), worker.number
             if number is not None and kind != "ready":
-                if kind in {"done", "failed"}:
+                yield Event(number, kind, facts)  # upon which more may be added
+                if kind in {"done", "failed"} and worker in self._workers:
                     self._next(worker)
-                yield Event(number, kind, facts)
 
     def _forget(self, worker: _Worker) -> None:
         if worker in self._workers:
