@@ -9,6 +9,8 @@
 # This is the design of [BBRL](https://github.com/osigaud/bbrl). Once you can read such a table, an
 # algorithm like PPO is a few operations on its columns. And most of the silent bugs in the field are
 # tables that were misread by one row: here we learn to see them.
+#
+# [Start here: map, cheat sheet, glossary](00_start_here.ipynb) · [02 ▶](02_value_and_gae.ipynb)
 
 # %% [markdown]
 # # Goals

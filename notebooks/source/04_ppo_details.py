@@ -11,6 +11,8 @@
 #   in 250,000 runs;
 # - [Deep reinforcement learning at the edge of the statistical precipice](https://arxiv.org/abs/2108.13264)
 #   says how to judge from few runs.
+#
+# [◀ 03](03_ppo_clip.ipynb) · [Start here: map, cheat sheet, glossary](00_start_here.ipynb) · [05 ▶](05_continuous_actions.ipynb)
 
 # %% [markdown]
 # # Goals

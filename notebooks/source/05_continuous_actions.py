@@ -13,6 +13,8 @@
 #   tells what is observed, and what the reward is;
 # - [torch.distributions](https://pytorch.org/docs/stable/distributions.html) has the densities
 #   that we first write by hand.
+#
+# [◀ 04](04_ppo_details.ipynb) · [Start here: map, cheat sheet, glossary](00_start_here.ipynb) · [06 ▶](06_other_spaces.ipynb)
 
 # %% [markdown]
 # # Goals

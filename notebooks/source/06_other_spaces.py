@@ -15,6 +15,8 @@
 #   gradient algorithms;
 # - [the spaces of Gymnasium](https://gymnasium.farama.org/api/spaces/) are the ways to say what is
 #   seen and what can be done.
+#
+# [◀ 05](05_continuous_actions.ipynb) · [Start here: map, cheat sheet, glossary](00_start_here.ipynb) · [07 ▶](07_memory.ipynb)
 
 # %% [markdown]
 # # Goals

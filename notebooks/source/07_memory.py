@@ -15,6 +15,8 @@
 #   has the formulas of the cell that we use;
 # - [CartPole in the documentation of Gymnasium](https://gymnasium.farama.org/environments/classic_control/cart_pole/)
 #   tells what is observed.
+#
+# [◀ 06](06_other_spaces.ipynb) · [Start here: map, cheat sheet, glossary](00_start_here.ipynb) · [08 ▶](08_shared_trunk_ppo2.ipynb)
 
 # %% [markdown]
 # # Goals

@@ -12,6 +12,8 @@
 # - [PPO2 of OpenAI Baselines](https://github.com/openai/baselines/tree/master/baselines/ppo2), which
 #   the model follows;
 # - [torch.hub](https://pytorch.org/docs/stable/hub.html), which loads models from repositories.
+#
+# [◀ 07](07_memory.ipynb) · [Start here: map, cheat sheet, glossary](00_start_here.ipynb) · [09 ▶](09_lightning.ipynb)
 
 # %% [markdown]
 # # Goals

@@ -14,6 +14,8 @@
 #   what calls them;
 # - [37 implementation details of PPO](https://iclr-blog-track.github.io/2022/03/25/ppo-implementation-details/)
 #   has the details of the loss: minibatches, normalised advantages, the clipping of gradients.
+#
+# [◀ 08](08_shared_trunk_ppo2.ipynb) · [Start here: map, cheat sheet, glossary](00_start_here.ipynb) · [10 ▶](10_bug_hunt.ipynb)
 
 # %% [markdown]
 # # Goals

@@ -13,6 +13,8 @@
 #   debugging, and shows what healthy numbers look like;
 # - [Deep Reinforcement Learning that Matters](https://arxiv.org/abs/1709.06560)
 #   (Henderson et al., 2018) is on what a few seeds prove, and what they do not.
+#
+# [◀ 09](09_lightning.ipynb) · [Start here: map, cheat sheet, glossary](00_start_here.ipynb) · [11 ▶](11_write_ppo.ipynb)
 
 # %% [markdown]
 # # Goals

@@ -22,7 +22,7 @@ _CHECKS = {
     "nb11_write_ppo": "network acting advantages batches losses diagnostics learning",
 }
 _HOME = (
-    {"ExerciseError": "ppo_course.feedback"}
+    {"ExerciseError": "ppo_course.feedback", "show_progress": "ppo_course.progress"}
     | {
         f"check_{name}": f"ppo_course.{room}.{name}"
         for room, names in _CHECKS.items()

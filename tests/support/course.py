@@ -9,6 +9,9 @@ import jupytext
 ROOT = Path(__file__).parents[2]
 NOTEBOOKS = ROOT / "notebooks"
 SOURCES = sorted((NOTEBOOKS / "source").glob("*.py"))
+#: the map of the course, which has no exercises
+MAP = "00_start_here"
+WITH_EXERCISES = [path for path in SOURCES if path.stem != MAP]
 PAGES = sorted([*ROOT.glob("*.md"), *(ROOT / "docs").rglob("*.md")])
 
 

@@ -11,11 +11,12 @@ from pathlib import Path
 
 import nbformat
 import pytest
+from course import WITH_EXERCISES
 from nbgrader_command import run_nbgrader
 from submissions import Course, Submission, submissions
 
 ROOT = Path(__file__).parents[3]
-NAMES = sorted(path.stem for path in (ROOT / "notebooks" / "source").glob("*.py"))
+NAMES = [path.stem for path in WITH_EXERCISES]
 PPO = "03_ppo_clip"
 
 #: of notebook 03, in `make test`: the perfect one, and one of each kind of trouble

@@ -10,6 +10,7 @@ from pathlib import Path
 
 import nbformat
 import pytest
+from course import WITH_EXERCISES
 from small_course import FILE, NAME, SmallCourse, answered, hand_in
 from submissions import Course, Draft, wrong_answers
 
@@ -171,7 +172,7 @@ def test_the_page_names_every_notebook_there_is():
         assert f"`{path.stem}`" in PAGE, path.stem
 
 
-SOURCES = sorted((ROOT / "notebooks" / "source").glob("*.py"))
+SOURCES = WITH_EXERCISES
 HOURS = {"one hour": 60, "one and a half hours": 90, "two hours": 120, "two and a half hours": 150}
 
 

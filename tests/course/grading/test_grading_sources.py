@@ -7,12 +7,13 @@ import sys
 from pathlib import Path
 
 import pytest
+from course import WITH_EXERCISES
 from submissions import WRONG, solution_of, wrong_answers
 
 from ppo_course.grading.cells import bound_names, marks_of, read_assignment
 
 ROOT = Path(__file__).parents[3]
-SOURCES = sorted((ROOT / "notebooks" / "source").glob("*.py"))
+SOURCES = WITH_EXERCISES
 
 
 @pytest.fixture(scope="module")

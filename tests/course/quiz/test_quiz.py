@@ -7,7 +7,7 @@ import re
 from typing import NamedTuple
 
 import pytest
-from course import SOURCES, markdown_cells
+from course import WITH_EXERCISES, markdown_cells
 
 HEADING = "## What have you understood?"
 
@@ -82,7 +82,7 @@ def complaints(question):
         yield "the question does not end with a question mark"
 
 
-@pytest.mark.parametrize("source", SOURCES, ids=lambda path: path.stem)
+@pytest.mark.parametrize("source", WITH_EXERCISES, ids=lambda path: path.stem)
 def test_a_notebook_asks_two_to_five_questions_under_their_heading(source):
     cells = markdown_cells(source)
     headings = [n for n, cell in enumerate(cells) if HEADING in cell.text.splitlines()]
@@ -93,7 +93,7 @@ def test_a_notebook_asks_two_to_five_questions_under_their_heading(source):
     assert [question.number for question in questions(source)] == [*range(1, len(asked) + 1)]
 
 
-@pytest.mark.parametrize("source", SOURCES, ids=lambda path: path.stem)
+@pytest.mark.parametrize("source", WITH_EXERCISES, ids=lambda path: path.stem)
 def test_every_question_is_well_posed(source):
     found = questions(source)
     told = [f"{q.where}: {complaint}" for q in found for complaint in complaints(q)]
@@ -112,7 +112,7 @@ def computed(source):
     }
 
 
-@pytest.mark.parametrize("source", SOURCES, ids=lambda path: path.stem)
+@pytest.mark.parametrize("source", WITH_EXERCISES, ids=lambda path: path.stem)
 def test_every_answer_is_the_one_that_is_computed(source):
     functions, asked = computed(source), questions(source)
     assert set(functions) == {question.number for question in asked}
@@ -121,7 +121,7 @@ def test_every_answer_is_the_one_that_is_computed(source):
         assert letter == question.answer, f"{question.where}: ({letter}) is right"
 
 
-@pytest.mark.parametrize("source", SOURCES, ids=lambda path: path.stem)
+@pytest.mark.parametrize("source", WITH_EXERCISES, ids=lambda path: path.stem)
 def test_no_answer_is_merely_stated(source):
     for function in computed(source).values():
         (definition,) = ast.parse(inspect.getsource(function)).body
