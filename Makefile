@@ -12,6 +12,8 @@ INDEX_URL ?=
 # ARGS: added to the command of train, test, test-slow, mutants and course:
 #     make train ARGS="algorithm.seed=3"
 ARGS ?=
+# ROW: the rows of `make returns`, by their names in benchmarks/rows.py.
+ROW ?=
 # DIR: where `make course` makes a course.
 DIR ?=
 
@@ -31,7 +33,7 @@ DEV := $(VENV)/.installed-dev
 BENCH := $(VENV)/.installed-bench
 BROWSER := $(VENV)/.installed-browser
 
-.PHONY: help install train test test-slow test-browser mutants check format notebooks course bench clean
+.PHONY: help install train test test-slow test-browser mutants check format notebooks course bench returns clean
 .DEFAULT_GOAL := help
 
 help: ## list the targets
@@ -86,6 +88,9 @@ bench: $(BENCH) ## compare speed and learning with others; an hour
 	$(BIN)/python benchmarks/shared_trunk.py
 	$(BIN)/python benchmarks/learning_lightning.py
 	$(BIN)/python benchmarks/report.py
+
+returns: $(DEV) ## train the seeds of a published return: make returns ROW=cartpole; without ROW: the page
+	$(BIN)/python benchmarks/returns.py $(ROW) $(ARGS)
 
 clean: ## remove $(VENV) and caches; outputs/ stays
 	rm -rf "$(VENV)" build .hypothesis .import_linter_cache .mypy_cache .pytest_cache .ruff_cache
