@@ -129,7 +129,9 @@ def test_a_file_with_the_name_of_a_librarys_module_hides_nothing():
         ("no_such_module:Env-v0", "searched the current folder, the configuration's folder"),
     ],
 )
-def test_a_name_that_is_not_known_says_how_it_is_written(name, remedy):
+def test_a_name_that_is_not_known_says_how_it_is_written(name, remedy, monkeypatch):
+    for known in [known for known in gym.registry if known.startswith(("ALE/", "MiniGrid-"))]:
+        monkeypatch.delitem(gym.registry, known)  # the package is installed here
     with pytest.raises(ConfigError) as refused:
         find_spec(name)
     assert remedy in str(refused.value)
@@ -138,6 +140,8 @@ def test_a_name_that_is_not_known_says_how_it_is_written(name, remedy):
 
 def test_what_comes_with_another_package_is_installed_first(monkeypatch):
     monkeypatch.setattr("importlib.util.find_spec", lambda _: None)
+    for known in [known for known in gym.registry if known.startswith("ALE/")]:
+        monkeypatch.delitem(gym.registry, known)
     with pytest.raises(ConfigError, match=r"ale_py:ALE/Pong-v5 \(after pip install ale-py\)$"):
         find_spec("ALE/Pong-v5")
     monkeypatch.setitem(sys.modules, "minigrid", None)  # as if it were not installed

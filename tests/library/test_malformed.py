@@ -42,10 +42,9 @@ TYPED = {
     "algorithm.dual_clip=1": ("algorithm.dual_clip = 1", "> 1"),
     "algorithm.max_grad_norm=-1": ("algorithm.max_grad_norm = -1", "null"),
     "algorithm.normalize_advantage=1": ("algorithm.normalize_advantage = 1", "true or false"),
-    "algorithm.normalize_observation='yes'": (
-        "algorithm.normalize_observation = 'yes'", "true or false"
+    "algorithm.normalize_observation='maybe'": (
+        "algorithm.normalize_observation = 'maybe'", "true or false"
     ),
-    "algorithm.normalize_reward='on'": ("algorithm.normalize_reward = 'on'", "true or false"),
     "algorithm.normalize_value='1'": ("algorithm.normalize_value = '1'", "true or false"),
     "save_best=sometimes": ("save_best = 'sometimes'", "true or false"),
     "save_every=-1": ("save_every = -1", "≥ 0"),

@@ -90,8 +90,6 @@ class Rule:
             return [Rule(self.kind)._read(item) for item in value]
         if self.kind in (str, dict) or not isinstance(value, str):
             return value
-        if self.kind is bool and value.lower() not in ("true", "false", "null"):
-            return value  # YAML reads "yes", "on" and "y" as true
         try:
             return parse_value(value)
         except ConfigError:
