@@ -50,7 +50,7 @@ METRICS: dict[str, Metric] = {row[0]: Metric(*row) for row in _TABLE}
 #: those that only some runs have, by their configuration: no columns of the others' tables
 OF_SOME_RUNS = frozenset(
     ("grad_norm/policy", "grad_norm/critic", "grad_norm/shared", "entropy_coef", "kl_penalty")
-) | {"kl_divergence", "curiosity_loss", "curiosity_value_loss"}
+) | {"kl_divergence", "env_restarts", "curiosity_loss", "curiosity_value_loss"}
 NAMES_OF_TAGS = {metric.tag: name for name, metric in METRICS.items()}
 
 
