@@ -15,7 +15,8 @@ def check(
         str,
         typer.Argument(
             metavar="ENV",
-            help="A registered environment, module:Name-v0 (imports the module), or a YAML file.",
+            help="A registered environment, module:Name-v0 (imports the module), a YAML file, or "
+            "the name of a shipped one.",
             show_default=False,
         ),
     ],
@@ -34,7 +35,12 @@ def check(
 
         path = Path(env)
         source: Any
-        if path.suffix in (".yaml", ".yml") or path.exists() or "=" in env:
+        if (
+            path.suffix in (".yaml", ".yml")
+            or path.exists()
+            or "=" in env
+            or _is_meant_as_shipped(env)
+        ):
             source, words = typed(path, overrides)
         else:
             look_also_in([Path.cwd()])
@@ -62,3 +68,14 @@ def check(
     say(str(report))
     if not report.ok:
         raise typer.Exit(1)
+
+
+def _is_meant_as_shipped(name: str) -> bool:
+    """Whether it is the name of a shipped configuration, or a misspelling of one."""
+    from gymnasium import registry
+
+    from ppo_bbrl.config.shipped import nearest_shipped, shipped_configs
+
+    if name in shipped_configs():
+        return True
+    return name.islower() and name not in registry and bool(nearest_shipped(name))

@@ -1,4 +1,4 @@
-"""The command line: train, check, eval, replay, plot, profile.
+"""The command line: train, check, eval, replay, plot, profile, init, course.
 
 Heavy imports are inside the commands, so that `--help` is fast.
 """
@@ -12,6 +12,7 @@ from typer.core import TyperGroup
 
 from ppo_bbrl.cli.checking import check
 from ppo_bbrl.cli.comparing import WithSides, compare_runs
+from ppo_bbrl.cli.copies import copy_configs, make_course
 from ppo_bbrl.cli.faults import replay_fault
 from ppo_bbrl.cli.options import Overrides, Run, Trust, typed
 from ppo_bbrl.cli.startup import INTERRUPTED, end_with, quick_start, warnings_in_one_line
@@ -68,8 +69,14 @@ def _options(
 
 
 app.command(
-    epilog="Example:  ppo-bbrl train configs/cartpole.yaml algorithm.seed=3 optimizer.lr=5e-4",
+    epilog="Example:  ppo-bbrl train cartpole algorithm.seed=3 optimizer.lr=5e-4",
 )(train)
+
+
+app.command("init", epilog="Example:  ppo-bbrl init configs")(copy_configs)
+
+
+app.command("course", epilog="Example:  ppo-bbrl course my-course --only 01,02")(make_course)
 
 
 app.command(
@@ -212,9 +219,14 @@ def plot(
     say(f"curve  {path}")
 
 
-@app.command(epilog="Example:  ppo-bbrl profile configs/cartpole.yaml compute.compile=always")
+@app.command(epilog="Example:  ppo-bbrl profile cartpole compute.compile=always")
 def profile(
-    config: Annotated[Path, typer.Argument(help="A YAML file.", show_default=False)],
+    config: Annotated[
+        Path,
+        typer.Argument(
+            help="A YAML file, or the name of a shipped one, such as cartpole.", show_default=False
+        ),
+    ],
     overrides: Overrides = None,
     rollouts: Annotated[
         int | None,

@@ -26,7 +26,9 @@ def train(
     config: Annotated[
         Path | None,
         typer.Argument(
-            help="A YAML file (or KEY=VALUE alone); not with --resume.", show_default=False
+            help="A YAML file, or the name of a shipped one such as cartpole (or KEY=VALUE alone); "
+            "not with --resume.",
+            show_default=False,
         ),
     ] = None,
     overrides: Overrides = None,

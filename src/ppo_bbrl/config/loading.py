@@ -61,9 +61,10 @@ def load_config(source: Source, overrides: Sequence[str] = ()) -> DictConfig:
     """Read, merge, resolve and check the configuration of a PPO run.
 
     Args:
-        source: a dict, a DictConfig (neither is changed) or the path of a YAML file. If it is part
-            of a larger DictConfig, its interpolations see the whole. Numbers may also be NumPy or
-            torch numbers, or strings that YAML reads as numbers.
+        source: a dict, a DictConfig (neither is changed), the path of a YAML file, or the name of
+            a shipped configuration such as `cartpole`. If it is part of a larger DictConfig, its
+            interpolations see the whole. Numbers may also be NumPy or torch numbers, or strings
+            that YAML reads as numbers.
         overrides: `key=value` strings such as `algorithm.seed=3`; they take precedence.
 
     Returns:

@@ -9,6 +9,7 @@ from omegaconf import DictConfig, OmegaConf
 
 from ppo_bbrl.config.interpolations import check_extent
 from ppo_bbrl.config.plain_values import plain
+from ppo_bbrl.config.shipped import config_file
 from ppo_bbrl.config.yaml_files import read_yaml
 from ppo_bbrl.errors import ConfigError
 
@@ -63,16 +64,7 @@ def read(source: Source) -> Section:
         ConfigError: if the file does not exist, or does not contain a configuration.
     """
     if isinstance(source, str | Path):
-        path = Path(source)
-        try:
-            is_folder, is_there = path.is_dir(), path.exists()
-        except OSError:  # a name that is too long
-            is_folder = is_there = False
-        if is_folder:
-            raise ConfigError(f"{source}: this is a folder; give the YAML file in it")
-        if not is_there:
-            raise ConfigError(f"{source}: this configuration file does not exist")
-        return Section.of(read_yaml(path), str(source))
+        return Section.of(read_yaml(config_file(source)), str(source))
     if isinstance(source, DictConfig) and not source._is_none():
         root, keys = _root(source)
         given, whole = (OmegaConf.to_container(node, resolve=False) for node in (source, root))

@@ -1,0 +1,57 @@
+"""The configurations that come with the package, by name: `cartpole` is `cartpole.yaml`."""
+
+from difflib import get_close_matches
+from pathlib import Path
+
+from ppo_bbrl.errors import ConfigError
+
+_PACKAGE = Path(__file__).parents[1]
+# In a wheel they are in the package; in a checkout, `configs` is at the top.
+_PLACES = (_PACKAGE / "configs", _PACKAGE.parents[1] / "configs")
+
+_LONGEST = 100  # characters of a name that could be one of theirs
+
+
+def shipped_configs() -> dict[str, Path]:
+    """The files by name, in alphabetical order."""
+    for place in _PLACES:
+        files = sorted(place.glob("*.yaml"))
+        if files:
+            return {path.stem: path for path in files}
+    return {}
+
+
+def nearest_shipped(name: str) -> list[str]:
+    """The shipped names that `name` may be a misspelling of, at most three."""
+    return get_close_matches(name.lower()[:_LONGEST], shipped_configs(), n=3)
+
+
+def config_file(given: str | Path) -> Path:
+    """The YAML file that is meant: a file of this path, or a shipped configuration of this name.
+
+    A file comes first. The result is `given` where that is a file.
+
+    Raises:
+        ConfigError: if it is neither; names the nearest ones that are shipped.
+    """
+    path = Path(given)
+    try:
+        is_folder, is_there = path.is_dir(), path.exists()
+    except (OSError, ValueError):  # a name that is too long, or has a zero byte
+        is_folder = is_there = False
+    if is_there and not is_folder:
+        return path
+    shipped = shipped_configs()
+    name = str(given)
+    if name in shipped:
+        return shipped[name]
+    if is_folder:
+        raise ConfigError(f"{given}: this is a folder; give the YAML file in it")
+    near = nearest_shipped(path.stem)
+    is_name = len(name) <= _LONGEST and path.suffix == "" and path.name == name
+    hint = ""
+    if near:
+        hint = f"; the nearest shipped ones: {', '.join(near)}"
+    elif is_name:
+        hint = f"; the shipped ones: {', '.join(shipped)}"
+    raise ConfigError(f"{given}: this configuration file does not exist{hint}")
