@@ -10,6 +10,7 @@ from setuptools.command.build_py import build_py
 
 COPIES = {
     "configs/*.yaml": "ppo_bbrl/configs",
+    "configs/spaces/*.yaml": "ppo_bbrl/configs/spaces",
     "notebooks/nbgrader_config.*": "ppo_course/notebooks",
     "notebooks/source/*.py": "ppo_course/notebooks/source",
     "notebooks/student/*.ipynb": "ppo_course/notebooks/student",

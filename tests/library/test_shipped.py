@@ -64,8 +64,11 @@ def test_every_command_that_takes_a_file_takes_a_name(word, monkeypatch, capsys)
 
 def test_init_copies_what_is_not_there_and_keeps_what_was_edited(monkeypatch, capsys):
     assert call(monkeypatch, capsys, "init")[0] == 0
-    copies = {path.name: path.read_bytes() for path in Path("configs").iterdir()}
-    assert copies == {path.name: path.read_bytes() for path in CONFIGS.glob("*.yaml")}
+
+    def texts(folder):
+        return {path.relative_to(folder): path.read_bytes() for path in folder.rglob("*.yaml")}
+
+    assert texts(Path("configs")) == texts(CONFIGS)
     mine = Path("configs/pong.yaml")
     mine.write_text("# mine\n", encoding="utf-8")
     Path("configs/pendulum.yaml").unlink()
@@ -75,7 +78,7 @@ def test_init_copies_what_is_not_there_and_keeps_what_was_edited(monkeypatch, ca
     assert mine.read_text(encoding="utf-8") == "# mine\n"
     assert Path("configs/pendulum.yaml").is_file()
     assert call(monkeypatch, capsys, "init", "configs", "--overwrite")[0] == 0
-    assert mine.read_bytes() == copies["pong.yaml"]
+    assert texts(Path("configs")) == texts(CONFIGS)
 
 
 def test_the_course_to_fill_in_is_the_student_version(monkeypatch, capsys):

@@ -35,12 +35,8 @@ def check(
 
         path = Path(env)
         source: Any
-        if (
-            path.suffix in (".yaml", ".yml")
-            or path.exists()
-            or "=" in env
-            or _is_meant_as_shipped(env)
-        ):
+        is_file = path.suffix in (".yaml", ".yml") or path.exists()
+        if is_file or "=" in env or _is_meant_as_shipped(env):
             source, words = typed(path, overrides)
         else:
             look_also_in([Path.cwd()])

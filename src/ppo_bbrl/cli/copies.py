@@ -23,14 +23,12 @@ def copy_configs(
 
     A file that is there and says something else is kept and named; the status is 1 then.
     """
-    from ppo_bbrl.config.shipped import shipped_configs
+    from ppo_bbrl.config.shipped import shipped_files
     from ppo_bbrl.system.copies import write_unless_edited
 
-    files = {
-        folder / path.name: path.read_text(encoding="utf-8") for path in shipped_configs().values()
-    }
+    files = {folder / name: text for name, text in shipped_files().items()}
     kept = write_unless_edited(files, overwrite=overwrite)
-    say(f"Next: ppo-bbrl train {near(next(iter(files)))}")
+    say(f"Next: ppo-bbrl train {near(folder / 'cartpole.yaml')}")
     if kept:
         raise typer.Exit(1)
 

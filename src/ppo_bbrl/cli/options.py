@@ -28,23 +28,27 @@ Overrides = Annotated[
 
 
 def typed(config: Path, overrides: Sequence[str] | None) -> tuple[Path | dict[str, str], list[str]]:
-    """What was typed as a configuration: a file and `key=value` words, or such words alone.
+    """What was typed as a configuration: a file or a name and `key=value` words, or words alone.
 
     From here on modules are also looked for in the current folder, and beside the file.
 
     Raises:
         ConfigError: if it is neither.
     """
+    from ppo_bbrl.config.shipped import config_file
     from ppo_bbrl.envs.names import look_also_in
 
     words = list(overrides or ())
     if "=" in str(config) and not config.exists():
         look_also_in([Path.cwd()])
         return {}, [str(config), *words]
-    if not config.suffix and not config.exists():
+    try:
+        config = config_file(config)
+    except ConfigError as error:
+        if config.suffix or config.exists():
+            raise
         raise ConfigError(
-            f"{config}: this configuration file does not exist; to train on a task with the "
-            f"defaults, write gym_env.env_name={config}"
-        )
+            f"{error}; to train on a task with the defaults, write gym_env.env_name={config}"
+        ) from None
     look_also_in((Path.cwd(), config.parent))
     return config, words

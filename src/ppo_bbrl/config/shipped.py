@@ -21,6 +21,16 @@ def shipped_configs() -> dict[str, Path]:
     return {}
 
 
+def shipped_files() -> dict[str, str]:
+    """The texts of all files that are shipped, by path: those, and the spaces of `tune`."""
+    folders = {path.parent for path in shipped_configs().values()}
+    return {
+        path.relative_to(folder).as_posix(): path.read_text(encoding="utf-8")
+        for folder in folders
+        for path in sorted([*folder.glob("*.yaml"), *folder.glob("spaces/*.yaml")])
+    }
+
+
 def nearest_shipped(name: str) -> list[str]:
     """The shipped names that `name` may be a misspelling of, at most three."""
     return get_close_matches(name.lower()[:_LONGEST], shipped_configs(), n=3)
