@@ -21,7 +21,8 @@ def call(monkeypatch, capsys, *words):
 
 def test_every_configuration_is_shipped_under_the_name_of_its_file():
     assert set(shipped_configs()) == {path.stem for path in CONFIGS.glob("*.yaml")}
-    assert load_config("pendulum") == load_config(CONFIGS / "pendulum.yaml")
+    given = load_config(CONFIGS / "pendulum.yaml")
+    assert load_config("pendulum").algorithm == given.algorithm
 
 
 def test_a_file_comes_before_a_shipped_one():
