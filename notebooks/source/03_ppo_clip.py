@@ -196,7 +196,7 @@ plt.show()
 # It returns three things:
 #
 # - `policy_loss`, the objective $L^{CLIP}$, a scalar. It is to be *maximised*, as in the paper: the
-#   loop below puts the minus in front of it;
+#   iteration further down puts the minus in front of it;
 # - `entropy`, the entropy of the policy for each transition, $[1, N]$, as the policy wrote it;
 # - `policy_advantage`, the advantage from the workspace, $[1, N]$.
 #
@@ -320,7 +320,7 @@ check_is_clipped(is_clipped, seed=2)
 
 # %% [markdown]
 # Implementations often log a *clip fraction*, the share of all ratios outside the range. It counts
-# those that went the wrong way as well. The loop below logs yours, as `clipped`.
+# those that went the wrong way as well. The iteration further down logs yours, as `clipped`.
 
 # %% [markdown]
 # # The objective of the critic
@@ -882,7 +882,7 @@ probe = OmegaConf.merge(
     params,
     {
         "gym_env": {"env_name": "TruncatedOnly-v0"},
-        "algorithm": {"discount_factor": 0.9, "max_epochs": 15, "eval_interval": 100_000},
+        "algorithm": {"discount_factor": 0.9, "max_epochs": 20, "eval_interval": 100_000},
         "optimizer": {"lr": 1e-2},
     },
 )

@@ -23,6 +23,7 @@ print(json.dumps({
     "entropy": metrics["entropy_loss"].dropna().tolist(),
     "clipped": metrics["clipped"].dropna().tolist(),
     "to the right": [policy.dist(at(*s)).probs[0, 1].item() for s in ((0.1, 1.0), (-0.1, -1.0))],
+    "on the probe": on_probe.critic_agent.model(torch.ones(1)).item(),
     "value": critic.model(at(0.0, 0.0)).item(),
     "value when falling": critic.model(at(0.2, 2.0)).item(),
 }))
@@ -41,6 +42,10 @@ def test_every_seed_reaches_the_most_that_is_possible_from_about_20(results):
         assert returns[0] < 100
         assert max(returns) > 475
         assert sum(returns[-5:]) / 5 > 400
+
+
+def test_the_critic_nearly_finds_the_value_of_the_probe(results):
+    assert results["on the probe"] == pytest.approx(10, abs=1.2)
 
 
 def test_a_run_takes_about_76_000_steps(results):
