@@ -119,6 +119,7 @@ BOXES = {  # name: (column, row, whether you write it)
     "7 PPO, learn": (2, 2, True),
     "8 run": (3, 2, True),
 }
+WIDTHS = {"E": 72, "7": 34, "8": 22}  # where an arrow leaves a box sideways
 ARROWS = ["1 2", "3 4", "2 7", "4 7", "5 7", "6 7", "E 7", "7 8"]
 figure, axes = plt.subplots(figsize=(9, 3), layout="constrained")
 place = {name[0]: (2.6 * x, -y) for name, (x, y, _) in BOXES.items()}
@@ -126,7 +127,9 @@ for name, (x, y, own) in BOXES.items():
     box = {"boxstyle": "round,pad=0.4", "fc": "#CFE5F3" if own else "0.92", "ec": "0.4"}
     axes.text(2.6 * x, -y, name, ha="center", va="center", fontsize="small", bbox=box)
 for start, end in map(str.split, ARROWS):
-    style = {"arrowstyle": "->", "color": "#0072B2", "shrinkA": 22, "shrinkB": 22}
+    level = place[start][1] == place[end][1]
+    shrink = [WIDTHS[name] if level else 14 for name in (start, end)]
+    style = {"arrowstyle": "->", "color": "#0072B2", "shrinkA": shrink[0], "shrinkB": shrink[1]}
     axes.annotate("", place[end], place[start], arrowprops=style)
 axes.set(xlim=(-1.3, 9), ylim=(-2.5, 0.5))
 axes.set_axis_off()
