@@ -49,14 +49,15 @@ def check_learning(
 ) -> None:
     """Check that a student's `PPO(cfg)`, driven by `run(algo)`, learns.
 
-    On probes the critic's values and the policy's returns are known; on CartPole, unless that is
-    switched off, an evaluation of the greedy policy has to reach 475.
+    On probes the critic's values and the policy's returns are known; on CartPole, an evaluation of
+    the greedy policy has to reach 475. Without CartPole, which tests of the notebook leave out,
+    there is a single probe, too.
     """
     EXERCISE.own(ppo_class, run)
     _check_loop(ppo_class, run)
     register_probes()
     first = 0 if seed is None else seed
-    for probe in (*VALUES, *RETURNS):
+    for probe in (*VALUES, *RETURNS) if cartpole else ("TruncatedOnly",):
         _check_probe(ppo_class, run, probe, first)
     if not cartpole:
         return

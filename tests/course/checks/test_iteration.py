@@ -64,7 +64,7 @@ def test_the_solution_passes_with_any_seed(check, capsys):
     student = written()
     asked(check, student)
     assert capsys.readouterr().out.startswith("Well done!")
-    for seed in range(4 if check == "iteration" else 15):
+    for seed in range(1 if check == "iteration" else 6):
         asked(check, student, seed=seed)
     assert capsys.readouterr().out == ""
 
@@ -86,7 +86,7 @@ RIGHT = [
 @pytest.mark.parametrize(("check", "changes"), RIGHT)
 def test_other_styles_pass(check, changes):
     student = written(*changes)
-    for seed in (None, 1, 2):
+    for seed in (None,) if check == "iteration" else (None, 1):
         asked(check, student, seed=seed)
 
 
@@ -141,7 +141,7 @@ WRONG = [
 @pytest.mark.parametrize(("check", "key", "change"), WRONG, ids=[f"{c}-{k}" for c, k, _ in WRONG])
 def test_each_mistake_is_named(check, key, change):
     student = written(change)
-    for seed in (None, 1):
+    for seed in (None,) if check == "iteration" else (None, 1):
         assert keys(check, student, seed=seed) == (key,)
 
 

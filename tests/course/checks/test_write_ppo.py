@@ -69,7 +69,7 @@ def test_the_solution_passes_with_any_seed(check, capsys):
     student = written()
     asked(check, student)
     assert capsys.readouterr().out.startswith("Well done!")
-    for seed in range(2 if check == "learn" else 6):
+    for seed in range(1 if check == "learn" else 4):
         asked(check, student, seed=seed)
     assert capsys.readouterr().out == ""
 
@@ -101,7 +101,7 @@ RIGHT = {
 )
 def test_other_styles_pass(check, changes):
     student = written(*changes)
-    for seed in (None, 1, 2):
+    for seed in (None,) if check == "learn" else (None, 1):
         asked(check, student, seed=seed)
 
 
@@ -180,7 +180,7 @@ WRONG = [
 def test_each_mistake_is_named(check, key, change):
     student = written(change)
     things = [getattr(student, name) for name in CHECKS[check]]
-    for seed in (None, 1):
+    for seed in (None,) if check == "learn" else (None, 1):
         error = complained(f"check_{check}", *things, seed=seed)
         named = [found if "~" in key[:-1] else found.partition("~")[0] for found in error.keys]
         both = {key.rstrip("~")}
@@ -274,6 +274,7 @@ def test_each_mistake_of_the_loop_is_named(key, change):
     assert error.keys == (key,)
 
 
+@pytest.mark.slow
 def test_a_critic_that_takes_a_time_limit_for_an_end_fails_on_its_probe():
     student = written(("bootstrap = next_value[t] * ~terminated[t]",
                        "bootstrap = next_value[t] * ~done[t]"))  # fmt: skip
