@@ -32,8 +32,9 @@ RUNTIME := $(VENV)/.installed-runtime
 DEV := $(VENV)/.installed-dev
 BENCH := $(VENV)/.installed-bench
 BROWSER := $(VENV)/.installed-browser
+DOCS := $(VENV)/.installed-docs
 
-.PHONY: help install train test test-slow test-browser mutants check format notebooks course bench returns clean
+.PHONY: help install train test test-slow test-browser mutants check format notebooks course docs bench returns clean
 .DEFAULT_GOAL := help
 
 help: ## list the targets
@@ -75,6 +76,11 @@ notebooks: $(DEV) ## generate the notebooks from notebooks/source
 course: $(DEV) ## make an nbgrader course: make course DIR=<folder>
 	@test -n "$(DIR)" || { echo "say where: make course DIR=<folder>" >&2; exit 1; }
 	@$(BIN)/python notebooks/course.py "$(DIR)" $(ARGS)
+
+docs: $(DOCS) ## build the documentation into build/site; a broken link or a missing docstring fails
+	$(BIN)/ruff check --quiet --select D1 src
+	NO_MKDOCS_2_WARNING=1 $(BIN)/python -m mkdocs build --strict --quiet
+	@echo "Open build/site/index.html"
 
 bench: $(BENCH) ## compare speed and learning with others; an hour
 	$(BIN)/python benchmarks/throughput.py
@@ -124,4 +130,9 @@ $(BROWSER): $(RUNTIME)
 $(BENCH): $(RUNTIME)
 	@echo "Installing what the benchmarks compare with."
 	@$(PIP_INSTALL) --no-build-isolation --editable '.[bench,lightning]'
+	@touch $@
+
+$(DOCS): $(DEV)
+	@echo "Installing what the documentation is built with."
+	@$(PIP_INSTALL) --no-build-isolation --editable '.[docs]'
 	@touch $@

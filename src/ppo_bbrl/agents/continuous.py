@@ -38,8 +38,10 @@ class SDEPolicy(HeadPolicy):
     begins and every `sample_freq` steps, so that actions are smooth in between. `act` and `forward`
     alone draw a matrix for each action.
 
-    Args: those of `HeadPolicy`; `actions` is a Box, the last hidden layer gives the features of
-        the noise.
+    The last hidden layer gives the features of the noise. The other arguments are those of
+    `HeadPolicy`, where `actions` is a Box.
+
+    Args:
         log_std_init: initial log σ; an action's standard deviation is about σ·‖φ(s)‖.
         sample_freq: steps after which new matrices are drawn; -1: only when a rollout begins.
         squash: whether actions are squashed into the bounds of the space by tanh.

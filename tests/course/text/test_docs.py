@@ -45,6 +45,7 @@ def test_what_the_readme_points_at_exists():
     """And what the page for contributors does: links, and paths in backticks."""
     texts = README + (ROOT / "CONTRIBUTING.md").read_text(encoding="utf-8")
     links = re.findall(r"\]\((?!http)([^)#]+)\)", texts)
+    texts += (ROOT / "docs" / "map.md").read_text(encoding="utf-8")
     named = re.findall(r"`((?:src|tests|notebooks|docs|examples|benchmarks)\b[\w/.]*)`", texts)
     assert len(links) > 5
     assert len(named) > 10
