@@ -30,6 +30,7 @@ HOSTS = {
     "numpy.org",
     "omegaconf.readthedocs.io",
     "openreview.net",
+    "optuna.org",
     "pytorch.org",
     "semver.org",
     "spinningup.openai.com",
