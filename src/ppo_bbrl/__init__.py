@@ -37,7 +37,9 @@ if TYPE_CHECKING:
     from ppo_bbrl.experiments.seeds import train_seeds as train_seeds
     from ppo_bbrl.ppo import PPOClip as PPOClip
     from ppo_bbrl.ppo import run as run
+    from ppo_bbrl.runs.export import export_policy as export_policy
     from ppo_bbrl.runs.notebook import setup_tensorboard as setup_tensorboard
+    from ppo_bbrl.runs.trackers import Tracker as Tracker
     from ppo_bbrl.runs.trained_policy import load as load
     from ppo_bbrl.workspace.table import Workspace as Workspace
 
@@ -60,11 +62,13 @@ _HOME = {
     "KWAgentWrapper": "ppo_bbrl.agents.base",
     "PPOClip": "ppo_bbrl.ppo",
     "TemporalAgent": "bbrl.agents",
+    "Tracker": "ppo_bbrl.runs.trackers",
     "VAgent": "ppo_bbrl.agents.critics",
     "Workspace": "ppo_bbrl.workspace.table",
     "build_ortho_mlp": "ppo_bbrl.agents.networks",
     "check_env": "ppo_bbrl.checking.check",
     "copy_parameters": "ppo_bbrl.config.optimizers",
+    "export_policy": "ppo_bbrl.runs.export",
     "iter_episodes": "ppo_bbrl.episodic",
     "iter_partial_episodes": "ppo_bbrl.episodic",
     "load": "ppo_bbrl.runs.trained_policy",

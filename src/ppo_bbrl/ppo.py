@@ -46,6 +46,7 @@ from ppo_bbrl.rollout import (
 )
 from ppo_bbrl.runs.failing import Failing, TrainingFailedError
 from ppo_bbrl.runs.metrics import episode_metrics
+from ppo_bbrl.runs.trackers import Tracker, check_trackers
 from ppo_bbrl.runs.trained_policy import restore_policy
 from ppo_bbrl.schedules import Schedule
 from ppo_bbrl.sequences import learnable
@@ -73,8 +74,8 @@ class PPOClip(LearningAgents, Failing, EpisodicAlgo):
             `gym_env.wrappers`.
         schedules: functions of your own, of the remaining share of the run, which falls from 1 to
             0; they give a factor ≥ 0. By the names learning_rate, clip_range and entropy, they
-            take the place of `algorithm.learning_rate_schedule` and so on, and are to be given
-            again whenever the run is made again.
+            replace `algorithm.learning_rate_schedule` and so on; to be given again on resuming.
+        trackers: get every row of metrics, too (`ppo_bbrl.Tracker`); to be given again, too.
 
     Raises:
         ConfigError: for an invalid configuration; no file has been created then.
@@ -102,6 +103,7 @@ class PPOClip(LearningAgents, Failing, EpisodicAlgo):
         critic_agent: bbrl.agents.Agent | None = None,
         env_wrappers: Sequence[Wrapper] = (),
         schedules: Mapping[str, Schedule] = MappingProxyType({}),
+        trackers: Sequence[Tracker] = (),
     ) -> None:
         super().__init__(cfg, autoreset=True, env_wrappers=env_wrappers)
         self._engine: Engine | None = None
@@ -115,6 +117,7 @@ class PPOClip(LearningAgents, Failing, EpisodicAlgo):
         self._watching = Watching(self._settings.discount_factor)
         try:
             self._schedules = check_schedules(schedules)
+            self.trackers += check_trackers(trackers)
             self._why_compile = decide(self.cfg)
             given = {"train_policy": train_policy, "critic_agent": critic_agent}
             own = [agent for agent in given.values() if agent is not None]

@@ -13,6 +13,7 @@ from typer.core import TyperGroup
 from ppo_bbrl.cli.checking import check
 from ppo_bbrl.cli.comparing import WithSides, compare_runs
 from ppo_bbrl.cli.copies import copy_configs, make_course
+from ppo_bbrl.cli.exporting import export
 from ppo_bbrl.cli.faults import replay_fault
 from ppo_bbrl.cli.options import Overrides, Run, Trust, typed
 from ppo_bbrl.cli.startup import INTERRUPTED, end_with, quick_start, warnings_in_one_line
@@ -97,6 +98,9 @@ app.command(
 app.command(
     epilog="Example:  ppo-bbrl tune configs/cartpole.yaml configs/spaces/cartpole.yaml --trials 60",
 )(tune)
+
+
+app.command(epilog="Example:  ppo-bbrl export outputs/CartPole-v1/… --onnx policy.onnx")(export)
 
 
 @app.command("eval", epilog="Example:  ppo-bbrl eval outputs/CartPole-v1/… --episodes 100")

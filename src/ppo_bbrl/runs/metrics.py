@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import weakref
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, Self
 
@@ -11,6 +12,7 @@ import torch
 
 from ppo_bbrl.runs.log_files import CsvFile, EventFile
 from ppo_bbrl.runs.metric_names import METRICS, NAMES_OF_TAGS, metric_name
+from ppo_bbrl.runs.trackers import Followed, status_now
 from ppo_bbrl.system.console import say
 from ppo_bbrl.system.state import check_names
 from ppo_bbrl.workspace.table import Workspace
@@ -35,6 +37,7 @@ class Logger:
         verbose: print every row.
         every_n_seconds: seconds between flushes of the events; CSV rows are written immediately.
         modulo: steps are rounded down to a multiple of this, which gives fewer rows.
+        trackers: get every row, too.
     """
 
     def __init__(
@@ -45,12 +48,13 @@ class Logger:
         verbose: bool = False,
         every_n_seconds: float = 10,
         modulo: int = 1,
+        trackers: Sequence[Followed] = (),
     ) -> None:
         if modulo < 1:
             raise ValueError(f"modulo must be at least 1, got {modulo}")
         self._modulo = modulo
         self._newest = -1
-        self._rows = _Rows(verbose)
+        self._rows = _Rows(verbose, trackers)
         if csv_path is not None:
             self._rows.outputs.append(CsvFile(Path(csv_path).absolute(), every_n_seconds))
         if log_dir is not None:
@@ -119,12 +123,15 @@ class Logger:
             output.attempt(lambda output=output: ends.update({output.name: output.end()}))
         return ends
 
-    def go_on_at(self, position: dict[str, Any]) -> None:
+    def go_on_at(self, position: dict[str, Any], steps: int = 0) -> None:
         """Cut the files of a resumed run back to an earlier position.
 
         Args:
             position: a result of `position`; files that it does not contain are not cut.
+            steps: environment steps at that position, for the trackers.
         """
+        for tracker in self._rows.trackers:
+            tracker.resumed_at = steps
         for output in self._rows.outputs:
             if output.name in position:
                 output.attempt(output.cut, position[output.name])
@@ -198,8 +205,8 @@ def _means(row: dict[str, list[float | torch.Tensor]]) -> dict[str, float]:
 class _Rows:
     """The rows that are not written yet, and the outputs that they go to."""
 
-    def __init__(self, verbose: bool) -> None:
-        self.verbose = verbose
+    def __init__(self, verbose: bool, trackers: Sequence[Followed]) -> None:
+        self.verbose, self.trackers = verbose, trackers
         self.pending: dict[int, dict[str, list[float | torch.Tensor]]] = {}
         self.last: dict[str, float] = {}  # the value of each metric that was written last
         self.outputs: list[CsvFile | EventFile] = []
@@ -210,6 +217,8 @@ class _Rows:
             self.last.update(means)
             for output in self.outputs:
                 output.attempt(output.write, step, means)
+            for tracker in self.trackers:
+                tracker.write(step, means)
             if self.verbose:
                 say(" ".join((f"steps {step}:", *(f"{k}={v:.6g}" for k, v in means.items()))))
 
@@ -223,3 +232,6 @@ class _Rows:
         self.write()
         for output in self.outputs:
             output.attempt(output.close)
+        status = status_now()
+        for tracker in self.trackers:
+            tracker.end(status)

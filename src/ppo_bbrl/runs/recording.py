@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import bbrl.agents
-from omegaconf import DictConfig
+from omegaconf import DictConfig, OmegaConf
 from torch import Tensor
 
 from ppo_bbrl.agents.base import copy_agent
@@ -21,6 +21,7 @@ from ppo_bbrl.errors import UserError, one_line
 from ppo_bbrl.runs.best_policy import save_policy
 from ppo_bbrl.runs.folder import RunFolder, check_events, claim_folder, outputs_dir
 from ppo_bbrl.runs.metrics import Logger
+from ppo_bbrl.runs.trackers import Followed, Tracker
 
 _RUNNING_WINDOW = 10
 _NEVER = -float("inf")  # the reward of a policy that was never evaluated
@@ -37,6 +38,7 @@ class Recording:
         best_reward: the mean return of that evaluation.
         running_reward: the mean over the last ten evaluations.
         eval_rewards: the returns of each evaluation.
+        trackers: get every row of metrics, too; what is added after the first row comes too late.
     """
 
     _own_policy: bool
@@ -51,6 +53,7 @@ class Recording:
         self.best_reward = _NEVER
         self.running_reward = _NEVER
         self.eval_rewards: list[Tensor] = []
+        self.trackers: list[Tracker] = []
         self._best_steps = 0  # nb_steps when the best policy was evaluated
         self._last_evaluation = (-1, _NEVER)  # nb_steps and mean return of the latest one
         #: True once the folder is made; an algorithm that only collects a few rows has none to keep
@@ -92,7 +95,12 @@ class Recording:
             verbose=settings.verbose,
             every_n_seconds=settings.every_n_seconds,
             modulo=settings.modulo,
+            trackers=[Followed(one, self.folder.name, self._plain_config) for one in self.trackers],
         )
+
+    def _plain_config(self) -> dict[str, Any]:
+        plain: Any = OmegaConf.to_container(self.cfg, resolve=True)
+        return plain  # type: ignore[no-any-return] # the configuration is no list
 
     def _has_logged(self) -> bool:
         return "logger" in self.__dict__

@@ -209,7 +209,7 @@ class Checkpointed(Resumable):
     def _go_on_from(self, found: Checkpoint) -> None:
         """Take over a checkpoint of this run, and cut its files back."""
         self._take_over(found)
-        self.logger.go_on_at(found.files)
+        self.logger.go_on_at(found.files, self.nb_steps)
         self._checkpoints.remove_after(found)
         self.last_checkpoint = found.path
         self._saved = (found.iterations, time.monotonic())

@@ -95,6 +95,7 @@ class TrainedPolicy:
         agent: the greedy policy as a BBRL agent, which writes `action`.
         wrappers: the wrappers of the run's environments; the first is applied first.
         observation_space, action_space: the spaces of the run's environments.
+        seen: the space of the observations that the policy sees, which may lack parts.
     """
 
     def __init__(
@@ -111,7 +112,7 @@ class TrainedPolicy:
         _, self.wrappers = combine(saved.cfg.gym_env.wrappers, env_wrappers)
         spaces = self._spaces()
         self.observation_space, self.action_space = spaces.observation_space, spaces.action_space
-        self._seen = space_seen(saved.cfg, spaces, "policy")
+        self.seen = space_seen(saved.cfg, spaces, "policy")
         self.agent = _greedy(saved, spaces)
         self._policy: Policy = self.agent.wrapped
         self._stepwise = Stepwise(self._policy) if self._policy.has_memory else None
@@ -173,8 +174,8 @@ class TrainedPolicy:
                 observation = {**observation}
                 own = observation.pop(key)
                 action_mask = own if action_mask is None else action_mask
-        needed = without_others(self.observation_space, self._seen, observation)
-        batch, n, single = as_batch(self._seen, needed)
+        needed = without_others(self.observation_space, self.seen, observation)
+        batch, n, single = as_batch(self.seen, needed)
         with torch.no_grad():
             masks = None if action_mask is None else [action_mask] if single else action_mask
             given: dict[str, Any] = {} if masks is None else {"mask": self._mask(masks, n)}
