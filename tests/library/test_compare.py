@@ -78,6 +78,17 @@ def test_other_tasks_are_a_difference():
         compare(ours, theirs, by=["optimizer.lr"])
 
 
+def test_keys_that_an_older_version_did_not_have_are_no_difference():
+    new, old = make_run("a", [1, 2], optimizer__lr=0.01), make_run("b", [1, 2])
+    cfg = OmegaConf.load(old / "config.yaml")
+    del cfg.algorithm.normalize_value, cfg.algorithm.architecture.memory, cfg.gym_env.on_failure
+    OmegaConf.save(cfg, old / "config.yaml")
+    assert list(compare([new], [old]).differences) == ["optimizer.lr"]
+    recurrent = make_run("c", [1, 2], algorithm__architecture__memory="lstm")
+    differences = compare([recurrent], [old]).differences
+    assert list(differences) == ["algorithm.architecture.memory"]
+
+
 def test_runs_of_one_side_differ_in_their_seed_alone():
     ours = [make_run("a", [1, 2]), make_run("b", [1, 2], seed=1, optimizer__lr=0.1)]
     with pytest.raises(UserError, match=r"optimizer\.lr.*not only in seeds"):

@@ -10,10 +10,12 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
+from omegaconf import OmegaConf
 
+from ppo_bbrl.config.loading import load_config
 from ppo_bbrl.errors import UserError, shown
 from ppo_bbrl.plots.curves import EVALUATION, curve_of, names_the_run
-from ppo_bbrl.plots.run_files import Run, read_runs
+from ppo_bbrl.plots.run_files import Run, config_leaves, read_runs
 from ppo_bbrl.plots.statistics import Estimate, improvement, interquartile_mean
 from ppo_bbrl.runs.folder import CONFIG_FILE
 
@@ -161,12 +163,19 @@ def _read(folders: Iterable[Path]) -> list[Run]:
 def _differing(runs: Sequence[Run]) -> list[str]:
     """The keys in which runs differ, other than the seed, files, and how fast they are."""
     every = dict.fromkeys(key for run in runs for key in run.config)
+    usual = _defaults()
     return [
         key
         for key in every
         if not (names_the_run(key) or key.startswith(("compute.", "save_")))
-        and len({run.config.get(key) for run in runs}) > 1
+        and len({run.config.get(key, usual.get(key)) for run in runs}) > 1
     ]
+
+
+def _defaults() -> dict[str, str]:
+    """What a key means that an older version did not have: its default is what was done then."""
+    cfg = load_config({"gym_env": {"env_name": "none"}})
+    return dict(config_leaves(OmegaConf.to_container(cfg)))
 
 
 def _listed(keys: Sequence[str]) -> str:

@@ -138,13 +138,13 @@ def _read_run(folder: Path) -> Run:
     except ConfigError as error:
         reason = str(error).partition("configuration: ")[2]
         raise UserError(f"{folder}: config.yaml cannot be read: {reason}") from error
-    return Run(folder, dict(_leaves(tree)), read_metrics(folder))
+    return Run(folder, dict(config_leaves(tree)), read_metrics(folder))
 
 
-def _leaves(tree: Any, prefix: str = "") -> Iterable[tuple[str, str]]:
+def config_leaves(tree: Any, prefix: str = "") -> Iterable[tuple[str, str]]:
     """The leaves of a config, by dotted key, as strings."""
     if isinstance(tree, dict):
         for key, value in tree.items():
-            yield from _leaves(value, f"{prefix}.{key}" if prefix else str(key))
+            yield from config_leaves(value, f"{prefix}.{key}" if prefix else str(key))
     else:
         yield prefix, tree if isinstance(tree, str) else json.dumps(tree, default=str)
