@@ -2,6 +2,7 @@
 
 import re
 import sys
+import time
 from pathlib import Path
 
 import gymnasium as gym
@@ -25,6 +26,14 @@ def test_what_is_broken_is_named(kind):
     assert {finding.topic for finding in report.faults} == {topic}, str(report)
     assert any(re.search(words, str(finding)) for finding in report.faults), str(report)
     assert len(str(report).splitlines()) == 1 + len(report.findings)
+
+
+def test_an_environment_that_hangs_while_it_is_made_is_one_line():
+    def hangs():
+        time.sleep(60)
+
+    with pytest.raises(UserError, match="cannot be made"):
+        check_env(hangs, seconds=0.3)
 
 
 @pytest.mark.parametrize(

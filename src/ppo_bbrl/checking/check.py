@@ -67,7 +67,7 @@ def check_env(
         UserError: if there is no such environment, or it cannot be made.
     """
     size_of("steps", steps)
-    maker = _Maker(env, dict(env_args or {}), wrappers)
+    maker = _Maker(env, dict(env_args or {}), wrappers, seconds)
     report = CheckReport(maker.name)
     masks = action_mask != NONE
 
@@ -134,7 +134,9 @@ class _Maker:
         first: the first of them.
     """
 
-    def __init__(self, env: Any, env_args: dict[str, Any], wrappers: Sequence[Wrapper]) -> None:
+    def __init__(
+        self, env: Any, env_args: dict[str, Any], wrappers: Sequence[Wrapper], seconds: float
+    ) -> None:
         self._env, self._env_args, self._wrappers = env, env_args, wrappers
         self.fresh = not isinstance(env, gym.Env)
         if self.fresh and not isinstance(env, str) and not callable(env):
@@ -144,7 +146,13 @@ class _Maker:
         self._made: list[Env] = []
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
-            self.first = self()
+            try:
+                with time_limit(seconds):
+                    self.first = self()
+            except TimeoutError as error:
+                raise UserError(
+                    f"{self.name or 'the environment'} cannot be made: {error}"
+                ) from error
         self.name = self.name or name_of(self.first)
 
     def __call__(self, **more: Any) -> Env:
