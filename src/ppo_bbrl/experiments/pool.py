@@ -62,7 +62,9 @@ class Pool:
         self, configs: Sequence[Mapping[str, Any]], jobs: int, import_from: Sequence[Path] = ()
     ) -> None:
         self._waiting = list(enumerate(configs))
-        self._import_from = [str(folder.absolute()) for folder in import_from]
+        # What this process can import, another can: it does not have the folder of a script.
+        places = dict.fromkeys([*import_from, *map(Path, sys.path)])
+        self._import_from = [str(folder.absolute()) for folder in places]
         self._jobs = jobs
         self._selector = selectors.DefaultSelector()
         self._workers: list[_Worker] = []
@@ -89,8 +91,7 @@ class Pool:
     def stop(self, number: int | None = None) -> None:
         """End the run of a configuration, or all; they save what they have."""
         ending = [each for each in self._workers if number is None or each.number == number]
-        if number is None:
-            self._waiting.clear()
+        self._waiting = [each for each in self._waiting if number is not None and each[0] != number]
         for worker in ending:
             worker.process.terminate()
         end = time.monotonic() + _GRACE

@@ -96,7 +96,8 @@ def train_seeds(
         jobs: how many train at the same time; default: one for each core, or fewer if a run uses
             several threads.
         overrides: `key=value`, as on the command line.
-        import_from: folders in which the modules of `module:Name-v0` are looked for.
+        import_from: folders in which the modules of `module:Name-v0` are looked for, besides those
+            where this process looks.
 
     Returns:
         The report; the folder `outputs/<base_dir>` has the runs, a table and a picture.
