@@ -10,11 +10,12 @@ from pathlib import Path
 import pytest
 from omegaconf import OmegaConf
 
+from ppo_bbrl.cli.commands import main
 from ppo_bbrl.config.loading import load_config
 from ppo_bbrl.errors import ConfigError, UserError
 from ppo_bbrl.experiments import tune as tuning
 from ppo_bbrl.experiments.best_config import best_config
-from ppo_bbrl.experiments.pool import Event
+from ppo_bbrl.experiments.pool import Event, Pool
 from ppo_bbrl.experiments.space import Choices, Range, read_space
 from ppo_bbrl.experiments.tune import Tuning, completed, score
 
@@ -208,6 +209,54 @@ def test_a_study_with_other_choices_is_another_study(monkeypatch):
         other.run(1, quiet)
 
 
+@pytest.mark.parametrize(
+    ("changes", "more", "named"),
+    [
+        (["algorithm.gae=0.5"], {}, "algorithm.gae"),
+        ([], {"algorithm.gae": Choices((0.8, 0.9))}, "algorithm.gae"),
+    ],
+)
+def test_trials_that_cannot_be_compared_are_not_in_one_study(changes, more, named, monkeypatch):
+    """The best of them would be written with a configuration that no trial had."""
+    monkeypatch.setattr(tuning, "Pool", Script(lambda *_: learning([1.0])))
+    study_of().run(1, quiet)
+    other = Tuning(TINY, {**SPACE, **more}, Path("study").absolute(), overrides=changes)
+    with pytest.raises(UserError, match=rf"{named}.*another --study"):
+        other.run(1, quiet)
+    study_of(overrides=["save_every=3"]).run(1, quiet)
+
+
+def test_steps_written_as_yaml_reads_a_text():
+    Path("space.yaml").write_text("algorithm.gae: {low: 0.5, high: 1e0, step: 1e-1}")
+    assert read_space(Path("space.yaml"), TINY)["algorithm.gae"].step == 0.1
+
+
+def test_what_waits_is_not_trained_once_it_was_stopped():
+    """As the other seeds of a trial of which one failed."""
+    pool = Pool([{}, {}, {}], jobs=1)
+    pool.stop(1)
+    assert [number for number, _ in pool._waiting] == [0, 2]
+    pool.stop()
+    assert not list(pool.events())
+
+
+def test_the_command_that_goes_on_names_the_storage_and_the_seeds(monkeypatch, capsys):
+    def interrupted(*_):
+        raise KeyboardInterrupt
+
+    OmegaConf.save(OmegaConf.create(TINY), "tiny.yaml")
+    Path("space.yaml").write_text("algorithm.gae: [0.8, 0.9]\n")
+    words = ["tiny.yaml", "space.yaml", "--seeds", "3", "--storage", "sqlite:///own.db"]
+    monkeypatch.setattr(sys, "argv", ["ppo-bbrl", "tune", *words])
+    monkeypatch.setattr(Tuning, "run", interrupted)
+    with pytest.raises(SystemExit) as ended:
+        main()
+    assert ended.value.code == 130
+    said = capsys.readouterr().err
+    assert "--seeds 3" in said
+    assert "--storage sqlite:///own.db" in said
+
+
 def test_without_a_finished_trial_there_is_no_best():
     with pytest.raises(UserError, match="no trial"):
         best_config(study_of().study, SPACE, TINY)
@@ -228,6 +277,9 @@ def test_without_a_finished_trial_there_is_no_best():
         ("optimizer.lr: {low: 0.1, high: 0.2, logarithmic: true}", "logarithmic"),
         ("optimizer.lr: {low: 0.1, high: 0.2, log: 3}", "log"),
         ("optimizer.lr: {low: 0.1, high: 0.2, step: 0}", "step"),
+        ("optimizer.lr: {low: 0.1, high: 0.2, step: a}", "step"),
+        ("algorithm.opt_epochs: {low: 1, high: 3, step: 0.5}", "step"),
+        ("gym_env.env_name: [CartPole-v1, Acrobot-v1]", "gym_env.env_name"),
         ("algorithm.seed: [1, 2]", "algorithm.seed"),
         ("algorithm.gae: {low: 0.5, high: 1.5}", "algorithm.gae"),
         ("algorithm.n_steps: {low: 0, high: 8}", "algorithm.n_steps"),

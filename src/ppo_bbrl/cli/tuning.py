@@ -81,12 +81,15 @@ def tune(
         )
     known = len(tuning.study.trials)
     going_on = f", after {known} before" if known else ""
-    say(f"Study {name}: {trials} trials{going_on}, {len(dimensions)} keys, {jobs} runs at a time.")
+    counted = [_count(trials, "trial") + going_on, _count(len(dimensions), "key")]
+    say(f"Study {name}: {', '.join(counted)}, {_count(jobs, 'run')} at a time.")
     try:
         tuning.run(trials, say)
     except (KeyboardInterrupt, Terminated) as error:
-        command = shlex.join(["ppo-bbrl", "tune", str(config), str(space), *given])
-        error.add_note(f"Study: {near(folder)}; go on with: {command} --study {shlex.quote(name)}")
+        options = ["--study", name, "--seeds", str(seeds)]
+        options += [] if storage is None else ["--storage", storage]
+        command = shlex.join(["ppo-bbrl", "tune", str(config), str(space), *given, *options])
+        error.add_note(f"Study: {near(folder)}; go on with: {command}")
         if isinstance(error, Terminated):
             stopped = Stopped(int(str(error.code)) - 128)
             stopped.__notes__ = error.__notes__
@@ -101,3 +104,7 @@ def tune(
     say(f"\n{text}\nbest     {near(folder / BEST)}")
     tuning.save_picture(folder / PICTURE)
     say(f"picture  {near(folder / PICTURE)}")
+
+
+def _count(n: int, what: str) -> str:
+    return f"{n} {what}{'s' * (n != 1)}"

@@ -9,14 +9,13 @@ from omegaconf import OmegaConf
 
 from ppo_bbrl.config.loading import load_config
 from ppo_bbrl.errors import UserError, one_line
-from ppo_bbrl.experiments.space import Space, as_override
+from ppo_bbrl.experiments.space import NOT_LEARNED, Space, as_override, leaves
 from ppo_bbrl.experiments.tune import completed
 
 if TYPE_CHECKING:
     from optuna.study import Study
 
 _SHOWN = 5  # trials that show how sharply a value is determined
-_NOT_LISTED = ("base_dir", "algorithm.seed", "save_", "compute.", "logger.", "extra")
 
 
 def best_config(
@@ -33,9 +32,9 @@ def best_config(
     best = trials[0]
     values = {key: one.value(best.params[key]) for key, one in space.items()}
     chosen = [f"{key}={as_override(value)}" for key, value in values.items()]
-    found = _leaves(OmegaConf.to_container(load_config(config, [*overrides, *chosen])))
+    found = leaves(OmegaConf.to_container(load_config(config, [*overrides, *chosen])))
     task = {"gym_env": {"env_name": found["gym_env.env_name"]}}
-    usual = _leaves(OmegaConf.to_container(load_config(task)))
+    usual = leaves(OmegaConf.to_container(load_config(task)))
     given = config.name if isinstance(config, Path) else "the given configuration"
     lines = [
         f"# {found['gym_env.env_name']}: trial {best.number} of {len(study.trials)}, with a mean",
@@ -44,7 +43,7 @@ def best_config(
     section: tuple[str, ...] = ()
     for key, value in found.items():
         as_usual = key in usual and usual[key] == value and key != "gym_env.env_name"
-        if as_usual or key.startswith(_NOT_LISTED):
+        if as_usual or key.startswith(NOT_LEARNED):
             continue
         *parents, name = key.split(".")
         for depth, parent in enumerate(parents):
@@ -66,13 +65,3 @@ def _listed(values: Sequence[Any]) -> str:
         low, high = min(values), max(values)
         return f"{low:g}" if low == high else f"{low:g} to {high:g}"
     return ", ".join(dict.fromkeys(map(as_override, values)))
-
-
-def _leaves(tree: Any, prefix: str = "") -> dict[str, Any]:
-    """The values of a configuration, by dotted key."""
-    if not isinstance(tree, dict) or not tree:
-        return {prefix: tree}
-    found: dict[str, Any] = {}
-    for key, value in tree.items():
-        found |= _leaves(value, f"{prefix}.{key}" if prefix else str(key))
-    return found

@@ -13,7 +13,9 @@ from ppo_bbrl.errors import ConfigError, shown
 if TYPE_CHECKING:
     from optuna.trial import Trial
 
-_NEVER = ("algorithm.seed", "base_dir", "save_every")
+#: how the keys begin that do not change what a policy learns
+NOT_LEARNED = ("base_dir", "algorithm.seed", "save_", "compute.", "logger.", "extra")
+_NEVER = ("algorithm.seed", "base_dir", "save_every", "gym_env.env_name")
 _FORM = "must be a list of choices, or low and high with `log: true` or `step` if wanted"
 
 
@@ -115,6 +117,16 @@ def as_override(value: Any) -> str:
     )
 
 
+def leaves(tree: Any, prefix: str = "") -> dict[str, Any]:
+    """The values of a configuration, by dotted key."""
+    if not isinstance(tree, dict) or not tree:
+        return {prefix: tree}
+    found: dict[str, Any] = {}
+    for key, value in tree.items():
+        found |= leaves(value, f"{prefix}.{key}" if prefix else str(key))
+    return found
+
+
 def _dimension(key: str, given: Any) -> Choices | Range:
     if key in _NEVER:
         raise ConfigError(f"{key}: is not to be tuned")
@@ -129,10 +141,17 @@ def _dimension(key: str, given: Any) -> Choices | Range:
         raise ConfigError(f"{key}.{min(map(str, unknown))}: unknown; {_FORM}")
     low, high = (_number(key, name, given[name]) for name in ("low", "high"))
     log, step = given.get("log", False), given.get("step")
+    step = None if step is None else _number(key, "step", step)
     if not isinstance(log, bool):
         raise ConfigError(f"{key}.log = {shown(log)}: must be true or false")
-    if step is not None and not (_number(key, "step", step) > 0 and not log):
-        raise ConfigError(f"{key}.step = {shown(step)}: must be above 0, and goes without log")
+    if step is not None and (step <= 0 or log):
+        raise ConfigError(f"{key}.step = {step:g}: must be above 0, and goes without log")
+    whole = isinstance(low, int) and isinstance(high, int)
+    if step is not None and whole and step % 1:
+        raise ConfigError(
+            f"{key}.step = {step:g}: must be a whole number, since low and high are; "
+            "for other numbers write low as 1.0"
+        )
     if not low < high or (log and low <= 0):
         above = " and above 0, since log is true" if log else ""
         raise ConfigError(f"{key}.low = {low:g}: must be below high = {high:g}{above}")

@@ -14,9 +14,9 @@ from typing import TYPE_CHECKING, Any
 from omegaconf import OmegaConf
 
 from ppo_bbrl.config.loading import load_config
-from ppo_bbrl.errors import ConfigError, UserError, one_line
+from ppo_bbrl.errors import ConfigError, UserError, one_line, shown
 from ppo_bbrl.experiments.pool import Event, Pool
-from ppo_bbrl.experiments.space import Space, as_override
+from ppo_bbrl.experiments.space import NOT_LEARNED, Space, as_override, leaves
 from ppo_bbrl.plots.figures import save_figure
 from ppo_bbrl.system.signals import exit_on_signals
 
@@ -85,8 +85,10 @@ class Tuning:
         """Make trials; `tell` gets a line about each that ends.
 
         Raises:
-            UserError: if the first trials all fail; the message says why.
+            UserError: if the first trials all fail, the message says why; or if the study began
+                with other keys or another configuration.
         """
+        self._check_belongs()
         take_over(self.study)
         self._to_start = n_trials
         failures: list[str] = []
@@ -104,6 +106,32 @@ class Tuning:
                     self._fill(pool, failures)
             finally:
                 self._give_back()
+
+    def _check_belongs(self) -> None:
+        """Refuse to mix trials that cannot be compared."""
+        name = self.study.study_name
+        for trial in completed(self.study):
+            if other := sorted(trial.params.keys() ^ self.space.keys()):
+                raise UserError(
+                    f"{name}: this study began with other keys ({other[0]}); give another --study"
+                )
+        now = {
+            key: value
+            for key, value in leaves(
+                OmegaConf.to_container(load_config(self._config, self._overrides))
+            ).items()
+            if key not in self.space and not key.startswith(NOT_LEARNED)
+        }
+        before = self.study.user_attrs.get("config")
+        if before is None:
+            self.study.set_user_attr("config", now)
+            return
+        for key in before.keys() & now.keys():
+            if before[key] != now[key]:
+                raise UserError(
+                    f"{name}: this study began with {key} = {shown(before[key])}, not "
+                    f"{shown(now[key])}; give another --study"
+                )
 
     def save_picture(self, path: Path) -> None:
         """Draw the trials that came to their end, and the values of each key."""
