@@ -160,3 +160,26 @@ def test_the_site_names_every_page():
         "changelog.md",
         "contributing.md",
     }
+
+
+def test_the_citation_has_the_version_and_the_licence():
+    citation = yaml.safe_load((DOCS.parent / "CITATION.cff").read_text(encoding="utf-8"))
+    assert {"cff-version", "message", "title", "authors"} <= set(citation)
+    assert citation["version"] == ppo_bbrl.__version__
+    assert citation["license"] == "MIT"
+
+
+def test_the_templates_of_issues_are_forms_with_something_to_fill_in():
+    for path in sorted((DOCS.parent / ".github" / "ISSUE_TEMPLATE").glob("*.yml")):
+        form = yaml.safe_load(path.read_text(encoding="utf-8"))
+        assert {"name", "description", "body"} <= set(form), path
+        assert len({part["id"] for part in form["body"]}) == len(form["body"]), path
+
+
+def test_a_commit_is_checked_by_what_make_check_runs():
+    hooks = yaml.safe_load((DOCS.parent / ".pre-commit-config.yaml").read_text(encoding="utf-8"))
+    commands = [hook["entry"] for hook in hooks["repos"][0]["hooks"]]
+    makefile = (DOCS.parent / "Makefile").read_text(encoding="utf-8")
+    (check,) = re.findall(r"^check:.*\n((?:\t.*\n)+)", makefile, re.MULTILINE)
+    tools = {Path(line.split()[0]).name for line in commands}
+    assert tools == set(re.findall(r"\$\(BIN\)/(\S+)", check))
