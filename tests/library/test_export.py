@@ -257,6 +257,12 @@ def test_what_cannot_be_exported_is_one_line_and_no_file():
     assert not [*Path("folder").iterdir()]
 
 
+def test_a_missing_package_is_named_with_its_remedy(monkeypatch):
+    monkeypatch.setattr("ppo_bbrl.runs.export.find_spec", lambda _: None)
+    with pytest.raises(UserError, match=r"onnxscript.*pip install 'ppo-bbrl\[export\]'"):
+        export_policy("anywhere", onnx="policy.onnx")
+
+
 def test_own_agents_cannot_be_exported():
     class Mine(DiscretePolicy):
         pass
