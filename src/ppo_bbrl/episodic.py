@@ -89,7 +89,7 @@ class EpisodicAlgo(Checkpointed, bbrl_utils.algorithms.EpisodicAlgo):
         check_defaults()
         check_rollout(self.cfg.algorithm)
         self._choose_environments(env_wrappers)
-        self.seeds = Seeds(self.cfg.algorithm.seed)
+        self.seeds = self._make_seeds()
         self.train_env = self._make_env(self.cfg.algorithm.n_envs, self._in_training, autoreset)
         try:
             check_rollout(self.cfg.algorithm, self.train_env.observation_space)
@@ -108,6 +108,9 @@ class EpisodicAlgo(Checkpointed, bbrl_utils.algorithms.EpisodicAlgo):
 
     def _load_config(self, cfg: DictConfig | dict[str, Any]) -> DictConfig:
         return load_episodic_config(cfg)
+
+    def _make_seeds(self) -> Seeds:
+        return Seeds(self.cfg.algorithm.seed)
 
     def _choose_environments(self, env_wrappers: Iterable[Wrapper]) -> None:
         """Record in the configuration what the run's environments are."""

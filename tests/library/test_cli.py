@@ -141,7 +141,7 @@ def test_python_m_is_the_same_command(module):
     call = [sys.executable, "-m", module, "train", "nowhere.yaml"]
     done = subprocess.run(call, capture_output=True, text=True, check=False)
     assert done.returncode == 1
-    assert done.stderr == "ppo-bbrl: nowhere.yaml: this configuration file does not exist\n"
+    assert done.stderr == "ppo-bbrl: nowhere.yaml: there is no such configuration file\n"
 
 
 def test_an_interrupt_while_the_command_is_loaded_is_one_line():

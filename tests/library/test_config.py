@@ -487,9 +487,9 @@ def test_a_file_that_is_no_configuration(text):
 
 
 def test_a_file_that_is_not_there(tmp_path):
-    assert refused("nowhere.yaml") == "nowhere.yaml: this configuration file does not exist"
+    assert refused("nowhere.yaml") == "nowhere.yaml: there is no such configuration file"
     assert refused(str(tmp_path)).startswith(f"{tmp_path}: this is a folder")
-    assert refused("a" * 5000).endswith(": this configuration file does not exist")
+    assert refused("a" * 5000).endswith(": there is no such configuration file")
 
 
 def test_a_file_cannot_run_code():

@@ -178,10 +178,10 @@ def test_files_of_a_run():
 # ---------------------------------------------------------------------------------- metrics
 
 
-# Of shared trunks, schedules and a KL target, of curiosity alone.
+# Of shared trunks, schedules and a KL target, of curiosity alone, of environments replaced.
 ELSEWHERE = (
     "grad_norm/shared", "entropy_coef", "kl_penalty", "kl_divergence", "curiosity_loss",
-    "curiosity_value_loss",
+    "curiosity_value_loss", "env_restarts",
 )  # fmt: skip
 
 
@@ -207,7 +207,10 @@ def test_metrics_of_some_runs_are_columns_of_these():
     """From the first row on, in the place that they have in the documents."""
     how = {"curiosity": "rnd", "kl_penalty": 0.1, "entropy_schedule": "linear", "entropy_coef": 0.1}
     table = read_metrics(trained(config("Chance", max_epochs=2, **how)).base_dir)
-    assert [*table.columns] == ["steps", *(one for one in METRICS if one != "grad_norm/shared")]
+    assert [*table.columns] == [
+        "steps",
+        *(one for one in METRICS if one not in {"grad_norm/shared", "env_restarts"}),
+    ]
     more = ["entropy_coef", "kl_penalty", "kl_divergence", "curiosity_loss"]
     assert not table[more].isna().any().any()
 

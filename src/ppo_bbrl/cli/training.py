@@ -1,5 +1,6 @@
 """`ppo-bbrl train`: a new run, or one that goes on."""
 
+import os
 import time
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -88,6 +89,12 @@ def train(
         from ppo_bbrl.cli.seeds import chosen_seeds, train_with_seeds
 
         return train_with_seeds(config, overrides or [], chosen_seeds(seeds), jobs)
+    if int(os.environ.get("WORLD_SIZE", "1")) > 1:  # torchrun has started several
+        if resume is not None or config is None:
+            raise typer.BadParameter("--resume does not go with several processes")
+        from ppo_bbrl.cli.processes import train_with_others
+
+        return train_with_others(config, overrides or [])
     with insistent_interrupts() as calm:
         with quick_start():
             from ppo_bbrl.ppo import run

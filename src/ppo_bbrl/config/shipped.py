@@ -64,4 +64,4 @@ def config_file(given: str | Path) -> Path:
         hint = f"; the nearest shipped ones: {', '.join(near)}"
     elif is_name:
         hint = f"; the shipped ones: {', '.join(shipped)}"
-    raise ConfigError(f"{given}: this configuration file does not exist{hint}")
+    raise ConfigError(f"{given}: there is no such configuration file{hint}")
