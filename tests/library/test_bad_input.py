@@ -155,7 +155,7 @@ def test_a_logger_that_is_none():
         ("CartPole-v99", "`v1`"),
         ("CartPole", "CartPole"),
         ("no_such_module:Env-v0", "no_such_module"),
-        ("ALE/Pong-v5", "ALE"),
+        ("highway-fast-v0", "highway_env"),
         ("not a name", "not a name"),
         ("", "gym_env.env_name"),
     ],

@@ -195,7 +195,7 @@ def test_help_shows_no_type_behind_flags(command, monkeypatch, capsys):
 def test_a_missing_file_is_one_line(monkeypatch, capsys):
     status, _, err = call(monkeypatch, capsys, "train", "nowhere.yaml")
     assert status == 1
-    assert "nowhere.yaml: this configuration file" in err
+    assert "nowhere.yaml: there is no such configuration file" in err
 
 
 def test_every_key_is_listed(monkeypatch, capsys):

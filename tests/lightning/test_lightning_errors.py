@@ -81,7 +81,7 @@ class IntegerBox(Steps):
     ("env", "eval_env", "expected"),
     [
         ("NoSuchEnv-v1", None, "env = 'NoSuchEnv-v1': .*doesn't exist"),
-        ("ALE/Pong-v5", None, "env = 'ALE/Pong-v5': .*ale_py:ALE/Pong-v5"),
+        ("highway-fast-v0", None, "env = 'highway-fast-v0': .*highway_env:highway-fast-v0"),
         ("MazeMDP-v0", None, "env = 'MazeMDP-v0' cannot be made: .*start_states"),
         ("CartPole-v1", "MazeMDP-v0", "eval_env = 'MazeMDP-v0' cannot be made: .*start_states"),
         ("CartPole-v1", "NoSuchEnv-v1", "eval_env = 'NoSuchEnv-v1': .*doesn't exist"),

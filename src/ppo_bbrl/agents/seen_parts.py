@@ -32,7 +32,7 @@ def space_seen(cfg: Any, env: HasSpaces, role: str) -> Space[Any]:
     Raises:
         ConfigError: names the key, the parts that are unknown and those that there are.
     """
-    space, keys = env.observation_space, cfg.algorithm[KEYS[role]]
+    space, keys = env.observation_space, cfg.algorithm.get(KEYS[role])  # none in an own config
     if keys is None:
         return space
     told = f"algorithm.{KEYS[role]} = {list(keys)}: "
