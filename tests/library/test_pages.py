@@ -15,6 +15,7 @@ DOCS = Path(__file__).parents[2] / "docs"
 SHORT = {"max_epochs": 3, "n_steps": 16, "eval_interval": 100, "nb_evals": 2, "opt_epochs": 1}
 #: Pages whose blocks run elsewhere: what they show needs more than a few names.
 ELSEWHERE = {
+    "export": "library/test_export.py",
     "extending": "library/test_extending.py",
     "teaching": "course/grading/test_grading_page.py",
     "torch_hub": "library/test_examples_shared.py",

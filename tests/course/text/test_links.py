@@ -18,6 +18,7 @@ from markdown_it import MarkdownIt
 HOSTS = {
     "arxiv.org",
     "docs.python.org",
+    "docs.pytorch.org",
     "en.wikipedia.org",
     "github.com",
     "optuna.org",
