@@ -734,7 +734,8 @@ def test_unknown_velocities_are_refused(name, indices, message):
 # ----------------------------------------------------------------------------------- learning
 
 
-@pytest.mark.parametrize("kind", ["lstm", pytest.param("gru", marks=pytest.mark.slow)])
+@pytest.mark.slow
+@pytest.mark.parametrize("kind", ["lstm", "gru"])
 def test_it_learns_what_only_memory_tells(kind):
     """One cue at the beginning, one reward at the end: 1 with memory, ½ without."""
     made = remembering(
