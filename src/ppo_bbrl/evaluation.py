@@ -102,6 +102,12 @@ def evaluate(
             f"{env.num_envs} episodes were still running (algorithm.max_eval_steps)",
             stacklevel=2,
         )
+    if env.was_cut_off.all():
+        warnings.warn(
+            f"evaluation on {env.env_name}: failing environments cut off all {env.num_envs} "
+            "episodes; the returns are those until then",
+            stacklevel=2,
+        )
     if not math.isfinite(report.mean):  # finite rewards may add up to infinity
         broken = [episode for episode, value in enumerate(report.returns) if not value.isfinite()]
         raise EvaluationError(

@@ -200,6 +200,21 @@ def test_an_evaluation_leaves_out_what_was_cut_off():
     env.close()
 
 
+@pytest.mark.filterwarnings("ignore:.*took its place")
+def test_an_evaluation_of_which_all_was_cut_off_says_so():
+    class All(bbrl.agents.Agent):
+        """Acts so that each environment fails in its second step."""
+
+        def forward(self, t, **_):
+            self.set(("action", t), torch.full((2,), int(t == 1)))
+
+    env = EnvAgent("TestFails-v0", 2, autoreset=False, vectorization="sync", on_failure=RESTART)
+    with pytest.warns(UserWarning, match="cut off all 2"):
+        report = evaluate(All(), env, np.random.SeedSequence(0), max_steps=9)
+    assert report.lengths.tolist() == [1, 1]
+    env.close()
+
+
 @pytest.mark.parametrize("how", ["raises", pytest.param("dies", marks=pytest.mark.slow)])
 def test_replacements_have_seeds_of_their_own_which_repeat(how):
     mode = "async" if how == "dies" else "sync"
