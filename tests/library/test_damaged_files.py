@@ -146,6 +146,12 @@ def test_a_run_of_version_0_1(name):
         PPOClip.resume(OLD / name)
 
 
+def test_a_folder_of_seeds_is_none_of_a_run():
+    Path("many/seed_3/checkpoints").mkdir(parents=True)
+    with pytest.raises(UserError, match=r"several seeds.*many/seed_3"):
+        PPOClip.resume("many")
+
+
 def test_the_files_of_a_newer_version(monkeypatch):
     """They are refused by the number of their format, and not as damaged."""
     monkeypatch.setattr(seals, "FORMAT", 1)

@@ -118,6 +118,11 @@ class Checkpoints:
             raise UserError(f"{self.folder}: every checkpoint is damaged")
         if not self._run.is_dir():
             raise UserError(f"{self._run}: not the folder of a run: it does not exist")
+        if inside := sorted(self._run.glob("seed_*/checkpoints")):
+            raise UserError(
+                f"{self._run}: has the runs of several seeds; go on with one, such as "
+                f"{inside[0].parent}"
+            )
         raise UserError(
             f"{self._run}: no checkpoint to go on from; a run writes them every save_every "
             "iterations and when it ends (not with save_every: 0)"
