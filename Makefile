@@ -23,9 +23,9 @@ PIP_INSTALL = $(BIN)/python -m pip install --quiet --quiet --no-input --disable-
 	--constraint constraints.txt \
 	$(if $(INDEX_URL),--index-url "$(INDEX_URL)") \
 	$(if $(EXTRA_INDEX_URL),--extra-index-url "$(EXTRA_INDEX_URL)")
-# Both cores of a small machine; more workers cost more memory than they save time. A file's tests
-# stay together (worksteal), so that what they share is made once.
-PYTEST = $(BIN)/python -m pytest --numprocesses auto --maxprocesses 2 --dist worksteal
+# Three workers for two cores: tests wait for processes a quarter of the time. More cost more memory
+# than they save time. A file's tests stay together (worksteal): what they share is made once.
+PYTEST = $(BIN)/python -m pytest --numprocesses 3 --dist worksteal
 
 # What was installed when: an empty file each, outdated by a change of the requirements.
 RUNTIME := $(VENV)/.installed-runtime

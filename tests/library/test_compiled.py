@@ -300,6 +300,7 @@ def test_a_copy_of_a_compiled_policy_is_a_copy():
 # ------------------------------------------------------------------------------- several at once
 
 
+@pytest.mark.slow
 def test_two_compiled_algorithms_in_one_process_do_not_share_their_step():
     """What torch.compile keeps by code object must not serve another network or other settings."""
     compiled_and_eager_agree("everything")

@@ -171,6 +171,7 @@ main()
         algo.close()
 
 
+@pytest.mark.slow
 def test_processes_end_when_the_one_that_started_them_is_killed():
     with two_long_runs("train_seeds('long.yaml', 2, jobs=2)") as (process, children):
         process.kill()

@@ -18,6 +18,7 @@ from ppo_course import ExerciseError
 from ppo_course.grading.cells import read_assignment
 from ppo_course.grading.grader import Grader
 from ppo_course.grading.limits import Limits
+from ppo_course.sources import ANSWER
 
 ROOT = Path(__file__).parents[3]
 PAGE = (ROOT / "docs" / "teaching.md").read_text(encoding="utf-8")
@@ -67,7 +68,7 @@ def test_the_cells_of_the_page_are_released_and_graded(tmp_path, monkeypatch):
     path.write_text(CELLS.replace(line, CHECK), encoding="utf-8")
     source = build.read_source(path)
     with_answer = build.student_version(source, name=path.name)
-    assert build.ANSWER in with_answer.cells[-1].source
+    assert ANSWER in with_answer.cells[-1].source
     assert "total = reward" in with_answer.cells[-1].source
     with_answer.cells.pop()
     course = Course(source, with_answer)
@@ -198,9 +199,9 @@ def test_the_plan_has_the_minutes_of_the_notebooks_in_hours():
         assert float(told) == sum(hours[name] for name in hours if name[:2] in names), names
 
 
-def test_the_readme_has_the_same_minutes():
-    readme = (ROOT / "README.md").read_text(encoding="utf-8")
-    rows = re.findall(r"^\| `(\d\d_\w+)` \|.*\| \d+, (\d+) \|$", readme, re.MULTILINE)
+def test_the_page_of_the_course_has_the_same_minutes():
+    page = (ROOT / "docs" / "course.md").read_text(encoding="utf-8")
+    rows = re.findall(r"^\| \[`(\d\d_\w+)`\].*\| \d+, (\d+) \|$", page, re.MULTILINE)
     assert {name: int(minutes) for name, minutes in rows} == MINUTES
 
 

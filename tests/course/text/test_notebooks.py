@@ -20,7 +20,7 @@ NAMES = [
     for path in SOURCES
 ]
 EXERCISES = [name for name in NAMES if name != MAP]
-PPO = "03_ppo_clip"
+PPO, CAPSTONE = "03_ppo_clip", "11_write_ppo"
 # What draws them, in this order: a word of each cell.
 PICTURES = [
     "without clipping",
@@ -61,7 +61,15 @@ def test_the_solution_runs_from_top_to_bottom(solution):
     assert "Well done!" in notebook.text("stdout")
 
 
-@pytest.mark.parametrize("name", [p.stem for p in SOURCES if p.stem not in (PPO, LIGHTNING)])
+@pytest.mark.parametrize(
+    "name",
+    [
+        # Its check trains for a minute.
+        pytest.param(p.stem, marks=pytest.mark.slow) if p.stem == CAPSTONE else p.stem
+        for p in SOURCES
+        if p.stem not in (PPO, LIGHTNING)
+    ],
+)
 def test_every_solution_runs_from_top_to_bottom(name, tmp_path):
     """As 03 above: no keyboard, no screen, no network; experiments shortened by TESTING_MODE.
 
