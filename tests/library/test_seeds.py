@@ -149,9 +149,8 @@ def two_long_runs(code):
 RUNS = [Path("outputs/short") / f"seed_{seed}" for seed in (0, 1)]
 
 
-@pytest.mark.parametrize(
-    "number", [signal.SIGINT, pytest.param(signal.SIGTERM, marks=pytest.mark.slow)]
-)
+@pytest.mark.slow
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
 def test_a_signal_ends_all_processes_and_each_run_can_go_on(number):
     code = """
 import sys

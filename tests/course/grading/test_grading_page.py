@@ -101,6 +101,7 @@ def command(beginning: str) -> list[str]:
     return shlex.split(found.replace("03_ppo_clip", NAME), comments=True)
 
 
+@pytest.mark.slow
 def test_the_commands_of_the_page_do_what_it_says(tmp_path):
     course = SmallCourse(tmp_path)
 
