@@ -127,6 +127,8 @@ def write_page() -> None:
         }
         reached = found[row.metric].value >= row.published
         verdict = "reached" if reached else "**missed**"
+        if len(results) < row.seeds:
+            verdict += " so far"
         steps = np.mean([result["steps"] for result in results])
         minutes = np.mean([result["seconds"] for result in results]) / 60
         lines.append(
