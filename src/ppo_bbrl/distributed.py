@@ -7,6 +7,7 @@ decentralised PPO, Wijmans et al. 2020). The first process evaluates, logs and s
 
 import math
 import os
+import signal
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
 from datetime import timedelta
@@ -42,7 +43,6 @@ from ppo_bbrl.update import (
 from ppo_bbrl.workspace.table import Workspace
 
 _PATIENCE = timedelta(hours=2)  # with an evaluation of the first process; a dead one is noticed
-_SIGTERM = 15
 _OWN_STREAMS = ("actions", "learning", "minibatches", "train_env")  # of each process
 _EPISODES = ("env/done", "env/cumulated_reward", "env/timestep")
 
@@ -335,7 +335,7 @@ class DistributedPPO(PPOClip):
         """If a signal asks one process to end, all end after this iteration."""
         if self.processes.count(stop.first is not None):
             if stop.first is None:
-                raise Terminated(128 + _SIGTERM)
+                raise Terminated(128 + signal.SIGTERM)
             stop.deliver()
 
     def checksum(self) -> float:

@@ -135,7 +135,7 @@ def _picklable(name: str, value: Any) -> bool:
         return True
     try:
         pickle.dumps(value)
-    except Exception:  # noqa: BLE001
+    except Exception:  # noqa: BLE001 - the attribute is the environment's, and may do anything
         return False
     return True
 
@@ -179,7 +179,7 @@ def check_pictures(make: Callable[..., Env], report: CheckReport) -> None:
         except NoPicturesError as error:
             told = str(error).removeprefix(f"{name} ")
             report.fault("render", told, "videos need it; training does not")
-        except Exception as error:  # noqa: BLE001
+        except Exception as error:  # noqa: BLE001 - anything may be raised in there
             report.fault("render", f"with render_mode='rgb_array': {reason(error)}", "")
         finally:
             _quietly_close(env)

@@ -19,13 +19,14 @@ def train_with_others(config: Path, overrides: list[str]) -> int:
         UserError: for whatever ends this process, with its rank.
     """
     rank, size = (int(os.environ[name]) for name in ("RANK", "WORLD_SIZE"))
-    if rank:
-        sys.stdout = open(os.devnull, "w", encoding="utf-8")  # noqa: PTH123, SIM115
+    if rank:  # only the first process speaks
+        sys.stdout = open(os.devnull, "w", encoding="utf-8")  # noqa: PTH123, SIM115 - to the end
     try:
         with exit_on_signals():
             _train(config, overrides)
     except Exception as error:
         why = one_line(error)
+        # gloo tells it in these words alone: "Connection closed by peer", "… connection reset".
         if "onnection" in why and not isinstance(error, UserError):
             why = f"another process has ended ({why})"
         raise UserError(f"process {rank} of {size}: {why}") from error

@@ -58,9 +58,7 @@ def train_with_seeds(config: Path, overrides: list[str], seeds: list[int], jobs:
     try:
         report = train_seeds(source, seeds, jobs, overrides=words, import_from=beside)
     except Terminated as error:
-        stopped = Stopped(int(str(error.code)) - 128)
-        stopped.__notes__ = error.__notes__
-        raise stopped from error
+        raise Stopped.by(error) from error
     say("")
     steps = sum(run.steps for run in report.runs.values())
     seconds = time.monotonic() - start

@@ -10,9 +10,9 @@ import sys
 import warnings
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from typing import Any, NoReturn
+from typing import Any, NoReturn, Self
 
-from ppo_bbrl.errors import UserError, one_line
+from ppo_bbrl.errors import Terminated, UserError, one_line
 from ppo_bbrl.system.console import say
 
 TRACEBACK = "PPO_BBRL_TRACEBACK"
@@ -27,6 +27,14 @@ class Stopped(KeyboardInterrupt):
     def __init__(self, number: int) -> None:
         super().__init__(number)
         self.signal = signal.Signals(number)
+
+    @classmethod
+    def by(cls, error: Terminated) -> Self:
+        """The same end, as commands report it, with the notes of an error from a library's loop."""
+        stopped = cls(int(str(error.code)) - 128)
+        for note in getattr(error, "__notes__", ()):
+            stopped.add_note(note)
+        return stopped
 
     @property
     def status(self) -> int:

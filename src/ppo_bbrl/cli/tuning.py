@@ -91,9 +91,7 @@ def tune(
         command = shlex.join(["ppo-bbrl", "tune", str(config), str(space), *given, *options])
         error.add_note(f"Study: {near(folder)}; go on with: {command}")
         if isinstance(error, Terminated):
-            stopped = Stopped(int(str(error.code)) - 128)
-            stopped.__notes__ = error.__notes__
-            raise stopped from error
+            raise Stopped.by(error) from error
         raise
     try:
         text = best_config(tuning.study, dimensions, config, given)

@@ -87,6 +87,15 @@ def without_interpolations(tree: Any, name: str) -> Any:
     return tree
 
 
+def leaves(tree: Any, prefix: str = "") -> Iterator[tuple[str, Any]]:
+    """The values of nested dictionaries, by dotted key; lists are values."""
+    if isinstance(tree, dict):
+        for key, value in tree.items():
+            yield from leaves(value, f"{prefix}.{key}" if prefix else str(key))
+    else:
+        yield prefix, tree
+
+
 def _strings(node: Any) -> Iterator[str]:
     """All strings of a tree, including its keys."""
     if isinstance(node, dict):

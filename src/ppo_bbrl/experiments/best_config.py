@@ -8,8 +8,9 @@ import yaml
 from omegaconf import OmegaConf
 
 from ppo_bbrl.config.loading import load_config
+from ppo_bbrl.config.yaml_files import leaves
 from ppo_bbrl.errors import UserError, one_line
-from ppo_bbrl.experiments.space import NOT_LEARNED, Space, as_override, leaves
+from ppo_bbrl.experiments.space import NOT_LEARNED, Space, as_override
 from ppo_bbrl.experiments.tune import completed
 
 if TYPE_CHECKING:
@@ -32,9 +33,9 @@ def best_config(
     best = trials[0]
     values = {key: one.value(best.params[key]) for key, one in space.items()}
     chosen = [f"{key}={as_override(value)}" for key, value in values.items()]
-    found = leaves(OmegaConf.to_container(load_config(config, [*overrides, *chosen])))
+    found = dict(leaves(OmegaConf.to_container(load_config(config, [*overrides, *chosen]))))
     task = {"gym_env": {"env_name": found["gym_env.env_name"]}}
-    usual = leaves(OmegaConf.to_container(load_config(task)))
+    usual = dict(leaves(OmegaConf.to_container(load_config(task))))
     given = config.name if isinstance(config, Path) else "the given configuration"
     lines = [
         f"# {found['gym_env.env_name']}: trial {best.number} of {len(study.trials)}, with a mean",

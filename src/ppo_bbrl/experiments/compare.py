@@ -15,7 +15,7 @@ from omegaconf import OmegaConf
 from ppo_bbrl.config.loading import load_config
 from ppo_bbrl.errors import UserError, shown
 from ppo_bbrl.plots.curves import EVALUATION, curve_of, names_the_run
-from ppo_bbrl.plots.run_files import Run, config_leaves, read_runs
+from ppo_bbrl.plots.run_files import Run, as_texts, read_runs
 from ppo_bbrl.plots.statistics import Estimate, improvement, interquartile_mean
 from ppo_bbrl.runs.folder import CONFIG_FILE
 
@@ -175,7 +175,7 @@ def _differing(runs: Sequence[Run]) -> list[str]:
 def _defaults() -> dict[str, str]:
     """What a key means that an older version did not have: its default is what was done then."""
     cfg = load_config({"gym_env": {"env_name": "none"}})
-    return dict(config_leaves(OmegaConf.to_container(cfg)))
+    return as_texts(OmegaConf.to_container(cfg))
 
 
 def _listed(keys: Sequence[str]) -> str:

@@ -10,7 +10,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
-from typing import IO, Any, NamedTuple
+from typing import Any, NamedTuple
 
 _GRACE = 10.0  # seconds in which a process that is told to end saves its run
 
@@ -33,7 +33,6 @@ class Event(NamedTuple):
 @dataclass
 class _Worker:
     process: "subprocess.Popen[bytes]"
-    errors: IO[bytes]
     number: int | None = None  # of the configuration that it trains
     rest: bytes = b""  # the beginning of a line
 
@@ -104,17 +103,16 @@ class Pool:
             self._forget(worker)
 
     def _start_worker(self) -> None:
-        errors = open(os.devnull, "r+b")  # noqa: PTH123, SIM115
         process = subprocess.Popen(
             [sys.executable, "-P", "-m", "ppo_bbrl.experiments.worker"],
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
-            stderr=errors,
+            stderr=subprocess.DEVNULL,
             # Ctrl-C in a terminal is for the parent, which tells its processes.
             start_new_session=True,
         )
         assert process.stdout is not None
-        worker = _Worker(process, errors)
+        worker = _Worker(process)
         self._workers.append(worker)
         self._selector.register(process.stdout, selectors.EVENT_READ, worker)
         self._next(worker)
@@ -143,7 +141,7 @@ class Pool:
         for line in lines:
             facts = json.loads(line)
             kind, number = facts.pop("kind"), worker.number
-            if number is not None and kind != "ready":
+            if number is not None:
                 yield Event(number, kind, facts)  # upon which more may be added
                 if kind in {"done", "failed"} and worker in self._workers:
                     self._next(worker)
@@ -155,6 +153,5 @@ class Pool:
             assert worker.process.stdin is not None
             self._selector.unregister(worker.process.stdout)
             worker.process.stdout.close()
-            worker.errors.close()
             with suppress(OSError):
                 worker.process.stdin.close()

@@ -117,16 +117,6 @@ def as_override(value: Any) -> str:
     )
 
 
-def leaves(tree: Any, prefix: str = "") -> dict[str, Any]:
-    """The values of a configuration, by dotted key."""
-    if not isinstance(tree, dict) or not tree:
-        return {prefix: tree}
-    found: dict[str, Any] = {}
-    for key, value in tree.items():
-        found |= leaves(value, f"{prefix}.{key}" if prefix else str(key))
-    return found
-
-
 def _dimension(key: str, given: Any) -> Choices | Range:
     if key in _NEVER:
         raise ConfigError(f"{key}: is not to be tuned")

@@ -14,9 +14,10 @@ from typing import TYPE_CHECKING, Any
 from omegaconf import OmegaConf
 
 from ppo_bbrl.config.loading import load_config
+from ppo_bbrl.config.yaml_files import leaves
 from ppo_bbrl.errors import ConfigError, UserError, one_line, shown
 from ppo_bbrl.experiments.pool import Event, Pool
-from ppo_bbrl.experiments.space import NOT_LEARNED, Space, as_override, leaves
+from ppo_bbrl.experiments.space import NOT_LEARNED, Space, as_override
 from ppo_bbrl.plots.figures import save_figure
 from ppo_bbrl.system.signals import exit_on_signals
 
@@ -119,7 +120,7 @@ class Tuning:
             key: value
             for key, value in leaves(
                 OmegaConf.to_container(load_config(self._config, self._overrides))
-            ).items()
+            )
             if key not in self.space and not key.startswith(NOT_LEARNED)
         }
         before = self.study.user_attrs.get("config")

@@ -38,7 +38,6 @@ def main() -> None:
         answers.flush()
 
     with suppress(BrokenPipeError):  # the other side has gone
-        tell("ready")
         for line in sys.stdin:
             _answer(json.loads(line), tell)
             _print_into(os.devnull)
@@ -60,7 +59,7 @@ def _answer(task: dict[str, Any], tell: Tell) -> None:
 
 def _train(task: dict[str, Any], tell: Tell) -> dict[str, Any]:
     """Train one configuration, as `ppo-bbrl train` does; what came of it."""
-    import torch  # noqa: PLC0415 - it is slow to import, and "ready" comes first
+    import torch  # noqa: PLC0415 - slow to import: a process of which nothing is asked ends at once
 
     from ppo_bbrl.config.loading import load_config  # noqa: PLC0415
     from ppo_bbrl.envs.names import look_also_in  # noqa: PLC0415

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
-from ppo_bbrl.config.yaml_files import read_resolved_yaml
+from ppo_bbrl.config.yaml_files import leaves, read_resolved_yaml
 from ppo_bbrl.errors import ConfigError, UserError, one_line
 from ppo_bbrl.runs.folder import CONFIG_FILE, open_folder
 
@@ -138,13 +138,12 @@ def _read_run(folder: Path) -> Run:
     except ConfigError as error:
         reason = str(error).partition("configuration: ")[2]
         raise UserError(f"{folder}: config.yaml cannot be read: {reason}") from error
-    return Run(folder, dict(config_leaves(tree)), read_metrics(folder))
+    return Run(folder, as_texts(tree), read_metrics(folder))
 
 
-def config_leaves(tree: Any, prefix: str = "") -> Iterable[tuple[str, str]]:
-    """The leaves of a config, by dotted key, as strings."""
-    if isinstance(tree, dict):
-        for key, value in tree.items():
-            yield from config_leaves(value, f"{prefix}.{key}" if prefix else str(key))
-    else:
-        yield prefix, tree if isinstance(tree, str) else json.dumps(tree, default=str)
+def as_texts(tree: Any) -> dict[str, str]:
+    """The values of a config, by dotted key, as texts."""
+    return {
+        key: value if isinstance(value, str) else json.dumps(value, default=str)
+        for key, value in leaves(tree)
+    }
