@@ -245,7 +245,7 @@ def _forbids(log_probs: Tensor) -> bool:
     """Whether some action never happens. Looking is not possible in compiled code."""
     if torch.compiler.is_compiling():
         return True
-    return bool(log_probs.numel() and log_probs.min().item() < _NEVER)
+    return bool(log_probs.numel() and log_probs.detach().min().item() < _NEVER)
 
 
 def mode_of(dist: Distribution) -> Tensor:

@@ -299,7 +299,8 @@ def _epochs(
 def means(history: list[Mapping[str, Tensor]]) -> dict[str, Tensor]:
     """The mean of each metric over the minibatches that have it."""
     names = dict.fromkeys(name for metrics in history for name in metrics)
-    return {
-        name: torch.stack([metrics[name] for metrics in history if name in metrics]).mean()
-        for name in names
-    }
+    rows = [[metrics[name] for metrics in history if name in metrics] for name in names]
+    if len({(len(row), one.dtype) for row in rows for one in row}) == 1:  # nearly always
+        every = torch.stack([one for row in rows for one in row])
+        return dict(zip(names, every.view(len(rows), -1).mean(1).unbind(), strict=True))
+    return {name: torch.stack(row).mean() for name, row in zip(names, rows, strict=True)}

@@ -20,6 +20,7 @@ from ppo_bbrl.agents.observations import NAME, any_part, moved, observation_at
 from ppo_bbrl.agents.policies import DiscretePolicy, GaussianPolicy
 from ppo_bbrl.distributions import gumbel_noise, normal_noise
 from ppo_bbrl.seeding import generator
+from ppo_bbrl.workspace.storage import Array
 from ppo_bbrl.workspace.table import Workspace
 
 #: writes the actions of row t
@@ -44,16 +45,24 @@ def row_actor(agent: bbrl.agents.Agent, n_envs: int, n_rows: int = 0) -> Act:
     if isinstance(policy, SDEPolicy):
         return _in_torch(policy, _matrices(policy, n_envs) if stochastic else lambda _: None)
     drawn = draw_noise(policy, n_rows, n_envs) if stochastic and n_rows else None
+    decide = array_actor(policy, n_envs)
+    if decide is not None:
+        # Rows of an array: taking one of a tensor costs as much as a layer of a small network.
+        rows = None if drawn is None else drawn.numpy()
+
+        def array_of(t: int) -> Array | None:
+            if not stochastic:
+                return None
+            return draw_noise(policy, n_envs).numpy() if rows is None else rows[t]
+
+        return _in_numpy(policy, decide, array_of, n_envs)
 
     def noise_of(t: int) -> Tensor | None:
         if not stochastic:
             return None
         return draw_noise(policy, n_envs) if drawn is None else drawn[t]
 
-    decide = array_actor(policy, n_envs)
-    if decide is None:
-        return _in_torch(policy, noise_of)
-    return _in_numpy(policy, decide, noise_of, n_envs)
+    return _in_torch(policy, noise_of)
 
 
 def _matrices(policy: SDEPolicy, n_envs: int) -> Callable[[int], Tensor]:
@@ -127,7 +136,7 @@ def _in_torch(policy: Any, noise_of: Callable[[int], Tensor | None]) -> Act:
 
 
 def _in_numpy(
-    policy: Any, decide: ArrayActor, noise_of: Callable[[int], Tensor | None], n_envs: int
+    policy: Any, decide: ArrayActor, noise_of: Callable[[int], Array | None], n_envs: int
 ) -> Act:
     # No torch operations: right after an environment's step, each takes about 5 µs.
     if isinstance(policy, DiscretePolicy):
@@ -137,10 +146,8 @@ def _in_numpy(
     takes_mask = policy.takes_mask
 
     def act(workspace: Workspace, t: int) -> None:
-        noise = noise_of(t)
-        array = None if noise is None else noise.numpy()
         masked = takes_mask and MASK in workspace.variables
         mask = workspace.row_array(MASK, t) if masked else None
-        workspace.put("action", t, decide(workspace.row_array(NAME, t), array, mask), row)
+        workspace.put("action", t, decide(workspace.row_array(NAME, t), noise_of(t), mask), row)
 
     return act
