@@ -53,6 +53,15 @@ def solution(tmp_path_factory):
     return NotebookRun("solution", PPO, folder).run(), folder
 
 
+@pytest.fixture(scope="module")
+def kernel():
+    """One for all notebooks but 03: each would import torch anew."""
+    manager = AsyncKernelManager(kernel_name="python3")
+    yield manager
+    if manager.has_kernel:
+        run_sync(manager.shutdown_kernel)(now=True)
+
+
 def test_the_solution_runs_from_top_to_bottom(solution):
     notebook, _ = solution
     assert [cell.execution_count for cell in notebook.cells] == list(
@@ -70,15 +79,15 @@ def test_the_solution_runs_from_top_to_bottom(solution):
         if p.stem not in (PPO, LIGHTNING)
     ],
 )
-def test_every_solution_runs_from_top_to_bottom(name, tmp_path):
+def test_every_solution_runs_from_top_to_bottom(name, tmp_path, kernel):
     """As 03 above: no keyboard, no screen, no network; experiments shortened by TESTING_MODE.
 
     The same is asked of 09 in test_claims_09.py, where it is run for more.
     """
-    notebook = NotebookRun("solution", name, tmp_path).run()
+    notebook = NotebookRun("solution", name, tmp_path, kernel=kernel).run()
     counts = [cell.execution_count for cell in notebook.cells]
-    assert counts == list(range(1, len(counts) + 1))
-    assert notebook.cells[0].outputs == []  # nothing was installed
+    assert counts == list(range(counts[0], counts[0] + len(counts)))
+    assert notebook.cells[1].outputs == []  # nothing was installed
     assert len(notebook.outputs("image/png")) >= (0 if name == MAP else 2)
 
 
@@ -131,15 +140,6 @@ def test_drawing_with_replacement_misses_a_share_of_1_over_e(solution):
     )
     share = float(line.split()[3].rstrip("%"))
     assert share == pytest.approx(36.7, abs=0.5)
-
-
-@pytest.fixture(scope="module")
-def kernel():
-    """One for all student versions: each would import torch anew."""
-    manager = AsyncKernelManager(kernel_name="python3")
-    yield manager
-    if manager.has_kernel:
-        run_sync(manager.shutdown_kernel)(now=True)
 
 
 @pytest.mark.parametrize("name", EXERCISES)
