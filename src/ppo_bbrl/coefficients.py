@@ -1,7 +1,8 @@
 """The numbers of the losses that change from update to update: by schedules, or by the KL."""
 
+import sys
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import torch
@@ -55,9 +56,12 @@ def coefficients(
         value_scale: of normalised values.
     """
     factor, high = factors["clip_range"], settings.clip_range_high
+    clip_range_vf = settings.clip_range_vf * factor
+    if settings.clip_range_vf > 0:  # a schedule may give 0: no change, and not: no clipping
+        clip_range_vf = max(clip_range_vf, sys.float_info.min)
     return Coefficients(
         clip_range=None if settings.clip_range is None else settings.clip_range * factor,
-        clip_range_vf=settings.clip_range_vf * factor,
+        clip_range_vf=clip_range_vf,
         clip_range_high=None if high is None else high * factor,
         entropy_coef=settings.entropy_coef * factors["entropy"],
         kl_coef=kl_coef,
@@ -94,6 +98,15 @@ def check_schedules(schedules: Mapping[str, Schedule]) -> dict[str, Schedule]:
                 "progress, which falls from 1 to 0"
             )
     return dict(schedules)
+
+
+def without_replaced(
+    settings: AlgorithmConfig, schedules: Mapping[str, Schedule]
+) -> AlgorithmConfig:
+    """The settings, in which the measured KL moves no learning rate that a program schedules."""
+    if "learning_rate" in schedules:
+        return replace(settings, learning_rate_schedule="constant")
+    return settings
 
 
 def factors_at(

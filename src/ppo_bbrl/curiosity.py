@@ -33,20 +33,20 @@ ADVANTAGE = "curiosity/advantage"
 class Watching:
     """Lets the curiosity of a critic watch rollouts, if it has one; else everything stays as it is.
 
-    Rewards are divided by the running deviation of their discounted return, the rollout's own
-    included. It moves once for each rollout, after the update.
-
-    Args:
-        discount_factor: of the algorithm.
+    Rewards are divided by the running standard deviation of their discounted return, the rollout's
+    own included. It moves once for each rollout, after the update.
     """
 
-    def __init__(self, discount_factor: float) -> None:
-        self._discount = min(discount_factor, MAX_DISCOUNT)
-        self._scale = RewardScale(self._discount)
+    def __init__(self) -> None:
+        self._scale = RewardScale()
         self._next = self._scale  # with the rollout that was watched last
 
     def watch(
-        self, critic: nn.Module, workspace: Workspace, rollout: Rollout, gae_lambda: float
+        self,
+        critic: nn.Module,
+        workspace: Workspace,
+        rollout: Rollout,
+        settings: AlgorithmConfig,
     ) -> Rollout:
         """Write reward, value, advantage and return of curiosity, `[T, B]` each.
 
@@ -62,15 +62,15 @@ class Watching:
         reward = curiosity.novelty(moved(seen, device_of(curiosity))).to(rollout.reward.device)
         nothing = torch.zeros_like(rollout.done)
         self._next = copy.deepcopy(self._scale)
-        self._next.update(replace(rollout, reward=reward[1:], done=nothing))
+        self._next.update(replace(rollout, reward=reward[1:], done=nothing), _discount(settings))
         following = {NEXT + name: torch.cat((rows[name][1:], rows[name][-1:])) for name in names}
         rollout = replace(rollout, variables={**rows, **following, REWARD: reward})
-        rollout = self.evaluate(critic, rollout, gae_lambda)
+        rollout = self.evaluate(critic, rollout, settings)
         for name in (REWARD, VALUE, ADVANTAGE, RETURN):
             workspace.set_full(name, rollout.variables[name])
         return rollout
 
-    def evaluate(self, critic: nn.Module, rollout: Rollout, gae_lambda: float) -> Rollout:
+    def evaluate(self, critic: nn.Module, rollout: Rollout, settings: AlgorithmConfig) -> Rollout:
         """A rollout that was watched, with values of curiosity as they are now."""
         curiosity = curiosity_of(critic)
         if curiosity is None:
@@ -84,8 +84,8 @@ class Watching:
             value=value[:-1],
             last_value=value[-1],
             mask=rollout.mask,
-            discount_factor=self._discount,
-            gae_lambda=gae_lambda,
+            discount_factor=_discount(settings),
+            gae_lambda=settings.gae,
         )
         returns = lambda_returns(advantage=advantage, value=value[:-1])
         last = torch.zeros_like(advantage[:1])
@@ -104,6 +104,10 @@ class Watching:
         """Take over what `state_dict` returned."""
         self._scale.load_state_dict(state)
         self._next = self._scale
+
+
+def _discount(settings: AlgorithmConfig) -> float:
+    return min(settings.discount_factor, MAX_DISCOUNT)
 
 
 def with_curiosity(advantage: Tensor, rollout: Rollout, settings: AlgorithmConfig) -> Tensor:

@@ -157,7 +157,7 @@ class DistributedUpdate(Update):
             self.backward(terms)
             metrics = self.average(weights, metrics, len(part))
             history.append(metrics)
-            if exceeds(metrics["approx_kl"], settings.target_kl):
+            if exceeds(metrics, settings.target_kl):
                 stopped_early = True
                 break
             norms = self.clip_gradients(clipped, max_norm)
@@ -179,7 +179,7 @@ class DistributedUpdate(Update):
         return True
 
     def normalised(self, advantage: Tensor) -> Tensor:
-        """Advantages of this process, `[n]`, by mean and deviation over all processes."""
+        """Advantages of this process, `[n]`, by mean and standard deviation over all processes."""
         exact = advantage.double()
         sums = torch.stack([torch.tensor(float(len(exact))), exact.sum(), exact.square().sum()])
         n, total, squares = self.processes.total(sums.double()).unbind()
@@ -267,7 +267,7 @@ class DistributedPPO(PPOClip):
 
     @cached_property
     def logger(self) -> Logger:
-        """The logger; that of the first process alone writes files."""
+        """The logger; only that of the first process writes files."""
         return super().logger if self.processes.rank == 0 else Logger(None, None)
 
     def iter_partial_episodes(self, episode_steps: int | None = None) -> Iterator[Workspace]:

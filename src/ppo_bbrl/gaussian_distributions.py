@@ -1,6 +1,6 @@
-"""Gaussian distributions of actions beyond `ActionGaussian`, by its methods. Torch alone.
+"""Gaussian distributions beside `ActionGaussian`, with its methods. Torch only.
 
-A deviation that depends on the state, the noise of gSDE, and Gaussians squashed into bounds.
+With state-dependent standard deviations, with the noise of gSDE, and squashed into bounds.
 """
 
 import math
@@ -19,7 +19,7 @@ _NEAREST = 1e-6  # how near to its bounds, in (-1, 1), an action has a density
 
 
 class ActionDiagonalGaussian(Joint):
-    """A Gaussian of independent components, each with a deviation of its own in every state.
+    """A Gaussian of independent components, whose standard deviations depend on the state.
 
     Args:
         mean: `[..., *shape]`.

@@ -28,6 +28,7 @@ from ppo_bbrl.coefficients import (
     factors_at,
     logged,
     measures_kl,
+    without_replaced,
 )
 from ppo_bbrl.config.algorithm import AlgorithmConfig
 from ppo_bbrl.config.loading import load_config
@@ -52,7 +53,7 @@ from ppo_bbrl.schedules import Schedule
 from ppo_bbrl.sequences import learnable
 from ppo_bbrl.system.compute import check_compute, decide, threads
 from ppo_bbrl.system.state import Attributes, HasState
-from ppo_bbrl.update import NoNumberError, Objective, UpdateReport, ppo_losses
+from ppo_bbrl.update import NoNumberError, Objective, UpdateReport, measured_kl, ppo_losses
 from ppo_bbrl.workspace.table import Workspace
 
 TrainingFailed = TrainingFailedError  # its former name
@@ -72,7 +73,7 @@ class PPOClip(LearningAgents, Failing, EpisodicAlgo):
             `extra.weights_given` names the agents that came with other weights.
         env_wrappers: wrappers applied to each environment in this order, after those of
             `gym_env.wrappers`.
-        schedules: functions of your own, of the remaining share of the run, which falls from 1 to
+        schedules: functions of your own, of the remaining part of the run, which falls from 1 to
             0; they give a factor ≥ 0. By the names learning_rate, clip_range and entropy, they
             replace `algorithm.learning_rate_schedule` and so on; to be given again on resuming.
         trackers: get every row of metrics, too (`ppo_bbrl.Tracker`); to be given again, too.
@@ -105,6 +106,7 @@ class PPOClip(LearningAgents, Failing, EpisodicAlgo):
         schedules: Mapping[str, Schedule] = MappingProxyType({}),
         trackers: Sequence[Tracker] = (),
     ) -> None:
+        self._schedules = check_schedules(schedules)
         super().__init__(cfg, autoreset=True, env_wrappers=env_wrappers)
         self._engine: Engine | None = None
         self._rollout: Rollout | None = None  # the last one that was recorded
@@ -113,10 +115,9 @@ class PPOClip(LearningAgents, Failing, EpisodicAlgo):
         # The loop reads plain attributes: looking up a key of OmegaConf takes ten times as long.
         self._settings = self._typed_settings()
         self._kl_control = KLControl(self._settings.kl_penalty)
-        self._reward_scale = RewardScale(self._settings.discount_factor)
-        self._watching = Watching(self._settings.discount_factor)
+        self._reward_scale = RewardScale()
+        self._watching = Watching()
         try:
-            self._schedules = check_schedules(schedules)
             self.trackers += check_trackers(trackers)
             self._why_compile = decide(self.cfg)
             given = {"train_policy": train_policy, "critic_agent": critic_agent}
@@ -168,7 +169,7 @@ class PPOClip(LearningAgents, Failing, EpisodicAlgo):
 
     def _typed_settings(self) -> AlgorithmConfig:
         settings: AlgorithmConfig = OmegaConf.to_object(self.cfg.algorithm)  # type: ignore[assignment]
-        return settings
+        return without_replaced(settings, self._schedules)
 
     def _load_config(self, cfg: DictConfig | dict[str, Any]) -> DictConfig:
         loaded = load_config(cfg)
@@ -198,7 +199,7 @@ class PPOClip(LearningAgents, Failing, EpisodicAlgo):
         policy, critic = self._policy("train_policy"), self._policy("critic_agent")
         with self._drawing(), evaluation_mode(*self._own_agents), torch.no_grad():
             rollout = evaluate_rollout(workspace, policy, critic)
-            rollout = self._watching.watch(critic, workspace, rollout, self._settings.gae)
+            rollout = self._watching.watch(critic, workspace, rollout, self._settings)
             advantage, returns = self.compute_targets(rollout)
         self._rollout, self._statistics_wait = rollout, True
         last = advantage.new_zeros(1, advantage.shape[1])
@@ -286,7 +287,7 @@ class PPOClip(LearningAgents, Failing, EpisodicAlgo):
         for normaliser in normalisers_of(self.train_policy, self.critic_agent):
             normaliser.update(valid_observations(self._rollout))
         if self._settings.normalize_reward and self._targets_of is not None:
-            self._reward_scale.update(self._targets_of)
+            self._reward_scale.update(self._targets_of, self._settings.discount_factor)
         if self._settings.normalize_value:
             returns, which = rollout.flat()[-1], rollout.which()
             self.critic_agent.adapt(returns if which is None else returns[which])
@@ -294,7 +295,7 @@ class PPOClip(LearningAgents, Failing, EpisodicAlgo):
     def _divergence(self, rollout: Transitions, now: Coefficients) -> Tensor:
         """KL(old ‖ new) over a rollout that has been learned from."""
         with self._drawing(), evaluation_mode(*self._own_agents), torch.no_grad():
-            return self.losses(Minibatch.of(rollout, now))[1]["approx_kl"]
+            return measured_kl(self.losses(Minibatch.of(rollout, now))[1])
 
     def _recompute(self, learned_from: Transitions) -> Transitions:
         """The transitions with values, advantages and returns of the critic as it is now."""
@@ -302,7 +303,7 @@ class PPOClip(LearningAgents, Failing, EpisodicAlgo):
         with self._drawing(), evaluation_mode(*self._own_agents), torch.no_grad():
             assert self._rollout is not None
             rollout = with_values(self._rollout, critic)
-            rollout = self._watching.evaluate(critic, rollout, self._settings.gae)
+            rollout = self._watching.evaluate(critic, rollout, self._settings)
             advantage, returns = self.compute_targets(rollout)
         new = learnable(rollout, policy, critic, advantage=advantage, returns=returns)
         variables = with_returns(learned_from.variables, new.variables)

@@ -16,26 +16,22 @@ class RewardScale:
     Source: Engstrom et al., "Implementation Matters in Deep Policy Gradients" (2020), after
     OpenAI Baselines' VecNormalize. The mean is left alone: shifting rewards changes the task.
 
-    Args:
-        discount_factor: γ.
-
     Attributes:
         moments: of the discounted returns.
     """
 
-    def __init__(self, discount_factor: float) -> None:
-        self._discount_factor = discount_factor
+    def __init__(self) -> None:
         self.moments = RunningMoments()
         self._carried = torch.zeros(0, dtype=torch.float64)  # of the running episodes, [B]
 
-    def update(self, rollout: Rollout) -> None:
+    def update(self, rollout: Rollout, discount_factor: float) -> None:
         """Move the statistics by a rollout that goes on where the one before ended."""
         found, running = [], self._carried
         if len(running) != rollout.mask.shape[1]:
             running = torch.zeros(rollout.mask.shape[1], dtype=torch.float64)
         rows = (rollout.reward.double(), rollout.mask, rollout.done)
         for reward, valid, done in zip(*(row.cpu() for row in rows), strict=True):
-            running = torch.where(valid, self._discount_factor * running + reward, running)
+            running = torch.where(valid, discount_factor * running + reward, running)
             found.append(running[valid])
             running = running.masked_fill(done, 0.0)
         self._carried = running

@@ -131,7 +131,7 @@ class Update:
         for part in _epochs(transitions, objective, generator):
             terms, metrics = objective.losses(Minibatch.of(part, coefficients))
             history.append(metrics)
-            if exceeds(metrics["approx_kl"], settings.target_kl):
+            if exceeds(metrics, settings.target_kl):
                 stopped_early = True
                 break
             self.zero_grad(groups)
@@ -195,9 +195,23 @@ def what_is_no_number(terms: Mapping[str, Tensor], norms: Mapping[str, Tensor]) 
     return next(f"{name} is {float(one):g}" for name, one in named if not math.isfinite(one))
 
 
-def exceeds(approx_kl: Tensor, target_kl: float | None) -> bool:
+def exceeds(metrics: Mapping[str, Tensor], target_kl: float | None) -> bool:
     """Whether the policy has moved too far; a NaN does not stop the update."""
-    return target_kl is not None and bool(approx_kl > KL_TOLERANCE * target_kl)
+    return target_kl is not None and bool(measured_kl(metrics) > KL_TOLERANCE * target_kl)
+
+
+def measured_kl(metrics: Mapping[str, Tensor]) -> Tensor:
+    """The KL divergence among the metrics of a loss.
+
+    Raises:
+        UserError: if there is none, because the loss is one of the user's own.
+    """
+    if "approx_kl" not in metrics:
+        raise UserError(
+            "losses(minibatch) gives no metric approx_kl, which target_kl, kl_penalty and "
+            "adaptive_kl need: add it, or leave them out"
+        )
+    return metrics["approx_kl"]
 
 
 def ppo_losses(

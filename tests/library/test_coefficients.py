@@ -7,9 +7,10 @@ import torch
 from probe_envs import config, fresh_log
 
 from ppo_bbrl import ConfigError, PPOClip, load_config, run
-from ppo_bbrl.coefficients import KLControl
+from ppo_bbrl.coefficients import KLControl, coefficients
 from ppo_bbrl.config.algorithm import AlgorithmConfig
 from ppo_bbrl.errors import UserError
+from ppo_bbrl.losses import value_loss
 from ppo_bbrl.plots import read_metrics
 
 
@@ -132,6 +133,30 @@ def test_schedules_of_ones_own():
     assert table["learning_rate"].tolist() == pytest.approx([1e-3 * p**2 for p in left])
     assert table["clip_range"].tolist() == pytest.approx([0.2 * (2 - p) for p in left])
     assert table["entropy_coef"].tolist() == pytest.approx([0.1 * p for p in left])
+
+
+def test_a_rate_of_ones_own_is_moved_by_no_kl():
+    """A schedule of one's own replaces that of the configuration, adaptive_kl as any other."""
+    how = {"learning_rate_schedule": "adaptive_kl", "kl_target": 1e-6, "max_epochs": 3}
+    _, table = trained({"learning_rate": lambda _: 1.0}, lr=5e-3, **how)
+    assert table["learning_rate"].tolist() == pytest.approx([5e-3] * 3)
+    assert "kl_divergence" not in table
+
+
+@pytest.mark.parametrize("vf", [0.1, 0.0])
+def test_a_schedule_of_nothing_leaves_no_room_for_values(vf):
+    """It does not turn clipping off, as clip_range_vf: 0 does."""
+    settings = AlgorithmConfig(clip_range_vf=vf)
+    factors = {"clip_range": 0.0, "entropy": 1.0}
+    now = coefficients(settings, factors, kl_coef=None, value_scale=None)
+    value = torch.tensor([1.0, -1.0], requires_grad=True)
+    old, target = torch.tensor([1.0, -1.0]), torch.tensor([1.0, -1.0])
+    loss, _ = value_loss(
+        value=value + torch.tensor([0.5, -0.5]), old_value=old, target=target * 9,
+        clip_range_vf=now.clip_range_vf,
+    )  # fmt: skip
+    (gradient,) = torch.autograd.grad(loss, value)
+    assert bool(gradient.any()) == (vf == 0)
 
 
 def test_schedules_of_the_configuration():

@@ -10,7 +10,7 @@ from test_replaced import algorithm, all_engines, not_compiled, rollouts  # noqa
 
 from ppo_bbrl import ConfigError, EpisodicAlgo, PPOClip, run
 from ppo_bbrl.agents.base import KWAgentWrapper
-from ppo_bbrl.config.changes import ConfigChanges
+from ppo_bbrl.config.changes import _AT_CONSTRUCTION, ConfigChanges
 from ppo_bbrl.config.schema import known_keys
 from ppo_bbrl.fast.compiled import CompiledUpdate
 from ppo_bbrl.fast.flat import FlatUpdate
@@ -39,6 +39,12 @@ USED = {
     "batch_size": 7,
     "gae": 0.1,
     "discount_factor": 0.1,
+    "clip_range_high": 0.5,
+    "dual_clip": 1.0001,
+    "kl_penalty": 50.0,
+    "global_grad_norm": True,
+    "recompute_advantage": True,
+    "clip_reward": 0.1,
 }
 
 
@@ -68,6 +74,9 @@ REFUSED = {
     "algorithm.seed": 4,
     "algorithm.n_envs": 2,
     "algorithm.policy_type": "DiscretePolicy",
+    "algorithm.squash_actions": True,
+    "algorithm.use_sde": True,
+    "algorithm.sde_sample_freq": 4,
     "gym_env.env_name": "CartPole-v1",
     "gym_env.env_args": {"length": 3},
     "gym_env.vectorization": "async",
@@ -202,6 +211,21 @@ def test_what_is_computed_with_may_change():
     assert torch.get_num_threads() == before
     assert algo.cfg.compute.compile == "never"
     algo.close()
+
+
+ELSEWHERE = {
+    "loops": {"n_steps", "max_epochs"},
+    "evaluations": {"eval_interval", "nb_evals", "max_eval_steps"},
+    "what they go with": {"kl_target", "entropy_schedule", "curiosity_coef"},
+}
+
+
+def test_no_key_of_the_algorithm_is_without_effect_in_silence():
+    """Each is used or refused, here or in a test of its own; a new one has to be put somewhere."""
+    known = {name.split(".")[1] for name in known_keys() if name.startswith("algorithm.")}
+    refused = {key.removeprefix("algorithm.") for key in _AT_CONSTRUCTION}
+    assert not refused & USED.keys()
+    assert known - refused - USED.keys() == set().union(*ELSEWHERE.values())
 
 
 def test_another_configuration_is_one_with_changes():

@@ -108,6 +108,27 @@ def test_gsde_by_hand():
     assert float(sample.std()) == pytest.approx(math.sqrt(0.5), abs=0.01)
 
 
+@pytest.mark.parametrize("kind", ["state-dependent", "gSDE", "squashed"])
+def test_gradcheck_of_log_probability_and_entropy(kind):
+    generator = torch.Generator().manual_seed(0)
+
+    def normal(*shape):
+        return torch.randn(shape, generator=generator, dtype=torch.float64)
+
+    features, action = normal(3, 4), normal(3, 2).tanh()
+    of_gsde = kind == "gSDE"
+
+    def evaluated(mean, log_std):
+        if of_gsde:
+            return ActionStateDependentNoise(mean, features, log_std, (2,)).evaluate(action)
+        dist = ActionDiagonalGaussian(mean, log_std)
+        low, high = (torch.full((2,), end, dtype=torch.float64) for end in (-1.5, 2.0))
+        return (ActionSquashed(dist, low, high) if kind == "squashed" else dist).evaluate(action)
+
+    mean, log_std = normal(3, 2), 0.3 * normal(4 if of_gsde else 3, 2) - 1
+    assert torch.autograd.gradcheck(evaluated, (mean.requires_grad_(), log_std.requires_grad_()))
+
+
 # --------------------------------------------------------------------------------- policies
 
 OPTIONS = {

@@ -7,11 +7,14 @@ import pytest
 import space_envs  # noqa: F401 - likewise
 import torch
 from gymnasium.spaces import Box, Discrete
+from hypothesis import given
+from hypothesis import strategies as st
 from probe_envs import config, fresh_log
 
 import ppo_bbrl
 from ppo_bbrl import ConfigError, PPOClip, VAgent, run
-from ppo_bbrl.advantages import continuing_gae
+from ppo_bbrl.advantages import continuing_gae, gae
+from ppo_bbrl.agents.convolutional import Convolutional
 from ppo_bbrl.agents.curiosity import Curiosity, curiosity_of
 from ppo_bbrl.plots import read_metrics
 
@@ -34,6 +37,24 @@ def test_advantages_go_on_behind_an_episode():
     last = 2 + 0.5 * 8 - 6
     first = 1 + 0.5 * 6 - 4 + 0.25 * last
     assert [float(advantage[0]), float(advantage[2])] == [first, last]
+
+
+@given(st.lists(st.booleans(), min_size=1, max_size=8), st.floats(0, 0.99), st.floats(0, 1))
+def test_episodes_one_after_the_other_are_one_without_end(valid, discount_factor, gae_lambda):
+    """Without the steps that autoreset adds, it is the usual estimate of a single episode."""
+    mask, how = torch.tensor(valid), {"discount_factor": discount_factor, "gae_lambda": gae_lambda}
+    generator = torch.Generator().manual_seed(len(valid))
+    reward, value = torch.randn(2, len(mask), 1, generator=generator, dtype=torch.float64)
+    last = torch.ones(1, dtype=torch.float64)
+    found = continuing_gae(
+        reward=reward, value=value, last_value=last, mask=mask[:, None], **how
+    )[mask]  # fmt: skip
+    kept, never = value[mask], torch.zeros_like(reward[mask], dtype=torch.bool)
+    following = torch.cat((kept, last[None]))[1:]
+    alone = gae(
+        reward=reward[mask], value=kept, next_value=following, terminated=never, done=never, **how
+    )
+    torch.testing.assert_close(found, alone)
 
 
 def test_novelty_is_the_error_of_a_prediction():
@@ -127,6 +148,18 @@ def test_every_observation_makes_curious(kind, memory):
     assert read_metrics(algo.base_dir)["curiosity_loss"].notna().all()
     observation = algo.train_env.observation_space.sample()
     assert ppo_bbrl.load(algo.base_dir).predict(observation) in algo.train_env.action_space
+
+
+@pytest.mark.parametrize(("features", "convolutions"), [("auto", True), ("mlp", False)])
+def test_it_sees_images_as_policy_and_critic_do(features, convolutions):
+    cfg = config("Space", curiosity="rnd")
+    cfg["algorithm"]["architecture"] |= {"features": features}
+    cfg["gym_env"]["env_args"] = {"observation": "image", "action": "discrete"}
+    algo = PPOClip(cfg)
+    predictor = curiosity_of(algo.critic_agent).predictor
+    for agent in (algo.train_policy, predictor):
+        assert any(isinstance(one, Convolutional) for one in agent.modules()) == convolutions
+    algo.close()
 
 
 def test_another_critic_has_it_too():

@@ -10,6 +10,7 @@ from torch import nn
 from torch.distributions import Categorical
 
 from ppo_bbrl import DiscretePolicy, PPOClip, VAgent, shared_agents
+from ppo_bbrl.errors import UserError
 from ppo_bbrl.fast import compiled
 from ppo_bbrl.fast.compiled import CompiledUpdate
 from ppo_bbrl.fast.flat import FlatUpdate
@@ -188,6 +189,33 @@ def test_a_loss_of_ones_own_is_what_every_engine_minimises(engine):
     assert isinstance(algo._engine, CompiledUpdate) == (engine == "compiled")
     assert distances[-1] < distances[0] / 3
     algo.close()
+
+
+class Bare(PPOClip):
+    """A loss that does not say how far the policy has moved."""
+
+    def losses(self, minibatch):
+        losses, metrics = super().losses(minibatch)
+        del metrics["approx_kl"]
+        return losses, metrics
+
+
+@pytest.mark.parametrize("engine", ["eager", "compiled"])
+def test_a_loss_without_a_divergence(engine, capsys):
+    """It is trained without being compiled; what needs the divergence is refused by name."""
+    algo = algorithm(Bare, engine, {}, dict, ADAMW)
+    rollout = algo.record(next(algo.iter_partial_episodes(17)))
+    assert "approx_kl" not in algo.update(rollout).metrics
+    assert isinstance(algo._engine, FlatUpdate)
+    told = capsys.readouterr().out
+    assert ("the losses give no metric approx_kl" in told) == (engine == "compiled")
+    algo.close()
+    for needs in ({"target_kl": 0.1}, {"kl_penalty": 1.0}):
+        algo = algorithm(Bare, engine, needs, dict, ADAMW)
+        rollout = algo.record(next(algo.iter_partial_episodes(17)))
+        with pytest.raises(UserError, match="gives no metric approx_kl, which target_kl"):
+            algo.update(rollout)
+        algo.close()
 
 
 class Rewarded(PPOClip):

@@ -11,10 +11,12 @@ from space_envs import OBSERVATIONS, SpaceEnv, space_config
 from torch import nn
 
 from ppo_bbrl import PPOClip, load, run
+from ppo_bbrl.agents.base import evaluate_actions, predict_values
 from ppo_bbrl.agents.convolutional import Convolutional, layout_of, nature_cnn, small_cnn
 from ppo_bbrl.agents.encoders import encoder
 from ppo_bbrl.agents.fits import observations
-from ppo_bbrl.agents.shared import share_weights
+from ppo_bbrl.agents.sequences import step_through
+from ppo_bbrl.agents.shared import evaluate_both, share_weights
 from ppo_bbrl.errors import ConfigError, UserError
 
 ATARI = Box(0, 255, (4, 84, 84), np.uint8)
@@ -172,6 +174,35 @@ def test_a_run_on_images(observation, shared):
     saved = algo.best_policy.wrapped.state_dict()
     assert state.keys() == saved.keys()
     assert all(torch.equal(state[name], saved[name]) for name in state)
+
+
+@pytest.mark.parametrize("observation", ["image", "vector", "dict"])
+@pytest.mark.parametrize("memory", ["none", "lstm"])
+@pytest.mark.parametrize("action", ["multi_discrete", "box"])
+def test_a_shared_trunk_runs_once_for_both(observation, memory, action):
+    """And both get from it what each of them would get alone."""
+    algo = PPOClip(with_architecture(observation, action, shared_trunk=True, memory=memory))
+    rollout = algo.record(next(algo.iter_partial_episodes(9)))
+    policy, critic = algo.train_policy, algo.critic_agent
+    runs = []
+    trunk = policy.encoder if memory == "none" else policy.memory.encoder
+    trunk.register_forward_hook(lambda *_: runs.append(1))
+    together = evaluate_both(policy, critic, rollout.variables)
+    assert len(runs) == 1
+    if memory == "none":
+        alone = (
+            *evaluate_actions(policy, rollout.variables),
+            predict_values(critic, rollout.variables),
+        )
+    else:
+        known = {"stochastic": True, "predict_proba": True, "compute_entropy": True}
+        alone = (
+            *step_through(policy, rollout.variables, ("logprob_predict", "entropy"), **known),
+            *step_through(critic, rollout.variables, ("v_values",)),
+        )
+    for one, other in zip(together, alone, strict=True):
+        torch.testing.assert_close(one, other.flatten(), rtol=1e-4, atol=1e-5)
+    algo.close()
 
 
 def test_a_shared_trunk_has_the_hidden_layers():

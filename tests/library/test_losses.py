@@ -180,6 +180,37 @@ def test_surrogate_gradcheck_at_the_boundaries(ratio, advantage):
     assert torch.autograd.gradcheck(loss, (log_prob,))
 
 
+@pytest.mark.parametrize("ratio", [0.3, 0.79, 0.81, 1.3, 1.39, 1.41, 1.49, 1.51, 2.5])
+@pytest.mark.parametrize("advantage", [-2.0, 2.0])
+@pytest.mark.parametrize(
+    "how",
+    [
+        {"clip_range_high": 0.4}, {"dual_clip": 1.5}, {"clip_range": None, "dual_clip": 1.5},
+        {"clip_range_high": 0.4, "dual_clip": 1.5},
+    ],
+)  # fmt: skip
+def test_gradcheck_of_the_surrogates_variants(ratio, advantage, how):
+    """Just inside and just outside of each bound, where the formula switches."""
+
+    def loss(log_prob):
+        return clipped_surrogate(
+            **{"clip_range": EPSILON} | how,
+            log_prob=log_prob,
+            old_log_prob=vector(0.0),
+            advantage=vector(advantage),
+        )[0]
+
+    assert torch.autograd.gradcheck(loss, (vector(math.log(ratio), requires_grad=True),))
+
+
+@given(st.floats(-3, 3))
+def test_kl_penalty_gradcheck(log_ratio):
+    def penalty(log_prob):
+        return kl_divergence(log_prob=log_prob, old_log_prob=vector(-1.0))
+
+    assert torch.autograd.gradcheck(penalty, (vector(log_ratio - 1, requires_grad=True),))
+
+
 def test_only_the_new_policy_learns():
     """No gradient to the old policy or the advantage, even if they carry one."""
     log_prob, old, advantage = (vector(-1.0, -2.0, requires_grad=True) for _ in range(3))

@@ -166,6 +166,17 @@ def test_a_mask_that_forbids_everything_is_one_line(vectorization):
     assert "\n" not in str(error.value)
 
 
+@pytest.mark.parametrize("memory", ["none", "gru"])
+def test_evaluations_and_videos_say_so_too(memory, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    algo = PPOClip(settings({"forbidden_at": 2}, architecture={"memory": memory}))
+    for play in (lambda: algo.evaluate(force=True), algo.record_best):
+        with pytest.raises(EnvironmentFailedError, match="step 2: its action mask forb") as error:
+            play()
+        assert "\n" not in str(error.value)
+    algo.close()
+
+
 def test_a_component_of_which_all_is_forbidden_is_named():
     with pytest.raises(UnfitError, match="forbids all 3 actions of component 1"):
         MaskReader(MultiDiscrete([2, 3])).checked([1, 0, 0, 0, 0])

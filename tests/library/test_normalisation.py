@@ -235,23 +235,34 @@ def rollout_of(reward, done, mask):
 
 def test_the_scale_of_rewards_by_hand():
     """γ = ½. Returns so far: 1, then 2.5 at an end; the reset is no step; 4; then 2 + 2 = 4."""
-    scale = RewardScale(0.5)
+    scale = RewardScale()
     scale.update(
         rollout_of([[1.0], [2.0], [99.0], [4.0]], [[False], [True], [False], [False]],
-                   [[True], [True], [False], [True]])
+                   [[True], [True], [False], [True]]), 0.5
     )  # fmt: skip
     found = [1.0, 2.5, 4.0]
     assert float(scale.moments.mean) == pytest.approx(np.mean(found), abs=1e-3)
     assert float(scale.moments.var) == pytest.approx(np.var(found), abs=1e-3)
-    scale.update(rollout_of([[2.0]], [[False]], [[True]]))  # the running episode goes on
+    scale.update(rollout_of([[2.0]], [[False]], [[True]]), 0.5)  # the running episode goes on
     found.append(4.0)
     assert float(scale.moments.mean) == pytest.approx(np.mean(found), abs=1e-3)
-    again = RewardScale(0.5)
+    again = RewardScale()
     again.load_state_dict(scale.state_dict())
     scaled = learned_from(rollout_of([[3.0], [-30.0]], [[False]] * 2, [[True]] * 2), again, 10.0)
     assert scaled.reward.flatten().tolist() == pytest.approx(
         [3 / np.std(found), max(-30 / np.std(found), -10)], rel=1e-3
     )
+
+
+def test_the_scale_follows_a_changed_discount():
+    algo = PPOClip(config("Chance", normalize_reward=True, max_epochs=2))
+    by_hand = RewardScale()
+    for workspace, discount in zip(algo.iter_partial_episodes(17), (0.99, 0.1), strict=True):
+        algo.cfg.algorithm.discount_factor = discount
+        algo.update(algo.record(workspace))
+        by_hand.update(algo._rollout, discount)
+    assert torch.equal(algo._reward_scale.moments.var, by_hand.moments.var)
+    algo.close()
 
 
 def test_rewards_are_scaled_for_learning_alone():

@@ -10,6 +10,7 @@ import torch
 import yaml
 
 import ppo_bbrl
+from ppo_bbrl.config.schema import known_keys
 
 DOCS = Path(__file__).parents[2] / "docs"
 SHORT = {"max_epochs": 3, "n_steps": 16, "eval_interval": 100, "nb_evals": 2, "opt_epochs": 1}
@@ -149,6 +150,14 @@ def test_no_page_with_code_is_forgotten():
     assert forgotten == []
     tests = DOCS.parent / "tests"
     assert [path for path in ELSEWHERE.values() if not (tests / path).is_file()] == []
+
+
+def test_every_key_of_the_algorithm_is_beside_its_detail():
+    """All but those that say how long a run is and when it is evaluated."""
+    text = (DOCS / "ppo.md").read_text(encoding="utf-8")
+    keys = {name.split(".")[-1] for name in known_keys() if name.startswith("algorithm.")}
+    missing = {key for key in keys if not re.search(rf"\b{key}\b", text)}
+    assert missing == {"seed", "max_epochs", "eval_interval", "nb_evals", "max_eval_steps"}
 
 
 def test_the_site_names_every_page():

@@ -129,11 +129,11 @@ def test_the_moment_comes_again(comes, monkeypatch, capsys):
     assert sorted(Path("outputs").rglob("*")) == before
     if comes:
         assert not end.value.code, told
-        assert "It came again, after" in told.out
+        assert "The fault occurred again, after" in told.out
         assert told.out.count(str(error)) == 2
     else:
         assert end.value.code == 1
-        assert "it did not come again: Faulty-v0: " in told.err
+        assert "the fault did not occur again: Faulty-v0: " in told.err
 
 
 def test_a_file_that_holds_no_fault(monkeypatch, capsys):

@@ -1,4 +1,4 @@
-"""The package's other policies for Box actions: squashed, with state-dependent deviation, gSDE."""
+"""The package's other policies for Box actions: squashed, state-dependent noise, gSDE."""
 
 from collections.abc import Sequence
 from typing import Any, ClassVar, cast
@@ -11,12 +11,13 @@ from torch.distributions import Distribution
 from ppo_bbrl.agents.encoders import StateDim
 from ppo_bbrl.agents.heads import BoxHead, Squash
 from ppo_bbrl.agents.multi import HeadPolicy
+from ppo_bbrl.agents.observations import encoded
 from ppo_bbrl.gaussian_distributions import ActionStateDependentNoise
 from ppo_bbrl.seeding import generator
 
 
 class ContinuousPolicy(HeadPolicy):
-    """A Gaussian policy with a bounded action, or a deviation that depends on the state, or both.
+    """A Gaussian policy with bounded actions, or a state-dependent standard deviation, or both.
 
     Writes `action`, `[B, *shape]` float32.
 
@@ -77,7 +78,7 @@ class SDEPolicy(HeadPolicy):
 
     def dist(self, obs: Any) -> Distribution:
         """π(·|s); the components of an action are one event."""
-        x = self.encoder(obs)
+        x = encoded(self.encoder, obs)
         *hidden, last = self.model.children()
         x = x.to(cast("nn.Linear", last).weight.dtype)
         for layer in hidden:

@@ -9,6 +9,7 @@ from ppo_bbrl.agents.base import Critic
 from ppo_bbrl.agents.encoders import StateDim, encoder
 from ppo_bbrl.agents.networks import build_ortho_mlp
 from ppo_bbrl.agents.normalisers import RunningMoments, rescale
+from ppo_bbrl.agents.observations import encoded
 from ppo_bbrl.system.sizes import shape_of
 
 VALUE_GAIN = 1.0
@@ -49,7 +50,7 @@ class VAgent(Critic):
 
     def value(self, obs: Tensor) -> Tensor:
         """V(s): `[..., *observation]` to `[...]`, in units of the return."""
-        value = cast("Tensor", self.model(self.encoder(obs))).squeeze(-1)
+        value = cast("Tensor", self.model(encoded(self.encoder, obs))).squeeze(-1)
         if self.moments is None:
             return value
         mean, std = (one.to(value.dtype) for one in (self.moments.mean, self.moments.std))

@@ -43,6 +43,7 @@ class Curiosity(Agent):
         space: of the observations.
         hidden_layers: sizes of the hidden layers of its three networks; the predictor has one more.
         activation: a key of `networks.ACTIVATIONS`.
+        features: how images are seen, one of `encoders.FEATURES`.
         channels: of images, as in `convolutional.layout_of`.
 
     Attributes:
@@ -57,6 +58,7 @@ class Curiosity(Agent):
         hidden_layers: Sequence[int],
         *,
         activation: str = "relu",
+        features: str = "auto",
         channels: str = "auto",
     ) -> None:
         super().__init__("curiosity")
@@ -65,7 +67,7 @@ class Curiosity(Agent):
         hidden = list(hidden_layers) or [N_FEATURES]
 
         def seen() -> Encoded:
-            own, n_features = encoder(space, "auto", activation, channels)
+            own, n_features = encoder(space, features, activation, channels)
             return Normalised(self.normaliser, own), n_features
 
         def network(*sizes: int) -> nn.Module:
@@ -104,8 +106,13 @@ def make_curious(critic: nn.Module, settings: Any, space: Space[Any]) -> None:
     """
     if settings.curiosity == "rnd" and isinstance(critic, bbrl.agents.Agent):
         net = settings.architecture
-        how = {"activation": net.activation, "channels": net.channels}
-        critic.curiosity = Curiosity(space, net.critic_hidden_size, **how)
+        critic.curiosity = Curiosity(
+            space,
+            net.critic_hidden_size,
+            activation=net.activation,
+            features=net.features,
+            channels=net.channels,
+        )
 
 
 def curiosity_of(critic: nn.Module | None) -> Curiosity | None:

@@ -158,7 +158,7 @@ class Squash(nn.Module):
 
 
 class BoxHead(Head):
-    """For Box, squashed or with a deviation that depends on the state, or both.
+    """For Box: squashed, or with a state-dependent standard deviation, or both.
 
     Args:
         space: of actions.

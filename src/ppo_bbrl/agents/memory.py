@@ -13,7 +13,7 @@ import torch
 from torch import Tensor, nn
 
 from ppo_bbrl.agents.encoders import StateDim, encoder
-from ppo_bbrl.agents.observations import Observation
+from ppo_bbrl.agents.observations import Observation, encoded
 from ppo_bbrl.errors import UserError
 from ppo_bbrl.seeding import generator
 from ppo_bbrl.system.sizes import size_of
@@ -69,14 +69,14 @@ class Memory(nn.Module):
         """What a head gets of a state, `[..., width]` to `[..., H]`: an LSTM's hidden state."""
         return state[..., : self.size]
 
-    def over(self, obs: Observation, state: Tensor, begins: Tensor) -> Tensor:
+    def over(self, obs: Any, state: Tensor, begins: Tensor) -> Tensor:
         """The features of T rows in one pass.
 
         Between two rows in which any episode begins all environments go on, so that one call of
         torch's LSTM takes them together. Nothing is padded.
 
         Args:
-            obs: `[T, B, …]`.
+            obs: `[T, B, …]`, or their `Features`.
             state: `[B, width]`, what was remembered before row 0.
             begins: `[T, B]` bool, where an episode begins and nothing is remembered.
 
@@ -105,9 +105,8 @@ class Memory(nn.Module):
         """Hidden state and cell state of an LSTM; of a GRU the one that there is."""
         return [state[..., first : first + self.size] for first in range(0, self.width, self.size)]
 
-    def _encoded(self, obs: Observation) -> Tensor:
-        seen: Tensor = self.encoder(obs)
-        return seen.to(next(self.cells.parameters()).dtype)
+    def _encoded(self, obs: Any) -> Tensor:
+        return encoded(self.encoder, obs).to(next(self.cells.parameters()).dtype)
 
 
 def _orthogonal(kind: Any, n_features: int, size: int) -> nn.RNNBase:

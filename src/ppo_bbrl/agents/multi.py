@@ -10,6 +10,7 @@ from ppo_bbrl.agents.base import Policy
 from ppo_bbrl.agents.encoders import StateDim, encoder
 from ppo_bbrl.agents.heads import BernoulliHead, MultiCategoricalHead, head_of
 from ppo_bbrl.agents.networks import build_ortho_mlp
+from ppo_bbrl.agents.observations import encoded
 from ppo_bbrl.agents.policies import ACTION_GAIN
 from ppo_bbrl.distributions import masked
 from ppo_bbrl.system.sizes import shape_of, size_or_shape
@@ -60,7 +61,7 @@ class HeadPolicy(Policy):
 
     def outputs(self, obs: Tensor) -> Tensor:
         """The network's outputs, for the head: `[..., head.n_outputs]`."""
-        return cast("Tensor", self.model(self.encoder(obs)))
+        return cast("Tensor", self.model(encoded(self.encoder, obs)))
 
     def dist(self, obs: Tensor) -> Distribution:
         """π(·|s); its components are one event."""

@@ -5,16 +5,33 @@ everything else is `env/env_obs`. Agents get the parts together, by path: `{"a":
 """
 
 from collections.abc import Callable, Iterable, Mapping
-from typing import Any
+from dataclasses import dataclass
+from typing import Any, cast
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 NAME = "env/env_obs"
 _PARTS = f"{NAME}/"
 
 #: the input of `policy.dist` and `critic.value`, `[..., *shape]` each
 Observation = Tensor | dict[str, Tensor]
+
+
+@dataclass(frozen=True)
+class Features:
+    """What the encoder of an agent has already made of observations, in their place.
+
+    Attributes:
+        of_encoder: `[..., F]`.
+    """
+
+    of_encoder: Tensor
+
+
+def encoded(encoder: nn.Module, obs: Any) -> Tensor:
+    """Observations as features, `[..., F]`."""
+    return obs.of_encoder if isinstance(obs, Features) else cast("Tensor", encoder(obs))
 
 
 def is_observation(name: str) -> bool:

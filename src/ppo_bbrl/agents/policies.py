@@ -31,6 +31,7 @@ from ppo_bbrl.agents.heads import (
 from ppo_bbrl.agents.memory import Memory
 from ppo_bbrl.agents.networks import ACTIVATIONS, MLP, build_ortho_mlp
 from ppo_bbrl.agents.normalisers import Normalised, ObservationNormaliser, RunningMoments
+from ppo_bbrl.agents.observations import encoded
 from ppo_bbrl.distributions import ActionCategorical, ActionGaussian, masked
 from ppo_bbrl.seeding import RandomStream, generator
 from ppo_bbrl.system.sizes import shape_of, size_of, size_or_shape
@@ -81,7 +82,7 @@ class DiscretePolicy(Policy):
 
     def logits(self, obs: Tensor) -> Tensor:
         """Unnormalised log-probabilities, `[..., n_actions]`."""
-        return cast("Tensor", self.model(self.encoder(obs)))
+        return cast("Tensor", self.model(encoded(self.encoder, obs)))
 
     def dist(self, obs: Tensor, mask: Tensor | None = None) -> ActionCategorical:
         """π(·|s) over 0..n_actions-1.
@@ -134,7 +135,7 @@ class GaussianPolicy(Policy):
 
     def mean(self, obs: Tensor) -> Tensor:
         """The mean action, `[..., *action_shape]`."""
-        flat = cast("Tensor", self.model(self.encoder(obs)))
+        flat = cast("Tensor", self.model(encoded(self.encoder, obs)))
         return flat.reshape((*flat.shape[:-1], *self.action_shape))
 
     def dist(self, obs: Tensor) -> ActionGaussian:

@@ -9,11 +9,11 @@ from typing import Any
 
 import bbrl.agents
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from ppo_bbrl.agents.base import evaluate_actions, predict_values, remembers
-from ppo_bbrl.agents.memory import Memory, is_memory, memory_name, recall
-from ppo_bbrl.agents.observations import NAME, is_observation, observation_in
+from ppo_bbrl.agents.memory import is_memory, memory_name, recall
+from ppo_bbrl.agents.observations import NAME, Features, is_observation, observation_in
 from ppo_bbrl.agents.recurrent import RecurrentCritic, RecurrentPolicy, is_recurrent
 from ppo_bbrl.workspace.table import Workspace
 
@@ -25,7 +25,7 @@ def evaluate_sequences(
     policy: bbrl.agents.Agent, critic: bbrl.agents.Agent, rows: Rows
 ) -> tuple[Tensor, Tensor, Tensor]:
     """log π(a|s), entropy and V(s), `[T·B]` each, of agents of which one has memory."""
-    features: dict[Memory, Tensor] = {}  # a memory that both agents have is run once
+    features: dict[nn.Module, Tensor] = {}  # a module that both agents have is run once
     log_prob, entropy = _judged(policy, rows, features)
     return log_prob, entropy, predict_sequences(critic, rows, features)
 
@@ -55,9 +55,9 @@ def remember_rollout(
 
 
 def predict_sequences(
-    critic: bbrl.agents.Agent, rows: Rows, features: dict[Memory, Tensor] | None = None
+    critic: bbrl.agents.Agent, rows: Rows, features: dict[nn.Module, Tensor] | None = None
 ) -> Tensor:
-    """V(s), `[T·B]`, with memory or without; `features` are those of memories already run."""
+    """V(s), `[T·B]`, with memory or without; `features` are those of modules already run."""
     if is_recurrent(critic):
         return predict_values(critic.head, _flat(_behind(critic, rows, features or {})))
     if not remembers(critic):
@@ -86,7 +86,7 @@ def step_through(
 
 
 def _judged(
-    policy: bbrl.agents.Agent, rows: Rows, features: dict[Memory, Tensor]
+    policy: bbrl.agents.Agent, rows: Rows, features: dict[nn.Module, Tensor]
 ) -> tuple[Tensor, Tensor]:
     if is_recurrent(policy):
         return evaluate_actions(policy.head, _flat(_behind(policy, rows, features)))
@@ -98,13 +98,15 @@ def _judged(
 
 
 def _behind(
-    agent: RecurrentPolicy | RecurrentCritic, rows: Rows, features: dict[Memory, Tensor]
+    agent: RecurrentPolicy | RecurrentCritic, rows: Rows, features: dict[nn.Module, Tensor]
 ) -> dict[str, Tensor]:
     """The rows as a head sees them: with features in place of the observation."""
     memory = agent.memory
     if memory not in features:
-        begins = rows["env/timestep"] == 0
-        features[memory] = memory.over(observation_in(rows), rows[memory_name(agent)][0], begins)
+        if memory.encoder not in features:
+            features[memory.encoder] = memory.encoder(observation_in(rows))
+        seen, begins = Features(features[memory.encoder]), rows["env/timestep"] == 0
+        features[memory] = memory.over(seen, rows[memory_name(agent)][0], begins)
     others = {name: tensor for name, tensor in rows.items() if not is_observation(name)}
     return {**others, NAME: features[memory]}
 

@@ -1,7 +1,8 @@
 """Policy and critic with a shared trunk: two agents that are the two heads of one model.
 
 `PPOClip` detects that such agents share weights, and uses one optimiser, one joint loss and one
-gradient clipping (docs/ppo.md#detail-13). The model is run once per minibatch.
+gradient clipping (docs/ppo.md#detail-13). The model is run once per minibatch, and so is the trunk
+of the package's own agents (`algorithm.architecture.shared_trunk`).
 """
 
 import copy
@@ -29,6 +30,7 @@ from ppo_bbrl.agents.base import (
 )
 from ppo_bbrl.agents.curiosity import LEARNED
 from ppo_bbrl.agents.observations import (
+    Features,
     Observation,
     any_part,
     each_part,
@@ -151,6 +153,17 @@ def have_one_model(policy: nn.Module, critic: nn.Module) -> TypeGuard[SharedPoli
     )
 
 
+def common_trunk(policy: Any, critic: Any) -> nn.Module | None:
+    """What two agents of the package have in front of their own layers, if they share it."""
+    trunk = getattr(policy, "encoder", None)
+    if trunk is None or trunk is not getattr(critic, "encoder", None):
+        return None
+    of_package = all(
+        type(agent).__module__.startswith("ppo_bbrl.agents.") for agent in (policy, critic)
+    )
+    return trunk if of_package else None
+
+
 def evaluate_both(
     policy: bbrl.agents.Agent, critic: bbrl.agents.Agent, variables: Mapping[str, Tensor]
 ) -> tuple[Tensor, Tensor, Tensor]:
@@ -163,6 +176,10 @@ def evaluate_both(
     if have_one_model(policy, critic):
         mask = variables.get(MASK) if policy.takes_mask else None
         return policy.evaluate_with_value(observation_in(variables), variables["action"], mask)
+    if (trunk := common_trunk(policy, critic)) is not None:
+        seen: Any = Features(trunk(observation_in(variables)))
+        mask = variables.get(MASK) if policy.takes_mask else None
+        return *policy.evaluate_actions(seen, variables["action"], mask), critic.value(seen)
     return *evaluate_actions(policy, variables), predict_values(critic, variables)
 
 

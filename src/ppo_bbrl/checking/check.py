@@ -1,4 +1,4 @@
-"""`check_env`: everything that is wrong with an environment, for who wrote it."""
+"""`check_env`: everything that is wrong with an environment, for its author."""
 
 import warnings
 from collections.abc import Callable, Mapping, Sequence

@@ -48,8 +48,10 @@ def replay_fault(
                 algo.close()
     seconds = time.monotonic() - begun
     if again != fault.message:
-        raise UserError(f"it did not come again: {again} (does the environment use its seed?)")
-    say(f"It came again, after {seconds:.1f} s: {again}")
+        raise UserError(
+            f"the fault did not occur again: {again} (does the environment use its seed?)"
+        )
+    say(f"The fault occurred again, after {seconds:.1f} s: {again}")
 
 
 def _describe(fault: "SavedFault") -> None:

@@ -52,13 +52,13 @@ class ArchitectureConfig:
         "Gain of the orthogonal weights of hidden layers",
     )
     actor_output_gain: float = key(
-        0.01, Rule(float, low=0, low_allowed=False), "The same of the policy's output layer"
+        0.01, Rule(float, low=0, low_allowed=False), "Gain of the policy's output layer"
     )
     critic_output_gain: float = key(
-        1.0, Rule(float, low=0, low_allowed=False), "The same of the critic's output layer"
+        1.0, Rule(float, low=0, low_allowed=False), "Gain of the critic's output layer"
     )
     state_dependent_std: bool = key(
-        False, Rule(bool), "The network gives the log standard deviations of Box actions, too"
+        False, Rule(bool), "The network also gives the log standard deviations of Box actions"
     )
     memory: str = key(
         "none",
@@ -70,7 +70,7 @@ class ArchitectureConfig:
         64, Rule(int, low=1, high=65_536), "Number of features that the memory gives"
     )
     shared_memory: bool = key(
-        False, Rule(bool), "Whether policy and critic have one memory together, or one each"
+        False, Rule(bool), "Policy and critic share one memory; false: each has its own"
     )
     log_std_init: float = key(
         0.0, Rule(float), "Initial log standard deviation of a Gaussian policy"
@@ -158,8 +158,8 @@ class AlgorithmConfig(CollectConfig):
     critic_keys: list[str] | None = key(
         None,
         _KEYS,
-        "The same of the critic, which may see what the policy does not: a saved policy acts "
-        "without (docs/ppo.md)",
+        "The same for the critic, which may see what the policy does not, since it is not needed "
+        "for acting (docs/ppo.md)",
     )
     opt_epochs: int = key(10, Rule(int, low=1, high=1_000_000), "Passes over each rollout")
     batch_size: int = key(

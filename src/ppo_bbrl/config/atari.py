@@ -15,7 +15,7 @@ _NOOP, _FIRE = 0, "FIRE"
 class EpisodicLife(gym.Wrapper[Any, Any, Any, Any], gym.utils.RecordConstructorArgs):
     """The loss of a life ends the episode; the game goes on in the next one, until it is over.
 
-    Such a next episode begins with an action that does nothing. For training alone: name it in
+    Such a next episode begins with an action that does nothing. For training only: name it in
     `gym_env.training_wrappers`, or evaluations count a life each.
 
     Args:

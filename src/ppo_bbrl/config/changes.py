@@ -24,6 +24,9 @@ _AT_CONSTRUCTION = (
     "algorithm.normalize_reward",
     "algorithm.normalize_value",
     "algorithm.curiosity",
+    "algorithm.squash_actions",
+    "algorithm.use_sde",
+    "algorithm.sde_sample_freq",
     "gym_env",
     "compute.device",
 )

@@ -1,4 +1,4 @@
-"""Wrappers for training alone: evaluations, videos and saved policies have the task itself."""
+"""Wrappers for training only: evaluations, videos and saved policies have the task itself."""
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass

@@ -314,7 +314,7 @@ def _become_worker(follows_parent: bool) -> None:
 
 @contextmanager
 def killed_with_parent(really: bool = True) -> Iterator[None]:
-    """Inside, this process is killed when the one that started it ends. Linux alone does so."""
+    """Inside, this process is killed when the one that started it ends. Only on Linux."""
     if not really or sys.platform != "linux":
         yield
         return

@@ -149,7 +149,7 @@ def _dimension(key: str, given: Any) -> Choices | Range:
 
 
 def _number(key: str, name: str, value: Any) -> float:
-    """YAML 1.1 reads 1e-3 as a text; whole numbers stay integers."""
+    """YAML 1.1 reads 1e-3 as a string; whole numbers stay integers."""
     if isinstance(value, str):
         try:
             value = float(value)

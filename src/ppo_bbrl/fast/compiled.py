@@ -78,6 +78,8 @@ class CompiledUpdate:
         self._names, idle = _probe(self._networks, self._data, settings)
         if idle:
             raise CannotCompileError(f"{idle} takes no part in the losses")
+        if "approx_kl" not in self._names:
+            raise CannotCompileError("the losses give no metric approx_kl")
         try:
             self._flat = FlatWeights(*learners)
         except NotFlatError as error:

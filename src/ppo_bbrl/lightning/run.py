@@ -18,6 +18,7 @@ from ppo_bbrl.errors import UserError
 from ppo_bbrl.lightning.checks import (
     RULES,
     SCHEDULED,
+    StepCheck,
     check_arguments,
     check_forward,
     check_model,
@@ -28,7 +29,6 @@ from ppo_bbrl.lightning.environments import GivenEnvs
 from ppo_bbrl.lightning.loader import Actor, Batch, Collected, RolloutLoader, collected
 from ppo_bbrl.lightning.model import Model
 from ppo_bbrl.lightning.processes import Processes
-from ppo_bbrl.lightning.steps import StepCheck
 from ppo_bbrl.losses import clipped_surrogate, explained_variance
 from ppo_bbrl.rollout import collect
 from ppo_bbrl.seeding import Seeds

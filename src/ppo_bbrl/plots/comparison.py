@@ -40,7 +40,7 @@ def draw(groups: Groups, probability: Estimate, task: str) -> Figure:
         _draw_profile(profiles, [scores for _, scores in groups.values()], last, colour)
     curves.legend(framealpha=0.8, edgecolor="none", fontsize="small")
     curves.set(xlabel="Environment steps", ylabel=LABELS[EVALUATION], title=one_line(task, 40))
-    profiles.set(xlabel="Return of the last evaluation, r", ylabel="Share of runs ≥ r")
+    profiles.set(xlabel="Return of the last evaluation, r", ylabel="Fraction of runs ≥ r")
     profiles.set(title="Performance profiles", ylim=(-0.02, 1.02))
     first, second = (one_line(name, 24) for name in groups)
     _draw_probability(chances, probability)

@@ -93,7 +93,7 @@ def improvement(scores: ArrayLike, others: ArrayLike, *, resamples: int = 5000) 
 
 
 def performance_profile(scores: ArrayLike, thresholds: ArrayLike) -> Floats:
-    """The share of runs that score at least each threshold, `[N]`.
+    """The fraction of runs that score at least each threshold, `[N]`.
 
     Args:
         scores: one per seed, `[S]`.

@@ -154,7 +154,7 @@ class Checkpointed(Resumable):
         return self.last_checkpoint
 
     def _check_rows(self, workspace: Workspace) -> None:
-        """For subclasses: what was collected, of which an error may have left a part alone."""
+        """For subclasses: what was collected; after an error, perhaps only a part of it."""
 
     def _save_what_came_before(self, error: Exception) -> None:
         """Write a checkpoint of the last iteration, if environments fail in this one.

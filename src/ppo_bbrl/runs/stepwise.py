@@ -42,7 +42,7 @@ class Stepwise:
         Args:
             observation: `[N, …]`.
             stochastic: sample; otherwise take the most likely ones.
-            begins: `[N]` bool, or one for all: whose episodes begin. None: nobody's.
+            begins: `[N]` bool, or one for all: whose episodes begin. None: none of them.
             mask: `[N, A]` bool, the allowed actions; None: all.
 
         Raises:

@@ -49,7 +49,7 @@ def check_trackers(trackers: Any) -> list[Tracker]:
         if isinstance(one, type) or not isinstance(one, Tracker):
             named = f"the class {one.__name__}" if isinstance(one, type) else type(one).__name__
             raise UserError(
-                f"trackers: {named} is no tracker: must be an object with the methods "
+                f"trackers: {named} is not a tracker: must be an object with the methods "
                 "begin(name, config), log(metrics, step) and end(status)"
             )
     return found
