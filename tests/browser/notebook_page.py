@@ -56,10 +56,10 @@ class NotebookPage:
         found = self.page.locator(".jp-CodeCell .jp-InputPrompt").all_text_contents()
         return [prompt.strip() for prompt in found]
 
-    def run_all(self, *, seconds, while_running=lambda: None):
-        """Run all cells; returns when none is running any more."""
+    def run_all(self, *, seconds, while_running=lambda: None, item="Run All Cells"):
+        """Run cells by an item of the menu; returns when none is running any more."""
         before = self.prompts()
-        self.choose("Run", "Run All Cells")
+        self.choose("Run", item)
         end = time.monotonic() + seconds
         while "[*]:" in (prompts := self.prompts()) or prompts == before:
             assert time.monotonic() < end, f"still running after {seconds} s: {prompts}"

@@ -131,3 +131,74 @@ def test_the_command(monkeypatch, capsys):
 def test_what_cannot_be_checked_is_one_line(words, monkeypatch, capsys):
     status, out, err = call(monkeypatch, capsys, *words)
     assert (status, out, err.count("\n")) == (1, "", 1)
+
+
+ODD = """
+import os, sys
+import gymnasium as gym
+from broken_envs import Sound
+
+class Odd(Sound):
+    def __init__(self, where="", **kwargs):
+        super().__init__(**kwargs)
+        self.where = where
+        self.leave("make")
+
+    def leave(self, where):
+        if where == self.where:
+            os._exit(7)
+
+    def step(self, action):
+        self.leave("step")
+        print("a step\\nwas made")
+        print("and so on", file=sys.stderr)
+        os.write(1, b"in C")
+        return super().step(action)
+
+    def close(self):
+        self.leave("close")
+
+gym.register("Odd-v0", Odd, disable_env_checker=True)
+"""
+
+
+@pytest.mark.parametrize("where", ["make", "step", "close"])
+def test_an_environment_that_ends_its_process_is_named(where, monkeypatch, capfd):
+    """What was found before is told too."""
+    Path("odd.py").write_text(ODD)
+    words = ("odd:Odd-v0", f"gym_env.env_args.where={where}", "--steps", 20)
+    status, out, err = call(monkeypatch, capfd, *words)
+    assert status == 1
+    if where == "make":
+        assert (out, err.count("\n")) == ("", 1)
+        assert "exit code 7" in err
+        return
+    (fault,) = [line for line in out.splitlines() if line.startswith("fault")]
+    assert fault.startswith("fault process: ")
+    assert "exit code 7" in fault
+    assert err == ""
+
+
+def test_what_an_environment_prints_is_counted_and_not_shown(monkeypatch, capfd):
+    Path("odd.py").write_text(ODD)
+    status, out, err = call(monkeypatch, capfd, "odd:Odd-v0", "--steps", 20)
+    assert (status, err) == (0, "")
+    assert "made" not in out
+    assert "in C" not in out
+    (note,) = [line for line in out.splitlines() if line.startswith("note")]
+    lines = int(re.search(r"(\d+) lines", note)[1])
+    assert lines % 3 == 0
+    assert lines >= 60
+
+
+def test_wrappers_for_training_are_checked_with_it(monkeypatch, capsys):
+    """Training has them: a reward that is too large is not, once it is clipped."""
+    Path("run.yaml").write_text(
+        "gym_env:\n"
+        "  env_name: 'broken_envs:Broken-v0'\n"
+        "  env_args: {kind: huge reward}\n"
+        "  training_wrappers: [{classname: ClipReward, min_reward: -1, max_reward: 1}]\n"
+    )
+    assert call(monkeypatch, capsys, "run.yaml", "--steps", 20)[0] == 0
+    none = "gym_env.training_wrappers=[]"
+    assert call(monkeypatch, capsys, "run.yaml", none, "--steps", 20)[0] == 1

@@ -32,11 +32,35 @@ from ppo_bbrl.runs.checkpoints import KEPT, Checkpoints
 from ppo_bbrl.system import files
 
 RUN = Path("outputs/killed")
+COMPILER = compiled._backend
+SMALL = {"actor_hidden_size": [8], "critic_hidden_size": [8]}
+MEMORY = {"architecture": SMALL | {"memory": "gru", "memory_size": 8}}
+#: the environment; whether the update is compiled; further settings of `algorithm` and `gym_env`
 CASES = {
-    "CartPole": ("CartPole-v1", "never"),
-    "Pendulum": ("Pendulum-v1", "never"),
-    "CartPole, compiled": ("CartPole-v1", "always"),
+    "discrete": ("CartPole-v1", "never", {}, {}),
+    "continuous": ("Pendulum-v1", "never", {}, {}),
+    "recurrent": ("CartPole-v1", "never", MEMORY, {}),
+    "discrete, compiled": ("CartPole-v1", "always", {}, {}),
 }
+#: the kinds of the slow tests
+ALL = {
+    **CASES,
+    "recurrent, continuous": ("Pendulum-v1", "never", MEMORY, {}),
+    "continuous, compiled": ("Pendulum-v1", "always", {}, {}),
+    "recurrent, compiled": ("CartPole-v1", "always", MEMORY, {}),
+    "normalised": (
+        "Pendulum-v1", "never", {"normalize_observation": True, "normalize_reward": True}, {},
+    ),
+    "async": ("CartPole-v1", "never", {}, {"vectorization": "async"}),
+    "MuJoCo": ("Hopper-v5", "never", {}, {}),
+}  # fmt: skip
+
+
+def settings_of(case, base_dir):
+    env_name, compiling, algorithm, gym_env = ALL[case]
+    made = settings(env_name, base_dir, compiling, **algorithm)
+    made["gym_env"] |= gym_env
+    return made
 
 
 @pytest.fixture(autouse=True)
@@ -47,16 +71,16 @@ def no_compiler(monkeypatch):
 
 
 @cache
-def of_whole(env_name="CartPole-v1", compiling="never"):
+def of_whole(case="discrete"):
     """The result of a run that nobody interrupts."""
-    return result(train(settings(env_name, "whole", compiling)))
+    return result(train(settings_of(case, "whole")))
 
 
 @cache
-def calls_of_whole(env_name, compiling):
+def calls_of_whole(case):
     """How many calls of functions it makes after its first checkpoint."""
     with counted_calls() as calls:
-        train(settings(env_name, "counted", compiling))
+        train(settings_of(case, "counted"))
     return calls[0]
 
 
@@ -67,10 +91,9 @@ def written(folder=RUN):
 @pytest.mark.parametrize("case", CASES)
 def test_a_run_that_is_killed_goes_on(case):
     """Three times at random moments, the second time while it goes on."""
-    env_name, compiling = CASES[case]
-    expected = of_whole(env_name, compiling)
-    cfg, chance = settings(env_name, "killed", compiling), random.Random(case)
-    calls = calls_of_whole(env_name, compiling)
+    expected = of_whole(case)
+    cfg, chance = settings_of(case, "killed"), random.Random(case)
+    calls = calls_of_whole(case)
     assert in_a_process(lambda: train(cfg), chance.randrange(calls))
     assert written()
     for _ in range(2):
@@ -80,14 +103,43 @@ def test_a_run_that_is_killed_goes_on(case):
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("number", range(50))
-def test_fifty_kills(number):
+@pytest.mark.filterwarnings("ignore:MuJoCo. compiler attribute:UserWarning")
+@pytest.mark.parametrize("number", range(5))
+@pytest.mark.parametrize("case", ALL)
+def test_fifty_kills(case, number):
     """At random moments after the first checkpoint: 50 of 50 end as the run that was not killed."""
-    env_name, compiling = list(CASES.values())[number % len(CASES)]
-    cfg, chance = settings(env_name, "killed", compiling), random.Random(number)
-    expected = of_whole(env_name, compiling)
-    assert in_a_process(lambda: train(cfg), chance.randrange(calls_of_whole(env_name, compiling)))
+    if case == "MuJoCo":
+        pytest.importorskip("mujoco", reason="mujoco is not installed: gymnasium[mujoco]")
+    expected = of_whole(case)
+    cfg, chance = settings_of(case, "killed"), random.Random(f"{case} {number}")
+    assert in_a_process(lambda: train(cfg), chance.randrange(calls_of_whole(case)))
     assert_same(result(go_on(RUN)), expected)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("case", ["discrete, compiled", "continuous, compiled"])
+def test_a_run_that_torch_s_compiler_has_compiled_is_killed(case, monkeypatch):
+    """Each run in a process of its own: a fork of one that compiles takes its threads along."""
+    monkeypatch.setattr(compiled, "_backend", COMPILER)
+    monkeypatch.setenv("TORCHINDUCTOR_COMPILE_THREADS", "1")
+    calls = Path("calls")
+
+    def to_the_end(start, name):
+        with counted_calls() as counted:
+            torch.save(result(start()), name)
+        calls.write_text(str(counted[0]), encoding="utf-8")
+
+    assert not in_a_process(lambda: to_the_end(lambda: train(settings_of(case, "whole")), "whole"))
+    expected = torch.load("whole", weights_only=False)
+    chance, n_calls = random.Random(case), int(calls.read_text(encoding="utf-8"))
+    for number in range(3):
+        shutil.rmtree(RUN, ignore_errors=True)
+        shutil.rmtree("outputs/tblogs/killed", ignore_errors=True)
+        moment = chance.randrange(n_calls)
+        assert in_a_process(lambda: train(settings_of(case, "killed")), moment)
+        name = f"killed{number}"
+        assert not in_a_process(lambda name=name: to_the_end(lambda: go_on(RUN), name))
+        assert_same(torch.load(name, weights_only=False), expected)
 
 
 MOMENTS = ("_reach_the_disk", "replace", "unlink", "half")

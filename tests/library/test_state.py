@@ -541,15 +541,6 @@ def test_two_views_of_one_array_are_refused():
     assert Writer().write([board[0].copy(), board])
 
 
-def test_environments_in_other_processes_are_refused_by_the_key():
-    settings = cfg(n_envs=2)
-    settings["gym_env"]["vectorization"] = "async"
-    algo = PPOClip(settings)
-    with pytest.raises(StateError, match=r"gym_env\.vectorization"):
-        algo.state_dict()
-    algo.close()
-
-
 def test_plain_data_is_what_it_was():
     """Types, the order in memory, and what is the same object in two places."""
     shared = [1]

@@ -18,6 +18,7 @@ from torch.distributions import Categorical
 
 from ppo_bbrl import PPOClip, load_config, shared_agents
 from ppo_bbrl import run as run_algorithm
+from ppo_bbrl.agents.normalisers import ObservationNormaliser
 from ppo_bbrl.lightning import PPO, Batch, DummyVecEnv, SubprocVecEnv, make_vec_env
 from ppo_bbrl.lightning.environments import GivenEnvs
 from ppo_bbrl.lightning.loader import Actor, collected
@@ -784,3 +785,43 @@ def test_hyperparameters_may_be_saved_before_the_rest_is_made():
     saved = torch.load(path, weights_only=True)["hyper_parameters"]
     assert saved["width"] == 5
     assert not {"env", "eval_env", "clip_range"} & set(saved)
+
+
+class Normalising(Watched):
+    """Sees normalised observations."""
+
+    def __init__(self, **kwargs):
+        super().__init__(**kwargs)
+        self.normaliser = ObservationNormaliser(self.observation_space)
+        self.means = []
+
+    def forward(self, x):
+        return super().forward(self.normaliser(x))
+
+    def training_step(self, batch, batch_idx):
+        self.means.append(self.normaliser.moments[0].mean.clone())
+        return super().training_step(batch, batch_idx)
+
+
+def test_a_normaliser_follows_each_rollout_after_the_update_with_it():
+    """As in PPOClip: the ratio of the first minibatch is 1."""
+    made = fitted(
+        Normalising, num_rollouts=2, max_epochs=2, epochs_per_rollout=2, num_eval_episodes=1
+    )
+    per_rollout = len(made.means) // 4
+    seen = [
+        torch.cat([one.observations for one in made.batches[at : at + per_rollout // 2]])
+        for at in range(0, len(made.batches), per_rollout)
+    ]
+    for index in range(4):
+        own = made.means[index * per_rollout : (index + 1) * per_rollout]
+        assert all(torch.equal(one, own[0]) for one in own), "it moved during an update"
+        assert made.ratios[index * per_rollout] < 1e-5
+        if index:
+            expected = torch.cat(seen[:index]).double().mean(0)
+            assert torch.allclose(own[0], expected, atol=1e-4)
+        else:
+            assert not own[0].any()
+    moments = made.normaliser.moments[0]
+    assert torch.allclose(moments.mean, torch.cat(seen).double().mean(0), atol=1e-4)
+    assert int(moments.count) == len(torch.cat(seen))

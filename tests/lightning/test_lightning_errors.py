@@ -3,6 +3,7 @@
 import importlib
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 import gymnasium as gym
@@ -11,15 +12,21 @@ import numpy as np
 import pytest
 import torch
 from gymnasium.spaces import Box
-from gymnasium.vector import AutoresetMode
+from gymnasium.vector import AsyncVectorEnv, AutoresetMode
 from lightning.pytorch.callbacks import GradientAccumulationScheduler, StochasticWeightAveraging
 from lightning_models import SPACES, Model, Steps, trainer
 from space_envs import SpaceEnv
 from torch.distributions import Bernoulli, Categorical, Independent, Normal
 
 from ppo_bbrl.agents.curiosity import Curiosity
-from ppo_bbrl.errors import UserError
-from ppo_bbrl.lightning import PPO, MultiCategorical, SubprocVecEnv, make_vec_env
+from ppo_bbrl.errors import EnvironmentFailedError, UserError
+from ppo_bbrl.lightning import (
+    PPO,
+    DummyVecEnv,
+    MultiCategorical,
+    SubprocVecEnv,
+    make_vec_env,
+)
 from ppo_bbrl.lightning.checks import check_model
 
 
@@ -618,3 +625,64 @@ def test_a_model_with_curiosity_is_refused():
     with pytest.raises(UserError, match=r"Curiosity.*algorithm\.curiosity: rnd") as error:
         check_model(model, "32")
     assert "\n" not in str(error.value)
+
+
+class Failing(Steps):
+    """Crashes in its third step, but for the environment that takes its place."""
+
+    made = 0
+
+    def __init__(self):
+        super().__init__()
+        Failing.made += 1
+        self.crashes = Failing.made == 1
+        self.steps = 0
+
+    def step(self, action):
+        self.steps += 1
+        if self.crashes and self.steps == 3:
+            raise ConnectionError("the simulator is gone")
+        return super().step(action)
+
+
+class Hanging(Steps):
+    def step(self, action):
+        time.sleep(60)
+
+
+@pytest.mark.parametrize("vec_env_cls", [DummyVecEnv, SubprocVecEnv])
+def test_an_environment_that_hangs_is_named(vec_env_cls):
+    env = make_vec_env(Hanging, 2, vec_env_cls=vec_env_cls, step_timeout=0.2)
+    model = Model(env=env, eval_env=None, num_eval_episodes=0, buffer_length=8)
+    with pytest.raises(EnvironmentFailedError, match=r"environment 0 of 2.*step_timeout"):
+        trainer().fit(model)
+    env.close()
+
+
+@pytest.mark.parametrize("on_failure", ["stop", "restart"])
+def test_an_environment_that_fails_is_named_or_replaced(on_failure):
+    Failing.made = 0
+    env = make_vec_env(Failing, 2, on_failure=on_failure)
+    model = Model(env=env, eval_env=None, num_eval_episodes=0, buffer_length=8)
+    if on_failure == "stop":
+        with pytest.raises(EnvironmentFailedError, match=r"environment 0 of 2.*gone"):
+            trainer().fit(model)
+    else:
+        with pytest.warns(UserWarning, match=r"environment 0 of 2.*gone.*another one"):
+            trainer().fit(model)
+        assert model._run.env.n_replaced == 1
+    env.close()
+
+
+@pytest.mark.parametrize(
+    ("more", "named"),
+    [
+        ({"step_timeout": 0}, "step_timeout = 0: must be"),
+        ({"on_failure": "ignore"}, "on_failure = 'ignore': must be one of stop, restart"),
+        ({"step_timeout": 1.5, "vec_env_cls": AsyncVectorEnv}, "step_timeout = 1.5: .*SubprocVec"),
+        ({"on_failure": "restart", "vec_env_cls": AsyncVectorEnv}, "on_failure = restart: .*Subpr"),
+    ],
+)
+def test_what_cannot_be_done_about_failures_is_refused_by_name(more, named):
+    with pytest.raises(UserError, match=named):
+        make_vec_env(Steps, 2, **more)

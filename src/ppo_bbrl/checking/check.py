@@ -27,6 +27,7 @@ from ppo_bbrl.envs.guard import CLOSE_SECONDS
 from ppo_bbrl.envs.masks import AUTO, NONE, with_mask
 from ppo_bbrl.envs.vector import make_env
 from ppo_bbrl.errors import ConfigError, UserError
+from ppo_bbrl.system.console import printed
 from ppo_bbrl.system.signals import time_limit
 from ppo_bbrl.system.sizes import size_of
 
@@ -66,52 +67,84 @@ def check_env(
     Raises:
         UserError: if there is no such environment, or it cannot be made.
     """
+    return checked(
+        env,
+        env_args=env_args,
+        wrappers=wrappers,
+        action_mask=action_mask,
+        steps=steps,
+        seed=seed,
+        scaled=scaled,
+        seconds=seconds,
+    )
+
+
+def checked(
+    env: Any,
+    *,
+    env_args: Mapping[str, Any] | None,
+    wrappers: Sequence[Wrapper],
+    action_mask: str,
+    steps: int,
+    seed: int,
+    scaled: tuple[bool, bool],
+    seconds: float = _SECONDS,
+    tell: Callable[[str, CheckReport], None] = lambda *_: None,
+) -> CheckReport:
+    """As `check_env`; `tell` is called with the topic and what was found before each part."""
     size_of("steps", steps)
-    maker = _Maker(env, dict(env_args or {}), wrappers, seconds)
-    report = CheckReport(maker.name)
     masks = action_mask != NONE
-
-    def masked() -> Env:
-        return with_mask(maker(), action_mask)
-
-    with warnings.catch_warnings():
+    with printed() as prints, warnings.catch_warnings():
         warnings.simplefilter("ignore")  # what they say is found by the checks
+        maker = _Maker(env, dict(env_args or {}), wrappers, seconds)
+        report = CheckReport(maker.name)
+
+        def part(topic: str, run: Callable[[], Any]) -> Any:
+            tell(topic, report)
+            return _run(report, seconds, topic, run)
+
+        def masked() -> Env:
+            return with_mask(maker(), action_mask)
+
         first = maker.first
         check_wrappers(first, report)
-        if _part(report, seconds, "spaces", lambda: check_spaces(masked(), report, action_mask)):
+        if part("spaces", lambda: check_spaces(masked(), report, action_mask)):
 
             def play() -> Played:
                 episodes = Episodes(
                     masked(), report, masks=masks, limit=_limit(first), scaled=scaled
                 )
+                before = prints.lines
                 played = episodes.play(steps, seed, _PLAYING * seconds)
                 report.summary = str(played)
+                if n := prints.lines - before:
+                    report.note("output", f"it prints: {n:,} lines", "training prints them as well")
                 return played
 
             def compare(played: Played) -> None:
                 affordable = _SEEDS / _TRACKS * played.steps / max(played.seconds, 1e-9)
                 check_seeds(masked, report, fresh=maker.fresh, masks=masks, steps=int(affordable))
 
-            playable = _part(report, seconds, "step", play)
+            playable = part("step", play)
             if playable and not report.about("action mask"):
-                _part(report, seconds, "seed", lambda: compare(playable))
-            _part(report, seconds, "pickle", lambda: check_copies(maker(), report))
+                part("seed", lambda: compare(playable))
+            part("pickle", lambda: check_copies(maker(), report))
             if playable:
                 rules = partial(check_rules, maker, report, masked=playable.masked)
-                _part(report, seconds, "gymnasium", rules)
+                part("gymnasium", rules)
                 if maker.fresh and report.ok:
-                    _part(report, seconds, "processes", lambda: check_processes(masked, report))
+                    part("processes", lambda: check_processes(masked, report))
         else:
             playable = None
-            _part(report, seconds, "gymnasium", lambda: check_rules(maker, report))
+            part("gymnasium", lambda: check_rules(maker, report))
         if maker.fresh and playable:
-            _part(report, seconds, "render", lambda: check_pictures(maker, report))
-        _part(report, seconds, "close", lambda: check_closing(maker, report))
+            part("render", lambda: check_pictures(maker, report))
+        part("close", lambda: check_closing(maker, report))
         maker.close()
     return report
 
 
-def _part(report: CheckReport, seconds: float, topic: str, run: Callable[[], Any]) -> Any:
+def _run(report: CheckReport, seconds: float, topic: str, run: Callable[[], Any]) -> Any:
     """Run a part of the check; an error in it is a fault."""
     try:
         with time_limit(seconds):

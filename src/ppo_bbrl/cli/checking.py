@@ -29,9 +29,10 @@ def check(
     One line for each fault (with its remedy) or note. The status is 1 if there are faults.
     """
     with insistent_interrupts() as calm, quick_start():
-        from ppo_bbrl.checking.check import check_env
+        from ppo_bbrl.checking.apart import check_apart
         from ppo_bbrl.config.loading import load_config
         from ppo_bbrl.envs.names import look_also_in
+        from ppo_bbrl.envs.vector import own_copy
 
         path = Path(env)
         source: Any
@@ -44,22 +45,24 @@ def check(
         cfg = load_config(source, words)
         gym_env, algorithm = cfg.gym_env, cfg.algorithm
         wrappers: list[Any] = []
-        if gym_env.wrappers:
+        if gym_env.wrappers or gym_env.training_wrappers:
+            from ppo_bbrl.config.training_wrappers import in_training
             from ppo_bbrl.config.wrappers import combine
 
             _, wrappers = combine(gym_env.wrappers, ())
-        report = check_env(
-            gym_env.env_name,
-            env_args=gym_env.env_args,
-            wrappers=wrappers,
-            action_mask=gym_env.action_mask,
-            steps=steps,
-            seed=seed,
-            scaled=(
+            wrappers = in_training(wrappers, gym_env.training_wrappers)
+        arguments = {
+            "env_args": own_copy(dict(gym_env.env_args)),
+            "wrappers": wrappers,
+            "action_mask": gym_env.action_mask,
+            "steps": steps,
+            "seed": seed,
+            "scaled": (
                 algorithm.normalize_reward or algorithm.clip_reward is not None,
                 algorithm.normalize_observation,
             ),
-        )
+        }
+        report = check_apart(gym_env.env_name, arguments)
         calm()
     say(str(report))
     if not report.ok:

@@ -125,6 +125,14 @@ class Guard:
         self._replaced[i] += 1
         return self._makers[i](), derived(self._seeds[i], self._replaced[i])
 
+    def seed_of(self, i: int) -> list[Any]:
+        """What the seeds of environments in the place of environment i depend on."""
+        return [self._seeds[i], self._replaced[i]]
+
+    def take_seed(self, i: int, seed: int | None, replaced: int) -> None:
+        """Continue from a result of `seed_of`."""
+        self._seeds[i], self._replaced[i] = seed, replaced
+
     def state_dict(self) -> dict[str, Any]:
         """What seeds depend on."""
         return {"seeds": list(self._seeds), "replaced": list(self._replaced)}

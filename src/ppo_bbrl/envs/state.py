@@ -3,7 +3,8 @@
 Starting from a vector environment, all attributes are followed through wrappers, environments,
 spaces and other objects of classes written in Python. Plain data (numbers, strings, arrays, lists,
 dicts, random generators) is state; functions and classes are not. An object with the methods
-`state_dict` and `load_state_dict` provides its own state. Anything else is an error.
+`state_dict` and `load_state_dict` provides its own state, and MuJoCo's simulations have theirs
+from MuJoCo. Anything else is an error.
 
 State outside of objects' attributes is missed: that of classes, modules and closures, and NumPy's
 global generator.
@@ -15,7 +16,7 @@ import logging
 import types
 from collections.abc import Callable, Mapping
 from enum import Enum
-from typing import Any
+from typing import Any, Protocol, runtime_checkable
 
 import gymnasium as gym
 import numpy as np
@@ -24,19 +25,33 @@ from gymnasium.vector import AsyncVectorEnv, VectorEnv
 from gymnasium.wrappers import PassiveEnvChecker
 
 from ppo_bbrl.envs.envpool import EnvPoolVectorEnv
+from ppo_bbrl.envs.mujoco_state import simulation_of
 from ppo_bbrl.envs.plain_data import Reader, Writer
-from ppo_bbrl.errors import StateError
+from ppo_bbrl.errors import StateError, one_line
 from ppo_bbrl.system.state import NotPlainError
 
 AnyVectorEnv = VectorEnv[Any, Any, Any]
 
-# Attributes that describe an environment; some of them are created on first use.
-_DESCRIPTIONS = ("spec", "_cached_spec", "metadata", "_metadata", "_saved_kwargs")
+# Attributes that describe an environment, or draw it; some of them are created on first use.
+_DESCRIPTIONS = (
+    "spec", "_cached_spec", "metadata", "_metadata", "_saved_kwargs", "mujoco_renderer"
+)  # fmt: skip
 # Types that are fixed: they hold no state of their own, although code is behind them.
 _FIXED = (
     types.FunctionType, types.BuiltinFunctionType, types.MethodType, types.ModuleType, type,
     functools.partial, np.dtype, np.ufunc, EnvSpec, logging.Logger,
 )  # fmt: skip
+
+
+@runtime_checkable
+class InProcesses(Protocol):
+    """Environments in other processes, which write and read their states there."""
+
+    def written_state(self) -> Any:
+        """As plain data."""
+
+    def load_written_state(self, state: Any) -> None:
+        """Continue from there."""
 
 
 def envs_state(envs: AnyVectorEnv, name: str) -> Any:
@@ -47,36 +62,80 @@ def envs_state(envs: AnyVectorEnv, name: str) -> Any:
         name: the environment's name, for messages.
 
     Raises:
-        StateError: if they run in other processes or in C++, or have state that is not plain data.
+        StateError: if they run in C++, or have state that is not plain data.
+        EnvironmentFailedError: if the process of one has ended.
     """
+    if isinstance(envs, InProcesses):
+        return envs.written_state()
     _check_within_reach(envs)
-    try:
-        return _EnvWriter().write(envs)
-    except NotPlainError as error:
-        raise StateError(
-            f"{name}: {error.inside('envs')}, whose state cannot be saved; define the methods "
-            "state_dict and load_state_dict in the class that has it"
-        ) from error
+    return written(envs, "envs", name)
 
 
 def load_envs_state(envs: AnyVectorEnv, state: Any, name: str) -> None:
     """Set environments to a state from `envs_state`.
 
     Raises:
-        StateError: if it is the state of different environments; nothing has been changed then.
+        StateError: if it is the state of different environments; nothing has been changed then
+            (of those in other processes, some may have been).
     """
+    if isinstance(envs, InProcesses):
+        envs.load_written_state(state)
+        return
     _check_within_reach(envs)
-    reader = _EnvReader()
+    _, change = read_state(state, envs, "envs", name)
+    change()
+
+
+def written(value: Any, place: str, name: str) -> Any:
+    """The state of an object, as plain data.
+
+    Args:
+        value: environments, or one of them, or a dict of such things and plain data.
+        place: what messages call it.
+        name: the environment's name, for messages.
+
+    Raises:
+        StateError: if something in it is not plain data.
+    """
     try:
-        reader.read(state, envs)
+        return _EnvWriter().write(value)
     except NotPlainError as error:
         raise StateError(
-            f"{name}: the state belongs to different environments: {error.inside('envs')}"
+            f"{name}: {error.inside(place)}, whose state cannot be saved; define the methods "
+            "state_dict and load_state_dict in the class that has it"
+        ) from error
+
+
+def read_state(state: Any, value: Any, place: str, name: str) -> tuple[Any, Callable[[], None]]:
+    """Read the state of an object from what `written` made of it.
+
+    Args:
+        state: the result of `written`.
+        value: the object as it is now; see `written`.
+        place: what messages call it.
+        name: the environment's name, for messages.
+
+    Returns:
+        What was read, and a function that changes the objects in it.
+
+    Raises:
+        StateError: if it is the state of something else; nothing has been changed then.
+    """
+    reader = _EnvReader()
+    try:
+        read = reader.read(state, value)
+    except NotPlainError as error:
+        raise StateError(
+            f"{name}: the state belongs to different environments: {error.inside(place)}"
         ) from error
     except Exception as error:  # a damaged file
         raise StateError(f"{name}: the state of the environments is damaged") from error
-    for change in reader.changes:
-        change()
+
+    def change() -> None:
+        for one in reader.changes:
+            one()
+
+    return read, change
 
 
 def _check_within_reach(envs: AnyVectorEnv) -> None:
@@ -84,13 +143,18 @@ def _check_within_reach(envs: AnyVectorEnv) -> None:
         if isinstance(envs, kind):
             raise StateError(
                 f"gym_env.vectorization = {mode}: the state of these environments cannot be "
-                "saved, because they run outside this process or outside Python; use sync"
+                "saved, because they run outside Python or by themselves; use sync or async"
             )
 
 
 def _speaks_for_itself(value: object) -> bool:
     kind = type(value)  # a wrapper instance may forward attributes of what it wraps
     return all(callable(getattr(kind, f"{verb}state_dict", None)) for verb in ("", "load_"))
+
+
+def _speaker(value: Any) -> Any:
+    """What has the methods `state_dict` and `load_state_dict` for an object; None: nothing has."""
+    return value if _speaks_for_itself(value) else simulation_of(value)
 
 
 def _is_open(value: object) -> bool:
@@ -112,10 +176,10 @@ def _is_open(value: object) -> bool:
 
 def _attributes(value: Any) -> dict[str, Any]:
     """The attributes that make up an object's state."""
-    attributes: Mapping[str, Any] = vars(value)
+    attributes: Mapping[str, Any] = getattr(value, "__dict__", {})  # MuJoCo's objects have none
     if isinstance(value, gym.Space):  # its bounds and the like never change
         return {name: attributes[name] for name in ("_np_random", "spaces") if name in attributes}
-    if _speaks_for_itself(value):
+    if _speaker(value) is not None:
         return {name: attributes[name] for name in ("env", "_np_random") if name in attributes}
     stays = _what_stays(value)
     own = {name: item for name, item in attributes.items() if name not in stays}
@@ -133,7 +197,7 @@ def _what_stays(value: object) -> tuple[str, ...]:
 
 def _is_whole(value: object) -> bool:
     """Whether all attributes of an object except `_what_stays` are its state."""
-    return not isinstance(value, gym.Space) and not _speaks_for_itself(value)
+    return not isinstance(value, gym.Space) and _speaker(value) is None
 
 
 class _EnvWriter(Writer):
@@ -144,8 +208,8 @@ class _EnvWriter(Writer):
             return {"fixed": kind}
         if isinstance(value, Enum):
             return {"enum": kind, "name": value.name}
-        own = _speaks_for_itself(value)
-        if not own and not _is_open(value):
+        own = _speaker(value)
+        if own is None and not _is_open(value):
             raise NotPlainError(f"is a {kind}")
         if not self.is_new(value):
             return self.reference(value)
@@ -156,11 +220,14 @@ class _EnvWriter(Writer):
             except NotPlainError as error:
                 raise error.inside(f".{name}") from None
         written = {"object": kind, "attributes": attributes}
-        if own:
+        if own is not None:
             try:
-                written["own"] = self.write(dict(value.state_dict()))
+                written["own"] = self.write(dict(own.state_dict()))
             except NotPlainError as error:
                 raise error.inside(".state_dict()") from None
+            except Exception as error:
+                failed = NotPlainError(f"failed: {one_line(error)}")
+                raise failed.inside(".state_dict()") from error
         return written
 
 
@@ -170,6 +237,13 @@ class _EnvReader(Reader):
     def __init__(self) -> None:
         super().__init__()
         self.changes: list[Callable[[], None]] = []
+
+    def read(self, written: Any, current: Any = None) -> Any:
+        """As `Reader.read`; nothing takes the place of an environment."""
+        if not isinstance(written, dict) and isinstance(current, gym.Env | VectorEnv):
+            here = type(current).__name__
+            raise NotPlainError(f"is a {type(written).__name__} in the state, but a {here} here")
+        return super().read(written, current)
 
     def read_other(self, written: dict[str, Any], current: Any) -> Any:
         """Return the existing object, and note its new attributes in `changes`."""
@@ -181,7 +255,8 @@ class _EnvReader(Reader):
         if "enum" in written:
             return type(current)[written["name"]]
         self.add(current)
-        now, new = vars(current), {}
+        now: dict[str, Any] = getattr(current, "__dict__", {})
+        new: dict[str, Any] = {}
         for name, item in written["attributes"].items():
             try:
                 new[name] = self.read(item, now.get(name))
@@ -196,7 +271,7 @@ class _EnvReader(Reader):
                 now.clear()
             now.update(new)
             if own is not None:
-                current.load_state_dict(own)
+                _speaker(current).load_state_dict(own)
 
         self.changes.append(change)
         return current

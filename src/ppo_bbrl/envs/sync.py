@@ -8,7 +8,7 @@ import warnings
 from collections.abc import Iterable, MutableSequence, Sequence
 from contextlib import nullcontext
 from functools import partial
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 from gymnasium.spaces import Box, MultiBinary
@@ -119,7 +119,7 @@ class SyncEnvs(SyncVectorEnv):  # its type parameters differ between versions of
         #: which actions are allowed now, `[B, A]`; None: the environments have no masks
         self.action_masks: Any = None
         self._masks = MaskReader(taken if masks else None)
-        self._mask_from, self._mask_rows = "", None
+        self._mask_from, self._mask_rows = "", cast("Any", None)
 
     def write_into(
         self,
@@ -296,15 +296,16 @@ class SyncEnvs(SyncVectorEnv):  # its type parameters differ between versions of
         """Write the mask of environment i after a reset, if it has one."""
         found = self._masks.found(env, info)
         if i == 0:
-            self._mask_from, rows = found, self._mask_rows
-            size = self.num_envs, sum(self._masks.sizes)
-            if found and rows is None:
-                rows = np.ones(size, np.bool_)
-            self.action_masks = rows if found else None
+            self._mask_from = found
+            self.action_masks = self._new_mask_rows() if found else None
         elif found != self._mask_from:
             raise UnfitError("it has an action mask, and others have none, or the other way round")
         if found:
             self.action_masks[i] = self._masks.read(found, env, info, over=False)
+
+    def _new_mask_rows(self) -> Any:
+        size = self.num_envs, sum(self._masks.sizes)
+        return np.ones(size, np.bool_) if self._mask_rows is None else self._mask_rows
 
     def _write(self, i: int, observation: Any) -> None:
         """Copy the observation of environment i into its row.

@@ -27,7 +27,8 @@ from gymnasium.vector.utils import (
 from ppo_bbrl.envs.faults import name_of, reason
 from ppo_bbrl.envs.guard import CLOSE_SECONDS, OnFailure
 from ppo_bbrl.envs.single import MakeEnv, Spaces
-from ppo_bbrl.envs.sync import NOT_RUNNING, SyncEnvs
+from ppo_bbrl.envs.sync import NOT_RUNNING
+from ppo_bbrl.envs.worker_states import WorkerEnvs
 from ppo_bbrl.errors import EnvironmentFailedError
 
 _PR_SET_PDEATHSIG, _PR_GET_PDEATHSIG = 1, 2  # from prctl(2)
@@ -146,14 +147,14 @@ def work(
 ) -> None:
     """The main loop of a process: answer each command with `(answer, fault, warnings)`."""
     group: Group = plan.fn  # type: ignore[assignment]
-    _become_worker(group.follows_parent)
+    become_worker(group.follows_parent)
     parent_pipe.close()
     warned = _collect_warnings()
     place = slice(group.first, group.first + len(group.env_fns))
     running, since = board.of_process(index)
     envs, answer, doing = None, cast("Any", None), "while they were made"
     try:
-        envs = SyncEnvs(
+        envs = WorkerEnvs(
             group.env_fns,
             hold=group.hold,
             first=group.first,
@@ -178,19 +179,8 @@ def work(
                 command, data = pipe.recv()
             except (EOFError, OSError):
                 return  # the run is gone
-            answer, doing = True, f"in {command}"
-            if command == "step":
-                envs.advance(data)
-                answer = envs.faults
-            elif command == "reset":
-                envs.reset(seed=data[0], options=data[1])
-                answer = envs.action_masks is not None, envs.faults
-            elif command == "call":
-                name, args, kwargs = data
-                doing = f"in {name}()"
-                answer = envs.call(name, *args, **kwargs)
-            elif command == "set":
-                envs.set_attr(*data)
+            doing = f"in {data[0]}()" if command == "call" else f"in {command}"
+            answer = envs.answer(command, data)
         envs.close(limited=False)
         pipe.send((None, None, warned))
     except BaseException as error:  # noqa: BLE001 - sys.exit in an environment, for example
@@ -252,7 +242,7 @@ def see_one(make_env: MakeEnv, n_envs: int, step_timeout: float | None = None) -
 
 def _show_one(make_env: CloudpickleWrapper, pipe: Any, follows_parent: bool) -> None:
     """Make one environment, report what it is like, close it."""
-    _become_worker(follows_parent)
+    become_worker(follows_parent)
     _collect_warnings()  # ignored: the same ones come again when the environments are made
     env = None
     try:
@@ -295,7 +285,7 @@ def signals_held() -> Iterator[None]:
         signal.pthread_sigmask(signal.SIG_SETMASK, before)
 
 
-def _become_worker(follows_parent: bool) -> None:
+def become_worker(follows_parent: bool) -> None:
     """Leave signals to the parent, whose handlers a fork inherits; on Linux, end when it ends."""
     for number in signal.valid_signals():
         if callable(signal.getsignal(number)) or number == signal.SIGTERM:

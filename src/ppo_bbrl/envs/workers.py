@@ -24,7 +24,9 @@ from ppo_bbrl.envs.single import MakeEnv
 from ppo_bbrl.envs.worker_ends import close_workers, waiting
 from ppo_bbrl.envs.worker_pool import AFTER_A_FAULT, WorkerPool
 from ppo_bbrl.envs.worker_process import Board, Group, see_one, signals_held, work
-from ppo_bbrl.errors import EnvironmentFailedError
+from ppo_bbrl.envs.worker_states import packed, unpacked
+from ppo_bbrl.errors import EnvironmentFailedError, StateError
+from ppo_bbrl.system.state import check_names
 
 __all__ = ["AFTER_A_FAULT", "WorkerVectorEnv", "choose_cores", "choose_workers", "close_workers"]
 
@@ -165,6 +167,47 @@ class WorkerVectorEnv(WorkerPool):
             values = [values] * self.num_envs
         self._send("set", [(name, own) for own in self._group(values)], f"in setting {name}")
         self._receive()
+
+    def written_state(self) -> dict[str, Any]:
+        """The state of every environment, as plain data.
+
+        Raises:
+            StateError: if one has state that is not.
+            EnvironmentFailedError: if a process has ended.
+        """
+        self._send("state", [None] * len(self.processes), "in saving its state")
+        answers = self._receive()
+        for _, why in answers:
+            if why:
+                raise StateError(why)
+        return {
+            "each": [one for content, _ in answers for one in unpacked(content)],
+            "steps": self._n_steps,
+            "seeds": list(self._seeds),
+            "replaced": self._replaced,
+            "masked": self.action_masks is not None,
+        }
+
+    def load_written_state(self, state: Any) -> None:
+        """Continue from a result of `written_state`.
+
+        Raises:
+            StateError: if it belongs to other environments; some may have been changed.
+            EnvironmentFailedError: if a process has ended.
+        """
+        names = ("each", "steps", "seeds", "replaced", "masked")
+        check_names(state, names, self._kind.name)
+        if len(state["each"]) != self.num_envs or len(state["seeds"]) != self.num_envs:
+            there = f"{len(state['each'])} environments in the state"
+            raise StateError(f"{self._kind.name}: {there}, {self.num_envs} here")
+        own = [packed(list(each)) for each in self._group(state["each"])]
+        self._send("load", own, "in loading its state")
+        for _, why in self._receive():
+            if why:
+                raise StateError(why)
+        self._n_steps, self._replaced = int(state["steps"]), int(state["replaced"])
+        self._seeds = list(state["seeds"])
+        self.action_masks = self._board.mask_rows() if state["masked"] else None
 
     def close_extras(self, timeout: float | None = None, terminate: bool = False) -> None:
         """End the processes, even if one of them hangs or is dead."""

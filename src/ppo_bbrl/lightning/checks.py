@@ -50,6 +50,10 @@ RULES = {
     "verbose": Rule(int, low=0, high=2),
     "seed": Rule(int, low=0, high=2**63 - 1, optional=True),
 }
+_OF_ENVIRONMENTS = {
+    "step_timeout": Rule(float, low=0, low_allowed=False, optional=True),
+    "on_failure": Rule(str, choices=("stop", "restart")),
+}
 
 
 def check_arguments(**values: Any) -> None:
@@ -59,8 +63,9 @@ def check_arguments(**values: Any) -> None:
         UserError: naming the argument, the value and what is allowed.
     """
     for name, value in values.items():
-        if not RULES[name].allows(_number(value)):
-            raise UserError(f"{name} = {value!r}: must be {RULES[name].describe('None')}")
+        rule = (RULES | _OF_ENVIRONMENTS)[name]
+        if not rule.allows(_number(value)):
+            raise UserError(f"{name} = {value!r}: must be {rule.describe('None')}")
 
 
 def clip_value(name: str, value: float | Schedule | None, progress_remaining: float) -> float:

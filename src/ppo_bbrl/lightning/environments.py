@@ -13,12 +13,14 @@ from gymnasium.vector import AsyncVectorEnv, AutoresetMode, VectorEnv
 from ppo_bbrl.config.wrappers import warn_of_statistics
 from ppo_bbrl.envs.agent import EnvAgent
 from ppo_bbrl.envs.faults import reason
+from ppo_bbrl.envs.guard import RESTART, OnFailure
 from ppo_bbrl.envs.names import check_trusted
 from ppo_bbrl.envs.spaces import check_supported
 from ppo_bbrl.envs.sync import SyncEnvs
 from ppo_bbrl.envs.vector import environment_maker, own_copy
 from ppo_bbrl.envs.workers import AFTER_A_FAULT, WorkerVectorEnv, close_workers
-from ppo_bbrl.errors import EnvironmentFailedError, UserError, one_line
+from ppo_bbrl.errors import ConfigError, EnvironmentFailedError, UserError, one_line
+from ppo_bbrl.lightning.checks import check_arguments
 from ppo_bbrl.system.sizes import size_of
 
 #: the environment names passed by the caller who opens a checkpoint, which are trusted
@@ -35,13 +37,18 @@ class DummyVecEnv(SyncEnvs):
 
     Args:
         env_fns: functions that make the environments.
+        on_failure: what to do about environments that fail or hang.
 
     Raises:
         EnvironmentFailedError: naming the environment that cannot be made, or fails in a step.
     """
 
-    def __init__(self, env_fns: Sequence[MakeEnv]) -> None:
-        super().__init__(env_fns)
+    def __init__(
+        self,
+        env_fns: Sequence[MakeEnv],
+        on_failure: OnFailure = OnFailure(),  # noqa: B008 - it is frozen
+    ) -> None:
+        super().__init__(env_fns, on_failure=on_failure)
 
 
 class SubprocVecEnv(WorkerVectorEnv):
@@ -49,14 +56,19 @@ class SubprocVecEnv(WorkerVectorEnv):
 
     Args:
         env_fns: functions that make the environments.
+        on_failure: what to do about environments that fail or hang.
 
     Raises:
         EnvironmentFailedError: naming the environment that cannot be made, fails in a step, or
             whose process ends; all processes have ended by then.
     """
 
-    def __init__(self, env_fns: Sequence[MakeEnv]) -> None:
-        super().__init__(env_fns, len(env_fns))
+    def __init__(
+        self,
+        env_fns: Sequence[MakeEnv],
+        on_failure: OnFailure = OnFailure(),  # noqa: B008 - it is frozen
+    ) -> None:
+        super().__init__(env_fns, len(env_fns), on_failure=on_failure)
 
 
 class GivenEnvs(EnvAgent):
@@ -95,9 +107,11 @@ def make_vec_env(
     env_id: str | Callable[..., Env],
     n_envs: int = 1,
     *,
-    vec_env_cls: Callable[[Sequence[MakeEnv]], VectorEnv[Any, Any, Any]] = DummyVecEnv,
+    vec_env_cls: Callable[..., VectorEnv[Any, Any, Any]] = DummyVecEnv,
     env_kwargs: Mapping[str, Any] | None = None,
     wrapper_class: Callable[[Env], Env] | None = None,
+    step_timeout: float | None = None,
+    on_failure: str = "stop",
 ) -> VectorEnv[Any, Any, Any]:
     """Make a vector environment of several environments of one kind.
 
@@ -108,11 +122,15 @@ def make_vec_env(
             such as Gymnasium's AsyncVectorEnv.
         env_kwargs: keyword arguments of each environment.
         wrapper_class: applied to each environment.
+        step_timeout: seconds that a reset, a step or a close may take; None: no limit.
+        on_failure: stop, or restart: another environment takes the place of one that fails or
+            hangs (docs/reliability.md). Both need DummyVecEnv or SubprocVecEnv.
 
     Raises:
-        UserError: if the environment does not exist or cannot be made.
+        UserError: if the environment does not exist or cannot be made, or for a wrong argument.
     """
     n_envs = size_of("n_envs", n_envs)
+    more = _on_failure(vec_env_cls, step_timeout, on_failure)
     kwargs, wrappers = dict(env_kwargs or {}), [wrapper_class] if wrapper_class else []
     if isinstance(env_id, str):
         make_one = named_environment("env_id", env_id, kwargs, wrappers)
@@ -124,9 +142,25 @@ def make_vec_env(
             return wrapper_class(env) if wrapper_class else env
 
     try:
-        return vec_env_cls([make_one] * n_envs)
+        return vec_env_cls([make_one] * n_envs, **more)
+    except ConfigError:
+        raise
     except Exception as error:
         raise UserError(f"env_id = {env_id!r} cannot be made: {one_line(error)}") from error
+
+
+def _on_failure(vec_env_cls: Any, step_timeout: float | None, on_failure: str) -> dict[str, Any]:
+    """The arguments of a vector environment that say what is done about failures, if any."""
+    check_arguments(step_timeout=step_timeout, on_failure=on_failure)
+    what = OnFailure(step_timeout, on_failure == RESTART)
+    if what == OnFailure():
+        return {}
+    if not (isinstance(vec_env_cls, type) and issubclass(vec_env_cls, SyncEnvs | WorkerVectorEnv)):
+        name = getattr(vec_env_cls, "__name__", type(vec_env_cls).__name__)
+        key = "step_timeout" if step_timeout is not None else "on_failure"
+        value = on_failure if step_timeout is None else f"{step_timeout:g}"
+        raise UserError(f"{key} = {value}: not with {name}; use DummyVecEnv or SubprocVecEnv")
+    return {"on_failure": what}
 
 
 def named_environment(

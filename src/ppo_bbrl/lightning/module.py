@@ -161,6 +161,7 @@ class PPO(Model):
         """Log the metrics of the rollouts and minibatches; evaluate, and log the result."""
         if self._run is None:
             return
+        self._run.move_statistics()
         metrics, several = self._run.epoch_metrics(), self._run.processes.size > 1
         for name, value in metrics.items():
             self.log(name, value, prog_bar=name == "approx_kl", sync_dist=several)

@@ -75,15 +75,15 @@ class Processes:
         return summed
 
     def join(self, values: Tensor, counts: list[int] | tuple[int, ...]) -> Tensor:
-        """The values of all processes, concatenated to `[N]`, without gradients.
+        """The values of all processes, concatenated to `[N, …]`, without gradients.
 
         Args:
-            values: this process's values, `[counts[rank]]`.
+            values: this process's values, `[counts[rank], …]`.
             counts: the number of values in each process.
         """
         if self.size == 1:
             return values
-        padded = values.new_zeros(max(counts))
+        padded = values.new_zeros(max(counts), *values.shape[1:])
         padded[: len(values)] = values
         gathered = [torch.empty_like(padded) for _ in counts]
         dist.all_gather(gathered, padded)

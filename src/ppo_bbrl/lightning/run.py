@@ -13,6 +13,7 @@ from torch.distributions import Distribution
 
 from ppo_bbrl.advantages import normalise
 from ppo_bbrl.agents.networks import evaluation_mode
+from ppo_bbrl.agents.normalisers import normalisers_of
 from ppo_bbrl.agents.sde import StateDependentNoise
 from ppo_bbrl.errors import UserError
 from ppo_bbrl.lightning.checks import (
@@ -57,6 +58,7 @@ class Run:
         #: the factor for the mean loss of this process
         self.weight = 1.0
         self._rollouts: list[dict[str, float]] = []
+        self._unseen: Tensor | None = None  # what normalisers have not followed yet, `[N, …]`
         self._sums: dict[str, Tensor | float] = defaultdict(float)
         self._count = 0
         self._check_settings()
@@ -202,7 +204,19 @@ class Run:
             metrics |= {name: total / count for name, total in zip(names, totals, strict=True)}
         return metrics
 
+    def move_statistics(self) -> None:
+        """Let normalisers of observations follow the last rollout, after the update with it."""
+        seen, self._unseen = self._unseen, None
+        found = normalisers_of(self.model)
+        if seen is None or not found:
+            return
+        seen = seen.to(self.model.device)
+        seen = self.processes.join(seen, self.processes.all_counts(len(seen), seen.device))
+        for normaliser in found:
+            normaliser.update(seen)
+
     def _collect(self, index: int) -> Collected:
+        self.move_statistics()
         model = self.model
         remaining = self._remaining(index)
         model.progress_remaining = 1.0 if remaining is None else remaining
@@ -219,6 +233,7 @@ class Run:
             gae_lambda=model.gae_lambda,
             dtype=cast("torch.dtype", model.dtype),
         )
+        self._unseen = rollout.valid.variables["env/env_obs"]
         self._describe(rollout)
         return rollout
 
@@ -238,6 +253,7 @@ class Run:
         metrics = {
             "clip_range": clip_value("clip_range", model.clip_range, model.progress_remaining),
             "stopped_early": 0.0,
+            **self.env.counts(),
         }
         if sum(counts):
             metrics["explained_variance"] = float(explained_variance(value=value, target=target))

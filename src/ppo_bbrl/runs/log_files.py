@@ -51,6 +51,10 @@ class Output:
         """Remove what was written after the file ended there."""
         raise NotImplementedError
 
+    def last_step(self) -> int:
+        """Steps of the last row in the file; -1 if that is not known."""
+        return -1
+
     def flush(self) -> None:
         """Bring the file up to date."""
         if self._file is not None:
@@ -78,6 +82,12 @@ class CsvFile(Output):
             return max(0, len(self._table()) - 1)
         os.fsync(self._file.fileno())
         return self._n_rows
+
+    def last_step(self) -> int:
+        """Steps of the last row; -1 if there is none that can be read."""
+        with contextlib.suppress(OSError, ValueError, IndexError, csv.Error):
+            return int(self._table()[1:][-1][0])
+        return -1
 
     def cut(self, end: int) -> None:
         """Keep so many rows."""

@@ -130,8 +130,9 @@ class Logger:
             position: a result of `position`; files that it does not contain are not cut.
             steps: environment steps at that position, for the trackers.
         """
+        had = max((output.last_step() for output in self._rows.outputs), default=-1)
         for tracker in self._rows.trackers:
-            tracker.resumed_at = steps
+            tracker.resumed_at, tracker.had = steps, min(had, steps)
         for output in self._rows.outputs:
             if output.name in position:
                 output.attempt(output.cut, position[output.name])

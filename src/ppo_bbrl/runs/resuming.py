@@ -126,6 +126,7 @@ class Checkpointed(Resumable):
         Raises:
             OSError: if it cannot be written.
             StateError: for a part whose state cannot be saved, other than environments.
+            EnvironmentFailedError: if the process of one has ended; the checkpoint is written.
         """
         if self.train_policy is not None and (broken := no_numbers(self.train_policy)):
             raise StateError(f"the policy is broken: {broken[0]} is not all numbers")
@@ -133,17 +134,21 @@ class Checkpointed(Resumable):
         position = self.logger.position()
         parts = self.state_parts()
         unsaved = {"train_env": fresh} if fresh else {}
+        of_envs: dict[str, Any] = {}
+        ended: EnvironmentFailedError | None = None
         for name in ("train_env", "eval_env"):
+            part = {name: parts.pop(name)}
             try:
-                if name not in unsaved:
-                    state_of({name: parts[name]})
+                of_envs |= {} if name in unsaved else state_of(part)
             except StateError as error:
                 unsaved[name] = one_line(error)
-        for name in (*unsaved, *(["workspace"] if "train_env" in unsaved else [])):
-            del parts[name]
+            except EnvironmentFailedError as error:  # its process has ended
+                unsaved[name], ended = one_line(error), error
+        if "train_env" in unsaved:
+            del parts["workspace"]
         content = {
             "config": OmegaConf.to_yaml(self.cfg, resolve=True),
-            "state": state_of(parts),
+            "state": state_of(parts) | of_envs,
             "fresh": unsaved,
             "files": position,
             "iterations": self._next_epoch,
@@ -151,6 +156,8 @@ class Checkpointed(Resumable):
         self._checkpoints.claim()
         self.last_checkpoint = self._checkpoints.write(self._next_epoch, content)
         self._saved, self._cost = (self._next_epoch, time.monotonic()), time.monotonic() - begun
+        if ended is not None:
+            raise ended
         return self.last_checkpoint
 
     def _check_rows(self, workspace: Workspace) -> None:
@@ -195,6 +202,8 @@ class Checkpointed(Resumable):
         if every and due and self._is_run and self._next_epoch > iterations:
             try:
                 self.save_checkpoint()
+            except EnvironmentFailedError:
+                raise
             except Exception as error:  # noqa: BLE001 - neither a full disk nor a part ends a run
                 self._saved = (iterations, time.monotonic())  # not at once again
                 # The same words each time: a disk that stays full is told once.

@@ -69,9 +69,13 @@ class Followed:
         self._begun = self._failed = False
         #: steps at which the run goes on; None: it is new
         self.resumed_at: int | None = None
+        #: steps of the last row before that, which the run's trackers have had
+        self.had = -1
 
     def write(self, step: int, row: Mapping[str, float]) -> None:
         """Give it a row."""
+        if step <= self.had:
+            return
         if not self._begun:
             self._begun = True
             config = self._config()

@@ -4,7 +4,14 @@ import io
 import os
 import sys
 from collections.abc import Iterator
-from contextlib import AbstractContextManager, contextmanager, nullcontext, suppress
+from contextlib import (
+    AbstractContextManager,
+    contextmanager,
+    nullcontext,
+    redirect_stderr,
+    redirect_stdout,
+    suppress,
+)
 from typing import Any, TextIO, cast
 
 from ppo_bbrl.errors import printable
@@ -61,6 +68,29 @@ def lasting_output() -> Iterator[None]:
         sys.stdout, sys.stderr = before
         for stream in lasting:
             stream.settle()
+
+
+class Printed(io.TextIOBase):
+    """Counts the lines that are written to it, and drops them."""
+
+    lines = 0
+
+    def write(self, text: str) -> int:
+        """Count."""
+        self.lines += text.count("\n")
+        return len(text)
+
+    def writable(self) -> bool:
+        """It is."""
+        return True
+
+
+@contextmanager
+def printed() -> Iterator[Printed]:
+    """Inside the `with` block, what Python code prints is counted instead."""
+    counted = Printed()
+    with redirect_stdout(counted), redirect_stderr(counted):
+        yield counted
 
 
 class _Lasting:

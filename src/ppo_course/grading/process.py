@@ -12,13 +12,13 @@ import signal
 import subprocess
 import sys
 import sysconfig
-import tempfile
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from ppo_course.grading.answers import CHECKS_FOLDER
 from ppo_course.grading.boundary import Boundary, BoundaryError, command
+from ppo_course.grading.folders import Folder
 
 WORKER = ("-m", "ppo_course.grading.worker")
 IMPORTING = 300.0  # seconds for the teacher's definitions
@@ -83,7 +83,8 @@ class WorkerProcess:
         self, boundary: Boundary, *, hidden: Sequence[Path], readable: Sequence[Path]
     ) -> None:
         self._boundary = boundary
-        self._folder = Path(tempfile.mkdtemp(prefix="grading-"))
+        self._own = Folder()
+        self._folder = self._own.path
         self._process: subprocess.Popen[bytes] | None = None
         try:
             self._begin(hidden, readable)
@@ -125,7 +126,7 @@ class WorkerProcess:
                     if stream is not None:
                         stream.close()
             process.wait()
-        _remove(self._folder)
+        self._own.remove()
 
     def _begin(self, hidden: Sequence[Path], readable: Sequence[Path]) -> None:
         """Start the process within its boundary, and have it prove that."""
@@ -171,14 +172,6 @@ class WorkerProcess:
             raise BoundaryError(f"nothing was graded, {self._boundary} fail: {why}") from error
         if answer.get("error"):
             raise BoundaryError(f"nothing was graded, {self._boundary}: {answer['error']}")
-
-
-def _remove(folder: Path) -> None:
-    """Take a folder away, however deep it is."""
-    with contextlib.suppress(RecursionError):
-        shutil.rmtree(folder, ignore_errors=True)
-    if folder.exists():
-        subprocess.run(["rm", "-rf", "--", folder], capture_output=True, check=False)
 
 
 def to_python(environment: Mapping[str, str], *, private: Iterable[Path]) -> list[str]:
