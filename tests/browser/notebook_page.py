@@ -3,6 +3,7 @@
 import re
 import time
 
+ASK_AGAIN = 20  # seconds
 STUB = "assert False, 'Not implemented yet'"
 
 
@@ -60,9 +61,14 @@ class NotebookPage:
         """Run cells by an item of the menu; returns when none is running any more."""
         before = self.prompts()
         self.choose("Run", item)
-        end = time.monotonic() + seconds
+        begun = asked = time.monotonic()
         while "[*]:" in (prompts := self.prompts()) or prompts == before:
-            assert time.monotonic() < end, f"still running after {seconds} s: {prompts}"
+            now = time.monotonic()
+            assert now < begun + seconds, f"still running after {seconds} s: {prompts}"
+            if prompts == before and now > asked + ASK_AGAIN:
+                # JupyterLab drops it without a word while a slow kernel is not connected yet.
+                self.choose("Run", item)
+                asked = now
             while_running()
             self.page.wait_for_timeout(200)
 

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import contextlib
 import csv
+import errno
 import io
 import os
 import time
@@ -85,7 +86,7 @@ class CsvFile(Output):
 
     def last_step(self) -> int:
         """Steps of the last row; -1 if there is none that can be read."""
-        with contextlib.suppress(OSError, ValueError, IndexError, csv.Error):
+        with contextlib.suppress(OSError, ValueError, IndexError):
             return int(self._table()[1:][-1][0])
         return -1
 
@@ -122,7 +123,22 @@ class CsvFile(Output):
 
     def _text(self) -> str:
         refuse_link(self.path)
-        return self.path.read_text(encoding="utf-8") if self.path.exists() else ""
+        if not self.path.exists():
+            return ""
+        if not self.path.is_file():
+            raise OSError(errno.EINVAL, "not a regular file", str(self.path))
+        try:
+            return self.path.read_text(encoding="utf-8")
+        except UnicodeDecodeError:
+            return self._begin_anew()
+
+    def _begin_anew(self) -> str:
+        """Put a damaged table aside; the text of the new one, which is empty."""
+        aside = self.path.with_name(f"{self.path.stem}.damaged{self.path.suffix}")
+        self.path.replace(aside)
+        told = f"{self.path}: a damaged table, which is now {aside.name}; a new one begins"
+        warnings.warn(told, RuntimeWarning, stacklevel=5)
+        return ""
 
     def _ends_in_a_line(self) -> bool:
         return self._text().endswith("\n")
@@ -130,7 +146,14 @@ class CsvFile(Output):
     def _table(self) -> list[list[str]]:
         """The rows with the header, without half a line that a killed run or a full disk left."""
         text = self._text()
-        return list(csv.reader(io.StringIO(text[: text.rfind("\n") + 1])))
+        try:
+            table = list(csv.reader(io.StringIO(text[: text.rfind("\n") + 1])))
+        except csv.Error:
+            table = [[]]
+        if table and table[0][:1] != ["steps"]:
+            self._begin_anew()
+            return []
+        return table
 
     def _rewrite(self, table: list[list[str]]) -> None:
         whole = io.StringIO()

@@ -8,6 +8,7 @@ A folder may come from someone else and contain symbolic links to files of ours.
 the file is replaced, never followed. A link in place of a folder below `root` is refused.
 """
 
+import errno
 import os
 import secrets
 from collections.abc import Iterator
@@ -76,6 +77,8 @@ def open_to_append(path: Path, *, root: Path | None = None) -> IO[str]:
     """
     make_folder(path.parent, root=root)
     refuse_link(path)
+    if path.exists() and not path.is_file():  # a pipe would wait for who reads it
+        raise OSError(errno.EINVAL, "not a regular file", str(path))
     flags = os.O_WRONLY | os.O_APPEND | os.O_CREAT | _NO_LINKS
     descriptor = os.open(path, flags, 0o666)
     return open(descriptor, "a", buffering=1, encoding="utf-8", newline="")  # noqa: PTH123
