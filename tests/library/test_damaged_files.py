@@ -121,14 +121,19 @@ def test_whatever_is_damaged_the_run_goes_on_from_the_checkpoint_before():
         assert load_policy(RUN / which).steps > 0
 
 
+def going_on():
+    algo = PPOClip.resume(RUN, ["algorithm.max_epochs=8"])
+    run(algo)
+    algo.close()
+    return algo
+
+
 @pytest.mark.parametrize("content", [b"steps,\xff\n1,2\n", b"\0" * 99 + b"\n", b'"' * 200_000])
 def test_a_damaged_table_is_put_aside_and_the_run_goes_on(content):
     """A log that fails never ends a run; what can still be read in it is not lost."""
     (RUN / "metrics.csv").write_bytes(content)
     with pytest.warns(RuntimeWarning, match=r"metrics.csv.*metrics\.damaged\.csv|rows are lost"):
-        algo = PPOClip.resume(RUN, ["algorithm.max_epochs=8"])
-        run(algo)
-        algo.close()
+        algo = going_on()
     assert algo.epoch == 7
     assert read_metrics(RUN)["steps"].is_monotonic_increasing
     kept = RUN / "metrics.damaged.csv"
@@ -139,9 +144,7 @@ def test_a_pipe_in_the_place_of_the_table_does_not_hold_the_run_up():
     (RUN / "metrics.csv").unlink()
     os.mkfifo(RUN / "metrics.csv")
     with pytest.warns(RuntimeWarning, match="not a regular file"):
-        algo = PPOClip.resume(RUN, ["algorithm.max_epochs=8"])
-        run(algo)
-        algo.close()
+        algo = going_on()
     assert algo.epoch == 7
 
 
