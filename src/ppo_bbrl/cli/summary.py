@@ -67,7 +67,7 @@ def report_what_is_kept(algo: "PPOClip", error: BaseException) -> None:
     how = "Interrupted" if isinstance(error, KeyboardInterrupt) else "Stopped by an error"
     say(f"\n{how} after {algo.nb_steps:,} steps. Kept: {', '.join(kept) or 'nothing'}")
     if algo.last_checkpoint is None:
-        error.add_note("No checkpoint: the run cannot be resumed.")
+        say("No checkpoint: the run cannot be resumed.")
     else:
         trust = " --trust" if ":" in algo.cfg.gym_env.env_name else ""
         command = f"ppo-bbrl train --resume {shlex.quote(near(algo.base_dir))}{trust}"
