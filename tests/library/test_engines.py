@@ -3,6 +3,7 @@
 from dataclasses import replace
 
 import hidden_envs  # noqa: F401 - registers Hidden-v0
+import masked_envs  # noqa: F401 - registers Masked-v0
 import pytest
 import torch
 from probe_envs import config, fresh_log
@@ -165,6 +166,19 @@ def test_a_critic_that_sees_more_than_the_policy_in_all_engines():
     ):
         assert used is engine
         assert steps == found[0][1]
+        torch.testing.assert_close(weights, found[0][0], rtol=1e-4, atol=1e-6)
+
+
+@pytest.mark.parametrize("batch_size", [0, 16])
+def test_masks_in_all_engines(batch_size):
+    """Fewer transitions than there is room for, as episodes end: what fills it must be allowed."""
+    how = {"batch_size": batch_size, "opt_epochs": 2}
+    found = [
+        trained(algorithm(kind, engine, how, dict, ADAMW, "Masked"))
+        for kind, engine in ((WithPlainUpdate, "eager"), (PPOClip, "eager"), (PPOClip, "compiled"))
+    ]
+    for (weights, _, used), engine in zip(found, (Always, FlatUpdate, CompiledUpdate), strict=True):
+        assert used is engine
         torch.testing.assert_close(weights, found[0][0], rtol=1e-4, atol=1e-6)
 
 

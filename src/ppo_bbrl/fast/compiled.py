@@ -26,7 +26,7 @@ from ppo_bbrl.fast.compiled_step import (
     parameter_index,
 )
 from ppo_bbrl.fast.flat import FlatWeights, NotFlatError
-from ppo_bbrl.minibatches import Minibatch, Transitions
+from ppo_bbrl.minibatches import Minibatch, Transitions, n_minibatches
 from ppo_bbrl.system.console import say
 from ppo_bbrl.update import KL_TOLERANCE, Losses, Objective, UpdateReport
 
@@ -156,7 +156,7 @@ class CompiledUpdate:
             device=self._flat.weights.device,
         )
         done = self._flat.count
-        n_steps = settings.opt_epochs * self._n_batches(count)
+        n_steps = settings.opt_epochs * n_minibatches(count, self._batch_size)
         corrections = bias_corrections(self._flat.adam, done, n_steps).to(changing.device)
         history: list[Tensor] = []
         stopped_early = False
@@ -179,8 +179,11 @@ class CompiledUpdate:
         return UpdateReport(report, len(history) - stopped_early, stopped_early)
 
     def _fill(self, transitions: Transitions) -> None:
+        n = len(transitions)
         for name, tensor in _tensors(transitions).items():
-            self._data[name][: len(transitions)] = tensor
+            self._data[name][:n] = tensor
+            if n:  # padding like the rest: where all actions are forbidden, a loss is NaN
+                self._data[name][n:] = tensor[:1]
 
     def _means(self, history: Tensor, stopped_early: bool) -> dict[str, Tensor]:
         """The mean of each metric over the minibatches; `history` is `[M, metrics]`."""
@@ -214,7 +217,7 @@ class CompiledUpdate:
         self, count: int, objective: Objective, generator: torch.Generator
     ) -> Iterator[None]:
         """Set index and mask for each minibatch, in the order of `Transitions.minibatches`."""
-        n_batches = self._n_batches(count)
+        n_batches = n_minibatches(count, self._batch_size)
         if n_batches == 1:
             self._select(torch.arange(count))
         for epoch in range(objective.settings.opt_epochs):
@@ -227,10 +230,6 @@ class CompiledUpdate:
             for part in shuffled.tensor_split(n_batches):
                 self._select(part)
                 yield
-
-    def _n_batches(self, count: int) -> int:
-        n_batches: int = -(-count // self._batch_size)
-        return n_batches
 
     def _select(self, part: Tensor) -> None:
         """Make these transitions the minibatch; the mask hides the padding after them."""
