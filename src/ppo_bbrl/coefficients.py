@@ -15,6 +15,7 @@ from ppo_bbrl.schedules import SCHEDULES, Schedule, constant
 SCHEDULED = ("learning_rate", "clip_range", "entropy")  # algorithm.…_schedule
 
 _BETA_TOLERANCE = 1.5  # Schulman et al. (2017), section 4: β is doubled or halved beyond it
+_BETAS = (1e-9, 1e9)  # no further, where a target is out of reach: a loss must stay finite
 _RATE_FACTOR, _RATE_TOLERANCE = 1.5, 2.0  # as in RSL-RL
 _RATES = (1e-5, 1e-2)  # likewise: the measured KL moves a learning rate no further
 
@@ -167,10 +168,11 @@ class KLControl:
         """
         target = settings.kl_target
         if self.kl_coef is not None:
+            low, high = _BETAS
             if kl > target * _BETA_TOLERANCE:
-                self.kl_coef *= 2
+                self.kl_coef = min(2 * self.kl_coef, max(high, self.kl_coef))
             elif kl < target / _BETA_TOLERANCE:
-                self.kl_coef /= 2
+                self.kl_coef = max(self.kl_coef / 2, min(low, self.kl_coef))
         if settings.learning_rate_schedule == "adaptive_kl" and rate > 0:
             low, high = _RATES
             if kl > target * _RATE_TOLERANCE:

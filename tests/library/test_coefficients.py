@@ -44,6 +44,18 @@ def test_beta_follows_the_papers_rule(kl, beta):
     assert control.rate_factor == 1.0
 
 
+@pytest.mark.parametrize(("kl", "back"), [(1.0, 0.0), (0.0, 1.0)])
+def test_beta_comes_back_from_a_target_out_of_reach(kl, back):
+    """Doubled, or halved, for ever it would be infinite, or 0 and never anything else."""
+    control, settings = KLControl(1.0), AlgorithmConfig(kl_penalty=1.0)
+    for _ in range(2000):
+        control.follow(kl, settings, rate=1e-3)
+    assert 0 < torch.tensor(control.kl_coef).square() < math.inf  # in float32
+    for _ in range(60):
+        control.follow(back, settings, rate=1e-3)
+    assert (control.kl_coef < 1) == (back == 0)
+
+
 @pytest.mark.parametrize(
     ("kl", "rate", "expected"),
     [

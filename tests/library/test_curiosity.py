@@ -7,13 +7,10 @@ import pytest
 import space_envs  # noqa: F401 - likewise
 import torch
 from gymnasium.spaces import Box, Discrete
-from hypothesis import given
-from hypothesis import strategies as st
 from probe_envs import config, fresh_log
 
 import ppo_bbrl
 from ppo_bbrl import ConfigError, PPOClip, VAgent, run
-from ppo_bbrl.advantages import continuing_gae, gae
 from ppo_bbrl.agents.convolutional import Convolutional
 from ppo_bbrl.agents.curiosity import Curiosity, curiosity_of
 from ppo_bbrl.plots import read_metrics
@@ -22,39 +19,6 @@ from ppo_bbrl.plots import read_metrics
 @pytest.fixture(autouse=True)
 def _fresh():
     fresh_log()
-
-
-def test_advantages_go_on_behind_an_episode():
-    """γ = λ = ½. The second step is autoreset's: the first one leads to the third directly."""
-    advantage = continuing_gae(
-        reward=torch.tensor([[1.0], [99.0], [2.0]]),
-        value=torch.tensor([[4.0], [77.0], [6.0]]),
-        last_value=torch.tensor([8.0]),
-        mask=torch.tensor([[True], [False], [True]]),
-        discount_factor=0.5,
-        gae_lambda=0.5,
-    )
-    last = 2 + 0.5 * 8 - 6
-    first = 1 + 0.5 * 6 - 4 + 0.25 * last
-    assert [float(advantage[0]), float(advantage[2])] == [first, last]
-
-
-@given(st.lists(st.booleans(), min_size=1, max_size=8), st.floats(0, 0.99), st.floats(0, 1))
-def test_episodes_one_after_the_other_are_one_without_end(valid, discount_factor, gae_lambda):
-    """Without the steps that autoreset adds, it is the usual estimate of a single episode."""
-    mask, how = torch.tensor(valid), {"discount_factor": discount_factor, "gae_lambda": gae_lambda}
-    generator = torch.Generator().manual_seed(len(valid))
-    reward, value = torch.randn(2, len(mask), 1, generator=generator, dtype=torch.float64)
-    last = torch.ones(1, dtype=torch.float64)
-    found = continuing_gae(
-        reward=reward, value=value, last_value=last, mask=mask[:, None], **how
-    )[mask]  # fmt: skip
-    kept, never = value[mask], torch.zeros_like(reward[mask], dtype=torch.bool)
-    following = torch.cat((kept, last[None]))[1:]
-    alone = gae(
-        reward=reward[mask], value=kept, next_value=following, terminated=never, done=never, **how
-    )
-    torch.testing.assert_close(found, alone)
 
 
 def test_novelty_is_the_error_of_a_prediction():
