@@ -10,7 +10,7 @@ import pytest
 
 from ppo_bbrl.runs.metrics import Logger
 from ppo_bbrl.runs.progress import Progress
-from ppo_bbrl.system.console import lasting_output, say
+from ppo_bbrl.system.console import as_return, lasting_output, say
 
 needs_full = pytest.mark.skipif(
     not Path("/dev/full").exists(), reason="needs /dev/full, which is always full"
@@ -153,3 +153,12 @@ def test_a_program_ends_well_whatever_becomes_of_its_output(redirection):
     assert status == 0
     assert set(err.splitlines()) <= {"an error"}
     assert Path("file").read_text() == "False"
+
+
+@pytest.mark.parametrize(
+    ("value", "text"),
+    [(500.0, "500.0"), (-171.64, "-171.6"), (0.0, "0.0"), (0.9624, "0.962"), (-0.08, "-0.080")],
+)
+def test_small_returns_keep_their_digits(value, text):
+    """Where an episode pays less than 1, one decimal would hide all that is learned."""
+    assert as_return(value) == text

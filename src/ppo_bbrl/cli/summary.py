@@ -17,7 +17,7 @@ from ppo_bbrl.evaluation import EvalReport
 from ppo_bbrl.plots import learning_curve, save_figure
 from ppo_bbrl.runs.best_policy import POLICY_FILE
 from ppo_bbrl.runs.notebook import tensorboard_command
-from ppo_bbrl.system.console import say
+from ppo_bbrl.system.console import as_return, say
 
 if TYPE_CHECKING:
     from ppo_bbrl.ppo import PPOClip
@@ -50,7 +50,10 @@ def summarise(algo: "PPOClip", seconds: float, steps: int) -> None:
     before = f" (and {algo.nb_steps - steps:,} before)" if steps < algo.nb_steps else ""
     _print("steps", f"{steps:,} in {seconds:.1f} s: {steps / seconds:,.0f} steps/s{before}")
     _print("last policy", describe(last))
-    _print("best policy", f"{describe(best)} (saved after an evaluation of {algo.best_reward:.1f})")
+    _print(
+        "best policy",
+        f"{describe(best)} (saved after an evaluation of {as_return(algo.best_reward)})",
+    )
     _print("curve", _attempt(lambda: _curve(algo)))
     length = min(limit, _MAX_VIDEO_STEPS)
     say(f"Recording a video of the best policy: one episode, at most {length:,} steps.")
@@ -76,7 +79,7 @@ def report_what_is_kept(algo: "PPOClip", error: BaseException) -> None:
 
 def describe(report: EvalReport) -> str:
     """The mean and standard deviation of an evaluation, with its number of episodes."""
-    return f"{report.mean:.1f} ± {report.std:.1f} over {len(report.returns)} episodes"
+    return f"{as_return(report.mean)} ± {as_return(report.std)} over {len(report.returns)} episodes"
 
 
 def _evaluate(algo: "PPOClip", policy: nn.Module) -> EvalReport:

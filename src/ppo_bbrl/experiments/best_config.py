@@ -12,6 +12,7 @@ from ppo_bbrl.config.yaml_files import leaves
 from ppo_bbrl.errors import UserError, one_line
 from ppo_bbrl.experiments.space import NOT_LEARNED, Space, as_override
 from ppo_bbrl.experiments.tune import completed
+from ppo_bbrl.system.console import as_return
 
 if TYPE_CHECKING:
     from optuna.study import Study
@@ -39,7 +40,7 @@ def best_config(
     given = config.name if isinstance(config, Path) else "the given configuration"
     lines = [
         f"# {found['gym_env.env_name']}: trial {best.number} of {len(study.trials)}, with a mean",
-        f"# return over its steps of {best.value:.1f}.",
+        f"# return over its steps of {as_return(best.value or 0.0)}.",
     ]
     section: tuple[str, ...] = ()
     for key, value in found.items():

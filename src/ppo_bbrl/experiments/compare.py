@@ -18,6 +18,7 @@ from ppo_bbrl.plots.curves import EVALUATION, curve_of, names_the_run
 from ppo_bbrl.plots.run_files import Run, as_texts, read_runs
 from ppo_bbrl.plots.statistics import Estimate, improvement, interquartile_mean
 from ppo_bbrl.runs.folder import CONFIG_FILE
+from ppo_bbrl.system.console import as_return
 
 Floats = NDArray[np.float64]
 _SHORT = 0.9  # of the steps of the longest run: less is a run that ended early
@@ -211,4 +212,5 @@ def _ended_early(runs: Sequence[Run]) -> list[str]:
 
 
 def _cell(estimate: Estimate) -> str:
-    return f"{estimate.value:.1f}  [{estimate.low:.1f}, {estimate.high:.1f}]"
+    value, low, high = (float(one) for one in (estimate.value, estimate.low, estimate.high))
+    return f"{as_return(value)}  [{as_return(low)}, {as_return(high)}]"

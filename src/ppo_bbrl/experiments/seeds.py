@@ -19,7 +19,7 @@ from ppo_bbrl.plots.statistics import Estimate, interquartile_mean
 from ppo_bbrl.runs.folder import claim_folder
 from ppo_bbrl.runs.progress import Progress
 from ppo_bbrl.system.compute import available_cores, check_compute, decide
-from ppo_bbrl.system.console import say
+from ppo_bbrl.system.console import as_return, say
 from ppo_bbrl.system.files import write_file
 from ppo_bbrl.system.signals import exit_on_signals
 
@@ -216,5 +216,5 @@ class _Watch:
         }
         if self._rewards:
             rewards = sorted(self._rewards.values())
-            facts["reward"] = f"{rewards[len(rewards) // 2]:.1f}"
+            facts["reward"] = as_return(rewards[len(rewards) // 2])
         return facts

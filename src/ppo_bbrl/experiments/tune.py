@@ -19,6 +19,7 @@ from ppo_bbrl.errors import ConfigError, UserError, one_line, shown
 from ppo_bbrl.experiments.pool import Event, Pool
 from ppo_bbrl.experiments.space import NOT_LEARNED, Space, as_override
 from ppo_bbrl.plots.figures import save_figure
+from ppo_bbrl.system.console import as_return
 from ppo_bbrl.system.signals import exit_on_signals
 
 if TYPE_CHECKING:
@@ -212,7 +213,7 @@ class Tuning:
                 del self._running[number]
                 value = sum(map(score, running.returns.values())) / len(running.returns)
                 self.study.tell(trial, value)
-                return f"trial {number}: {value:.1f}"
+                return f"trial {number}: {as_return(value)}"
         return ""
 
     def _next_report(self, running: _Running) -> float | None:
@@ -242,7 +243,7 @@ class Tuning:
 
     def _best(self) -> str:
         values = [trial.value for trial in completed(self.study) if trial.value is not None]
-        return f"(best {max(values):.1f})" if values else ""
+        return f"(best {as_return(max(values))})" if values else ""
 
 
 def _drawn(value: Any) -> Any:

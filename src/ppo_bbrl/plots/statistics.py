@@ -8,6 +8,8 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
+from ppo_bbrl.system.console import as_return
+
 Floats = NDArray[np.float64]
 
 
@@ -23,7 +25,8 @@ class Estimate(NamedTuple):
     high: Floats
 
     def __str__(self) -> str:
-        return f"{self.value:.1f}, 95 % interval {self.low:.1f} to {self.high:.1f}"
+        value, low, high = (float(one) for one in (self.value, self.low, self.high))
+        return f"{as_return(value)}, 95 % interval {as_return(low)} to {as_return(high)}"
 
 
 def interquartile_mean(scores: ArrayLike, *, resamples: int = 5000) -> Estimate:

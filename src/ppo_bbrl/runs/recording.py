@@ -22,6 +22,7 @@ from ppo_bbrl.runs.best_policy import save_policy
 from ppo_bbrl.runs.folder import RunFolder, check_events, claim_folder, outputs_dir
 from ppo_bbrl.runs.metrics import Logger
 from ppo_bbrl.runs.trackers import Followed, Tracker
+from ppo_bbrl.system.console import as_return
 
 _RUNNING_WINDOW = 10
 _NEVER = -float("inf")  # the reward of a policy that was never evaluated
@@ -113,8 +114,8 @@ class Recording:
             "steps/s": f"{steps_per_second:,.0f}",
         }
         if "reward/mean" in last:
-            status["reward"] = f"{last['reward/mean']:.1f}"
-            status["best"] = f"{self.best_reward:.1f}"
+            status["reward"] = as_return(last["reward/mean"])
+            status["best"] = as_return(self.best_reward)
         if "approx_kl" in last:
             status["kl"] = f"{last['approx_kl']:.4f}"
         return status

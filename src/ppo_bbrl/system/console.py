@@ -39,6 +39,11 @@ def say(text: str, *, error: bool = False) -> None:
             print(encoded.decode(stream.encoding), file=stream, flush=True)
 
 
+def as_return(value: float) -> str:
+    """A return as text: one decimal, three where it is small, as those between 0 and 1 are."""
+    return f"{value:.3f}" if 0 < abs(value) < 1 else f"{value:.1f}"
+
+
 def _between_bars(stream: TextIO) -> AbstractContextManager[None]:
     """Hide the progress bar, if there is one, while something is printed."""
     tqdm = sys.modules.get("tqdm")
