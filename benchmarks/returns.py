@@ -24,6 +24,7 @@ from ppo_bbrl.plots.curves import EVALUATION, Curve, common_grid, curve_of
 from ppo_bbrl.plots.figures import COLOURS, save_figure
 from ppo_bbrl.plots.run_files import read_runs
 from ppo_bbrl.plots.statistics import Estimate, interquartile_mean
+from ppo_bbrl.system.console import as_return
 
 ROOT = Path(__file__).parents[1]
 RESULTS = Path(__file__).parent / "results" / "returns"
@@ -109,7 +110,8 @@ def keep(name: str, row: Row, seed: int, facts: dict[str, Any]) -> None:
 
 def cell(estimate: Estimate) -> str:
     """An interquartile mean and its interval."""
-    return f"{estimate.value:.1f} [{estimate.low:.1f}, {estimate.high:.1f}]"
+    value, low, high = (float(one) for one in (estimate.value, estimate.low, estimate.high))
+    return f"{as_return(value)} [{as_return(low)}, {as_return(high)}]"
 
 
 def write_page() -> None:

@@ -52,6 +52,13 @@ ROWS = {
     ),
     "reacher": Row("halfcheetah", -4.1, TIANSHOU, "peak", 5, ("gym_env.env_name=Reacher-v5",)),
     "swimmer": Row("swimmer", 281.6, ZOO, seeds=5),
+    "minigrid_empty": Row("minigrid", 0.968, ZOO),
+    "minigrid_doorkey": Row(
+        "minigrid", 0.964, ZOO, changes=("gym_env.env_name=minigrid:MiniGrid-DoorKey-5x5-v0",)
+    ),
+    "minigrid_unlock": Row(
+        "minigrid", 0.963, ZOO, changes=("gym_env.env_name=minigrid:MiniGrid-Unlock-v0",)
+    ),
     "cartpole_no_velocity": Row("cartpole_no_velocity_lstm", 500.0, ZOO),
     "pendulum_no_velocity": Row("pendulum_no_velocity_lstm", -218.0, ZOO),
 }  # fmt: skip
