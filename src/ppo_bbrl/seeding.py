@@ -15,10 +15,12 @@ from typing import Any
 import numpy as np
 import torch
 
-from ppo_bbrl.errors import StateError
+from ppo_bbrl.errors import StateError, shown
 from ppo_bbrl.system.state import State, check_names, load_state, state_of
 
 _STREAMS = ("weights", "actions", "minibatches", "train_env", "evaluation", "replay", "learning")
+
+_LARGEST_POOL = 64  # of a seed's entropy, whose mixing takes the square of it
 
 # The generator from which this thread draws directly, if any.
 _DIRECT: ContextVar[torch.Generator | None] = ContextVar("_DIRECT", default=None)
@@ -154,7 +156,14 @@ def sequence_state(sequence: np.random.SeedSequence) -> State:
 
 
 def sequence_from_state(state: State) -> np.random.SeedSequence:
-    """Rebuild the seed sequence that `sequence_state` described."""
+    """Rebuild the seed sequence that `sequence_state` described.
+
+    Raises:
+        StateError: if it would take long.
+    """
+    check_names(state, ("entropy", "spawn_key", "pool_size", "n_children_spawned"), "a seed")
+    if not isinstance(state["pool_size"], int) or not 4 <= state["pool_size"] <= _LARGEST_POOL:
+        raise StateError(f"pool_size = {shown(state['pool_size'])}: must be 4 to {_LARGEST_POOL}")
     return np.random.SeedSequence(**state)
 
 

@@ -113,6 +113,51 @@ def checkpoint(**changes):
     return change
 
 
+def in_checkpoints(change):
+    """Change what the checkpoints hold: a function gets that, and each dict within their states."""
+
+    def walk(node):
+        if isinstance(node, dict):
+            change(node)
+        for item in node.values() if isinstance(node, dict) else node:
+            if isinstance(item, dict | list):
+                walk(item)
+
+    return lambda folder: [archive(path, walk) for path in (folder / "checkpoints").glob("*.pt")]
+
+
+def generator(name, **state):
+    """Give the environments' random generators a state of another kind."""
+
+    def change(node):
+        if "generator" in node:
+            pairs = [[key, value] for key, value in state.items()]
+            node |= {"generator": name, "state": {"dict": [["bit_generator", name], *pairs]}}
+
+    return in_checkpoints(change)
+
+
+def update(name, **content):
+    """Update each dict of this name in the checkpoints."""
+    return in_checkpoints(lambda node: node[name].update(content) if name in node else None)
+
+
+def texts_for(node):
+    """In the place of each array, one whose text needs a gigabyte."""
+    if "array" in node:
+        del node["array"]
+        node |= {"texts": ["x"], "dtype": "<U268435455", "shape": [1]}
+
+
+def pools(node):
+    """Seeds whose entropy takes hours to be mixed."""
+    if "pool_size" in node:
+        node["pool_size"] = 10**6
+
+
+NUMBERS = {"array": torch.arange(624)}
+
+
 def every(name, content):
     def change(folder):
         for path in folder.glob(name):
@@ -281,6 +326,21 @@ HOSTILE = {
         archive(path, lambda read: read["state"].update(train_policy={}))
         for path in (folder / "checkpoints").glob("*.pt")
     ]),
+    # places in the memory, and what takes long
+    "a place in random numbers": (RESUME, generator(
+        "MT19937", state={"dict": [["key", NUMBERS], ["pos", 10**8]]}
+    )),
+    "a place in a buffer": (RESUME, generator(
+        "Philox", buffer_pos=-(10**8), has_uint32=0, uinteger=0, buffer={"list": [0] * 4},
+        state={"dict": [["counter", {"list": [0] * 4}], ["key", {"list": [0] * 2}]]},
+    )),
+    "generators of another library": (RESUME, generator("Mersenne", state=0)),
+    "a pool of seeds": (RESUME, in_checkpoints(pools)),
+    "a text of a gigabyte": (RESUME, in_checkpoints(texts_for)),
+    "weights that begin anew": (RESUME, update("fresh", train_policy="x")),
+    "rows that are no number": (RESUME, update("files", rows="x")),
+    "events of a negative size": (RESUME, update("files", events={"x": -1})),
+    "a log of words": (RESUME, update("pending", **{"5": {"x": ["y"]}})),
     # places
     "a video's folder": (REPLAY, link("video")),
     "a link for the checkpoints": (RESUME, link("checkpoints/lock")),

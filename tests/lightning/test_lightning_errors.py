@@ -1,9 +1,11 @@
 """PPO for Lightning: bad input is one clear error before training starts."""
 
 import importlib
+import io
 import subprocess
 import sys
 import time
+import zipfile
 from pathlib import Path
 
 import gymnasium as gym
@@ -686,3 +688,25 @@ def test_an_environment_that_fails_is_named_or_replaced(on_failure):
 def test_what_cannot_be_done_about_failures_is_refused_by_name(more, named):
     with pytest.raises(UserError, match=named):
         make_vec_env(Steps, 2, **more)
+
+
+@pytest.mark.parametrize("how", ["a byte", "cut", "compressed"])
+def test_a_damaged_checkpoint_is_refused(how):
+    """Torch compares no checksums: it would load other weights without a word."""
+    model = Model(env=make_vec_env(Steps, 1), eval_env=None, num_eval_episodes=0, buffer_length=8)
+    fit = trainer(enable_checkpointing=True)
+    fit.fit(model)
+    fit.save_checkpoint("model.ckpt")
+    path, content = Path("model.ckpt"), bytearray(Path("model.ckpt").read_bytes())
+    if how == "compressed":
+        with zipfile.ZipFile(io.BytesIO(content)) as old, zipfile.ZipFile(path, "w", 8) as new:
+            for name in old.namelist():
+                new.writestr(name, old.read(name))
+    elif how == "cut":
+        path.write_bytes(content[: len(content) // 2])
+    else:
+        weight = model.actor.weight.detach().numpy().tobytes()
+        content[content.index(weight) + 2] ^= 1
+        path.write_bytes(content)
+    with pytest.raises(UserError, match=r"model\.ckpt: it.*(damaged|compressed)"):
+        Model.load_from_checkpoint(path, env=make_vec_env(Steps, 1), eval_env=None)

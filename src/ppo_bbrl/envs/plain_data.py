@@ -18,6 +18,24 @@ from ppo_bbrl.system.state import SCALARS, NotPlainError
 
 _BIT_GENERATORS = ("MT19937", "PCG64", "PCG64DXSM", "Philox", "SFC64")
 
+_TEXTS = 2**20  # bytes that an array of texts may take besides what is in it
+
+
+def _within(state: Any) -> Any:
+    """The state of NumPy's generator, if the places in it are such.
+
+    NumPy does not look: it would read the memory there.
+
+    Raises:
+        NotPlainError: if they are not.
+    """
+    position, last = state.get("buffer_pos", 0), 4
+    if state["bit_generator"] == "MT19937":
+        position, last = state["state"]["pos"], 624
+    if type(position) is not int or not 0 <= position <= last:
+        raise NotPlainError("is a random generator with a position outside of its numbers")
+    return state
+
 
 class Writer:
     """Writes values; use a single writer for values that may share parts."""
@@ -178,6 +196,8 @@ class Reader:
             return self.add(content.to(written["on"], copy=True))
         if kind == "texts":
             dtype, texts = np.dtype(written["dtype"]), np.array(content, "U")
+            if dtype.itemsize * len(content) > _TEXTS + 4 * len("".join(content)):
+                raise NotPlainError("is an array whose texts are much shorter than its places")
             return self.add(texts.astype(dtype).reshape(written["shape"]))
         if kind in ("generator", "random_state", "random", "torch_generator"):
             return self._generator(kind, written)
@@ -230,11 +250,11 @@ class Reader:
             seeds = written["seeds"]
             seeds = None if seeds is None else sequence_from_state(seeds)
             bits = getattr(np.random, written[kind])(seeds)
-            bits.state = self.read(written["state"])
+            bits.state = _within(self.read(written["state"]))
             made = np.random.Generator(bits)
         elif kind == "random_state":
             made = np.random.RandomState()
-            made.set_state(self.read(written[kind]))
+            made.set_state(_within(self.read(written[kind])))
         elif kind == "random":
             made = random.Random()
             made.setstate(self.read(written[kind]))

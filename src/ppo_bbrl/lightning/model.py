@@ -3,6 +3,7 @@
 import inspect
 import os
 from collections.abc import Callable, Sequence
+from pathlib import Path
 from pickle import UnpicklingError
 from types import FrameType
 from typing import Any, Self, cast
@@ -27,6 +28,7 @@ from ppo_bbrl.lightning.environments import (
     opening,
     training_environment,
 )
+from ppo_bbrl.runs.archives import check_checksums
 from ppo_bbrl.schedules import Schedule
 
 _NOT_SAVED = ("env", "eval_env")
@@ -155,9 +157,14 @@ class Model(pl.LightningModule):
             kwargs: Lightning's arguments, and arguments of the model, which override the file's.
 
         Raises:
-            UserError: if the model cannot be made without the module, or the file holds more than
-                plain data.
+            UserError: if the model cannot be made without the module, or the file is damaged or
+                holds more than plain data.
         """
+        if isinstance(checkpoint_path, str | Path) and Path(checkpoint_path).is_file():
+            try:
+                check_checksums(Path(checkpoint_path))
+            except UserError as error:
+                raise UserError(f"{checkpoint_path}: {error}") from error
         if len(args) <= _ARGS_BEFORE_WEIGHTS_ONLY:
             kwargs.setdefault("weights_only", True)
         try:

@@ -8,7 +8,8 @@ from typing import Any
 
 import torch
 
-from ppo_bbrl.runs.extent import check_file, check_records, check_values
+from ppo_bbrl.errors import one_line
+from ppo_bbrl.runs.extent import check_file, check_records, check_stored, check_values
 from ppo_bbrl.system.files import write_file
 from ppo_bbrl.system.seals import FORMAT, DamagedError, check_format, check_zip, seal_zip
 
@@ -51,3 +52,24 @@ def read_archive(path: Path) -> dict[str, Any]:
     check_values(read, len(content))
     check_format(read.setdefault("format", 1))
     return read
+
+
+def check_checksums(path: Path) -> None:
+    """See that a zip file, as torch writes it, fits its own checksums, of which torch reads none.
+
+    What is no zip file is left to its reader.
+
+    Raises:
+        DamagedError: if it does not, or would take much more memory than its size.
+    """
+    with path.open("rb") as file:
+        if file.read(4) != b"PK\x03\x04":
+            return
+    try:
+        with zipfile.ZipFile(path) as archive:
+            check_stored(archive, path.stat().st_size)
+            damaged = archive.testzip()
+    except (zipfile.BadZipFile, EOFError, NotImplementedError, OSError) as error:
+        raise DamagedError(f"it is damaged: {one_line(error)}") from error
+    if damaged is not None:
+        raise DamagedError(f"it is damaged: the checksum of {damaged} does not fit")

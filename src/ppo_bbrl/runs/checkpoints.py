@@ -162,4 +162,11 @@ def checkpoint_of(read: Mapping[str, Any], path: Path, iterations: int) -> Check
     for name, kind in _PARTS.items():
         if not isinstance(read.get(name), kind):
             raise TypeError(f"{name} is no {kind.__name__}")
+    for part, why in read["fresh"].items():
+        if part not in {"train_env", "eval_env"} or not isinstance(why, str):
+            raise TypeError(f"{part} cannot begin anew")
+    rows, events = read["files"].get("rows", 0), read["files"].get("events", {})
+    sizes = [rows, *events.values()] if isinstance(events, dict) else [events]
+    if not all(type(size) is int and size >= 0 for size in sizes):
+        raise TypeError("files end at no number")
     return Checkpoint(path, iterations, **{name: read[name] for name in _PARTS})

@@ -46,10 +46,15 @@ def check_records(content: bytes) -> None:
         DamagedError: if some are.
     """
     with zipfile.ZipFile(io.BytesIO(content)) as archive:
-        records = archive.infolist()
+        check_stored(archive, len(content))
+
+
+def check_stored(archive: zipfile.ZipFile, size: int) -> None:
+    """As `check_records`, of an open zip file of this size."""
+    records = archive.infolist()
     if any(record.compress_type != zipfile.ZIP_STORED for record in records):
         raise DamagedError("its records are compressed")
-    if sum(record.file_size for record in records) > len(content):
+    if sum(record.file_size for record in records) > size:
         raise DamagedError("its records are larger than the file")
 
 

@@ -111,8 +111,12 @@ class Logger:
     def load_state_dict(self, state: dict[str, Any]) -> None:
         """Continue as another logger would, after writing this logger's own pending rows."""
         check_names(state, ("newest", "pending", "last"), "the log")
-        pending = {int(step): dict(row) for step, row in state["pending"].items()}
-        newest, last = int(state["newest"]), dict(state["last"])
+        pending = {
+            int(step): {str(name): list(map(float, values)) for name, values in row.items()}
+            for step, row in state["pending"].items()
+        }
+        newest = int(state["newest"])
+        last = {str(name): float(value) for name, value in state["last"].items()}
         self._rows.write()
         self._newest, self._rows.pending, self._rows.last = newest, pending, last
 
