@@ -317,3 +317,16 @@ def test_a_study_survives_a_kill_and_two_processes_share_it():
     assert [process.wait() for process in both] == [0, 0]
     study = tuning.open_study(journal.parent, None, seed_of="tiny-space")
     assert len(completed(study)) >= 7  # of 8; some may have been pruned
+
+
+@pytest.mark.parametrize(
+    ("attribute", "value"), [("config", "x"), ("config", [1]), ("alive", "x"), ("alive", {})]
+)
+def test_what_a_stranger_wrote_into_a_study_is_one_error(attribute, value):
+    study = study_of().study
+    if attribute == "config":
+        study.set_user_attr("config", value)
+    else:
+        study.ask().set_user_attr("alive", value)
+    with pytest.raises(UserError, match="study: what is stored of this study does not fit"):
+        study_of().run(1, quiet)

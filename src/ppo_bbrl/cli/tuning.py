@@ -58,7 +58,7 @@ def tune(
         from ppo_bbrl.experiments.best_config import best_config
         from ppo_bbrl.experiments.seeds import default_jobs
         from ppo_bbrl.experiments.space import read_space
-        from ppo_bbrl.experiments.tune import Tuning
+        from ppo_bbrl.experiments.tune import Tuning, reading
         from ppo_bbrl.runs.folder import outputs_dir
         from ppo_bbrl.system.files import write_file
 
@@ -94,13 +94,15 @@ def tune(
             raise Stopped.by(error) from error
         raise
     try:
-        text = best_config(tuning.study, dimensions, config, given)
+        with reading(tuning.study):
+            text = best_config(tuning.study, dimensions, config, given)
     except UserError as error:
         say(str(error), error=True)
         raise typer.Exit(1) from error
     write_file(folder / BEST, text)
     say(f"\n{text}\nbest     {near(folder / BEST)}")
-    tuning.save_picture(folder / PICTURE)
+    with reading(tuning.study):
+        tuning.save_picture(folder / PICTURE)
     say(f"picture  {near(folder / PICTURE)}")
 
 

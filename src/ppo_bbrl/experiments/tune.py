@@ -6,7 +6,8 @@ same storage work on it together; one that was killed leaves trials that the nex
 
 import time
 import warnings
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -90,8 +91,9 @@ class Tuning:
             UserError: if the first trials all fail, the message says why; or if the study began
                 with other keys or another configuration.
         """
-        self._check_belongs()
-        take_over(self.study)
+        with reading(self.study):
+            self._check_belongs()
+            take_over(self.study)
         self._to_start = n_trials
         failures: list[str] = []
         done = 0
@@ -270,6 +272,24 @@ def score(returns: Sequence[tuple[int, float]]) -> float:
         area += (steps - last) * value
         last = steps
     return area / last if last else float("nan")
+
+
+@contextmanager
+def reading(study: "Study") -> Iterator[None]:
+    """Within this block, whatever fails is blamed on what the study's storage holds.
+
+    Raises:
+        UserError: naming the study.
+    """
+    try:
+        yield
+    except UserError:
+        raise
+    except Exception as error:
+        raise UserError(
+            f"{study.study_name}: what is stored of this study does not fit: {one_line(error)}; "
+            "give another --study"
+        ) from error
 
 
 def open_study(folder: Path, storage: str | None, *, seed_of: str) -> "Study":
