@@ -111,7 +111,7 @@ class Logger:
     def load_state_dict(self, state: dict[str, Any]) -> None:
         """Continue as another logger would, after writing this logger's own pending rows."""
         check_names(state, ("newest", "pending", "last"), "the log")
-        pending = {
+        pending: dict[int, dict[str, list[float | torch.Tensor]]] = {
             int(step): {str(name): list(map(float, values)) for name, values in row.items()}
             for step, row in state["pending"].items()
         }
