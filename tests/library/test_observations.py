@@ -81,7 +81,7 @@ def test_every_part_of_a_sample_has_its_place(spaces):
 @pytest.mark.parametrize(
     ("space", "told"),
     [
-        (Dict({"a/b": FLAG}), "its key 'a/b' is no text without /"),
+        (Dict({"a/b": FLAG}), "its key 'a/b' must be a non-empty string without /"),
         (Dict({"": FLAG}), "its key ''"),
         (Dict({1: FLAG}), "its key 1"),
         (Dict({"a\n": FLAG}), r"its key 'a\\n'"),

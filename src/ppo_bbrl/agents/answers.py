@@ -103,8 +103,8 @@ def check_actions(
     elif isinstance(dist, Categorical):
         found = [dist.logits.shape[-1]] * len(wanted)
     if found != wanted:
-        told = " × ".join(map(str, found))
-        raise ConfigError(f"{named} is over {told} actions, the action space is {one_line(space)}")
+        text = " × ".join(map(str, found))
+        raise ConfigError(f"{named} is over {text} actions, the action space is {one_line(space)}")
 
 
 def check_one_number_each(name: str, tensor: Tensor, n: int) -> None:

@@ -35,17 +35,17 @@ def space_seen(cfg: Any, env: HasSpaces, role: str) -> Space[Any]:
     space, keys = env.observation_space, cfg.algorithm.get(KEYS[role])  # none in an own config
     if keys is None:
         return space
-    told = f"algorithm.{KEYS[role]} = {list(keys)}: "
+    text = f"algorithm.{KEYS[role]} = {list(keys)}: "
     if not isinstance(space, Dict | Tuple):
         raise ConfigError(
-            f"{told}must be null, since the observations of {cfg.gym_env.env_name} are "
+            f"{text}must be null, since the observations of {cfg.gym_env.env_name} are "
             f"{one_line(space, 200)}, which has no keys"
         )
     paths = [*parts_of(space)]
     unknown = [key for key in keys if not _named(paths, [key])]
     if unknown:
         raise ConfigError(
-            f"{told}the observations of {cfg.gym_env.env_name} have no {unknown[0]!r}; they have "
+            f"{text}the observations of {cfg.gym_env.env_name} have no {unknown[0]!r}; they have "
             f"{one_line(', '.join(paths), 200)}"
         )
     return _some_of(space, _named(paths, keys))

@@ -45,8 +45,8 @@ def check_apart(env_name: str, arguments: Mapping[str, Any]) -> CheckReport:
     if topic == "":
         raise UserError(f"{env_name} cannot be made: the process that it is in {end_of(process)}")
     if topic is not None:
-        told = f"its code ends it: it {end_of(process)} in the check of {topic}"
-        report.fault("process", told, "raise an exception instead, so that a run can be saved")
+        problem = f"its code ends it: it {end_of(process)} in the check of {topic}"
+        report.fault("process", problem, "raise an exception instead, so that a run can be saved")
     return report
 
 

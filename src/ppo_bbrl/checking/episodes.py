@@ -140,8 +140,10 @@ class Episodes:
         except (Exception, SystemExit) as error:  # noqa: BLE001 - anything may be raised in there
             self._fail("reset", reason(error) + place_of(error), "", error)
         if not isinstance(returned, tuple) or len(returned) != 2:
-            told = f"it returned {described(returned)}"
-            self._fail("reset", told, f"return the pair {RESET} (the API of Gymnasium, not of gym)")
+            found = f"it returned {described(returned)}"
+            self._fail(
+                "reset", found, f"return the pair {RESET} (the API of Gymnasium, not of gym)"
+            )
         observation, info = returned
         self._values.observation(observation, where)
         self._values.info(info, where)
@@ -160,8 +162,8 @@ class Episodes:
         finally:
             self._in_step = False
         if not isinstance(returned, tuple) or len(returned) != 5:
-            told = f"{where} it returned {described(returned)}"
-            self._fail("step", told, f"return {STEP} (the API of Gymnasium, not of gym)")
+            found = f"{where} it returned {described(returned)}"
+            self._fail("step", found, f"return {STEP} (the API of Gymnasium, not of gym)")
         if not all(map(_equal, before, arrays_in(action))):
             self._report.fault("action", f"{where} it was changed by step()", "copy it first")
         return returned

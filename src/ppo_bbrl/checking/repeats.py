@@ -91,8 +91,8 @@ def check_seeds(
                 "keep state in self, not in the class, the module or a default argument",
             )
         _close(other)
-    if told := _unpassed(env):
-        report.fault("seed", told, "begin reset() with super().reset(seed=seed)")
+    if problem := _unpassed(env):
+        report.fault("seed", problem, "begin reset() with super().reset(seed=seed)")
         _close(env)
         return
     unseeded = [track(env, None).run() for _ in range(2)]

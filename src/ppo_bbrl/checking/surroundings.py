@@ -57,8 +57,8 @@ def check_spaces(env: Env, report: CheckReport, action_mask: str) -> bool:
     try:
         check_supported("it", observed, acts)
     except ConfigError as error:
-        told = str(error).removeprefix("it: ")
-        report.fault("spaces", told, "declare one of these, or wrap it")
+        problem = str(error).removeprefix("it: ")
+        report.fault("spaces", problem, "declare one of these, or wrap it")
         return False
     for role, space in (("observation", observed), ("action", acts)):
         for part in leaves(space):
@@ -177,8 +177,8 @@ def check_pictures(make: Callable[..., Env], report: CheckReport) -> None:
             env.reset(seed=0)
             render_frame(env, name)
         except NoPicturesError as error:
-            told = str(error).removeprefix(f"{name} ")
-            report.fault("render", told, "videos need it; training does not")
+            problem = str(error).removeprefix(f"{name} ")
+            report.fault("render", problem, "videos need it; training does not")
         except Exception as error:  # noqa: BLE001 - anything may be raised in there
             report.fault("render", f"with render_mode='rgb_array': {reason(error)}", "")
         finally:
@@ -213,9 +213,9 @@ def check_rules(make: Callable[[], Env], report: CheckReport, *, masked: bool = 
             error = _error_of_rules(env) and error
     _quietly_close(env)
     for warning in seen:
-        told = one_line(_FRAME.sub("", str(warning.message)))
-        if issubclass(warning.category, UserWarning) and not any(no in told for no in _NOT_SAID):
-            _add(report, told, fault=False)
+        problem = one_line(_FRAME.sub("", str(warning.message)))
+        if issubclass(warning.category, UserWarning) and not any(no in problem for no in _NOT_SAID):
+            _add(report, problem, fault=False)
     if error is None:
         return
     place = place_of(error)  # none where the checker itself raised it
@@ -233,12 +233,12 @@ def _error_of_rules(env: Env) -> BaseException | None:
     return None
 
 
-def _add(report: CheckReport, told: str, *, fault: bool) -> None:
-    topics: Sequence[str] = next((own for word, own in _SAME if re.search(word, told)), ())
+def _add(report: CheckReport, problem: str, *, fault: bool) -> None:
+    topics: Sequence[str] = next((own for word, own in _SAME if re.search(word, problem)), ())
     if report.about(*topics):
         return
     add = report.fault if fault else report.note
-    add("gymnasium", told)
+    add("gymnasium", problem)
 
 
 def _quietly_close(env: Env) -> None:

@@ -37,7 +37,7 @@ def parts_of(space: Space[Any], path: str = "") -> dict[str, Space[Any]]:
     parts: dict[str, Space[Any]] = {}
     for key, one in _entries(space):
         if not isinstance(key, str) or not key or "/" in key or not key.isprintable():
-            raise ConfigError(f"its key {key!r:.100} is no text without /")
+            raise ConfigError(f"its key {key!r:.100} must be a non-empty string without /")
         parts |= parts_of(one, f"{path}/{key}" if path else key)
     if not parts:
         raise ConfigError(f"its part {path!r} is empty" if path else "it is empty")
@@ -63,8 +63,8 @@ def taken_apart(space: Space[Any], value: Any, path: str = "") -> list[Any]:
     elif isinstance(space, Tuple):
         n = len(space.spaces)
         if not isinstance(value, tuple | list) or len(value) != n:
-            told = f"expected a tuple of {n} values"
-            raise UnfitError(f"its observation{_at(path)} is {described(value)}; {told}")
+            wanted = f"expected a tuple of {n} values"
+            raise UnfitError(f"its observation{_at(path)} is {described(value)}; {wanted}")
     else:
         return [value]
     found = []

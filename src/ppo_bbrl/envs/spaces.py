@@ -75,8 +75,8 @@ def check_supported(
             raise ConfigError(f"{which} is not supported: {error}") from None
         for path, part in () if own else parts.items():
             if not isinstance(part, tuple(known)) or (role == "action" and is_own(part)):
-                told = f"its part {path}, {one_line(part)}, is not supported"
-                raise ConfigError(f"{which}: {told}; {supported}")
+                problem = f"its part {path}, {one_line(part)}, is not supported"
+                raise ConfigError(f"{which}: {problem}; {supported}")
             if role == "action" and isinstance(part, Box) and part.dtype.kind != "f":
                 floats = supported.replace("Box", "Box of floats")
                 raise ConfigError(f"{which} has dtype {part.dtype}; {floats}")

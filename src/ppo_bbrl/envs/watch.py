@@ -25,7 +25,7 @@ AGAIN = 0.1  # seconds after which what has swallowed the error gets another one
 _LOOKS = 4  # how often the thread looks at the clock in the allowed time
 
 
-def told(seconds: float) -> str:
+def too_long(seconds: float) -> str:
     """What is said of an environment that took too long."""
     return f"it took longer than {seconds:g} s (gym_env.step_timeout)"
 
@@ -110,7 +110,7 @@ class Watch:
         again = self._raised[0] == began
         if began and now - began >= self.seconds and (not again or now - self._raised[1] >= AGAIN):
             self._raised = began, now
-            raise StalledError(told(self.seconds))
+            raise StalledError(too_long(self.seconds))
 
 
 def _look(over: threading.Event, clock: Any, seconds: float, thread: int) -> None:

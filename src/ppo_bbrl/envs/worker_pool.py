@@ -11,7 +11,7 @@ from gymnasium.vector.utils import CloudpickleWrapper
 
 from ppo_bbrl.envs.guard import ATTEMPTS, OnFailure, check_in_a_row, derived
 from ppo_bbrl.envs.sync import NOT_RUNNING
-from ppo_bbrl.envs.watch import told
+from ppo_bbrl.envs.watch import too_long
 from ppo_bbrl.envs.worker_ends import close_workers, waiting
 from ppo_bbrl.envs.worker_process import Board, Kind, end_of, signals_held
 from ppo_bbrl.errors import EnvironmentFailedError
@@ -133,7 +133,7 @@ class WorkerPool(AsyncVectorEnv):  # its type parameters differ between versions
             close_workers(self, self._after)
         limit = self._on_failure.step_timeout
         if worker in self._killed and limit is not None:
-            return EnvironmentFailedError(f"{who} failed {when}: {told(limit)}")
+            return EnvironmentFailedError(f"{who} failed {when}: {too_long(limit)}")
         return EnvironmentFailedError(f"{who}: its process {end_of(process)} {when}")
 
     def _revive(self, worker: int, lost: EnvironmentFailedError) -> Any:

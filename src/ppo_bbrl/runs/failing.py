@@ -135,11 +135,11 @@ class Failing(Checkpointed):
             raise self._failed_update(wrong[0])
 
     def _failed_update(self, what: str) -> TrainingFailedError:
-        told = (
+        message = (
             f"{self.train_env.env_name}: {what}, in the update after {self.nb_steps} steps "
             f"(rollout {self.epoch + 1}): is optimizer.lr too large, or are rewards?"
         )
-        return self._noted(TrainingFailedError(told))
+        return self._noted(TrainingFailedError(message))
 
     def _noted(
         self, error: TrainingFailedError, rows: Mapping[str, Tensor] | None = None
@@ -164,5 +164,5 @@ class Failing(Checkpointed):
         env = self.train_env
         found = first_fault(workspace, env, infinity_is_known=bool(self._own_agents))
         if found is not None:
-            told = f"{found.message} (rollout {self.epoch + 1})"
-            raise self._noted(TrainingFailedError(told), found.rows(workspace, env))
+            message = f"{found.message} (rollout {self.epoch + 1})"
+            raise self._noted(TrainingFailedError(message), found.rows(workspace, env))

@@ -136,8 +136,8 @@ class CsvFile(Output):
         """Put a damaged table aside; the text of the new one, which is empty."""
         aside = self.path.with_name(f"{self.path.stem}.damaged{self.path.suffix}")
         self.path.replace(aside)
-        told = f"{self.path}: a damaged table, which is now {aside.name}; a new one begins"
-        warnings.warn(told, RuntimeWarning, stacklevel=5)
+        message = f"{self.path}: a damaged table, which is now {aside.name}; a new one begins"
+        warnings.warn(message, RuntimeWarning, stacklevel=5)
         return ""
 
     def _ends_in_a_line(self) -> bool:

@@ -87,12 +87,12 @@ class PolicyModule(nn.Module):
         self.outputs = [self._action(actions)]
         if self.memory is not None:
             width = (self.memory.width,)
-            told = "zeros where an episode begins, else next_memory of the step before"
-            self.inputs.append(Port(MEMORY, "float32", width, told))
+            text = "zeros where an episode begins, else next_memory of the step before"
+            self.inputs.append(Port(MEMORY, "float32", width, text))
             self.outputs.append(Port(NEXT_MEMORY, "float32", width, "memory of the next step"))
         if self.masks:
-            told = "which actions are allowed; all if it is left out"
-            self.inputs.append(Port(KEY, "bool", (n_values,), told, optional=True))
+            text = "which actions are allowed; all if it is left out"
+            self.inputs.append(Port(KEY, "bool", (n_values,), text, optional=True))
 
     def forward(self, *given: Tensor) -> tuple[Tensor, ...]:
         """The outputs, in order, for all inputs, in order."""
@@ -139,10 +139,10 @@ class PolicyModule(nn.Module):
     def _action(self, space: Space[Any]) -> Port:
         with torch.no_grad():
             row = self.take(torch.zeros(1, *_shape_in_workspace(space)))
-        told = "the greedy action, as the environment takes it"
+        text = "the greedy action, as the environment takes it"
         if isinstance(space, Dict | Tuple):
-            told += ": " + ", ".join(action_names(space))
-        return Port(ACTION, _named(row.dtype), tuple(row.shape[1:]), told)
+            text += ": " + ", ".join(action_names(space))
+        return Port(ACTION, _named(row.dtype), tuple(row.shape[1:]), text)
 
 
 def action_names(space: Space[Any]) -> list[str]:

@@ -209,8 +209,8 @@ class Checkpointed(Resumable):
                 # The same words each time: a disk that stays full is told once.
                 why = getattr(error, "strerror", None) or one_line(error)
                 place = self._checkpoints.folder
-                told = f"no checkpoint in {place}: {why}; training goes on, and tries again"
-                warnings.warn(told, stacklevel=3)
+                message = f"no checkpoint in {place}: {why}; training goes on, and tries again"
+                warnings.warn(message, stacklevel=3)
         if stop.first is not None:
             self._goes_on = True  # if the program goes on: with the next iteration
             stop.deliver()
@@ -233,5 +233,5 @@ class Checkpointed(Resumable):
             self.train_env.seed(self.seeds.sequence("train_env", self._next_epoch))
         if found.fresh:
             names, reasons = " and ".join(found.fresh), dict.fromkeys(found.fresh.values())
-            told = f"{names} begin fresh episodes: {'; '.join(reasons)}"
-            warnings.warn(told, stacklevel=5)
+            message = f"{names} begin fresh episodes: {'; '.join(reasons)}"
+            warnings.warn(message, stacklevel=5)
