@@ -199,6 +199,17 @@ def test_new_matrices_are_drawn_every_so_many_steps():
     assert torch.equal(matrices(3, 9), often)
 
 
+def test_a_run_draws_matrices_as_often_as_its_configuration_says():
+    runs = []
+    for freq in (-1, 3):
+        algo = PPOClip(cfg_for("Box", use_sde=True, sde_sample_freq=freq))
+        runs.append(next(algo.iter_partial_episodes(9))["action"])
+        algo.close()
+    once, often = runs
+    assert torch.equal(once[:3], often[:3])
+    assert not torch.equal(once[3], often[3])
+
+
 def test_a_run_with_gsde_goes_on_bit_equal(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
 
