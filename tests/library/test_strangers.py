@@ -340,6 +340,7 @@ HOSTILE = {
     "weights that begin anew": (RESUME, update("fresh", train_policy="x")),
     "rows that are no number": (RESUME, update("files", rows="x")),
     "events of a negative size": (RESUME, update("files", events={"x": -1})),
+    "a row of others": (RESUME, update("workspace", **{"env/reward": torch.zeros(9)})),
     "a log of words": (RESUME, update("pending", **{"5": {"x": ["y"]}})),
     # places
     "a video's folder": (REPLAY, link("video")),

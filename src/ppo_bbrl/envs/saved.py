@@ -27,6 +27,19 @@ class SavedEnvs(GymAgent):
     def _add_mask_row(self) -> None:
         raise NotImplementedError
 
+    def check_row(self, name: str, row: Any) -> None:
+        """Refuse what cannot be a row of a workspace of these environments.
+
+        Raises:
+            StateError: naming the variable.
+        """
+        fits = isinstance(row, torch.Tensor)
+        if fits and name.startswith(self.output) and name.removeprefix(self.output) in self._row:
+            like = torch.from_numpy(self._row[name.removeprefix(self.output)])
+            fits = (row.shape, row.dtype) == (like.shape, like.dtype)
+        if not fits:
+            raise StateError(f"workspace: {name} is no row of {self.envs.num_envs} environments")
+
     def state_dict(self, *args: Any, **kwargs: Any) -> dict[str, Any]:
         """The state of the environments and the latest row.
 

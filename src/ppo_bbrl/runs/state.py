@@ -140,6 +140,8 @@ class _Carried:
         return {} if workspace is None else workspace.last_row()
 
     def load_state_dict(self, state: State) -> None:
+        for name, row in state.items():
+            self._algo.train_env.check_row(name, row)
         self._algo._workspace = one_row(state)
 
 
