@@ -16,8 +16,12 @@ ARGS ?=
 ROW ?=
 # DIR: where `make course` makes a course.
 DIR ?=
+# PPO_BBRL: what the setup cells of the notebooks install the package from where it is missing, for
+# `make notebooks` and `make course`: a Git address ("git+https://…") or that of a wheel.
+PPO_BBRL =
 
 BIN := $(VENV)/bin
+ADDRESS = $(if $(PPO_BBRL),--address '$(PPO_BBRL)')
 # Quiet twice: errors only.
 PIP_INSTALL = $(BIN)/python -m pip install --quiet --quiet --no-input --disable-pip-version-check \
 	--constraint constraints.txt \
@@ -70,12 +74,12 @@ format: $(DEV) ## format the code and mend what the linter can mend
 	$(BIN)/ruff format
 	$(BIN)/ruff check --fix
 
-notebooks: $(DEV) ## generate the notebooks from notebooks/source
-	$(BIN)/python notebooks/build.py
+notebooks: $(DEV) ## generate the notebooks from notebooks/source; PPO_BBRL=<address> to hand them out
+	$(BIN)/python notebooks/build.py $(ADDRESS)
 
-course: $(DEV) ## make an nbgrader course: make course DIR=<folder>
+course: $(DEV) ## make an nbgrader course: make course DIR=<folder> [PPO_BBRL=<address>]
 	@test -n "$(DIR)" || { echo "say where: make course DIR=<folder>" >&2; exit 1; }
-	@$(BIN)/python notebooks/course.py "$(DIR)" $(ARGS)
+	@$(BIN)/python notebooks/course.py "$(DIR)" $(ADDRESS) $(ARGS)
 
 docs: $(DOCS) ## build the documentation into build/site; a broken link or a missing docstring fails
 	$(BIN)/ruff check --quiet --select D1 src

@@ -2,6 +2,7 @@
 
     python notebooks/build.py            writes what changed
     python notebooks/build.py --check    writes nothing; exits 1 and names what is out of date
+    python notebooks/build.py --address git+https://…    with it in the setup cells, to hand out
 
 `course.py` makes a graded course from the same sources.
 
@@ -12,18 +13,32 @@ import argparse
 import sys
 from pathlib import Path
 
+from ppo_bbrl.errors import UserError
 from ppo_bbrl.system.files import write_file
-from ppo_course.sources import BuildError, read_source, render, solution_version, student_version
+from ppo_course.address import with_address
+from ppo_course.sources import (
+    BuildError,
+    read_source,
+    references,
+    render,
+    solution_version,
+    student_version,
+)
 
 
-def generate(root: Path) -> dict[Path, str]:
-    """What every generated file under `root` should contain."""
-    files = {}
+def generate(root: Path, address: str = "") -> dict[Path, str]:
+    """What every generated file under `root` should contain, with an address to install from."""
+    files, sources = {}, []
     for path in sorted((root / "source").glob("*.py")):
         source = read_source(path)
+        sources.append(source)
         filename = f"{path.stem}.ipynb"
         files[root / "solution" / filename] = render(solution_version(source))
         files[root / "student" / filename] = render(student_version(source, name=path.name))
+    files = {path: with_address(text, address) for path, text in files.items()}
+    package = root.parent / "src" / "ppo_course"
+    if package.is_dir():
+        files[package / "references.json"] = references(sources)
     return files
 
 
@@ -49,6 +64,12 @@ def main(arguments: list[str] | None = None) -> int:
         "--check", action="store_true", help="write nothing; exit 1 and name what is out of date"
     )
     parser.add_argument(
+        "--address",
+        default="",
+        metavar="ADDRESS",
+        help="what the setup cells install the package from: git+https://…, or that of a wheel",
+    )
+    parser.add_argument(
         "--root",
         type=Path,
         default=Path(__file__).parent,
@@ -59,8 +80,8 @@ def main(arguments: list[str] | None = None) -> int:
     root: Path = options.root
 
     try:
-        files = generate(root)
-    except BuildError as error:
+        files = generate(root, options.address)
+    except (BuildError, UserError) as error:
         print(error, file=sys.stderr)
         return 1
 

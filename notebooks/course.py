@@ -21,6 +21,7 @@ def main(arguments: list[str] | None = None) -> int:
     parser.add_argument("folder", type=Path, help="the course; made when it is missing")
     parser.add_argument("--only", nargs="+", default=[], metavar="NN", help="numbers or names")
     parser.add_argument("--overwrite", action="store_true", help="replace what was edited")
+    parser.add_argument("--address", default="", help="what the setup cells install from")
     parser.add_argument("--root", type=Path, help=argparse.SUPPRESS)
     options = parser.parse_args(arguments)
     try:
@@ -29,6 +30,7 @@ def main(arguments: list[str] | None = None) -> int:
             graded=True,
             only=options.only,
             overwrite=options.overwrite,
+            address=options.address,
             root=options.root,
         )
     except UserError as error:

@@ -42,6 +42,7 @@ c.CourseDirectory.course_id = "ppo"
 
 # What a student finds where the solution was.
 c.ClearSolutions.code_stub = {"python": "assert False, 'Not implemented yet'"}
+c.ClearSolutions.text_stub = "What I tried, what I saw, and what I conclude:"
 
 # Files under another name, in a folder too deep, in an encoding of Windows: nbgrader looks for one
 # place alone.

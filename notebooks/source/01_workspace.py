@@ -22,12 +22,12 @@
 # - tell a terminated from a truncated episode, and name the step that is not a transition;
 # - leave this step out, as every algorithm of this course has to.
 #
-# | Exercise | Difficulty | Minutes |
-# |---|---|---|
-# | An agent that balances a pole | ●○○ | 10 |
-# | What is in the workspace? | ●●○ | 20 |
-# | The step that is not a transition | ●○○ | 10 |
-# | What have you understood? (four questions) | ●○○ | 10 |
+# | Exercise | Difficulty | Minutes | Importance |
+# |---|---|---|---|
+# | An agent that balances a pole | ●○○ | 10 | essential |
+# | What is in the workspace? | ●●○ | 20 | essential |
+# | The step that is not a transition | ●○○ | 10 | essential |
+# | What have you understood? (four questions) | ●○○ | 10 | useful |
 #
 # With reading it takes about 75 minutes. You should know some Python and
 # [tensors of torch](https://pytorch.org/docs/stable/tensors.html), and what an observation, an action
@@ -74,7 +74,13 @@ from tqdm import tqdm
 from ppo_bbrl import Agent, Agents, EpisodicAlgo, TemporalAgent, Workspace, iter_partial_episodes
 from ppo_bbrl.envs import EnvAgent
 from ppo_bbrl.plots import bootstrap_interval, workspace_grid
-from ppo_course import check_pole_agent, check_predict_rows, check_transition_mask
+from ppo_course import (
+    check_pole_agent,
+    check_predict_rows,
+    check_quiz_01,
+    check_transition_mask,
+    quiz,
+)
 
 # The tensors below are so small that several threads would mostly wait for each other.
 torch.set_num_threads(1)
@@ -138,7 +144,7 @@ workspace["action"]
 # %% [markdown]
 # ## Exercise: an agent that balances a pole
 #
-# *Difficulty: ●○○ · about 10 minutes*
+# *Difficulty: ●○○ · about 10 minutes · essential*
 #
 # In [CartPole](https://gymnasium.farama.org/environments/classic_control/cart_pole/) a pole stands on
 # a cart, and the cart is pushed to the left (action 0) or to the right (action 1). The observation
@@ -324,7 +330,7 @@ plt.show()
 # %% [markdown]
 # ## Exercise: what is in the workspace?
 #
-# *Difficulty: ●●○ · about 20 minutes*
+# *Difficulty: ●●○ · about 20 minutes · essential*
 #
 # Take a pencil first. A staircase of height 3 with time limit 5 gets the actions
 #
@@ -418,7 +424,7 @@ plt.show()
 # %% [markdown]
 # ## Exercise: the step that is not a transition
 #
-# *Difficulty: ●○○ · about 10 minutes*
+# *Difficulty: ●○○ · about 10 minutes · essential*
 #
 # Write `transition_mask`. It gets `done`, a bool tensor `[T, B]` as in `workspace["env/done"]`: True in
 # the last row of an episode. It returns a bool tensor `[T-1, B]`: entry $[t, b]$ is True if the step
@@ -560,7 +566,8 @@ algo.visualize_best()
 # %% [markdown]
 # ## What have you understood?
 #
-# Decide first, then open the answer.
+# Decide first. Then put your choice in place of the question mark, and run the cell: it says why it is right or
+# wrong. There is no limit to the tries.
 
 # %% [markdown]
 # **Question 1.** A staircase agent writes action 1 into row 6 and climbs. Where is the reward for it?
@@ -568,13 +575,9 @@ algo.visualize_best()
 # - (a) In row 6, beside the action
 # - (b) In row 7, beside the observation that it led to
 # - (c) In row 6 of the next workspace
-#
-# <details><summary>Answer</summary>
-#
-# **(b)** A row holds what came from the environment first, then the action. The environment answers
-# in the next row: with the observation, and with the reward.
-#
-# </details>
+
+# %%
+quiz("01", 1, "?")
 
 # %% [markdown]
 # **Question 2.** A workspace has 33 rows and 8 environments. `done` is True in five entries, two of
@@ -584,14 +587,9 @@ algo.visualize_best()
 # - (b) 253
 # - (c) 256
 # - (d) 259
-#
-# <details><summary>Answer</summary>
-#
-# **(b)** 33 rows have 32 steps between them, in 8 environments: 256. Three of these steps begin in a
-# `done` row. The two ends in the last row have no step behind them, here; they count when this row has
-# become the first one of the next workspace.
-#
-# </details>
+
+# %%
+quiz("01", 2, "?")
 
 # %% [markdown]
 # **Question 3.** An episode ends in row 9. What becomes of the action that the agent writes into row 9?
@@ -599,13 +597,9 @@ algo.visualize_best()
 # - (a) It is executed in the final state
 # - (b) It is the first action of the new episode
 # - (c) Nobody executes it
-#
-# <details><summary>Answer</summary>
-#
-# **(c)** Instead of a step the environment is reset, and row 10 looks the same whatever the action
-# was. A policy that learned from it would learn from noise.
-#
-# </details>
+
+# %%
+quiz("01", 3, "?")
 
 # %% [markdown]
 # **Question 4.** In an environment every transition earns 1, and every episode lasts 4 transitions.
@@ -615,10 +609,41 @@ algo.visualize_best()
 # - (b) 0.8
 # - (c) 0.75
 # - (d) 0.67
+
+# %%
+quiz("01", 4, "?")
+
+# %% [markdown]
+# ## Exercise: your answers
 #
-# <details><summary>Answer</summary>
+# *Difficulty: ●○○ · about 1 minute · useful*
 #
-# **(b)** An episode of 4 transitions has 5 rows, and the first one has reward 0. So the mean is 4 of 5,
-# though every single decision has earned 1.
+# `quiz_answers` returns your choices as one text, a letter for each question in their order, such as `"abca"`.
+
+
+# %% nbgrader={"grade": false, "grade_id": "workspace-quiz", "locked": false, "schema_version": 3, "solution": true, "task": false}
+def quiz_answers():
+    """Your choices, a letter for each question"""
+    ### BEGIN SOLUTION
+    return "bbcb"
+    ### END SOLUTION
+
+
+# %% nbgrader={"grade": true, "grade_id": "workspace-quiz-check", "locked": true, "points": 1, "schema_version": 3, "solution": false, "task": false}
+check_quiz_01(quiz_answers)
+### BEGIN HIDDEN TESTS
+check_quiz_01(quiz_answers, seed=1)
+### END HIDDEN TESTS
+
+# %% [markdown]
+# # Going further
 #
-# </details>
+# Two open tasks without a check, with what you should see. In a graded course, what you write below earns a bonus.
+#
+# - **How much foresight?** Let `PoleAgent` play with gains from 0.05 to 5, twenty episodes of at most 500 steps each. Expected: with
+#   0.05 the pole falls after some 60 steps, from about 0.2 on it stays up to the end.
+# - **A look at another table**: the rows of `FrozenLake-v1` under a random plan. Expected: a reward of 1 stands in a row that is
+#   `terminated`, and nowhere else.
+
+# %% [markdown] nbgrader={"grade": true, "grade_id": "workspace-further", "locked": false, "points": 0, "schema_version": 3, "solution": true, "task": false}
+# What I tried, what I saw, and what I conclude:

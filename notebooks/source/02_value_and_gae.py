@@ -27,13 +27,13 @@
 # - tell a *terminated* episode from a *truncated* one, and say which estimate needs which flag;
 # - recognise four usual mistakes by the error that they leave in the critic.
 #
-# | Exercise | Difficulty | Minutes |
-# |---|---|---|
-# | The TD error | ●○○ | 10 |
-# | The λ-return | ●●○ | 20 |
-# | GAE | ●●○ | 15 |
-# | Mend the critic's targets | ●●● | 20 |
-# | What have you understood? (five questions) | ●○○ | 10 |
+# | Exercise | Difficulty | Minutes | Importance |
+# |---|---|---|---|
+# | The TD error | ●○○ | 10 | essential |
+# | The λ-return | ●●○ | 20 | essential |
+# | GAE | ●●○ | 15 | essential |
+# | Mend the critic's targets | ●●● | 20 | useful |
+# | What have you understood? (five questions) | ●○○ | 10 | useful |
 #
 # With reading it takes about 100 minutes. You should know what an agent, a workspace and a
 # transition are (notebook 01).
@@ -80,7 +80,9 @@ from ppo_course import (
     check_critic_targets,
     check_gae_by_hand,
     check_lambda_return,
+    check_quiz_02,
     check_td_error,
+    quiz,
 )
 from ppo_course.probes import corridor_values, register_probes
 
@@ -179,7 +181,7 @@ plt.show()
 # %% [markdown]
 # ## Exercise: the TD error
 #
-# *Difficulty: ●○○ · about 10 minutes*
+# *Difficulty: ●○○ · about 10 minutes · essential*
 #
 # Write `td_error`. It gets
 #
@@ -333,7 +335,7 @@ plt.show()
 # %% [markdown]
 # ## Exercise: the λ-return
 #
-# *Difficulty: ●●○ · about 20 minutes*
+# *Difficulty: ●●○ · about 20 minutes · essential*
 #
 # Write `lambda_return`. From now on the tensors are *aligned on transitions*, $[T, B]$ each: number
 # $t$ is about the step from row $t$ to row $t+1$, so that nobody needs `[1:]` and `[:-1]` any
@@ -470,7 +472,7 @@ print(f"The error of a single estimate is least at λ = {lambdas[torch.stack(tot
 # %% [markdown]
 # ## Exercise: GAE
 #
-# *Difficulty: ●●○ · about 15 minutes*
+# *Difficulty: ●●○ · about 15 minutes · essential*
 #
 # Write `gae_by_hand`. Its arguments are those of `lambda_return` and one more: `value`,
 # $V(s_t)$, after `reward`. All tensors are aligned on transitions, $[T, B]$, and so is the result.
@@ -626,7 +628,7 @@ print(f"{len(SEEDS)} seeds, all equally bad: up to {off:.1f} off.")
 # %% [markdown]
 # ## Exercise: mend the critic's targets
 #
-# *Difficulty: ●●● · about 20 minutes*
+# *Difficulty: ●●● · about 20 minutes · useful*
 #
 # In `found_targets` two things are wrong. Write `critic_targets`, which is right: copy the function,
 # find the two, and mend them. The function gets
@@ -790,7 +792,8 @@ plt.show()
 # %% [markdown]
 # ## What have you understood?
 #
-# Think before you look.
+# Decide first. Then put your choice in place of the question mark, and run the cell: it says why it is right or
+# wrong. There is no limit to the tries.
 
 # %% [markdown]
 # **Question 1.** $V(s_t) = 10$, $r_{t+1} = 1$, $V(s_{t+1}) = 10$, $\gamma = 0.9$, and in row $t+1$
@@ -800,13 +803,9 @@ plt.show()
 # - (b) $0$
 # - (c) $1$
 # - (d) $-10$
-#
-# <details><summary>Answer</summary>
-#
-# **(b)** $1 + 0.9 \cdot 10 - 10 = 0$. The episode ended because we stopped watching; the rest is
-# worth what the critic says. Had it been terminated, the error would be $1 - 10 = -9$.
-#
-# </details>
+
+# %%
+quiz("02", 1, "?")
 
 # %% [markdown]
 # **Question 2.** With $\lambda = 0$, one of these mistakes does no harm at all. Which?
@@ -814,13 +813,9 @@ plt.show()
 # - (a) truncated = terminated
 # - (b) the next value of the reset
 # - (c) the trace that is not cut
-#
-# <details><summary>Answer</summary>
-#
-# **(c)** With $\lambda = 0$ the advantage is the TD error alone: there is no trace that could leak.
-# The two others spoil the TD error itself.
-#
-# </details>
+
+# %%
+quiz("02", 2, "?")
 
 # %% [markdown]
 # **Question 3.** The critic says exactly the true values. What does λ change then about the mean
@@ -830,13 +825,9 @@ plt.show()
 # - (b) the mean alone
 # - (c) the spread alone
 # - (d) neither
-#
-# <details><summary>Answer</summary>
-#
-# **(c)** The mean is the true value for every λ, as every TD error is 0 on average. But each of
-# them has a spread, and a larger λ adds up more of them.
-#
-# </details>
+
+# %%
+quiz("02", 3, "?")
 
 # %% [markdown]
 # **Question 4.** Somebody forgets the mask `terminated` in the targets: what the critic says of the
@@ -845,13 +836,9 @@ plt.show()
 # - (a) too high values, near the hole most
 # - (b) the true values
 # - (c) too low values everywhere
-#
-# <details><summary>Answer</summary>
-#
-# **(b)** No transition starts in the hole, so that its entry of the table stays 0, which is right.
-# That is luck: a network says something of the hole, too, and nothing ever corrects it.
-#
-# </details>
+
+# %%
+quiz("02", 4, "?")
 
 # %% [markdown]
 # **Question 5.** In a piece of 10 steps, $t = 0$ to 9, the step $t = 4$ ends an episode by
@@ -861,10 +848,41 @@ plt.show()
 # - (b) 3
 # - (c) 4
 # - (d) 9
+
+# %%
+quiz("02", 5, "?")
+
+# %% [markdown]
+# ## Exercise: your answers
 #
-# <details><summary>Answer</summary>
+# *Difficulty: ●○○ · about 1 minute · useful*
 #
-# **(c)** On those of the steps 1, 2, 3 and 4: the trace goes on to the end of the episode, whatever
-# its kind, and not beyond.
+# `quiz_answers` returns your choices as one text, a letter for each question in their order, such as `"abcab"`.
+
+
+# %% nbgrader={"grade": false, "grade_id": "gae-quiz", "locked": false, "schema_version": 3, "solution": true, "task": false}
+def quiz_answers():
+    """Your choices, a letter for each question"""
+    ### BEGIN SOLUTION
+    return "bccbc"
+    ### END SOLUTION
+
+
+# %% nbgrader={"grade": true, "grade_id": "gae-quiz-check", "locked": true, "points": 1, "schema_version": 3, "solution": false, "task": false}
+check_quiz_02(quiz_answers)
+### BEGIN HIDDEN TESTS
+check_quiz_02(quiz_answers, seed=1)
+### END HIDDEN TESTS
+
+# %% [markdown]
+# # Going further
 #
-# </details>
+# Two open tasks without a check, with what you should see. In a graded course, what you write below earns a bonus.
+#
+# - **A critic that knows nothing.** It says 0 everywhere, and every step of an endless episode earns 1. Which λ-return does it get? First on
+#   paper, then with `lambda_return` on 500 rows. Expected: $1 / (1 - \gamma\lambda)$, which is the truth, $1 / (1 - \gamma)$, only for $\lambda = 1$.
+# - **How far does a reward travel?** A single reward of 1 at the end of 50 steps, values 0. Draw the advantages for $\lambda$ = 0, 0.9
+#   and 1. Expected: they shrink by $\gamma\lambda$ with each step back, so that with 0 only the last one is not 0.
+
+# %% [markdown] nbgrader={"grade": true, "grade_id": "gae-further", "locked": false, "points": 0, "schema_version": 3, "solution": true, "task": false}
+# What I tried, what I saw, and what I conclude:

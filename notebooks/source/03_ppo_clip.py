@@ -98,6 +98,8 @@ from ppo_course import (
     check_is_clipped,
     check_iteration,
     check_policy_objective,
+    check_quiz_03,
+    quiz,
 )
 from ppo_course.probes import register_probes
 
@@ -987,7 +989,8 @@ ppo_clip.visualize_best()
 # %% [markdown]
 # ## What have you understood?
 #
-# Decide first, then open the answer.
+# Decide first. Then put your choice in place of the question mark, and run the cell: it says why it is right or
+# wrong. There is no limit to the tries.
 
 # %% [markdown]
 # **Question 1.** An action had the probability 0.4 when the data were collected, and now has 0.6.
@@ -998,14 +1001,9 @@ ppo_clip.visualize_best()
 # - (b) $-1.2$
 # - (c) $-1.5$
 # - (d) $0$
-#
-# <details><summary>Answer</summary>
-#
-# **(c)** The ratio is $1.5$. The two products are $-1.5$ and, clipped, $-1.2$, and the objective
-# takes the smaller one. A bad action has become more probable: this is the wrong direction, which
-# is never clipped.
-#
-# </details>
+
+# %%
+quiz("03", 1, "?")
 
 # %% [markdown]
 # **Question 2.** With $\epsilon = 0.2$, which of these transitions no longer moves the policy?
@@ -1014,14 +1012,9 @@ ppo_clip.visualize_best()
 # - (b) $\hat{A} > 0$ and $r = 1.3$
 # - (c) $\hat{A} < 0$ and $r = 1.3$
 # - (d) $\hat{A} < 0$ and $r = 0.9$
-#
-# <details><summary>Answer</summary>
-#
-# **(b)** A good action that is already 1.3 times as probable: the clipped product is the smaller
-# one, and it does not depend on $\theta$. In (a) and (c) the policy went the wrong way and may go
-# back; in (d) it is still within the range.
-#
-# </details>
+
+# %%
+quiz("03", 2, "?")
 
 # %% [markdown]
 # **Question 3.** We have just collected, and no step has been taken yet. Which gradient does
@@ -1030,15 +1023,9 @@ ppo_clip.visualize_best()
 # - (a) none, because both policies are the same and all ratios are 1
 # - (b) the plain policy gradient, that of $\hat{\mathbb{E}}_t[\hat{A}_t \log \pi_\theta(a_t \mid s_t)]$
 # - (c) half of that one, because the two products are equal
-#
-# <details><summary>Answer</summary>
-#
-# **(b)** The ratio is 1, but its gradient is not 0: $r = \exp(\log \pi_\theta - \log
-# \pi_{\theta_{\text{old}}})$, so that $\nabla r = r\, \nabla \log \pi_\theta$, which is
-# $\nabla \log \pi_\theta$ here. So far PPO is A2C; the ratio and the clipping matter from the second
-# step on.
-#
-# </details>
+
+# %%
+quiz("03", 3, "?")
 
 # %% [markdown]
 # **Question 4.** Somebody draws minibatches with replacement, and makes up for it by three epochs
@@ -1048,10 +1035,41 @@ ppo_clip.visualize_best()
 # - (b) 5 %
 # - (c) 12 %
 # - (d) 37 %
+
+# %%
+quiz("03", 4, "?")
+
+# %% [markdown]
+# ## Exercise: your answers
 #
-# <details><summary>Answer</summary>
+# *Difficulty: ●○○ · about 1 minute · useful*
 #
-# **(b)** In each epoch a transition is missed with probability $1/e$, in all three with
-# $1/e^3 \approx 0.05$. In the same time others were used six times and more.
+# `quiz_answers` returns your choices as one text, a letter for each question in their order, such as `"abca"`.
+
+
+# %% nbgrader={"grade": false, "grade_id": "ppo-clip-quiz", "locked": false, "schema_version": 3, "solution": true, "task": false}
+def quiz_answers():
+    """Your choices, a letter for each question"""
+    ### BEGIN SOLUTION
+    return "cbbb"
+    ### END SOLUTION
+
+
+# %% nbgrader={"grade": true, "grade_id": "ppo-clip-quiz-check", "locked": true, "points": 1, "schema_version": 3, "solution": false, "task": false}
+check_quiz_03(quiz_answers)
+### BEGIN HIDDEN TESTS
+check_quiz_03(quiz_answers, seed=1)
+### END HIDDEN TESTS
+
+# %% [markdown]
+# # Going further
 #
-# </details>
+# Two open tasks without a check, with what you should see. In a graded course, what you write below earns a bonus.
+#
+# - **One step only.** Set `opt_epochs` to 1 and `batch_size` to 0, which is the whole rollout. Expected: the share of clipped transitions is
+#   exactly 0 in every update, because the ratio is 1 before the only step. So this is A2C, and it learns more slowly.
+# - **No clipping**: a `clip_range` of 10. Expected: nothing is clipped either, but now the policy moves: log the mean of
+#   $(r - 1) - \log r$ in `log_step`, and it grows in most updates from the first minibatch to the last.
+
+# %% [markdown] nbgrader={"grade": true, "grade_id": "ppo-clip-further", "locked": false, "points": 0, "schema_version": 3, "solution": true, "task": false}
+# What I tried, what I saw, and what I conclude:

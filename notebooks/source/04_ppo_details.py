@@ -25,14 +25,14 @@
 # - compare two ways to train by interquartile means and bootstrap intervals;
 # - tell "it made a difference" from "it is too close to tell", and mean it.
 #
-# | Exercise | Difficulty | Minutes |
-# |---|---|---|
-# | Minibatches | ●○○ | 10 |
-# | When to stop | ●●○ | 15 |
-# | A linear schedule | ●○○ | 5 |
-# | The interquartile mean | ●○○ | 10 |
-# | An interval for a difference | ●●○ | 20 |
-# | What have you understood? (five questions) | ●○○ | 10 |
+# | Exercise | Difficulty | Minutes | Importance |
+# |---|---|---|---|
+# | Minibatches | ●○○ | 10 | essential |
+# | When to stop | ●●○ | 15 | useful |
+# | A linear schedule | ●○○ | 5 | optional |
+# | The interquartile mean | ●○○ | 10 | useful |
+# | An interval for a difference | ●●○ | 20 | useful |
+# | What have you understood? (five questions) | ●○○ | 10 | useful |
 #
 # With reading and waiting it takes about 100 minutes. You should know the objective and the loop of
 # PPO (notebook 03).
@@ -81,8 +81,10 @@ from ppo_course import (
     check_difference_interval,
     check_interquartile_mean,
     check_minibatch_indices,
+    check_quiz_04,
     check_scheduled,
     check_should_stop,
+    quiz,
 )
 from ppo_course.ablation import (
     PPOWithReplacement,
@@ -117,7 +119,7 @@ TESTING_MODE = os.environ.get("TESTING_MODE", "").lower() in ("on", "1")
 # %% [markdown]
 # ## Exercise: minibatches
 #
-# *Difficulty: ●○○ · about 10 minutes*
+# *Difficulty: ●○○ · about 10 minutes · essential*
 #
 # Write `minibatch_indices`. It gets
 #
@@ -273,7 +275,7 @@ plt.show()
 # %% [markdown]
 # ## Exercise: when to stop
 #
-# *Difficulty: ●●○ · about 15 minutes*
+# *Difficulty: ●●○ · about 15 minutes · useful*
 #
 # Write `should_stop`. It gets
 #
@@ -342,7 +344,7 @@ check_should_stop(should_stop, seed=2)
 #
 # ## Exercise: a linear schedule
 #
-# *Difficulty: ●○○ · about 5 minutes*
+# *Difficulty: ●○○ · about 5 minutes · optional*
 #
 # Write `scheduled`. It gets
 #
@@ -585,7 +587,7 @@ ppo_clip.visualize_best()
 # %% [markdown]
 # ## Exercise: the interquartile mean
 #
-# *Difficulty: ●○○ · about 10 minutes*
+# *Difficulty: ●○○ · about 10 minutes · useful*
 #
 # A single run that never learned pulls the mean down, and the median looks at one or two runs only.
 # The interquartile mean is the mean of the middle half: it drops the lowest and the highest quarter
@@ -632,7 +634,7 @@ check_interquartile_mean(interquartile_mean, seed=2)
 # %% [markdown]
 # ## Exercise: an interval for a difference
 #
-# *Difficulty: ●●○ · about 20 minutes*
+# *Difficulty: ●●○ · about 20 minutes · useful*
 #
 # With other seeds, the two interquartile means would be others, and so would their difference. By how
 # much? We cannot afford thousands of runs, but we can ask what we have: the *bootstrap* draws as many
@@ -919,7 +921,8 @@ draw(fresh_scores, fresh_judged, 0.95)
 # %% [markdown]
 # ## What have you understood?
 #
-# Decide first, then open the answer.
+# Decide first. Then put your choice in place of the question mark, and run the cell: it says why it is right or
+# wrong. There is no limit to the tries.
 
 # %% [markdown]
 # **Question 1.** An action had the probability 0.5 and now has 0.6; it is the only one in the
@@ -929,13 +932,9 @@ draw(fresh_scores, fresh_judged, 0.95)
 # - (b) $0.18$ and $0.02$
 # - (c) $-0.18$ and $0.38$
 # - (d) $0.18$ and $0.18$
-#
-# <details><summary>Answer</summary>
-#
-# **(a)** The ratio is 1.2 and its logarithm 0.18. So $k_1 = -0.18$, a negative divergence, which
-# cannot be; $k_3 = 0.2 - 0.18 = 0.02$.
-#
-# </details>
+
+# %%
+quiz("04", 1, "?")
 
 # %% [markdown]
 # **Question 2.** The critic says 0, the targets are about 60, and `clip_range_vf` is 0.2. Suppose that
@@ -945,14 +944,9 @@ draw(fresh_scores, fresh_judged, 0.95)
 # - (a) 1
 # - (b) 60
 # - (c) 300
-#
-# <details><summary>Answer</summary>
-#
-# **(c)** As soon as a value is 0.2 away from the old one, in the right direction, its error has no
-# gradient any more, and 60 is 300 × 0.2. (In our loop it takes fewer updates: momentum and other
-# states move a value by several times 0.2 in each.)
-#
-# </details>
+
+# %%
+quiz("04", 2, "?")
 
 # %% [markdown]
 # **Question 3.** Two variants are the same algorithm. We compare them 20 times, with new seeds each
@@ -963,13 +957,9 @@ draw(fresh_scores, fresh_judged, 0.95)
 # - (b) 36 %
 # - (c) 64 %
 # - (d) 100 %
-#
-# <details><summary>Answer</summary>
-#
-# **(c)** $1 - 0.95^{20} \approx 0.64$. Who tries twenty things and reports the one that worked
-# may well have found nothing.
-#
-# </details>
+
+# %%
+quiz("04", 3, "?")
 
 # %% [markdown]
 # **Question 4.** Scores vary with a standard deviation of 40 in both variants. With 6 seeds each, the
@@ -980,13 +970,9 @@ draw(fresh_scores, fresh_judged, 0.95)
 # - (b) 12
 # - (c) 24
 # - (d) 36
-#
-# <details><summary>Answer</summary>
-#
-# **(c)** The width falls with the square root of the number of seeds: four times as many. This is why
-# "too close to tell" is such a frequent verdict, and often an honest one.
-#
-# </details>
+
+# %%
+quiz("04", 4, "?")
 
 # %% [markdown]
 # **Question 5.** Two variants are the same algorithm, each with 20 seeds. You look where their curves
@@ -997,10 +983,40 @@ draw(fresh_scores, fresh_judged, 0.95)
 # - (b) in far more than 5 %
 # - (c) in far fewer than 5 %
 # - (d) in none, as the variants are equal
+
+# %%
+quiz("04", 5, "?")
+
+# %% [markdown]
+# ## Exercise: your answers
 #
-# <details><summary>Answer</summary>
+# *Difficulty: ●○○ · about 1 minute · useful*
 #
-# **(b)** The part was chosen *because* the curves differ there, and some part always does. It is an
-# idea; to test it takes new seeds, with this score.
+# `quiz_answers` returns your choices as one text, a letter for each question in their order, such as `"abcab"`.
+
+
+# %% nbgrader={"grade": false, "grade_id": "ppo-details-quiz", "locked": false, "schema_version": 3, "solution": true, "task": false}
+def quiz_answers():
+    """Your choices, a letter for each question"""
+    ### BEGIN SOLUTION
+    return "acccb"
+    ### END SOLUTION
+
+
+# %% nbgrader={"grade": true, "grade_id": "ppo-details-quiz-check", "locked": true, "points": 1, "schema_version": 3, "solution": false, "task": false}
+check_quiz_04(quiz_answers)
+### BEGIN HIDDEN TESTS
+check_quiz_04(quiz_answers, seed=1)
+### END HIDDEN TESTS
+
+# %% [markdown]
+# # Going further
 #
-# </details>
+# An open task without a check, with what you should see. In a graded course, what you write below earns a bonus.
+#
+# - **Does an interval keep its promise?** Draw six scores for each of two *equal* variants, from a normal distribution, and ask your
+#   `difference_interval` with the mean, 300 times. Expected: 0 is outside in about 10 % of the cases, not in 5 %. With few seeds a
+#   percentile interval is too narrow; with 30 seeds the promise nearly holds.
+
+# %% [markdown] nbgrader={"grade": true, "grade_id": "ppo-details-further", "locked": false, "points": 0, "schema_version": 3, "solution": true, "task": false}
+# What I tried, what I saw, and what I conclude:

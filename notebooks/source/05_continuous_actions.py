@@ -27,13 +27,13 @@
 # - say which action is kept, which one is sent to the environment, and what goes wrong otherwise;
 # - write a Gaussian policy as an agent, train it on Pendulum, and read its map.
 #
-# | Exercise | Difficulty | Minutes |
-# |---|---|---|
-# | The log-probability of an action | ●●○ | 15 |
-# | One action to keep, one to send | ●○○ | 10 |
-# | The entropy | ●○○ | 10 |
-# | A Gaussian policy | ●●● | 25 |
-# | What have you understood? (five questions) | ●○○ | 10 |
+# | Exercise | Difficulty | Minutes | Importance |
+# |---|---|---|---|
+# | The log-probability of an action | ●●○ | 15 | essential |
+# | One action to keep, one to send | ●○○ | 10 | essential |
+# | The entropy | ●○○ | 10 | useful |
+# | A Gaussian policy | ●●● | 25 | essential |
+# | What have you understood? (five questions) | ●○○ | 10 | useful |
 #
 # With reading and watching it takes about 100 minutes. You should know the objective of PPO and
 # its `DiscretePolicy` (notebook 03).
@@ -88,7 +88,9 @@ from ppo_course import (
     check_gaussian_entropy,
     check_gaussian_log_prob,
     check_gaussian_policy,
+    check_quiz_05,
     check_sample_action,
+    quiz,
 )
 
 # The networks below are so small that several threads would mostly wait for each other.
@@ -145,7 +147,7 @@ plt.show()
 # %% [markdown]
 # ## Exercise: the log-probability of an action
 #
-# *Difficulty: ●●○ · about 15 minutes*
+# *Difficulty: ●●○ · about 15 minutes · essential*
 #
 # Write `gaussian_log_prob`, with the formula above and without torch.distributions. It gets
 #
@@ -234,7 +236,7 @@ print("a tensor", list((ratio * advantage).shape))
 # %% [markdown]
 # ## Exercise: one action to keep, one to send
 #
-# *Difficulty: ●○○ · about 10 minutes*
+# *Difficulty: ●○○ · about 10 minutes · essential*
 #
 # Write `sample_action`. It gets
 #
@@ -350,7 +352,7 @@ for name, actions in (("kept", kept), ("sent", sent)):
 # %% [markdown]
 # ## Exercise: the entropy
 #
-# *Difficulty: ●○○ · about 10 minutes*
+# *Difficulty: ●○○ · about 10 minutes · useful*
 #
 # Write `gaussian_entropy`. It gets `mean`, $[N, D]$, and `log_std`, $[D]$. It returns the entropies
 # of the policy in the $N$ states, $[N]$: $N$ times the same number, as the objective wants an entropy
@@ -404,7 +406,7 @@ check_gaussian_entropy(gaussian_entropy, seed=2)
 # %% [markdown]
 # ## Exercise: a Gaussian policy
 #
-# *Difficulty: ●●● · about 25 minutes*
+# *Difficulty: ●●● · about 25 minutes · essential*
 #
 # Write the two methods of `GaussianPolicy`; here you may use torch.distributions.
 #
@@ -730,7 +732,8 @@ ppo_clip.visualize_best()
 # %% [markdown]
 # ## What have you understood?
 #
-# Decide first, then open the answer.
+# Decide first. Then put your choice in place of the question mark, and run the cell: it says why it is right or
+# wrong. There is no limit to the tries.
 
 # %% [markdown]
 # **Question 1.** An action has two components, both with $\sigma = 1$, and it happens to be exactly
@@ -740,13 +743,9 @@ ppo_clip.visualize_best()
 # - (b) $-0.92$
 # - (c) $-1.84$
 # - (d) $0.16$
-#
-# <details><summary>Answer</summary>
-#
-# **(c)** The squares and $\log \sigma$ are 0, and each component has its own
-# $-\frac{1}{2} \log 2\pi \approx -0.92$. (d) is the density.
-#
-# </details>
+
+# %%
+quiz("05", 1, "?")
 
 # %% [markdown]
 # **Question 2.** On Pendulum somebody uses `Normal` without `Independent`. The ratios of a minibatch
@@ -756,14 +755,9 @@ ppo_clip.visualize_best()
 # - (b) The result is $[64]$, and right.
 # - (c) The result is $[64, 1]$, and right.
 # - (d) The result is $[64, 64]$, and every action meets the advantages of all the others.
-#
-# <details><summary>Answer</summary>
-#
-# **(d)** Both are repeated until they fit. The mean of this is a number, and nothing
-# complains; but each action is now weighed with the mean of all advantages, so that the policy does
-# not learn which action was good.
-#
-# </details>
+
+# %%
+quiz("05", 2, "?")
 
 # %% [markdown]
 # **Question 3.** The policy samples $2.7$, the motor can do $\pm 2$. The log-probability of which
@@ -772,13 +766,9 @@ ppo_clip.visualize_best()
 # - (a) $2.7$, the sample
 # - (b) $2.0$, what the motor did
 # - (c) either of them, as the motor does the same
-#
-# <details><summary>Answer</summary>
-#
-# **(a)** The Gaussian is the density of the sample. Judging what was sent pulls the mean away
-# from the bound and makes $\sigma$ smaller, whatever the advantages are.
-#
-# </details>
+
+# %%
+quiz("05", 3, "?")
 
 # %% [markdown]
 # **Question 4.** A robot has three motors, and all three $\sigma$ are halved. How does the entropy of
@@ -788,13 +778,9 @@ ppo_clip.visualize_best()
 # - (b) by $-2.08$
 # - (c) it is halved
 # - (d) that depends on the state
-#
-# <details><summary>Answer</summary>
-#
-# **(b)** Each component loses $\log 2 \approx 0.69$, and the entropies of the components add. It
-# is the same in every state, as neither the mean nor the state plays a part.
-#
-# </details>
+
+# %%
+quiz("05", 4, "?")
 
 # %% [markdown]
 # **Question 5.** In the middle of a run, a log-probability of $+1.3$ is seen. What do we conclude?
@@ -802,10 +788,40 @@ ppo_clip.visualize_best()
 # - (a) There is a bug: probabilities are at most 1, and their logarithms at most 0.
 # - (b) Nothing is wrong: where $\sigma$ is small, a density is larger than 1.
 # - (c) The density has not the area 1.
+
+# %%
+quiz("05", 5, "?")
+
+# %% [markdown]
+# ## Exercise: your answers
 #
-# <details><summary>Answer</summary>
+# *Difficulty: ●○○ · about 1 minute · useful*
 #
-# **(b)** With $\sigma = 0.1$ the density at the mean is about 4, on a narrow stretch; its
-# area is still 1.
+# `quiz_answers` returns your choices as one text, a letter for each question in their order, such as `"abcab"`.
+
+
+# %% nbgrader={"grade": false, "grade_id": "continuous-quiz", "locked": false, "schema_version": 3, "solution": true, "task": false}
+def quiz_answers():
+    """Your choices, a letter for each question"""
+    ### BEGIN SOLUTION
+    return "cdabb"
+    ### END SOLUTION
+
+
+# %% nbgrader={"grade": true, "grade_id": "continuous-quiz-check", "locked": true, "points": 1, "schema_version": 3, "solution": false, "task": false}
+check_quiz_05(quiz_answers)
+### BEGIN HIDDEN TESTS
+check_quiz_05(quiz_answers, seed=1)
+### END HIDDEN TESTS
+
+# %% [markdown]
+# # Going further
 #
-# </details>
+# An open task without a check, with what you should see. In a graded course, what you write below earns a bonus.
+#
+# - **A squashed Gaussian.** Send $a = \tanh u$ with $u$ from your Gaussian. Its density has a factor for the change of variables:
+#   $\log \pi(a) = \log \pi(u) - \log(1 - \tanh^2 u)$. Integrate $\exp$ of it over $(-1, 1)$ numerically. Expected: 1, to three digits;
+#   without the correction, something else.
+
+# %% [markdown] nbgrader={"grade": true, "grade_id": "continuous-further", "locked": false, "points": 0, "schema_version": 3, "solution": true, "task": false}
+# What I tried, what I saw, and what I conclude:

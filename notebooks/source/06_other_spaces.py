@@ -29,13 +29,13 @@
 # - write a policy for a Dict observation and MultiDiscrete actions, and train it with a mask and
 #   without.
 #
-# | Exercise | Difficulty | Minutes |
-# |---|---|---|
-# | Several choices at once | ●●○ | 15 |
-# | What is forbidden | ●●○ | 15 |
-# | The mask in the workspace | ●○○ | 10 |
-# | A policy for the warehouse | ●●● | 20 |
-# | What have you understood? (five questions) | ●○○ | 10 |
+# | Exercise | Difficulty | Minutes | Importance |
+# |---|---|---|---|
+# | Several choices at once | ●●○ | 15 | essential |
+# | What is forbidden | ●●○ | 15 | essential |
+# | The mask in the workspace | ●○○ | 10 | useful |
+# | A policy for the warehouse | ●●● | 20 | essential |
+# | What have you understood? (five questions) | ●○○ | 10 | useful |
 #
 # With reading and watching it takes about 95 minutes. You should know the objective of PPO and its
 # `DiscretePolicy` (notebook 03); notebook 05 has actions of several components, too.
@@ -86,8 +86,10 @@ from ppo_bbrl.plots import read_metrics
 from ppo_course import (
     check_evaluate_components,
     check_masked_log_probs,
+    check_quiz_06,
     check_warehouse_policy,
     check_was_allowed,
+    quiz,
 )
 from ppo_course.nb06_spaces.warehouse import register_warehouse
 
@@ -165,7 +167,7 @@ print("robot at", obs["robot"], "  moves", moves.astype(int), "  hand", hand.ast
 # %% [markdown]
 # ## Exercise: several choices at once
 #
-# *Difficulty: ●●○ · about 15 minutes*
+# *Difficulty: ●●○ · about 15 minutes · essential*
 #
 # Write `evaluate_components`. It gets
 #
@@ -237,7 +239,7 @@ print(f"entropy {entropy.item():.2f}, as log 4 + log 10 = {math.log(4) + math.lo
 # %% [markdown]
 # ## Exercise: what is forbidden
 #
-# *Difficulty: ●●○ · about 15 minutes*
+# *Difficulty: ●●○ · about 15 minutes · essential*
 #
 # Write `masked_log_probs`. It gets `logits`, $[N, A]$, and `mask`, $[N, A]$, bool, True where an action
 # is allowed. It returns the log-probabilities of all actions, $[N, A]$: $-\infty$ for the forbidden
@@ -389,7 +391,7 @@ for name in (
 # %% [markdown]
 # ## Exercise: the mask in the workspace
 #
-# *Difficulty: ●○○ · about 10 minutes*
+# *Difficulty: ●○○ · about 10 minutes · useful*
 #
 # Write `was_allowed`. It gets a `workspace` and `sizes`, as above. It returns a bool tensor $[T, B]$:
 # whether all components of the action of each row were allowed.
@@ -458,7 +460,7 @@ print(f"possible at a time: {(moves.sum(-1) * hand.sum(-1)).float().mean():.1f} 
 # %% [markdown]
 # ## Exercise: a policy for the warehouse
 #
-# *Difficulty: ●●● · about 20 minutes*
+# *Difficulty: ●●● · about 20 minutes · essential*
 #
 # Write the two methods of `WarehousePolicy`.
 #
@@ -681,7 +683,8 @@ masked.visualize_best()
 # %% [markdown]
 # ## What have you understood?
 #
-# Decide first, then open the answer.
+# Decide first. Then put your choice in place of the question mark, and run the cell: it says why it is right or
+# wrong. There is no limit to the tries.
 
 # %% [markdown]
 # **Question 1.** The actions of a task are `MultiDiscrete([3, 4, 5])`. How many outputs does the
@@ -690,13 +693,9 @@ masked.visualize_best()
 # - (a) 3
 # - (b) 12
 # - (c) 60
-#
-# <details><summary>Answer</summary>
-#
-# **(b)** One logit for each value of each component: $3 + 4 + 5$. A policy that chooses among
-# all actions at once would need 60.
-#
-# </details>
+
+# %%
+quiz("06", 1, "?")
 
 # %% [markdown]
 # **Question 2.** The components of an action were chosen with probabilities $\frac{1}{2}$ and
@@ -706,13 +705,9 @@ masked.visualize_best()
 # - (b) $-1.04$
 # - (c) $-2.08$
 # - (d) $0.96$
-#
-# <details><summary>Answer</summary>
-#
-# **(c)** $\log \frac{1}{2} + \log \frac{1}{4} = \log \frac{1}{8}$. (b) is the mean of the two, (a) the
-# logarithm of the sum of the probabilities, (d) the product of the logarithms.
-#
-# </details>
+
+# %%
+quiz("06", 2, "?")
 
 # %% [markdown]
 # **Question 3.** Of ten actions four are allowed, and all logits are equal. What is the entropy
@@ -722,13 +717,9 @@ masked.visualize_best()
 # - (b) $0.92$
 # - (c) $0$
 # - (d) $1.39$
-#
-# <details><summary>Answer</summary>
-#
-# **(d)** Each of the four has the probability $\frac{1}{4}$, and $\log 4 \approx 1.39$. Without the mask it
-# would be $\log 10 \approx 2.30$.
-#
-# </details>
+
+# %%
+quiz("06", 3, "?")
 
 # %% [markdown]
 # **Question 4.** An allowed action is praised. What does the gradient of its masked log-probability do
@@ -737,13 +728,9 @@ masked.visualize_best()
 # - (a) It lowers the logit.
 # - (b) Nothing: it is 0.
 # - (c) It is NaN, as the logit is $-\infty$.
-#
-# <details><summary>Answer</summary>
-#
-# **(b)** The gradient is minus the probability of that action, which is 0. The network's own
-# logit is finite: what is $-\infty$ has been filled in behind it.
-#
-# </details>
+
+# %%
+quiz("06", 4, "?")
 
 # %% [markdown]
 # **Question 5.** An agent samples with the mask and keeps the log-probability of that. The update computes
@@ -752,10 +739,39 @@ masked.visualize_best()
 # - (a) less than 1
 # - (b) exactly 1
 # - (c) more than 1
+
+# %%
+quiz("06", 5, "?")
+
+# %% [markdown]
+# ## Exercise: your answers
 #
-# <details><summary>Answer</summary>
+# *Difficulty: ●○○ · about 1 minute · useful*
 #
-# **(a)** Without the mask the forbidden actions have their share, which the allowed ones lack. So PPO
-# clips a difference that no learning has made.
+# `quiz_answers` returns your choices as one text, a letter for each question in their order, such as `"abcab"`.
+
+
+# %% nbgrader={"grade": false, "grade_id": "spaces-quiz", "locked": false, "schema_version": 3, "solution": true, "task": false}
+def quiz_answers():
+    """Your choices, a letter for each question"""
+    ### BEGIN SOLUTION
+    return "bcdba"
+    ### END SOLUTION
+
+
+# %% nbgrader={"grade": true, "grade_id": "spaces-quiz-check", "locked": true, "points": 1, "schema_version": 3, "solution": false, "task": false}
+check_quiz_06(quiz_answers)
+### BEGIN HIDDEN TESTS
+check_quiz_06(quiz_answers, seed=1)
+### END HIDDEN TESTS
+
+# %% [markdown]
+# # Going further
 #
-# </details>
+# An open task without a check, with what you should see. In a graded course, what you write below earns a bonus.
+#
+# - **Taxi-v3** gives `info["action_mask"]`, too. Play 50 episodes at random, with the mask and without it. Expected: about $-770$ on
+#   average without, about $-190$ with it. Then let `PPOClip` learn both.
+
+# %% [markdown] nbgrader={"grade": true, "grade_id": "spaces-further", "locked": false, "points": 0, "schema_version": 3, "solution": true, "task": false}
+# What I tried, what I saw, and what I conclude:

@@ -29,13 +29,13 @@
 # - make minibatches of whole environments, and say why shuffled transitions will not do;
 # - find a memory that leaks from one episode into the next.
 #
-# | Exercise | Difficulty | Minutes |
-# |---|---|---|
-# | Nothing is remembered where an episode begins | ●○○ | 10 |
-# | Row by row | ●●○ | 20 |
-# | Minibatches of environments | ●●○ | 15 |
-# | Leaks | ●○○ | 10 |
-# | What have you understood? (four questions) | ●○○ | 10 |
+# | Exercise | Difficulty | Minutes | Importance |
+# |---|---|---|---|
+# | Nothing is remembered where an episode begins | ●○○ | 10 | essential |
+# | Row by row | ●●○ | 20 | essential |
+# | Minibatches of environments | ●●○ | 15 | essential |
+# | Leaks | ●○○ | 10 | useful |
+# | What have you understood? (four questions) | ●○○ | 10 | useful |
 #
 # With reading and watching it takes about 90 minutes. You should know the rows of the workspace
 # (notebook 01) and the loop of PPO (notebook 03).
@@ -90,8 +90,10 @@ from ppo_bbrl.plots import read_metrics, workspace_grid
 from ppo_course import (
     check_column_minibatches,
     check_leaks,
+    check_quiz_07,
     check_reset_memory,
     check_unroll,
+    quiz,
 )
 from ppo_course.nb07_memory.suspects import suspects
 
@@ -175,7 +177,7 @@ plt.show()
 # %% [markdown]
 # ## Exercise: nothing is remembered where an episode begins
 #
-# *Difficulty: ●○○ · about 10 minutes*
+# *Difficulty: ●○○ · about 10 minutes · essential*
 #
 # Write `reset_memory`. It gets
 #
@@ -228,7 +230,7 @@ check_reset_memory(reset_memory, seed=2)
 # %% [markdown]
 # ## Exercise: row by row
 #
-# *Difficulty: ●●○ · about 20 minutes*
+# *Difficulty: ●●○ · about 20 minutes · essential*
 #
 # Write `unroll`. It gets
 #
@@ -343,7 +345,7 @@ print(f"From the second episode into the first: {strength[8:, :8].abs().max():.0
 # %% [markdown]
 # ## Exercise: minibatches of environments
 #
-# *Difficulty: ●●○ · about 15 minutes*
+# *Difficulty: ●●○ · about 15 minutes · essential*
 #
 # Write `column_minibatches`. It gets
 #
@@ -508,7 +510,7 @@ plt.show()
 # %% [markdown]
 # ## Exercise: leaks
 #
-# *Difficulty: ●○○ · about 10 minutes*
+# *Difficulty: ●○○ · about 10 minutes · useful*
 #
 # Write `leaks`. It gets two variables of a workspace:
 #
@@ -685,7 +687,8 @@ ppo_clip.visualize_best()
 # %% [markdown]
 # ## What have you understood?
 #
-# Decide first, then open the answer.
+# Decide first. Then put your choice in place of the question mark, and run the cell: it says why it is right or
+# wrong. There is no limit to the tries.
 
 # %% [markdown]
 # **Question 1.** A rollout has 8 environments and 32 rows, and `batch_size` is 64. What is a minibatch?
@@ -694,13 +697,9 @@ ppo_clip.visualize_best()
 # - (b) 2 environments with all their rows
 # - (c) 64 environments
 # - (d) 8 environments with 8 rows each
-#
-# <details><summary>Answer</summary>
-#
-# **(b)** An environment has 32 steps, so that two of them fit. There are four such minibatches, and each
-# environment is in one of them.
-#
-# </details>
+
+# %%
+quiz("07", 1, "?")
 
 # %% [markdown]
 # **Question 2.** A rollout ends in the middle of an episode. With which memory does the policy begin
@@ -709,13 +708,9 @@ ppo_clip.visualize_best()
 # - (a) with zeros
 # - (b) with one that the new weights make from the first observation of the episode on
 # - (c) with the one that it wrote into the last row, under the weights that acted then
-#
-# <details><summary>Answer</summary>
-#
-# **(c)** It is carried over like the observation. The update that came between has changed the
-# weights, so that it is a little out of date; after some rows this is forgotten.
-#
-# </details>
+
+# %%
+quiz("07", 2, "?")
 
 # %% [markdown]
 # **Question 3.** In a rollout, an episode begins in row 8. How does the policy's action in row 12 change the
@@ -724,12 +719,9 @@ ppo_clip.visualize_best()
 # - (a) not at all
 # - (b) as in any other rollout, through seven steps of memory
 # - (c) by a random amount, as the two episodes mix
-#
-# <details><summary>Answer</summary>
-#
-# **(a)** The reset in row 8 cuts the chain: what is 0 whatever came before has no gradient.
-#
-# </details>
+
+# %%
+quiz("07", 3, "?")
 
 # %% [markdown]
 # **Question 4.** Somebody forgets the reset, and trains for some iterations. What is seen?
@@ -737,10 +729,40 @@ ppo_clip.visualize_best()
 # - (a) PyTorch raises an error in the second episode.
 # - (b) The losses become NaN.
 # - (c) Nothing at once: it acts and learns, and the memory where an episode begins is not 0.
+
+# %%
+quiz("07", 4, "?")
+
+# %% [markdown]
+# ## Exercise: your answers
 #
-# <details><summary>Answer</summary>
+# *Difficulty: ●○○ · about 1 minute · useful*
 #
-# **(c)** A memory is a tensor of the right shape, whoever wrote it. It takes a look at the rows where
-# episodes begin to find the leak.
+# `quiz_answers` returns your choices as one text, a letter for each question in their order, such as `"abca"`.
+
+
+# %% nbgrader={"grade": false, "grade_id": "memory-quiz", "locked": false, "schema_version": 3, "solution": true, "task": false}
+def quiz_answers():
+    """Your choices, a letter for each question"""
+    ### BEGIN SOLUTION
+    return "bcac"
+    ### END SOLUTION
+
+
+# %% nbgrader={"grade": true, "grade_id": "memory-quiz-check", "locked": true, "points": 1, "schema_version": 3, "solution": false, "task": false}
+check_quiz_07(quiz_answers)
+### BEGIN HIDDEN TESTS
+check_quiz_07(quiz_answers, seed=1)
+### END HIDDEN TESTS
+
+# %% [markdown]
+# # Going further
 #
-# </details>
+# An open task without a check, with what you should see. In a graded course, what you write below earns a bonus.
+#
+# - **How much memory is needed?** Let a random policy play CartPole without velocities, and predict the cart's true velocity from the last $k$
+#   observations by least squares (`numpy.linalg.lstsq`). Expected: with $k = 1$ hardly anything is explained, with $k = 2$ more than
+#   99 % of the variance. So two observations side by side would be a memory as well.
+
+# %% [markdown] nbgrader={"grade": true, "grade_id": "memory-further", "locked": false, "points": 0, "schema_version": 3, "solution": true, "task": false}
+# What I tried, what I saw, and what I conclude:

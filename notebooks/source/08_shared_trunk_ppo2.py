@@ -25,12 +25,12 @@
 # - write a train step with one gradient and one limit of its norm;
 # - measure what two losses do to one trunk, and say why their coefficients matter there.
 #
-# | Exercise | Difficulty | Minutes |
-# |---|---|---|
-# | Acting: `eval_fn` | ●○○ | 10 |
-# | The joint loss | ●●○ | 20 |
-# | Learning: `train_fn` | ●●○ | 20 |
-# | What have you understood? (four questions) | ●○○ | 10 |
+# | Exercise | Difficulty | Minutes | Importance |
+# |---|---|---|---|
+# | Acting: `eval_fn` | ●○○ | 10 | useful |
+# | The joint loss | ●●○ | 20 | essential |
+# | Learning: `train_fn` | ●●○ | 20 | useful |
+# | What have you understood? (four questions) | ●○○ | 10 | useful |
 #
 # With reading and watching it takes about 85 minutes. You should know the clipped objective
 # (notebook 03) and advantages (notebook 02).
@@ -77,7 +77,7 @@ import ppo_bbrl
 from ppo_bbrl import PPOClip, run, setup_tensorboard, shared_agents
 from ppo_bbrl.advantages import gae, lambda_returns
 from ppo_bbrl.plots import bootstrap_interval, critic_map, policy_map, read_metrics
-from ppo_course import check_eval_fn, check_joint_loss, check_train_fn
+from ppo_course import check_eval_fn, check_joint_loss, check_quiz_08, check_train_fn, quiz
 
 # The networks below are so small that several threads would mostly wait for each other.
 torch.set_num_threads(1)
@@ -143,7 +143,7 @@ print("the same, when it is judged", (-judged).exp().detach())
 # %% [markdown]
 # ## Exercise: acting
 #
-# *Difficulty: ●○○ · about 10 minutes*
+# *Difficulty: ●○○ · about 10 minutes · useful*
 #
 # Write `eval_fn`, which acts while we collect data. It gets
 #
@@ -215,7 +215,7 @@ check_eval_fn(eval_fn, seed=2)
 # %% [markdown]
 # ## Exercise: the joint loss
 #
-# *Difficulty: ●●○ · about 20 minutes*
+# *Difficulty: ●●○ · about 20 minutes · essential*
 #
 # Write `joint_loss`. It gets, in the order of the model's own loss,
 #
@@ -317,7 +317,7 @@ args = SimpleNamespace(
 # %% [markdown]
 # ## Exercise: a train step
 #
-# *Difficulty: ●●○ · about 20 minutes*
+# *Difficulty: ●●○ · about 20 minutes · useful*
 #
 # Write `train_fn`: one step of the optimiser on a minibatch. It gets `model`, its `optimizer`, `args`
 # as above, observations `obs`, $[N, D]$, and four tensors $[N]$ from the time of collecting: `returns`,
@@ -711,7 +711,8 @@ max(shared, key=lambda ppo_clip: ppo_clip.best_reward).visualize_best()
 # %% [markdown]
 # ## What have you understood?
 #
-# Decide first, then open the answer.
+# Decide first. Then put your choice in place of the question mark, and run the cell: it says why it is right or
+# wrong. There is no limit to the tries.
 
 # %% [markdown]
 # **Question 1.** The negative log-likelihood of an action was 1.0 when the data were collected, and
@@ -721,13 +722,9 @@ max(shared, key=lambda ppo_clip: ppo_clip.best_reward).visualize_best()
 # - (b) 0.82
 # - (c) 1.22
 # - (d) 1.25
-#
-# <details><summary>Answer</summary>
-#
-# **(c)** $e^{1.0 - 0.8} = e^{0.2} \approx 1.22$: a smaller negative log-likelihood is a larger
-# probability. (b) is the ratio turned round.
-#
-# </details>
+
+# %%
+quiz("08", 1, "?")
 
 # %% [markdown]
 # **Question 2.** In the trunk the policy's gradient has the norm 0.3 and that of the values the norm
@@ -738,13 +735,9 @@ max(shared, key=lambda ppo_clip: ppo_clip.best_reward).visualize_best()
 # - (b) 0.25
 # - (c) 0.15
 # - (d) 0.037
-#
-# <details><summary>Answer</summary>
-#
-# **(d)** The sum has the norm $\sqrt{0.3^2 + 4^2} \approx 4.01$, and is multiplied by
-# $0.5 / 4.01 \approx 0.125$; so is each of its parts.
-#
-# </details>
+
+# %%
+quiz("08", 2, "?")
 
 # %% [markdown]
 # **Question 3.** Policy and critic are two networks without a common weight, each with its own optimiser
@@ -754,13 +747,9 @@ max(shared, key=lambda ppo_clip: ppo_clip.best_reward).visualize_best()
 # - (a) nothing
 # - (b) it becomes shorter
 # - (c) it turns towards what the critic wants
-#
-# <details><summary>Answer</summary>
-#
-# **(a)** The value loss has no gradient in the policy's weights, and its size has no influence on a limit that
-# the policy has for itself. With a shared trunk, (b) and (c) both happen.
-#
-# </details>
+
+# %%
+quiz("08", 3, "?")
 
 # %% [markdown]
 # **Question 4.** The gradient of the joint loss is longer than `max_grad_norm`. We multiply the whole
@@ -769,10 +758,40 @@ max(shared, key=lambda ppo_clip: ppo_clip.best_reward).visualize_best()
 # - (a) nothing
 # - (b) it is ten times as long
 # - (c) it has the same length, and another direction
+
+# %%
+quiz("08", 4, "?")
+
+# %% [markdown]
+# ## Exercise: your answers
 #
-# <details><summary>Answer</summary>
+# *Difficulty: ●○○ · about 1 minute · useful*
 #
-# **(a)** Clipping changes the length of the gradient, never its direction, and the length was that of the
-# limit before. What counts are the coefficients relative to each other.
+# `quiz_answers` returns your choices as one text, a letter for each question in their order, such as `"abca"`.
+
+
+# %% nbgrader={"grade": false, "grade_id": "shared-quiz", "locked": false, "schema_version": 3, "solution": true, "task": false}
+def quiz_answers():
+    """Your choices, a letter for each question"""
+    ### BEGIN SOLUTION
+    return "cdaa"
+    ### END SOLUTION
+
+
+# %% nbgrader={"grade": true, "grade_id": "shared-quiz-check", "locked": true, "points": 1, "schema_version": 3, "solution": false, "task": false}
+check_quiz_08(quiz_answers)
+### BEGIN HIDDEN TESTS
+check_quiz_08(quiz_answers, seed=1)
+### END HIDDEN TESTS
+
+# %% [markdown]
+# # Going further
 #
-# </details>
+# An open task without a check, with what you should see. In a graded course, what you write below earns a bonus.
+#
+# - **Ten times the loss.** Switch the limit of the norm off (`max_grad_norm = 1e9`), and multiply the whole joint loss by 10; the
+#   optimiser is Adam. Expected: a step hardly changes, because Adam divides by the size of the gradients. Try it with `torch.optim.SGD`:
+#   there it is ten times as long.
+
+# %% [markdown] nbgrader={"grade": true, "grade_id": "shared-further", "locked": false, "points": 0, "schema_version": 3, "solution": true, "task": false}
+# What I tried, what I saw, and what I conclude:

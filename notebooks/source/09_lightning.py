@@ -27,12 +27,12 @@
 # - feed a Trainer with data that depend on the weights, without collecting them too early;
 # - train with a progress bar, curves and checkpoints, load the best model, and look at what it does.
 #
-# | Exercise | Difficulty | Minutes |
-# |---|---|---|
-# | A policy, a value, an optimiser | ●○○ | 15 |
-# | The loss of a minibatch | ●●○ | 20 |
-# | Never before the last step | ●●○ | 20 |
-# | What have you understood? (four questions) | ●○○ | 10 |
+# | Exercise | Difficulty | Minutes | Importance |
+# |---|---|---|---|
+# | A policy, a value, an optimiser | ●○○ | 15 | essential |
+# | The loss of a minibatch | ●●○ | 20 | essential |
+# | Never before the last step | ●●○ | 20 | essential |
+# | What have you understood? (four questions) | ●○○ | 10 | useful |
 #
 # With reading and watching it takes about 90 minutes. You should know the clipped objective and its
 # loop (notebook 03). Normalised advantages and the stop by KL are explained in notebook 04; what we
@@ -90,7 +90,13 @@ from ppo_bbrl import setup_tensorboard, shared_agents
 from ppo_bbrl.advantages import normalise
 from ppo_bbrl.lightning import PPO, make_vec_env
 from ppo_bbrl.plots import bootstrap_interval, critic_map, policy_map
-from ppo_course import check_actor_critic, check_minibatch_stream, check_training_step
+from ppo_course import (
+    check_actor_critic,
+    check_minibatch_stream,
+    check_quiz_09,
+    check_training_step,
+    quiz,
+)
 
 # The networks below are so small that several threads would mostly wait for each other.
 torch.set_num_threads(1)
@@ -142,7 +148,7 @@ print("actions:     ", env.single_action_space)
 # %% [markdown]
 # ## Exercise: a policy, a value, an optimiser
 #
-# *Difficulty: ●○○ · about 15 minutes*
+# *Difficulty: ●○○ · about 15 minutes · essential*
 #
 # Complete the class `ActorCritic`. `__init__` is given: it makes two networks. `self.actor` turns
 # $N$ observations, `[N, 4]`, into a score for each of two actions, `[N, 2]`; `self.critic` turns
@@ -224,7 +230,7 @@ check_actor_critic(ActorCritic, seed=2)
 # %% [markdown]
 # ## Exercise: the loss of a minibatch
 #
-# *Difficulty: ●●○ · about 20 minutes*
+# *Difficulty: ●●○ · about 20 minutes · essential*
 #
 # Write `training_step`. Lightning gives it a minibatch of $M$ transitions and its number, which you
 # do not need. The minibatch has
@@ -403,7 +409,7 @@ draw_events(watch(WithoutLength), "A loader without a length")
 # %% [markdown]
 # ## Exercise: never before the last step
 #
-# *Difficulty: ●●○ · about 20 minutes*
+# *Difficulty: ●●○ · about 20 minutes · essential*
 #
 # Now the stream of PPO. Write `minibatch_stream`, a generator: it gives minibatches by `yield`. It
 # gets three functions and two numbers:
@@ -661,7 +667,8 @@ returns, lengths = loaded.evaluate(num_eval_episodes=1, render=True)
 # %% [markdown]
 # ## What have you understood?
 #
-# Decide first, then open the answer.
+# Decide first. Then put your choice in place of the question mark, and run the cell: it says why it is right or
+# wrong. There is no limit to the tries.
 
 # %% [markdown]
 # **Question 1.** A model has `num_rollouts=3`, `buffer_length=100` and four environments, in which no
@@ -672,13 +679,9 @@ returns, lengths = loaded.evaluate(num_eval_episodes=1, render=True)
 # - (b) 24
 # - (c) 40
 # - (d) 120
-#
-# <details><summary>Answer</summary>
-#
-# **(d)** A rollout has 400 transitions, eight minibatches. They are gone through five times, 40
-# steps, and this for each of three rollouts.
-#
-# </details>
+
+# %%
+quiz("09", 1, "?")
 
 # %% [markdown]
 # **Question 2.** A loader without a length gives three rollouts, in five minibatches each. With the
@@ -688,13 +691,9 @@ returns, lengths = loaded.evaluate(num_eval_episodes=1, render=True)
 # - (b) 9
 # - (c) 10
 # - (d) 0
-#
-# <details><summary>Answer</summary>
-#
-# **(b)** Ten steps belong to the first two rollouts. Lightning fetches a minibatch ahead, so that
-# the last of the ten still waits while the third rollout is collected.
-#
-# </details>
+
+# %%
+quiz("09", 2, "?")
 
 # %% [markdown]
 # **Question 3.** The gradient of a model with two weights is $(3, 4)$. Which one reaches the optimiser
@@ -704,13 +703,9 @@ returns, lengths = loaded.evaluate(num_eval_episodes=1, render=True)
 # - (b) $(0.5, 0.5)$
 # - (c) $(1.5, 2)$
 # - (d) $(3, 4)$
-#
-# <details><summary>Answer</summary>
-#
-# **(a)** Lightning limits the global norm, unless told otherwise. The norm is 5, so that everything
-# is multiplied by $0.5 / 5$. The direction stays.
-#
-# </details>
+
+# %%
+quiz("09", 3, "?")
 
 # %% [markdown]
 # **Question 4.** In a correct loop, all ratios of the first minibatch of *each* rollout are 1. Whose
@@ -719,10 +714,39 @@ returns, lengths = loaded.evaluate(num_eval_episodes=1, render=True)
 # - (a) those of a rollout that was collected before the last step on the one before
 # - (b) those of a rollout whose minibatches are shuffled
 # - (c) those of a rollout that follows one that `target_kl` ended
+
+# %%
+quiz("09", 4, "?")
+
+# %% [markdown]
+# ## Exercise: your answers
 #
-# <details><summary>Answer</summary>
+# *Difficulty: ●○○ · about 1 minute · useful*
 #
-# **(a)** The weights that acted are then not the weights that learn. Neither the order of the
-# minibatches nor steps that were left out change weights between acting and the first minibatch.
+# `quiz_answers` returns your choices as one text, a letter for each question in their order, such as `"abca"`.
+
+
+# %% nbgrader={"grade": false, "grade_id": "lightning-quiz", "locked": false, "schema_version": 3, "solution": true, "task": false}
+def quiz_answers():
+    """Your choices, a letter for each question"""
+    ### BEGIN SOLUTION
+    return "dbaa"
+    ### END SOLUTION
+
+
+# %% nbgrader={"grade": true, "grade_id": "lightning-quiz-check", "locked": true, "points": 1, "schema_version": 3, "solution": false, "task": false}
+check_quiz_09(quiz_answers)
+### BEGIN HIDDEN TESTS
+check_quiz_09(quiz_answers, seed=1)
+### END HIDDEN TESTS
+
+# %% [markdown]
+# # Going further
 #
-# </details>
+# An open task without a check, with what you should see. In a graded course, what you write below earns a bonus.
+#
+# - **The KL of each minibatch.** Log the mean of $(r - 1) - \log r$ in `training_step`, and draw it against the number of the minibatch
+#   in its rollout. Expected: 0 in the first one of every rollout, and more and more afterwards.
+
+# %% [markdown] nbgrader={"grade": true, "grade_id": "lightning-further", "locked": false, "points": 0, "schema_version": 3, "solution": true, "task": false}
+# What I tried, what I saw, and what I conclude:

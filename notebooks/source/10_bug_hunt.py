@@ -26,15 +26,15 @@
 # - write small instruments that look into a training program without disturbing it;
 # - argue from evidence to a bug, and mend one.
 #
-# | Exercise | Difficulty | Minutes |
-# |---|---|---|
-# | First instrument: the ratio before the first step | ●○○ | 10 |
-# | Second instrument: the error of a critic | ●●○ | 15 |
-# | Third instrument: coverage | ●○○ | 10 |
-# | Fourth instrument: which weights a loss moves | ●●○ | 20 |
-# | The verdict | ●●○ | 20 |
-# | Mend it | ●●● | 20 |
-# | What have you understood? (five questions) | ●○○ | 10 |
+# | Exercise | Difficulty | Minutes | Importance |
+# |---|---|---|---|
+# | First instrument: the ratio before the first step | ●○○ | 10 | essential |
+# | Second instrument: the error of a critic | ●●○ | 15 | essential |
+# | Third instrument: coverage | ●○○ | 10 | useful |
+# | Fourth instrument: which weights a loss moves | ●●○ | 20 | useful |
+# | The verdict | ●●○ | 20 | essential |
+# | Mend it | ●●● | 20 | essential |
+# | What have you understood? (five questions) | ●○○ | 10 | useful |
 #
 # With reading it takes about two and a half hours. You should know the loop of PPO (notebook 03), and
 # terminated from truncated (notebook 02).
@@ -85,8 +85,10 @@ from ppo_course import (
     check_culprits,
     check_gradients_into,
     check_mended_transitions,
+    check_quiz_10,
     check_ratio_error,
     check_value_error,
+    quiz,
 )
 from ppo_course.nb10_bug_hunt.suspects import SUSPECTS, suspect
 
@@ -275,7 +277,7 @@ setup_tensorboard("./outputs/tblogs/bug_hunt")
 # %% [markdown]
 # ## Exercise: the ratio before the first step
 #
-# *Difficulty: ●○○ · about 10 minutes*
+# *Difficulty: ●○○ · about 10 minutes · essential*
 #
 # Write `ratio_error`. It gets `log_prob` and `old_log_prob`, $[N]$ each: the log-probabilities of
 # the $N$ actions of a minibatch, under the policy that learns and under the one that acted. It
@@ -382,7 +384,7 @@ plt.show()
 # %% [markdown]
 # ## Exercise: the error of a critic
 #
-# *Difficulty: ●●○ · about 15 minutes*
+# *Difficulty: ●●○ · about 15 minutes · essential*
 #
 # First with a pencil: what is $V$ in the first state of an episode, on the first three probes, with
 # the discount factor $\gamma$? Then write `value_error`. It gets
@@ -567,7 +569,7 @@ for one, other in itertools.combinations(SUSPECTS, 2):
 #
 # ## Exercise: coverage
 #
-# *Difficulty: ●○○ · about 10 minutes*
+# *Difficulty: ●○○ · about 10 minutes · useful*
 #
 # Write `coverage`. It gets
 #
@@ -633,7 +635,7 @@ for name, its_runs in runs.items():
 # %% [markdown]
 # ## Exercise: which weights a loss moves
 #
-# *Difficulty: ●●○ · about 20 minutes*
+# *Difficulty: ●●○ · about 20 minutes · useful*
 #
 # Write `gradients_into`. It gets
 #
@@ -715,7 +717,7 @@ for name, its_runs in runs.items():
 #
 # ## Exercise: name the culprits
 #
-# *Difficulty: ●●○ · about 20 minutes*
+# *Difficulty: ●●○ · about 20 minutes · essential*
 #
 # Write `culprits`. It takes nothing, and returns a dict with seven entries: from each suspect,
 # `"A"` to `"G"`, to its charge. The charges are the texts in the first column of the table at the
@@ -841,7 +843,7 @@ def found_transitions(rows):
 # %% [markdown]
 # ## Exercise: mend it
 #
-# *Difficulty: ●●● · about 20 minutes*
+# *Difficulty: ●●● · about 20 minutes · essential*
 #
 # Write `mended_transitions`, which is right. It gets `rows`, a dict of tensors $[T + 1, B, …]$ with
 # `obs`, `action`, `log_prob`, `value`, `advantage`, `target` and `done` (bool). It returns a new
@@ -966,7 +968,8 @@ show(video)
 # %% [markdown]
 # ## What have you understood?
 #
-# Decide first, then open the answer.
+# Decide first. Then put your choice in place of the question mark, and run the cell: it says why it is right or
+# wrong. There is no limit to the tries.
 
 # %% [markdown]
 # **Question 1.** On CartPole a program ends far below a coin, and the ratio is 1 in the first
@@ -976,13 +979,9 @@ show(video)
 # - (b) the order of the actions
 # - (c) the minibatches
 # - (d) the time limits
-#
-# <details><summary>Answer</summary>
-#
-# **(a)** It finds the worst action reliably, so that the gradient is good and its direction wrong.
-# Mixed-up actions would give a ratio other than 1.
-#
-# </details>
+
+# %%
+quiz("10", 1, "?")
 
 # %% [markdown]
 # **Question 2.** Two actions, and a policy that has just been initialised gives them the
@@ -993,13 +992,9 @@ show(video)
 # - (b) about 0.008
 # - (c) about 0.5
 # - (d) about 1
-#
-# <details><summary>Answer</summary>
-#
-# **(b)** A wrong action changes the ratio to 0.502 / 0.498 or to its inverse, which is nearly 1. So
-# we test with a policy that has opinions.
-#
-# </details>
+
+# %%
+quiz("10", 2, "?")
 
 # %% [markdown]
 # **Question 3.** GAE takes every time limit for a terminal state (not one of our charges), and the
@@ -1010,13 +1005,9 @@ show(video)
 # - (b) about 9
 # - (c) about 5.7
 # - (d) 8
-#
-# <details><summary>Answer</summary>
-#
-# **(c)** $1 + \gamma + \dots + \gamma^7 = (1 - \gamma^8) / (1 - \gamma) \approx 5.7$. The bug of
-# our suspect is milder: it stops nothing, but lets another episode leak in.
-#
-# </details>
+
+# %%
+quiz("10", 3, "?")
 
 # %% [markdown]
 # **Question 4.** A suspect draws 1000 indices of 1000 transitions with replacement, in each of 4
@@ -1026,13 +1017,9 @@ show(video)
 # - (b) 9 %
 # - (c) 2 %
 # - (d) 0 %
-#
-# <details><summary>Answer</summary>
-#
-# **(c)** In one epoch a transition is missed with probability $1/e$, in all four with $1/e^4
-# \approx 0.018$. This is why the bug hardly hurts here.
-#
-# </details>
+
+# %%
+quiz("10", 4, "?")
 
 # %% [markdown]
 # **Question 5.** An agent acts on the observation of the row before, and learns from the same. Which
@@ -1042,11 +1029,40 @@ show(video)
 # - (b) the coverage of an epoch
 # - (c) `ActionDecides`
 # - (d) `ActionAndObservationDecide`
+
+# %%
+quiz("10", 5, "?")
+
+# %% [markdown]
+# ## Exercise: your answers
 #
-# <details><summary>Answer</summary>
+# *Difficulty: ●○○ · about 1 minute · useful*
 #
-# **(d)** The ratio is 1, since the same wrong observation is used twice. In `ActionDecides` all
-# observations are alike. Only where the right action depends on what is seen *now*, the agent is
-# lost.
+# `quiz_answers` returns your choices as one text, a letter for each question in their order, such as `"abcab"`.
+
+
+# %% nbgrader={"grade": false, "grade_id": "bug-hunt-quiz", "locked": false, "schema_version": 3, "solution": true, "task": false}
+def quiz_answers():
+    """Your choices, a letter for each question"""
+    ### BEGIN SOLUTION
+    return "abccd"
+    ### END SOLUTION
+
+
+# %% nbgrader={"grade": true, "grade_id": "bug-hunt-quiz-check", "locked": true, "points": 1, "schema_version": 3, "solution": false, "task": false}
+check_quiz_10(quiz_answers)
+### BEGIN HIDDEN TESTS
+check_quiz_10(quiz_answers, seed=1)
+### END HIDDEN TESTS
+
+# %% [markdown]
+# # Going further
 #
-# </details>
+# An open task without a check, with what you should see. In a graded course, what you write below earns a bonus.
+#
+# - **An eighth suspect.** Write a bug of your own: advantages with $\gamma = 1$ wherever the next value is added. Which instrument shows
+#   it? Expected: `value_error` on `Discounting`, where the critic says 1 in place of $\gamma$; the ratio, the coverage and the gradients
+#   show nothing.
+
+# %% [markdown] nbgrader={"grade": true, "grade_id": "bug-hunt-further", "locked": false, "points": 0, "schema_version": 3, "solution": true, "task": false}
+# What I tried, what I saw, and what I conclude:

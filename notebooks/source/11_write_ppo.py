@@ -93,6 +93,8 @@ from ppo_course import (
     check_learning,
     check_losses,
     check_network,
+    check_quiz_11,
+    quiz,
 )
 
 # The networks below are so small that several threads would mostly wait for each other.
@@ -757,7 +759,8 @@ algo.visualize_best()
 # %% [markdown]
 # ## What have you understood?
 #
-# Decide first, then open the answer.
+# Decide first. Then put your choice in place of the question mark, and run the cell: it says why it is right or
+# wrong. There is no limit to the tries.
 
 # %% [markdown]
 # **Question 1.** A rollout has 65 rows of 16 environments. In rows 0 to 63, 40 entries of `done` are true.
@@ -767,13 +770,9 @@ algo.visualize_best()
 # - (b) 1024
 # - (c) 1000
 # - (d) 984
-#
-# <details><summary>Answer</summary>
-#
-# **(d)** There are 64 steps from row to row in each environment, 1024 in all, and those that start in a
-# `done` row only reset: $1024 - 40$.
-#
-# </details>
+
+# %%
+quiz("11", 1, "?")
 
 # %% [markdown]
 # **Question 2.** Somebody lets the policy write `log_prob` again, with the weights of today, at the beginning
@@ -782,13 +781,9 @@ algo.visualize_best()
 # - (a) the same as before
 # - (b) it limits each epoch to its own $1 \pm \epsilon$, so that six epochs may move a ratio up to about 3
 # - (c) nothing at all, because every ratio is always 1
-#
-# <details><summary>Answer</summary>
-#
-# **(b)** The ratio begins at 1 again in each epoch, so that the limits multiply: $1.2^6 \approx 3$. Within
-# an epoch it still changes from minibatch to minibatch.
-#
-# </details>
+
+# %%
+quiz("11", 2, "?")
 
 # %% [markdown]
 # **Question 3.** All checks of steps 1 to 7 pass, and `TruncatedOnly` fails in step 8: the critic says 5.7
@@ -797,13 +792,31 @@ algo.visualize_best()
 # - (a) $8 \gamma$
 # - (b) $(1 - \gamma^8) / (1 - \gamma)$
 # - (c) $\gamma / (1 - \gamma)$
+
+# %%
+quiz("11", 3, "?")
+
+# %% [markdown]
+# ## Exercise: your answers
 #
-# <details><summary>Answer</summary>
+# *Difficulty: ●○○ · about 1 minute · useful*
 #
-# **(b)** It is the sum of eight discounted rewards: what the state is worth if nothing comes after the time
-# limit. So the next value was dropped where the episode was only truncated.
-#
-# </details>
+# `quiz_answers` returns your choices as one text, a letter for each question in their order, such as `"abc"`.
+
+
+# %% nbgrader={"grade": false, "grade_id": "write-ppo-quiz", "locked": false, "schema_version": 3, "solution": true, "task": false}
+def quiz_answers():
+    """Your choices, a letter for each question"""
+    ### BEGIN SOLUTION
+    return "dbb"
+    ### END SOLUTION
+
+
+# %% nbgrader={"grade": true, "grade_id": "write-ppo-quiz-check", "locked": true, "points": 1, "schema_version": 3, "solution": false, "task": false}
+check_quiz_11(quiz_answers)
+### BEGIN HIDDEN TESTS
+check_quiz_11(quiz_answers, seed=1)
+### END HIDDEN TESTS
 
 # %% [markdown]
 # # Going further
@@ -815,3 +828,8 @@ algo.visualize_best()
 #   on CartPole it is too close to tell, as in notebook 04.
 # - **Acrobot-v1**: the same program, $\gamma = 0.99$, 120 iterations (a minute of processor time). Expected: the
 #   best evaluation rises from $-500$ to better than $-100$. If it stays at $-500$, look at the entropy first.
+#
+# In a graded course, what you write below earns a bonus.
+
+# %% [markdown] nbgrader={"grade": true, "grade_id": "write-ppo-further", "locked": false, "points": 0, "schema_version": 3, "solution": true, "task": false}
+# What I tried, what I saw, and what I conclude:

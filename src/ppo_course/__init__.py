@@ -7,22 +7,28 @@ from ppo_bbrl.system.lazy import lazy_names
 
 # The checks of each notebook; each has a module of its own.
 _CHECKS = {
-    "nb01_workspace": "pole_agent predict_rows transition_mask",
-    "nb02_values": "critic_targets gae_by_hand lambda_return td_error",
-    "nb03_clip": "critic_objective discrete_policy is_clipped iteration policy_objective",
+    "nb01_workspace": "pole_agent predict_rows transition_mask quiz_01",
+    "nb02_values": "critic_targets gae_by_hand lambda_return td_error quiz_02",
+    "nb03_clip": "critic_objective discrete_policy is_clipped iteration policy_objective quiz_03",
     "nb04_details": (
-        "difference_interval interquartile_mean minibatch_indices scheduled should_stop"
+        "difference_interval interquartile_mean minibatch_indices quiz_04 scheduled should_stop"
     ),
-    "nb05_continuous": "gaussian_entropy gaussian_log_prob gaussian_policy sample_action",
-    "nb06_spaces": "evaluate_components masked_log_probs warehouse_policy was_allowed",
-    "nb07_memory": "column_minibatches leaks reset_memory unroll",
-    "nb08_shared_trunk": "eval_fn joint_loss train_fn",
-    "nb09_lightning": "actor_critic minibatch_stream training_step",
-    "nb10_bug_hunt": "coverage culprits gradients_into mended_transitions ratio_error value_error",
-    "nb11_write_ppo": "network acting advantages batches losses diagnostics learning",
+    "nb05_continuous": "gaussian_entropy gaussian_log_prob gaussian_policy sample_action quiz_05",
+    "nb06_spaces": "evaluate_components masked_log_probs warehouse_policy was_allowed quiz_06",
+    "nb07_memory": "column_minibatches leaks reset_memory unroll quiz_07",
+    "nb08_shared_trunk": "eval_fn joint_loss train_fn quiz_08",
+    "nb09_lightning": "actor_critic minibatch_stream training_step quiz_09",
+    "nb10_bug_hunt": (
+        "coverage culprits gradients_into mended_transitions ratio_error value_error quiz_10"
+    ),
+    "nb11_write_ppo": "network acting advantages batches losses diagnostics learning quiz_11",
 }
 _HOME = (
-    {"ExerciseError": "ppo_course.feedback", "show_progress": "ppo_course.progress"}
+    {
+        "ExerciseError": "ppo_course.feedback",
+        "quiz": "ppo_course.quizzes",
+        "show_progress": "ppo_course.progress",
+    }
     | {
         f"check_{name}": f"ppo_course.{room}.{name}"
         for room, names in _CHECKS.items()

@@ -11,6 +11,7 @@ from pathlib import Path
 from ppo_bbrl.errors import UserError
 from ppo_bbrl.system.console import say
 from ppo_bbrl.system.copies import write_unless_edited
+from ppo_course.address import with_address
 
 #: the second says what must hold where the first cannot be loaded
 CONFIGS = ("nbgrader_config.py", "nbgrader_config.json")
@@ -38,6 +39,7 @@ def write_course(
     graded: bool = False,
     only: Sequence[str] = (),
     overwrite: bool = False,
+    address: str = "",
     root: Path | None = None,
 ) -> int:
     """Write the notebooks of the course, and say what to do next.
@@ -48,13 +50,14 @@ def write_course(
             fill in, with the checks of the exercises.
         only: numbers or names that the wanted notebooks begin with; default: all.
         overwrite: replace what was edited.
+        address: what the setup cells install the package from where it is missing.
         root: where the notebooks come from; default: `notebooks()`.
 
     Returns:
         How many files were kept because they differ.
 
     Raises:
-        UserError: for a notebook that does not exist, or without the extra.
+        UserError: for a notebook that does not exist, a bad address, or without the extra.
     """
     root = root or notebooks()
     kind, suffix = ("source", "py") if graded else ("student", "ipynb")
@@ -68,6 +71,10 @@ def write_course(
         files = _graded(folder, wanted)
     else:
         files = {folder / path.name: path.read_text(encoding="utf-8") for path in wanted}
+    files = {
+        path: with_address(text, address) if path.suffix == ".ipynb" else text
+        for path, text in files.items()
+    }
     kept = write_unless_edited(files, overwrite=overwrite)
     if graded:
         say(f"Boundary: {_boundary()}")

@@ -42,11 +42,13 @@ class ExerciseError(AssertionError):
     Attributes:
         keys: the mistakes, as `words.toml` names them. "not-written" and "raises" come from `call`;
             the latter may have the key of a hint behind it.
+        share: of the marks, earned by the parts that are right; the check sets it, nobody else.
     """
 
     def __init__(self, message: str, keys: Sequence[str] = ()) -> None:
         super().__init__(message)
         self.keys = tuple(keys)
+        self.share = 0.0
 
     def _render_traceback_(self) -> list[str]:
         # A notebook's output would break words.

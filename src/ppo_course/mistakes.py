@@ -2,7 +2,8 @@
 
 A check is a function under `@EXERCISE.check`. It asks by `EXERCISE.call`, sees to the form of what
 comes back by `several` and `expect`, and has `compare` look for the mistakes of its `Part`s; for
-other mistakes there are `refuse` and `error`. `one_number` does all of it for a number.
+other mistakes there are `refuse` and `error`. `one_number` does all of it for a number. Where an
+exercise has several parts, `partly` gives marks for those that are right.
 
 A mistake has a key, such as "mask-inverted", which tests ask for (`ExerciseError.keys`). Its words
 are in one place, the file `words.toml` beside the check, under the name of the exercise:
@@ -22,12 +23,11 @@ import functools
 import inspect
 import itertools
 import tomllib
-from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, NamedTuple, ParamSpec
 
-import numpy as np
-import torch
 from torch import Tensor
 
 from ppo_course.feedback import (
@@ -38,11 +38,13 @@ from ppo_course.feedback import (
     same,
     untouched_randomness,
 )
+from ppo_course.hints import Hint, Section, hints_of
+from ppo_course.likeness import likeness
 from ppo_course.progress import note
+from ppo_course.unchanged import copied, unchanged
 
 P = ParamSpec("P")
 StudentCode = Callable[..., Any]  # a function or a class; the check's docstring says of what
-Section = Mapping[str, Any]
 
 MOST_MISTAKES = 2  # with more, a match would be chance
 
@@ -116,47 +118,6 @@ def agree(_case: Any, one: Tensor, other: Tensor) -> bool:
     return same(one, other)
 
 
-class Hint:
-    """What to say about an exception, by its class and what its message holds.
-
-    Args:
-        key: of the words.
-        texts: the message holds one of them; without, any message will do.
-        error: the classes it is about.
-        when: what else has to hold.
-    """
-
-    def __init__(
-        self,
-        key: str,
-        *texts: str,
-        error: type[Exception] | tuple[type[Exception], ...] = Exception,
-        when: Callable[[Exception], bool] = lambda _error: True,
-    ) -> None:
-        self.key, self._texts, self._error, self._when = key, texts, error, when
-
-    def is_about(self, error: Exception) -> bool:
-        """Whether it is to be said about this exception."""
-        said = str(error)
-        fits = not self._texts or any(text in said for text in self._texts)
-        return fits and isinstance(error, self._error) and self._when(error)
-
-
-def hints_of(section: Section) -> Iterator[Hint]:
-    """Those that a section of `words.toml` has."""
-    for key, hint in section.items():
-        if isinstance(hint, dict):
-            holds, classes = (
-                [hint[name]] if isinstance(hint.get(name), str) else hint.get(name, [])
-                for name in ("holds", "error")
-            )
-            yield Hint(key, *holds, when=functools.partial(_is_one_of, {*classes}))
-
-
-def _is_one_of(classes: Collection[str], error: Exception) -> bool:
-    return not classes or any(cls.__name__ in classes for cls in type(error).__mro__)
-
-
 _COURSE = read_words(__file__)
 
 
@@ -178,6 +139,7 @@ class Exercise:
         hints: Sequence[Hint] = (),
     ) -> None:
         self.name, self.arguments = name, tuple(arguments)
+        self._credit = 0.0, ""
         self._sections = [words.get(name, {}), words.get("shared", {}), _COURSE["shared"]]
         self._hints = (*hints, *(hint for each in self._sections for hint in hints_of(each)))
 
@@ -228,8 +190,21 @@ class Exercise:
 
         @functools.wraps(run)
         def check(*args: P.args, **kwargs: P.kwargs) -> None:
-            with untouched_randomness():
-                run(*args, **kwargs)
+            # A student's code may call the check, too, and raise what that raises.
+            outer, self._credit = self._credit, (0.0, "")
+            try:
+                with untouched_randomness():
+                    run(*args, **kwargs)
+            except ExerciseError as error:
+                share, told = self._credit
+                known = error.keys != ("unknown",)
+                said = error if known else self._likened(run, args, error, kwargs)
+                said.share = share
+                if told:
+                    said.args = (f"{said.args[0]}\nRight already: {told}.",)
+                raise said from error.__cause__
+            finally:
+                self._credit = outer
             if kwargs.get("seed") is None:
                 print(f"Well done! {self.words('praise')[0]}")
                 note(run.__name__)
@@ -238,16 +213,51 @@ class Exercise:
         check.__doc__ = f"{run.__doc__}".rstrip() + EVERY_CHECK.format(function=first)
         return check
 
+    def _likened(
+        self, run: Callable[..., None], args: Any, error: ExerciseError, kwargs: Any
+    ) -> ExerciseError:
+        """The error with the slip in a right solution that does the same, if there is one."""
+        with untouched_randomness():
+            how = likeness(run.__name__, run, args, error, **kwargs)
+        if how is None:
+            return error
+        message = str(error)
+        for unknown, like in zip(self.words("unknown"), self.words("like", how=how), strict=True):
+            message = message.replace(unknown, like)
+        return ExerciseError(message, ["like"])
+
+    def credit(self, right: int, of: int, told: str = "") -> None:
+        """Note how many parts of the exercise are right, should the check raise; never all.
+
+        The message says so, in these words or in numbers.
+        """
+        right = min(right, of - 1)
+        self._credit = right / of, (told or f"{right} of {of}") if right else ""
+
+    @contextmanager
+    def partly(self, **parts: Callable[[], object]) -> Iterator[None]:
+        """Where the check below raises, see which parts are right: they earn their share of marks.
+
+        Args:
+            parts: what raises if a part is wrong, by its name in the message, `_` for a space.
+        """
+        try:
+            yield
+        except ExerciseError:
+            right = [name.replace("_", " ") for name, check in parts.items() if _passes(check)]
+            self.credit(len(right), len(parts), ", ".join(right[: len(parts) - 1]))
+            raise
+
     def call(self, function: Callable[..., Any], *args: Any) -> Any:
         """What a student's function returns, which leaves its arguments as they were.
 
         Raises:
             ExerciseError: if it raises, or changes a tensor, an array or a list that it was given.
         """
-        before = [_copied(arg) for arg in args]
+        before = [copied(arg) for arg in args]
         result = call(function, *args, hint=self._hint)
         for name, arg, copy in zip(self.arguments, args, before, strict=False):
-            if not _equal(arg, copy):
+            if not unchanged(arg, copy):
                 raise self.error("changes-argument", argument=name)
         return result
 
@@ -293,6 +303,7 @@ class Exercise:
         formula: Callable[[Any, Sequence[Any]], Any] = alone,
         agree: Callable[[Any, Any, Any], bool] = agree,
         most: int = MOST_MISTAKES,
+        to_mend: int = 0,
     ) -> None:
         """Compare results with the right ones, and wrong ones with those of known mistakes.
 
@@ -304,6 +315,7 @@ class Exercise:
             formula: what a value of each part gives, from a case and the values.
             agree: whether two results of a case are the same, from the case and both.
             most: how many mistakes are put together.
+            to_mend: how many mistakes the student is given, each of them a part of the exercise.
 
         Raises:
             ExerciseError: with the likely mistake; its key is "unknown" if there is none.
@@ -318,29 +330,15 @@ class Exercise:
             expected = formula(case, rights)
             if not agree(case, expected, result):
                 keys = explain(parts, fits, most) or ("unknown",)
+                if to_mend and keys != ("unknown",):
+                    self.credit(to_mend - len(keys), to_mend)
                 raise self.error(*keys, facts=facts(case, expected, result))
 
 
-def _copied(thing: Any) -> Any:
-    """A copy of what a function could change, however deep its tensors lie in lists."""
-    if isinstance(thing, Tensor):
-        return thing.detach().clone()
-    if isinstance(thing, np.ndarray):
-        return thing.copy()
-    if type(thing) in {list, tuple}:
-        return [_copied(item) for item in thing]
-    if type(thing) is dict:
-        return {key: _copied(value) for key, value in thing.items()}
-    return thing
-
-
-def _equal(thing: Any, copy: Any) -> bool:
-    if isinstance(thing, Tensor):
-        return thing.shape == copy.shape and torch.equal(thing.detach(), copy)
-    if isinstance(thing, np.ndarray):
-        return np.array_equal(thing, copy)
-    if type(thing) in {list, tuple}:
-        return len(thing) == len(copy) and all(map(_equal, thing, copy))
-    if type(thing) is dict:
-        return thing.keys() == copy.keys() and all(_equal(thing[key], copy[key]) for key in copy)
-    return thing is copy
+def _passes(check: Callable[[], object]) -> bool:
+    """Whether a part of an exercise is right."""
+    try:
+        check()
+    except Exception:  # noqa: BLE001 - it may lean on a part that is wrong
+        return False
+    return True

@@ -13,12 +13,13 @@ from ppo_bbrl.system.files import write_file
 #: the points of each exercise, by notebook and by the name of its check, in order
 COURSE: Mapping[str, Mapping[str, int]] = MappingProxyType(
     {
-        "01_workspace": {"pole_agent": 1, "predict_rows": 2, "transition_mask": 1},
+        "01_workspace": {"pole_agent": 1, "predict_rows": 2, "transition_mask": 1, "quiz_01": 1},
         "02_value_and_gae": {
             "td_error": 1,
             "lambda_return": 2,
             "gae_by_hand": 2,
             "critic_targets": 3,
+            "quiz_02": 1,
         },
         "03_ppo_clip": {
             "policy_objective": 2,
@@ -26,6 +27,7 @@ COURSE: Mapping[str, Mapping[str, int]] = MappingProxyType(
             "critic_objective": 2,
             "discrete_policy": 2,
             "iteration": 3,
+            "quiz_03": 1,
         },
         "04_ppo_details": {
             "minibatch_indices": 1,
@@ -33,22 +35,36 @@ COURSE: Mapping[str, Mapping[str, int]] = MappingProxyType(
             "scheduled": 1,
             "interquartile_mean": 1,
             "difference_interval": 2,
+            "quiz_04": 1,
         },
         "05_continuous_actions": {
             "gaussian_log_prob": 2,
             "sample_action": 1,
             "gaussian_entropy": 1,
             "gaussian_policy": 3,
+            "quiz_05": 1,
         },
         "06_other_spaces": {
             "evaluate_components": 2,
             "masked_log_probs": 2,
             "was_allowed": 1,
             "warehouse_policy": 3,
+            "quiz_06": 1,
         },
-        "07_memory": {"reset_memory": 1, "unroll": 2, "column_minibatches": 2, "leaks": 1},
-        "08_shared_trunk_ppo2": {"eval_fn": 1, "joint_loss": 2, "train_fn": 2},
-        "09_lightning": {"actor_critic": 1, "training_step": 2, "minibatch_stream": 2},
+        "07_memory": {
+            "reset_memory": 1,
+            "unroll": 2,
+            "column_minibatches": 2,
+            "leaks": 1,
+            "quiz_07": 1,
+        },
+        "08_shared_trunk_ppo2": {"eval_fn": 1, "joint_loss": 2, "train_fn": 2, "quiz_08": 1},
+        "09_lightning": {
+            "actor_critic": 1,
+            "training_step": 2,
+            "minibatch_stream": 2,
+            "quiz_09": 1,
+        },
         "10_bug_hunt": {
             "ratio_error": 1,
             "value_error": 2,
@@ -56,6 +72,7 @@ COURSE: Mapping[str, Mapping[str, int]] = MappingProxyType(
             "gradients_into": 2,
             "culprits": 2,
             "mended_transitions": 3,
+            "quiz_10": 1,
         },
         "11_write_ppo": {
             "network": 1,
@@ -66,6 +83,7 @@ COURSE: Mapping[str, Mapping[str, int]] = MappingProxyType(
             "diagnostics": 1,
             "learn": 3,
             "learning": 3,
+            "quiz_11": 1,
         },
     }
 )

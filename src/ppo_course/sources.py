@@ -6,12 +6,16 @@ the student shall write stands between `### BEGIN SOLUTION` and `### END SOLUTIO
 version, the answer is folded away below the check of the exercise.
 """
 
+import ast
 import copy
 import hashlib
+import json
 import logging
 import re
 from collections import Counter
+from collections.abc import Iterable
 from pathlib import Path
+from typing import TypeGuard
 
 import jupytext
 import nbformat
@@ -26,7 +30,10 @@ from nbgrader.preprocessors import (
 )
 from traitlets.config import Config
 
+from ppo_course.grading.cells import read_assignment
+
 STUB = "assert False, 'Not implemented yet'"
+TEXT_STUB = "What I tried, what I saw, and what I conclude:"
 
 # A region's delimiter in whatever spelling. nbgrader knows the exact one alone, and would hand the
 # solution to the students when a source says "Begin solution".
@@ -142,6 +149,7 @@ def student_version(source: NotebookNode, *, name: str) -> NotebookNode:
     notebook = copy.deepcopy(source)
     config = Config()
     config.ClearSolutions.code_stub = {"python": STUB}
+    config.ClearSolutions.text_stub = TEXT_STUB
     resources: dict[str, object] = {}
     for step in (
         LockCells,
@@ -158,6 +166,22 @@ def student_version(source: NotebookNode, *, name: str) -> NotebookNode:
             reason = error.__context__ or error  # the general one hides the particular one
             raise BuildError(f"{name}: {reason}") from error
     return with_answers(notebook, source)
+
+
+def references(sources: Iterable[NotebookNode]) -> str:
+    """The solutions of all exercises by the names of their checks, as `likeness` reads them."""
+    found: dict[str, object] = {}
+    for source in sources:
+        for exercise in read_assignment(source, source).exercises:
+            call = next(node for node in ast.walk(ast.parse(exercise.check.text)) if _checks(node))
+            names = [each.id for each in call.args if isinstance(each, ast.Name)]
+            text = "\n".join(line.rstrip() for line in exercise.solution.text.split("\n"))
+            found[ast.unparse(call.func)] = {"names": names, "text": text.strip("\n")}
+    return json.dumps(found, ensure_ascii=False, indent=1) + "\n"
+
+
+def _checks(node: ast.AST) -> TypeGuard[ast.Call]:
+    return isinstance(node, ast.Call) and ast.unparse(node.func).startswith("check_")
 
 
 def render(notebook: NotebookNode) -> str:

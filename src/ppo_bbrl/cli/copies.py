@@ -48,6 +48,14 @@ def make_course(
             metavar="NN", help="Some of the notebooks, such as 03 or 01,02.", show_default=False
         ),
     ] = None,
+    address: Annotated[
+        str,
+        typer.Option(
+            metavar="ADDRESS",
+            help="What setup cells install ppo-bbrl from, as on Colab: git+https://… or a wheel.",
+            show_default=False,
+        ),
+    ] = "",
     overwrite: Overwrite = False,
 ) -> None:
     """Make the notebooks of the course: to fill in, or with --graded for a class.
@@ -57,5 +65,5 @@ def make_course(
     # The course stands on the library, which knows of it by this name alone.
     course = import_module("ppo_course.course")
     words = [] if only is None else [word.strip() for word in only.split(",")]
-    if course.write_course(folder, graded=graded, only=words, overwrite=overwrite):
+    if course.write_course(folder, graded=graded, only=words, overwrite=overwrite, address=address):
         raise typer.Exit(1)

@@ -1,5 +1,6 @@
 """What is asked of the process for one graded cell; running code in it, and telling of errors."""
 
+import ast
 import base64
 import linecache
 import sys
@@ -67,11 +68,31 @@ def answering(task: Task, module: ModuleType) -> Callable[[], dict[str, Any]]:
 
 
 def compiled(code: Code, *, prefix: str) -> CodeType:
-    """Some lines, ready to run; error messages can show them."""
-    filename = f"{prefix}{code.name}>"
-    lines = code.text.splitlines(keepends=True)
-    linecache.cache[filename] = (len(code.text), None, lines, filename)
+    """Some lines, ready to run; error messages can show them, but for hidden tests."""
+    filename = _remembered(code, prefix)
     return compile(code.text, filename, "exec", dont_inherit=True)
+
+
+def compiled_apart(code: Code, *, prefix: str) -> tuple[CodeType, ...]:
+    """The same, statement by statement."""
+    filename = _remembered(code, prefix)
+    statements = ast.parse(code.text, filename).body
+    return tuple(
+        compile(ast.Module([each], []), filename, "exec", dont_inherit=True) for each in statements
+    )
+
+
+def _remembered(code: Code, prefix: str) -> str:
+    """The name under which a student, and the student's code, can look up these lines."""
+    filename = f"{prefix}{code.name}>"
+    hidden, lines = False, list[str]()
+    for line in code.text.splitlines(keepends=True):
+        mark = REGION.match(line)
+        if mark and mark[2] == "HIDDEN TESTS":
+            hidden = mark[1] == "BEGIN"
+        lines.append("a hidden test\n" if hidden else line)
+    linecache.cache[filename] = (len(code.text), None, lines, filename)
+    return filename
 
 
 def lines_of(error: BaseException) -> list[str]:
@@ -99,23 +120,12 @@ def lines_of(error: BaseException) -> list[str]:
 
 def _of_cells(told: traceback.TracebackException) -> traceback.TracebackException:
     """The lines of the notebook alone; those of packages tell a student little."""
-    own = [_shown(frame) for frame in told.stack if frame.filename.startswith("<")]
+    own = [frame for frame in told.stack if frame.filename.startswith("<")]
     told.stack = traceback.StackSummary.from_list(own)
     for other in (told.__cause__, told.__context__):
         if other is not None:
             _of_cells(other)
     return told
-
-
-def _shown(frame: traceback.FrameSummary) -> traceback.FrameSummary:
-    """A line of a traceback, unless it is one of a hidden test."""
-    hidden = False
-    for line in linecache.getlines(frame.filename)[: frame.lineno]:
-        if mark := REGION.match(line):
-            hidden = mark[1] == "BEGIN" and mark[2] == "HIDDEN TESTS"
-    if not hidden:
-        return frame
-    return traceback.FrameSummary(frame.filename, frame.lineno, frame.name, line="a hidden test")
 
 
 def _short(lines: Iterable[str]) -> list[str]:

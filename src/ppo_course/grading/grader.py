@@ -20,6 +20,7 @@ from ppo_course.grading.controls import mutants
 from ppo_course.grading.limits import Limits
 from ppo_course.grading.process import IMPORTING, WorkerEndedError, WorkerProcess
 
+WRONG = ("failed", "partly")
 N_CONTROLS = 2
 MOST_MUTANTS = 40
 PATIENCE = 20.0  # seconds that the worker has besides a graded cell's own
@@ -30,16 +31,17 @@ class Verdict:
     """What came of one graded cell."""
 
     grade_id: str  # of the graded cell
-    # "passed", "failed" (the check or the code raised), "timed out", "crashed" (the process ended
-    # early), or "tampered" (the check was not itself any more)
+    # "passed", "partly" (some parts are right), "failed" (the check or the code raised), "timed
+    # out", "crashed" (the process ended early), or "tampered" (the check was not itself any more)
     outcome: str
     error: str = ""  # the name of what was raised; empty if it passed
     message: tuple[str, ...] = ()  # lines for the student; empty if it passed
     output: str = ""  # what was printed
+    share: float = 0.0  # of the points, where the outcome is "partly"
 
     @property
     def passed(self) -> bool:
-        """Whether the cell gets its points."""
+        """Whether the cell gets all of its points."""
         return self.outcome == "passed"
 
 
@@ -129,9 +131,9 @@ class Grader:
         controls, seconds = self.controls[exercise.grade_id], self._limits(exercise).seconds / 2
         task = Task(cells, exercise.check, exercise.names, controls, files, seconds)
         verdict = self._verdict(exercise, task)
-        if verdict.outcome == "failed" and any(cell.kind == "own" for cell in cells):
+        if verdict.outcome in WRONG and any(cell.kind == "own" for cell in cells):
             again = self._verdict(exercise, replace(task, everything=True))
-            if again.outcome in ("passed", "failed"):
+            if again.passed or (again.outcome in WRONG and again.share >= verdict.share):
                 return again
         return verdict
 
@@ -152,9 +154,8 @@ class Grader:
             if not answer["clean"]:  # it left something where the next one begins
                 self._start()
             message = tuple(answer["message"])
-            return Verdict(
-                exercise.grade_id, answer["outcome"], answer["error"], message, answer["output"]
-            )
+            told = (answer["outcome"], answer["error"], message, answer["output"], answer["share"])
+            return Verdict(exercise.grade_id, *told)
         why = ("Your code ended the process that grades it.",)
         return Verdict(exercise.grade_id, "crashed", "ProcessEnded", why)
 
@@ -201,7 +202,7 @@ class Grader:
                 verdict = self._verdict(exercise, _task(exercise, text))
                 # A crash or an endless loop would be so with a disturbed check too.
                 raised = verdict.error in ("ExerciseError", "AssertionError")
-                if verdict.outcome == "failed" and raised:
+                if verdict.outcome in WRONG and raised:
                     known.append(text)
             if file is not None:
                 with contextlib.suppress(OSError):  # it only saves time

@@ -142,7 +142,7 @@ class GradeApart(_WithSource):
             marks = marks_of(cell)
             verdict = verdicts.get(marks.get("grade_id", ""))
             if verdict is not None and marks.get("grade") and not marks.get("solution"):
-                cell.outputs = list(_outputs(verdict))
+                cell.outputs = list(_outputs(verdict, float(marks.get("points", 0))))
                 self.log.info("%s: %s", verdict.grade_id, verdict.outcome)
         return nb, resources
 
@@ -179,12 +179,19 @@ class GradeApart(_WithSource):
         return grader
 
 
-def _outputs(verdict: Verdict) -> Iterator[NotebookNode]:
-    """What Jupyter would show. Never a stream named stderr: nbgrader gives no points then."""
+def _outputs(verdict: Verdict, points: float) -> Iterator[NotebookNode]:
+    """What Jupyter would show. Never a stream named stderr: nbgrader gives no points then.
+
+    Where parts are right, the result of the cell is a number, which nbgrader takes for the points.
+    """
     new: Any = nbformat.v4.new_output
     if verdict.output:
         yield new("stream", name="stdout", text=writable(verdict.output))
-    if not verdict.passed:
+    if verdict.outcome == "partly":
+        told = "\n".join(writable(line) for line in verdict.message)
+        yield new("stream", name="stdout", text=f"{told}\n\nPoints:\n")
+        yield new("execute_result", data={"text/plain": f"{points * verdict.share:.2f}"})
+    elif not verdict.passed:
         error, *message = (writable(line) for line in (verdict.error, *verdict.message))
         yield new(
             "error", ename=error, evalue=message[0] if message else "", traceback=message or [error]

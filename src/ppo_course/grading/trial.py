@@ -8,16 +8,20 @@ import io
 import sys
 from collections.abc import Callable, Iterable, Mapping
 from functools import partial
+from pathlib import Path
 from types import CodeType, ModuleType
 from typing import Any
 
+import ppo_course
 from ppo_course.grading.answers import demand_own
-from ppo_course.grading.attempt import Task, answering, compiled, lines_of
+from ppo_course.grading.attempt import Task, answering, compiled, compiled_apart, lines_of
 from ppo_course.grading.private import private
 from ppo_course.grading.stage import Run
 from ppo_course.grading.tampering import Look
 
 Names = Mapping[str, Any]
+#: the file of the engine, whose checks alone give marks for a part
+MISTAKES = str(Path(ppo_course.__file__).with_name("mistakes.py"))
 
 
 def prepare(
@@ -28,7 +32,7 @@ def prepare(
     The definitions are the names after the teacher's; `shown` is what a student's code gets of
     them. `look` is the hook of `watching.watch`, active in the main thread, `seen` what it saw.
     """
-    check = compiled(task.check, prefix="<")
+    check = compiled_apart(task.check, prefix="<")
     tries = [
         partial(
             private(_try),
@@ -70,12 +74,13 @@ def _run(
         return _tampered(f"{found} while your code ran.")
     if profiler is not look:
         return _tampered("your code ended the watch over it, as endless recursion does.")
+    verdict = given[0]
     sys.stdout = io.StringIO()
     for control in tries:
         done, _ = run(control)
         if done:
             return _tampered("after your code ran, it lets wrong answers pass.")
-    return "passed", ""
+    return ("partly", *verdict) if verdict else ("passed", "")
 
 
 def _found(seen: Look, run: Run) -> str | None:
@@ -94,25 +99,54 @@ def _taken(names: tuple[str, ...], student: dict[str, Any]) -> list[Any]:
     return [student[name] for name in names]
 
 
-def _judge(module: ModuleType, check: CodeType, names: tuple[str, ...], things: list[Any]) -> None:
-    """Run the graded cell with the teacher's names; of the student's, the exercise's alone."""
+def _judge(
+    module: ModuleType, check: tuple[CodeType, ...], names: tuple[str, ...], things: list[Any]
+) -> tuple[str, ...]:
+    """Run the graded cell with the teacher's names; of the student's, the exercise's alone.
+
+    Returns:
+        Nothing if all of it passes. Where parts of the answer are right in each of its statements,
+        the share of the marks and what to say.
+    """
     vars(module).update(zip(names, things, strict=True))
     # Not the check's own names: the student's code could replace its hidden tests from there.
     sys.modules["__main__"] = module_of(vars(module))
-    exec(check, vars(module))
+    least, told = 1.0, tuple[str, ...]()
+    for statement in check:
+        try:
+            exec(statement, vars(module))
+        except Exception as error:
+            share = _share(error)
+            if not share:
+                raise
+            least, told = min(least, share), told or _told(error)
+    return (f"{least:.6f}", *told) if told else ()
+
+
+def _share(error: BaseException) -> float:
+    """The share of the marks that a check says are earned, if it is a check that says so."""
+    trace, share = error.__traceback__, getattr(error, "share", 0.0)
+    # This frame, the cell's, then the check's wrapper, which sets the share of all it lets through.
+    for _ in range(2):
+        trace = trace and trace.tb_next
+    code = trace and trace.tb_frame.f_code
+    if not code or code.co_name != "check" or code.co_filename != MISTAKES:
+        return 0.0
+    return share if type(share) is float and 0 < share < 1 else 0.0
 
 
 def _try(
     module: ModuleType,
     control: CodeType,
     judged_in: ModuleType,
-    check: CodeType,
+    check: tuple[CodeType, ...],
     names: tuple[str, ...],
 ) -> None:
     """Run the graded cell with a wrong solution."""
     sys.modules["__main__"] = module
     exec(control, vars(module))
-    _judge(judged_in, check, names, [vars(module)[name] for name in names])
+    if _judge(judged_in, check, names, [vars(module)[name] for name in names]):
+        raise AssertionError
 
 
 def _told(error: BaseException) -> tuple[str, ...]:

@@ -36,7 +36,7 @@ NOT_DUMPABLE = (4, 0)  # prctl: no other process may look into this one, or thos
 SECRET = 16  # bytes
 LOOK_EVERY = 0.1  # seconds
 TIMED_OUT = "timed out", "TimeLimitExceeded"
-OUTCOMES = ("passed", "failed", "tampered")
+OUTCOMES = ("passed", "partly", "failed", "tampered")
 
 
 #: gets the descriptors `channel` and `printed` by name; what it returns does the work
@@ -262,6 +262,8 @@ def _judge(text: bytes, secret: str, status: int, limit: Limits) -> dict[str, An
         return _too_long(limit)
     told, *words = text.decode(errors="replace").split(inside.SEPARATOR)
     if secrets.compare_digest(told.encode(), secret.encode()) and words[0] in OUTCOMES:
+        if words[0] == "partly":
+            return {**_outcome(words[0], *words[2:]), "share": float(words[1])}
         return _outcome(*words)
     how = f"with status {status}"
     if status < 0:
@@ -284,7 +286,7 @@ def _too_long(limit: Limits) -> dict[str, Any]:
 
 
 def _outcome(outcome: str, error: str, *message: str) -> dict[str, Any]:
-    return {"outcome": outcome, "error": error, "message": list(message)}
+    return {"outcome": outcome, "error": error, "message": list(message), "share": 0.0}
 
 
 def main() -> None:

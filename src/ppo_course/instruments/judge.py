@@ -149,12 +149,13 @@ def judge(exercise: Exercise, run: Run) -> None:
     The words are those of `words.toml` beside this module.
     """
     for network in run.watch.models:
-        _check_coverage(exercise, run, network)
+        check_coverage(exercise, run, network)
     for network in run.watch.models:
-        _check_gradients(exercise, run, network)
+        check_steps(exercise, run, network)
 
 
-def _check_coverage(exercise: Exercise, run: Run, network: str) -> None:
+def check_coverage(exercise: Exercise, run: Run, network: str) -> None:
+    """Raise unless every transition was used once an epoch."""
     steps, settings = run.watch.of(network), run.settings
     exercise.refuse(not steps, f"no-step~{network}")
     places = [run.place(step.obs) for step in steps]
@@ -191,7 +192,8 @@ def _check_coverage(exercise: Exercise, run: Run, network: str) -> None:
     exercise.refuse(per_epoch > 1 and first == second, "not-shuffled")
 
 
-def _check_gradients(exercise: Exercise, run: Run, network: str) -> None:
+def check_steps(exercise: Exercise, run: Run, network: str) -> None:
+    """Raise unless the gradient of every step is right."""
     steps = run.watch.of(network)
     loss = POLICY if network == "policy" else CRITIC
     parts = (TARGETS, loss, LIMITS)

@@ -24,6 +24,7 @@ class Estimate(Exercise):
         arguments: those of the function, in their order; `run` knows what they are.
         parts: those of the formula.
         formula: the estimate that a value of each part gives, `[T, B]`.
+        to_mend: how many mistakes the student is given.
     """
 
     def __init__(
@@ -32,8 +33,10 @@ class Estimate(Exercise):
         arguments: Sequence[str],
         parts: Sequence[Part],
         formula: Callable[[Episodes, Sequence[Any]], Any],
+        to_mend: int = 0,
     ) -> None:
         super().__init__(name, arguments, WORDS)
+        self.to_mend = to_mend
         self.parts, self.formula = parts, formula
 
     def try_out(self, function: Callable[..., Any], seed: int | None) -> None:
@@ -45,7 +48,13 @@ class Estimate(Exercise):
     def judge(self, episodes: Sequence[Episodes], results: Sequence[Any]) -> None:
         """Raise unless these are the estimates."""
         self.compare(
-            episodes, results, self.parts, formula=self.formula, agree=self.agree, facts=self.facts
+            episodes,
+            results,
+            self.parts,
+            formula=self.formula,
+            agree=self.agree,
+            facts=self.facts,
+            to_mend=self.to_mend,
         )
 
     def run(self, function: Callable[..., Any], case: Episodes) -> Any:

@@ -167,6 +167,14 @@ def check_critic_objective(function: StudentCode, *, seed: int | None = None) ->
     `critic_target`. It returns the mean squared error of the critic, a scalar to be minimised.
     """
     given = cases(seed)
+    with EXERCISE.partly(
+        without_clipping=lambda: _check(function, given[:1]),
+        with_clipping=lambda: _check(function, given[1:]),
+    ):
+        _check(function, given)
+
+
+def _check(function: StudentCode, given: Sequence[Case]) -> None:
     results = [case.call(function) for case in given]
     for case, result in zip(given, results, strict=True):
         n = len(case.old)

@@ -45,21 +45,35 @@ def check_discrete_policy(policy_class: StudentCode, *, seed: int | None = None)
     With `predict_proba=True` it writes `{prefix}logprob_predict` and takes no action, with
     `compute_entropy=True` also `{prefix}entropy`.
     """
+    drawn = cases(seed)
+
+    def see_log_prob() -> None:
+        for case in drawn:
+            _check_judging(_made(policy_class, case), case, entropy=False)
+
+    def see_entropy() -> None:
+        for case in drawn:
+            _check_entropy(_made(policy_class, case), case)
+
+    with EXERCISE.partly(the_log_probability=see_log_prob, the_entropy=see_entropy):
+        for case in drawn:
+            policy = _made(policy_class, case)
+            _check_judging(policy, case, entropy=False)
+            _check_judging(policy, case, entropy=True)
+            _check_acting(policy, case)
+            _check_rare(policy, case)
+
+
+def _made(policy_class: StudentCode, case: Case) -> Any:
+    """A student's policy with known weights."""
+
+    def make() -> Any:
+        return policy_class(case.obs.shape[-1], [8], case.n_actions).with_prefix(case.prefix)
+
     init = getattr(policy_class, "__init__", None)
-    for case in cases(seed):
-        make = Named(
-            "DiscretePolicy.__init__",
-            lambda case=case: policy_class(case.obs.shape[-1], [8], case.n_actions).with_prefix(
-                case.prefix
-            ),
-            init,
-        )
-        policy: Any = EXERCISE.call(make)
-        draw_weights(policy.model, source_of(case.weights_seed), 0.6)
-        _check_judging(policy, case, entropy=False)
-        _check_judging(policy, case, entropy=True)
-        _check_acting(policy, case)
-        _check_rare(policy, case)
+    policy: Any = EXERCISE.call(Named("DiscretePolicy.__init__", make, init))
+    draw_weights(policy.model, source_of(case.weights_seed), 0.6)
+    return policy
 
 
 def _run(policy: Any, workspace: RecordingWorkspace, **kwargs: Any) -> set[str]:
@@ -118,6 +132,18 @@ def _check_judging(policy: Any, case: Case, *, entropy: bool) -> None:
         found, truth = gradients(value, weights), gradients(right, weights)
         check_gradients(EXERCISE, found, truth, variable=name)
     EXERCISE.refuse(not entropy and f"{case.prefix}entropy" in written, "entropy-unasked")
+
+
+def _check_entropy(policy: Any, case: Case) -> None:
+    """The entropy alone, whatever the log-probability is."""
+    workspace = RecordingWorkspace({"env/env_obs": case.obs, "action": case.action})
+    _run(policy, workspace, predict_proba=True, compute_entropy=True)
+    entropy, right = workspace.get(f"{case.prefix}entropy", ROW), _truth(policy, case)[1]
+    EXERCISE.refuse(entropy.shape != right.shape or not same(entropy, right), "unknown")
+    weights = dict(policy.named_parameters())
+    name = f"{case.prefix}entropy"
+    found, truth = gradients(entropy, weights), gradients(right, weights)
+    check_gradients(EXERCISE, found, truth, variable=name)
 
 
 def _check_acting(policy: Any, case: Case) -> None:

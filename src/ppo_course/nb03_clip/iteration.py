@@ -15,7 +15,7 @@ from ppo_bbrl.agents.critics import VAgent
 from ppo_bbrl.agents.policies import DiscretePolicy
 from ppo_course import instruments
 from ppo_course.drawing import draw_weights, integer, source_of
-from ppo_course.instruments.judge import Run, Settings, judge
+from ppo_course.instruments.judge import Run, Settings, check_coverage, check_steps, judge
 from ppo_course.instruments.rollouts import N_ACTIONS, N_OBS, Rollout, draw_rollout
 from ppo_course.instruments.watch import Watch
 from ppo_course.lending import standing_in
@@ -134,12 +134,31 @@ def _check_once(function: StudentCode, settings: Settings, source: torch.Generat
     models = {"policy": algo.train_policy.model, "critic": algo.critic_agent.model}
     with Watch(models, (algo.policy_optimizer, algo.critic_optimizer)) as watch:
         EXERCISE.call(function, algo, workspace)
-    for name, tensor in before.items():
-        changed = not torch.equal(workspace.get_full(name), tensor)
-        EXERCISE.refuse(changed, "new-actions" if name == "action" else "changes-rows", name=name)
-    _check_ratio(workspace, truth, rollout)
-    judge(EXERCISE, Run(rollout, settings, watch))
-    _check_copies(algo, models)
+    run = Run(rollout, settings, watch)
+
+    def see_minibatches() -> None:
+        for network in models:
+            check_coverage(EXERCISE, run, network)
+
+    with EXERCISE.partly(
+        the_minibatches=see_minibatches,
+        the_steps_of_the_policy=lambda: _check_steps(run, "policy"),
+        the_steps_of_the_critic=lambda: _check_steps(run, "critic"),
+        old_is_new=lambda: _check_copies(algo, moved=True),
+    ):
+        for name, tensor in before.items():
+            changed = not torch.equal(workspace.get_full(name), tensor)
+            key = "new-actions" if name == "action" else "changes-rows"
+            EXERCISE.refuse(changed, key, name=name)
+        _check_ratio(workspace, truth, rollout)
+        judge(EXERCISE, run)
+        _check_copies(algo)
+
+
+def _check_steps(run: Run, network: str) -> None:
+    """Those of a network alone."""
+    check_coverage(EXERCISE, run, network)
+    check_steps(EXERCISE, run, network)
 
 
 def _check_ratio(workspace: Any, truth: Tensor, rollout: Rollout) -> None:
@@ -157,8 +176,11 @@ def _check_ratio(workspace: Any, truth: Tensor, rollout: Rollout) -> None:
     EXERCISE.refuse(error > RATIO_ERROR, "first-ratio", **told)
 
 
-def _check_copies(algo: SimpleNamespace, models: dict[str, Any]) -> None:
-    """Afterwards old is new, and new is what was learned."""
+def _check_copies(algo: SimpleNamespace, *, moved: bool = False) -> None:
+    """Afterwards old is new, and new is what was learned; `moved`: and is not as it was drawn."""
+    for optimizer in (algo.policy_optimizer, algo.critic_optimizer):
+        still = not any(p.grad is not None for g in optimizer.param_groups for p in g["params"])
+        EXERCISE.refuse(moved and still, "no-step~policy")
     for name, new, old in (
         ("policy", algo.train_policy, algo.old_policy),
         ("critic", algo.critic_agent, algo.old_critic_agent),
@@ -167,4 +189,3 @@ def _check_copies(algo: SimpleNamespace, models: dict[str, Any]) -> None:
         EXERCISE.refuse(any(a is b for a, b in pairs), f"same-agent~{name}")
         equal = all(torch.equal(a, b) for a, b in pairs)
         EXERCISE.refuse(not equal, f"not-copied~{name}")
-    del models

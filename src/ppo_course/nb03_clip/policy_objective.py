@@ -112,10 +112,19 @@ def check_policy_objective(function: StudentCode, *, seed: int | None = None) ->
         results = [case.call(function) for case in cases]
         for case, result in zip(cases, results, strict=True):
             _check_form(case, result)
-        _check_values(function, cases, [result[0] for result in results])
-        for case, result in zip(cases, results, strict=True):
-            _check_companions(case, result)
-            _check_gradients(case, result[0], result[1])
+
+        def see_values() -> None:
+            _check_values(function, cases, [result[0] for result in results])
+
+        def see_gradients() -> None:
+            for case, result in zip(cases, results, strict=True):
+                _check_gradients(case, result[0], result[1])
+
+        with EXERCISE.partly(the_value=see_values, the_gradient=see_gradients):
+            see_values()
+            for case, result in zip(cases, results, strict=True):
+                _check_companions(case, result)
+            see_gradients()
 
 
 def _check_form(case: Case, result: Any) -> None:

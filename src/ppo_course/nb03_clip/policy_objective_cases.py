@@ -17,7 +17,8 @@ from torch.distributions import Categorical
 from ppo_bbrl.agents.base import Policy
 from ppo_bbrl.config.loading import load_config
 from ppo_course.feedback import ExerciseError
-from ppo_course.mistakes import Exercise, Hint, StudentCode, read_words
+from ppo_course.hints import Hint
+from ppo_course.mistakes import Exercise, StudentCode, read_words
 from ppo_course.workspaces import LentWorkspace
 
 OLD = "old_policy/logprob_predict"

@@ -10,7 +10,8 @@ import torch
 from torch import Tensor
 
 from ppo_course.feedback import Named, describe
-from ppo_course.mistakes import Exercise, Hint, StudentCode, read_words
+from ppo_course.hints import Hint
+from ppo_course.mistakes import Exercise, StudentCode, read_words
 
 # One that divides, one with a small rest, one with a rest of one, one with a large rest, one where
 # all fit into one.

@@ -123,8 +123,18 @@ def check_should_stop(function: StudentCode, *, seed: int | None = None) -> None
     k3 of KL(old ‖ new) exceeds 1.5 × the target (never where that is None), and the estimate.
     """
     cases = list(CASES) if seed is None else drawn(seed)
-    seen = [_call(function, case, 0.01)[1] for case in cases]
-    compare_numbers(EXERCISE, cases, seen, FORMULAS)
+
+    def see_estimate() -> None:
+        seen = [_call(function, case, 0.01)[1] for case in cases]
+        compare_numbers(EXERCISE, cases, seen, FORMULAS)
+
+    with EXERCISE.partly(the_estimate=see_estimate, when_to_stop=lambda: _see(function, cases)):
+        see_estimate()
+        _see(function, cases)
+
+
+def _see(function: StudentCode, cases: Sequence[Case]) -> None:
+    """Raise unless it stops where it should, also without a target, and with one of 0."""
     _check_stop(function, cases)
     for case in cases:
         stop, kl = _call(function, case, None)

@@ -1,5 +1,6 @@
 """The check of notebook 05's last exercise: a Gaussian policy as an agent."""
 
+from collections.abc import Callable
 from functools import partial
 
 import torch
@@ -36,15 +37,23 @@ def check_gaussian_policy(policy_class: StudentCode, *, seed: int | None = None)
     π(·|s), with batch shape `[B]` and event shape `[D]`; `forward` acts, or judges the action that
     is there, as the other policies of the course do.
     """
-    for case in cases(seed):
-        torch.manual_seed(case.weights_seed)
-        agent = AgentUnderTest(policy_class, case)
-        _check_dist(agent, case)
-        _check_acting(agent, case)
-        _check_spread(agent, case)
-        _check_greedy(agent, case)
-        _check_judging(agent, case)
-        _check_entropy(agent, case)
+    drawn = cases(seed)
+
+    def see(*checks: Callable[[AgentUnderTest, Case], None]) -> None:
+        for case in drawn:
+            torch.manual_seed(case.weights_seed)
+            agent = AgentUnderTest(policy_class, case)
+            for check in checks:
+                check(agent, case)
+
+    acting = _check_acting, _check_spread, _check_greedy
+    with EXERCISE.partly(
+        dist=lambda: see(_check_dist),
+        acting=lambda: see(*acting),
+        judging=lambda: see(_check_judging),
+        the_entropy=lambda: see(_check_entropy),
+    ):
+        see(_check_dist, *acting, _check_judging, _check_entropy)
 
 
 def _check_dist(agent: AgentUnderTest, case: Case) -> None:

@@ -9,7 +9,8 @@ from torch import Tensor
 
 from ppo_course.feedback import ExerciseError, numbers, same
 from ppo_course.gradients import check_gradients, gradients
-from ppo_course.mistakes import Exercise, Hint, Part, read_words
+from ppo_course.hints import Hint
+from ppo_course.mistakes import Exercise, Part, read_words
 
 EXERCISE = Exercise(
     "masked_log_probs",

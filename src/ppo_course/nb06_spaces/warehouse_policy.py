@@ -14,7 +14,8 @@ from ppo_bbrl.errors import UserError
 from ppo_bbrl.joint_distributions import MultiCategorical
 from ppo_course.feedback import Named, describe, numbers, same
 from ppo_course.gradients import check_gradients, gradients
-from ppo_course.mistakes import Exercise, Hint, read_words
+from ppo_course.hints import Hint
+from ppo_course.mistakes import Exercise, read_words
 from ppo_course.nb06_spaces.warehouse import KINDS, PLACES, SIDE, SIZES
 
 PARTS = {"kind": KINDS, "parcel": len(PLACES) + 1, "row": SIDE, "column": SIDE}
@@ -96,11 +97,26 @@ def check_warehouse_policy(policy_class: Callable[..., Any], *, seed: int | None
     It has a network `model`. `features(obs)` makes `[..., 23]` floats of a Dict observation;
     `dist(obs, mask=None)` gives π(·|s) over `[move, hand]`, batch shape `[B]`, event shape `[2]`.
     """
-    for case in cases(seed):
-        policy = _made(policy_class, case)
-        _check_features(policy, case)
-        for mask in (None, case.mask):
-            _check_dist(policy, case, mask)
+    drawn = cases(seed)
+
+    def see_dist(*, masked: bool) -> None:
+        for case in drawn:
+            _check_dist(_made(policy_class, case), case, case.mask if masked else None)
+
+    def see_features() -> None:
+        for case in drawn:
+            _check_features(_made(policy_class, case), case)
+
+    with EXERCISE.partly(
+        features=see_features,
+        dist_without_a_mask=lambda: see_dist(masked=False),
+        dist_with_a_mask=lambda: see_dist(masked=True),
+    ):
+        for case in drawn:
+            policy = _made(policy_class, case)
+            _check_features(policy, case)
+            for mask in (None, case.mask):
+                _check_dist(policy, case, mask)
 
 
 def _made(policy_class: Callable[..., Any], case: Case) -> Any:

@@ -230,15 +230,25 @@ def check_joint_loss(function: StudentCode, *, seed: int | None = None) -> None:
         [as_number(EXERCISE, x.detach(), p) for x, p in zip(r, PARTS, strict=True)] for r in results
     ]
     _check_order(chosen, seen)
-    # The total last: it is made of the other two.
-    for position, part in ((1, POLICY), (2, VALUE), (0, TOTAL)):
+
+    def see(position: int, part: Part) -> None:
         compare_numbers(
             EXERCISE,
             chosen,
             [losses[position] for losses in seen],
             part,
-            tell=lambda case, name=PARTS[position]: [*case.tell(), f"  {name}:"],  # type: ignore[misc]
+            tell=lambda case: [*case.tell(), f"  {PARTS[position]}:"],
         )
+
+    with EXERCISE.partly(
+        policy_loss=lambda: see(1, POLICY),
+        value_loss=lambda: see(2, VALUE),
+        total=lambda: see(0, TOTAL),
+    ):
+        # The total last: it is made of the other two.
+        see(1, POLICY)
+        see(2, VALUE)
+        see(0, TOTAL)
     for case, samples, (total, *_) in zip(chosen, given, results, strict=True):
         fresh = _learned(case)
         check_gradients(

@@ -1,5 +1,6 @@
 """The check of notebook 09's first exercise: a policy, a value and an optimiser for Lightning."""
 
+from collections.abc import Callable
 from typing import Any, NamedTuple
 
 import torch
@@ -48,17 +49,32 @@ def check_actor_critic(model_class: type[Any], *, seed: int | None = None) -> No
     `forward(x)` of observations `[N, D]` returns a Categorical over K actions and values `[N]`;
     `configure_optimizers()` returns one optimiser of all parameters, with learning rate `lr`.
     """
-    for case in cases(seed):
-        _check(model_class, case)
+    drawn = cases(seed)
+
+    def see(check: Callable[[type[Any], Any, Case], None]) -> None:
+        for case in drawn:
+            check(model_class, _made(model_class, case), case)
+
+    with EXERCISE.partly(
+        forward=lambda: see(_check_forward), configure_optimizers=lambda: see(_check_optimizer)
+    ):
+        for case in drawn:
+            model = _made(model_class, case)
+            _check_forward(model_class, model, case)
+            _check_optimizer(model_class, model, case)
 
 
-def _check(model_class: type[Any], case: Case) -> None:
+def _made(model_class: type[Any], case: Case) -> Any:
     torch.manual_seed(case.seed)
     env = InertEnv(case.n_inputs, case.n_actions)
     model = made(EXERCISE, model_class, env=env, eval_env=None, lr=case.lr)
     for part in ("actor", "critic"):
         if not isinstance(getattr(model, part, None), torch.nn.Module):
             raise EXERCISE.error("no-network", part=part)
+    return model
+
+
+def _check_forward(model_class: type[Any], model: Any, case: Case) -> None:
     source = torch.Generator().manual_seed(case.seed)
     draw_weights(model, source, 0.5)
     x = torch.randn(case.n, case.n_inputs, generator=source)
@@ -74,7 +90,6 @@ def _check(model_class: type[Any], case: Case) -> None:
     # A squeeze of all dimensions would not give [1] for [1, D].
     shape = list(call_method(FORWARD, model_class, model, x[:1].clone())[1].shape)
     FORWARD.refuse(shape != [1], "squeezed", seen=shape, expected=[1])
-    _check_optimizer(model_class, model, case)
 
 
 def _read(answer: Any, case: Case) -> tuple[Categorical, Tensor]:

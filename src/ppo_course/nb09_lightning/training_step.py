@@ -10,7 +10,8 @@ from torch import Tensor
 from torch.distributions import Categorical
 
 from ppo_course.feedback import same
-from ppo_course.mistakes import Exercise, Hint
+from ppo_course.hints import Hint
+from ppo_course.mistakes import Exercise
 from ppo_course.nb09_lightning.student_model import WORDS, InertEnv, call_method, made
 from ppo_course.nb09_lightning.training_step_mistakes import FORMULAS, Samples, loss
 from ppo_course.one_number import agree, as_number, compare_numbers

@@ -25,6 +25,7 @@ def check_culprits(function: StudentCode, *, seed: int | None = None) -> None:
         # Neither always the first nor by chance: another hint when other things are wrong.
         suspect = wrong[len(wrong) // 2]
         n = len(CULPRITS) - len(wrong)
+        EXERCISE.credit(n, len(CULPRITS))
         # By what is said of the suspect and not by the truth, so that the hint gives nobody away:
         # neither a culprit nor the innocent.
         (evidence,) = EXERCISE.words(answer[suspect], suspect=suspect)

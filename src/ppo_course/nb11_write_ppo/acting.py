@@ -1,5 +1,6 @@
 """The check of notebook 11's second step: an agent that acts, and a critic."""
 
+from collections.abc import Callable
 from functools import partial
 from typing import Any, NamedTuple
 
@@ -48,15 +49,39 @@ def check_acting(policy_class: StudentCode, critic_class: Any, *, seed: int | No
     observations.
     """
     EXERCISE.own(policy_class, critic_class)
-    with lent(policy_class, critic_class, besides=("Policy", "Critic")):
-        for case in cases(seed):
-            torch.manual_seed(case.weights_seed)
-            policy = _made("Policy", policy_class, case.obs.shape[-1], case.n_actions)
-            _check_network(policy, "Policy", case.obs.shape[-1], case.n_actions)
-            draw_weights(policy.model, source_of(case.weights_seed), 0.5)
+    drawn = cases(seed)
+
+    def see(*checks: Callable[[Any, Case], None]) -> None:
+        for case in drawn:
+            policy = _policy(policy_class, case)
+            for check in checks:
+                check(policy, case)
+
+    def see_critic() -> None:
+        for case in drawn:
+            _check_critic(critic_class, case)
+
+    lending = lent(policy_class, critic_class, besides=("Policy", "Critic"))
+    parts = EXERCISE.partly(
+        evaluate=lambda: see(_check_evaluate),
+        acting=lambda: see(_check_forward),
+        the_critic=see_critic,
+    )
+    with lending, parts:
+        for case in drawn:
+            policy = _policy(policy_class, case)
             _check_evaluate(policy, case)
             _check_forward(policy, case)
             _check_critic(critic_class, case)
+
+
+def _policy(policy_class: StudentCode, case: Case) -> Any:
+    """A student's policy with known weights."""
+    torch.manual_seed(case.weights_seed)
+    policy = _made("Policy", policy_class, case.obs.shape[-1], case.n_actions)
+    _check_network(policy, "Policy", case.obs.shape[-1], case.n_actions)
+    draw_weights(policy.model, source_of(case.weights_seed), 0.5)
+    return policy
 
 
 def _made(name: str, cls: Any, *sizes: int) -> Any:

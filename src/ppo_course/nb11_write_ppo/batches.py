@@ -31,11 +31,19 @@ def check_batches(
     """
     EXERCISE.own(transitions)
     STREAM.own(minibatches)
-    with lent(transitions, besides=("transitions",)):
-        _check_transitions(transitions, seed)
     first = 0 if seed is None else 7 * seed
-    for n, batch_size in ((n + first % 5 * batch_size, batch_size) for n, batch_size in SIZES):
-        _check_epoch(minibatches, n, batch_size)
+
+    def see_transitions() -> None:
+        with lent(transitions, besides=("transitions",)):
+            _check_transitions(transitions, seed)
+
+    def see_minibatches() -> None:
+        for n, batch_size in ((n + first % 5 * batch_size, batch_size) for n, batch_size in SIZES):
+            _check_epoch(minibatches, n, batch_size)
+
+    with EXERCISE.partly(transitions=see_transitions, minibatches=see_minibatches):
+        see_transitions()
+        see_minibatches()
 
 
 def _check_transitions(function: StudentCode, seed: int | None) -> None:

@@ -11,7 +11,7 @@ from ppo_bbrl.agents.base import Agent
 from ppo_bbrl.episodic import EpisodicAlgo
 from ppo_course.drawing import draw_weights, source_of
 from ppo_course.feedback import describe
-from ppo_course.instruments.judge import Run, Settings, judge
+from ppo_course.instruments.judge import Run, Settings, check_coverage, check_steps, judge
 from ppo_course.instruments.rollouts import N_ACTIONS, N_OBS, draw_rollout
 from ppo_course.instruments.watch import Watch
 from ppo_course.mistakes import StudentCode
@@ -81,7 +81,20 @@ def _check_once(ppo_class: Any, learn: StudentCode, settings: Settings, seed: in
         for name, tensor in variables.items():
             changed = not torch.equal(workspace.get_full(name), tensor)
             EXERCISE.refuse(changed, "changes-variable", variable=name)
-        judge(EXERCISE, Run(rollout, settings, watch))
+        run = Run(rollout, settings, watch)
+
+        def see(*networks: str, steps: bool = True) -> None:
+            for network in networks:
+                check_coverage(EXERCISE, run, network)
+                if steps:
+                    check_steps(EXERCISE, run, network)
+
+        with EXERCISE.partly(
+            the_minibatches=lambda: see(*models, steps=False),
+            the_steps_of_the_policy=lambda: see("policy"),
+            the_steps_of_the_critic=lambda: see("critic"),
+        ):
+            judge(EXERCISE, run)
         good = isinstance(result, dict) and set(NUMBERS) <= set(result)
         expected = f"the dict of diagnostics: {', '.join(NUMBERS)}"
         EXERCISE.expect(result, None if good else "no-diagnostics", expected)

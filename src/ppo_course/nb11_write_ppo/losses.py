@@ -164,14 +164,14 @@ def _compare(
         for x, result in zip(inputs, results, strict=True)
     )
     EXERCISE.refuse(exchanged, "losses-exchanged")
-    for place, (name, parts, formula) in enumerate(
-        (
+
+    def see(place: int) -> None:
+        name, parts, formula = (
             (PARTS[0], POLICY, _policy_loss),
             (PARTS[1], (ERRORS,), lambda x, values: values[0](x)),
-        )
-    ):
+        )[place]
 
-        def facts(x: Inputs, right: Tensor, seen: Tensor, name: str = name) -> list[str]:
+        def facts(x: Inputs, right: Tensor, seen: Tensor) -> list[str]:
             told = f"  {name} of {len(x.new)} transitions, clip_range = {x.eps:.3g}"
             told += f", entropy_coef = {x.coef:.3g}:"
             return [told, f"  seen      {seen.item():.5g}", f"  expected  {right.item():.5g}"]
@@ -187,3 +187,7 @@ def _compare(
             other: Any = critic if place == 0 else policy
             leak = gradients(loss, dict(other.named_parameters()))
             EXERCISE.refuse(any(g.any() for g in leak.values()), "leak-between", what=name)
+
+    with EXERCISE.partly(policy_loss=lambda: see(0), value_loss=lambda: see(1)):
+        see(0)
+        see(1)

@@ -10,7 +10,8 @@ import torch
 
 import ppo_course
 from ppo_course.feedback import ExerciseError
-from ppo_course.mistakes import Exercise, Hint, Part, explain, read_words
+from ppo_course.hints import Hint
+from ppo_course.mistakes import Exercise, Part, explain, read_words
 
 COURSE = Path(ppo_course.__file__).parent
 WORDS = {

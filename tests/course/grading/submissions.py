@@ -31,16 +31,16 @@ class Course:
         return {
             marks_of(cell)["grade_id"]: without_marks(cell.source)
             for cell in self.source.cells
-            if marks_of(cell).get("solution")
+            if marks_of(cell).get("solution") and cell.cell_type == "code"
         }
 
     @property
     def points(self) -> dict[str, float]:
-        """Of each graded cell."""
+        """Of each cell that a check grades."""
         return {
             marks_of(cell)["grade_id"]: float(marks_of(cell)["points"])
             for cell in self.source.cells
-            if marks_of(cell).get("grade")
+            if marks_of(cell).get("grade") and cell.cell_type == "code"
         }
 
 
@@ -136,6 +136,8 @@ def wrong_answers(grade_id: str) -> dict[str, str]:
 #: checks of a program as a whole: who has one step wrong fails them, unless its name says otherwise
 WHOLE = ("write-ppo-run-check",)
 STILL = "still learns"
+#: of a wrong answer's name: some of its parts are right
+WORTH = re.compile(r"worth (\d)/(\d)")
 
 
 def for_any_notebook(course: Course) -> Iterator[Submission]:
@@ -171,7 +173,11 @@ def for_any_notebook(course: Course) -> Iterator[Submission]:
             draft = Draft(course).solve()
             draft.cell(solution_of(course.source, check)).source = answer
             rest = [c for c in checks if c != check and (c not in WHOLE or STILL in told)]
-            yield submission(f"wrong-{check}-{number}", draft, *rest)
+            wrong = submission(f"wrong-{check}-{number}", draft, *rest)
+            if parts := WORTH.search(told):
+                share = int(parts[1]) / int(parts[2])
+                wrong.marks[check] = round(course.points[check] * share, 2)
+            yield wrong
 
 
 # ------------------------------------------------------------------------------------ notebook 03
@@ -355,7 +361,9 @@ BAD_OBJECTIVES = {
 
 RAISES_HALF = with_first_line(r"raise ValueError('\ud83d <b>\0')")
 BOTH = (OBJECTIVE_CHECK, CLIPPED_CHECK)
-LATER = tuple(f"ppo-clip-{name}-check" for name in ("critic-objective", "policy", "iteration"))
+LATER = tuple(
+    f"ppo-clip-{name}-check" for name in ("critic-objective", "policy", "iteration", "quiz")
+)
 ALL = (*BOTH, *LATER)
 REST = (CLIPPED_CHECK, *LATER)  # of who has all but the objective
 

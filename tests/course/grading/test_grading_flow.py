@@ -4,7 +4,9 @@ Every submission gets the mark that it deserves, whatever it does, and none stop
 """
 
 import csv
+import html
 import os
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -14,6 +16,8 @@ import pytest
 from course import WITH_EXERCISES
 from nbgrader_command import run_nbgrader
 from submissions import Course, Submission, submissions
+
+from ppo_course.grading.cells import REGION
 
 ROOT = Path(__file__).parents[3]
 NAMES = [path.stem for path in WITH_EXERCISES]
@@ -74,9 +78,38 @@ class Classroom:
         with (self.folder / "grades.csv").open(encoding="utf-8") as file:
             return {row["student_id"]: float(row["score"]) for row in csv.DictReader(file)}
 
+    def released(self, student: Submission) -> nbformat.NotebookNode:
+        """What a student handed in, if it is a notebook; else what was handed out."""
+        try:
+            return nbformat.reads(student.text, as_version=4)
+        except nbformat.reader.NotJSONError:
+            return self.course.release
+
+    def has_feedback(self, student: str) -> bool:
+        return (self.folder / "feedback" / student / self.name / f"{self.name}.html").exists()
+
     def feedback(self, student: str) -> str:
         path = self.folder / "feedback" / student / self.name / f"{self.name}.html"
         return path.read_text(encoding="utf-8")
+
+
+def assert_hides_tests(classroom: Classroom, student: Submission) -> None:
+    """Of tests and answers, a page has what the student has: title, message, the own code."""
+    page = words_of(classroom.feedback(student.name))
+    handed_in = words_of("".join(cell.source for cell in classroom.released(student).cells))
+    for cell in classroom.course.source.cells:
+        hidden = False
+        for line in cell.source.splitlines():
+            if mark := REGION.match(line):
+                hidden = mark[1] == "BEGIN"
+            elif hidden and len(words_of(line)) > 12 and words_of(line) not in handed_in:
+                assert words_of(line) not in page, line
+    assert "BEGINHIDDEN" not in page
+
+
+def words_of(text: str) -> str:
+    """What is read, without tags and spaces."""
+    return "".join(html.unescape(re.sub(r"<[^>]*>", "", text)).split())
 
 
 def graded(folder: Path, name: str, wanted: tuple[str, ...] | None = None) -> Classroom:
@@ -100,7 +133,7 @@ def short(tmp_path_factory: pytest.TempPathFactory) -> Classroom:
 def test_each_gets_its_mark(short):
     assert {student.name for student in short.students} == set(SHORT)
     deserved = {student.name: student.total for student in short.students}
-    assert short.marks() == deserved
+    assert short.marks() == pytest.approx(deserved, abs=0.02)
 
 
 def test_the_feedback_shows_the_message_of_the_check(short):
@@ -108,6 +141,14 @@ def test_the_feedback_shows_the_message_of_the_check(short):
     assert f"did not come to an end in {SECONDS} seconds" in short.feedback("endless")
     assert "torch.allclose was replaced" in short.feedback("patched-torch")
     assert "Well done!" in short.feedback("perfect")
+
+
+@pytest.mark.parametrize(
+    "student", ["perfect", "endless", "wrong-ppo-clip-policy-objective-check-1"]
+)
+def test_the_feedback_shows_neither_answers_nor_hidden_tests(short, student):
+    (found,) = (one for one in short.students if one.name == student)
+    assert_hides_tests(short, found)
 
 
 def test_the_release_has_neither_answers_nor_hidden_tests(short):
@@ -124,4 +165,7 @@ def test_each_submission_gets_its_mark(name, tmp_path):
     classroom = graded(tmp_path, name)
     assert len(classroom.students) >= (20 if name == PPO else 5)
     deserved = {student.name: student.total for student in classroom.students}
-    assert classroom.marks() == deserved
+    assert classroom.marks() == pytest.approx(deserved, abs=0.02)
+    for student in classroom.students:
+        if classroom.has_feedback(student.name):
+            assert_hides_tests(classroom, student)

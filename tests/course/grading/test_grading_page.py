@@ -211,7 +211,7 @@ def test_points_are_what_the_rubric_says(path):
     """As many as the exercise's difficulty has full dots."""
     assert "1 for ●○○, 2 for ●●○, 3 for ●●● in every notebook" in PAGE
     found = re.findall(
-        r'\*Difficulty: (\S+) ·|"grade": true.*"points": (\d+)',
+        r'\*Difficulty: (\S+) ·|"grade": true.*"locked": true, "points": (\d+)',
         path.read_text(encoding="utf-8"),
     )
     dots = [difficulty.count("●") for difficulty, _ in found if difficulty]

@@ -1,23 +1,26 @@
-"""The quiz questions of the notebooks: their form, and their answers against computed ones."""
+"""The quiz questions of the notebooks: their form, their answers against computed ones, reasons."""
 
 import ast
 import importlib
 import inspect
 import re
+import string
 from typing import NamedTuple
 
+import jupytext
 import pytest
 from course import WITH_EXERCISES, markdown_cells
+
+import ppo_course
+from ppo_course import ExerciseError, quiz
+from ppo_course.quizzes import RIGHT, letters_of, questions_of
 
 HEADING = "## What have you understood?"
 
 #: A question's cell, whole. Anything else that looks like a question is an error.
 FORM = re.compile(
     r"\*\*Question (?P<number>\d+)\.\*\* (?P<text>\S.*?)\n\n"
-    r"(?P<options>(?:- \([a-f]\) \S[^\n]*\n(?: +\S[^\n]*\n)*)+)\n"
-    r"<details><summary>Answer</summary>\n\n"
-    r"\*\*\((?P<answer>[a-f])\)\*\* (?P<explanation>\S.*?)\n\n"
-    r"</details>",
+    r"(?P<options>(?:- \([a-f]\) \S[^\n]*\n?(?: +\S[^\n]*\n?)*)+)",
     re.DOTALL,
 )
 OPTION = re.compile(r"^- \(([a-f])\) (.+?)(?=^- \([a-f]\) |\Z)", re.DOTALL | re.MULTILINE)
@@ -28,8 +31,6 @@ class Question(NamedTuple):
     number: int
     text: str
     options: list[tuple[str, str]]
-    answer: str
-    explanation: str
 
 
 def read_question(cell):
@@ -38,20 +39,11 @@ def read_question(cell):
     options = [
         (letter, " ".join(text.split())) for letter, text in OPTION.findall(match["options"])
     ]
-    return Question(
-        cell.where,
-        int(match["number"]),
-        match["text"],
-        options,
-        match["answer"],
-        " ".join(match["explanation"].split()),
-    )
+    return Question(cell.where, int(match["number"]), match["text"], options)
 
 
 def looks_like_a_question(text):
-    return bool(re.search(r"question\s+\d+\s*\.", text, re.IGNORECASE)) or bool(
-        re.search(r"<summary>\s*answer\s*</summary>", text, re.IGNORECASE)
-    )
+    return bool(re.search(r"question\s+\d+\s*\.", text, re.IGNORECASE))
 
 
 def questions(source):
@@ -72,12 +64,6 @@ def complaints(question):
     # Formulas may differ in signs alone, words may not.
     if len(set(exact)) < len(exact) or ("$" not in "".join(exact) and len(set(plain)) < len(plain)):
         yield "two options are the same"
-    if question.answer not in letters:
-        yield f"the answer ({question.answer}) is none of the options"
-    if len(question.explanation.split()) < 4:
-        yield "the answer has no explanation"
-    if re.match(r"(and|or|,)? *\*\*\([a-f]\)\*\*", question.explanation):
-        yield "there are two answers"
     if not question.text.rstrip().endswith(("?", ":", "…")):
         yield "the question does not end with a question mark"
 
@@ -98,8 +84,80 @@ def test_every_question_is_well_posed(source):
     found = questions(source)
     told = [f"{q.where}: {complaint}" for q in found for complaint in complaints(q)]
     assert told == []
+    answers = {question[RIGHT] for question in questions_of(source.stem[:2]).values()}
     # Who always ticks the same letter must not pass.
-    assert len(found) < 3 or len({question.answer for question in found}) > 1
+    assert len(found) < 3 or len(answers) > 1
+
+
+@pytest.mark.parametrize("source", WITH_EXERCISES, ids=lambda path: path.stem)
+def test_every_choice_has_a_reason_of_its_own(source):
+    asked, told = questions(source), questions_of(source.stem[:2])
+    assert [str(question.number) for question in asked] == [*told]
+    for question in asked:
+        said = told[str(question.number)]
+        assert letters_of(said) == [letter for letter, _ in question.options], question.where
+        assert said[RIGHT] in letters_of(said)
+        reasons = [said[letter] for letter in letters_of(said)]
+        assert len({*reasons}) == len(reasons)
+        assert all(len(reason.split()) >= 6 and reason.endswith((".", ")")) for reason in reasons)
+
+
+@pytest.mark.parametrize("source", WITH_EXERCISES, ids=lambda path: path.stem)
+def test_below_each_question_is_the_cell_that_answers(source):
+    cells = jupytext.read(source, fmt="py:percent").cells
+    found = [
+        (cell.source, cells[place + 1].source)
+        for place, cell in enumerate(cells)
+        if cell.cell_type == "markdown" and looks_like_a_question(cell.source)
+    ]
+    for number, (_, code) in enumerate(found, start=1):
+        assert code == f'quiz("{source.stem[:2]}", {number}, "?")'
+
+
+@pytest.mark.parametrize("source", WITH_EXERCISES, ids=lambda path: path.stem)
+def test_each_right_answer_gives_marks(source, capsys):
+    notebook = source.stem[:2]
+    check = getattr(ppo_course, f"check_quiz_{notebook}")
+    asked = questions_of(notebook)
+    right = "".join(question[RIGHT] for question in asked.values())
+    check(lambda: right, seed=1)
+    check(lambda: tuple(right.upper()))
+    assert "Well done!" in capsys.readouterr().out
+    for place, question in enumerate(asked.values()):
+        for letter in (*letters_of(question), "?"):
+            if letter == question[RIGHT]:
+                continue
+            wrong = right[:place] + letter + right[place + 1 :]
+            with pytest.raises(ExerciseError) as caught:
+                check(lambda wrong=wrong: wrong)
+            assert caught.value.keys == ("some-wrong",)
+            assert caught.value.share == pytest.approx((len(right) - 1) / len(right))
+            # Its own reason, and not the right one's.
+            assert question.get(letter, "no answer yet") in str(caught.value)
+            assert question[question[RIGHT]] not in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("answer", "key"),
+    [("", "other-number"), ("abcab", "other-number"), (3, "no-text"), ("cbbz", "no-choice")],
+)
+def test_what_is_no_answer_is_told(answer, key):
+    with pytest.raises(ExerciseError) as caught:
+        ppo_course.check_quiz_03(lambda: answer)
+    assert caught.value.keys == (key,)
+
+
+def test_a_choice_is_told_why(capsys):
+    for choice, verdict in (("b", "(b) No."), ("(C)", "(c) Yes.")):
+        quiz("03", 1, choice)
+        assert capsys.readouterr().out.startswith(verdict)
+    for choice in ("?", "e", "", None, *string.digits):
+        quiz("03", 1, choice)
+        assert "one of a, b, c, d" in capsys.readouterr().out
+    with pytest.raises(ValueError, match="questions 1 to 4"):
+        quiz("03", 5, "a")
+    with pytest.raises(ValueError, match="no quiz"):
+        quiz("3", 1, "a")
 
 
 def computed(source):
@@ -114,11 +172,11 @@ def computed(source):
 
 @pytest.mark.parametrize("source", WITH_EXERCISES, ids=lambda path: path.stem)
 def test_every_answer_is_the_one_that_is_computed(source):
-    functions, asked = computed(source), questions(source)
-    assert set(functions) == {question.number for question in asked}
-    for question in asked:
-        letter = functions[question.number]()
-        assert letter == question.answer, f"{question.where}: ({letter}) is right"
+    functions, asked = computed(source), questions_of(source.stem[:2])
+    assert {*map(str, functions)} == {*asked}
+    for number, question in asked.items():
+        letter = functions[int(number)]()
+        assert letter == question[RIGHT], f"{source.stem}, {number}: ({letter}) is right"
 
 
 @pytest.mark.parametrize("source", WITH_EXERCISES, ids=lambda path: path.stem)
@@ -141,13 +199,7 @@ $1 + 1$?
 - (a) 1
 - (b) 2,
   as one sees
-- (c) 3
-
-<details><summary>Answer</summary>
-
-**(b)** One and one make two.
-
-</details>"""
+- (c) 3"""
 
 
 def test_a_question_is_read_whole():
@@ -155,7 +207,6 @@ def test_a_question_is_read_whole():
     assert question.number == 1
     assert question.text == "How large is\n$1 + 1$?"
     assert question.options == [("a", "1"), ("b", "2, as one sees"), ("c", "3")]
-    assert question.answer == "b"
     assert list(complaints(question)) == []
 
 
@@ -169,11 +220,8 @@ def markdown(text):
     ("change", "to"),
     [
         ("**Question 1.**", "Question 1."),
-        ("<details>", "<details open>"),
-        ("\n\n</details>", ""),
         ("- (c) 3", "- (c)"),
-        ("**(b)**", "(b)"),
-        ("</summary>\n\n", "</summary>\n"),  # Jupyter would then show the asterisks
+        ("- (c) 3", "- (c) 3\n\n<details>"),
     ],
 )
 def test_a_question_of_another_form_is_noticed(change, to):
@@ -188,9 +236,6 @@ def test_a_question_of_another_form_is_noticed(change, to):
     [
         ("(c) 3", "(c) 1", "two options are the same"),
         ("(c) 3", "(d) 3", "lettered"),
-        ("**(b)**", "**(e)**", "none of the options"),
-        ("One and one make two.", "Yes.", "no explanation"),
-        ("One and", "**(c)** One and", "two answers"),
         ("$1 + 1$?", "$1 + 1$.", "question mark"),
     ],
 )

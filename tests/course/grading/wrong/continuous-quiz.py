@@ -1,0 +1,7 @@
+# %% the first one is wrong, worth 4/5
+def quiz_answers():
+    return "adabb"
+
+# %% all are wrong
+def quiz_answers():
+    return "aabaa"

@@ -1,0 +1,7 @@
+# %% the first one is wrong, worth 4/5
+def quiz_answers():
+    return "accbc"
+
+# %% all are wrong
+def quiz_answers():
+    return "aaaaa"
