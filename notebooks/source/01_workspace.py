@@ -164,8 +164,7 @@ workspace["action"]
 # - writes `action` into row $t$: a tensor `[B]` of integers (`torch.int64`), 0 or 1 for each
 #   environment. The gain is `self.gain`.
 #
-# Useful: `obs[:, 2]` is column 2 of all environments, `[B]`; a comparison gives a tensor of truth
-# values, and [.long()](https://pytorch.org/docs/stable/generated/torch.Tensor.long.html) makes
+# Useful: `obs[:, 2]` is column 2 of all environments, `[B]`; a comparison gives a Boolean tensor, and [.long()](https://pytorch.org/docs/stable/generated/torch.Tensor.long.html) makes
 # integers of them.
 #
 # <details>

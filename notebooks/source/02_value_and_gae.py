@@ -6,7 +6,7 @@
 # the policy learns from *advantages*. In this notebook we compute both by hand, on an environment
 # so small that we know the true values. So we see at once what a wrong line does to them.
 #
-# When you want to know more:
+# If you want to know more:
 #
 # - [High-Dimensional Continuous Control Using Generalized Advantage Estimation](https://arxiv.org/pdf/1506.02438.pdf)
 #   (Schulman et al., 2016) is where GAE comes from;
@@ -187,7 +187,7 @@ plt.show()
 #
 # - `workspace`, with $T$ rows of $B$ environments. In it are `env/reward`, `env/terminated`,
 #   `env/truncated`, `env/done` (terminated *or* truncated) and `critic/v_values`, what the critic
-#   says of each row. All of them have the shape $[T, B]$, the flags are tensors of truth values;
+#   says of each row. All of them have the shape $[T, B]$, the flags are Boolean tensors;
 # - `discount_factor`, the $\gamma$ of the formula.
 #
 # It returns the TD errors of the $T - 1$ steps from a row to the next one, $[T - 1, B]$. Mind the
@@ -622,8 +622,8 @@ off = (values.mean(0) - true_value[1:]).abs().max()
 print(f"{len(SEEDS)} seeds, all equally bad: up to {off:.1f} off.")
 
 # %% [markdown]
-# The further a cell is from the hole, the more of its value the critic misses; the last cells it even
-# thinks worse than those before. More data would not help.
+# The further a cell is from the hole, the more of its value the critic misses; it even rates the last
+# cells lower than those before them. More data would not help.
 
 # %% [markdown]
 # ## Exercise: mend the critic's targets
@@ -786,8 +786,8 @@ plt.show()
 #   cell of a walk that it is worth γ times a start, and no reward.
 #
 # None of these curves crashes, none is jagged. A policy that learns from them still learns
-# something. That is why such mistakes live long, and why it is worth while to try one's code on a
-# problem of known answer.
+# something. That is why such mistakes live long, and why it pays to test your code on a problem
+# whose answer you know.
 
 # %% [markdown]
 # ## What have you understood?

@@ -14,7 +14,7 @@
 # - [37 implementation details of PPO](https://iclr-blog-track.github.io/2022/03/25/ppo-implementation-details/)
 #   tells what it takes, besides the formula, to make it work. Some of them are below.
 #
-# *This notebook re-tells, in other words, the PPO notebook of the BBRL course of Sorbonne
+# *This notebook retells the PPO notebook of the BBRL course of Sorbonne
 # University (MIT licence, © Sorbonne University).*
 #
 # [◀ 02](02_value_and_gae.ipynb) · [Start here: map, cheat sheet, glossary](00_start_here.ipynb) · [04 ▶](04_ppo_details.ipynb)
@@ -276,13 +276,13 @@ check_policy_objective(policy_objective, seed=2)
 # *Difficulty: ●○○ · about 10 minutes · useful*
 #
 # Where the blue line of the picture is flat, a transition no longer moves the policy: its gradient
-# is 0. Which transitions of a minibatch are there? Write `is_clipped`. It gets
+# is 0. Which transitions of a minibatch lie there? Write `is_clipped`. It gets
 #
 # - `ratio`, the ratios $r$ of $N$ transitions, $[N]$;
 # - `advantage`, their advantages, $[N]$;
 # - `clip_range`, $\epsilon$, a number.
 #
-# It returns a mask: a tensor of truth values, $[N]$, `True` where the gradient is 0. What you answer
+# It returns a mask: a Boolean tensor, $[N]$, `True` where the gradient is 0. What you answer
 # exactly at the edge of the range, or for an advantage of 0, does not matter.
 #
 # Useful: comparisons of tensors give masks, as in `advantage > 0`. Masks are combined by `&` (and)
@@ -916,8 +916,8 @@ print(f"Best evaluation: {ppo_clip.best_reward:.1f}")
 # The same numbers are in the folder of the run, `ppo_clip.base_dir`, so that we can draw them where
 # there is no TensorBoard, too. The entropy starts at $\log 2 \approx 0.69$, that of a coin, and falls,
 # with ups and downs, while the policy makes up its mind. Once all episodes reach 500, every advantage
-# is close to 0: there is little left to learn, and the entropy drifts. The clipping is at work: of the
-# transitions of an update, some percent are stopped, late in the run as well, as AdamW divides by the
+# is close to 0: there is little left to learn, and the entropy drifts. The clipping is at work: a few
+# percent of each update's transitions are clipped, late in the run as well, as AdamW divides by the
 # size of the gradients: small ones make steps that are just as long. A late peak in the critic's loss
 # is a single episode that failed when the critic expected the best.
 

@@ -327,7 +327,7 @@ def should_stop(log_prob, old_log_prob, target_kl):
 
 
 # %% [markdown]
-# The check knows what $k_1$, the ratio turned round, and other usual slips would give.
+# The check knows what $k_1$, the inverted ratio, and other usual slips would give.
 
 # %% nbgrader={"grade": true, "grade_id": "ppo-details-should-stop-check", "locked": true, "points": 2, "schema_version": 3, "solution": false, "task": false}
 check_should_stop(should_stop)
@@ -422,8 +422,8 @@ plt.show()
 # of observations, $[N]$.
 #
 # Each detail has its key, so that you can turn it off. What is not there, such as `max_grad_norm`,
-# has the package's default. The learning rate is large, on purpose: the details shall have
-# something to do. Expect the return to jump up and down.
+# has the package's default. The learning rate is large on purpose, so that the details matter.
+# Expect the return to jump up and down.
 
 # %% tags=["definitions"]
 params = {

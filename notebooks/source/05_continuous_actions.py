@@ -1,7 +1,7 @@
 # %% [markdown]
 # # Continuous actions: Gaussian policies
 #
-# CartPole knows two actions. A pendulum with a motor knows more: its action is the torque, any
+# CartPole has two actions. A motorised pendulum has more: its action is the torque, any
 # number between $-2$ and $2$. In this notebook we give PPO a policy for such actions, a Gaussian,
 # and swing up the pendulum with it. The objective and the loop stay as they were in notebook 03.
 #
@@ -569,8 +569,8 @@ print(f"Best evaluation: {ppo_clip.best_reward:.0f}")
 # %% [markdown]
 # The best of 25 evaluations may flatter: it may just have been lucky, as much depends on where the
 # 20 pendulums start. For a fair number we let this policy play 100 new episodes. (We saw $-194$, then
-# $-188$; but with seed 1 it was $-166$, then $-199$. Another machine rounds otherwise, and gets other
-# numbers.)
+# $-188$; but with seed 1 it was $-166$, then $-199$. Another machine rounds differently and gets
+# different numbers.)
 
 # %%
 report = ppo_clip.evaluate_policy(ppo_clip.best_policy, n_episodes=100)
@@ -632,8 +632,8 @@ plt.show()
 
 # %% [markdown]
 # More torques are clipped than before, though the noise has become smaller: in some states the mean
-# itself is now beyond what the motor can do. That is no fault. Asking for 3 where 2 is the most makes
-# nearly sure of 2, in spite of the noise.
+# itself is now beyond what the motor can do. That is no fault. Asking for 3 when the maximum is 2
+# makes 2 almost certain despite the noise.
 
 # %% [markdown]
 # ## What if the clipped torques were kept?
@@ -787,7 +787,7 @@ quiz("05", 4, "?")
 #
 # - (a) There is a bug: probabilities are at most 1, and their logarithms at most 0.
 # - (b) Nothing is wrong: where $\sigma$ is small, a density is larger than 1.
-# - (c) The density has not the area 1.
+# - (c) The density does not integrate to 1.
 
 # %%
 quiz("05", 5, "?")

@@ -136,7 +136,7 @@ print(f"action {'':12} {env.action_space}, so 40 actions")
 # %% [markdown]
 # Where a shelf or a wall is in the way, a move does nothing. A grip works for its own kind alone, and
 # only where the parcel lies; it can be put down only at the door. The environment tells all this, in
-# `info["action_mask"]`: 4 + 10 truth values, the moves first, then what the hand can do.
+# `info["action_mask"]`: 4 + 10 Booleans, the moves first, then what the hand can do.
 
 # %%
 moves, hand = info["action_mask"][:4], info["action_mask"][4:]

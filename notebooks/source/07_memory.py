@@ -635,7 +635,7 @@ plt.show()
 # %% [markdown]
 # Without a memory it never gets beyond about 45 steps, however long it learns: no weights can tell a
 # falling pole from a rising one. With a memory the best evaluation was 466 in our run, and the mean of
-# the last four 424. That is one seed, and another machine rounds otherwise. With the package's own file, and
+# the last four 424. That is one seed, and another machine rounds differently. With the package's own file, and
 # 100,000 steps, it does better still.
 #
 # ## What if the reset is forgotten when it is used?

@@ -161,7 +161,7 @@ print("the same, when it is judged", (-judged).exp().detach())
 # <summary>A hint</summary>
 #
 # Switch to evaluation mode. Within `with torch.no_grad():` make a tensor of the observations and run
-# the model, once. Leave its entropy away.
+# the model, once. Drop the entropy.
 #
 # </details>
 
@@ -193,7 +193,7 @@ check_eval_fn(eval_fn, seed=2)
 # # The joint loss
 #
 # One trunk, one optimiser, one loss to be minimised (equation 9 of the
-# [PPO paper](https://arxiv.org/pdf/1707.06347.pdf) with the signs turned round, details 9 and 10):
+# [PPO paper](https://arxiv.org/pdf/1707.06347.pdf) with the signs reversed, details 9 and 10):
 #
 # $$
 # L = L_\pi - c_{\text{ent}}\, \hat{\mathbb{E}}[H] + c_{\text{vf}}\, L_V
@@ -327,7 +327,7 @@ args = SimpleNamespace(
 #   their standard deviation (plus $10^{-8}$). They are constants;
 # - the model, in training mode, judges the old actions, and `model.loss` gives the five losses;
 # - the gradient of the total is made, of all weights together. It is one vector: where its norm
-#   exceeds `args.max_grad_norm`, it is shortened to that (detail 11). Then the optimiser steps.
+#   exceeds `args.max_grad_norm`, it is scaled down to it (detail 11). Then the optimiser steps.
 #
 # It returns the five losses.
 #
@@ -476,7 +476,7 @@ print(f"cosine {cosine(policy_gradient, value_gradient):.2f}")
 
 # %% [markdown]
 # Before any step, with normalised advantages, the policy's gradient is of size 1 or less. That of the
-# values is not: a return of CartPole is some ten, the first values are about 0, and an error of 10
+# values is not: CartPole's returns are around ten, the first values around 0, and an error of 10
 # has ten times the gradient of an error of 1. Only the coefficient makes up for it.
 #
 # On the left the two norms, for coefficients $c_{\text{vf}}$ from 0.01 to 100. On the right what the limit
@@ -559,9 +559,9 @@ print(f"mean cosine: {np.mean(history['cosine']):.2f}")
 
 # %% [markdown]
 # With the coefficient 0.5 the critic's gradient is the longer one, mostly by a factor of ten and
-# more, and far above the limit: of the policy's gradient some percent are left. The cosine goes up
-# and down around 0. The two losses neither fight all the time, nor do they help each other; they
-# share the place, and each is noise to the other. It learns all the same.
+# more, and far above the limit: a few percent of the policy's gradient are left. The cosine goes up
+# and down around 0. The two losses neither fight all the time, nor do they help each other;
+# they share the trunk, and each is noise to the other. Still, it learns.
 #
 # ## What the two heads say
 #

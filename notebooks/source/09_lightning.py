@@ -101,7 +101,7 @@ from ppo_course import (
 # The networks below are so small that several threads would mostly wait for each other.
 torch.set_num_threads(1)
 
-# Lightning tells much about the machine, and one of its own lines is outdated. Warnings stay.
+# Lightning prints a lot about the machine, and one of its own warnings is outdated. Other warnings stay on.
 logging.getLogger("lightning.pytorch").setLevel(logging.WARNING)
 warnings.filterwarnings("ignore", message=".*LeafSpec", category=FutureWarning)
 

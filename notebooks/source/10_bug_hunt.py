@@ -6,7 +6,7 @@
 # detective story: seven programs are under suspicion, and we find out what each of them has done,
 # from the outside.
 #
-# When you want to know more:
+# If you want to know more:
 #
 # - [37 implementation details of
 #   PPO](https://iclr-blog-track.github.io/2022/03/25/ppo-implementation-details/) has a part on
@@ -186,7 +186,7 @@ plt.show()
 # %% [markdown]
 # What do you see? Take a minute before you read on.
 #
-# - One suspect ends at about 9, *below* a coin. To be that bad one has to learn. Remember its letter.
+# - One suspect ends at about 9, *below* a coin. You have to learn to be that bad. Remember its letter.
 # - One stays where the coin is: it learns nothing at all.
 # - **Five learn CartPole.** One of them is behind up to about update 20. Is it ill, or only slow? The
 #   intervals of the other four overlap nearly everywhere. Exactly one of the five is innocent.
@@ -618,7 +618,7 @@ for name, its_runs in runs.items():
 # %% [markdown]
 # One of those that no probe has caught pays for a thousand steps and looks at about $1 - 1/e \approx
 # 63\,\%$ of them in an epoch (notebook 03). No curve, no metric and no probe has shown it: over four
-# epochs nearly all are seen, each as often as the others in the mean. With one epoch it would learn
+# epochs nearly all are seen, each equally often on average. With one epoch it would learn
 # from two thirds of what it pays for.
 
 # %% [markdown]
@@ -805,7 +805,7 @@ plt.show()
 # | stale observation | −19 | −34 to −4 |
 # | critic moves the actor | −42 | −59 to −28 |
 #
-# The innocent has 179 in the mean.
+# The innocent suspect averages 179.
 
 # %% [markdown]
 # - **Drawn with replacement** wastes data, and does not mislead. What it costs is less than twelve

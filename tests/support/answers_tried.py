@@ -130,41 +130,33 @@ def mutants_of(solution: str) -> Iterator[str]:
             yield mutant.source.decode()
 
 
+def changed_lines(solution: str, mutant: str) -> tuple[str, str]:
+    """The first line that differs, and what it has become."""
+    pairs = zip(solution.split("\n"), mutant.split("\n"), strict=False)
+    return next(((a.strip(), b.strip()) for a, b in pairs if a != b), ("", ""))
+
+
 def main() -> None:
-    """Print what the checks of some notebooks say of the mutants of their solutions."""
+    """Write what the checks say of the mutants of solutions, a line of JSON each.
+
+    `answers_tried.py FILE [NN or grade_id …]`
+    """
     from course import WITH_EXERCISES
 
-    log = Path(sys.argv[1])
+    log, wanted = Path(sys.argv[1]), sys.argv[2:]
     for path in WITH_EXERCISES:
-        if sys.argv[2:] and path.stem[:2] not in sys.argv[2:]:
+        if not any(word == path.stem[:2] for word in wanted) and wanted:
             continue
         tried = Tried(path)
         for exercise in tried.assignment.exercises:
-            if exercise.grade_id == "write-ppo-run-check" or "quiz" in exercise.grade_id:
+            if exercise.grade_id == "write-ppo-run-check":
                 continue
-            right = tried.outcome(exercise, exercise.solution.text)
-            with log.open("a") as file:
-                file.write(
-                    json.dumps([path.stem, exercise.grade_id, "", "RIGHT", right.keys, right.share])
-                    + "\n"
-                )
-                for mutant in mutants_of(exercise.solution.text):
+            solution = exercise.solution.text
+            with log.open("a", encoding="utf-8") as file:
+                for mutant in (solution, *mutants_of(solution)):
                     outcome = tried.outcome(exercise, mutant)
-                    changed = [
-                        (a.strip(), b.strip())
-                        for a, b in zip(
-                            exercise.solution.text.split("\n"), mutant.split("\n"), strict=False
-                        )
-                        if a != b
-                    ]
-                    told = [
-                        path.stem,
-                        exercise.grade_id,
-                        *(changed[0] if changed else ("", "")),
-                        outcome.keys,
-                        outcome.share,
-                        outcome.message[:300],
-                    ]
+                    old, new = changed_lines(solution, mutant)
+                    told = [path.stem, exercise.grade_id, old, new, *outcome]
                     file.write(json.dumps(told, ensure_ascii=False) + "\n")
                     file.flush()
 

@@ -106,6 +106,8 @@ def check_pole_agent(agent_class: StudentCode, *, seed: int | None = None) -> No
         facts=_example,
         most=len(RULES),
     )
+    still = Case(torch.zeros(len(ORDER), 2, 4), 0.5)
+    EXERCISE.refuse(any(row.any() for row in _act(agent_class, still)), "at-0")
 
 
 def _act(agent_class: StudentCode, case: Case) -> list[Tensor]:

@@ -14,6 +14,7 @@ from ppo_course.workspaces import RecordingWorkspace
 
 EXERCISE = Exercise("DiscretePolicy", (), read_words(__file__))
 ROW = 1
+MANY = 300  # actions: of a policy that samples, some are not the most probable ones
 
 
 class Case(NamedTuple):
@@ -159,6 +160,19 @@ def _check_acting(policy: Any, case: Case) -> None:
             greedy = policy.model(case.obs[ROW]).argmax(-1)
             wrong = not torch.equal(workspace.get("action", ROW), greedy)
             EXERCISE.refuse(wrong, "acts-otherwise")
+    # What it does where nobody says more: it samples, and writes the action alone.
+    obs = torch.randn(3, MANY, case.obs.shape[-1])
+    many = RecordingWorkspace({"env/env_obs": obs})
+    written = _run(policy, many)
+    EXERCISE.refuse(name in written, "entropy-unasked")
+    greedy = policy.model(obs[ROW]).argmax(-1)
+    EXERCISE.refuse(torch.equal(many.get("action", ROW), greedy), "greedy-always")
+    dist = EXERCISE.call(
+        Named("DiscretePolicy.dist", policy.dist, type(policy).dist), case.obs[ROW].clone()
+    )
+    found = getattr(dist, "logits", torch.zeros(0)).log_softmax(-1)
+    right = policy.model(case.obs[ROW]).log_softmax(-1)
+    EXERCISE.refuse(found.shape != right.shape or not same(found, right), "dist-otherwise")
 
 
 def _check_rare(policy: Any, case: Case) -> None:

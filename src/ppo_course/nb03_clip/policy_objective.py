@@ -117,6 +117,7 @@ def check_policy_objective(function: StudentCode, *, seed: int | None = None) ->
             _check_values(function, cases, [result[0] for result in results])
 
         def see_gradients() -> None:
+            see_values()  # a clip range known by heart may have the right gradients
             for case, result in zip(cases, results, strict=True):
                 _check_gradients(case, result[0], result[1])
 

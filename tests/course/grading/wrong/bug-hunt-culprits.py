@@ -1,4 +1,4 @@
-# %% two confused
+# %% two confused, worth 5/7
 def culprits():
     return {
         "A": "innocent",

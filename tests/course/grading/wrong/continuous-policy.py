@@ -1,4 +1,4 @@
-# %% a batch of components
+# %% a batch of components, worth 1/4
 class GaussianPolicy(Agent):
     def __init__(self, state_dim, hidden_size, n_actions, name="policy"):
         super().__init__(name)
@@ -37,7 +37,7 @@ class GaussianPolicy(Agent):
         if compute_entropy:
             self.set((f"{self.prefix}entropy", t), dist.entropy())
 
-# %% clipped in the workspace
+# %% clipped in the workspace, worth 3/4
 class GaussianPolicy(Agent):
     def __init__(self, state_dim, hidden_size, n_actions, name="policy"):
         super().__init__(name)
@@ -76,7 +76,7 @@ class GaussianPolicy(Agent):
         if compute_entropy:
             self.set((f"{self.prefix}entropy", t), dist.entropy())
 
-# %% a new action when judging
+# %% a new action when judging, worth 3/4
 class GaussianPolicy(Agent):
     def __init__(self, state_dim, hidden_size, n_actions, name="policy"):
         super().__init__(name)

@@ -1,4 +1,4 @@
-# %% the reset is still a transition
+# %% the reset is still a transition, worth 1/2
 def critic_targets(workspace, discount_factor, gae_lambda):
     observation, reward, value, terminated, done = workspace[
         "env/env_obs", "env/reward", "critic/v_values", "env/terminated", "env/done"
@@ -16,7 +16,7 @@ def critic_targets(workspace, discount_factor, gae_lambda):
     return observation[:-1].flatten(), target.flatten()
 
 
-# %% the last transition is thrown away
+# %% the last transition is thrown away, worth 1/2
 def critic_targets(workspace, discount_factor, gae_lambda):
     observation, reward, value, terminated, done = workspace[
         "env/env_obs", "env/reward", "critic/v_values", "env/terminated", "env/done"

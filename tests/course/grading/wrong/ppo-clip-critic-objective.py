@@ -1,4 +1,4 @@
-# %% the clipped error alone
+# %% the clipped error alone, worth 1/2
 def critic_objective(critic, workspace, cfg):
     critic(workspace, t=0)
     value, old, target = workspace["critic/v_values", "old_critic/v_values", "critic_target"]

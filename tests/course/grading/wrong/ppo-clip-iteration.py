@@ -1,4 +1,4 @@
-# %% the time limit is an end
+# %% the time limit is an end, worth 2/4
 def iteration(ppo_clip, workspace):
     cfg = ppo_clip.cfg.algorithm
     with torch.no_grad():

@@ -1,4 +1,4 @@
-# %% new actions
+# %% new actions, worth 1/2
 class DiscretePolicy(Agent):
     def __init__(self, state_dim, hidden_size, n_actions, name="policy"):
         super().__init__(name)

@@ -1,4 +1,4 @@
-# %% entropy
+# %% entropy, worth 2/3
 def joint_loss(
     returns,
     value_f,
@@ -19,7 +19,7 @@ def joint_loss(
     value_loss = 0.5 * error.mean()
     return policy_loss + ent_coef * entropy.mean() + vf_coef * value_loss, policy_loss, value_loss
 
-# %% ratio
+# %% ratio, worth 1/3
 def joint_loss(
     returns,
     value_f,

@@ -1,4 +1,4 @@
-# %% the last component alone
+# %% the last component alone, worth 1/2
 def evaluate_components(logits, sizes, action):
     """
     The log-probabilities [N] of actions [N, k], and the entropies [N] of the policy,
@@ -11,7 +11,7 @@ def evaluate_components(logits, sizes, action):
         entropy = entropy + dist.entropy()
     return log_prob, entropy
 
-# %% the mean of the entropies
+# %% the mean of the entropies, worth 1/2
 def evaluate_components(logits, sizes, action):
     """
     The log-probabilities [N] of actions [N, k], and the entropies [N] of the policy,

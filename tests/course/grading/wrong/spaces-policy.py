@@ -1,4 +1,4 @@
-# %% the mask is lost
+# %% the mask is lost, worth 2/3
 class WarehousePolicy(Policy):
     takes_mask = True
 
@@ -22,7 +22,7 @@ class WarehousePolicy(Policy):
             logits.masked_fill(~mask, -torch.inf)
         return MultiCategorical(logits, [4, 10])
 
-# %% logits of zero
+# %% logits of zero, worth 2/3
 class WarehousePolicy(Policy):
     takes_mask = True
 

@@ -1,4 +1,4 @@
-# %% unexplained, and it still learns
+# %% unexplained, and it still learns, worth 3/4
 def diagnostics(policy, critic, batch, cfg):
     with torch.no_grad():
         log_prob, entropy = policy.evaluate(batch["obs"], batch["action"])

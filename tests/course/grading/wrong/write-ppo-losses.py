@@ -1,4 +1,4 @@
-# %% the objective is minimised
+# %% the objective is minimised, worth 1/2
 def losses(policy, critic, batch, cfg):
     a = batch["advantage"]
     a = (a - a.mean()) / (a.std() + 1e-8)

@@ -1,0 +1,44 @@
+"""A mutation test of the checks: every structural mutant of every solution is refused, and told.
+
+Each mutant is a solution with one change: another comparison, operator, constant, bound, name or
+order, something left out. `equivalent_mutants.toml` lists those that change nothing that an
+exercise asks for, with the reason.
+"""
+
+import tomllib
+
+import pytest
+from answers_tried import ROOT, Tried, changed_lines, mutants_of
+from course import WITH_EXERCISES
+
+LISTED = tomllib.loads(
+    (ROOT / "tests" / "support" / "equivalent_mutants.toml").read_text(encoding="utf-8")
+)
+#: the check trains for a minute
+TOO_LONG = ("write-ppo-run-check",)
+TOLD = 0.70
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("path", WITH_EXERCISES, ids=lambda path: path.stem)
+def test_every_mutant_of_a_solution_is_refused_and_most_are_told(path):
+    tried, told, refused, passed = Tried(path), 0, 0, []
+    for exercise in tried.assignment.exercises:
+        if exercise.grade_id in TOO_LONG:
+            continue
+        solution = exercise.solution.text
+        assert tried.outcome(exercise, solution).passed
+        equivalent = {(one["old"], one["new"]) for one in LISTED.get(exercise.grade_id, [])}
+        for mutant in mutants_of(solution):
+            outcome = tried.outcome(exercise, mutant)
+            if outcome.passed:
+                passed += [
+                    change
+                    for change in [changed_lines(solution, mutant)]
+                    if change not in equivalent
+                ]
+                continue
+            refused += 1
+            told += outcome.specific
+    assert passed == []
+    assert told >= TOLD * refused, f"{told} of {refused}"
