@@ -39,6 +39,7 @@
 # - **May I use the package's functions?** You may, except for the one that the exercise asks you to write: handing
 #   it in is not accepted as your own. What you call inside your own lines is visible to whoever marks it. In 11, it
 #   is strict: the package's `gae` or losses are refused wherever they are used.
+# - Cells that only draw a picture are folded in JupyterLab: click on the three dots to see how it is made.
 # - Later exercises are checked on their own: while a check runs in 03 or 11, correct earlier parts stand in for
 #   yours.
 

@@ -75,6 +75,7 @@ from ppo_bbrl import Agent, Agents, TemporalAgent, Workspace
 from ppo_bbrl.advantages import gae, lambda_returns
 from ppo_bbrl.envs import EnvAgent
 from ppo_bbrl.plots import bootstrap_interval, workspace_grid
+from ppo_bbrl.plots.figures import COLOURS
 from ppo_bbrl.runs.progress import Progress
 from ppo_course import (
     check_critic_targets,
@@ -88,6 +89,8 @@ from ppo_course.probes import corridor_values, register_probes
 
 # The tensors below are so small that several threads would mostly wait for each other.
 torch.set_num_threads(1)
+# The colours of all notebooks, which can be told apart with any eyes.
+plt.rcParams["axes.prop_cycle"] = plt.cycler(color=COLOURS)
 
 # With the environment variable TESTING_MODE=on the experiments are short. It is meant for
 # automatic tests, which want to know whether every cell runs.

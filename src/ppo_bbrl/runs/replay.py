@@ -1,6 +1,7 @@
 """Replays: one episode of a policy, as a video or in a window."""
 
 from collections.abc import Mapping, Sequence
+from html import escape
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -130,11 +131,22 @@ def watch(
 
 
 def show(path: Path) -> "Video | Path":
-    """In a notebook, the embedded video; elsewhere print its path and return it."""
+    """In a notebook, the embedded video with a caption; elsewhere print its path and return it."""
     if in_notebook():
         from IPython.display import Video  # noqa: PLC0415 - there only in a notebook
 
-        return Video(  # type: ignore[no-untyped-call]
+        class Captioned(Video):
+            """A notebook that is not trusted shows a black box: the caption says what to do."""
+
+            def _repr_html_(self) -> str:
+                told = f"An episode of the policy, also in <code>{escape(str(path))}</code>. "
+                told += (
+                    "Nothing to see? This notebook is not trusted yet: <i>File, Trust Notebook</i>."
+                )
+                shown = super()._repr_html_()  # type: ignore[no-untyped-call]
+                return f"<figure>{shown}<figcaption>{told}</figcaption></figure>"
+
+        return Captioned(  # type: ignore[no-untyped-call]
             str(path), embed=True, html_attributes="controls loop autoplay muted"
         )
     say(f"Video: {path}")

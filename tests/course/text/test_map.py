@@ -74,7 +74,7 @@ def test_what_passed_is_kept_in_the_folder_and_told(capsys):
     capsys.readouterr()
     show_progress()
     told = capsys.readouterr().out
-    assert re.search(r"^11_write_ppo +●○+ +1 of 16 points$", told, re.MULTILINE)
+    assert re.search(r"^11_write_ppo +●○+ +1 of 17 points$", told, re.MULTILINE)
     first = next(iter(COURSE["01_workspace"]))
     assert f"Next: 01_workspace, the exercise whose check is check_{first}." in told
 
