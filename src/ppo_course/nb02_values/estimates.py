@@ -27,6 +27,8 @@ class Estimate(Exercise):
         to_mend: how many mistakes the student is given.
     """
 
+    to_mend = 0
+
     def __init__(
         self,
         name: str,

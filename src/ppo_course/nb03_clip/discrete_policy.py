@@ -4,7 +4,7 @@ from functools import partial
 from typing import Any, NamedTuple
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from ppo_course.drawing import draw_weights, integer, source_of
 from ppo_course.feedback import Named, numbers, same
@@ -73,6 +73,7 @@ def _made(policy_class: StudentCode, case: Case) -> Any:
 
     init = getattr(policy_class, "__init__", None)
     policy: Any = EXERCISE.call(Named("DiscretePolicy.__init__", make, init))
+    EXERCISE.refuse(not isinstance(getattr(policy, "model", None), nn.Module), "no-network")
     draw_weights(policy.model, source_of(case.weights_seed), 0.6)
     return policy
 

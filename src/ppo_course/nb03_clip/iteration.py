@@ -13,8 +13,10 @@ from torch import Tensor
 
 from ppo_bbrl.agents.critics import VAgent
 from ppo_bbrl.agents.policies import DiscretePolicy
+from ppo_bbrl.workspace.table import Workspace
 from ppo_course import instruments
 from ppo_course.drawing import draw_weights, integer, source_of
+from ppo_course.feedback import describe
 from ppo_course.instruments.judge import Run, Settings, check_coverage, check_steps, judge
 from ppo_course.instruments.rollouts import N_ACTIONS, N_OBS, Rollout, draw_rollout
 from ppo_course.instruments.watch import Watch
@@ -98,15 +100,37 @@ def minibatches(transitions: Any, batch_size: int) -> Iterator[Any]:
         yield transitions.select_batch(index)
 
 
-def _nothing(*_: Any, **__: Any) -> None:
-    """In the place of what writes to TensorBoard."""
+class Log:
+    """In the place of what writes to TensorBoard: it sees whether that could be done."""
+
+    def __init__(self) -> None:
+        self.wrong: list[str] = []
+        self.calls = 0
+
+    def __call__(self, *args: Any, **kwargs: Any) -> None:
+        """Look at the arguments of a call of `log_step`."""
+        self.calls += 1
+        given = dict(zip(LOGGED, args, strict=False)) | kwargs
+        scalars = [given.get(name) for name in ("policy_loss", "critic_loss")]
+        rows = [given.get(name) for name in ("entropy", "policy_advantage")]
+        right = (
+            given.keys() == set(LOGGED)
+            and hasattr(given["ppo_clip"], "cfg")
+            and isinstance(given["sample_workspace"], Workspace)
+            and all(isinstance(x, Tensor) and not x.dim() for x in scalars)
+            and all(isinstance(x, Tensor) and x.dim() == 2 for x in rows)
+        )
+        if not right:
+            self.wrong.append(", ".join(describe(x) for x in args[1:]) or "nothing")
 
 
+LOGGED = (
+    "ppo_clip", "sample_workspace", "policy_loss", "entropy", "policy_advantage", "critic_loss",
+)  # fmt: skip
 PARTS = {
     "policy_objective": policy_objective,
     "critic_objective": critic_objective,
     "minibatches": minibatches,
-    "log_step": _nothing,
 }
 
 
@@ -118,9 +142,13 @@ def check_iteration(function: StudentCode, *, seed: int | None = None) -> None:
     It gets the algorithm with its agents and optimisers, and a rollout. It learns from it as the
     configuration says; afterwards the old agents have the weights of the new ones.
     """
-    with standing_in([function], PARTS):
+    log = Log()
+    with standing_in([function], {**PARTS, "log_step": log}):
         for number, settings in enumerate(settings_of(seed)):
             _check_once(function, settings, source_of((0 if seed is None else 10 * seed) + number))
+    EXERCISE.refuse(not log.calls, "not-logged")
+    if log.wrong:
+        raise EXERCISE.error("logged-otherwise", seen=log.wrong[0], expected=", ".join(LOGGED[1:]))
 
 
 def _check_once(function: StudentCode, settings: Settings, source: torch.Generator) -> None:
