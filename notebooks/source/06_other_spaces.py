@@ -770,8 +770,8 @@ check_quiz_06(quiz_answers, seed=1)
 #
 # An open task without a check, with what you should see. In a graded course, what you write below earns a bonus.
 #
-# - **Taxi-v3** gives `info["action_mask"]`, too. Play 50 episodes at random, with the mask and without it. Expected: about $-770$ on
-#   average without, about $-190$ with it. Then let `PPOClip` learn both.
+# - **Taxi-v4** gives `info["action_mask"]`, too. Play 50 episodes at random, with the mask and without it. Expected: about $-780$ on
+#   average without, about $-180$ with it. Then let `PPOClip` learn both.
 
 # %% [markdown] nbgrader={"grade": true, "grade_id": "spaces-further", "locked": false, "points": 0, "schema_version": 3, "solution": true, "task": false}
 # What I tried, what I saw, and what I conclude:

@@ -761,8 +761,8 @@ check_quiz_07(quiz_answers, seed=1)
 # An open task without a check, with what you should see. In a graded course, what you write below earns a bonus.
 #
 # - **How much memory is needed?** Let a random policy play CartPole without velocities, and predict the cart's true velocity from the last $k$
-#   observations by least squares (`numpy.linalg.lstsq`). Expected: with $k = 1$ hardly anything is explained, with $k = 2$ more than
-#   99 % of the variance. So two observations side by side would be a memory as well.
+#   observations by least squares (`numpy.linalg.lstsq`). Expected: $k = 1$ explains about half of the variance, $k = 2$ nearly 90 %; the
+#   velocity of the row *before* is explained completely by two, since the position moves by it.
 
 # %% [markdown] nbgrader={"grade": true, "grade_id": "memory-further", "locked": false, "points": 0, "schema_version": 3, "solution": true, "task": false}
 # What I tried, what I saw, and what I conclude:
