@@ -14,6 +14,7 @@ from torch import Tensor, nn
 from ppo_bbrl.advantages import continuing_gae, lambda_returns
 from ppo_bbrl.agents.base import device_of
 from ppo_bbrl.agents.curiosity import NEXT, RETURN, curiosity_of
+from ppo_bbrl.agents.normalisers import Summarise, summary
 from ppo_bbrl.agents.observations import moved, names_in, observation_in
 from ppo_bbrl.config.algorithm import AlgorithmConfig
 from ppo_bbrl.losses import value_loss
@@ -35,9 +36,13 @@ class Watching:
 
     Rewards are divided by the running standard deviation of their discounted return, the rollout's
     own included. It moves once for each rollout, after the update.
+
+    Args:
+        summarise: as in `RunningMoments.update`.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, summarise: Summarise = summary) -> None:
+        self._summarise = summarise
         self._scale = RewardScale()
         self._next = self._scale  # with the rollout that was watched last
 
@@ -62,7 +67,8 @@ class Watching:
         reward = curiosity.novelty(moved(seen, device_of(curiosity))).to(rollout.reward.device)
         nothing = torch.zeros_like(rollout.done)
         self._next = copy.deepcopy(self._scale)
-        self._next.update(replace(rollout, reward=reward[1:], done=nothing), _discount(settings))
+        watched = replace(rollout, reward=reward[1:], done=nothing)
+        self._next.update(watched, _discount(settings), self._summarise)
         following = {NEXT + name: torch.cat((rows[name][1:], rows[name][-1:])) for name in names}
         rollout = replace(rollout, variables={**rows, **following, REWARD: reward})
         rollout = self.evaluate(critic, rollout, settings)

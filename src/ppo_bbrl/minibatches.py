@@ -60,6 +60,10 @@ class Transitions:
         """Which of the `flat` entries are transitions, `[N]`; None: all."""
         return None
 
+    def valid_returns(self) -> Tensor:
+        """The returns of the transitions, `[N]`."""
+        return self.returns
+
     def explained_variance(self) -> Tensor:
         """How much of the variation of the returns the values explain, a scalar."""
         return explained_variance(value=self.value, target=self.returns)

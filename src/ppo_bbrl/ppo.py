@@ -18,7 +18,7 @@ from ppo_bbrl.agents.build import build_critic, build_policy, note_weights
 from ppo_bbrl.agents.curiosity import make_curious
 from ppo_bbrl.agents.learning import LearningAgents
 from ppo_bbrl.agents.networks import evaluation_mode, no_numbers
-from ppo_bbrl.agents.normalisers import normalisers_of
+from ppo_bbrl.agents.normalisers import normalisers_of, summary
 from ppo_bbrl.agents.shared import evaluate_both
 from ppo_bbrl.coefficients import (
     Coefficients,
@@ -95,6 +95,9 @@ class PPOClip(LearningAgents, Failing, EpisodicAlgo):
 
     _seeds_globally = False
     _own_policy = False
+    _choose_engine = staticmethod(choose_engine)
+    _episodes = staticmethod(episode_metrics)
+    _summary = staticmethod(summary)  # as the two above, `DistributedPPO` has another
 
     def __init__(
         self,
@@ -116,7 +119,7 @@ class PPOClip(LearningAgents, Failing, EpisodicAlgo):
         self._settings = self._typed_settings()
         self._kl_control = KLControl(self._settings.kl_penalty)
         self._reward_scale = RewardScale()
-        self._watching = Watching()
+        self._watching = Watching(self._summary)
         try:
             self.trackers += check_trackers(trackers)
             self._why_compile = decide(self.cfg)
@@ -251,18 +254,14 @@ class PPOClip(LearningAgents, Failing, EpisodicAlgo):
         before = self._engine
         with self._drawing():  # compiling tries the agents, too
             if self._engine is None or not self._engine.fits(objective, rollout):
-                self._engine = choose_engine(
+                self._engine = self._choose_engine(
                     objective, self.cfg.compute, rollout, self._why_compile
                 )
                 self._why_compile = ""  # do not repeat the reason
+            how = {"coefficients": now, "generator": self.seeds.minibatches}
             try:
                 self._engine, report = improve(
-                    self._engine,
-                    rollout,
-                    objective,
-                    self.cfg.compute,
-                    coefficients=now,
-                    generator=self.seeds.minibatches,
+                    self._engine, rollout, objective, self.cfg.compute, **how
                 )
             except NoNumberError as error:
                 raise self._failed_update(str(error)) from error
@@ -285,12 +284,12 @@ class PPOClip(LearningAgents, Failing, EpisodicAlgo):
         self._statistics_wait = False
         self._watching.move()
         for normaliser in normalisers_of(self.train_policy, self.critic_agent):
-            normaliser.update(valid_observations(self._rollout))
+            normaliser.update(valid_observations(self._rollout), self._summary)
         if self._settings.normalize_reward and self._targets_of is not None:
-            self._reward_scale.update(self._targets_of, self._settings.discount_factor)
+            discount = self._settings.discount_factor
+            self._reward_scale.update(self._targets_of, discount, self._summary)
         if self._settings.normalize_value:
-            returns, which = rollout.flat()[-1], rollout.which()
-            self.critic_agent.adapt(returns if which is None else returns[which])
+            self.critic_agent.adapt(rollout.valid_returns())
 
     def _divergence(self, rollout: Transitions, now: Coefficients) -> Tensor:
         """KL(old ‖ new) over a rollout that has been learned from."""
@@ -320,7 +319,7 @@ class PPOClip(LearningAgents, Failing, EpisodicAlgo):
     def log(self, workspace: Workspace, report: UpdateReport, seconds: float, steps: int) -> None:
         """Log one iteration."""
         pace = {"steps_per_second": steps / seconds, **self.train_env.counts()}
-        for name, value in (report.metrics | episode_metrics(workspace) | pace).items():
+        for name, value in (report.metrics | pace | self._episodes(workspace)).items():
             self.logger.add_log(name, value, self.nb_steps)
 
 

@@ -5,7 +5,7 @@ from dataclasses import replace
 import torch
 from torch import Tensor
 
-from ppo_bbrl.agents.normalisers import RunningMoments
+from ppo_bbrl.agents.normalisers import RunningMoments, Summarise, summary
 from ppo_bbrl.rollout import Rollout
 from ppo_bbrl.system.state import State, check_names
 
@@ -24,7 +24,9 @@ class RewardScale:
         self.moments = RunningMoments()
         self._carried = torch.zeros(0, dtype=torch.float64)  # of the running episodes, [B]
 
-    def update(self, rollout: Rollout, discount_factor: float) -> None:
+    def update(
+        self, rollout: Rollout, discount_factor: float, summarise: Summarise = summary
+    ) -> None:
         """Move the statistics by a rollout that goes on where the one before ended."""
         found, running = [], self._carried
         if len(running) != rollout.mask.shape[1]:
@@ -35,7 +37,7 @@ class RewardScale:
             found.append(running[valid])
             running = running.masked_fill(done, 0.0)
         self._carried = running
-        self.moments.update(torch.cat(found))
+        self.moments.update(torch.cat(found), summarise)
 
     def state_dict(self) -> State:
         """The statistics, and the discounted returns of the running episodes."""

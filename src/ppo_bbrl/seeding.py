@@ -136,6 +136,12 @@ class Seeds:
         load_state(self._streams(), state["streams"], "the random streams")
         self.minibatches.set_state(state["minibatches"])
 
+    def begin_anew(self, index: int) -> None:
+        """Replace the streams that training draws from by those of use number `index`."""
+        self.actions = RandomStream(_to_int(self.sequence("actions", index)))
+        self.learning = RandomStream(_to_int(self.sequence("learning", index)))
+        self.minibatches.manual_seed(_to_int(self.sequence("minibatches", index)))
+
     def _streams(self) -> dict[str, RandomStream]:
         return {name: one for name, one in vars(self).items() if isinstance(one, RandomStream)}
 

@@ -53,6 +53,10 @@ class Sequences(Transitions):
         """The mask, `[T·B]`."""
         return self.mask.flatten()
 
+    def valid_returns(self) -> Tensor:
+        """The returns of the transitions, `[N]`."""
+        return self.returns[self.mask]
+
     def explained_variance(self) -> Tensor:
         """How much of the variation of the returns the values explain, a scalar."""
         return explained_variance(value=self.value[self.mask], target=self.returns[self.mask])
@@ -71,26 +75,23 @@ class Sequences(Transitions):
     def minibatches(self, batch_size: int, generator: torch.Generator) -> Iterator["Sequences"]:
         """Each environment exactly once, shuffled; in minibatches of at most batch_size steps.
 
-        A minibatch has one environment at least. batch_size 0 means everything.
+        A minibatch has one environment at least. Those without any transition are left out: their
+        losses would be means of nothing. batch_size 0 means everything.
         """
         n_steps, n_envs = self.mask.shape
         if len(self):
             at_once = max(1, batch_size // n_steps)
-            yield from self.parts(n_minibatches(n_envs, at_once if batch_size else 0), generator)
+            count = n_minibatches(n_envs, at_once if batch_size else 0)
+            yield from (part for part in self.parts(count, generator) if part.mask.any())
 
     def parts(self, count: int, generator: torch.Generator) -> Iterator["Sequences"]:
-        """Each environment exactly once, shuffled, in `count` minibatches.
-
-        Those without any transition are left out: their losses would be means of nothing.
-        """
+        """Each environment exactly once, shuffled, in `count` minibatches."""
         if count == 1:
             yield self
             return
         shuffled = torch.randperm(self.mask.shape[1], generator=generator)
         for index in shuffled.to(self.mask.device).tensor_split(count):
-            part = self.select(index)
-            if part.mask.any():
-                yield part
+            yield self.select(index)
 
 
 def learnable(

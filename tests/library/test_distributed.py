@@ -1,14 +1,20 @@
 """Several processes that train together have the same weights, those of one with all the data."""
 
+import re
 import subprocess
 import sys
 import time
 from pathlib import Path
 
+import pandas as pd
+import processes_testing
 import pytest
+import torch
 import torch.distributed as dist
 from omegaconf import OmegaConf
 
+from ppo_bbrl import PPOClip, run
+from ppo_bbrl.config.loading import load_config, save_config
 from ppo_bbrl.distributed import DistributedPPO, Processes
 from ppo_bbrl.errors import ConfigError
 from ppo_bbrl.plots.run_files import read_metrics
@@ -26,24 +32,76 @@ def torchrun(*words, n=2):
     )
 
 
+# An environment that fails in the process number 1 alone.
+FAILS = """
+import os
+
+import gymnasium as gym
+from gymnasium.envs.classic_control import CartPoleEnv
+
+
+class Fails(CartPoleEnv):
+    n = 0
+
+    def step(self, action):
+        self.n += 1
+        if self.n > 40 and os.environ["RANK"] == "1":
+            raise RuntimeError("of rank 1")
+        return super().step(action)
+
+
+gym.register("Fails-v0", Fails)
+"""
+
+
+def timed(*words):
+    start = time.monotonic()
+    return torchrun(*words), time.monotonic() - start
+
+
 def test_processes_agree_and_the_first_alone_writes_files():
     """One start for all three: it takes seconds."""
-    done = torchrun(PROGRAM, "one_equals_several", "same_weights", "files")
+    parts = {
+        "one_equals_several": "equal",
+        "whole_iterations_are_those_of_one": "as one",
+        "same_weights": "same",
+        "checkpoints": "goes on",
+        "files": "done",
+    }
+    done = torchrun(PROGRAM, *parts)
     assert done.returncode == 0, done.stderr[-3000:]
-    for said in ("equal", "same", "done"):
-        assert done.stdout.count(said) == 2
-    assert sorted(path.name for path in Path("outputs").iterdir()) == ["same", "tblogs", "together"]
+    for said in parts.values():
+        assert done.stdout.count(f": {said}") == 2
+    made = {path.name for path in Path("outputs").iterdir()}
+    assert made == {"same", "same_2", "short", "tblogs", "together", "whole"}
     run = Path("outputs/together")
     assert (run / "best" / "policy.pt").is_file()
     assert read_metrics(run)["steps"].iloc[-1] > 4 * 4 * 15 * 0.8  # the steps of all
+    pd.testing.assert_frame_equal(*map(learned, ("outputs/whole", "outputs/short")))
+    goes_on_with_one()
+
+
+def learned(run):
+    """The metrics of a run, without how fast it was."""
+    return read_metrics(Path(run)).drop(columns="steps_per_second")
+
+
+def goes_on_with_one():
+    """What two processes saved, one goes on with; it is not the same continuation, and says so."""
+    expected = read_metrics(Path("outputs/short"))["steps"].iloc[-1]
+    with pytest.warns(UserWarning, match="the run had 2 processes, and now has 1: episodes"):
+        algo = PPOClip.resume("outputs/short", ["algorithm.max_epochs=8"])
+    assert (algo.next_iteration, algo.nb_steps) == (6, expected)
+    assert algo._reward_scale.moments.count > 100
+    run(algo)
+    algo.close()
+    assert read_metrics(Path("outputs/short"))["steps"].iloc[-1] > expected
 
 
 @pytest.mark.parametrize(
     ("changes", "named"),
     [
         ({"n_envs": 3}, "n_envs = 3: must be a multiple of the number of processes, 2"),
-        ({"curiosity": "rnd"}, "curiosity"),
-        ({"architecture": {"memory": "lstm"}}, "architecture.memory"),
     ],
 )
 def test_what_several_processes_cannot_do_is_one_line(changes, named):
@@ -55,14 +113,48 @@ def test_what_several_processes_cannot_do_is_one_line(changes, named):
 
 
 @pytest.mark.slow
+@pytest.mark.parametrize("before", [1, 2])
+def test_a_run_goes_on_with_another_number_of_processes(before):
+    """Weights, optimisers, statistics and counters are those that were saved, everywhere."""
+    cfg = {
+        **processes_testing.with_keys(**{**processes_testing.STATISTICS, "max_epochs": 4}),
+        "base_dir": "before",
+    }
+    cfg["algorithm"]["n_envs"] = 6
+    if before == 1:
+        algo = PPOClip(cfg)
+        run(algo)
+        algo.close()
+    else:
+        save_config(load_config(cfg), Path("before.yaml"))
+        assert torchrun("-m", "ppo_bbrl", "train", "before.yaml").returncode == 0
+    done = torchrun(PROGRAM, "goes_on_alone", n=3)
+    assert done.returncode == 0, done.stderr[-3000:]
+    said = {line.partition(": ")[2] for line in done.stdout.splitlines() if ": from 4" in line}
+    assert len(said) == 1
+    assert f"the run had {before} process" in done.stderr
+    state = torch.load("outputs/before/last/policy.pt", weights_only=True)
+    assert state  # the run ended as usual
+
+
+@pytest.mark.slow
 def test_a_process_that_dies_ends_the_job():
-    """Without waiting for what will never come."""
-    start = time.monotonic()
-    done = torchrun(PROGRAM, "killed")
+    """Within seconds, without waiting for what will never come; torchrun says which one it was."""
+    done, seconds = timed(PROGRAM, "killed")
     assert done.returncode != 0
-    assert "rank" in done.stderr
+    assert re.search(r"rank +: 1", done.stderr)
     assert "Signal 9" in done.stderr
-    assert time.monotonic() - start < 120  # not the two hours that an evaluation may take
+    assert seconds < 60  # not the two hours that an evaluation may take; its start alone takes ten
+
+
+@pytest.mark.slow
+def test_a_restart_goes_on_from_the_last_checkpoint():
+    done = torchrun("--max-restarts=1", PROGRAM, "restarted")
+    assert done.returncode == 0, done.stderr[-3000:]
+    assert done.stdout.count("attempt 1 began after 4, ended after 8") == 2
+    assert "attempt 0 began" not in done.stdout
+    assert sorted(path.name for path in Path("outputs").iterdir()) == ["restarted", "tblogs"]
+    assert list(read_metrics(Path("outputs/restarted"))["steps"].diff().dropna() > 0)
 
 
 @pytest.mark.slow
@@ -76,6 +168,37 @@ def test_on_the_command_line_only_one_process_speaks():
     assert done.returncode == 0, done.stderr[-3000:]
     assert done.stdout.count("\nTensorBoard") == 1
     assert OmegaConf.load("outputs/both/config.yaml").algorithm.n_envs == 4
+    more = torchrun("-m", "ppo_bbrl", "train", "--resume", "outputs/both", "algorithm.max_epochs=5")
+    assert more.returncode == 0, more.stderr[-3000:]
+    assert "Going on after 3 of 5 rollouts" in more.stdout
     refused = torchrun("-m", "ppo_bbrl", "train", "tiny.yaml", "algorithm.n_envs=3")
     assert refused.returncode == 1
     assert "process 0 of 2: algorithm.n_envs = 3: must be a multiple" in refused.stderr
+
+
+@pytest.mark.slow
+def test_one_process_whose_environment_fails_is_named_with_the_reason():
+    Path("fails.py").write_text(FAILS)
+    Path("fails.yaml").write_text(
+        "gym_env: {env_name: 'fails:Fails-v0'}\n"
+        "algorithm: {n_envs: 2, n_steps: 16, max_epochs: 1000}\n"
+    )
+    done = torchrun("-m", "ppo_bbrl", "train", "fails.yaml")
+    assert done.returncode == 1
+    assert "process 1 of 2: fails:Fails-v0 failed in a step: RuntimeError: of rank 1" in done.stderr
+    assert "Root Cause" in done.stderr
+    assert re.search(r"rank +: 1", done.stderr)
+
+
+@pytest.mark.slow
+def test_other_configurations_than_the_first_process_has_are_refused():
+    Path("own.py").write_text(
+        "import os\n"
+        "from ppo_bbrl.distributed import DistributedPPO, Processes\n"
+        "gae = 0.9 if os.environ['RANK'] == '0' else 0.8\n"
+        "task = {'env_name': 'CartPole-v1'}\n"
+        "DistributedPPO({'gym_env': task, 'algorithm': {'gae': gae}}, Processes.join())\n"
+    )
+    done = torchrun("own.py")
+    assert done.returncode == 1
+    assert "algorithm.gae = 0.8: the first process has 0.9" in done.stderr

@@ -20,9 +20,19 @@ from ppo_bbrl.envs.parts import parts_of
 from ppo_bbrl.envs.spaces import is_image
 
 Array = NDArray[Any]
+#: number, mean and variance of samples, of shape `[*shape]`, in float64
+Summary = tuple[int, Tensor, Tensor]
+Summarise = Callable[[Tensor], Summary]
 
 _FIRST_COUNT = 1e-4  # what the initial mean 0 and variance 1 weigh, in samples, as in Baselines
 _EPSILON = 1e-8  # added to the variance
+
+
+def summary(samples: Tensor) -> Summary:
+    """Number, mean and variance of samples `[N, *shape]`, which are float64."""
+    if not len(samples):
+        return 0, *samples.new_zeros(2, *samples.shape[1:])
+    return len(samples), samples.mean(0), samples.var(0, correction=0)
 
 
 class RunningMoments(nn.Module):
@@ -52,15 +62,19 @@ class RunningMoments(nn.Module):
         self.register_buffer("count", torch.tensor(_FIRST_COUNT, dtype=torch.float64))
 
     @torch.no_grad()
-    def update(self, samples: Tensor) -> None:
-        """Take more samples into account, `[N, *shape]`."""
-        n = len(samples)
+    def update(self, samples: Tensor, summarise: Summarise = summary) -> None:
+        """Take more samples into account, `[N, *shape]`.
+
+        Args:
+            samples: of this process.
+            summarise: their number, mean and variance; those of all processes, if there are others.
+        """
+        n, mean, var = summarise(samples.to(self.mean.device, torch.float64))
         if n == 0:
             return
-        samples = samples.to(self.mean.device, torch.float64)
-        mean, total = samples.mean(0), self.count + n
+        total = self.count + n
         change = mean - self.mean
-        spread = self.var * self.count + samples.var(0, correction=0) * n
+        spread = self.var * self.count + var * n
         spread += change.square() * self.count * n / total
         self.mean.add_(change * n / total)
         self.var.copy_(spread / total)
@@ -118,12 +132,12 @@ class ObservationNormaliser(nn.Module):
             return {**observation, **new}
         return self._normalised(self.moments[0], observation) if self.paths else observation
 
-    def update(self, observations: Observation) -> None:
+    def update(self, observations: Observation, summarise: Summarise = summary) -> None:
         """Move the statistics by the observations `[N, *shape]` of a rollout."""
         parts = {"": observations} if isinstance(observations, Tensor) else observations
         for path, moments in zip(self.paths, self.moments, strict=True):
             if isinstance(moments, RunningMoments):
-                moments.update(parts[path])
+                moments.update(parts[path], summarise)
 
     def on_arrays(self) -> Callable[[Array], Array]:
         """The same function on NumPy arrays `[N, *shape]`, with the current statistics."""

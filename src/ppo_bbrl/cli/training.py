@@ -90,11 +90,9 @@ def train(
 
         return train_with_seeds(config, overrides or [], chosen_seeds(seeds), jobs)
     if int(os.environ.get("WORLD_SIZE", "1")) > 1:  # torchrun has started several
-        if resume is not None or config is None:
-            raise typer.BadParameter("--resume does not go with several processes")
         from ppo_bbrl.cli.processes import train_with_others
 
-        return train_with_others(config, overrides or [])
+        return train_with_others(config, overrides or [], resume, trust=trust)
     with insistent_interrupts() as calm:
         with quick_start():
             from ppo_bbrl.ppo import run

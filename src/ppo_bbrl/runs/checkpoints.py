@@ -10,9 +10,11 @@ import warnings
 import weakref
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
+
+import torch
 
 from ppo_bbrl.errors import UserError, one_line
 from ppo_bbrl.runs.archives import read_archive, write_archive
@@ -27,6 +29,10 @@ except ImportError:  # on Windows: there nothing keeps two processes from going 
 KEPT = 2
 _NAME = re.compile(r"iteration-(\d{1,12})\.pt")
 _PARTS = {"config": str, "state": dict, "fresh": dict, "files": dict}
+# Of processes that train together, each has its own of these,
+_OWN = ("seeds", "train_env", "workspace", "reward_scale", "curiosity")
+# and the first one alone has these.
+_OF_THE_FIRST = ("best_policy", "eval_env", "evaluations", "log")
 
 
 @dataclass(frozen=True)
@@ -40,6 +46,8 @@ class Checkpoint:
         state: of the algorithm's parts, by name.
         fresh: of parts whose state could not be saved: the reason by name.
         files: where metrics and events ended.
+        others: of processes that trained together, what each but the first had of its own: its
+            "state" and what is "fresh".
     """
 
     path: Path
@@ -48,6 +56,40 @@ class Checkpoint:
     state: dict[str, Any]
     fresh: dict[str, str]
     files: dict[str, Any]
+    others: list[dict[str, dict[str, Any]]] = field(default_factory=list)
+
+    def of(self, rank: int, size: int) -> "Checkpoint":
+        """What one of `size` processes goes on with.
+
+        With the number of processes that there were, that is what it had; with another one,
+        episodes and random streams begin anew, and statistics stay.
+        """
+        state, fresh, before = dict(self.state), dict(self.fresh), 1 + len(self.others)
+        if before != size:
+            why = f"the run had {before} process{'es' * (before > 1)}, and now has {size}"
+            fresh |= {"train_env": why, "seeds": why}
+            state = {name: one for name, one in state.items() if name not in _OWN[:3]}
+            for name in _OWN[3:]:  # returns of episodes that do not go on
+                if name in state:
+                    state[name] = {**state[name], "carried": torch.zeros(0, dtype=torch.float64)}
+        elif rank:
+            own = self.others[rank - 1]
+            state = {name: one for name, one in state.items() if name not in _OWN} | own["state"]
+            fresh = own["fresh"]
+        if rank:
+            state = {name: one for name, one in state.items() if name not in _OF_THE_FIRST}
+            fresh = {name: why for name, why in fresh.items() if name not in _OF_THE_FIRST}
+        return replace(self, state=state, fresh=fresh)
+
+
+def own_parts(parts: dict[str, Any]) -> dict[str, Any]:
+    """Those parts of an algorithm that each of several processes has for itself."""
+    return {name: one for name, one in parts.items() if name in _OWN}
+
+
+def shared_parts(parts: dict[str, Any]) -> dict[str, Any]:
+    """Those parts of an algorithm that not only the first of several processes has."""
+    return {name: one for name, one in parts.items() if name not in _OF_THE_FIRST}
 
 
 class Checkpoints:
@@ -55,7 +97,12 @@ class Checkpoints:
 
     Args:
         run: the folder of the run.
+
+    Attributes:
+        writes: whether it is this process that writes.
     """
+
+    writes = True
 
     def __init__(self, run: Path) -> None:
         self._run, self.folder = run, run / "checkpoints"
@@ -162,11 +209,21 @@ def checkpoint_of(read: Mapping[str, Any], path: Path, iterations: int) -> Check
     for name, kind in _PARTS.items():
         if not isinstance(read.get(name), kind):
             raise TypeError(f"{name} is no {kind.__name__}")
-    for part, why in read["fresh"].items():
-        if part not in {"train_env", "eval_env"} or not isinstance(why, str):
-            raise TypeError(f"{part} cannot begin anew")
+    others = read.get("others", [])
+    if not isinstance(others, list) or not all(map(_is_own, others)):
+        raise TypeError("others is no list of states")
+    for fresh in (read["fresh"], *(other["fresh"] for other in others)):
+        for part, why in fresh.items():
+            if part not in {"train_env", "eval_env"} or not isinstance(why, str):
+                raise TypeError(f"{part} cannot begin anew")
     rows, events = read["files"].get("rows", 0), read["files"].get("events", {})
     sizes = [rows, *events.values()] if isinstance(events, dict) else [events]
     if not all(type(size) is int and size >= 0 for size in sizes):
         raise TypeError("files end at no number")
-    return Checkpoint(path, iterations, **{name: read[name] for name in _PARTS})
+    return Checkpoint(path, iterations, **{name: read[name] for name in _PARTS}, others=others)
+
+
+def _is_own(read: Any) -> bool:
+    return isinstance(read, dict) and all(
+        isinstance(read.get(name), dict) for name in ("state", "fresh")
+    )

@@ -19,7 +19,7 @@ from ppo_bbrl.runs.extent import check_layers
 from ppo_bbrl.runs.folder import RunFolder, folder_to_go_on_in
 from ppo_bbrl.runs.state import Resumable
 from ppo_bbrl.system.signals import Postponed
-from ppo_bbrl.system.state import load_state, state_of
+from ppo_bbrl.system.state import HasState, load_state, state_of
 from ppo_bbrl.workspace.table import Workspace
 
 # A checkpoint also is written when the last one is older than this (seconds), unless that would
@@ -76,14 +76,15 @@ class Checkpointed(Resumable):
             StateError: if the agents or environments are others than those of the run.
         """
         folder = Path(run).absolute()
-        checkpoints = Checkpoints(folder)
+        checkpoints = cls._checkpoints_in(folder, **own)
         found = checkpoints.newest()
         cfg = read_saved_config(found.config, str(found.path))
         check_trusted(cfg.gym_env.env_name, trust)
         check_layers(cfg.algorithm.architecture, found.state)
         # Before anything is made: `load_config` checks what is to be changed.
         files = folder_to_go_on_in(folder, cfg.base_dir, cfg.logger.log_dir)
-        _check_events(files, cfg.logger.log_dir, trust)
+        if checkpoints.writes:
+            _check_events(files, cfg.logger.log_dir, trust)
         cfg.base_dir = files.name
         changed = load_config(cfg, overrides)
         for key in AT_ANY_TIME:
@@ -100,13 +101,19 @@ class Checkpointed(Resumable):
             for key in (override.partition("=")[0].strip() for override in overrides):
                 OmegaConf.update(algo.cfg, key, OmegaConf.select(changed, key))
             algo._read_config()
-            save_config(algo.cfg, algo.folder.config)
+            if checkpoints.writes:
+                save_config(algo.cfg, algo.folder.config)
         except BaseException:
             algo._is_run = False  # nothing to keep
             algo.close()
             raise
         resumed: Self = algo
         return resumed
+
+    @classmethod
+    def _checkpoints_in(cls, folder: Path, **own: Any) -> Checkpoints:
+        del own
+        return Checkpoints(folder)
 
     @property
     def next_iteration(self) -> int:
@@ -132,26 +139,14 @@ class Checkpointed(Resumable):
             raise StateError(f"the policy is broken: {broken[0]} is not all numbers")
         begun = time.monotonic()
         position = self.logger.position()
-        parts = self.state_parts()
-        unsaved = {"train_env": fresh} if fresh else {}
-        of_envs: dict[str, Any] = {}
-        ended: EnvironmentFailedError | None = None
-        for name in ("train_env", "eval_env"):
-            part = {name: parts.pop(name)}
-            try:
-                of_envs |= {} if name in unsaved else state_of(part)
-            except StateError as error:
-                unsaved[name] = one_line(error)
-            except EnvironmentFailedError as error:  # its process has ended
-                unsaved[name], ended = one_line(error), error
-        if "train_env" in unsaved:
-            del parts["workspace"]
+        state, unsaved, ended = state_without(self.state_parts(), fresh)
         content = {
             "config": OmegaConf.to_yaml(self.cfg, resolve=True),
-            "state": state_of(parts) | of_envs,
+            "state": state,
             "fresh": unsaved,
             "files": position,
             "iterations": self._next_epoch,
+            "others": self._others(),
         }
         self._checkpoints.claim()
         self.last_checkpoint = self._checkpoints.write(self._next_epoch, content)
@@ -159,6 +154,10 @@ class Checkpointed(Resumable):
         if ended is not None:
             raise ended
         return self.last_checkpoint
+
+    def _others(self) -> list[dict[str, Any]]:
+        """What other processes that train with this one have of their own."""
+        return []
 
     def _check_rows(self, workspace: Workspace) -> None:
         """For subclasses: what was collected; after an error, perhaps only a part of it."""
@@ -190,30 +189,33 @@ class Checkpointed(Resumable):
 
     def _between_iterations(self, stop: Postponed, *, ends: bool) -> None:
         """Write a checkpoint if it is time; then end the loop if a signal has asked for it."""
-        every = self.cfg.get("save_every", 0)
-        iterations, when = self._saved
-        age = time.monotonic() - when
-        due = (
-            ends
-            or stop.first is not None
-            or self._next_epoch - iterations >= every
-            or age >= max(_OLD, self._cost / _SHARE)
-        )
-        if every and due and self._is_run and self._next_epoch > iterations:
-            try:
-                self.save_checkpoint()
-            except EnvironmentFailedError:
-                raise
-            except Exception as error:  # noqa: BLE001 - neither a full disk nor a part ends a run
-                self._saved = (iterations, time.monotonic())  # not at once again
-                # The same words each time: a disk that stays full is told once.
-                why = getattr(error, "strerror", None) or one_line(error)
-                place = self._checkpoints.folder
-                message = f"no checkpoint in {place}: {why}; training goes on, and tries again"
-                warnings.warn(message, stacklevel=3)
+        if self._due(ends=ends or stop.first is not None):
+            self._try_to_save()
         if stop.first is not None:
             self._goes_on = True  # if the program goes on: with the next iteration
             stop.deliver()
+
+    def _due(self, *, ends: bool) -> bool:
+        """Whether a checkpoint is to be written between these iterations."""
+        every = self.cfg.get("save_every", 0)
+        iterations, when = self._saved
+        old = time.monotonic() - when >= max(_OLD, self._cost / _SHARE)
+        due = ends or old or self._next_epoch - iterations >= every
+        return bool(every and due and self._is_run and self._next_epoch > iterations)
+
+    def _try_to_save(self) -> None:
+        """Write a checkpoint; neither a full disk nor a part that has no state ends a run."""
+        try:
+            self.save_checkpoint()
+        except EnvironmentFailedError:
+            raise
+        except Exception as error:  # noqa: BLE001 - see above
+            self._saved = (self._saved[0], time.monotonic())  # not at once again
+            # The same words each time: a disk that stays full is told once.
+            why = getattr(error, "strerror", None) or one_line(error)
+            place = self._checkpoints.folder
+            told = f"no checkpoint in {place}: {why}; training goes on, and tries again"
+            warnings.warn(told, stacklevel=4)
 
     def _go_on_from(self, found: Checkpoint) -> None:
         """Take over a checkpoint of this run, and cut its files back."""
@@ -223,15 +225,47 @@ class Checkpointed(Resumable):
         self.last_checkpoint = found.path
         self._saved = (found.iterations, time.monotonic())
 
-    def _take_over(self, found: Checkpoint) -> None:
-        parts = self.state_parts()
+    def _take_over(self, found: Checkpoint, rank: int = 0, size: int = 1) -> None:
+        found, parts = found.of(rank, size), self.state_parts()
         for name in (*found.fresh, *(("workspace",) if "train_env" in found.fresh else ())):
             parts.pop(name, None)
         load_state(parts, found.state, type(self).__name__)
         self._goes_on = True
         if "train_env" in found.fresh:
             self.train_env.seed(self.seeds.sequence("train_env", self._next_epoch))
-        if found.fresh:
+        if "seeds" in found.fresh:
+            self.seeds.begin_anew(self._next_epoch)
+            told = "episodes and random streams begin anew, so that this is another continuation"
+            warnings.warn(f"{found.fresh['seeds']}: {told}", stacklevel=5)
+        elif found.fresh:
             names, reasons = " and ".join(found.fresh), dict.fromkeys(found.fresh.values())
-            message = f"{names} begin fresh episodes: {'; '.join(reasons)}"
-            warnings.warn(message, stacklevel=5)
+            told = f"{names} begin fresh episodes: {'; '.join(reasons)}"
+            warnings.warn(told, stacklevel=5)
+
+
+def state_without(
+    parts: dict[str, HasState], fresh: str = ""
+) -> tuple[dict[str, Any], dict[str, str], EnvironmentFailedError | None]:
+    """The state of parts; why which environments begin fresh episodes instead; what has ended one.
+
+    Args:
+        parts: by name.
+        fresh: why those of the training do in any case.
+
+    Raises:
+        StateError: for a part whose state cannot be saved, other than environments.
+    """
+    parts, unsaved = dict(parts), {"train_env": fresh} if fresh else {}
+    of_envs: dict[str, Any] = {}
+    ended: EnvironmentFailedError | None = None
+    for name in ("train_env", "eval_env"):
+        part = {name: parts.pop(name)} if name in parts else {}
+        try:
+            of_envs |= {} if name in unsaved else state_of(part)
+        except StateError as error:
+            unsaved[name] = one_line(error)
+        except EnvironmentFailedError as error:  # its process has ended
+            unsaved[name], ended = one_line(error), error
+    if "train_env" in unsaved:
+        parts.pop("workspace", None)
+    return state_of(parts) | of_envs, unsaved, ended

@@ -57,7 +57,8 @@ class Resumable(Recording):
         if self._loop is not None:
             raise StateError("a loop is running: load the state before it begins")
         parts = self.state_parts()
-        parts["log"] = parts.pop("log")  # last, as it makes the run's folder
+        if "log" in parts:
+            parts["log"] = parts.pop("log")  # last, as it makes the run's folder
         load_state(parts, state, type(self).__name__)
         self._goes_on = True
 

@@ -1,0 +1,196 @@
+"""What the processes of a training exchange, and how each notices that another one has gone."""
+
+import io
+import os
+from collections.abc import Callable
+from contextlib import suppress
+from dataclasses import dataclass
+from datetime import timedelta
+from functools import cache
+from pathlib import Path
+from typing import Any, Self
+
+import torch
+import torch.distributed as dist
+from torch import Tensor
+from torch._C._distributed_c10d import PrefixStore  # torch.distributed has it, unknown to mypy
+
+from ppo_bbrl.agents.normalisers import Summary
+from ppo_bbrl.distributed.watch import SILENCE, TICK, Watch, connect_to_store
+from ppo_bbrl.errors import UserError, one_line
+from ppo_bbrl.system.state import State
+
+_PATIENCE = timedelta(hours=2)  # for the evaluations of the first process
+
+
+class ProcessLostError(UserError):
+    """Another process has ended, hangs, or cannot be reached; the message says which of these."""
+
+
+@dataclass(frozen=True)
+class Processes:
+    """This process and the others; each calls every method in the same order.
+
+    All methods raise `ProcessLostError` if another process has gone.
+
+    Attributes:
+        rank: the number of this process, from 0.
+        size: the number of processes.
+        watch: notices those that hang or cannot be reached; None: nobody does.
+    """
+
+    rank: int
+    size: int
+    watch: Watch | None = None
+
+    @classmethod
+    def join(cls, *, silence: float = SILENCE) -> Self:
+        """Join the processes that torchrun has started; its environment variables say how.
+
+        Args:
+            silence: seconds without a sign of life after which a process counts as lost.
+        """
+        if not dist.is_initialized():
+            on_gpu = torch.cuda.is_available() and dist.is_nccl_available()
+            backend = "cpu:gloo,cuda:nccl" if on_gpu else "gloo"
+            dist.init_process_group(backend, timeout=_PATIENCE, **_rendezvous())
+        rank, size = dist.get_rank(), dist.get_world_size()
+        return cls(rank, size, _watching(rank, size, silence))
+
+    def total(self, values: Tensor) -> Tensor:
+        """The sum of a tensor over all processes, of the same shape in each."""
+        summed = values.clone()
+        self._wait(summed, lambda: dist.all_reduce(summed, async_op=True))
+        return summed
+
+    def count(self, number: int) -> int:
+        """The sum of a number over all processes."""
+        return int(self.total(torch.tensor(number)))
+
+    def counts(self, number: int) -> list[int]:
+        """The number of each process, in the order of their ranks."""
+        numbers = torch.zeros(self.size, dtype=torch.int64)
+        numbers[self.rank] = number
+        counts: list[int] = self.total(numbers).tolist()
+        return counts
+
+    def summary(self, samples: Tensor) -> Summary:
+        """Number, mean and variance of the samples `[n, *shape]` of all processes, in float64."""
+        exact = samples.double()
+        own = torch.cat([exact.new_tensor([len(exact)]), exact.sum(0).flatten()])
+        n, *_ = sums = self.total(own)
+        mean = (sums[1:] / n.clamp(min=1)).view(exact.shape[1:])
+        spread = self.total((exact - mean).square().sum(0))
+        return int(n), mean, spread / n.clamp(min=1)
+
+    def after(self, values: Tensor) -> Tensor:
+        """The values of all processes one after the other: `[N]` from `[n]`, where n differs."""
+        sizes = self.counts(len(values))
+        padded = values.new_zeros(max(sizes))
+        padded[: len(values)] = values
+        parts = [torch.empty_like(padded) for _ in sizes]
+        self._wait(padded, lambda: dist.all_gather(parts, padded, async_op=True))
+        return torch.cat([part[:size] for part, size in zip(parts, sizes, strict=True)])
+
+    def gathered(self, state: State) -> list[State]:
+        """The plain data of all processes, in the order of their ranks; elsewhere than at 0: []."""
+        packed = _packed(state)
+        sizes = self.counts(len(packed))
+        padded = packed.new_zeros(max(sizes))
+        padded[: len(packed)] = packed
+        parts = [torch.empty_like(padded) for _ in sizes] if self.rank == 0 else None
+        self._wait(padded, lambda: dist.gather(padded, parts, dst=0, async_op=True))
+        if parts is None:
+            return []
+        return [_unpacked(part[:size]) for part, size in zip(parts, sizes, strict=True)]
+
+    def told(self, state: State | None) -> State:
+        """The plain data that the first process has; what the others give does not count."""
+        packed = _packed(state or {})
+        size = self.counts(len(packed))[0]
+        if self.rank:
+            packed = packed.new_zeros(size)
+        self._wait(packed, lambda: dist.broadcast(packed, src=0, async_op=True))
+        return _unpacked(packed)
+
+    def remember(self, text: str) -> None:
+        """Keep a text of the first process for those that torchrun starts in place of these."""
+        if (place := _memory()) is not None and self.rank == 0:
+            with suppress(OSError):
+                place.write_text(text, encoding="utf-8")
+
+    def recall(self) -> str:
+        """What was remembered, on whichever host that was; empty if nothing was."""
+        place, text = _memory(), ""
+        if place is not None:
+            with suppress(OSError):
+                text = place.read_text(encoding="utf-8")
+        found = [each["text"] for each in self.gathered({"text": text}) if each["text"]]
+        return str(self.told({"text": found[0] if found else ""})["text"])
+
+    def _wait(self, values: Tensor, begin: Callable[[], Any]) -> None:
+        """Wait for an exchange; meanwhile signals work, and silent processes are noticed.
+
+        Args:
+            values: what this process gives.
+            begin: begins the exchange.
+        """
+        work = None
+        while True:
+            try:
+                work = work or begin()
+                work.wait() if values.is_cuda else work.wait(timedelta(seconds=TICK))
+            except RuntimeError as error:
+                if work is None or values.is_cuda or work.is_completed():
+                    # gloo tells of the connection alone: "Connection closed by peer [address]".
+                    if self.watch is not None:
+                        self.watch.lost = True
+                    raise ProcessLostError(
+                        f"another process has ended ({one_line(error, 200)})"
+                    ) from error
+                if self.watch is not None and (silent := self.watch.look()):
+                    which = ", ".join(map(str, silent[:8]))
+                    raise ProcessLostError(
+                        f"no sign of life from process {which} for {self.watch.patience:g} s: it "
+                        "hangs, or cannot be reached any more"
+                    ) from error
+            else:
+                return
+
+
+def several() -> bool:
+    """Whether torchrun has started this process together with others."""
+    return dist.is_available() and int(os.environ.get("WORLD_SIZE", "1")) > 1
+
+
+def _memory() -> Path | None:
+    """A file that outlives restarted processes, in the folder that torchrun has for this job."""
+    error_file = os.environ.get("TORCHELASTIC_ERROR_FILE")  # JOB/attempt_0/0/error.json
+    return Path(error_file).parents[2] / "ppo_bbrl_run" if error_file else None
+
+
+def _rendezvous() -> dict[str, Any]:
+    """How to find the other processes; not by what those wrote that torchrun has restarted."""
+    if os.environ.get("TORCHELASTIC_USE_AGENT_STORE") != "True":
+        return {}
+    attempt = os.environ.get("TORCHELASTIC_RESTART_COUNT", "0")
+    store = PrefixStore(f"ppo_bbrl/attempt_{attempt}", connect_to_store())
+    rank, size = (int(os.environ[name]) for name in ("RANK", "WORLD_SIZE"))
+    return {"store": store, "rank": rank, "world_size": size}
+
+
+@cache
+def _watching(rank: int, size: int, silence: float) -> Watch:
+    """One for a process, however often it joins."""
+    return Watch(rank, size, silence)
+
+
+def _packed(state: State) -> Tensor:
+    file = io.BytesIO()
+    torch.save(state, file)
+    return torch.frombuffer(bytearray(file.getvalue()), dtype=torch.uint8)
+
+
+def _unpacked(packed: Tensor) -> State:
+    state: State = torch.load(io.BytesIO(packed.numpy().tobytes()), weights_only=True)
+    return state
