@@ -93,6 +93,8 @@ bench: $(BENCH) ## compare speed and learning with others; an hour
 	$(BIN)/python benchmarks/growth.py
 	$(BIN)/python benchmarks/floor.py
 	$(BIN)/python benchmarks/async_envs.py
+	$(BIN)/python benchmarks/processes.py
+	$(BIN)/python benchmarks/seeds.py
 	$(BIN)/python benchmarks/learning_cartpole.py
 	$(BIN)/python benchmarks/learning_pendulum.py
 	$(BIN)/python benchmarks/shared_trunk.py

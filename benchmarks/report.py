@@ -108,6 +108,21 @@ def rows() -> list[tuple[str, str, str, str]]:
             verdict(workers["ratio"], 1.7),
         )
     )
+    for name, what in (
+        ("processes", "Training, wide 64 × 64, one policy: 2 processes against one"),
+        ("seeds", "`train --seeds 4`: 2 processes against one"),
+    ):
+        target, one = {"processes": 1.7, "seeds": 1.8}[name], read(name)
+        low, high = one["ratio_range"]
+        given = f"the cores gave {one['cores_give']:.2f} × one"
+        table.append(
+            (
+                what,
+                f"≥ {target} ×",
+                f"{one['ratio']:.2f} × ({low:.2f} to {high:.2f}); {given}",
+                verdict(one["ratio"], target),
+            )
+        )
     floor = read("floor")
     table.append(
         (
@@ -118,6 +133,58 @@ def rows() -> list[tuple[str, str, str, str]]:
         )
     )
     return table
+
+
+def exchange(n: int, latency: float, n_bytes: float, bandwidth: float) -> float:
+    """Seconds in which n processes sum n_bytes in a ring, as gloo does.
+
+    Each passes 2 (n - 1) messages on, of an n-th of the bytes each.
+    """
+    return 2 * (n - 1) * (latency + n_bytes / n / bandwidth)
+
+
+def scaling() -> list[str]:
+    """What the model says of many processes, each with its own 64 × 64 transitions."""
+    found = read("processes")
+    seconds, n_exchanges = found["iteration_ms"] / 1000, found["exchanges"]
+    n_bytes = found["bytes_of_an_iteration"]
+    networks = {
+        f"this machine: {found['latency_us']:.0f} µs, {found['bandwidth'] / 1e9:.1f} GB/s": (
+            found["latency_us"] * 1e-6,
+            found["bandwidth"],
+        ),
+        "10 Gbit Ethernet: 50 µs, 1.1 GB/s": (50e-6, 1.1e9),
+        "100 Gbit InfiniBand: 5 µs, 11 GB/s": (5e-6, 11e9),
+    }
+    sizes = (2, 8, 32, 128, 1024)
+    lines = [
+        f"| Latency, bandwidth | {' | '.join(map(str, sizes))} | half at |",
+        f"|---|{'---|' * (len(sizes) + 1)}",
+    ]
+    for name, (latency, bandwidth) in networks.items():
+
+        def share(n: int, latency: float = latency, bandwidth: float = bandwidth) -> float:
+            """Of the time, what is not spent in exchanges."""
+            sent = exchange(n, latency, n_bytes / n_exchanges, bandwidth)
+            return seconds / (seconds + n_exchanges * sent)
+
+        half = next((n for n in range(2, 100_000) if share(n) < 0.5), 100_000)
+        cells = [f"{share(n):.0%}, {n * share(n):.1f} ×" for n in sizes]
+        lines.append(f"| {name} | {' | '.join(cells)} | {half:,} |")
+    about = (
+        f"An iteration of one process takes {1000 * seconds:.0f} ms. Of several, it has "
+        f"{n_exchanges} exchanges, {found['minibatches']} of them of all gradients "
+        f"({found['bytes_of_a_minibatch']:,} bytes), together {n_bytes:,} bytes of each process."
+    )
+    return [about, "", *lines]
+
+
+def between(text: str, name: str, lines: list[str]) -> str:
+    """A page with other lines between the two marks of this name."""
+    begin, end = f"<!-- {name}: begin -->", f"<!-- {name}: end -->"
+    head, _, rest = text.partition(begin)
+    _, _, tail = rest.partition(end)
+    return head + begin + "\n".join(["", *lines, ""]) + end + tail
 
 
 def draw() -> None:
@@ -152,12 +219,9 @@ def main() -> None:
     )
     lines = [f"| {' | '.join(row)} |" for row in rows()]
     text = PAGE.read_text(encoding="utf-8")
-    begin, end = "<!-- table: begin -->", "<!-- table: end -->"
-    head, _, rest = text.partition(begin)
-    _, _, tail = rest.partition(end)
-    table = ["", "| What | Target | Median (range) | |", "|---|---|---|---|", *lines, ""]
-    table += [f"One thread each, {versions}.", ""]
-    write_file(PAGE, head + begin + "\n".join(table) + end + tail)
+    table = ["| What | Target | Median (range) | |", "|---|---|---|---|", *lines, ""]
+    table += [f"One thread each, {versions}."]
+    write_file(PAGE, between(between(text, "table", table), "scaling", scaling()))
 
 
 if __name__ == "__main__":

@@ -17,7 +17,6 @@ from pathlib import Path
 
 import torch
 from omegaconf import DictConfig
-from peers import sb3_ppo, sbx_ppo, versions
 
 from ppo_bbrl import PPOClip, load_config, run
 from ppo_bbrl.system.files import write_file
@@ -52,6 +51,7 @@ class Learning(PPOClip):
 
 def contenders(overrides: list[str], rollouts: int) -> dict[str, tuple[Callable[[], None], int]]:
     """What trains for one round, and how many environment steps a round has."""
+    from peers import sb3_ppo, sbx_ppo
 
     def config(*more: str) -> DictConfig:
         folder = ["base_dir=benchmark/throughput", f"algorithm.max_epochs={rollouts}"]
@@ -71,6 +71,8 @@ def contenders(overrides: list[str], rollouts: int) -> dict[str, tuple[Callable[
 
 def main() -> None:
     """Run, report, write the results."""
+    from peers import versions
+
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--rounds", type=int, default=7)
     arguments = parser.parse_args()

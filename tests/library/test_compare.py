@@ -72,10 +72,24 @@ def test_two_keys_are_more_than_was_asked_unless_it_is_said():
         compare(ours, theirs, by=["optimizer.rl"])
 
 
-def test_other_tasks_are_a_difference():
+def test_other_tasks_are_compared_only_if_that_is_said():
+    """One key may differ, but returns of different tasks say nothing about each other."""
     ours, theirs = [make_run("a", [1, 2])], [make_run("b", [1, 2], gym_env__env_name="Acrobot-v1")]
-    with pytest.raises(UserError, match="env_name"):
-        compare(ours, theirs, by=["optimizer.lr"])
+    for by in ([], ["optimizer.lr"]):
+        with pytest.raises(UserError, match=r"CartPole-v1 and Acrobot-v1.*--by gym_env\.env_name"):
+            compare(ours, theirs, by=by)
+    task = "gym_env.env_name"
+    assert compare(ours, theirs, by=[task]).differences == {task: ("CartPole-v1", "Acrobot-v1")}
+    assert "tasks" in compare(ours, theirs, anyway=True).warnings[0]
+
+
+def test_the_same_seed_twice_on_a_side_is_refused_unless_it_is_said(sides):
+    """It would count as two runs, and make the interval too narrow."""
+    twice = [*sides[0], make_run("again", [1, 9, 6], seed=1, optimizer__lr=0.01)]
+    for pair in ((twice, sides[1]), (sides[1], twice)):
+        with pytest.raises(UserError, match=r"seed_1 and again both have algorithm\.seed = 1"):
+            compare(*pair)
+    assert "again" in compare(twice, sides[1], anyway=True).warnings[0]
 
 
 def test_keys_that_an_older_version_did_not_have_are_no_difference():
@@ -134,6 +148,19 @@ def test_the_probability_of_improvement_has_an_interval_around_it():
     assert found.low < found.value < found.high
     assert improvement([1.0], [1.0]) == (0.5, 0.5, 0.5)
     assert improvement([2.0, 3.0], [0.0, 1.0]).low == 1.0
+
+
+def test_statistics_computed_by_hand():
+    """rliable's definitions: the middle half, percentile intervals, ties that count half."""
+    assert interquartile_mean([8.0, 1, 7, 2, 6, 3, 5, 100]).value == (3 + 5 + 6 + 7) / 4
+    # Of 5 scores, one of each end is left out (a quarter, rounded down).
+    assert interquartile_mean([0.0, 10, 20, 30, 100]).value == 20
+    # Four scores of which one is 1: in resamples the middle two are both 1 if three are ones or
+    # more, which has a probability of 0.051, above the 0.025 of the interval's end.
+    assert interquartile_mean([0.0, 0, 0, 1]) == (0, 0, 1)
+    # Of two scores and two that are between them, a resample has both above with probability 1/4.
+    assert improvement([0.0, 1.0], [0.5, 0.5]) == (0.5, 0.0, 1.0)
+    assert improvement([1.0, 1.0], [1.0, 2.0]).value == 0.25
 
 
 def test_a_performance_profile_counts_the_runs_at_or_above():

@@ -20,6 +20,7 @@ from ppo_bbrl.system.compute import (
     choose_device,
     choose_threads,
     compiler,
+    core_numbers,
     threads,
 )
 
@@ -92,6 +93,20 @@ def test_more_work_never_gets_fewer_threads():
 
 def test_a_core_is_available():
     assert available_cores() >= 1
+
+
+def test_processes_of_torchrun_share_the_cores(monkeypatch):
+    """Else each would take threads and workers for all of them."""
+    monkeypatch.setattr("os.sched_getaffinity", lambda _: {0, 1, 2, 3, 4}, raising=False)
+    monkeypatch.setenv("LOCAL_WORLD_SIZE", "2")
+    shares = []
+    for rank in ("0", "1"):
+        monkeypatch.setenv("LOCAL_RANK", rank)
+        shares.append(core_numbers())
+    assert shares == [[0, 2, 4], [1, 3]]
+    assert available_cores() == 2
+    monkeypatch.setattr("os.sched_getaffinity", lambda _: {3}, raising=False)
+    assert core_numbers() == [3]
 
 
 def test_threads_are_given_back():

@@ -83,13 +83,16 @@ def train(
         raise typer.BadParameter(f"--resume takes the run's own configuration, not {words[0]}")
     if jobs is not None and seeds is None:
         raise typer.BadParameter("--jobs goes with --seeds")
+    several = int(os.environ.get("WORLD_SIZE", "1")) > 1  # torchrun has started them
     if seeds is not None:
+        if several:
+            raise typer.BadParameter("--seeds does not go with torchrun")
         if resume is not None or config is None:
             raise typer.BadParameter("--seeds does not go with --resume")
         from ppo_bbrl.cli.seeds import chosen_seeds, train_with_seeds
 
         return train_with_seeds(config, overrides or [], chosen_seeds(seeds), jobs)
-    if int(os.environ.get("WORLD_SIZE", "1")) > 1:  # torchrun has started several
+    if several:
         from ppo_bbrl.cli.processes import train_with_others
 
         return train_with_others(config, overrides or [], resume, trust=trust)

@@ -23,6 +23,7 @@ from ppo_bbrl.system.console import as_return
 Floats = NDArray[np.float64]
 _SHORT = 0.9  # of the steps of the longest run: less is a run that ended early
 _LISTED = 6  # keys
+_TASK = "gym_env.env_name"
 
 
 @dataclass(frozen=True)
@@ -107,8 +108,8 @@ def compare(
         anyway: compare whatever they differ in, and say so.
 
     Raises:
-        UserError: if a run is in both groups or has no evaluation, or if the runs differ in more
-            than is asked.
+        UserError: if a run is in both groups or has no evaluation, if the runs differ in more than
+            is asked or in their task, or if two of a group have the same seed.
     """
     ours, theirs = _read(runs), _read(against)
     twice = {run.folder.resolve() for run in ours} & {run.folder.resolve() for run in theirs}
@@ -121,11 +122,21 @@ def compare(
             if not anyway:
                 raise UserError(f"{why}; compare them anyway with --anyway")
             warnings.append(why)
+        if why := _same_seed(side):
+            if not anyway:
+                raise UserError(f"{why}; leave one out, or compare them anyway with --anyway")
+            warnings.append(why)
     keys = _differing([ours[0], theirs[0]])
     if unknown := [key for key in by if not any(key in run.config for run in (*ours, *theirs))]:
         raise UserError(f"--by {unknown[0]}: no run has this key")
     more = [key for key in keys if key not in by] if by else keys if len(keys) > 1 else []
-    if more:
+    if _TASK in keys and _TASK not in by:
+        tasks = " and ".join(side[0].config.get(_TASK, "none") for side in (ours, theirs))
+        why = f"the two sides have different tasks, {tasks}, whose returns are not comparable"
+        if not anyway:
+            raise UserError(f"{why}; to allow it: --by {_TASK}, or --anyway")
+        warnings.append(why)
+    elif more:
         why = f"the two sides differ in {_listed(more)}"
         if not anyway:
             asked = "".join(f" --by {key}" for key in keys)
@@ -177,6 +188,16 @@ def _defaults() -> dict[str, str]:
     """What a key means that an older version did not have: its default is what was done then."""
     cfg = load_config({"gym_env": {"env_name": "none"}})
     return as_texts(OmegaConf.to_container(cfg))
+
+
+def _same_seed(runs: Sequence[Run]) -> str:
+    """What says that two runs of a side are the same training twice; empty if none are."""
+    known: dict[str, Run] = {}
+    for run in runs:
+        seed = run.config.get("algorithm.seed", "")
+        if (before := known.setdefault(seed, run)) is not run:
+            return f"{before.folder} and {run.folder} both have algorithm.seed = {seed}"
+    return ""
 
 
 def _listed(keys: Sequence[str]) -> str:

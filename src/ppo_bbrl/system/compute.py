@@ -36,13 +36,24 @@ def choose_threads(*, batch_size: int, width: int, cores: int) -> int:
 
 
 def core_numbers() -> list[int]:
-    """The cores that this process may use; empty if the system does not say."""
-    return sorted(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else []
+    """The cores that this process may use; empty if the system does not say.
+
+    Of several processes that torchrun has started on this machine, each has its share.
+    """
+    numbers = sorted(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else []
+    rank, size = _of_torchrun()
+    return numbers[rank::size] or numbers
 
 
 def available_cores() -> int:
     """The number of cores that this process may use."""
-    return len(core_numbers()) or os.cpu_count() or 1
+    return len(core_numbers()) or max(1, (os.cpu_count() or 1) // _of_torchrun()[1])
+
+
+def _of_torchrun() -> tuple[int, int]:
+    """The number of this process on this machine, and how many torchrun has started here."""
+    rank, size = (os.environ.get(f"LOCAL_{name}", "") for name in ("RANK", "WORLD_SIZE"))
+    return (int(rank), int(size)) if rank.isdigit() and size.isdigit() else (0, 1)
 
 
 @contextmanager
