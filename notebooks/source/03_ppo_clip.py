@@ -959,6 +959,17 @@ for seed in (13, 14):
 learning_curve(runs)
 
 # %% [markdown]
+# Your functions live in this notebook, so these runs had to wait for one another. The package's own
+# `PPOClip` can be sent to other processes: `train_seeds` trains it with many seeds, one on each core,
+# and `figure()` draws them (not run here):
+#
+# ```python
+# from ppo_bbrl import train_seeds
+#
+# train_seeds(params, seeds=10).figure()
+# ```
+
+# %% [markdown]
 # # What it has learned
 #
 # A state of CartPole has four numbers. We let the cart stand in the middle, and look at the angle

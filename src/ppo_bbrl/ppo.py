@@ -271,7 +271,7 @@ class PPOClip(LearningAgents, Failing, EpisodicAlgo):
         lr = float(self.policy_optimizer.param_groups[0]["lr"])
         report.metrics.update(logged(now, settings))
         report.metrics["learning_rate"] = torch.tensor(lr, dtype=torch.float64)
-        if measures_kl(settings) and len(rollout):
+        if measures_kl(settings) and "explained_variance" in report.metrics:  # it has learned
             kl = report.metrics["kl_divergence"] = self._divergence(rollout, now)
             control.follow(float(kl), settings, lr)
         if self._statistics_wait:

@@ -16,7 +16,7 @@ from ppo_bbrl.errors import ConfigError, UserError
 from ppo_bbrl.experiments import tune as tuning
 from ppo_bbrl.experiments.best_config import best_config
 from ppo_bbrl.experiments.pool import Event, Pool
-from ppo_bbrl.experiments.space import Choices, Range, read_space
+from ppo_bbrl.experiments.space import Choices, Range, overrides_for, read_space
 from ppo_bbrl.experiments.tune import Tuning, completed, score
 
 pytest.importorskip("optuna")
@@ -109,6 +109,17 @@ def test_a_trial_scores_the_mean_return_over_its_steps(monkeypatch):
     study.run(2, quiet)
     assert [trial.value for trial in completed(study.study)] == [20.0, 20.0]
     assert score([(100, 10.0), (400, 50.0)]) == (100 * 10 + 300 * 50) / 400
+
+
+def test_all_trials_have_as_many_steps():
+    """A longer run would score higher for its length alone."""
+    config = {"gym_env": {"env_name": "CartPole-v1"}, "algorithm": {"n_envs": 4, "n_steps": 100}}
+    given = ["algorithm.max_epochs=30"]
+    values = {"algorithm.n_steps": 40, "algorithm.n_envs": 6, "optimizer.lr": 0.1}
+    cfg = load_config(config, [*given, *overrides_for(values, config, given)])
+    assert (cfg.algorithm.n_envs, cfg.algorithm.n_steps, cfg.optimizer.lr) == (6, 40, 0.1)
+    assert cfg.algorithm.max_epochs == 50
+    assert overrides_for({"optimizer.lr": 0.1}, config, given) == ["optimizer.lr=0.1"]
 
 
 def test_a_trial_far_below_the_others_is_pruned(monkeypatch):
@@ -281,6 +292,7 @@ def test_without_a_finished_trial_there_is_no_best():
         ("algorithm.opt_epochs: {low: 1, high: 3, step: 0.5}", "step"),
         ("gym_env.env_name: [CartPole-v1, Acrobot-v1]", "gym_env.env_name"),
         ("algorithm.seed: [1, 2]", "algorithm.seed"),
+        ("algorithm.max_epochs: [100, 200]", "algorithm.max_epochs"),
         ("algorithm.gae: {low: 0.5, high: 1.5}", "algorithm.gae"),
         ("algorithm.n_steps: {low: 0, high: 8}", "algorithm.n_steps"),
         ("- 1", "key"),

@@ -21,7 +21,7 @@ TASK = {
 STATISTICS = {
     "normalize_advantage": True, "normalize_observation": True, "normalize_reward": True,
     "normalize_value": True, "target_kl": 1e-4, "learning_rate_schedule": "adaptive_kl",
-    "kl_target": 0.01, "recompute_advantage": True, "curiosity": "rnd",
+    "kl_target": 0.01, "recompute_advantage": True, "curiosity": "rnd", "opt_epochs": 3,
 }  # fmt: skip
 MEMORY = {
     "architecture": {"memory": "lstm", "actor_hidden_size": [8], "critic_hidden_size": [8]},
@@ -91,7 +91,7 @@ def whole_iterations_are_those_of_one():
     processes = Processes.join()
     for keys in (STATISTICS, MEMORY):
         # A minibatch of everything: other ones are drawn by each process for itself.
-        cfg = with_keys(**{**keys, "batch_size": 0, "target_kl": 1e-3, "max_epochs": 3})
+        cfg = with_keys(**{**keys, "batch_size": 0, "target_kl": 1e-3, "max_epochs": 2})
         alone, many = PPOClip(cfg), DistributedPPO(cfg, processes)
         share = 4 // processes.size
         columns = torch.arange(share) + processes.rank * share
@@ -119,8 +119,8 @@ def whole_iterations_are_those_of_one():
 def same_weights():
     """After each update, with everything that statistics and decisions depend on."""
     processes = Processes.join()
-    for keys in ({**STATISTICS, "batch_size": 20}, MEMORY):
-        cfg = {**with_keys(**{**keys, "max_epochs": 6}), "base_dir": "same", "save_every": 0}
+    for keys in ({**STATISTICS, "batch_size": 30}, MEMORY):
+        cfg = {**with_keys(**{**keys, "max_epochs": 3}), "base_dir": "same", "save_every": 0}
         algo = DistributedPPO(cfg, processes)
         assert algo.train_env.num_envs == 4 // processes.size
         first = None
@@ -143,17 +143,17 @@ def same_weights():
 def checkpoints():
     """A run that goes on from its checkpoint is the one that was never interrupted."""
     processes = Processes.join()
-    cfg = {**with_keys(**{**STATISTICS, "max_epochs": 6}), "save_every": 3}
+    cfg = {**with_keys(**{**STATISTICS, "max_epochs": 4}), "save_every": 2}
     whole = DistributedPPO({**cfg, "base_dir": "whole"}, processes)
     run(whole)
     short = DistributedPPO({**cfg, "base_dir": "short"}, processes)
-    short.cfg.algorithm.max_epochs = 3
+    short.cfg.algorithm.max_epochs = 2
     run(short)
     for algo in (whole, short):
         algo.close()
-    changes = ["algorithm.max_epochs=6"]
+    changes = ["algorithm.max_epochs=4"]
     again = DistributedPPO.resume("outputs/short", changes, processes=processes)
-    assert again.next_iteration == 3
+    assert again.next_iteration == 2
     run(again)
     assert again.checksum() == whole.checksum()
     assert again.nb_steps == whole.nb_steps
@@ -166,7 +166,8 @@ def checkpoints():
 
 def files():
     """Only the first process writes."""
-    algo = DistributedPPO({**TASK, "base_dir": "together"}, Processes.join())
+    cfg = {**with_keys(opt_epochs=1), "base_dir": "together"}
+    algo = DistributedPPO(cfg, Processes.join())
     run(algo)
     kept = algo.processes.rank == 0
     assert (algo.best_policy is not None) == kept

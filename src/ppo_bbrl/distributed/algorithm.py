@@ -285,4 +285,4 @@ class DistributedPPO(PPOClip):
     def checksum(self) -> float:
         """The sum of all weights, which is the same in every process."""
         agents = (self.train_policy, self.critic_agent)
-        return float(sum(w.double().sum() for agent in agents for w in agent.parameters()))
+        return float(sum(w.detach().double().sum() for one in agents for w in one.parameters()))

@@ -2,6 +2,7 @@
 
 import io
 import os
+import re
 from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass
@@ -142,12 +143,11 @@ class Processes:
                 work.wait() if values.is_cuda else work.wait(timedelta(seconds=TICK))
             except RuntimeError as error:
                 if work is None or values.is_cuda or work.is_completed():
-                    # gloo tells of the connection alone: "Connection closed by peer [address]".
+                    if not re.search("[Cc]onnect|closed|reset|pipe", str(error)):
+                        raise
                     if self.watch is not None:
                         self.watch.lost = True
-                    raise ProcessLostError(
-                        f"another process has ended ({one_line(error, 200)})"
-                    ) from error
+                    raise ProcessLostError(f"another process has ended ({_what(error)})") from error
                 if self.watch is not None and (silent := self.watch.look()):
                     which = ", ".join(map(str, silent[:8]))
                     raise ProcessLostError(
@@ -183,6 +183,12 @@ def _rendezvous() -> dict[str, Any]:
 def _watching(rank: int, size: int, silence: float) -> Watch:
     """One for a process, however often it joins."""
     return Watch(rank, size, silence)
+
+
+def _what(error: RuntimeError) -> str:
+    """What gloo says of a connection, without the line of its source and advice on logs."""
+    text = re.sub(r"\[[^]]*\.cc:\d+\] ", "", str(error))
+    return one_line(text.partition(". This ")[0], 200)
 
 
 def _packed(state: State) -> Tensor:

@@ -10,7 +10,7 @@ from omegaconf import OmegaConf
 from ppo_bbrl.config.loading import load_config
 from ppo_bbrl.config.yaml_files import leaves
 from ppo_bbrl.errors import UserError, one_line
-from ppo_bbrl.experiments.space import NOT_LEARNED, Space, as_override
+from ppo_bbrl.experiments.space import EPOCHS, NOT_LEARNED, Space, as_override, overrides_for
 from ppo_bbrl.experiments.tune import completed
 from ppo_bbrl.system.console import as_return
 
@@ -33,7 +33,7 @@ def best_config(
         raise UserError(f"{study.study_name}: no trial has come to its end yet")
     best = trials[0]
     values = {key: one.value(best.params[key]) for key, one in space.items()}
-    chosen = [f"{key}={as_override(value)}" for key, value in values.items()]
+    chosen = overrides_for(values, config, overrides)
     found = dict(leaves(OmegaConf.to_container(load_config(config, [*overrides, *chosen]))))
     task = {"gym_env": {"env_name": found["gym_env.env_name"]}}
     usual = dict(leaves(OmegaConf.to_container(load_config(task))))
@@ -56,6 +56,8 @@ def best_config(
         if key in space:
             among = [space[key].value(trial.params[key]) for trial in trials[:_SHOWN]]
             why = f"tuned, {space[key]}; the best {len(among)}: {_listed(among)}"
+        elif key == EPOCHS and chosen[-1].startswith(f"{EPOCHS}="):
+            why = f"as many steps as {given} has, by the size of rollouts"
         else:
             why = "the task" if key == "gym_env.env_name" else f"as in {given}"
         lines.append(f"{'  ' * len(parents)}{name}: {text} # {one_line(why, 200)}")

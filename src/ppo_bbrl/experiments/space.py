@@ -15,7 +15,10 @@ if TYPE_CHECKING:
 
 #: how the keys begin that do not change what a policy learns
 NOT_LEARNED = ("base_dir", "algorithm.seed", "save_", "compute.", "logger.", "extra")
-_NEVER = ("algorithm.seed", "base_dir", "save_every", "gym_env.env_name")
+#: follows the size of rollouts, so that all trials have as many steps
+EPOCHS = "algorithm.max_epochs"
+_NEVER = ("algorithm.seed", "base_dir", "save_every", "gym_env.env_name", "algorithm.max_epochs")
+_STEPS_BY = ("algorithm.n_envs", "algorithm.n_steps")
 _FORM = "must be a list of choices, or low and high with `log: true` or `step` if wanted"
 
 
@@ -108,6 +111,30 @@ def read_space(
         for value in dimension.ends():
             load_config(config, [*overrides, f"{key}={as_override(value)}"])
     return space
+
+
+def overrides_for(
+    values: Mapping[str, Any],
+    config: Path | Mapping[str, Any],
+    overrides: Sequence[str] = (),
+) -> list[str]:
+    """A trial's `key=value`, on top of those that hold for every trial.
+
+    All trials make as many steps of the environment as the configuration does: a longer run would
+    score higher for its length alone. So `algorithm.max_epochs` follows the size of rollouts.
+
+    Args:
+        values: of the keys of the space.
+        config: of which the other keys are.
+        overrides: `key=value` that hold for every trial.
+    """
+    chosen = [f"{key}={as_override(value)}" for key, value in values.items()]
+    if not any(key in values for key in _STEPS_BY):
+        return chosen
+    usual = load_config(config, overrides).algorithm
+    now = load_config(config, [*overrides, *chosen]).algorithm
+    steps = usual.n_envs * usual.n_steps * usual.max_epochs
+    return [*chosen, f"{EPOCHS}={max(1, round(steps / (now.n_envs * now.n_steps)))}"]
 
 
 def as_override(value: Any) -> str:

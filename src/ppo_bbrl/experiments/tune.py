@@ -18,7 +18,7 @@ from ppo_bbrl.config.loading import load_config
 from ppo_bbrl.config.yaml_files import leaves
 from ppo_bbrl.errors import ConfigError, UserError, one_line, shown
 from ppo_bbrl.experiments.pool import Event, Pool
-from ppo_bbrl.experiments.space import NOT_LEARNED, Space, as_override
+from ppo_bbrl.experiments.space import NOT_LEARNED, Space, as_override, overrides_for
 from ppo_bbrl.plots.figures import save_figure
 from ppo_bbrl.system.console import as_return
 from ppo_bbrl.system.signals import exit_on_signals
@@ -176,7 +176,7 @@ class Tuning:
                 pool.add(trial.number * self.seeds + seed - FIRST_SEED, config)
 
     def _with(self, values: Mapping[str, Any], number: int, seed: int) -> dict[str, Any]:
-        chosen = [f"{key}={as_override(value)}" for key, value in values.items()]
+        chosen = overrides_for(values, self._config, self._overrides)
         own = [f"algorithm.seed={seed}", "save_every=0"]
         cfg = load_config(self._config, [*self._overrides, *chosen, *own])
         cfg.base_dir = f"tune/{self.folder.name}/trial_{number}/seed_{seed}"
