@@ -254,8 +254,11 @@ class DistributedPPO(PPOClip):
         return Path(f"iteration-{self._next_epoch:09d}.pt")
 
     def _others(self, fresh: str = "") -> list[dict[str, Any]]:
-        state, unsaved = state_without(own_parts(self.state_parts()), fresh)
-        return self.processes.gathered({"state": state, "fresh": unsaved})[1:]
+        state, unsaved, ended = state_without(own_parts(self.state_parts()), fresh)
+        others = self.processes.gathered({"state": state, "fresh": unsaved})[1:]
+        if ended is not None and self.processes.rank:  # the first one raises it when it has written
+            raise ended
+        return others
 
     def _save_what_came_before(self, error: Exception) -> None:
         """Nothing: the others do not know of the error, and the last checkpoint is there."""

@@ -259,7 +259,7 @@ def state_without(
     of_envs: dict[str, Any] = {}
     ended: EnvironmentFailedError | None = None
     for name in ("train_env", "eval_env"):
-        part = {name: parts.pop(name)} if name in parts else {}
+        part: dict[str, HasState] = {name: parts.pop(name)} if name in parts else {}
         try:
             of_envs |= {} if name in unsaved else state_of(part)
         except StateError as error:
