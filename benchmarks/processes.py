@@ -2,7 +2,9 @@
 
 "wide" of `throughput.py`: the same task and total of environments for both sides, evaluation off,
 logging on, one thread each, not compiled. What counts is the ratio within a round. Beside it stands
-what two processes gave that train apart, each the whole task: no ratio can be above that.
+what two processes gave that train apart, each the whole task: no ratio can be above that. The ratio
+of the processor times is what there would be if waiting took no time; other users of the machine
+hardly change it.
 
     python benchmarks/processes.py --rounds 7
 """
@@ -92,15 +94,19 @@ def main() -> None:
         run(warm)
     rounds = []
     for _ in range(arguments.rounds):
+        begun = time.process_time()
         one = seconds(lambda: run(alone)) if first else 0.0
+        cpu_one = time.process_time() - begun
         processes.count(1)  # the others wait for that
         processes.sent.clear()
+        begun = time.process_time()
         both = seconds(lambda: run(together))
+        cpu_both = time.process_time() - begun
         sent = list(processes.sent)
         processes.count(1)
         apart = seconds(lambda: run(alone))
         apart = SIZE * steps / max(apart, processes.after(torch.tensor([apart])).max().item())
-        rounds.append((steps / (one or 1.0), steps / both, apart))
+        rounds.append((steps / (one or 1.0), steps / both, apart, cpu_one / cpu_both))
     if first:
         report(arguments.rollouts, rounds, sent, small, large)
     alone.close()
@@ -109,19 +115,20 @@ def main() -> None:
 
 def report(
     rollouts: int,
-    rounds: list[tuple[float, float, float]],
+    rounds: list[tuple[float, float, float, float]],
     sent: list[int],
     small: float,
     large: float,
 ) -> None:
     """Print and write the figures."""
-    ratios = [both / one for one, both, _ in rounds]
+    ratios = [both / one for one, both, *_ in rounds]
     flat = max(sent)
     results = {
         "ratio": statistics.median(ratios),
         "ratio_range": [min(ratios), max(ratios)],
-        "cores_give": statistics.median(apart / one for one, _, apart in rounds),
-        "steps_per_second": [statistics.median(column) for column in zip(*rounds, strict=True)],
+        "cores_give": statistics.median(apart / one for one, _, apart, _ in rounds),
+        "ratio_of_processor_time": statistics.median(cpu for *_, cpu in rounds),
+        "steps_per_second": [statistics.median(column) for column in zip(*rounds, strict=True)][:3],
         "iteration_ms": 1000 * 64 * 64 / statistics.median(one for one, *_ in rounds),
         "exchanges": round(len(sent) / rollouts),
         "minibatches": sum(n == flat for n in sent) // rollouts,
