@@ -106,6 +106,6 @@ def _tell_torchrun(why: str) -> None:
     """Write the file from which torchrun's own report takes the reason."""
     path = os.environ.get("TORCHELASTIC_ERROR_FILE")
     if path:
-        told = {"message": why, "extraInfo": {"timestamp": str(int(time.time()))}}
+        content = {"message": why, "extraInfo": {"timestamp": str(int(time.time()))}}
         with suppress(OSError):
-            Path(path).write_text(json.dumps({"message": told}), encoding="utf-8")
+            Path(path).write_text(json.dumps({"message": content}), encoding="utf-8")

@@ -214,8 +214,8 @@ class Checkpointed(Resumable):
             # The same words each time: a disk that stays full is told once.
             why = getattr(error, "strerror", None) or one_line(error)
             place = self._checkpoints.folder
-            told = f"no checkpoint in {place}: {why}; training goes on, and tries again"
-            warnings.warn(told, stacklevel=4)
+            message = f"no checkpoint in {place}: {why}; training goes on, and tries again"
+            warnings.warn(message, stacklevel=4)
 
     def _go_on_from(self, found: Checkpoint) -> None:
         """Take over a checkpoint of this run, and cut its files back."""
@@ -235,12 +235,12 @@ class Checkpointed(Resumable):
             self.train_env.seed(self.seeds.sequence("train_env", self._next_epoch))
         if "seeds" in found.fresh:
             self.seeds.begin_anew(self._next_epoch)
-            told = "episodes and random streams begin anew, so that this is another continuation"
-            warnings.warn(f"{found.fresh['seeds']}: {told}", stacklevel=5)
+            again = "episodes and random streams begin anew, so that this is another continuation"
+            warnings.warn(f"{found.fresh['seeds']}: {again}", stacklevel=5)
         elif found.fresh:
             names, reasons = " and ".join(found.fresh), dict.fromkeys(found.fresh.values())
-            told = f"{names} begin fresh episodes: {'; '.join(reasons)}"
-            warnings.warn(told, stacklevel=5)
+            message = f"{names} begin fresh episodes: {'; '.join(reasons)}"
+            warnings.warn(message, stacklevel=5)
 
 
 def state_without(
