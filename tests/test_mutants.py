@@ -1,7 +1,11 @@
 """`make mutants` finds the bugs that it should put in, and leaves the tree as it is."""
 
 import tomllib
+from collections import Counter
+from typing import Any
 
+import mutant_runs
+import mutant_sources
 import mutants
 import pytest
 
@@ -26,7 +30,7 @@ def clip(x: int, low=1, *, high: float | None = None) -> int:
 
 
 def lines(tmp_path, monkeypatch, source=SOURCE):
-    monkeypatch.setattr(mutants, "PACKAGE", tmp_path)
+    monkeypatch.setattr(mutant_sources, "PACKAGE", tmp_path)
     (tmp_path / "example.py").write_text(source, encoding="utf-8")
     found = list(mutants.mutants_of("example"))
     assert (tmp_path / "example.py").read_text(encoding="utf-8") == source
@@ -80,10 +84,19 @@ def test_what_says_something_is_left_alone(tmp_path, monkeypatch):
     assert len({mutant.key for mutant in all_of_them}) == len(all_of_them)
 
 
-def test_the_quickest_tests_run_and_none_too_long(monkeypatch):
-    monkeypatch.setattr(mutants, "LONGEST", 3.0)
-    tests = {"slow": (2.5, [1]), "quick": (0.5, [1]), "other": (0.1, [2]), "middle": (1.0, [1])}
-    assert list(mutants.quickest(tests, {"slow", "quick", "middle"})) == ["quick", "middle"]
+def test_the_quickest_tests_run_and_none_too_long():
+    """A bug is noticed in seconds, or not for hours: some thousand are tried."""
+    seconds = {"slow": 2.5, "quick": 0.5, "other": 0.1, "middle": 1.0, "slowest": 9.0}
+    tests = {name: (time, {}) for name, time in seconds.items()}
+
+    def order(*chosen, **kills):
+        return mutant_runs.in_order(tests, set(chosen), Counter(kills), longest=3.0)
+
+    assert order("slow", "quick", "middle") == ["quick", "middle"]
+    # What has found bugs before comes first; and some test is run, however long it takes.
+    assert order("slow", "quick", "middle", middle=3) == ["middle", "quick"]
+    assert order("slowest") == ["slowest"]
+    assert order() == ["other", "quick"]
 
 
 def test_equal_lines_have_keys_of_their_own(tmp_path, monkeypatch):
@@ -109,10 +122,50 @@ def test_every_listed_mutant_has_its_place_and_every_reason_a_sentence():
             assert (mutants.ROOT / name).exists()
 
 
+def test_a_function_is_changed_where_it_is(tmp_path, monkeypatch):
+    """To import all anew would take seconds for each mutant; but not what has run by then."""
+    source = """
+class Counter:
+    limit = 2
+
+    def less(self, x, low=2):
+        return x - 3
+
+    @property
+    def turned(self):
+        def inner(x):
+            return -x
+
+        return inner
+"""
+    _, found = lines(tmp_path, monkeypatch, source)
+    by_new = {mutant.new: mutant for mutant in found}
+    names: dict[str, object] = {}
+    exec(compile(source, "example.py", "exec"), names)
+    counter: Any = names["Counter"]
+    for new, function in (
+        ("return ((x) + (3))", counter.less),
+        ("return (x)", counter.turned.fget),
+    ):
+        mutant = by_new[new]
+        place = (function.__qualname__, function.__code__.co_firstlineno)
+        assert mutant.function == place
+        code = mutant_sources.code_of(compile(mutant.source, "example.py", "exec"), place)
+        assert code is not None
+        function.__code__ = code
+    assert counter().less(5) == 8
+    assert counter().turned(5) == 5
+    assert by_new["limit = (2 * 2)"].function is None
+    assert by_new["def less(self, x, low=(2 * 2)):"].function is None
+
+
 def test_a_room_stands_for_its_modules_and_a_wrong_name_is_refused():
     """A typed error would end as a run over nothing, which notices everything."""
     rooms = mutants.chosen_modules(["agents", "agents.base", "envs"])
     assert rooms == [*mutants.ROOMS["agents"], *mutants.ROOMS["envs"]]
+    for room, modules in mutants.ROOMS.items():
+        found = {path.stem for path in (mutant_sources.PACKAGE / room).glob("[a-z]*.py")}
+        assert {f"{room}.{name}" for name in found} == set(modules)
     assert set(mutants.chosen_modules(mutants.USUAL)) <= set(mutants.NEAREST)
     with pytest.raises(SystemExit, match="engine"):
         mutants.chosen_modules(["update", "engine"])

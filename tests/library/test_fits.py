@@ -77,6 +77,13 @@ class Wide(GaussianPolicy):
         return log_prob, (self.log_std + self.mean(obs)).expand_as(action)
 
 
+class Numbers(VAgent):
+    """A critic that learns nothing, since nothing of its loss comes back to it."""
+
+    def value(self, obs):
+        return torch.tensor(super().value(obs).tolist())
+
+
 class FormerNames(DiscretePolicy):
     def log_prob_and_entropy(self, obs, action):
         return super().log_prob_and_entropy(obs, action)
@@ -178,6 +185,14 @@ MISFITS = {
     ),
     "noise of its own": (
         "Logged", policy(lambda: OwnNoise(2, [8], 3)), "draw_noise is not called any more",
+    ),
+    "what its weights do not reach": (
+        "Logged",
+        policy(lambda: OfDist(3, lambda out: Categorical(logits=out.detach()))),
+        "OfDist on Logged.* log-probability has no gradient",
+    ),
+    "a value that is a number": (
+        "Logged", critic(lambda: Numbers(2, [8])), "Numbers on Logged.* value has no gradient",
     ),
     "forgotten": ("Logged", critic(lambda: bbrl.agents.Agent("nothing")), "Agent on Logged"),
 }  # fmt: skip

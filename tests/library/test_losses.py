@@ -34,9 +34,10 @@ def vector(*numbers, requires_grad=False):
 def surrogate(ratios, advantages, clip_range=EPSILON, **how):
     """The loss at these ratios, its diagnostics, and d loss / d ratio."""
     ratio = vector(*ratios, requires_grad=True)
+    old = torch.full_like(ratio, -0.7)  # not 0, which may have any sign
     loss, diagnostics = clipped_surrogate(
-        log_prob=ratio.log(),
-        old_log_prob=torch.zeros_like(ratio),
+        log_prob=ratio.log() + old,
+        old_log_prob=old,
         advantage=vector(*advantages),
         clip_range=clip_range,
         **how,
@@ -87,6 +88,7 @@ def test_surrogate_by_hand(ratio, advantage, loss, gradient):
         (1.9, -3.0, {"dual_clip": 2.0}, 5.7, 3.0),
         (2.1, -3.0, {"dual_clip": 2.0}, 6.0, 0.0),
         (2.1, 3.0, {"dual_clip": 2.0}, -3.6, 0.0),
+        (2.1, 0.5, {"dual_clip": 2.0}, -0.6, 0.0),
         (0.79, -3.0, {"dual_clip": 2.0}, 2.4, 0.0),
         # No clipping at all.
         (1.9, 3.0, {"clip_range": None}, -5.7, -3.0),
@@ -105,11 +107,13 @@ def test_variants_of_the_surrogate_by_hand(ratio, advantage, how, loss, gradient
 def test_the_kl_penalty_by_hand_and_its_gradient():
     """k3: where r = 2 it is 1 - ln 2 with slope 1 - 1/2 in r; at r = 1 nothing and no slope."""
     ratio = vector(2.0, 1.0, 0.5, requires_grad=True)
-    logs, old = ratio.log(), torch.zeros(3, dtype=torch.float64)
+    old = vector(-0.7, -0.2, 0.3, requires_grad=True)
+    logs = ratio.log() + old.detach()
     penalty = kl_divergence(log_prob=logs, old_log_prob=old)
     ln2 = math.log(2)
     assert float(penalty.detach()) == pytest.approx((1 - ln2 + 0 + ln2 - 0.5) / 3)
-    (gradient,) = torch.autograd.grad(penalty, ratio)
+    gradient, of_old = torch.autograd.grad(penalty, (ratio, old), allow_unused=True)
+    assert of_old is None
     assert (3 * gradient).tolist() == pytest.approx([0.5, 0.0, -1.0])
     masked = kl_divergence(log_prob=logs.detach(), old_log_prob=old, mask=torch.tensor([1.0, 0, 0]))
     assert float(masked) == pytest.approx(1 - ln2)
@@ -491,6 +495,10 @@ def test_surrogate_refuses_other_shapes(wrong):
     args[wrong] = torch.zeros(4, 1)
     with pytest.raises(ValueError, match=rf"same shape.*'{wrong}': \(4, 1\)"):
         clipped_surrogate(**args, clip_range=EPSILON)
+    del args["advantage"]
+    if wrong in args:
+        with pytest.raises(ValueError, match="same shape"):
+            kl_divergence(**args)
 
 
 @pytest.mark.parametrize("clip_range_vf", [0.0, 0.5])

@@ -166,7 +166,8 @@ def _try(policy: nn.Module, critic: nn.Module, env: EnvAgent, observation: Obser
     variables = {
         name: variable.get(0)[repeated].to(device) for name, variable in row.variables.items()
     }
-    value = _run(critic, given, lambda: predict_values(critic, variables))
+    with torch.enable_grad():
+        value = _run(critic, given, lambda: predict_values(critic, variables))
     with _errors_name(critic):
         check_values(value, _N_ROWS)
     _check_numbers(critic, "value", value)
@@ -222,11 +223,12 @@ def _check_action(
 
 
 def _check_judgement(policy: nn.Module, variables: dict[str, Tensor], given: str) -> None:
-    log_prob, entropy = _run(policy, given, lambda: evaluate_actions(policy, variables))
+    with torch.enable_grad():
+        log_prob, entropy = _run(policy, given, lambda: evaluate_actions(policy, variables))
     for name, tensor in (("log-probability", log_prob), ("entropy", entropy)):
         with _errors_name(policy):
             check_one_number_each(name, tensor, _N_ROWS)
-        _check_numbers(policy, name, tensor)
+        _check_numbers(policy, name, tensor, learns=name == "log-probability")
 
 
 def _check_probabilities(
@@ -248,6 +250,14 @@ def _check_probabilities(
         )
 
 
-def _check_numbers(agent: nn.Module, name: str, tensor: Tensor) -> None:
+def _check_numbers(agent: nn.Module, name: str, tensor: Tensor, *, learns: bool = True) -> None:
+    """Refuse what is not a number, or what no weight could change though it should learn."""
     if bool(tensor.isnan().any()):
         raise _MisfitError(agent, f"its {name} is not a number")
+    trainable = any(parameter.requires_grad for parameter in agent.parameters())
+    if learns and trainable and not tensor.requires_grad:
+        raise _MisfitError(
+            agent,
+            f"its {name} has no gradient, so that its weights would never change: is there a "
+            "detach(), an item() or a no_grad() on the way?",
+        )

@@ -186,7 +186,9 @@ def work(
     except BaseException as error:  # noqa: BLE001 - sys.exit in an environment, for example
         message = reason(error)
         if not isinstance(error, EnvironmentFailedError):
-            which = f"one of environments {place.start} to {place.stop - 1} of {group.total}"
+            which = f"environment {place.start} of {group.total}"
+            if len(group.env_fns) > 1:
+                which = f"one of environments {place.start} to {place.stop - 1} of {group.total}"
             message = f"{which} ({group.kind.name}) failed {doing}: {message}"
         with suppress(OSError):
             pipe.send((None, Fault(message, traceback.format_exc()), warned))
