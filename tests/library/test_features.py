@@ -261,6 +261,26 @@ def test_weights_that_are_not_orthogonal():
         assert bound / 2 < float(layer.weight.detach().abs().max()) <= bound
 
 
+@pytest.mark.parametrize(
+    ("action", "how"),
+    [
+        ("discrete", {}), ("box", {}), ("multi_discrete", {}), ("multi_binary", {}), ("dict", {}),
+        ("box", {"squash_actions": True}), ("box", {"use_sde": True}),
+        ("discrete", {"curiosity": "rnd"}),
+    ],
+)  # fmt: skip
+@pytest.mark.parametrize("shared", [False, True])
+def test_no_network_has_another_activation(action, how, shared):
+    cfg = with_architecture("vector", action, activation="tanh", shared_trunk=shared)
+    cfg["algorithm"] |= how
+    algo = PPOClip(cfg)
+    for agent in (algo.train_policy, algo.critic_agent):
+        kinds = {type(one) for one in agent.modules()}
+        assert nn.Tanh in kinds
+        assert nn.ReLU not in kinds
+    algo.close()
+
+
 @pytest.mark.parametrize("activation", ["elu", "gelu", "leaky_relu", "silu", "tanh"])
 @pytest.mark.parametrize("observation", ["vector", "image"])
 def test_activations(activation, observation):

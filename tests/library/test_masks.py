@@ -10,6 +10,7 @@ import masked_envs  # noqa: F401 - registers them
 import numpy as np
 import pytest
 import torch
+from gymnasium.envs.classic_control.cartpole import CartPoleEnv, CartPoleVectorEnv
 from gymnasium.spaces import Discrete, MultiDiscrete
 from probe_envs import config
 
@@ -218,6 +219,24 @@ def test_masks_of_vectorised_environments_are_in_their_infos():
     assert masks.tolist() == [[True, False], [True, True]]
     with pytest.raises(UnfitError, match="environment 1 of 2: its action mask forbids"):
         masks_of({"action_mask": np.array([[1, 0], [0, 0]])}, reader, ~over)
+
+
+@pytest.mark.parametrize("vectorization", ["sync", "async"])
+def test_a_mask_under_a_key_of_another_name(vectorization, tmp_path, monkeypatch):
+    """In training, evaluations, videos and for a loaded policy; the networks do not see it."""
+    monkeypatch.chdir(tmp_path)
+    cfg = settings({"source": "observation", "key": "legal"}, "legal", max_epochs=1, nb_evals=2)
+    cfg["gym_env"]["vectorization"] = vectorization
+    algo = PPOClip(cfg)
+    assert [*algo.train_env.observation_space.spaces] == ["seen"]
+    run(algo)
+    assert algo.best_reward == 4.0  # no step was refused
+    assert algo.record_best(max_steps=3).exists()
+    algo.close()
+    trained = ppo_bbrl.load(algo.folder.path)
+    for allowed in range(5):
+        raw = {"seen": np.zeros(2, np.float32), "legal": np.eye(5, dtype=np.int8)[allowed]}
+        assert trained.predict(raw) == allowed
 
 
 WRONG_KEYS = {
@@ -448,6 +467,33 @@ def test_masks_for_actions_of_other_spaces_are_refused():
 def test_a_key_is_not_read_from_vectorised_environments():
     with pytest.raises(ConfigError, match=r"gym_env\.action_mask = 'mask': of vectorised"):
         EnvAgent("CartPole-v1", 2, action_mask="mask", vectorization="vector_entry_point")
+
+
+class MaskedCarts(CartPoleVectorEnv):
+    """Its infos say that only action 1 is allowed."""
+
+    def reset(self, **kwargs):
+        return super().reset(**kwargs)[0], self.masks()
+
+    def step(self, action):
+        return *super().step(action)[:-1], self.masks()
+
+    def masks(self):
+        return {"action_mask": np.array([[0, 1]] * self.num_envs)}
+
+
+gym.register(
+    "MaskedCarts-v0", CartPoleEnv, vector_entry_point=MaskedCarts, max_episode_steps=500
+)  # fmt: skip
+
+
+@pytest.mark.filterwarnings("ignore:.*has not been compared")
+@pytest.mark.parametrize(("action_mask", "masked"), [("auto", True), ("none", False)])
+def test_a_vectorised_task_with_masks(action_mask, masked):
+    how = {"vectorization": "vector_entry_point", "action_mask": action_mask}
+    workspace = played(EnvAgent("MaskedCarts-v0", 4, **how).seed(0), 6)
+    assert ("env/action_mask" in workspace.variables) == masked
+    assert bool((workspace["action"] == 1).all()) == masked
 
 
 class Maskless(DiscretePolicy):

@@ -22,6 +22,7 @@ class Masked(gym.Env[Any, Any]):
         length: steps of an episode; after the last one everything is forbidden.
         forbidden_at: a step after which the mask forbids everything.
         lost_at: a step after which there is no mask any more.
+        key: of the mask in an observation.
     """
 
     metadata = {"render_modes": ["rgb_array"], "render_fps": 10}  # noqa: RUF012 - as in Gymnasium
@@ -34,17 +35,18 @@ class Masked(gym.Env[Any, Any]):
         length: int = 4,
         forbidden_at: int = -1,
         lost_at: int = -1,
+        key: str = "action_mask",
         render_mode: str | None = None,
     ) -> None:
         self.render_mode, self.source, self.form, self.length = render_mode, source, form, length
         self.forbidden_at, self.lost_at = forbidden_at, lost_at
-        several = not isinstance(nvec, int)
+        self.key, several = key, not isinstance(nvec, int)
         self.action_space = (
             MultiDiscrete(nvec, start=[3] * len(nvec)) if several else Discrete(nvec)
         )
         self.sizes = list(nvec) if several else [nvec]
         self.start = 3 if several else 0
-        in_observation = Dict(seen=SEEN, action_mask=MultiBinary(sum(self.sizes)))
+        in_observation = Dict({"seen": SEEN, key: MultiBinary(sum(self.sizes))})
         self.observation_space = in_observation if source == "observation" else SEEN
         if source == "method":
             self.action_masks = self._given
@@ -74,7 +76,7 @@ class Masked(gym.Env[Any, Any]):
             self._info = {}
         seen = np.array([self.masks[0][0], 0.5], np.float32)
         if self.source == "observation":
-            return {"seen": seen, "action_mask": self._given()}, self._info
+            return {"seen": seen, self.key: self._given()}, self._info
         return seen, self._info
 
     def _given(self) -> Any:
