@@ -105,10 +105,14 @@ def test_a_handed_out_notebook_installs_a_wheel_where_the_package_is_missing(tmp
         assert done.returncode == 0, done.stderr[-2000:]
         return done.stdout.strip()
 
-    # Its packages without its .pth files, through which an editable ppo_bbrl is found.
     folder = run("import sysconfig; print(sysconfig.get_path('purelib'))")
-    here = next(path for path in sys.path if path.endswith("site-packages"))
-    (Path(folder) / "others.pth").write_text(f"{here}\n", encoding="utf-8")
+    here = next(Path(path) for path in sys.path if path.endswith("site-packages"))
+    others = tmp_path / "others"
+    others.mkdir()
+    for path in here.iterdir():  # pip would be content with the package's own metadata
+        if not path.name.startswith(("ppo_bbrl", "__editable__")) and path.suffix != ".pth":
+            (others / path.name).symlink_to(path)
+    (Path(folder) / "others.pth").write_text(f"{others}\n", encoding="utf-8")
     assert run("from importlib.util import find_spec; print(find_spec('ppo_bbrl'))") == "None"
     assert run(f"{cell}\nimport ppo_bbrl; print(ppo_bbrl.__file__)").startswith(folder)
     # Once more: it is there now.
