@@ -52,7 +52,12 @@ FEW = [
 ]  # fmt: skip
 ALL = [
     *((seen, act, "") for seen in OBSERVATIONS for act in ACTIONS),
-    *((seen, act, name) for seen in ("dict", "image") for name, (_, act) in VARIANTS.items()),
+    *(
+        (seen, act, name)
+        for seen in ("dict", "image")
+        for name, (_, act) in VARIANTS.items()
+        if (seen, name) != ("image", "normalised")  # which is refused: nothing to normalise
+    ),
     *FEW,
 ]
 
