@@ -341,6 +341,7 @@ HOSTILE = {
     "rows that are no number": (RESUME, update("files", rows="x")),
     "events of a negative size": (RESUME, update("files", events={"x": -1})),
     "a row of others": (RESUME, update("workspace", **{"env/reward": torch.zeros(9)})),
+    "returns that are none": (RESUME, update("evaluations", eval_rewards=[None])),
     "a log of words": (RESUME, update("pending", **{"5": {"x": ["y"]}})),
     # places
     "a video's folder": (REPLAY, link("video")),

@@ -80,7 +80,7 @@ class Resumable(Recording):
             "eval_env": _EvalEnv(self),
             "workspace": _Carried(self),
             "counters": Attributes("counters", self, *_COUNTERS),
-            "evaluations": Attributes("evaluations", self, *_EVALUATIONS),
+            "evaluations": _Evaluations("evaluations", self, *_EVALUATIONS),
         }
         if self._seeds_globally:
             parts["torch"] = _GlobalStream()
@@ -91,6 +91,15 @@ def _is_part(agent: nn.Module, other: nn.Module | None) -> bool:
     """Whether all weights and buffers of an agent belong to another one, as in a greedy version."""
     known = set() if other is None else {*other.parameters(), *other.buffers()}
     return known.issuperset({*agent.parameters(), *agent.buffers()})
+
+
+class _Evaluations(Attributes):
+    def load_state_dict(self, state: State) -> None:
+        found = state.get("eval_rewards")
+        for one in found if isinstance(found, list) else ():
+            if not isinstance(one, torch.Tensor) or not one.is_floating_point():
+                raise StateError("eval_rewards has something else than the returns of evaluations")
+        super().load_state_dict(state)
 
 
 class _BestPolicy:
