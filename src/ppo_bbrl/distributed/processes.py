@@ -21,6 +21,8 @@ from ppo_bbrl.distributed.watch import SILENCE, TICK, Watch, connect_to_store
 from ppo_bbrl.errors import UserError, one_line
 from ppo_bbrl.system.state import State
 
+# What gloo says of a connection that is no more.
+_OF_A_CONNECTION = re.compile(r"pair\.cc|[Cc]onnect|closed|reset|pipe|route|unreachable|timed out")
 _PATIENCE = timedelta(hours=2)  # for the evaluations of the first process
 
 
@@ -143,11 +145,13 @@ class Processes:
                 work.wait() if values.is_cuda else work.wait(timedelta(seconds=TICK))
             except RuntimeError as error:
                 if work is None or values.is_cuda or work.is_completed():
-                    if not re.search("[Cc]onnect|closed|reset|pipe", str(error)):
+                    if not _OF_A_CONNECTION.search(str(error)):
                         raise
                     if self.watch is not None:
                         self.watch.lost = True
-                    raise ProcessLostError(f"another process has ended ({_what(error)})") from error
+                    raise ProcessLostError(
+                        f"another process has ended, or cannot be reached ({_what(error)})"
+                    ) from error
                 if self.watch is not None and (silent := self.watch.look()):
                     which = ", ".join(map(str, silent[:8]))
                     raise ProcessLostError(
