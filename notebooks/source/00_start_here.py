@@ -14,6 +14,7 @@
 # |---|---|---|---|---|
 # | [01 The workspace](01_workspace.ipynb) | agents, rows, transitions | 75 | Python, a little torch | do all of it |
 # | [02 Values and GAE](02_value_and_gae.ipynb) | TD errors, λ-returns, GAE | 100 | 01 | skip *critic targets* |
+# | [02b The policy gradient](02b_policy_gradient.ipynb) | scores, baselines, weights, bounds | 110 | 02 | skip *the best baseline* and the trust region |
 # | [03 PPO](03_ppo_clip.ipynb) | both objectives, one iteration | 120 | 01, 02 | skip nothing up to the loop |
 # | [04 Details](04_ppo_details.ipynb) | minibatches, stopping, statistics | 100 | 03 | the second half needs patience: read it |
 # | [05 Continuous actions](05_continuous_actions.ipynb) | a Gaussian policy | 100 | 03 | skip unless you need it |
@@ -23,9 +24,10 @@
 # | [09 Lightning](09_lightning.ipynb) | PPO as a LightningModule | 90 | 03; the extra `lightning` | skip |
 # | [10 The bug hunt](10_bug_hunt.ipynb) | instruments, and the culprit | 150 | 02, 03 | stop after the third instrument |
 # | [11 Write PPO](11_write_ppo.ipynb) | all of it | 90 | 01 to 04 | the two steps marked *useful* |
+# | [12 A language model](12_language_model.ipynb) | PPO and GRPO for texts | 130 | 02, 03 | stop before GRPO |
 #
-# **All of it** takes 20 hours. **To understand PPO**: 01, 02, 03, 10 (8 hours). **To be able to write it**: 01 to
-# 04, then 11 (9 hours). 05 to 09 do not depend on one another.
+# **All of it** takes 24 hours. **To understand PPO**: 01, 02, 03, 10 (8 hours), with 02b if you want to know why (10 hours). **To be able to write it**: 01 to
+# 04, then 11 (9 hours). **For language models**: 01, 02, 03, 12 (7 hours). 05 to 09 do not depend on one another.
 
 # %% [markdown]
 # # How checks work
@@ -40,7 +42,7 @@
 #   it in is not accepted as your own. What you call inside your own lines is visible to whoever marks it. In 11, it
 #   is strict: the package's `gae` or losses are refused wherever they are used.
 # - Cells that only draw a picture are folded in JupyterLab: click on the three dots to see how it is made.
-# - Later exercises are checked on their own: while a check runs in 03 or 11, correct earlier parts stand in for
+# - Later exercises are checked on their own: while a check runs in 03, 11 or 12, correct earlier parts stand in for
 #   yours.
 
 # %% [markdown]
@@ -138,6 +140,7 @@ show_progress()
 # | advantage $\hat{A}$ | how much better an action was than what the policy does on average there |
 # | actor, policy $\pi$ | gives each action a probability |
 # | agent (BBRL) | a module that reads and writes variables of a workspace |
+# | baseline | what is subtracted from a reward: it takes away noise, and leaves the mean of the gradient |
 # | bootstrap | to use the value of the next state in place of rewards not yet seen |
 # | clip range $\epsilon$ | how far a ratio may move before it gains nothing more |
 # | critic, value $V$ | predicts the return that follows a state |
@@ -145,17 +148,23 @@ show_progress()
 # | entropy | how undecided a policy is, in nats |
 # | epoch | once through all transitions of a rollout |
 # | episode | from a reset to an end, terminated or truncated |
+# | group (GRPO) | texts after the same prompt, each compared with the mean of all of them |
 # | GAE, $\lambda$ | advantage estimate that trades bias against variance by $\lambda$ |
+# | importance weight | the ratio, as the weight of a sample of another policy |
 # | iteration | collect a rollout, learn from it |
 # | KL divergence | how different two policies are |
 # | λ-return | advantage plus value: the target of the critic |
 # | minibatch | the transitions of one step of the optimiser |
 # | probe | an environment whose right answer is known |
 # | ratio $r$ | probability of an action now, divided by the one when it was taken |
+# | reference | the model before it got any reward; the distance from it is a cost |
+# | reward hacking | the reward rises, and what it stood for gets lost |
 # | return | the (discounted) sum of rewards to come |
 # | rollout | rows of all environments collected with the same policy |
+# | score | the gradient of an action's log-probability |
 # | seed | where all random numbers of a run come from |
 # | TD error $\delta$ | reward plus discounted next value, minus value |
 # | terminated, truncated | the world ended; the clock did |
 # | transition | from one row to the next, with the action in between |
+# | trust region | the policies so close to the old one that its data tell about them |
 # | workspace | the table of variables by time and environment |

@@ -15,7 +15,7 @@
 # - chapters 3, 6 and 12 of the book *Reinforcement Learning: An Introduction* (Sutton and Barto,
 #   second edition, 2018) have values, TD errors and λ-returns.
 #
-# [◀ 01](01_workspace.ipynb) · [Start here: map, cheat sheet, glossary](00_start_here.ipynb) · [03 ▶](03_ppo_clip.ipynb)
+# [◀ 01](01_workspace.ipynb) · [Start here: map, cheat sheet, glossary](00_start_here.ipynb) · [02b ▶](02b_policy_gradient.ipynb)
 
 # %% [markdown]
 # # Goals

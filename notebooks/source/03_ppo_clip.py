@@ -17,7 +17,7 @@
 # *This notebook retells the PPO notebook of the BBRL course of Sorbonne
 # University (MIT licence, © Sorbonne University).*
 #
-# [◀ 02](02_value_and_gae.ipynb) · [Start here: map, cheat sheet, glossary](00_start_here.ipynb) · [04 ▶](04_ppo_details.ipynb)
+# [◀ 02b](02b_policy_gradient.ipynb) · [Start here: map, cheat sheet, glossary](00_start_here.ipynb) · [04 ▶](04_ppo_details.ipynb)
 
 # %% [markdown]
 # # Goals

@@ -15,7 +15,7 @@
 # - [CleanRL's `ppo.py`](https://github.com/vwxyzjn/cleanrl/blob/master/cleanrl/ppo.py) is the program that
 #   most people read when they want to see a PPO that works.
 #
-# [◀ 10](10_bug_hunt.ipynb) · [Start here: map, cheat sheet, glossary](00_start_here.ipynb)
+# [◀ 10](10_bug_hunt.ipynb) · [Start here: map, cheat sheet, glossary](00_start_here.ipynb) · [12 ▶](12_language_model.ipynb)
 
 # %% [markdown]
 # # Goals

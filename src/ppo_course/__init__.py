@@ -9,6 +9,10 @@ from ppo_bbrl.system.lazy import lazy_names
 _CHECKS = {
     "nb01_workspace": "pole_agent predict_rows transition_mask quiz_01",
     "nb02_values": "critic_targets gae_by_hand lambda_return td_error quiz_02",
+    "nb02b_policy_gradient": (
+        "score policy_gradient best_baseline importance clipping_gap gain_and_kl line_search "
+        "quiz_02b"
+    ),
     "nb03_clip": "critic_objective discrete_policy is_clipped iteration policy_objective quiz_03",
     "nb04_details": (
         "difference_interval interquartile_mean minibatch_indices quiz_04 scheduled should_stop"
@@ -22,6 +26,9 @@ _CHECKS = {
         "coverage culprits gradients_into mended_transitions ratio_error value_error quiz_10"
     ),
     "nb11_write_ppo": "network acting advantages batches losses diagnostics learning quiz_11",
+    "nb12_language_model": (
+        "page writer kl_estimates token_rewards token_advantages text_loss group_advantages quiz_12"
+    ),
 }
 _HOME = (
     {
@@ -34,7 +41,11 @@ _HOME = (
         for room, names in _CHECKS.items()
         for name in names.split()
     }
-    | {"check_learn": "ppo_course.nb11_write_ppo.iteration"}
+    | {
+        "check_learn": "ppo_course.nb11_write_ppo.iteration",
+        "check_learn_ppo": "ppo_course.nb12_language_model.learning",
+        "check_learn_grpo": "ppo_course.nb12_language_model.learning",
+    }
 )
 __getattr__ = lazy_names(__name__, _HOME)
 

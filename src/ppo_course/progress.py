@@ -21,6 +21,15 @@ COURSE: Mapping[str, Mapping[str, int]] = MappingProxyType(
             "critic_targets": 3,
             "quiz_02": 1,
         },
+        "02b_policy_gradient": {
+            "score": 1,
+            "policy_gradient": 2,
+            "best_baseline": 2,
+            "importance": 2,
+            "clipping_gap": 1,
+            "gain_and_kl": 2,
+            "line_search": 1,
+        },
         "03_ppo_clip": {
             "policy_objective": 2,
             "is_clipped": 1,
@@ -84,6 +93,16 @@ COURSE: Mapping[str, Mapping[str, int]] = MappingProxyType(
             "learn": 3,
             "learning": 3,
             "quiz_11": 1,
+        },
+        "12_language_model": {
+            "page": 2,
+            "kl_estimates": 2,
+            "token_rewards": 2,
+            "token_advantages": 2,
+            "text_loss": 1,
+            "learn_ppo": 3,
+            "group_advantages": 1,
+            "learn_grpo": 2,
         },
     }
 )

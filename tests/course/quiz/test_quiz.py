@@ -162,7 +162,7 @@ def test_a_choice_is_told_why(capsys):
 
 def computed(source):
     """The functions `question_K` of a notebook's module in tests/quiz."""
-    module = importlib.import_module(f"quiz.nb_{source.stem[:2]}")
+    module = importlib.import_module(f"quiz.nb_{source.stem.partition('_')[0]}")
     return {
         int(name.removeprefix("question_")): function
         for name, function in inspect.getmembers(module, inspect.isfunction)

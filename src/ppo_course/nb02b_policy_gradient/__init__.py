@@ -1,0 +1,1 @@
+"""The checks of notebook 02b: the policy gradient, and what bounds its steps."""
