@@ -24,7 +24,7 @@
 # | [09 Lightning](09_lightning.ipynb) | PPO as a LightningModule | 90 | 03; the extra `lightning` | skip |
 # | [10 The bug hunt](10_bug_hunt.ipynb) | instruments, and the culprit | 150 | 02, 03 | stop after the third instrument |
 # | [11 Write PPO](11_write_ppo.ipynb) | all of it | 90 | 01 to 04 | the two steps marked *useful* |
-# | [12 A language model](12_language_model.ipynb) | PPO and GRPO for texts | 130 | 02, 03 | stop before GRPO |
+# | [12 A language model](12_language_model.ipynb) | PPO and GRPO for texts | 140 | 02, 03 | stop before GRPO |
 #
 # **All of it** takes 24 hours. **To understand PPO**: 01, 02, 03, 10 (8 hours), with 02b if you want to know why (10 hours). **To be able to write it**: 01 to
 # 04, then 11 (9 hours). **For language models**: 01, 02, 03, 12 (7 hours). 05 to 09 do not depend on one another.

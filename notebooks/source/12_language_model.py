@@ -31,6 +31,7 @@
 # | Exercise | Difficulty | Minutes | Importance |
 # |---|---|---|---|
 # | The page | ●●○ | 15 | essential |
+# | The writer | ●○○ | 10 | useful |
 # | Two estimates of the KL divergence | ●●○ | 10 | essential |
 # | The reward of a character | ●●○ | 15 | essential |
 # | The advantage of a character | ●●○ | 15 | essential |
@@ -40,7 +41,7 @@
 # | One iteration of GRPO | ●●○ | 10 | useful |
 # | What have you understood? (four questions) | ●○○ | 5 | useful |
 #
-# With reading it takes about 130 minutes. You should have written PPO's objective (notebook 03) and GAE
+# With reading it takes about 140 minutes. You should have written PPO's objective (notebook 03) and GAE
 # (notebook 02). If you are short of time, stop before GRPO.
 
 # %% [markdown]
@@ -91,6 +92,7 @@ from ppo_course import (
     check_text_loss,
     check_token_advantages,
     check_token_rewards,
+    check_writer,
 )
 from ppo_course.pictures import show
 
@@ -224,10 +226,73 @@ check_page(Page, seed=2)
 # %% [markdown]
 # # The writer
 #
-# The policy is a network that sees the last 20 characters and gives every next character a probability. In
-# a large model a transformer stands in its place, and the window holds a whole book; nothing else would
-# change in what follows. `evaluate` says how probable characters were (as in notebook 11, but without the
-# entropy), and the critic is a network of the same kind.
+# The policy is a network that sees the last characters and gives every next character a probability. In a
+# large model a transformer stands in its place, and the window holds a whole book; nothing else would change
+# in what follows.
+
+# %% [markdown]
+# ## Exercise: the writer
+#
+# *Difficulty: ●○○ · about 10 minutes · useful*
+#
+# Write the agent `Writer(model)`, as in notebook 11. `model` gives scores, $[\dots, V]$, for windows
+# $[\dots, W]$: one for each of the $V$ characters.
+#
+# - `evaluate(obs, action)` returns the log-probabilities of characters, $[\dots]$, with their gradient;
+# - `forward(t)` reads the windows of row $t$, draws the next characters, and writes them as `action`, and
+#   their log-probabilities as `log_prob`, $[B]$ each, without a gradient.
+#
+# Useful: [torch.multinomial](https://pytorch.org/docs/stable/generated/torch.multinomial.html) draws from
+# probabilities: `torch.multinomial(probabilities, 1)` is $[B, 1]$.
+
+
+# %% nbgrader={"grade": false, "grade_id": "language-writer", "locked": false, "schema_version": 3, "solution": true, "task": false}
+class Writer(Agent):
+    """
+    Writes the next character
+    """
+
+    def __init__(self, model):
+        super().__init__("writer")
+        self.model = model
+
+    def evaluate(self, obs, action):
+        """
+        The log-probabilities [...] of characters [...] after windows [..., W]
+        """
+        ### BEGIN SOLUTION
+        log_probs = self.model(obs).log_softmax(-1)
+        return log_probs.gather(-1, action.unsqueeze(-1)).squeeze(-1)
+        ### END SOLUTION
+
+    def forward(self, t, **kwargs):
+        """
+        Write action and log_prob into row t
+        """
+        ### BEGIN SOLUTION
+        obs = self.get(("env/env_obs", t))
+        with torch.no_grad():
+            probabilities = self.model(obs).softmax(-1)
+            action = torch.multinomial(probabilities, 1).squeeze(-1)
+            log_prob = self.evaluate(obs, action)
+        self.set(("action", t), action)
+        self.set(("log_prob", t), log_prob)
+        ### END SOLUTION
+
+
+# %% [markdown]
+# The check lets your writer write thousands of characters after the same window.
+
+# %% nbgrader={"grade": true, "grade_id": "language-writer-check", "locked": true, "points": 1, "schema_version": 3, "solution": false, "task": false}
+check_writer(Writer)
+### BEGIN HIDDEN TESTS
+check_writer(Writer, seed=1)
+check_writer(Writer, seed=2)
+### END HIDDEN TESTS
+
+# %% [markdown]
+# Here is the network. It sees 20 characters, and turns each of them into 8 numbers first, which are learned,
+# too. The critic is a network of the same kind.
 
 # %%
 WINDOW, ROWS = 20, 40  # what the writer sees; how long a text may be
@@ -244,29 +309,6 @@ def network(n_outputs):
         nn.ReLU(),
         nn.Linear(128, n_outputs),
     )
-
-
-class Writer(Agent):
-    """
-    Writes the next character
-    """
-
-    def __init__(self):
-        super().__init__("writer")
-        self.model = network(len(CHARACTERS))
-
-    def evaluate(self, obs, action):
-        """
-        The log-probabilities [...] of characters [...] after windows [..., W]
-        """
-        log_probs = self.model(obs).log_softmax(-1)
-        return log_probs.gather(-1, action.unsqueeze(-1)).squeeze(-1)
-
-    def forward(self, t, **kwargs):
-        log_probs = self.model(self.get(("env/env_obs", t))).log_softmax(-1)
-        action = torch.multinomial(log_probs.exp(), 1)
-        self.set(("action", t), action.squeeze(-1))
-        self.set(("log_prob", t), log_probs.gather(-1, action).squeeze(-1))
 
 
 class Critic(nn.Module):
@@ -322,7 +364,7 @@ def pretrain(writer, n_steps):
 
 
 torch.manual_seed(0)
-reference = Writer()
+reference = Writer(network(len(CHARACTERS)))
 losses = pretrain(reference, n_steps=1500 if not TESTING_MODE else 200)
 reference.requires_grad_(False)
 
@@ -1002,10 +1044,10 @@ show_texts(grouped)
 # **Question 1.** The writer gives a character the probability 0.5, the reference 0.25. How large are $k_1$
 # and $k_3$?
 #
-# - (a) 0.69 and 0.19
-# - (b) −0.69 and 0.31
-# - (c) 0.69 and 0.31
-# - (d) 0.25 and 0.19
+# - (a) $0.69$ and $0.19$
+# - (b) $-0.69$ and $0.31$
+# - (c) $0.69$ and $0.31$
+# - (d) $0.25$ and $0.19$
 #
 # <details><summary>Answer</summary>
 #

@@ -23,12 +23,13 @@ def show(figure: "Figure", caption: str, seen: str) -> None:
     figure.savefig(stream, format="png", dpi=figure.dpi)
     plt.close(figure)
     picture = base64.b64encode(stream.getvalue()).decode()
+    # IPython has no types for what follows.
     told: list[tuple[Any, dict[str, Any]]] = [
         (
             {"image/png": picture, "text/plain": seen},
             {"raw": True, "metadata": {"image/png": {"alt": seen}}},
         ),
-        (Markdown(f"*{caption}*"), {}),  # type: ignore[no-untyped-call] - IPython's
+        (Markdown(f"*{caption}*"), {}),  # type: ignore[no-untyped-call]
     ]
     for thing, options in told:
-        display(thing, **options)  # type: ignore[no-untyped-call] - IPython's
+        display(thing, **options)  # type: ignore[no-untyped-call]

@@ -96,6 +96,7 @@ COURSE: Mapping[str, Mapping[str, int]] = MappingProxyType(
         },
         "12_language_model": {
             "page": 2,
+            "writer": 1,
             "kl_estimates": 2,
             "token_rewards": 2,
             "token_advantages": 2,

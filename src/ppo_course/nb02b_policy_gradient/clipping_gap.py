@@ -36,8 +36,6 @@ GAPS = Part(
         "minimum-itself": lambda r, a, eps: torch.min(r * a, _clip(r, eps) * a),
         "of-ratios": lambda r, _a, eps: r - torch.min(r, _clip(r, eps)),
         "of-ratios-times": lambda r, a, eps: (r - torch.min(r, _clip(r, eps))) * a,
-        "good-only": lambda r, a, eps: right(r, a, eps) * (a > 0),
-        "bad-only": lambda r, a, eps: right(r, a, eps) * (a < 0),
         "from-above-only": lambda r, a, eps: r * a - torch.min(r * a, r.clamp(max=1 + eps) * a),
         "from-below-only": lambda r, a, eps: r * a - torch.min(r * a, r.clamp(min=1 - eps) * a),
         "around-0": lambda r, a, eps: r * a - torch.min(r * a, r.clamp(-eps, eps) * a),

@@ -103,10 +103,6 @@ def _smallest(case: Direction) -> float:
     return next((size for size in reversed(sizes) if _is_good(case, size)), 0.0)
 
 
-def _best(case: Direction) -> float:
-    return max((0.5**k for k in range(TRIES)), key=lambda size: case.step(size)[0])
-
-
 RULES = Part(
     _search(_right),
     {
@@ -129,7 +125,6 @@ RULES = Part(
         "always-1": lambda _case: 1.0,
         "one-too-small": lambda case: _search(_right)(case) / 2,
         "one-too-large": lambda case: _search(_right)(case) * 2,
-        "largest-gain": _best,
         "returns-gain": lambda case: case.step(_search(_right)(case))[0],
         "returns-kl": lambda case: case.step(_search(_right)(case))[1],
         "linear": lambda case: next(

@@ -29,6 +29,7 @@ CELL = re.compile(
 TEXT = "\n".join(CELL.findall(SOURCE.read_text(encoding="utf-8")))
 NAMES = {
     "page": "Page",
+    "writer": "Writer",
     **{name: name for name in (
         "kl_estimates", "token_rewards", "token_advantages", "text_loss", "learn_ppo",
         "group_advantages", "learn_grpo",
@@ -84,6 +85,21 @@ class PageOfLists(Agent):
         for row in rows:
             ended = ended | row.eq(self.end)
         self.set(("env/done", t), ended)
+
+
+class WriterByDistribution(Agent):
+    def __init__(self, model):
+        super().__init__("another")
+        self.model = model
+
+    def evaluate(self, obs, action):
+        return torch.distributions.Categorical(logits=self.model(obs)).log_prob(action)
+
+    def forward(self, t, **kwargs):
+        chosen = torch.distributions.Categorical(logits=self.model(self.get(("env/env_obs", t))))
+        action = chosen.sample()
+        self.set(("log_prob", t), chosen.log_prob(action).detach())
+        self.set(("action", t), action)
 
 
 def estimates_by_ratio(log_prob, ref_log_prob):
@@ -176,6 +192,7 @@ def grpo_on_lists(algo, workspace, reward):
 
 RIGHT = [
     ("page", PageOfLists),
+    ("writer", WriterByDistribution),
     ("kl_estimates", estimates_by_ratio),
     ("kl_estimates", lambda p, q: ((p - q), torch.expm1(q - p) + (p - q))),
     ("token_rewards", rewards_by_counting),
@@ -214,6 +231,23 @@ WRONG = [
     ("page", "writes-more", ('self.set(("env/done", t), done)', 'self.set(("env/done", t), done); self.set(("x", t), done)')),
     ("page", "raises", ('action = self.get(("action", t - 1))', 'action = self.get(("action", t))')),
     ("page", "raises", ('super().__init__("page")\n', "pass\n"),),
+    ("writer", "probability", ("self.model(obs).log_softmax(-1)", "self.model(obs).softmax(-1)")),
+    ("writer", "scores", ("self.model(obs).log_softmax(-1)", "self.model(obs)")),
+    ("writer", "evaluate-shape", ("action.unsqueeze(-1)).squeeze(-1)", "action.unsqueeze(-1))")),
+    ("writer", "raises", ("log_probs.gather(-1, action.unsqueeze(-1)).squeeze(-1)", "log_probs.gather(-1, action)")),
+    ("writer", "not-of-the-action", ("gather(-1, action.unsqueeze(-1))", "gather(-1, 0 * action.unsqueeze(-1))")),
+    ("writer", "no-gradient", ("self.model(obs).log_softmax(-1)", "self.model(obs).detach().log_softmax(-1)")),
+    ("writer", "minus", ("return log_probs.gather", "return -log_probs.gather")),
+    ("writer", "greedy", ("torch.multinomial(probabilities, 1).squeeze(-1)", "probabilities.argmax(-1)")),
+    ("writer", "uniform", ("torch.multinomial(probabilities,", "torch.multinomial(torch.ones_like(probabilities),")),
+    ("writer", "variable-shape", ("torch.multinomial(probabilities, 1).squeeze(-1)", "torch.multinomial(probabilities, 1)"), ("log_prob = self.evaluate(obs, action)", "log_prob = self.evaluate(obs, action[:, 0])")),
+    ("writer", "raises", ("probabilities = self.model(obs).softmax(-1)", "probabilities = self.model(obs)")),
+    ("writer", "wrong-row", ('self.set(("log_prob", t), log_prob)', 'self.set(("log_prob", 0), log_prob)')),
+    ("writer", "not-written-there", ('self.set(("log_prob", t), log_prob)', "pass")),
+    ("writer", "carries-gradient", ("with torch.no_grad():\n            probabilities", "with torch.enable_grad():\n            probabilities")),
+    ("writer", "written-probability", ('self.set(("log_prob", t), log_prob)', 'self.set(("log_prob", t), log_prob.exp())')),
+    ("writer", "log-prob-of-another", ("log_prob = self.evaluate(obs, action)", "log_prob = self.evaluate(obs, 0 * action)")),
+    ("writer", "wrong-frequencies", ("probabilities = self.model(obs).softmax(-1)", "probabilities = self.model(obs).softmax(-1) ** 4")),
     ("kl_estimates", "k1-sign", ("k1 = -log_ratio", "k1 = log_ratio")),
     ("kl_estimates", "swapped", ("return k1, k3", "return k3, k1")),
     ("kl_estimates", "not-two", ("return k1, k3", "return k3")),
