@@ -149,7 +149,8 @@ TESTING_MODE = os.environ.get("TESTING_MODE", "").lower() in ("on", "1")
 #
 # The minimum makes this one-sided. A good action ($\hat{A}_t > 0$) gains nothing from becoming
 # more than $1+\epsilon$ times as probable, a bad one ($\hat{A}_t < 0$) nothing from becoming less than
-# $1-\epsilon$ times as probable; but a step in the wrong direction is never clipped, so that it can be undone.
+# $1-\epsilon$ times as probable; but a step in the wrong direction is never clipped, so that it can be undone. (Notebook [02b](02b_policy_gradient.ipynb)
+# computes why it is a ratio, and why a minimum.)
 
 # %% [markdown]
 # A picture says it better (after figure 1 of the paper). We ask the package for the objective of

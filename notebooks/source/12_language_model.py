@@ -1,11 +1,10 @@
 # %% [markdown]
 # # A language model learns from a reward
 #
-# Today, most of the computers that run PPO and its relatives do not play games. They teach language models
-# to be helpful, to follow instructions, or to solve problems. In this notebook you do the same in
-# miniature: a model that writes one character after the other, a reward for its texts, PPO with a penalty
-# that keeps its language intact, and GRPO, which does without a critic. Everything runs on your own
-# computer, and nothing is downloaded.
+# PPO and its relatives do not only play games. They also teach language models to be helpful, to follow
+# instructions, or to solve problems. In this notebook you do the same in miniature: a model that writes one
+# character after the other, a reward for its texts, PPO with a penalty that keeps its language intact, and
+# GRPO, which needs no critic. Everything runs on your own computer, and nothing is downloaded.
 #
 # If you want to know more:
 #
@@ -227,8 +226,8 @@ check_page(Page, seed=2)
 # # The writer
 #
 # The policy is a network that sees the last characters and gives every next character a probability. In a
-# large model a transformer stands in its place, and the window holds a whole book; nothing else would change
-# in what follows.
+# large model a transformer stands in its place, and the window holds a whole book; nothing else would
+# change in what follows.
 
 # %% [markdown]
 # ## Exercise: the writer
@@ -291,8 +290,8 @@ check_writer(Writer, seed=2)
 ### END HIDDEN TESTS
 
 # %% [markdown]
-# Here is the network. It sees 20 characters, and turns each of them into 8 numbers first, which are learned,
-# too. The critic is a network of the same kind.
+# Here is the network. It sees 20 characters, and turns each of them into 8 numbers first, which are
+# learned, too. The critic is a network of the same kind.
 
 # %%
 WINDOW, ROWS = 20, 40  # what the writer sees; how long a text may be
@@ -836,7 +835,7 @@ def show_histories(histories, caption, seen):
 
 
 # %% [markdown]
-# With a price of $\beta = 0.5$ e's for a nat. It takes about 10 seconds of processor time.
+# Here the price of a nat is $\beta = 0.5$ e's. It takes about 10 seconds of processor time.
 
 # %%
 histories = {}
@@ -850,7 +849,7 @@ show_histories(
 show_texts(careful)
 
 # %% [markdown]
-# It has learned to choose words. No sheep or bee was told to it: the reward only counted letters in
+# It has learned to choose words. Nobody told it about sheep or bees: the reward only counted letters in
 # finished texts, and PPO found out which characters had earned it. Where has the writer changed? Here is a
 # sentence, with $k_1$ of each of its characters: positive where the writer likes this character better than
 # the reference does.
@@ -902,12 +901,12 @@ show_texts(free, PROMPTS[::11])
 # text has room for more e's. Large models do that, too: if readers like thorough answers a little better,
 # answers grow and grow.
 #
-# **The repair** is the price. An e costs nothing where the language offers it anyway, in *green* instead of
-# *dark*: there the reference has given it a probability of 1/8, and the choice costs at most
-# $\log 8 \approx 2$ nats. An e in the middle of nowhere costs 7 nats or more. A price of 0.5 lies in
-# between. But there is no best value: with a smaller price you get more of what the reward says, with a
-# larger one more of what it does not say. So always look at something that the reward does not know, and at
-# the texts.
+# **The repair** is the price. An e is cheap where the language offers it anyway, in *green* instead of
+# *dark*: the reference gives every adjective a probability of 1/8, and the choice costs at most
+# $\log 8 \approx 2$ nats. An e in the middle of nowhere costs 7 nats or more. With a price of 0.5 the first
+# pays, and the second does not. But there is no best value: with a smaller price you get more of what the
+# reward says, with a larger one more of what it does not say. So always look at something that the reward
+# does not know, and at the texts.
 
 # %% [markdown]
 # # GRPO: a group instead of a critic
@@ -973,7 +972,7 @@ check_group_advantages(group_advantages, seed=2)
 #
 # - the advantage of a character is that of its text in its group (`algo.cfg.group_size`). Nothing is
 #   normalised again, and there is no critic to teach;
-# - the penalty is no part of the reward. It stands in the loss of each epoch: `text_loss` + $\beta$ times
+# - the penalty is not part of the reward. It stands in the loss of each epoch: `text_loss` + $\beta$ times
 #   the mean of $k_3$ over what was written, made of the *new* log-probabilities and the reference's.
 #
 # Useful: `advantage.expand_as(log_prob)` makes $[T, B]$ of $[B]$.
@@ -1106,8 +1105,9 @@ show_texts(grouped)
 #
 # Two tasks without a check, with what you should see:
 #
-# - **Another reward**: the *share* of e's in the text, times 40. Expected: run-on sentences no longer pay,
-#   but now the writer looks for short texts. Which hack do you find at $\beta = 0$?
+# - **Another reward**: the *share* of e's in the text, times 40. Expected: run-on sentences no longer pay.
+#   Instead, within 15 iterations, the writer writes *eee.* after every prompt, even at $\beta = 0.5$: a
+#   short text has few characters that cost anything. Which price, or which reward, would you choose?
 # - **GRPO without the standard deviation** (as in [Dr. GRPO](https://arxiv.org/abs/2503.20783)): leave out
 #   the division, and give $\beta$ its old unit, 1.4. Expected: about the same curves. The division matters
 #   where some prompts have much more varied rewards than others.

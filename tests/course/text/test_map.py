@@ -34,6 +34,17 @@ def test_each_notebook_links_to_the_one_before_the_map_and_the_one_after():
     assert all(f"({MAP}.ipynb)" in text for name, text in first.items() if name != MAP)
 
 
+def test_students_write_at_least_500_lines_in_the_whole_course():
+    written = re.compile(r"### BEGIN SOLUTION\n(.*?)### END SOLUTION", re.DOTALL)
+    lines = [
+        line
+        for path in WITH_EXERCISES
+        for part in written.findall(path.read_text(encoding="utf-8"))
+        for line in part.splitlines()
+    ]
+    assert sum(bool(line.strip()) for line in lines) >= 500
+
+
 @pytest.mark.parametrize("path", WITH_EXERCISES, ids=lambda path: path.stem)
 def test_the_map_has_each_notebook_with_its_minutes(path):
     told = re.search(
