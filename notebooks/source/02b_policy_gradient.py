@@ -81,7 +81,9 @@ from ppo_course import (
     check_importance,
     check_line_search,
     check_policy_gradient,
+    check_quiz_02b,
     check_score,
+    quiz,
 )
 from ppo_course.pictures import show
 
@@ -739,7 +741,8 @@ show(
 # %% [markdown]
 # ## What have you understood?
 #
-# Decide first, then open the answer.
+# Decide first. Then put your choice in place of the question mark, and run the cell: it says why it is right
+# or wrong. There is no limit to the tries.
 
 # %% [markdown]
 # **Question 1.** A policy has two actions with $\pi = (0.8, 0.2)$. Action 1 was drawn. What is its score?
@@ -748,13 +751,9 @@ show(
 # - (b) $(0, 1)$
 # - (c) $(0.2, -0.2)$
 # - (d) $(-0.2, 0.8)$
-#
-# <details><summary>Answer</summary>
-#
-# **(a)** One-hot minus probabilities: $(0 - 0.8,\ 1 - 0.2)$. A rare action that was drawn moves the policy
-# more than a common one.
-#
-# </details>
+
+# %%
+quiz("02b", 1, "?")
 
 # %% [markdown]
 # **Question 2.** Somebody adds 1000 to all rewards and uses no baseline. What happens to the estimate of
@@ -764,13 +763,9 @@ show(
 # - (b) its mean stays, its variance grows
 # - (c) both stay
 # - (d) both grow
-#
-# <details><summary>Answer</summary>
-#
-# **(b)** The expected score is 0, so that a constant adds nothing on average. But each sample's term is its
-# score times a thousand more.
-#
-# </details>
+
+# %%
+quiz("02b", 2, "?")
 
 # %% [markdown]
 # **Question 3.** Two samples have the weights 3 and 1. What is the effective sample size?
@@ -779,12 +774,9 @@ show(
 # - (b) 1.6
 # - (c) 1.33
 # - (d) 4
-#
-# <details><summary>Answer</summary>
-#
-# **(b)** $(3 + 1)^2 / (9 + 1) = 1.6$.
-#
-# </details>
+
+# %%
+quiz("02b", 3, "?")
 
 # %% [markdown]
 # **Question 4.** An action with $A = -2$ has the ratio 1.5, and $\epsilon = 0.2$. How large is its term in
@@ -794,13 +786,31 @@ show(
 # - (b) $-2.4$, and it has one
 # - (c) $-3$, and it has one
 # - (d) $-3$, and none
+
+# %%
+quiz("02b", 4, "?")
+
+# %% [markdown]
+# ## Exercise: your answers
 #
-# <details><summary>Answer</summary>
+# *Difficulty: ●○○ · about 1 minute · useful*
 #
-# **(c)** The products are $-3$ and, clipped, $-2.4$; the minimum is the unclipped one, $-3$. A bad action
-# that became more probable is pushed back at full strength.
-#
-# </details>
+# `quiz_answers` returns your choices as one text, a letter for each question in their order, such as `"abcd"`.
+
+
+# %% nbgrader={"grade": false, "grade_id": "gradient-quiz", "locked": false, "schema_version": 3, "solution": true, "task": false}
+def quiz_answers():
+    """Your choices, a letter for each question"""
+    ### BEGIN SOLUTION
+    return "abbc"
+    ### END SOLUTION
+
+
+# %% nbgrader={"grade": true, "grade_id": "gradient-quiz-check", "locked": true, "points": 1, "schema_version": 3, "solution": false, "task": false}
+check_quiz_02b(quiz_answers)
+### BEGIN HIDDEN TESTS
+check_quiz_02b(quiz_answers, seed=1)
+### END HIDDEN TESTS
 
 # %% [markdown]
 # # Going further
@@ -813,3 +823,8 @@ show(
 # - **Where does clipping stop?** Maximise the minimum on the 2000 samples by gradient ascent, with 10 and
 #   with 1000 steps. Expected: it stops near the ratio 1.2 of the third arm in both cases, and a little
 #   beyond it with large steps.
+#
+# In a graded course, what you write below earns a bonus.
+
+# %% [markdown] nbgrader={"grade": true, "grade_id": "gradient-further", "locked": false, "points": 0, "schema_version": 3, "solution": true, "task": false}
+# What I tried, what I saw, and what I conclude:

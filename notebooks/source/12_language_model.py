@@ -88,10 +88,12 @@ from ppo_course import (
     check_learn_grpo,
     check_learn_ppo,
     check_page,
+    check_quiz_12,
     check_text_loss,
     check_token_advantages,
     check_token_rewards,
     check_writer,
+    quiz,
 )
 from ppo_course.pictures import show
 
@@ -367,6 +369,7 @@ reference = Writer(network(len(CHARACTERS)))
 losses = pretrain(reference, n_steps=1500 if not TESTING_MODE else 200)
 reference.requires_grad_(False)
 
+# %%
 choices = [len(part) for part in (ARTICLES, ADJECTIVES, NOUNS, VERBS, ARTICLES, ADJECTIVES, NOUNS)]
 best = torch.tensor(choices).log().sum() / (sum(map(len, corpus)) / len(corpus))
 figure, axes = plt.subplots(figsize=(6, 2.6), layout="constrained")
@@ -1037,7 +1040,8 @@ show_texts(grouped)
 # %% [markdown]
 # ## What have you understood?
 #
-# Decide first, then open the answer.
+# Decide first. Then put your choice in place of the question mark, and run the cell: it says why it is right
+# or wrong. There is no limit to the tries.
 
 # %% [markdown]
 # **Question 1.** The writer gives a character the probability 0.5, the reference 0.25. How large are $k_1$
@@ -1047,12 +1051,9 @@ show_texts(grouped)
 # - (b) $-0.69$ and $0.31$
 # - (c) $0.69$ and $0.31$
 # - (d) $0.25$ and $0.19$
-#
-# <details><summary>Answer</summary>
-#
-# **(a)** $k_1 = \log 2 = 0.69$. For $k_3$, $r = 0.25 / 0.5 = 0.5$, and $(0.5 - 1) + 0.69 = 0.19$.
-#
-# </details>
+
+# %%
+quiz("12", 1, "?")
 
 # %% [markdown]
 # **Question 2.** A text has 25 characters, the page 40 rows. Somebody puts the reward of the text into row
@@ -1061,13 +1062,9 @@ show_texts(grouped)
 # - (a) to write longer texts, because only those that fill the page are rewarded
 # - (b) the same as before, only more slowly
 # - (c) nothing, because no text is rewarded
-#
-# <details><summary>Answer</summary>
-#
-# **(a)** The reward in row 39 is masked for all texts that have ended before, and counts for those that
-# fill the page. So full pages are the only ones with a reward.
-#
-# </details>
+
+# %%
+quiz("12", 2, "?")
 
 # %% [markdown]
 # **Question 3.** In a group of four, the rewards are 3, 5, 5 and 7. What is the advantage of the last text?
@@ -1076,12 +1073,9 @@ show_texts(grouped)
 # - (b) 1.22
 # - (c) 0.75
 # - (d) 0
-#
-# <details><summary>Answer</summary>
-#
-# **(b)** The mean is 5, the standard deviation $\sqrt{8 / 3} = 1.63$, and $2 / 1.63 = 1.22$.
-#
-# </details>
+
+# %%
+quiz("12", 3, "?")
 
 # %% [markdown]
 # **Question 4.** After a noun that is the object, the reference writes a full stop nearly always; a space
@@ -1092,13 +1086,31 @@ show_texts(grouped)
 # - (b) from 0.56 on
 # - (c) from 0.72 on
 # - (d) from 5 on
+
+# %%
+quiz("12", 4, "?")
+
+# %% [markdown]
+# ## Exercise: your answers
 #
-# <details><summary>Answer</summary>
+# *Difficulty: ●○○ · about 1 minute · useful*
 #
-# **(b)** A writer that always goes on pays $\log 1000 = 6.9$ nats for the space, and 2 for the rest: 8.9
-# nats for 5 e's. It does not pay any more where $8.9\,\beta > 5$.
-#
-# </details>
+# `quiz_answers` returns your choices as one text, a letter for each question in their order, such as `"abcd"`.
+
+
+# %% nbgrader={"grade": false, "grade_id": "language-quiz", "locked": false, "schema_version": 3, "solution": true, "task": false}
+def quiz_answers():
+    """Your choices, a letter for each question"""
+    ### BEGIN SOLUTION
+    return "aabb"
+    ### END SOLUTION
+
+
+# %% nbgrader={"grade": true, "grade_id": "language-quiz-check", "locked": true, "points": 1, "schema_version": 3, "solution": false, "task": false}
+check_quiz_12(quiz_answers)
+### BEGIN HIDDEN TESTS
+check_quiz_12(quiz_answers, seed=1)
+### END HIDDEN TESTS
 
 # %% [markdown]
 # # Going further
@@ -1111,3 +1123,8 @@ show_texts(grouped)
 # - **GRPO without the standard deviation** (as in [Dr. GRPO](https://arxiv.org/abs/2503.20783)): leave out
 #   the division, and give $\beta$ its old unit, 1.4. Expected: about the same curves. The division matters
 #   where some prompts have much more varied rewards than others.
+#
+# In a graded course, what you write below earns a bonus.
+
+# %% [markdown] nbgrader={"grade": true, "grade_id": "language-further", "locked": false, "points": 0, "schema_version": 3, "solution": true, "task": false}
+# What I tried, what I saw, and what I conclude:

@@ -29,6 +29,7 @@ COURSE: Mapping[str, Mapping[str, int]] = MappingProxyType(
             "clipping_gap": 1,
             "gain_and_kl": 2,
             "line_search": 1,
+            "quiz_02b": 1,
         },
         "03_ppo_clip": {
             "policy_objective": 2,
@@ -104,6 +105,7 @@ COURSE: Mapping[str, Mapping[str, int]] = MappingProxyType(
             "learn_ppo": 3,
             "group_advantages": 1,
             "learn_grpo": 2,
+            "quiz_12": 1,
         },
     }
 )

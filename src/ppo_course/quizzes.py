@@ -27,7 +27,10 @@ def questions_of(notebook: str) -> Mapping[str, Question]:
     Raises:
         ValueError: for a notebook without a quiz.
     """
-    found = {path.parent.name[2:4]: path for path in Path(__file__).parent.glob("nb*/quiz.toml")}
+    found = {
+        path.parent.name[2:].partition("_")[0]: path
+        for path in Path(__file__).parent.glob("nb*/quiz.toml")
+    }
     if notebook not in found:
         known = ", ".join(sorted(found))
         raise ValueError(f"no quiz of notebook {notebook!r}; there are those of {known}")

@@ -41,7 +41,7 @@ DELIMITER = re.compile(
     r"^\s*#*\s*(BEGIN|END) (SOLUTION|HIDDEN TESTS|MARK SCHEME)\s*$", re.IGNORECASE
 )
 
-DRAWS = "plt.show()"  # what a cell that draws ends with
+DRAWS = re.compile(r"plt\.show\(\)|^show\(", re.MULTILINE)  # what a cell that draws ends with
 
 ANSWER = "The answer, if you are stuck for long"
 
@@ -80,7 +80,7 @@ def read_source(path: Path) -> NotebookNode:
         cell.id = hashlib.sha256(text.encode()).hexdigest()[:16]
         if cell.cell_type == "code":
             cell.outputs, cell.execution_count = [], None
-            if DRAWS in cell.source and "nbgrader" not in cell.metadata:
+            if DRAWS.search(cell.source) and "nbgrader" not in cell.metadata:
                 # Folded: a student opens it to see how the picture is made.
                 cell.metadata["jupyter"] = {"source_hidden": True}
     return notebook

@@ -26,6 +26,11 @@ FORM = re.compile(
 OPTION = re.compile(r"^- \(([a-f])\) (.+?)(?=^- \([a-f]\) |\Z)", re.DOTALL | re.MULTILINE)
 
 
+def number_of(source):
+    """Of a notebook: "02b" for 02b_policy_gradient."""
+    return source.stem.partition("_")[0]
+
+
 class Question(NamedTuple):
     where: str
     number: int
@@ -84,14 +89,14 @@ def test_every_question_is_well_posed(source):
     found = questions(source)
     told = [f"{q.where}: {complaint}" for q in found for complaint in complaints(q)]
     assert told == []
-    answers = {question[RIGHT] for question in questions_of(source.stem[:2]).values()}
+    answers = {question[RIGHT] for question in questions_of(number_of(source)).values()}
     # Who always ticks the same letter must not pass.
     assert len(found) < 3 or len(answers) > 1
 
 
 @pytest.mark.parametrize("source", WITH_EXERCISES, ids=lambda path: path.stem)
 def test_every_choice_has_a_reason_of_its_own(source):
-    asked, told = questions(source), questions_of(source.stem[:2])
+    asked, told = questions(source), questions_of(number_of(source))
     assert [str(question.number) for question in asked] == [*told]
     for question in asked:
         said = told[str(question.number)]
@@ -111,12 +116,12 @@ def test_below_each_question_is_the_cell_that_answers(source):
         if cell.cell_type == "markdown" and looks_like_a_question(cell.source)
     ]
     for number, (_, code) in enumerate(found, start=1):
-        assert code == f'quiz("{source.stem[:2]}", {number}, "?")'
+        assert code == f'quiz("{number_of(source)}", {number}, "?")'
 
 
 @pytest.mark.parametrize("source", WITH_EXERCISES, ids=lambda path: path.stem)
 def test_each_right_answer_gives_marks(source, capsys):
-    notebook = source.stem[:2]
+    notebook = number_of(source)
     check = getattr(ppo_course, f"check_quiz_{notebook}")
     asked = questions_of(notebook)
     right = "".join(question[RIGHT] for question in asked.values())
@@ -162,7 +167,7 @@ def test_a_choice_is_told_why(capsys):
 
 def computed(source):
     """The functions `question_K` of a notebook's module in tests/quiz."""
-    module = importlib.import_module(f"quiz.nb_{source.stem.partition('_')[0]}")
+    module = importlib.import_module(f"quiz.nb_{number_of(source)}")
     return {
         int(name.removeprefix("question_")): function
         for name, function in inspect.getmembers(module, inspect.isfunction)
@@ -172,7 +177,7 @@ def computed(source):
 
 @pytest.mark.parametrize("source", WITH_EXERCISES, ids=lambda path: path.stem)
 def test_every_answer_is_the_one_that_is_computed(source):
-    functions, asked = computed(source), questions_of(source.stem[:2])
+    functions, asked = computed(source), questions_of(number_of(source))
     assert {*map(str, functions)} == {*asked}
     for number, question in asked.items():
         letter = functions[int(number)]()
