@@ -345,7 +345,7 @@ def run_items(
     failures = Failures()
     session.config.pluginmanager.register(failures)
     for item, following in zip(items, [*items[1:], None], strict=True):
-        seconds = tests[item.nodeid][0] if item.nodeid in tests else 1.0
+        seconds = tests[item.nodeid][0] if item.nodeid in tests else 10.0
         tell(60 + 60 * seconds)  # by the clock
         # The processor's time, so that an endless loop ends however busy the machine is.
         signal.setitimer(signal.ITIMER_PROF, 5 + 5 * seconds)

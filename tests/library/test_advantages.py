@@ -379,3 +379,15 @@ def test_without_a_trace_nothing_of_later_steps_arrives():
         discount_factor=0.9, gae_lambda=0.0,
     )  # fmt: skip
     assert torch.equal(advantage, reward)
+
+
+def test_continuing_gae_refuses_other_shapes_and_masks_of_numbers():
+    """Both would broadcast, or count every step, in silence."""
+    given = {name: torch.zeros(3, 2) for name in ("reward", "value")}
+    given |= {"mask": torch.ones(3, 2, dtype=torch.bool)}
+    how = {"last_value": torch.zeros(2), "discount_factor": 0.9, "gae_lambda": 0.8}
+    for name in given:
+        with pytest.raises(ValueError, match="same shape"):
+            continuing_gae(**{**given, name: given[name][:, :1]}, **how)
+    with pytest.raises(ValueError, match="mask"):
+        continuing_gae(**{**given, "mask": torch.ones(3, 2)}, **how)
