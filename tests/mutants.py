@@ -44,7 +44,7 @@ _AGENTS = ("agents", "devices", "fits", "distributions", "rollout", "precision")
 NEAREST = {
     "advantages": ("advantages", "rollout"),
     "losses": ("losses",),
-    "coefficients": ("coefficients",),
+    "coefficients": ("coefficients", "update"),
     "rewards": ("normalisation",),
     "runs.failing": ("run_faults", "update"),
     "update": ("update", "engines", "flat", "ppo", "shared_trunk", "show"),
