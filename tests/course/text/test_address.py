@@ -33,6 +33,7 @@ def test_the_setup_cell_of_a_course_has_the_address(address, graded, tmp_path):
     assert f'\nPPO_BBRL = "{address}"\n' in setup_cell(path)
 
 
+@pytest.mark.slow  # builds all notebooks twice
 def test_the_build_writes_the_address_and_a_plain_one_takes_it_out(tmp_path):
     source = tmp_path / "source" / "00_start_here.py"
     source.parent.mkdir()
