@@ -21,7 +21,9 @@ def every_place_in_the_words_is_filled_in(monkeypatch):
 
 
 @pytest.fixture(autouse=True)
-def what_no_check_knows_is_unknown(request, monkeypatch):
-    """Whether an unknown mistake is like a slip takes seconds, and is tested by test_likeness."""
+def a_wrong_answer_costs_one_check(request, monkeypatch):
+    """What a mistake is like, and which parts are right, takes many; two files test that."""
     if request.path.name != "test_likeness.py":
         monkeypatch.setattr("ppo_course.likeness.REFERENCES", {})
+    if request.path.name != "test_partial.py":
+        monkeypatch.setattr("ppo_course.mistakes._passes", lambda check: False)
