@@ -26,4 +26,4 @@ def a_wrong_answer_costs_one_check(request, monkeypatch):
     if request.path.name != "test_likeness.py":
         monkeypatch.setattr("ppo_course.likeness.REFERENCES", {})
     if request.path.name != "test_partial.py":
-        monkeypatch.setattr("ppo_course.mistakes._passes", lambda check: False)
+        monkeypatch.setattr("ppo_course.mistakes._passes", lambda _: False)
