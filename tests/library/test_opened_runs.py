@@ -72,7 +72,7 @@ def test_the_wrappers_of_a_run_are_there_when_it_is_opened(monkeypatch, capsys):
     run(algo)
     algo.close()
     assert algo.best_reward == 0.75
-    assert evaluated(monkeypatch, capsys, algo.base_dir) == 0.8  # as it is printed
+    assert evaluated(monkeypatch, capsys, algo.base_dir) == 0.75
     status, _, err = call(monkeypatch, capsys, "replay", algo.base_dir)
     assert status == 0, err
 

@@ -256,11 +256,11 @@ def test_the_smallest_rollouts(env_name, normalize_advantage):
 class Wide(GaussianPolicy):
     """One number for each component of an action, as of a Normal that is no Independent."""
 
-    wide = "entropy"
+    wide = None  # "entropy" or "log-probability"; None: as it should be
 
     def evaluate_actions(self, obs, action):
         log_prob, entropy = super().evaluate_actions(obs, action)
-        if not torch.is_grad_enabled():  # only while it learns: whoever looks before sees nothing
+        if self.wide is None or not torch.is_grad_enabled():  # only while it learns
             return log_prob, entropy
         wide = (self.log_std + self.mean(obs)).expand_as(action)
         return (wide, entropy) if self.wide == "log-probability" else (log_prob, wide)
@@ -275,9 +275,8 @@ def test_numbers_of_each_component_are_refused_by_every_engine(engine, wide, mon
     cfg["compute"] = {"compile": "always" if engine == "compiled" else "never", "threads": 1}
     if engine == "eager":
         cfg["optimizer"] = {"classname": "torch.optim.SGD", "lr": 1e-2}
-    policy = Wide(2, [8], 2)
-    policy.wide = wide
-    algo = PPOClip(cfg, train_policy=policy)
+    algo = PPOClip(cfg, train_policy=Wide(2, [8], 2))
+    algo.train_policy.wide = wide  # after the trial before the first step, which would refuse it
     with pytest.raises(UserError, match=rf"the {wide} has shape \[\d+, 2\]"):
         run(algo)
     algo.close()

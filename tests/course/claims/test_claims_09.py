@@ -65,7 +65,7 @@ def test_the_short_run_goes_from_top_to_bottom(short):
 def test_the_short_run_shows_its_pictures_and_a_video_and_warns_of_nothing(short):
     assert len(short.outputs("image/png")) == 5
     assert "data:video/mp4;base64," in short.outputs("text/html")[-1]
-    assert short.text().count("Well done!") == 3
+    assert short.text().count("Well done!") == 4
     assert "Warning" not in short.text("stderr")
 
 
