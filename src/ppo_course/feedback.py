@@ -42,6 +42,9 @@ class ExerciseError(AssertionError):
     Attributes:
         keys: the mistakes, as `words.toml` names them. "not-written" and "raises" come from `call`;
             the latter may have the key of a hint behind it.
+        alike: whether another such error is about the same results, as far as the check compared
+            them; `Exercise.compare` sets it.
+        results: those that it compared.
         share: of the marks, earned by the parts that are right; the check sets it, nobody else.
     """
 
@@ -49,6 +52,8 @@ class ExerciseError(AssertionError):
         super().__init__(message)
         self.keys = tuple(keys)
         self.share = 0.0
+        self.results: Sequence[Any] = ()
+        self.alike: Callable[[ExerciseError], bool] = lambda _other: True
 
     def _render_traceback_(self) -> list[str]:
         # A notebook's output would break words.

@@ -2,7 +2,7 @@
 
 The solutions of the notebooks are in `references.json`, by the names of their checks; `make
 notebooks` writes it. Each is tried with every slip (`slips`); one of which the check says the same,
-to the last digit, has what the student's answer has.
+to the last digit, of the same results has what the student's answer has.
 """
 
 import json
@@ -55,7 +55,7 @@ def likeness(
             exec(compile(slip.tree, "<reference>", "exec"), world)
             run(*(world[name] for name in reference["names"]), **kwargs)
         except ExerciseError as other:
-            if other.args == error.args:
+            if other.args == error.args and error.alike(other):
                 return slip.how
         except Exception:  # noqa: BLE001 - it may raise anything
             continue

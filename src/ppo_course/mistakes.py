@@ -332,7 +332,16 @@ class Exercise:
                 keys = explain(parts, fits, most) or ("unknown",)
                 if to_mend and keys != ("unknown",):
                     self.credit(to_mend - len(keys), to_mend)
-                raise self.error(*keys, facts=facts(case, expected, result))
+                error = self.error(*keys, facts=facts(case, expected, result))
+                error.results = results
+                error.alike = lambda other: (
+                    len(other.results) == len(pairs)
+                    and all(
+                        agree(case, one, result)
+                        for (case, result), one in zip(pairs, other.results, strict=True)
+                    )
+                )
+                raise error
 
 
 def _passes(check: Callable[[], object]) -> bool:

@@ -104,7 +104,7 @@ def _fragment(node: ast.AST, parent: ast.AST | None, parents: dict[ast.AST, ast.
     text = ast.unparse(node)
     while isinstance(parent, ast.expr | ast.keyword):
         wider = ast.unparse(parent)
-        if len(wider) > LONGEST:
+        if len(wider) > LONGEST or isinstance(parents.get(parent), ast.Expr):
             break
         text, parent = wider, parents.get(parent)
     return text if len(text) <= LONGEST else f"{text[:LONGEST]}…"

@@ -171,7 +171,7 @@ WRONG = {
     changed(lambda s, t, p, v: (t.detach(), p, v)): "no gradient reaches value_f",
     detached: "no gradient reaches value_f",
     changed(lambda s, t, p, v: t): "not-three",
-    changed(lambda s, t, p, v: (t, p.item(), v)): "policy_loss is no tensor",
+    changed(lambda s, t, p, v: (t, p.item(), v)): "policy_loss is not a tensor",
     changed(lambda s, t, p, v: (t, p, v * torch.ones(3))): "value_loss is not a single number",
     changed(lambda s, t, p, v: None): "returns-nothing",
     in_place: "it writes into its argument neg_log_probs",

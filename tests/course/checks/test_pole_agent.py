@@ -62,7 +62,7 @@ class Linear(Agent):
 RIGHT_ANSWERS = {
     "long": deciding(lambda obs, gain: (line(obs, gain) > 0).long()),
     "where": deciding(lambda obs, gain: torch.where(line(obs, gain) > 0, 1, 0)),
-    "int": deciding(lambda obs, gain: (line(obs, gain) >= 0).int()),
+    "int": deciding(lambda obs, gain: (line(obs, gain) > 0).int()),
     "product": deciding(lambda obs, gain: (obs @ torch.tensor([0, 0, 1, gain]) > 0).long()),
     "loop": agent(in_a_loop),
     "network": Linear,
@@ -193,6 +193,10 @@ WRONG_ANSWERS = {
     "wrong side": (
         deciding(lambda obs, gain: (line(obs, gain) < 0).long()),
         "wrong-side",
+    ),
+    "at 0": (
+        deciding(lambda obs, gain: (line(obs, gain) >= 0).long()),
+        "at-0",
     ),
     "rounded": (
         deciding(lambda obs, gain: torch.sigmoid(line(obs, gain)).long()),
