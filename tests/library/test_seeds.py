@@ -78,7 +78,10 @@ def test_each_seed_ends_with_the_weights_of_its_own_single_run():
     assert (report.folder / "seeds.png").stat().st_size > 10_000
 
 
-@pytest.mark.parametrize(("kind", "said"), [("fails", "motor is hot"), ("dies", "status -9")])
+@pytest.mark.parametrize(
+    ("kind", "said"),
+    [("fails", "motor is hot"), pytest.param("dies", "status -9", marks=pytest.mark.slow)],
+)
 def test_a_seed_that_fails_is_named_and_the_others_go_on(kind, said):
     Path("some_env.py").write_text(FAILING)
     Path("kinds.txt").write_text(f"fine {kind} fine fine fine fine")

@@ -91,6 +91,7 @@ def run(build: ModuleType, root: Path, *options: str) -> int:
     return build.main(["--root", str(root), *options])
 
 
+@pytest.mark.slow  # of all notebooks; `make check` compares them with what is there
 def test_two_generations_are_byte_equal(tmp_path):
     texts = []
     for name in ("one", "two"):
