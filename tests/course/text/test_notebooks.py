@@ -47,13 +47,6 @@ def _short_and_alone(tmp_path_factory):
 
 
 @pytest.fixture(scope="module")
-def solution(tmp_path_factory):
-    """The solution of notebook 03, run; and the folder that it ran in."""
-    folder = tmp_path_factory.mktemp("solution")
-    return NotebookRun("solution", PPO, folder).run(), folder
-
-
-@pytest.fixture(scope="module")
 def kernel():
     """One for all notebooks but 03: each would import torch anew."""
     manager = AsyncKernelManager(kernel_name="python3")
@@ -62,7 +55,19 @@ def kernel():
         run_sync(manager.shutdown_kernel)(now=True)
 
 
-def test_the_solution_runs_from_top_to_bottom(solution):
+def test_the_solution_of_03(tmp_path):
+    """Looked at in one test: several workers would each run it."""
+    solution = NotebookRun("solution", PPO, tmp_path).run(), tmp_path
+    the_solution_runs_from_top_to_bottom(solution)
+    the_solution_warns_of_nothing(solution)
+    the_solution_installs_nothing(solution)
+    the_solution_shows_its_pictures(solution)
+    the_solution_shows_the_video(solution)
+    the_solution_writes_into_the_outputs_of_tests(solution)
+    drawing_with_replacement_misses_a_share_of_1_over_e(solution)
+
+
+def the_solution_runs_from_top_to_bottom(solution):
     notebook, _ = solution
     assert [cell.execution_count for cell in notebook.cells] == list(
         range(1, len(notebook.cells) + 1)
@@ -91,18 +96,18 @@ def test_every_solution_runs_from_top_to_bottom(name, tmp_path, kernel):
     assert len(notebook.outputs("image/png")) >= (0 if name == MAP else 2)
 
 
-def test_the_solution_warns_of_nothing(solution):
+def the_solution_warns_of_nothing(solution):
     notebook, _ = solution
     warnings = [line for line in notebook.text("stderr").splitlines() if "Warning" in line]
     assert warnings == []
 
 
-def test_the_solution_installs_nothing(solution):
+def the_solution_installs_nothing(solution):
     notebook, _ = solution
     assert notebook.cells[0].outputs == []
 
 
-def test_the_solution_shows_its_pictures(solution):
+def the_solution_shows_its_pictures(solution):
     notebook, _ = solution
     pictures = {
         next(word for word in PICTURES if word in cell.source): output.data["image/png"]
@@ -115,7 +120,7 @@ def test_the_solution_shows_its_pictures(solution):
         assert base64.b64decode(picture).startswith(b"\x89PNG")
 
 
-def test_the_solution_shows_the_video(solution):
+def the_solution_shows_the_video(solution):
     notebook, _ = solution
     html = next(html for html in notebook.outputs("text/html") if "<video" in html)
     head, _, rest = html.partition("data:video/mp4;base64,")
@@ -124,7 +129,7 @@ def test_the_solution_shows_the_video(solution):
     assert video[4:8] == b"ftyp"
 
 
-def test_the_solution_writes_into_the_outputs_of_tests(solution):
+def the_solution_writes_into_the_outputs_of_tests(solution):
     _, folder = solution
     assert [path.name for path in folder.iterdir()] == ["outputs-testing"]
     runs = sorted((folder / "outputs-testing" / "CartPole-v1").iterdir())
@@ -133,7 +138,7 @@ def test_the_solution_writes_into_the_outputs_of_tests(solution):
     assert (runs[0] / "video" / "best.mp4").is_file()
 
 
-def test_drawing_with_replacement_misses_a_share_of_1_over_e(solution):
+def drawing_with_replacement_misses_a_share_of_1_over_e(solution):
     notebook, _ = solution
     line = next(
         line for line in notebook.text("stdout").splitlines() if "Drawn with replacement" in line
