@@ -33,6 +33,8 @@ _NOT_SAID = (
 )  # fmt: skip
 # What its messages are about, and the topics of ours that say the same.
 _SAME = (
+    # "… returned by `env.reset(seed=123)` …": not about the seed.
+    (r"within the observation space", ("observation", "spaces", "observation buffer")),
     (r"seed|random|determinis", ("seed",)),
     (r"dictionary|`info`", ("info",)),
     (r"share an object", ("observation buffer",)),
