@@ -23,8 +23,7 @@ from ppo_bbrl.experiments.seeds import default_jobs
 from ppo_bbrl.plots.curves import EVALUATION, Curve, common_grid, curve_of
 from ppo_bbrl.plots.figures import COLOURS, save_figure
 from ppo_bbrl.plots.run_files import read_runs
-from ppo_bbrl.plots.statistics import Estimate, interquartile_mean
-from ppo_bbrl.system.console import as_return
+from ppo_bbrl.plots.statistics import interquartile_mean
 
 ROOT = Path(__file__).parents[1]
 RESULTS = Path(__file__).parent / "results" / "returns"
@@ -108,12 +107,6 @@ def keep(name: str, row: Row, seed: int, facts: dict[str, Any]) -> None:
     )
 
 
-def cell(estimate: Estimate) -> str:
-    """An interquartile mean and its interval."""
-    value, low, high = (float(one) for one in (estimate.value, estimate.low, estimate.high))
-    return f"{as_return(value)} [{as_return(low)}, {as_return(high)}]"
-
-
 def write_page() -> None:
     """Write docs/returns.md and its picture from the results that there are."""
     lines = []
@@ -135,7 +128,7 @@ def write_page() -> None:
         minutes = np.mean([result["seconds"] for result in results]) / 60
         lines.append(
             f"| [{name}](../configs/{row.config}.yaml) | {row.published:g} ({row.source}) | "
-            f"{verdict} by the {row.metric} | {cell(found['final'])} | {cell(found['peak'])} | "
+            f"{verdict} by the {row.metric} | {found['final'].short()} | {found['peak'].short()} | "
             f"{len(results)} of {row.seeds} | {steps / 1000:,.0f}k, {minutes:.1f} min |"
         )
         curves[name] = [Curve(*map(np.array, result["curve"])) for result in results]

@@ -5,6 +5,7 @@ notebooks` writes it. Each is tried with every slip (`slips`); one of which the 
 to the last digit, of the same results has what the student's answer has.
 """
 
+import functools
 import json
 import time
 from collections.abc import Callable, Mapping, Sequence
@@ -18,15 +19,15 @@ from ppo_course.slips import slips
 SECONDS = 2.0  # of processor time
 
 
-def _read() -> Mapping[str, Mapping[str, Any]]:
+@functools.cache
+def solutions() -> Mapping[str, Mapping[str, Any]]:
+    """The solutions by the names of their checks: their text, and what a check takes of it.
+
+    Where submissions are graded, the file is out of reach of a check: this is called before.
+    """
     text = Path(__file__).with_name("references.json").read_text(encoding="utf-8")
     found: Mapping[str, Mapping[str, Any]] = json.loads(text)
     return found
-
-
-#: the solutions by the names of their checks: their text, and what a check takes of it. Where
-#: submissions are graded, the file cannot be read any more when a check asks
-REFERENCES = _read()
 
 
 def likeness(
@@ -41,7 +42,7 @@ def likeness(
         error: what it says.
         kwargs: its further arguments.
     """
-    reference = REFERENCES.get(check)
+    reference = solutions().get(check)
     names = _globals_of(things)
     if reference is None or names is None or len(reference["names"]) != len(things):
         return None

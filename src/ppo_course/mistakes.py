@@ -21,23 +21,20 @@ file, then of the course's; a hint that says nothing itself has its words there,
 
 import functools
 import inspect
-import itertools
 import tomllib
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any, NamedTuple, ParamSpec
-
-from torch import Tensor
+from typing import Any, ParamSpec
 
 from ppo_course.feedback import (
     ExerciseError,
     all_not_right,
     call,
     describe,
-    same,
     untouched_randomness,
 )
+from ppo_course.formulas import MOST_MISTAKES, Part, agree, alone, explain
 from ppo_course.hints import Hint, Section, hints_of
 from ppo_course.likeness import likeness
 from ppo_course.progress import note
@@ -45,8 +42,6 @@ from ppo_course.unchanged import copied, unchanged
 
 P = ParamSpec("P")
 StudentCode = Callable[..., Any]  # a function or a class; the check's docstring says of what
-
-MOST_MISTAKES = 2  # with more, a match would be chance
 
 EVERY_CHECK = """
 
@@ -66,56 +61,6 @@ def read_words(module: str) -> Mapping[str, Section]:
     text = Path(module).with_name("words.toml").read_text(encoding="utf-8")
     sections: Mapping[str, Section] = tomllib.loads(text)
     return sections
-
-
-class Part(NamedTuple):
-    """The ways to write a part of a formula: the right one, and wrong ones by their keys.
-
-    A key may have several ways, "key~one" and "key~two"; its words can name it, as `{way}`.
-    """
-
-    right: Any
-    wrong: Mapping[str, Any]
-
-
-def combinations(
-    parts: Sequence[Part], most: int = MOST_MISTAKES
-) -> Iterator[tuple[tuple[str, ...], list[Any]]]:
-    """Every combination of at most so many mistakes, those with fewest first: keys and values."""
-    for n_mistakes in range(most + 1):
-        for places in itertools.combinations(range(len(parts)), n_mistakes):
-            for keys in itertools.product(*(parts[place].wrong for place in places)):
-                values = [part.right for part in parts]
-                for place, key in zip(places, keys, strict=True):
-                    values[place] = parts[place].wrong[key]
-                yield keys, values
-
-
-def explain(
-    parts: Sequence[Part], fits: Callable[[Sequence[Any]], bool], most: int = MOST_MISTAKES
-) -> tuple[str, ...]:
-    """The keys of the fewest mistakes with which a formula fits; empty if it fits with none.
-
-    It fits if a value of each part gives what was seen, in all cases; at most so many mistakes are
-    put together.
-    """
-    found = (keys for keys, values in combinations(parts, most) if fits(values))
-    return next(found, ())
-
-
-def first_fit(known: Mapping[str, Any], fits: Callable[[Any], bool], otherwise: str) -> str:
-    """The key of the first known wrong result that fits what was seen, or else another key."""
-    return next((key for key, wrong in known.items() if fits(wrong)), otherwise)
-
-
-def alone(case: Any, values: Sequence[Any]) -> Any:
-    """The formula of a single part: its value, a function, of the case."""
-    return values[0](case)
-
-
-def agree(_case: Any, one: Tensor, other: Tensor) -> bool:
-    """Whether two results of a case hold the same numbers, up to rounding."""
-    return same(one, other)
 
 
 _COURSE = read_words(__file__)

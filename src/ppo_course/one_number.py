@@ -8,7 +8,8 @@ from typing import Any
 import numpy as np
 from torch import Tensor
 
-from ppo_course.mistakes import Exercise, Part, StudentCode, alone
+from ppo_course.formulas import Part, alone
+from ppo_course.mistakes import Exercise, StudentCode
 
 
 def agree(_case: Any, one: float, other: float) -> bool:

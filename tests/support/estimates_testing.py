@@ -9,7 +9,7 @@ import torch
 from seeds import SEEDS
 
 from ppo_course import ExerciseError
-from ppo_course.mistakes import combinations
+from ppo_course.formulas import combinations
 from ppo_course.nb02_values.trajectories import cases
 
 

@@ -1,6 +1,6 @@
 """What the tests of notebook 05's formulas have in common."""
 
-from ppo_course.mistakes import agree, explain
+from ppo_course.formulas import agree, explain
 from ppo_course.nb05_continuous.gaussians import cases
 
 

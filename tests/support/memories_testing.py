@@ -3,7 +3,7 @@
 import pytest
 
 from ppo_course import ExerciseError
-from ppo_course.mistakes import combinations
+from ppo_course.formulas import combinations
 
 
 def every_mistake_is_named(check, parts, formula, cases, *, alike=()):

@@ -205,9 +205,12 @@ class DistributedPPO(PPOClip):
         super()._move_statistics(rollout)
 
     def _divergence(self, rollout: Transitions, now: Coefficients) -> Tensor:
-        sums = torch.stack([super()._divergence(rollout, now).double() * len(rollout)])
-        n = self.processes.count(len(rollout))
-        return (self.processes.total(sums) / n).squeeze(0).float()
+        sums = torch.zeros(2, dtype=torch.float64)  # of the divergence, of transitions
+        if len(rollout):  # its environments may just have begun, all of them
+            sums[0] = super()._divergence(rollout, now).cpu() * len(rollout)
+            sums[1] = len(rollout)
+        total, n = self.processes.total(sums).unbind()
+        return (total / n).float()
 
     def _episodes(self, workspace: Workspace) -> dict[str, Tensor]:
         """Mean return and length of the episodes of all processes, and how many failed."""

@@ -11,7 +11,7 @@ from ppo_bbrl.config.loading import load_config
 from ppo_bbrl.config.yaml_files import leaves
 from ppo_bbrl.errors import UserError, one_line
 from ppo_bbrl.experiments.space import EPOCHS, NOT_LEARNED, Space, as_override, overrides_for
-from ppo_bbrl.experiments.tune import completed
+from ppo_bbrl.experiments.tune import completed, score_of
 from ppo_bbrl.system.console import as_return
 
 if TYPE_CHECKING:
@@ -28,7 +28,7 @@ def best_config(
     Raises:
         UserError: if no trial has come to its end.
     """
-    trials = sorted(completed(study), key=lambda trial: trial.value or 0.0, reverse=True)
+    trials = sorted(completed(study), key=score_of, reverse=True)
     if not trials:
         raise UserError(f"{study.study_name}: no trial has come to its end yet")
     best = trials[0]
@@ -40,7 +40,7 @@ def best_config(
     given = config.name if isinstance(config, Path) else "the given configuration"
     lines = [
         f"# {found['gym_env.env_name']}: trial {best.number} of {len(study.trials)}, with a mean",
-        f"# return over its steps of {as_return(best.value or 0.0)}.",
+        f"# return over its steps of {as_return(score_of(best))}.",
     ]
     section: tuple[str, ...] = ()
     for key, value in found.items():

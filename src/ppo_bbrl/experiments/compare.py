@@ -18,7 +18,6 @@ from ppo_bbrl.plots.curves import EVALUATION, curve_of, names_the_run
 from ppo_bbrl.plots.run_files import Run, as_texts, read_runs
 from ppo_bbrl.plots.statistics import Estimate, improvement, interquartile_mean
 from ppo_bbrl.runs.folder import CONFIG_FILE
-from ppo_bbrl.system.console import as_return
 
 Floats = NDArray[np.float64]
 _SHORT = 0.9  # of the steps of the longest run: less is a run that ended early
@@ -71,7 +70,7 @@ class Comparison:
         for group in both:
             last, peak = interquartile_mean(group.last), interquartile_mean(group.peak)
             lines.append(
-                f"{group.name:{width}}  {len(group.runs):5}  {_cell(last):32}  {_cell(peak)}"
+                f"{group.name:{width}}  {len(group.runs):5}  {last.short():32}  {peak.short()}"
             )
         found = self.probability_of_improvement
         lines.append(
@@ -230,8 +229,3 @@ def _ended_early(runs: Sequence[Run]) -> list[str]:
     return [
         f"{folder}: ended after {steps[folder]:,.0f} of {longest:,.0f} steps" for folder in short
     ]
-
-
-def _cell(estimate: Estimate) -> str:
-    value, low, high = (float(one) for one in (estimate.value, estimate.low, estimate.high))
-    return f"{as_return(value)}  [{as_return(low)}, {as_return(high)}]"

@@ -146,7 +146,7 @@ class Tuning:
             key: [_drawn(one.value(trial.params[key])) for trial in trials]
             for key, one in self.space.items()
         }
-        scores = {trial.number: float(trial.value or 0.0) for trial in trials}
+        scores = {trial.number: score_of(trial) for trial in trials}
         logarithmic = {key for key, one in self.space.items() if getattr(one, "log", False)}
         save_figure(study_figure(scores, values, logarithmic), path)
 
@@ -259,6 +259,12 @@ def completed(study: "Study") -> "list[FrozenTrial]":
     from optuna.trial import TrialState  # noqa: PLC0415
 
     return list(study.get_trials(deepcopy=False, states=(TrialState.COMPLETE,)))
+
+
+def score_of(trial: "FrozenTrial") -> float:
+    """What a completed trial has reached; study storages let it be missing in others only."""
+    assert trial.value is not None
+    return trial.value
 
 
 def score(returns: Sequence[tuple[int, float]]) -> float:

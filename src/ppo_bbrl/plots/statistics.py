@@ -25,8 +25,13 @@ class Estimate(NamedTuple):
     high: Floats
 
     def __str__(self) -> str:
-        value, low, high = (float(one) for one in (self.value, self.low, self.high))
-        return f"{as_return(value)}, 95 % interval {as_return(low)} to {as_return(high)}"
+        value, low, high = (as_return(float(one)) for one in self)
+        return f"{value}, 95 % interval {low} to {high}"
+
+    def short(self) -> str:
+        """For the cell of a table, such as "475.2 [431.0, 500.0]"."""
+        value, low, high = (as_return(float(one)) for one in self)
+        return f"{value} [{low}, {high}]"
 
 
 def interquartile_mean(scores: ArrayLike, *, resamples: int = 5000) -> Estimate:

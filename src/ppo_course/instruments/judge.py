@@ -13,9 +13,10 @@ import torch
 from torch import Tensor, nn
 from torch.func import functional_call
 
+from ppo_course.formulas import Part, explain
 from ppo_course.instruments.rollouts import TARGETS, Factors, Rollout
 from ppo_course.instruments.watch import Step, Watch
-from ppo_course.mistakes import Exercise, Part, explain
+from ppo_course.mistakes import Exercise
 
 TOLERANCE = 2e-3  # of the length of a gradient
 LOOKED_AT = 4  # steps of a network that a mistake has to explain

@@ -7,7 +7,7 @@ import torch
 from torch import Tensor
 
 from ppo_bbrl.workspace.table import Workspace
-from ppo_course.mistakes import Part
+from ppo_course.formulas import Part
 
 N_ROWS, N_ENVS, N_OBS, N_ACTIONS = 9, 5, 4, 2
 # (environment, row of the episode's end, whether it is terminated); the last one is the last row.

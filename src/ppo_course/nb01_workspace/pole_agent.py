@@ -8,7 +8,8 @@ from torch import Tensor
 
 from ppo_course.drawing import integer, source_of
 from ppo_course.feedback import Named
-from ppo_course.mistakes import Exercise, Part, StudentCode, combinations, read_words
+from ppo_course.formulas import Part, combinations
+from ppo_course.mistakes import Exercise, StudentCode, read_words
 from ppo_course.workspaces import RecordingWorkspace
 
 POSITION, VELOCITY, ANGLE, ANGULAR_VELOCITY = range(4)

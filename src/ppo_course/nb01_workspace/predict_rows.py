@@ -13,7 +13,8 @@ import numpy as np
 from torch import Tensor
 
 from ppo_course.feedback import describe
-from ppo_course.mistakes import Exercise, Part, StudentCode, read_words
+from ppo_course.formulas import Part
+from ppo_course.mistakes import Exercise, StudentCode, read_words
 
 FIELDS = ("level", "reward", "terminated", "truncated", "timestep")
 

@@ -8,7 +8,8 @@ from torch import Tensor
 
 from ppo_course.drawing import integer
 from ppo_course.feedback import describe
-from ppo_course.mistakes import Exercise, Part, StudentCode, read_words
+from ppo_course.formulas import Part
+from ppo_course.mistakes import Exercise, StudentCode, read_words
 
 
 def right(done: Tensor) -> Tensor:

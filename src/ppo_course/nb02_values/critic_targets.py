@@ -8,7 +8,8 @@ import torch
 from torch import Tensor
 
 from ppo_bbrl.advantages import gae, lambda_returns
-from ppo_course.mistakes import Part, StudentCode
+from ppo_course.formulas import Part
+from ppo_course.mistakes import StudentCode
 from ppo_course.nb02_values.estimates import Estimate
 from ppo_course.nb02_values.lambda_return import CUTS as CUTS_OF_RETURNS
 from ppo_course.nb02_values.lambda_return import TERMINAL

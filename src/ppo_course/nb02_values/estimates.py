@@ -10,7 +10,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from ppo_course.mistakes import Exercise, Part, read_words
+from ppo_course.formulas import Part
+from ppo_course.mistakes import Exercise, read_words
 from ppo_course.nb02_values.trajectories import Episodes, cases
 
 WORDS = read_words(__file__)

@@ -2,8 +2,9 @@
 
 import torch
 
+from ppo_course.formulas import Part
 from ppo_course.lending import standing_in
-from ppo_course.mistakes import Exercise, Part, StudentCode
+from ppo_course.mistakes import Exercise, StudentCode
 from ppo_course.nb02b_policy_gradient.bandits import WORDS, Samples, cases
 from ppo_course.nb02b_policy_gradient.policy_gradient import right_score
 from ppo_course.one_number import check_numbers

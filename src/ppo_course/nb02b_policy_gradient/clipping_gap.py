@@ -7,7 +7,8 @@ from torch import Tensor
 
 from ppo_course.drawing import source_of
 from ppo_course.feedback import describe
-from ppo_course.mistakes import Exercise, Part, StudentCode
+from ppo_course.formulas import Part
+from ppo_course.mistakes import Exercise, StudentCode
 from ppo_course.nb02b_policy_gradient.bandits import WORDS
 
 EXERCISE = Exercise("clipping_gap", ("ratio", "advantage", "clip_range"), WORDS)

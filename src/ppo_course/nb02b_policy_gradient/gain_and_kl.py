@@ -7,7 +7,8 @@ from torch import Tensor
 
 from ppo_course.drawing import integer, source_of
 from ppo_course.feedback import numbers
-from ppo_course.mistakes import Exercise, Part, StudentCode
+from ppo_course.formulas import Part
+from ppo_course.mistakes import Exercise, StudentCode
 from ppo_course.nb02b_policy_gradient.bandits import WORDS
 from ppo_course.one_number import agree, as_number, compare_numbers
 

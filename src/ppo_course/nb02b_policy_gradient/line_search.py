@@ -4,7 +4,8 @@ from collections.abc import Callable, Sequence
 from typing import NamedTuple
 
 from ppo_course.drawing import integer, source_of
-from ppo_course.mistakes import Exercise, Part, StudentCode
+from ppo_course.formulas import Part
+from ppo_course.mistakes import Exercise, StudentCode
 from ppo_course.nb02b_policy_gradient.bandits import WORDS
 from ppo_course.one_number import as_number, compare_numbers
 

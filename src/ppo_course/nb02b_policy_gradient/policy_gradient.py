@@ -6,8 +6,9 @@ import torch
 from torch import Tensor
 
 from ppo_course.feedback import describe, numbers
+from ppo_course.formulas import Part
 from ppo_course.lending import standing_in
-from ppo_course.mistakes import Exercise, Part, StudentCode
+from ppo_course.mistakes import Exercise, StudentCode
 from ppo_course.nb02b_policy_gradient.bandits import WORDS, Samples, cases
 
 ARGUMENTS = ("logits", "action", "reward", "baseline")

@@ -10,7 +10,8 @@ from torch import Tensor, nn
 from ppo_bbrl.agents.base import Critic
 from ppo_course.drawing import integer, source_of
 from ppo_course.feedback import describe, number, same
-from ppo_course.mistakes import Exercise, Part, StudentCode, read_words
+from ppo_course.formulas import Part
+from ppo_course.mistakes import Exercise, StudentCode, read_words
 from ppo_course.workspaces import LentWorkspace
 
 EXERCISE = Exercise("critic_objective", ("critic", "workspace", "cfg"), read_words(__file__))

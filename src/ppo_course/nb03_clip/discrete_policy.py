@@ -8,8 +8,9 @@ from torch import Tensor, nn
 
 from ppo_course.drawing import draw_weights, integer, source_of
 from ppo_course.feedback import Named, numbers, same
+from ppo_course.formulas import first_fit
 from ppo_course.gradients import check_gradients, gradients
-from ppo_course.mistakes import Exercise, StudentCode, first_fit, read_words
+from ppo_course.mistakes import Exercise, StudentCode, read_words
 from ppo_course.workspaces import RecordingWorkspace
 
 EXERCISE = Exercise("DiscretePolicy", (), read_words(__file__))

@@ -7,7 +7,8 @@ import torch
 from torch import Tensor
 
 from ppo_course.feedback import describe
-from ppo_course.mistakes import Exercise, Part, StudentCode, read_words
+from ppo_course.formulas import Part
+from ppo_course.mistakes import Exercise, StudentCode, read_words
 
 # Each of the known mistakes is wrong in at least one place. No ratio is at the edge of the range
 # and no advantage is 0: there, both answers can be defended.

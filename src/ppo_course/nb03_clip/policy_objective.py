@@ -12,7 +12,8 @@ import torch
 from torch import Tensor
 
 from ppo_course.feedback import number, numbers, same
-from ppo_course.mistakes import Part, StudentCode
+from ppo_course.formulas import Part
+from ppo_course.mistakes import StudentCode
 from ppo_course.nb03_clip.policy_objective_cases import (
     BATCHES,
     CLIP_RANGE_VF,

@@ -4,7 +4,8 @@ import random
 from typing import NamedTuple
 
 from ppo_bbrl.schedules import linear
-from ppo_course.mistakes import Exercise, Part, StudentCode, read_words
+from ppo_course.formulas import Part
+from ppo_course.mistakes import Exercise, StudentCode, read_words
 from ppo_course.one_number import check_numbers
 
 

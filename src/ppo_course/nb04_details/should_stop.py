@@ -10,7 +10,8 @@ from torch import Tensor
 
 from ppo_bbrl.losses import clipped_surrogate
 from ppo_course.feedback import ExerciseError, describe, numbers
-from ppo_course.mistakes import Exercise, Part, StudentCode, read_words
+from ppo_course.formulas import Part
+from ppo_course.mistakes import Exercise, StudentCode, read_words
 from ppo_course.one_number import agree, as_number, compare_numbers
 
 # Where it is asked: the estimate as a multiple of the target, close to the tolerance on both sides

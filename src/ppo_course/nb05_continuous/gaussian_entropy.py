@@ -8,8 +8,9 @@ import torch
 from torch import Tensor
 
 from ppo_course.feedback import same
+from ppo_course.formulas import Part
 from ppo_course.gradients import check_gradients, gradients
-from ppo_course.mistakes import Exercise, Part, StudentCode
+from ppo_course.mistakes import Exercise, StudentCode
 from ppo_course.nb05_continuous.gaussians import (
     SCALES,
     WORDS,

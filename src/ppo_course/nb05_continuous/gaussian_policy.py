@@ -8,8 +8,9 @@ from torch import Tensor
 from torch.distributions import Distribution
 
 from ppo_course.feedback import describe, numbers, same
+from ppo_course.formulas import first_fit
 from ppo_course.gradients import check_gradients, gradients
-from ppo_course.mistakes import StudentCode, first_fit
+from ppo_course.mistakes import StudentCode
 from ppo_course.nb05_continuous.agent_under_test import (
     EXERCISE,
     ROW,

@@ -7,7 +7,8 @@ from torch import Tensor
 from torch.distributions import Normal
 
 from ppo_course.drawing import integer, source_of
-from ppo_course.mistakes import Exercise, Part, read_words
+from ppo_course.formulas import Part
+from ppo_course.mistakes import Exercise, read_words
 
 WORDS = read_words(__file__)
 

@@ -7,7 +7,8 @@ import torch
 from torch import Tensor
 
 from ppo_course.feedback import same
-from ppo_course.mistakes import Exercise, Part, StudentCode
+from ppo_course.formulas import Part
+from ppo_course.mistakes import Exercise, StudentCode
 from ppo_course.nb05_continuous.gaussians import WORDS, Gaussians, arguments, cases
 
 RESULTS = ("action", "sent")

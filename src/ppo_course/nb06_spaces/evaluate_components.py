@@ -7,9 +7,10 @@ import torch
 from torch import Tensor
 
 from ppo_course.feedback import numbers, same
+from ppo_course.formulas import Part
 from ppo_course.gradients import check_gradients, gradients
 from ppo_course.hints import Hint
-from ppo_course.mistakes import Exercise, Part, read_words
+from ppo_course.mistakes import Exercise, read_words
 
 RESULTS = ("log_prob", "entropy")
 EXERCISE = Exercise(

@@ -8,9 +8,10 @@ import torch
 from torch import Tensor
 
 from ppo_course.feedback import ExerciseError, numbers, same
+from ppo_course.formulas import Part
 from ppo_course.gradients import check_gradients, gradients
 from ppo_course.hints import Hint
-from ppo_course.mistakes import Exercise, Part, read_words
+from ppo_course.mistakes import Exercise, read_words
 
 EXERCISE = Exercise(
     "masked_log_probs",

@@ -7,8 +7,9 @@ import torch
 from torch import Tensor
 
 from ppo_course.feedback import describe
+from ppo_course.formulas import Part
 from ppo_course.hints import Hint
-from ppo_course.mistakes import Exercise, Part, read_words
+from ppo_course.mistakes import Exercise, read_words
 from ppo_course.workspaces import RecordingWorkspace
 
 EXERCISE = Exercise(

@@ -7,7 +7,8 @@ import torch
 from torch import Tensor
 
 from ppo_course.feedback import numbers
-from ppo_course.mistakes import Exercise, Part, StudentCode
+from ppo_course.formulas import Part
+from ppo_course.mistakes import Exercise, StudentCode
 from ppo_course.nb07_memory.memories import WORDS, check_tensor
 
 EXERCISE = Exercise("leaks", ("memory", "timestep"), WORDS)

@@ -7,8 +7,9 @@ import torch
 from torch import Tensor
 
 from ppo_course.feedback import numbers
+from ppo_course.formulas import Part
 from ppo_course.gradients import check_gradients, gradients
-from ppo_course.mistakes import Exercise, Part, StudentCode
+from ppo_course.mistakes import Exercise, StudentCode
 from ppo_course.nb07_memory.memories import WORDS, Case, cases, check_tensor, reset
 
 EXERCISE = Exercise("unroll", ("cell", "features", "memory", "begins"), WORDS)

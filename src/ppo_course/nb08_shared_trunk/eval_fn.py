@@ -11,7 +11,8 @@ from torch.nn import functional
 from ppo_bbrl.hub import PPO2
 from ppo_course.drawing import draw_weights, integer, source_of
 from ppo_course.feedback import same
-from ppo_course.mistakes import Exercise, StudentCode, first_fit, read_words
+from ppo_course.formulas import first_fit
+from ppo_course.mistakes import Exercise, StudentCode, read_words
 
 EXPONENT = 26  # of `bernstein`; 2 e^-26 is 1e-11
 PARTS = ("value", "action", "neg_log_prob")

@@ -9,8 +9,9 @@ from torch import Tensor
 
 from ppo_bbrl.hub import PPO2
 from ppo_course.feedback import numbers
+from ppo_course.formulas import Part
 from ppo_course.gradients import check_gradients, gradients
-from ppo_course.mistakes import Exercise, Part, StudentCode, read_words
+from ppo_course.mistakes import Exercise, StudentCode, read_words
 from ppo_course.one_number import agree, as_number, compare_numbers
 
 PARTS = ("total", "policy_loss", "value_loss")

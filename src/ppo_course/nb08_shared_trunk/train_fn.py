@@ -10,7 +10,8 @@ from torch import Tensor
 from ppo_bbrl.hub import PPO2
 from ppo_course.drawing import integer, source_of
 from ppo_course.feedback import same
-from ppo_course.mistakes import Exercise, Part, StudentCode, read_words
+from ppo_course.formulas import Part
+from ppo_course.mistakes import Exercise, StudentCode, read_words
 from ppo_course.nb08_shared_trunk import train_step
 from ppo_course.nb08_shared_trunk.train_step import RIGHT, Batch, Case
 from ppo_course.one_number import agree, as_number

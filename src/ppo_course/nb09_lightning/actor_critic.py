@@ -9,8 +9,9 @@ from torch.distributions import Categorical, Distribution
 
 from ppo_course.drawing import draw_weights, integer
 from ppo_course.feedback import numbers, same
+from ppo_course.formulas import first_fit
 from ppo_course.gradients import gradients
-from ppo_course.mistakes import Exercise, first_fit
+from ppo_course.mistakes import Exercise
 from ppo_course.nb09_lightning.student_model import WORDS, InertEnv, call_method, made
 
 EXERCISE = Exercise("ActorCritic", (), WORDS)

@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from ppo_course.feedback import numbers
-from ppo_course.mistakes import Part
+from ppo_course.formulas import Part
 
 Term = Callable[["Samples", int], Tensor]
 

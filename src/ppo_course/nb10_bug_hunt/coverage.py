@@ -7,7 +7,8 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from ppo_course.mistakes import Exercise, Part, StudentCode, read_words
+from ppo_course.formulas import Part
+from ppo_course.mistakes import Exercise, StudentCode, read_words
 from ppo_course.one_number import check_numbers
 
 EXERCISE = Exercise("coverage", ("minibatches", "n_transitions"), read_words(__file__))

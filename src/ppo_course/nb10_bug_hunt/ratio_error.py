@@ -7,7 +7,8 @@ import torch
 from torch import Tensor
 
 from ppo_course.feedback import numbers
-from ppo_course.mistakes import Exercise, Part, StudentCode, read_words
+from ppo_course.formulas import Part
+from ppo_course.mistakes import Exercise, StudentCode, read_words
 from ppo_course.one_number import check_numbers
 
 EXERCISE = Exercise("ratio_error", ("log_prob", "old_log_prob"), read_words(__file__))

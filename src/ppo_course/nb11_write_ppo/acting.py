@@ -9,8 +9,9 @@ from torch import Tensor, nn
 
 from ppo_course.drawing import draw_weights, integer, source_of
 from ppo_course.feedback import describe, numbers, same
+from ppo_course.formulas import first_fit
 from ppo_course.gradients import check_gradients, gradients
-from ppo_course.mistakes import StudentCode, first_fit
+from ppo_course.mistakes import StudentCode
 from ppo_course.nb11_write_ppo.exercise import OwnCode, lent
 from ppo_course.workspaces import RecordingWorkspace
 

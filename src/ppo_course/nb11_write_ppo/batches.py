@@ -8,8 +8,9 @@ from torch import Tensor
 
 from ppo_course.drawing import source_of
 from ppo_course.feedback import describe, same
+from ppo_course.formulas import first_fit
 from ppo_course.instruments.rollouts import TARGETS, Factors, draw_rollout
-from ppo_course.mistakes import StudentCode, first_fit
+from ppo_course.mistakes import StudentCode
 from ppo_course.nb11_write_ppo.cases import SmallCritic, SmallPolicy, config, recorded, settings_of
 from ppo_course.nb11_write_ppo.exercise import OwnCode, lent
 

@@ -7,7 +7,8 @@ import torch
 from torch import Tensor
 
 from ppo_course.feedback import describe
-from ppo_course.mistakes import Part, StudentCode
+from ppo_course.formulas import Part
+from ppo_course.mistakes import StudentCode
 from ppo_course.nb11_write_ppo.cases import batch_of, config, settings_of
 from ppo_course.nb11_write_ppo.exercise import OwnCode, lent
 from ppo_course.one_number import as_number, compare_numbers

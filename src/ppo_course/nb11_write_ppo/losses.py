@@ -7,8 +7,9 @@ import torch
 from torch import Tensor
 
 from ppo_course.feedback import describe, same
+from ppo_course.formulas import Part
 from ppo_course.gradients import check_gradients, gradients
-from ppo_course.mistakes import Part, StudentCode
+from ppo_course.mistakes import StudentCode
 from ppo_course.nb11_write_ppo.cases import (
     SmallCritic,
     SmallPolicy,

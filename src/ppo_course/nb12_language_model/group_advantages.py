@@ -8,7 +8,8 @@ from torch import Tensor
 
 from ppo_course.drawing import integer, source_of
 from ppo_course.feedback import describe, numbers
-from ppo_course.mistakes import Exercise, Part, StudentCode
+from ppo_course.formulas import Part
+from ppo_course.mistakes import Exercise, StudentCode
 from ppo_course.nb12_language_model.texts import WORDS
 
 EXERCISE = Exercise("group_advantages", ("reward", "group_size"), WORDS)

@@ -7,8 +7,9 @@ import torch
 from torch import Tensor
 
 from ppo_course.feedback import describe, number, same
+from ppo_course.formulas import Part
 from ppo_course.gradients import check_gradients, gradients
-from ppo_course.mistakes import Exercise, Part, StudentCode
+from ppo_course.mistakes import Exercise, StudentCode
 from ppo_course.nb12_language_model.texts import WORDS, Texts, cases
 
 EXERCISE = Exercise("kl_estimates", ("log_prob", "ref_log_prob"), WORDS)

@@ -11,7 +11,8 @@ from ppo_bbrl.agents.base import Agent
 from ppo_bbrl.workspace.table import Workspace
 from ppo_course.drawing import integer, source_of
 from ppo_course.feedback import Named, describe
-from ppo_course.mistakes import Exercise, StudentCode, first_fit
+from ppo_course.formulas import first_fit
+from ppo_course.mistakes import Exercise, StudentCode
 from ppo_course.nb12_language_model.texts import WORDS
 from ppo_course.workspaces import RecordingWorkspace
 

@@ -8,8 +8,9 @@ from torch import Tensor
 
 from ppo_course.drawing import integer, source_of
 from ppo_course.feedback import number
+from ppo_course.formulas import Part
 from ppo_course.gradients import check_gradients, gradients
-from ppo_course.mistakes import Exercise, Part, StudentCode, read_words
+from ppo_course.mistakes import Exercise, StudentCode, read_words
 from ppo_course.nb11_write_ppo import losses
 from ppo_course.nb11_write_ppo.losses import RATIOS, SURROGATES
 from ppo_course.nb12_language_model.texts import WORDS, as_scalar, cases

@@ -6,7 +6,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from ppo_course.mistakes import Part, StudentCode
+from ppo_course.formulas import Part
+from ppo_course.mistakes import StudentCode
 from ppo_course.nb02_values.estimates import WRONG_LOOPS, backward
 from ppo_course.nb12_language_model.texts import PerCharacter, Texts, cases
 

@@ -9,8 +9,9 @@ from torch import Tensor, nn
 from ppo_bbrl.agents.base import Agent
 from ppo_course.drawing import draw_weights, integer, source_of
 from ppo_course.feedback import Named, describe, numbers, same
+from ppo_course.formulas import first_fit
 from ppo_course.gradients import check_gradients, gradients
-from ppo_course.mistakes import Exercise, StudentCode, first_fit
+from ppo_course.mistakes import Exercise, StudentCode
 from ppo_course.nb12_language_model.texts import WORDS
 from ppo_course.workspaces import RecordingWorkspace
 

@@ -24,6 +24,6 @@ def every_place_in_the_words_is_filled_in(monkeypatch):
 def a_wrong_answer_costs_one_check(request, monkeypatch):
     """What a mistake is like, and which parts are right, takes many; two files test that."""
     if request.path.name != "test_likeness.py":
-        monkeypatch.setattr("ppo_course.likeness.REFERENCES", {})
+        monkeypatch.setattr("ppo_course.likeness.solutions", dict)
     if request.path.name != "test_partial.py":
         monkeypatch.setattr("ppo_course.mistakes._passes", lambda _: False)

@@ -9,7 +9,7 @@ from torch.distributions import Categorical
 
 from ppo_bbrl.distributions import MultiCategorical
 from ppo_course import check_evaluate_components
-from ppo_course.mistakes import combinations
+from ppo_course.formulas import combinations
 from ppo_course.nb06_spaces.evaluate_components import PARTS, Case, formula
 
 # ------------------------------------------------------------------------------- right answers

@@ -12,7 +12,7 @@ from seeds import SEEDS
 
 import ppo_course
 from ppo_bbrl import Agent
-from ppo_course.mistakes import combinations
+from ppo_course.formulas import combinations
 from ppo_course.nb12_language_model import (
     group_advantages,
     kl_estimates,

@@ -8,7 +8,7 @@ import torch
 from course import WITH_EXERCISES
 
 from ppo_course import ExerciseError, check_lambda_return, check_scheduled
-from ppo_course.likeness import REFERENCES
+from ppo_course.likeness import solutions
 from ppo_course.slips import slips
 from ppo_course.sources import read_source, references
 
@@ -61,7 +61,7 @@ def test_what_might_never_end_has_none():
 
 def test_the_package_has_the_solutions_of_the_notebooks():
     sources = [read_source(path) for path in WITH_EXERCISES]
-    assert json.loads(references(sources)) == REFERENCES
+    assert json.loads(references(sources)) == solutions()
 
 
 def test_a_slip_that_no_check_knows_is_told():
@@ -88,7 +88,7 @@ def test_what_is_like_no_slip_stays_unknown():
 
 
 def test_no_message_shows_a_whole_line_of_a_solution():
-    for reference in REFERENCES.values():
+    for reference in solutions().values():
         text = ast.unparse(ast.parse(reference["text"]))  # every statement in one line
         lines = {line.strip() for line in text.splitlines() if len(line.strip()) > 24}
         for slip in slips(reference["text"]):

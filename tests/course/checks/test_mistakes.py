@@ -10,8 +10,9 @@ import torch
 
 import ppo_course
 from ppo_course.feedback import ExerciseError
+from ppo_course.formulas import Part, explain
 from ppo_course.hints import Hint
-from ppo_course.mistakes import Exercise, Part, explain, read_words
+from ppo_course.mistakes import Exercise, read_words
 
 COURSE = Path(ppo_course.__file__).parent
 WORDS = {

@@ -9,7 +9,7 @@ from torch import nn
 from ppo_bbrl import Agent
 from ppo_bbrl.workspace.table import Workspace
 from ppo_course import ExerciseError, check_pole_agent
-from ppo_course.mistakes import combinations
+from ppo_course.formulas import combinations
 from ppo_course.nb01_workspace.pole_agent import ORDER, RULES, actions, cases
 
 

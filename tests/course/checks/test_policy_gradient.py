@@ -11,7 +11,7 @@ from course import NOTEBOOKS
 from seeds import SEEDS
 
 import ppo_course
-from ppo_course.mistakes import combinations
+from ppo_course.formulas import combinations
 from ppo_course.nb02b_policy_gradient import (
     bandits,
     best_baseline,

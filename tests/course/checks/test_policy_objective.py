@@ -12,7 +12,7 @@ from torch import nn
 
 from ppo_course import ExerciseError, check_policy_objective
 from ppo_course.feedback import same
-from ppo_course.mistakes import combinations
+from ppo_course.formulas import combinations
 from ppo_course.nb03_clip.policy_objective import PARTS, RIGHT, value
 from ppo_course.nb03_clip.policy_objective_cases import BATCHES, Case, drawn_batches
 

@@ -17,7 +17,7 @@ from details_testing import (
 )
 
 from ppo_course import check_value_error
-from ppo_course.mistakes import combinations
+from ppo_course.formulas import combinations
 from ppo_course.nb10_bug_hunt.value_error import (
     CASES,
     FORMS,

@@ -7,7 +7,7 @@ import torch
 from estimates_testing import check_the_check, complaint, error_of
 
 from ppo_course import check_was_allowed
-from ppo_course.mistakes import combinations
+from ppo_course.formulas import combinations
 from ppo_course.nb06_spaces.was_allowed import PARTS, Case, cases, formula
 
 MASK = "env/action_mask"
