@@ -3,11 +3,12 @@
 import io
 import os
 import re
+import time
 from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass
 from datetime import timedelta
-from functools import cache
+from functools import cache, partial
 from pathlib import Path
 from typing import Any, Self
 
@@ -23,6 +24,8 @@ from ppo_bbrl.system.state import State
 
 # What gloo says of a connection that is no more.
 _OF_A_CONNECTION = re.compile(r"pair\.cc|[Cc]onnect|closed|reset|pipe|route|unreachable|timed out")
+_LOOKING = 2e-3  # seconds
+_let_others_run = getattr(os, "sched_yield", partial(time.sleep, 0))  # not on every system
 _PATIENCE = timedelta(hours=2)  # for the evaluations of the first process
 
 
@@ -142,6 +145,7 @@ class Processes:
         while True:
             try:
                 work = work or begin()
+                _look_often(work)
                 work.wait() if values.is_cuda else work.wait(timedelta(seconds=TICK))
             except RuntimeError as error:
                 if work is None or values.is_cuda or work.is_completed():
@@ -160,6 +164,13 @@ class Processes:
                     ) from error
             else:
                 return
+
+
+def _look_often(work: Any) -> None:
+    """Look for the end of an exchange without sleeping: to wake up takes longer than most."""
+    end = time.perf_counter() + _LOOKING
+    while not work.is_completed() and time.perf_counter() < end:
+        _let_others_run()
 
 
 def several() -> bool:
