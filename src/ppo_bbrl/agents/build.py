@@ -31,6 +31,7 @@ from ppo_bbrl.agents.normalisers import (
 from ppo_bbrl.agents.policies import ACTION_GAIN, DiscretePolicy, GaussianPolicy
 from ppo_bbrl.agents.recurrent import RecurrentCritic, RecurrentPolicy, without_memory
 from ppo_bbrl.agents.seen_parts import space_seen
+from ppo_bbrl.agents.walking import weights_in
 from ppo_bbrl.config.algorithm import AlgorithmConfig
 from ppo_bbrl.config.loading import load_episodic_config
 from ppo_bbrl.config.sources import Source
@@ -90,7 +91,7 @@ def check_has_weights(agent: nn.Module, name: str) -> None:
     Raises:
         UserError: naming the agent.
     """
-    if any(weight.is_meta for weight in agent.parameters()):
+    if any(weight.is_meta for weight in weights_in(agent)):
         raise UserError(
             f"{name}: its weights are on the device meta, where they have no values; create it on "
             "another device, or load weights with to_empty(device='cpu') and load_state_dict"

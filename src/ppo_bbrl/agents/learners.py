@@ -7,6 +7,7 @@ from torch import Tensor, nn
 from torch.optim import Optimizer
 
 from ppo_bbrl.agents.shared import share_weights
+from ppo_bbrl.agents.walking import tensors_in, weights_in
 from ppo_bbrl.config.optimizers import held_parameters, setup_optimizer
 from ppo_bbrl.errors import UserError
 
@@ -23,10 +24,10 @@ class Learners(NamedTuple):
         """The groups stepped separately: "policy" and "critic", or only "shared"."""
         if self.policy_optimizer is self.critic_optimizer:
             both = nn.ModuleList((self.policy, self.critic))  # has each parameter once
-            return {"shared": (list(both.parameters()), self.policy_optimizer)}
+            return {"shared": (weights_in(both), self.policy_optimizer)}
         return {
-            "policy": (list(self.policy.parameters()), self.policy_optimizer),
-            "critic": (list(self.critic.parameters()), self.critic_optimizer),
+            "policy": (weights_in(self.policy), self.policy_optimizer),
+            "critic": (weights_in(self.critic), self.critic_optimizer),
         }
 
     def clipped(self, *, together: bool) -> dict[str, list[nn.Parameter]]:
@@ -38,8 +39,7 @@ class Learners(NamedTuple):
 
     def tensors(self) -> tuple[list[Tensor], list[Tensor]]:
         """The weights and buffers of the policy, and those of the critic."""
-        policy, critic = self.policy, self.critic
-        return [*policy.parameters(), *policy.buffers()], [*critic.parameters(), *critic.buffers()]
+        return tensors_in(self.policy), tensors_in(self.critic)
 
     def identity(self) -> tuple[list[object], list[object]]:
         """The ids of everything in the agents and the optimisers, which are cheap to compare."""

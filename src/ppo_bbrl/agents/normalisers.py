@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from ppo_bbrl.agents.observations import Observation
+from ppo_bbrl.agents.walking import modules_in
 from ppo_bbrl.envs.parts import parts_of
 from ppo_bbrl.envs.spaces import is_image
 
@@ -178,8 +179,7 @@ class Normalised(nn.Module):
 
 def normalisers_of(*agents: nn.Module) -> list[ObservationNormaliser]:
     """The normalisers of observations in agents, each once."""
-    modules = nn.ModuleList(agents).modules()
-    return [module for module in modules if isinstance(module, ObservationNormaliser)]
+    return [module for module in modules_in(*agents) if isinstance(module, ObservationNormaliser)]
 
 
 def share_normaliser(policy: nn.Module | None, critic: nn.Module) -> None:

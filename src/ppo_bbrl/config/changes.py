@@ -5,6 +5,8 @@ there takes ten times as long. All values are compared before each use, so that 
 """
 
 from collections.abc import Collection, Iterable
+from contextlib import suppress
+from operator import getitem, is_
 from typing import Any
 
 from omegaconf import DictConfig, OmegaConf
@@ -46,11 +48,11 @@ class ConfigChanges:
     """
 
     def __init__(self, cfg: DictConfig) -> None:
-        self.known = _values(cfg)
+        self.accept(cfg)
 
     def accept(self, cfg: DictConfig) -> None:
         """Remember the current values as read."""
-        self.known = _values(cfg)
+        self.known, self._nodes = _values(cfg), _Nodes(cfg)
 
     def find(
         self, cfg: object, *, in_a_loop: bool = False, written: Collection[str] = ()
@@ -65,6 +67,8 @@ class ConfigChanges:
         Raises:
             ConfigError: for a change that comes too late; the message says what to do.
         """
+        if self._nodes.same(cfg):
+            return {}
         if not isinstance(cfg, DictConfig):
             kind = type(cfg).__name__
             raise ConfigError(
@@ -73,6 +77,7 @@ class ConfigChanges:
             )
         values = _values(cfg)
         if values == self.known:
+            self._nodes = _Nodes(cfg)
             return {}
         changes = dict(_differences(self.known, values))
         for keys, what, remedy in (
@@ -90,6 +95,46 @@ class ConfigChanges:
                     "param_groups of policy_optimizer and critic_optimizer, or replace both"
                 )
         return {name: now for name, (_, now) in changes.items()}
+
+
+class _Nodes:
+    """The nodes of a configuration and their values, whose identity is cheap to compare."""
+
+    def __init__(self, cfg: DictConfig) -> None:
+        self._cfg, self._known = cfg, True
+        # In columns, so that no Python runs for an entry: its place, its name there, and itself.
+        self._places: list[Any] = []
+        self._names: list[Any] = []
+        self._entries: list[Any] = []
+        self._sized: list[Any] = []
+        self._look(cfg)
+        self._sizes = [*map(len, self._sized)]
+
+    def same(self, cfg: object) -> bool:
+        """Whether nothing has changed; False also where a value was set that is equal."""
+        if cfg is not self._cfg or not self._known or [*map(len, self._sized)] != self._sizes:
+            return False
+        with suppress(KeyError):  # one key came for another
+            return all(map(is_, map(getitem, self._places, self._names), self._entries))
+        return False
+
+    def _look(self, node: Any) -> None:
+        attributes = vars(node)
+        name = next((name for name in ("_val", "_content") if name in attributes), None)
+        if name is None:  # another version of OmegaConf
+            self._known = False
+            return
+        content = attributes[name]
+        self._keep(attributes, name, content)
+        if name == "_content" and isinstance(content, dict | list):
+            self._sized.append(content)
+            for key, inner in content.items() if isinstance(content, dict) else enumerate(content):
+                self._keep(content, key, inner)
+                self._look(inner)
+
+    def _keep(self, place: Any, name: Any, entry: Any) -> None:
+        for column, value in ((self._places, place), (self._names, name), (self._entries, entry)):
+            column.append(value)
 
 
 def _with(then: Any) -> str:

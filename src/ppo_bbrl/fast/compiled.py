@@ -26,6 +26,7 @@ from ppo_bbrl.fast.compiled_step import (
     parameter_index,
 )
 from ppo_bbrl.fast.flat import FlatWeights, NotFlatError
+from ppo_bbrl.fast.unchanged import Unchanged
 from ppo_bbrl.minibatches import Minibatch, Transitions, n_minibatches
 from ppo_bbrl.system.console import say
 from ppo_bbrl.update import KL_TOLERANCE, Losses, Objective, UpdateReport
@@ -105,7 +106,7 @@ class CompiledUpdate:
         ones = [1.0] * len(changing_coefficients(settings))
         nothing = torch.tensor([0.0, -torch.inf, *ones, 1.0, 1.0], device=device)
         self._run_step(nothing, torch.ones_like(self._mask))
-        self._modules = _attributes(self._networks)
+        self._unchanged = Unchanged(self._networks)
 
     def fits(self, objective: Objective, transitions: Transitions) -> bool:
         """Whether everything that the compiled code takes as constant is unchanged."""
@@ -123,7 +124,7 @@ class CompiledUpdate:
                 for name, tensor in _tensors(transitions).items()
             )
             and not any(map(_has_hooks, self._flat.parameters))
-            and self._modules == _attributes(self._networks)
+            and self._unchanged.holds()
         )
 
     def __call__(
@@ -273,22 +274,6 @@ def _constants(objective: Objective) -> tuple[object, ...]:
     )
 
 
-def _attributes(module: nn.Module) -> list[object]:
-    """Properties that a compiled step may treat as constants: modes, plain attributes, hooks."""
-    return [
-        (
-            id(inner),
-            type(inner),
-            [
-                (name, len(value) if isinstance(value, dict) else value)
-                for name, value in vars(inner).items()
-                if isinstance(value, bool | int | float | str | dict)
-            ],
-        )
-        for inner in module.modules()
-    ]
-
-
 def _has_hooks(parameter: nn.Parameter) -> bool:
     return bool(parameter._backward_hooks)
 
@@ -327,7 +312,7 @@ def _probe(
 
 
 def _is_known(networks: Networks, losses: Losses) -> bool:
-    """Whether all modules and losses are ours or torch's, which read only `_attributes`."""
+    """Whether all modules and losses are ours or torch's, which read what `Unchanged` compares."""
     modules = [type(module).__module__ for module in networks.modules()]
     modules.append(getattr(losses, "__module__", ""))
     return all(name.startswith(("ppo_bbrl.", "torch.nn.")) for name in modules)

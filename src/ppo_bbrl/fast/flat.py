@@ -16,6 +16,7 @@ import torch
 from torch import Tensor, nn
 
 from ppo_bbrl.agents.learners import Learners
+from ppo_bbrl.agents.walking import weights_in
 from ppo_bbrl.config.optimizers import held_parameters
 from ppo_bbrl.minibatches import Transitions
 from ppo_bbrl.update import Groups, Objective, Parts, Update
@@ -277,9 +278,9 @@ def _identity(
     policy: nn.Module, critic: nn.Module, *optimizers: torch.optim.Optimizer
 ) -> list[object]:
     """The ids of all objects that a layout depends on, which are cheap to compare."""
-    parameters = [*policy.parameters(), *critic.parameters()]
     ids: list[object] = [
-        (id(parameter), parameter.data_ptr(), parameter.requires_grad) for parameter in parameters
+        (id(parameter), parameter.data_ptr(), parameter.requires_grad)
+        for parameter in weights_in(policy, critic)
     ]
     for optimizer in optimizers:
         ids.append(id(optimizer))
