@@ -82,7 +82,7 @@ course: $(DEV) ## make an nbgrader course: make course DIR=<folder> [PPO_BBRL=<a
 	@$(BIN)/python notebooks/course.py "$(DIR)" $(ADDRESS) $(ARGS)
 
 docs: $(DOCS) ## build the documentation into build/site; a broken link or a missing docstring fails
-	$(BIN)/ruff check --quiet --select D1 src
+	$(BIN)/ruff check --quiet src
 	NO_MKDOCS_2_WARNING=1 $(BIN)/python -m mkdocs build --strict --quiet
 	@echo "Open build/site/index.html"
 
