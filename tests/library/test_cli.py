@@ -225,6 +225,7 @@ def test_help_loads_nothing_heavy():
         ["eval"],
         ["eval", ".", "--episodes", "many"],
         ["eval", ".", "--episodes", "0"],
+        ["eval", ".", "--episodes", "1000000000"],  # which no memory holds
         ["nonsense"],
         ["train", "--nonsense"],
     ],

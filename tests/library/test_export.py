@@ -247,13 +247,15 @@ def test_what_cannot_be_exported_is_one_line_and_no_file():
         ({}, "nothing to export"),
         ({"torch_export": "folder"}, "folder"),
         ({"onnx": "a", "torch_export": "a"}, "one file"),
+        ({"onnx": "a.pt2"}, r"a\.pt2: \.pt2 promises .* ends in \.onnx"),
+        ({"torch_export": "a.onnx"}, r"ends in \.pt2"),
         ({"torch_export": "a", "which": "first"}, "best, last"),
     ]:
         with pytest.raises(UserError, match=told):
             export_policy(run, **arguments)
     done = CliRunner().invoke(app, ["export", str(run)])
     assert done.exit_code == 2
-    assert not Path("a").exists()
+    assert not [*Path().glob("a*")]
     assert not [*Path("folder").iterdir()]
 
 

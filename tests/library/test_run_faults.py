@@ -145,3 +145,7 @@ def test_a_file_that_holds_no_fault(monkeypatch, capsys):
             main()
         assert end.value.code == 1
         assert "fault.pt: not a fault of ppo-bbrl, or a damaged file" in capsys.readouterr().err
+    Path("fault.pt").unlink()
+    with pytest.raises(SystemExit):
+        main()
+    assert "fault.pt: No such file or directory" in capsys.readouterr().err

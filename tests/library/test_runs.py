@@ -89,10 +89,13 @@ def test_open_folder_refuses_what_is_no_run():
     """One line that says which folder, and what is wrong with it."""
     Path("empty").mkdir()
     Path("file").write_text("")
+    Path("seeds/seed_3").mkdir(parents=True)
+    Path("seeds/seed_3/config.yaml").write_text("")
     for path, reason in [
         ("nowhere", "does not exist"),
         ("empty", "has no config.yaml"),
         ("file", "is a file"),
+        ("seeds", "has the runs of several seeds, such as seeds/seed_3"),
     ]:
         with pytest.raises(ValueError, match=f"^{path}: not the folder of a run: it {reason}"):
             open_folder(path)

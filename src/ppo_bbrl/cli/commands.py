@@ -106,7 +106,7 @@ app.command(epilog="Example:  ppo-bbrl export outputs/CartPole-v1/… --onnx pol
 @app.command("eval", epilog="Example:  ppo-bbrl eval outputs/CartPole-v1/… --episodes 100")
 def evaluate_run(
     run: Run,
-    episodes: Annotated[int, typer.Option(min=1, help="Number of episodes.")] = 20,
+    episodes: Annotated[int, typer.Option(min=1, max=100_000, help="Number of episodes.")] = 20,
     seed: Annotated[int, typer.Option(min=0, help="Seed of the episodes.")] = 0,
     trust: Trust = False,
 ) -> None:

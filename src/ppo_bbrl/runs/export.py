@@ -23,6 +23,7 @@ from ppo_bbrl.system.files import write_file
 
 #: the file in a torch.export archive that says what is in it
 ABOUT = "ppo_bbrl.json"
+_NAMES_OF_OTHERS = {"onnx": (".pt2", ".pt", ".pth"), "torch_export": (".onnx",)}
 _ROWS = 3  # of the inputs that are traced: a number that is no other size's
 
 
@@ -103,9 +104,14 @@ def _check(wanted: dict[str, Path]) -> None:
         raise UserError("nothing to export: give onnx=FILE or torch_export=FILE")
     if len({path.absolute() for path in wanted.values()}) < len(wanted):
         raise UserError(f"{next(iter(wanted.values()))}: both formats cannot be in one file")
-    for path in wanted.values():
+    for kind, path in wanted.items():
         if path.is_dir():
             raise UserError(f"{path} is a folder: give the name of a file")
+        if path.suffix in _NAMES_OF_OTHERS[kind]:
+            raise UserError(
+                f"{path}: {path.suffix} promises another format; choose a name that ends in "
+                f"{'.onnx' if kind == 'onnx' else '.pt2'}"
+            )
     missing = [name for name in ("onnx", "onnxscript") if find_spec(name) is None]
     if "onnx" in wanted and missing:
         raise UserError(

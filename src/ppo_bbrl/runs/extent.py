@@ -34,6 +34,7 @@ def check_file(path: Path) -> None:
         OSError: if it cannot be found.
     """
     if not path.is_file():
+        path.stat()  # if it does not exist
         raise DamagedError("it is not a regular file")
     if path.stat().st_size > _LARGEST_FILE:
         raise DamagedError(f"it is larger than {_LARGEST_FILE // 2**30} GiB")

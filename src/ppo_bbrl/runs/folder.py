@@ -159,8 +159,11 @@ def open_folder(path: str | Path) -> RunFolder:
     """
     path = Path(path)
     if not (path / CONFIG_FILE).is_file():
+        seeds = sorted(path.glob(f"seed_*/{CONFIG_FILE}"))
         what = (
-            "has no config.yaml"
+            f"has the runs of several seeds, such as {seeds[0].parent}"
+            if seeds
+            else "has no config.yaml"
             if path.is_dir()
             else "is a file"
             if path.exists()
