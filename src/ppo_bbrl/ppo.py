@@ -37,6 +37,7 @@ from ppo_bbrl.curiosity import Watching, with_curiosity, with_losses, with_retur
 from ppo_bbrl.episodic import EpisodicAlgo, iter_partial_episodes
 from ppo_bbrl.fast.engines import Engine, choose_engine, improve
 from ppo_bbrl.minibatches import Minibatch, Transitions
+from ppo_bbrl.overrides import targets_of
 from ppo_bbrl.rewards import RewardScale, learned_from
 from ppo_bbrl.rollout import (
     Rollout,
@@ -203,7 +204,7 @@ class PPOClip(LearningAgents, Failing, EpisodicAlgo):
         with self._drawing(), evaluation_mode(*self._own_agents), torch.no_grad():
             rollout = evaluate_rollout(workspace, policy, critic)
             rollout = self._watching.watch(critic, workspace, rollout, self._settings)
-            advantage, returns = self.compute_targets(rollout)
+            advantage, returns = targets_of(rollout, self.compute_targets)
         self._rollout, self._statistics_wait = rollout, True
         last = advantage.new_zeros(1, advantage.shape[1])
         workspace.set_full("advantage", torch.cat((advantage, last)))
@@ -303,7 +304,7 @@ class PPOClip(LearningAgents, Failing, EpisodicAlgo):
             assert self._rollout is not None
             rollout = with_values(self._rollout, critic)
             rollout = self._watching.evaluate(critic, rollout, self._settings)
-            advantage, returns = self.compute_targets(rollout)
+            advantage, returns = targets_of(rollout, self.compute_targets)
         new = learnable(rollout, policy, critic, advantage=advantage, returns=returns)
         variables = with_returns(learned_from.variables, new.variables)
         targets = {"advantage": new.advantage, "returns": new.returns}

@@ -4,7 +4,7 @@
 """
 
 import math
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -25,6 +25,7 @@ from ppo_bbrl.losses import (
     value_loss,
 )
 from ppo_bbrl.minibatches import Minibatch, Transitions
+from ppo_bbrl.overrides import checked_losses
 from ppo_bbrl.runs.metrics import METRICS
 from ppo_bbrl.system.html import number, table
 
@@ -66,6 +67,13 @@ class Objective:
     settings: AlgorithmConfig
     losses: Losses
     recompute: Callable[[], Transitions] | None = None
+
+    def computed(
+        self, minibatch: Minibatch, earlier: Sequence[object] = ()
+    ) -> tuple[dict[str, Tensor], dict[str, Tensor]]:
+        """The losses and metrics of a minibatch; those of an update's first one are checked."""
+        given = self.losses(minibatch)
+        return given if earlier else checked_losses(given, learns=self.learners.learn())
 
 
 @dataclass(frozen=True, repr=False)
@@ -129,7 +137,7 @@ class Update:
         n_steps, stopped_early = 0, False
 
         for part in _epochs(transitions, objective, generator):
-            terms, metrics = objective.losses(Minibatch.of(part, coefficients))
+            terms, metrics = objective.computed(Minibatch.of(part, coefficients), history)
             history.append(metrics)
             if exceeds(metrics, settings.target_kl):
                 stopped_early = True

@@ -37,6 +37,10 @@ class Learners(NamedTuple):
             return {"shared": [one for parameters in groups.values() for one in parameters]}
         return groups
 
+    def learn(self) -> bool:
+        """Whether any weight does; those with `requires_grad_(False)` stay as they are."""
+        return any(one.requires_grad for group, _ in self.groups().values() for one in group)
+
     def tensors(self) -> tuple[list[Tensor], list[Tensor]]:
         """The weights and buffers of the policy, and those of the critic."""
         return tensors_in(self.policy), tensors_in(self.critic)

@@ -86,7 +86,7 @@ class DistributedUpdate(Update):
         n_steps, stopped_early = 0, False
         for part in self._epochs(transitions, objective, generator):
             engine.zero_grad(groups)
-            terms, metrics = objective.losses(part.minibatch(coefficients))
+            terms, metrics = objective.computed(part.minibatch(coefficients), history)
             engine.backward(terms)
             averaged = self.average(weights, metrics, part.n)
             if averaged is None:

@@ -28,6 +28,7 @@ from ppo_bbrl.fast.compiled_step import (
 from ppo_bbrl.fast.flat import FlatWeights, NotFlatError
 from ppo_bbrl.fast.unchanged import Unchanged
 from ppo_bbrl.minibatches import Minibatch, Transitions, n_minibatches
+from ppo_bbrl.overrides import checked_losses
 from ppo_bbrl.system.console import say
 from ppo_bbrl.update import KL_TOLERANCE, Losses, Objective, UpdateReport
 
@@ -295,9 +296,11 @@ def _probe(
     coefficients: dict[str, Any] = {"clip_range": None, "clip_range_vf": 0.0} | given
     minibatch = Minibatch(**_fields(data), **coefficients)
     with torch.random.fork_rng():
-        losses, metrics = torch.func.functional_call(
+        given = torch.func.functional_call(
             networks, weights | tensors, (minibatch,), tie_weights=False
         )
+    learns = any(one.requires_grad for one in copies)
+    losses, metrics = checked_losses(given, learns=learns)
     names = [name for name, _ in networks.named_parameters()]
     learning = {name: one for name, one in zip(names, copies, strict=True) if one.requires_grad}
     idle = ""

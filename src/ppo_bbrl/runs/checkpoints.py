@@ -48,6 +48,8 @@ class Checkpoint:
         files: where metrics and events ended.
         others: of processes that trained together, what each but the first had of its own: its
             "state" and what is "fresh".
+        own: what the program gave that no file contains: the names of its schedules, and the
+            classes of its methods that replace the algorithm's.
     """
 
     path: Path
@@ -57,6 +59,7 @@ class Checkpoint:
     fresh: dict[str, str]
     files: dict[str, Any]
     others: list[dict[str, dict[str, Any]]] = field(default_factory=list)
+    own: dict[str, Any] = field(default_factory=dict)
 
     def of(self, rank: int, size: int) -> "Checkpoint":
         """What one of `size` processes goes on with.
@@ -212,6 +215,9 @@ def checkpoint_of(read: Mapping[str, Any], path: Path, iterations: int) -> Check
     others = read.get("others", [])
     if not isinstance(others, list) or not all(map(_is_own, others)):
         raise TypeError("others is no list of states")
+    own = read.get("own", {})
+    if not isinstance(own, dict) or not isinstance(own.get("schedules", []), list):
+        raise TypeError("own is no dict of names")
     for fresh in (read["fresh"], *(other["fresh"] for other in others)):
         for part, why in fresh.items():
             if part not in {"train_env", "eval_env"} or not isinstance(why, str):
@@ -220,7 +226,9 @@ def checkpoint_of(read: Mapping[str, Any], path: Path, iterations: int) -> Check
     sizes = [rows, *events.values()] if isinstance(events, dict) else [events]
     if not all(type(size) is int and size >= 0 for size in sizes):
         raise TypeError("files end at no number")
-    return Checkpoint(path, iterations, **{name: read[name] for name in _PARTS}, others=others)
+    return Checkpoint(
+        path, iterations, **{name: read[name] for name in _PARTS}, others=others, own=own
+    )
 
 
 def _is_own(read: Any) -> bool:

@@ -2,9 +2,10 @@
 
 import time
 import warnings
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from functools import cached_property
 from pathlib import Path, PurePath
+from types import MappingProxyType
 from typing import Any, Self
 
 from omegaconf import OmegaConf
@@ -27,6 +28,9 @@ from ppo_bbrl.workspace.table import Workspace
 _OLD = 15.0
 _SHARE = 0.01
 
+# Methods by which a subclass learns something else.
+DOORS = ("losses", "compute_targets")
+
 GRACE = 2.5  # seconds that a signal waits for the end of an iteration, so that this can be saved
 
 
@@ -45,6 +49,40 @@ def _check_events(files: RunFolder, log_dir: str | None, trust: bool) -> None:
             )
 
 
+def _own_methods(kind: type) -> dict[str, str]:
+    """The methods of `DOORS` that a class of the user's defines, with its name."""
+    found = {}
+    for name in DOORS:
+        owner = next((one for one in kind.__mro__ if name in vars(one)), None)
+        if owner is not None and not owner.__module__.startswith("ppo_bbrl."):
+            found[name] = owner.__name__
+    return found
+
+
+def _check_given_again(found: Checkpoint, kind: type, schedules: Mapping[str, Any]) -> None:
+    """Refuse to go on with another algorithm, because something is missing that no file contains.
+
+    Raises:
+        StateError: naming it, and how to give it.
+    """
+    for name in found.own.get("schedules", []):
+        if name not in schedules:
+            raise StateError(
+                f"schedules: the run's schedule of {name} was a function of your own, which its "
+                f"files do not contain; give it again in your program: {kind.__name__}.resume(RUN, "
+                f"schedules={{{name!r}: …}})"
+            )
+    here = _own_methods(kind)
+    for name in DOORS:
+        owner = found.own.get(name)
+        if owner is not None and name not in here:
+            raise StateError(
+                f"the run computed its {name} by {owner}.{name}, of a class of your own, and "
+                f"{kind.__name__} does it otherwise; go on with it in your program: "
+                f"{owner}.resume(RUN)"
+            )
+
+
 class Checkpointed(Resumable):
     """The part of an algorithm that writes checkpoints, and goes on from them.
 
@@ -53,6 +91,7 @@ class Checkpointed(Resumable):
     """
 
     last_checkpoint: Path | None = None
+    _schedules: Mapping[str, Any] = MappingProxyType({})  # the user's own, by name
     _saved = (0, 0.0)  # iterations at the last checkpoint, and when it was (or the loop began)
     _cost = 0.0  # seconds that it took
 
@@ -81,6 +120,7 @@ class Checkpointed(Resumable):
         cfg = read_saved_config(found.config, str(found.path))
         check_trusted(cfg.gym_env.env_name, trust)
         check_layers(cfg.algorithm.architecture, found.state)
+        _check_given_again(found, cls, own.get("schedules", {}))
         # Before anything is made: `load_config` checks what is to be changed.
         files = folder_to_go_on_in(folder, cfg.base_dir, cfg.logger.log_dir)
         if checkpoints.writes:
@@ -147,6 +187,7 @@ class Checkpointed(Resumable):
             "files": position,
             "iterations": self._next_epoch,
             "others": self._others(),
+            "own": {"schedules": sorted(self._schedules), **_own_methods(type(self))},
         }
         self._checkpoints.claim()
         self.last_checkpoint = self._checkpoints.write(self._next_epoch, content)
