@@ -4,7 +4,7 @@
 """
 
 import math
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -68,13 +68,6 @@ class Objective:
     losses: Losses
     recompute: Callable[[], Transitions] | None = None
 
-    def computed(
-        self, minibatch: Minibatch, earlier: Sequence[object] = ()
-    ) -> tuple[dict[str, Tensor], dict[str, Tensor]]:
-        """The losses and metrics of a minibatch; those of an update's first one are checked."""
-        given = self.losses(minibatch)
-        return given if earlier else checked_losses(given, learns=self.learners.learn())
-
 
 @dataclass(frozen=True, repr=False)
 class UpdateReport:
@@ -136,8 +129,8 @@ class Update:
         history: list[Mapping[str, Tensor]] = []
         n_steps, stopped_early = 0, False
 
-        for part in _epochs(transitions, objective, generator):
-            terms, metrics = objective.computed(Minibatch.of(part, coefficients), history)
+        for minibatch in self.minibatches(transitions, objective, coefficients, generator):
+            terms, metrics = self.losses(minibatch, objective, first=not history)
             history.append(metrics)
             if exceeds(metrics, settings.target_kl):
                 stopped_early = True
@@ -147,20 +140,42 @@ class Update:
             norms = self.clip_gradients(clipped, max_norm)
             if not all(math.isfinite(norm) for norm in norms.values()):
                 self.finish()
-                raise NoNumberError(what_is_no_number(terms, norms), len(history))
+                raise NoNumberError(_what_is_no_number(terms, norms), len(history))
             metrics.update(norms)
             self.step(groups)
             n_steps += 1
 
         self.finish()
-        metrics = means(history)
-        if len(transitions):
-            metrics["explained_variance"] = transitions.explained_variance()
+        metrics = _means(history)
+        if history:
+            metrics["explained_variance"] = self.explained_variance(transitions)
         return UpdateReport(metrics, n_steps, stopped_early)
 
     def fits(self, objective: Objective, transitions: Transitions) -> bool:
         """Whether this engine can also make the next update; otherwise another one is chosen."""
         return False
+
+    def minibatches(
+        self,
+        transitions: Transitions,
+        objective: Objective,
+        coefficients: Coefficients,
+        generator: torch.Generator,
+    ) -> Iterator[Minibatch]:
+        """The minibatches of all epochs."""
+        settings = objective.settings
+        for epoch in range(settings.opt_epochs):
+            if epoch and objective.recompute is not None:
+                transitions = objective.recompute()
+            for part in transitions.minibatches(settings.batch_size, generator):
+                yield Minibatch.of(part, coefficients)
+
+    def losses(
+        self, minibatch: Minibatch, objective: Objective, *, first: bool
+    ) -> tuple[dict[str, Tensor], dict[str, Tensor]]:
+        """The losses by name, and metrics; those of an update's first minibatch are checked."""
+        given = objective.losses(minibatch)
+        return checked_losses(given, learns=objective.learners.learn()) if first else given
 
     def zero_grad(self, groups: Groups) -> None:
         """Discard the gradients of the previous minibatch."""
@@ -195,8 +210,12 @@ class Update:
     def finish(self) -> None:
         """Called after the last step of an update."""
 
+    def explained_variance(self, transitions: Transitions) -> Tensor:
+        """How much of the variation of the returns the values explain, a scalar."""
+        return transitions.explained_variance()
 
-def what_is_no_number(terms: Mapping[str, Tensor], norms: Mapping[str, Tensor]) -> str:
+
+def _what_is_no_number(terms: Mapping[str, Tensor], norms: Mapping[str, Tensor]) -> str:
     """The first loss that is not finite, or else the first gradient, by its name and value."""
     named = [(f"the {name} loss", term.detach()) for name, term in terms.items()]
     named += [(f"the gradient ({name})", norm) for name, norm in norms.items()]
@@ -308,17 +327,7 @@ def _weighted(loss: Tensor, weight: float | Tensor) -> Tensor:
     return weight * loss
 
 
-def _epochs(
-    transitions: Transitions, objective: Objective, generator: torch.Generator
-) -> Iterator[Transitions]:
-    settings = objective.settings
-    for epoch in range(settings.opt_epochs):
-        if epoch and objective.recompute is not None:
-            transitions = objective.recompute()
-        yield from transitions.minibatches(settings.batch_size, generator)
-
-
-def means(history: list[Mapping[str, Tensor]]) -> dict[str, Tensor]:
+def _means(history: list[Mapping[str, Tensor]]) -> dict[str, Tensor]:
     """The mean of each metric over the minibatches that have it."""
     names = dict.fromkeys(name for metrics in history for name in metrics)
     rows = [[metrics[name] for metrics in history if name in metrics] for name in names]

@@ -11,6 +11,7 @@ import torch.distributed as dist
 from ppo_bbrl import PPOClip, run
 from ppo_bbrl.coefficients import Coefficients
 from ppo_bbrl.distributed import DistributedPPO, DistributedUpdate, Processes
+from ppo_bbrl.fast.engines import eager_engine
 from ppo_bbrl.update import Objective, Update
 
 TASK = {
@@ -70,7 +71,8 @@ def one_equals_several():
     whole = Objective(alone._learners(), alone._settings, alone.losses)
     expected = Update()(rollout, whole, coefficients=coefficients(), generator=generator)
     many._settings = replace(many._settings, normalize_advantage=False)
-    update = DistributedUpdate(processes, normalize_advantage=True)
+    engine = eager_engine(many._learners())
+    update = DistributedUpdate(processes, engine, normalize_advantage=True)
     part = Objective(many._learners(), many._settings, many.losses)
     found = update(rollout.select(mine), part, coefficients=coefficients(), generator=generator)
     for agent in ("train_policy", "critic_agent"):

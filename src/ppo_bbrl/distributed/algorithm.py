@@ -21,6 +21,7 @@ from ppo_bbrl.distributed.processes import Processes
 from ppo_bbrl.distributed.update import DistributedUpdate
 from ppo_bbrl.envs.agent import EnvAgent
 from ppo_bbrl.errors import ConfigError, Terminated, UserError
+from ppo_bbrl.fast.engines import eager_engine
 from ppo_bbrl.minibatches import Transitions
 from ppo_bbrl.ppo import PPOClip
 from ppo_bbrl.runs.checkpoints import Checkpoint, own_parts, shared_parts
@@ -31,7 +32,7 @@ from ppo_bbrl.runs.resuming import state_without
 from ppo_bbrl.seeding import Seeds
 from ppo_bbrl.system.console import say
 from ppo_bbrl.system.signals import Postponed
-from ppo_bbrl.update import UpdateReport
+from ppo_bbrl.update import Objective, UpdateReport
 from ppo_bbrl.workspace.table import Workspace
 
 _OWN_STREAMS = ("actions", "learning", "minibatches", "train_env")  # of each process
@@ -190,10 +191,10 @@ class DistributedPPO(PPOClip):
             self._engine = None
         return super().update(rollout)
 
-    def _choose_engine(self, *args: Any) -> DistributedUpdate:
-        del args
+    def _choose_engine(self, objective: Objective, *_: Any) -> DistributedUpdate:
+        engine = eager_engine(objective.learners)
         normalize = bool(self.cfg.algorithm.normalize_advantage)
-        return DistributedUpdate(self.processes, normalize_advantage=normalize)
+        return DistributedUpdate(self.processes, engine, normalize_advantage=normalize)
 
     def _summary(self, samples: Tensor) -> Any:
         return self.processes.summary(samples)

@@ -1,6 +1,5 @@
 """The update whose gradients, statistics and decisions are those of all processes."""
 
-import math
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
 
@@ -9,135 +8,106 @@ from torch import Tensor
 
 from ppo_bbrl.coefficients import Coefficients
 from ppo_bbrl.distributed.processes import Processes
-from ppo_bbrl.fast.engines import eager_engine
 from ppo_bbrl.minibatches import Minibatch, Transitions, n_minibatches
 from ppo_bbrl.sequences import Sequences
-from ppo_bbrl.update import (
-    NoNumberError,
-    Objective,
-    Update,
-    UpdateReport,
-    exceeds,
-    means,
-    what_is_no_number,
-)
+from ppo_bbrl.update import Groups, Objective, Parts, Update
 
 
-@dataclass(frozen=True)
-class _Part:
-    """A minibatch of this process, and what it needs to know of the others'.
+@dataclass(frozen=True, repr=False)
+class _Share(Minibatch):
+    """This process's share of a minibatch; never without a row.
 
     Attributes:
-        transitions: of this process; never without a row.
         n: how many of its rows count, maybe 0.
-        mean, std: of the advantages of all processes; None: these are not normalised.
+        n_of_all: the same for all processes together, at least 1.
     """
 
-    transitions: Transitions
-    n: int
-    mean: Tensor | None = None
-    std: Tensor | None = None
-
-    def minibatch(self, coefficients: Coefficients) -> Minibatch:
-        """What the losses are computed from."""
-        made = Minibatch.of(self.transitions, coefficients)
-        if not self.n and made.mask is not None:  # its losses count nothing, but must be numbers
-            made = replace(made, mask=torch.ones_like(made.mask))
-        if self.mean is None or self.std is None:
-            return made
-        normalised = (made.advantage.double() - self.mean) / (self.std + 1e-8)
-        return replace(made, advantage=normalised.to(made.advantage.dtype))
+    n: float = 0.0
+    n_of_all: float = 1.0
 
 
 class DistributedUpdate(Update):
     """The plain or the flat update, made by several processes together.
 
-    In each minibatch, gradients and metrics travel in one flat tensor. Once an epoch, the sums that
-    normalise advantages do.
+    In each minibatch, gradients and metrics travel in one flat tensor. Once an epoch, the sums do
+    that say how many transitions count and what normalises their advantages.
 
     Args:
         processes: that make it.
+        engine: makes the steps, the same in each.
         normalize_advantage: whether to normalise advantages, by the minibatches of all.
-        engine: makes the steps; default: the one that fits the agents.
     """
 
-    def __init__(
-        self, processes: Processes, *, normalize_advantage: bool, engine: Update | None = None
-    ) -> None:
+    def __init__(self, processes: Processes, engine: Update, *, normalize_advantage: bool) -> None:
         self.processes, self.normalize_advantage = processes, normalize_advantage
         self._engine = engine
 
-    def __call__(
+    def fits(self, objective: Objective, transitions: Transitions) -> bool:
+        """Whether the engine that makes the steps fits."""
+        return self._engine.fits(objective, transitions)
+
+    def minibatches(
         self,
         transitions: Transitions,
         objective: Objective,
-        *,
         coefficients: Coefficients,
         generator: torch.Generator,
-    ) -> UpdateReport:
-        """Make an update, as `Update` does with the transitions of all processes."""
+    ) -> Iterator[Minibatch]:
+        """The shares of this process; as many in each process, and none where nobody has any."""
         settings = objective.settings
-        max_norm = torch.inf if settings.max_grad_norm is None else settings.max_grad_norm
+        count = self._n_minibatches(transitions, settings.batch_size)
+        for epoch in range(settings.opt_epochs if count else 0):
+            if epoch and objective.recompute is not None:
+                transitions = objective.recompute()
+            yield from self._shares([*transitions.parts(count, generator)], coefficients)
+
+    def losses(
+        self, minibatch: Minibatch, objective: Objective, *, first: bool
+    ) -> tuple[dict[str, Tensor], dict[str, Tensor]]:
+        """The losses of this process; the metrics of all, whose gradients the weights get, too."""
+        assert isinstance(minibatch, _Share)
         groups = objective.learners.groups()
-        clipped = objective.learners.clipped(together=settings.global_grad_norm)
-        weights = list({id(w): w for held, _ in groups.values() for w in held}.values())
-        engine = self._engine = self._engine or eager_engine(objective.learners)
-        history: list[Mapping[str, Tensor]] = []
-        n_steps, stopped_early = 0, False
-        for part in self._epochs(transitions, objective, generator):
-            engine.zero_grad(groups)
-            terms, metrics = objective.computed(part.minibatch(coefficients), history)
-            engine.backward(terms)
-            averaged = self.average(weights, metrics, part.n)
-            if averaged is None:
-                continue
-            metrics = averaged
-            history.append(metrics)
-            if exceeds(metrics, settings.target_kl):
-                stopped_early = True
-                break
-            norms = engine.clip_gradients(clipped, max_norm)
-            if not all(math.isfinite(norm) for norm in norms.values()):
-                engine.finish()
-                raise NoNumberError(what_is_no_number(terms, norms), len(history))
-            history[-1] = {**metrics, **norms}
-            engine.step(groups)
-            n_steps += 1
-        engine.finish()
-        reported = means(history)
-        if history:
-            reported["explained_variance"] = self.explained_variance(transitions)
-        return UpdateReport(reported, n_steps, stopped_early)
+        self._engine.zero_grad(groups)
+        terms, metrics = super().losses(minibatch, objective, first=first)
+        self._engine.backward(terms)
+        return terms, self._average(groups, metrics, minibatch)
 
-    def fits(self, objective: Objective, transitions: Transitions) -> bool:
-        """Whether the engine that makes the steps fits."""
-        return self._engine is not None and self._engine.fits(objective, transitions)
+    def zero_grad(self, groups: Groups) -> None:
+        """Nothing, as the gradients are those of this minibatch."""
 
-    def average(
-        self, weights: list[torch.nn.Parameter], metrics: Mapping[str, Tensor], n: int
-    ) -> dict[str, Tensor] | None:
+    def backward(self, terms: Mapping[str, Tensor]) -> None:
+        """Nothing, likewise."""
+
+    def clip_gradients(self, parts: Parts, max_norm: float) -> dict[str, Tensor]:
+        """As the engine does."""
+        return self._engine.clip_gradients(parts, max_norm)
+
+    def step(self, groups: Groups) -> None:
+        """As the engine does."""
+        self._engine.step(groups)
+
+    def finish(self) -> None:
+        """As the engine does."""
+        self._engine.finish()
+
+    def _average(
+        self, groups: Groups, metrics: Mapping[str, Tensor], share: _Share
+    ) -> dict[str, Tensor]:
         """Average gradients and metrics over the transitions of all processes.
 
         Everything travels in one flat tensor, in the precision of the weights; the gradients become
         views of it.
 
-        Args:
-            weights: with the gradients of this process, which are replaced.
-            metrics: scalars of this process.
-            n: the number of its transitions.
-
         Returns:
-            The metrics; None if no process has a transition.
+            The metrics.
         """
+        weights = dict.fromkeys(weight for held, _ in groups.values() for weight in held)
         held = [(weight, weight.grad) for weight in weights if weight.grad is not None]
         values = [value.detach().reshape(1) for value in metrics.values()]
         kinds = {grad.dtype for _, grad in held}
         kind = kinds.pop() if len(kinds) == 1 else torch.float64
         flat = torch.cat([each.flatten().to(kind) for each in (*(g for _, g in held), *values)])
-        flat = self.processes.total(torch.cat([flat * n, flat.new_tensor([float(n)])]))
-        if not flat[-1]:
-            return None
-        flat = flat[:-1] / flat[-1]
+        flat = self.processes.total(flat * share.n) / share.n_of_all
         sizes = [*(grad.numel() for _, grad in held), len(values)]
         *grads, numbers = torch.split(flat, sizes)
         for (weight, before), grad in zip(held, grads, strict=True):
@@ -155,18 +125,6 @@ class DistributedUpdate(Update):
         )
         return torch.where(spread > 0, 1 - unexplained / spread, torch.nan)
 
-    def _epochs(
-        self, transitions: Transitions, objective: Objective, generator: torch.Generator
-    ) -> Iterator[_Part]:
-        """As many minibatches in each process."""
-        settings = objective.settings
-        count = self._n_minibatches(transitions, settings.batch_size)
-        for epoch in range(settings.opt_epochs if count else 0):
-            if epoch and objective.recompute is not None:
-                transitions = objective.recompute()
-            parts = [_Part(part, len(part)) for part in transitions.parts(count, generator)]
-            yield from self._normalised(parts) if self.normalize_advantage else parts
-
     def _n_minibatches(self, transitions: Transitions, batch_size: int) -> int:
         """Of an epoch: as one process with all transitions has, but none empty anywhere."""
         rows = len(transitions)
@@ -176,18 +134,27 @@ class DistributedUpdate(Update):
         counts = self.processes.counts(rows)
         return min(n_minibatches(sum(counts), batch_size), *counts)
 
-    def _normalised(self, parts: list[_Part]) -> list[_Part]:
-        """With mean and deviation of advantages over the same minibatch of all processes."""
-        sums = []
-        for part in parts:
-            which, exact = part.transitions.which(), part.transitions.advantage.double().flatten()
-            exact = exact if which is None else exact[which]
-            n = exact.new_tensor(len(exact))
-            sums.append(torch.stack([n, exact.sum(), exact.square().sum()]))
-        n, total, squares = self.processes.total(torch.stack(sums)).unbind(-1)
-        mean = total / n.clamp(min=1)
-        variance = ((squares - n * mean.square()) / (n - 1).clamp(min=1)).clamp(min=0)
-        return [
-            replace(part, mean=each, std=std)
-            for part, each, std in zip(parts, mean, variance.sqrt(), strict=True)
-        ]
+    def _shares(self, parts: list[Transitions], coefficients: Coefficients) -> Iterator[_Share]:
+        """With advantages normalised over the same minibatch of all processes."""
+        own = torch.stack([_sums(part) for part in parts])
+        n, total, squares = self.processes.total(own).unbind(-1)
+        means = total / n.clamp(min=1)
+        variance = ((squares - n * means.square()) / (n - 1).clamp(min=1)).clamp(min=0)
+        columns = (parts, own[:, 0].tolist(), n.tolist(), means, variance.sqrt())
+        for part, mine, of_all, mean, std in zip(*columns, strict=True):
+            if not of_all:
+                continue
+            share = replace(_Share.of(part, coefficients), n=mine, n_of_all=of_all)
+            if not mine and share.mask is not None:  # its losses count nothing, but must be numbers
+                share = replace(share, mask=torch.ones_like(share.mask))
+            if self.normalize_advantage:
+                normalised = (share.advantage.double() - mean) / (std + 1e-8)
+                share = replace(share, advantage=normalised.to(share.advantage.dtype))
+            yield share
+
+
+def _sums(part: Transitions) -> Tensor:
+    """The number of transitions, and the sums of their advantages and of the squares: `[3]`."""
+    which, exact = part.which(), part.advantage.double().flatten()
+    exact = exact if which is None else exact[which]
+    return torch.stack([exact.new_tensor(len(exact)), exact.sum(), exact.square().sum()])
