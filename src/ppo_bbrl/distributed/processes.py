@@ -1,6 +1,5 @@
 """What the processes of a training exchange, and how each notices that another one has gone."""
 
-import io
 import os
 import re
 import time
@@ -20,7 +19,7 @@ from torch._C._distributed_c10d import PrefixStore  # torch.distributed has it, 
 from ppo_bbrl.agents.normalisers import Summary
 from ppo_bbrl.distributed.watch import SILENCE, TICK, Watch, connect_to_store
 from ppo_bbrl.errors import UserError, one_line
-from ppo_bbrl.system.state import State
+from ppo_bbrl.system.state import State, packed, unpacked
 
 # What gloo says of a connection that is no more.
 _OF_A_CONNECTION = re.compile(r"pair\.cc|[Cc]onnect|closed|reset|pipe|route|unreachable|timed out")
@@ -100,10 +99,10 @@ class Processes:
 
     def gathered(self, state: State) -> list[State]:
         """The plain data of all processes, in the order of their ranks; elsewhere than at 0: []."""
-        packed = _packed(state)
-        sizes = self.counts(len(packed))
-        padded = packed.new_zeros(max(sizes))
-        padded[: len(packed)] = packed
+        content = _as_tensor(packed(state))
+        sizes = self.counts(len(content))
+        padded = content.new_zeros(max(sizes))
+        padded[: len(content)] = content
         parts = [torch.empty_like(padded) for _ in sizes] if self.rank == 0 else None
         self._wait(padded, lambda: dist.gather(padded, parts, dst=0, async_op=True))
         if parts is None:
@@ -112,12 +111,12 @@ class Processes:
 
     def told(self, state: State | None) -> State:
         """The plain data that the first process has; what the others give does not count."""
-        packed = _packed(state or {})
-        size = self.counts(len(packed))[0]
+        content = _as_tensor(packed(state or {}))
+        size = self.counts(len(content))[0]
         if self.rank:
-            packed = packed.new_zeros(size)
-        self._wait(packed, lambda: dist.broadcast(packed, src=0, async_op=True))
-        return _unpacked(packed)
+            content = content.new_zeros(size)
+        self._wait(content, lambda: dist.broadcast(content, src=0, async_op=True))
+        return _unpacked(content)
 
     def remember(self, text: str) -> None:
         """Keep a text of the first process for those that torchrun starts in place of these."""
@@ -206,12 +205,10 @@ def _what(error: RuntimeError) -> str:
     return one_line(text.partition(". This ")[0], 200)
 
 
-def _packed(state: State) -> Tensor:
-    file = io.BytesIO()
-    torch.save(state, file)
-    return torch.frombuffer(bytearray(file.getvalue()), dtype=torch.uint8)
+def _as_tensor(content: bytes) -> Tensor:
+    return torch.frombuffer(bytearray(content), dtype=torch.uint8)
 
 
-def _unpacked(packed: Tensor) -> State:
-    state: State = torch.load(io.BytesIO(packed.numpy().tobytes()), weights_only=True)
+def _unpacked(content: Tensor) -> State:
+    state: State = unpacked(content.numpy().tobytes())
     return state

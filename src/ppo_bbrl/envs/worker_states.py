@@ -1,27 +1,12 @@
 """The environments of a worker process, which answer the run, and have their states there."""
 
-import io
 from collections.abc import Sequence
 from typing import Any
-
-import torch
 
 from ppo_bbrl.envs.state import read_state, written
 from ppo_bbrl.envs.sync import SyncEnvs
 from ppo_bbrl.errors import StateError
-from ppo_bbrl.system.state import check_names
-
-
-def packed(state: Any) -> bytes:
-    """A state to send to another process of ours; torch would send its tensors as open files."""
-    file = io.BytesIO()
-    torch.save(state, file)
-    return file.getvalue()
-
-
-def unpacked(content: bytes) -> Any:
-    """What was `packed`."""
-    return torch.load(io.BytesIO(content), weights_only=True)
+from ppo_bbrl.system.state import check_names, packed, unpacked
 
 
 class WorkerEnvs(SyncEnvs):
@@ -43,18 +28,19 @@ class WorkerEnvs(SyncEnvs):
             return self.call(name, *args, **kwargs)
         if command == "set":
             self.set_attr(*data)
-        try:  # the packed states, if asked for, and why it is not possible
-            if command == "state":
-                return self._states(), ""
-            if command == "load":
-                self._load(unpacked(data))
-                return b"", ""
-        except StateError as error:
-            return b"", str(error)
+        elif command in {"state", "load"}:
+            return self._give_or_take_states(data)
         return True
 
-    def _states(self) -> bytes:
-        return packed([self._state_of(i) for i in range(self.num_envs)])
+    def _give_or_take_states(self, content: bytes | None) -> tuple[bytes, str]:
+        """The packed states, if none are given; and why it is not possible, if it is not."""
+        try:
+            if content is None:
+                return packed([self._state_of(i) for i in range(self.num_envs)]), ""
+            self._load(unpacked(content))
+        except StateError as error:
+            return b"", str(error)
+        return b"", ""
 
     def _parts(self, i: int) -> dict[str, Any]:
         masks = self.action_masks

@@ -24,9 +24,8 @@ from ppo_bbrl.envs.single import MakeEnv
 from ppo_bbrl.envs.worker_ends import close_workers, waiting
 from ppo_bbrl.envs.worker_pool import AFTER_A_FAULT, WorkerPool
 from ppo_bbrl.envs.worker_process import Board, Group, see_one, signals_held, work
-from ppo_bbrl.envs.worker_states import packed, unpacked
 from ppo_bbrl.errors import EnvironmentFailedError, StateError
-from ppo_bbrl.system.state import check_names
+from ppo_bbrl.system.state import check_names, packed, unpacked
 
 __all__ = ["AFTER_A_FAULT", "WorkerVectorEnv", "choose_cores", "choose_workers", "close_workers"]
 

@@ -4,10 +4,12 @@ It contains only tensors, numbers, strings, None, and lists, tuples and dicts of
 `torch.load(path, weights_only=True)` can read what `torch.save` wrote.
 """
 
+import io
 from collections import OrderedDict
 from collections.abc import Iterable, Mapping
 from typing import Any, Protocol
 
+import torch
 from torch import Tensor
 
 from ppo_bbrl.errors import StateError, UserError, one_line, shown
@@ -16,6 +18,18 @@ State = dict[str, Any]
 
 #: types whose values never change and need no copy
 SCALARS = frozenset((bool, int, float, str, type(None)))
+
+
+def packed(state: Any) -> bytes:
+    """A state to send to another process of ours; torch would send its tensors as open files."""
+    file = io.BytesIO()
+    torch.save(state, file)
+    return file.getvalue()
+
+
+def unpacked(content: bytes) -> Any:
+    """What was `packed`."""
+    return torch.load(io.BytesIO(content), weights_only=True)
 
 
 class HasState(Protocol):
