@@ -6,7 +6,7 @@ decentralised PPO, Wijmans et al. 2020). The first process evaluates, logs and s
 """
 
 from ppo_bbrl.distributed.algorithm import DistributedPPO
-from ppo_bbrl.distributed.processes import Processes, ProcessLostError, several
+from ppo_bbrl.distributed.processes import Processes, ProcessLostError
 from ppo_bbrl.distributed.update import DistributedUpdate
 
-__all__ = ["DistributedPPO", "DistributedUpdate", "ProcessLostError", "Processes", "several"]
+__all__ = ["DistributedPPO", "DistributedUpdate", "ProcessLostError", "Processes"]

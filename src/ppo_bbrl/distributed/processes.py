@@ -172,11 +172,6 @@ def _look_often(work: Any) -> None:
         _let_others_run()
 
 
-def several() -> bool:
-    """Whether torchrun has started this process together with others."""
-    return dist.is_available() and int(os.environ.get("WORLD_SIZE", "1")) > 1
-
-
 def _memory() -> Path | None:
     """A file that outlives restarted processes, in the folder that torchrun has for this job."""
     error_file = os.environ.get("TORCHELASTIC_ERROR_FILE")  # JOB/attempt_0/0/error.json
