@@ -267,9 +267,8 @@ class DistributedPPO(PPOClip):
     def _save_what_came_before(self, error: Exception) -> None:
         """Nothing: the others do not know of the error, and the last checkpoint is there."""
 
-    def _take_over(self, found: Checkpoint, rank: int = 0, size: int = 1) -> None:
-        del rank, size
-        super()._take_over(found, self.processes.rank, self.processes.size)
+    def _own_share(self, found: Checkpoint) -> Checkpoint:
+        return found.of(self.processes.rank, self.processes.size)
 
     def _noted(self, error: TrainingFailedError, rows: Any = None) -> TrainingFailedError:
         """Without a file to replay: one process alone would not come there again."""

@@ -29,9 +29,11 @@ except ImportError:  # on Windows: there nothing keeps two processes from going 
 KEPT = 2
 _NAME = re.compile(r"iteration-(\d{1,12})\.pt")
 _PARTS = {"config": str, "state": dict, "fresh": dict, "files": dict}
-# Of processes that train together, each has its own of these,
-_OWN = ("seeds", "train_env", "workspace", "reward_scale", "curiosity")
-# and the first one alone has these.
+# Of processes that train together, each has its own episodes, and statistics that carry a part of
+# these on; only the first one has a policy to keep, evaluations and a log.
+_EPISODES = ("seeds", "train_env", "workspace")
+_CARRIED = ("reward_scale", "curiosity")
+_OWN = (*_EPISODES, *_CARRIED)
 _OF_THE_FIRST = ("best_policy", "eval_env", "evaluations", "log")
 
 
@@ -71,8 +73,8 @@ class Checkpoint:
         if before != size:
             why = f"the run had {before} process{'es' * (before > 1)}, and now has {size}"
             fresh |= {"train_env": why, "seeds": why}
-            state = {name: one for name, one in state.items() if name not in _OWN[:3]}
-            for name in _OWN[3:]:  # returns of episodes that do not go on
+            state = {name: one for name, one in state.items() if name not in _EPISODES}
+            for name in _CARRIED:  # returns of episodes that do not go on
                 if name in state:
                     state[name] = {**state[name], "carried": torch.zeros(0, dtype=torch.float64)}
         elif rank:

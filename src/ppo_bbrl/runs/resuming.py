@@ -151,8 +151,7 @@ class Checkpointed(Resumable):
         return resumed
 
     @classmethod
-    def _checkpoints_in(cls, folder: Path, **own: Any) -> Checkpoints:
-        del own
+    def _checkpoints_in(cls, folder: Path, **_: Any) -> Checkpoints:
         return Checkpoints(folder)
 
     @property
@@ -266,8 +265,12 @@ class Checkpointed(Resumable):
         self.last_checkpoint = found.path
         self._saved = (found.iterations, time.monotonic())
 
-    def _take_over(self, found: Checkpoint, rank: int = 0, size: int = 1) -> None:
-        found, parts = found.of(rank, size), self.state_parts()
+    def _own_share(self, found: Checkpoint) -> Checkpoint:
+        """What this process goes on with; for subclasses, of which several train together."""
+        return found.of(0, 1)
+
+    def _take_over(self, found: Checkpoint) -> None:
+        found, parts = self._own_share(found), self.state_parts()
         for name in (*found.fresh, *(("workspace",) if "train_env" in found.fresh else ())):
             parts.pop(name, None)
         load_state(parts, found.state, type(self).__name__)
