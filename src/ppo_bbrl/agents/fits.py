@@ -171,6 +171,7 @@ def _try(policy: nn.Module, critic: nn.Module, env: EnvAgent, observation: Obser
     with _errors_name(critic):
         check_values(value, _N_ROWS)
     _check_numbers(critic, "value", value)
+    _check_learns(critic, "value", value)
     _check_judgement(policy, variables, given)
     if isinstance(space, Discrete) and space.n <= _MAX_ACTIONS:
         _check_probabilities(policy, space, variables)
@@ -228,7 +229,8 @@ def _check_judgement(policy: nn.Module, variables: dict[str, Tensor], given: str
     for name, tensor in (("log-probability", log_prob), ("entropy", entropy)):
         with _errors_name(policy):
             check_one_number_each(name, tensor, _N_ROWS)
-        _check_numbers(policy, name, tensor, learns=name == "log-probability")
+        _check_numbers(policy, name, tensor)
+    _check_learns(policy, "log-probability", log_prob)
 
 
 def _check_probabilities(
@@ -250,12 +252,15 @@ def _check_probabilities(
         )
 
 
-def _check_numbers(agent: nn.Module, name: str, tensor: Tensor, *, learns: bool = True) -> None:
-    """Refuse what is not a number, or what no weight could change though it should learn."""
+def _check_numbers(agent: nn.Module, name: str, tensor: Tensor) -> None:
     if bool(tensor.isnan().any()):
         raise _MisfitError(agent, f"its {name} is not a number")
+
+
+def _check_learns(agent: nn.Module, name: str, tensor: Tensor) -> None:
+    """Refuse what no weight can change, if some are to learn."""
     trainable = any(parameter.requires_grad for parameter in agent.parameters())
-    if learns and trainable and not tensor.requires_grad:
+    if trainable and not tensor.requires_grad:
         raise _MisfitError(
             agent,
             f"its {name} has no gradient, so that its weights would never change: is there a "

@@ -153,7 +153,7 @@ def have_one_model(policy: nn.Module, critic: nn.Module) -> TypeGuard[SharedPoli
     )
 
 
-def common_trunk(policy: Any, critic: Any) -> nn.Module | None:
+def _common_trunk(policy: Any, critic: Any) -> nn.Module | None:
     """What two agents of the package have in front of their own layers, if they share it."""
     trunk = getattr(policy, "encoder", None)
     if trunk is None or trunk is not getattr(critic, "encoder", None):
@@ -176,7 +176,7 @@ def evaluate_both(
     if have_one_model(policy, critic):
         mask = variables.get(MASK) if policy.takes_mask else None
         return policy.evaluate_with_value(observation_in(variables), variables["action"], mask)
-    if (trunk := common_trunk(policy, critic)) is not None:
+    if (trunk := _common_trunk(policy, critic)) is not None:
         seen: Any = Features(trunk(observation_in(variables)))
         mask = variables.get(MASK) if policy.takes_mask else None
         return *policy.evaluate_actions(seen, variables["action"], mask), critic.value(seen)
