@@ -8,7 +8,7 @@ import warnings
 from collections.abc import Iterable, MutableSequence, Sequence
 from contextlib import nullcontext
 from functools import partial
-from typing import Any, cast
+from typing import Any
 
 import numpy as np
 from gymnasium.spaces import Box, MultiBinary
@@ -119,7 +119,8 @@ class SyncEnvs(SyncVectorEnv):  # its type parameters differ between versions of
         #: which actions are allowed now, `[B, A]`; None: the environments have no masks
         self.action_masks: Any = None
         self._masks = MaskReader(taken if masks else None)
-        self._mask_from, self._mask_rows = "", cast("Any", None)
+        self._mask_from = ""
+        self._mask_rows: Any = None
 
     def write_into(
         self,

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 NOT_LEARNED = ("base_dir", "algorithm.seed", "save_", "compute.", "logger.", "extra")
 #: follows the size of rollouts, so that all trials have as many steps
 EPOCHS = "algorithm.max_epochs"
-_NEVER = ("algorithm.seed", "base_dir", "save_every", "gym_env.env_name", "algorithm.max_epochs")
+_NEVER = ("algorithm.seed", "base_dir", "save_every", "gym_env.env_name", EPOCHS)
 _STEPS_BY = ("algorithm.n_envs", "algorithm.n_steps")
 _FORM = "must be a list of choices, or low and high with `log: true` or `step` if wanted"
 

@@ -68,7 +68,7 @@ def _attributes(root: nn.Module) -> list[object]:
             [
                 (name, len(value) if isinstance(value, dict) else value)
                 for name, value in vars(inner).items()
-                if isinstance(value, dict | bool | int | float | str)
+                if isinstance(value, (dict, *_PLAIN))
             ],
         )
         for inner in modules_in(root)

@@ -139,12 +139,12 @@ def show(path: Path) -> "Video | Path":
             """A notebook that is not trusted shows a black box: the caption says what to do."""
 
             def _repr_html_(self) -> str:
-                told = f"An episode of the policy, also in <code>{escape(str(path))}</code>. "
-                told += (
-                    "Nothing to see? This notebook is not trusted yet: <i>File, Trust Notebook</i>."
+                caption = (
+                    f"An episode of the policy, also in <code>{escape(str(path))}</code>. Nothing "
+                    "to see? This notebook is not trusted yet: <i>File, Trust Notebook</i>."
                 )
-                shown = super()._repr_html_()  # type: ignore[no-untyped-call]
-                return f"<figure>{shown}<figcaption>{told}</figcaption></figure>"
+                video = super()._repr_html_()  # type: ignore[no-untyped-call]
+                return f"<figure>{video}<figcaption>{caption}</figcaption></figure>"
 
         return Captioned(  # type: ignore[no-untyped-call]
             str(path), embed=True, html_attributes="controls loop autoplay muted"
