@@ -18,13 +18,11 @@ from ppo_bbrl.agents.normalisers import Summarise, summary
 from ppo_bbrl.agents.observations import moved, names_in, observation_in
 from ppo_bbrl.config.algorithm import AlgorithmConfig
 from ppo_bbrl.losses import value_loss
-from ppo_bbrl.minibatches import Minibatch
+from ppo_bbrl.minibatches import LossesAndMetrics, Minibatch
 from ppo_bbrl.rewards import RewardScale
 from ppo_bbrl.rollout import Rollout
 from ppo_bbrl.system.state import State
 from ppo_bbrl.workspace.table import Workspace
-
-Losses = tuple[dict[str, Tensor], dict[str, Tensor]]  # and metrics
 
 MAX_DISCOUNT = 0.99  # γ of curiosity, the paper's, or discount_factor if that is less
 REWARD, VALUE = "curiosity/reward", "curiosity/v_values"
@@ -124,8 +122,8 @@ def with_curiosity(advantage: Tensor, rollout: Rollout, settings: AlgorithmConfi
 
 
 def with_losses(
-    critic: nn.Module, minibatch: Minibatch, critic_coef: float, computed: Losses
-) -> Losses:
+    critic: nn.Module, minibatch: Minibatch, critic_coef: float, computed: LossesAndMetrics
+) -> LossesAndMetrics:
     """The losses and metrics of a minibatch, and those of the critic's curiosity, if it has one.
 
     Args:

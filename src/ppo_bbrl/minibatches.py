@@ -12,6 +12,9 @@ from ppo_bbrl.losses import explained_variance
 from ppo_bbrl.system.html import table
 from ppo_bbrl.workspace.show import summary
 
+#: the losses of a minibatch by name (their sum is minimised), and its metrics
+LossesAndMetrics = tuple[dict[str, Tensor], dict[str, Tensor]]
+
 
 @dataclass(frozen=True, repr=False)
 class Transitions:

@@ -8,9 +8,8 @@ import torch
 from torch import Tensor
 
 from ppo_bbrl.errors import UserError, shown
+from ppo_bbrl.minibatches import LossesAndMetrics
 from ppo_bbrl.rollout import Rollout
-
-Losses = tuple[dict[str, Tensor], dict[str, Tensor]]  # and metrics
 
 
 def targets_of(
@@ -39,7 +38,7 @@ def targets_of(
     return advantage, returns
 
 
-def checked_losses(given: Any, *, learns: bool) -> Losses:
+def checked_losses(given: Any, *, learns: bool) -> LossesAndMetrics:
     """What `losses` gives for a minibatch, if it can be learned from.
 
     Args:

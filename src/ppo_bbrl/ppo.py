@@ -270,11 +270,11 @@ class PPOClip(LearningAgents, Failing, EpisodicAlgo):
             self._changes.accept(self.cfg)
         self._check_finite(report.metrics)
         lr = float(self.policy_optimizer.param_groups[0]["lr"])
-        report.metrics.update(logged(now, settings))
-        report.metrics["learning_rate"] = torch.tensor(lr, dtype=torch.float64)
-        if measures_kl(settings) and "explained_variance" in report.metrics:  # it has learned
+        if report.metrics and measures_kl(settings):  # else every episode had just ended
             kl = report.metrics["kl_divergence"] = self._divergence(rollout, now)
             control.follow(float(kl), settings, lr)
+        report.metrics.update(logged(now, settings))
+        report.metrics["learning_rate"] = torch.tensor(lr, dtype=torch.float64)
         if self._statistics_wait:
             self._move_statistics(rollout)
         return report

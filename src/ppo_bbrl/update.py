@@ -24,15 +24,15 @@ from ppo_bbrl.losses import (
     kl_divergence,
     value_loss,
 )
-from ppo_bbrl.minibatches import Minibatch, Transitions
+from ppo_bbrl.minibatches import LossesAndMetrics, Minibatch, Transitions
 from ppo_bbrl.overrides import checked_losses
 from ppo_bbrl.runs.metrics import METRICS
 from ppo_bbrl.system.html import number, table
 
 KL_TOLERANCE = 1.5  # × target_kl, as in Stable-Baselines3 and Spinning Up
 
-#: the losses of a minibatch by name (their sum is minimised), and its metrics
-Losses = Callable[[Minibatch], tuple[dict[str, Tensor], dict[str, Tensor]]]
+#: as `PPOClip.losses`
+Losses = Callable[[Minibatch], LossesAndMetrics]
 #: what is stepped separately, from `Learners.groups`
 Groups = Mapping[str, tuple[list[nn.Parameter], Optimizer]]
 #: what is clipped separately, from `Learners.clipped`
@@ -172,7 +172,7 @@ class Update:
 
     def losses(
         self, minibatch: Minibatch, objective: Objective, *, first: bool
-    ) -> tuple[dict[str, Tensor], dict[str, Tensor]]:
+    ) -> LossesAndMetrics:
         """The losses by name, and metrics; those of an update's first minibatch are checked."""
         given = objective.losses(minibatch)
         return checked_losses(given, learns=objective.learners.learn()) if first else given

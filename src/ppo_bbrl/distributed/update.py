@@ -8,7 +8,7 @@ from torch import Tensor
 
 from ppo_bbrl.coefficients import Coefficients
 from ppo_bbrl.distributed.processes import Processes
-from ppo_bbrl.minibatches import Minibatch, Transitions, n_minibatches
+from ppo_bbrl.minibatches import LossesAndMetrics, Minibatch, Transitions, n_minibatches
 from ppo_bbrl.sequences import Sequences
 from ppo_bbrl.update import Groups, Objective, Parts, Update
 
@@ -63,7 +63,7 @@ class DistributedUpdate(Update):
 
     def losses(
         self, minibatch: Minibatch, objective: Objective, *, first: bool
-    ) -> tuple[dict[str, Tensor], dict[str, Tensor]]:
+    ) -> LossesAndMetrics:
         """The losses of this process; the metrics of all, whose gradients the weights get, too."""
         assert isinstance(minibatch, _Share)
         groups = objective.learners.groups()

@@ -7,7 +7,7 @@ from torch import Tensor, nn
 
 from ppo_bbrl.config.algorithm import AlgorithmConfig
 from ppo_bbrl.fast.flat import Adam, FlatWeights
-from ppo_bbrl.minibatches import Minibatch
+from ppo_bbrl.minibatches import LossesAndMetrics, Minibatch
 from ppo_bbrl.update import Losses
 
 
@@ -19,7 +19,7 @@ class Networks(nn.Module):
         self.policy, self.critic = policy, critic
         self._losses = losses
 
-    def forward(self, minibatch: Minibatch) -> tuple[dict[str, Tensor], dict[str, Tensor]]:
+    def forward(self, minibatch: Minibatch) -> LossesAndMetrics:
         """The losses and the metrics of a minibatch."""
         return self._losses(minibatch)
 
