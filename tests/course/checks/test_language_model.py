@@ -2,12 +2,11 @@
 
 # ruff: noqa: E501 - lines of the notebook, exchanged
 
-import re
 from types import SimpleNamespace
 
 import pytest
 import torch
-from course import NOTEBOOKS
+from exchanged_lines import Solutions, complaint
 from seeds import SEEDS
 
 import ppo_course
@@ -22,11 +21,7 @@ from ppo_course.nb12_language_model import (
 )
 from ppo_course.nb12_language_model.iterations import OF_GRPO, OF_PPO, grpo, ppo
 
-SOURCE = NOTEBOOKS / "source" / "12_language_model.py"
-CELL = re.compile(
-    r'^# %% nbgrader=\{[^\n]*"solution": true[^\n]*\n(.*?)(?=^# %%)', re.DOTALL | re.MULTILINE
-)
-TEXT = "\n".join(CELL.findall(SOURCE.read_text(encoding="utf-8")))
+written = Solutions("12_language_model", Agent=Agent, torch=torch, nn=torch.nn).written
 NAMES = {
     "page": "Page",
     "writer": "Writer",
@@ -37,26 +32,8 @@ NAMES = {
 }  # fmt: skip
 
 
-def written(*changes):
-    """The notebook's solutions, with some lines exchanged, as a namespace."""
-    text = TEXT
-    for old, new in changes:
-        assert old in text, old
-        text = text.replace(old, new)
-    names = {"Agent": Agent, "torch": torch, "nn": torch.nn}
-    exec(compile(text, "<student>", "exec"), names)
-    return SimpleNamespace(**names)
-
-
 def asked(check, student, **options):
     getattr(ppo_course, f"check_{check}")(getattr(student, NAMES[check]), **options)
-
-
-def error_of(check, function, **options):
-    with pytest.raises(ppo_course.ExerciseError) as caught:
-        getattr(ppo_course, f"check_{check}")(function, **options)
-    assert re.search(r"^Where to look:", str(caught.value), re.MULTILINE)
-    return caught.value
 
 
 @pytest.mark.parametrize("check", NAMES)
@@ -286,7 +263,7 @@ WRONG = [
 def test_each_mistake_is_named(check, key, changes):
     student = written(*changes)
     for seed in (None, 1):
-        error = error_of(check, getattr(student, NAMES[check]), seed=seed)
+        error = complaint(check, getattr(student, NAMES[check]), seed=seed)
         named = [each if "~" in key else each.partition("~")[0] for each in error.keys]
         assert named[:1] == [key]
         assert len(named) == 1 + (key == "raises")  # each exception here has a hint of its own
@@ -332,7 +309,7 @@ def test_every_known_mistake_is_told_from_the_others(check, seed):
         if not keys:
             continue
         function = answers(module, values, seed)
-        assert error_of(check, function, seed=seed).keys == keys
+        assert complaint(check, function, seed=seed).keys == keys
 
 
 @pytest.mark.parametrize("seed", [None, *SEEDS[:2]])
@@ -341,7 +318,7 @@ def test_every_known_loss_is_told_from_the_others(seed):
         if keys:
             results = iter([text_loss.formula(x, values) for x in text_loss.drawn(seed)])
             function = lambda *_, results=results: next(results)  # noqa: E731
-            assert error_of("text_loss", function, seed=seed).keys == keys
+            assert complaint("text_loss", function, seed=seed).keys == keys
 
 
 @pytest.mark.parametrize("seed", [None, *SEEDS[:2]])
@@ -357,7 +334,7 @@ def test_every_known_estimate_is_told_from_the_others(seed, place):
                 wrong(x) if place == 1 else parts[1].right(x)
             )
 
-        assert error_of("kl_estimates", function, seed=seed).keys == (key,)
+        assert complaint("kl_estimates", function, seed=seed).keys == (key,)
 
 
 class OfData:
@@ -386,11 +363,11 @@ def test_every_known_mistake_of_an_iteration_is_told_from_the_others(check, iter
     for key in known:
         if (check, key) == ("learn_grpo", "no-step~writer"):
             continue  # nothing has changed then
-        assert error_of(check, OfData(iteration, (key,)), seed=seed).keys == (key,)
+        assert complaint(check, OfData(iteration, (key,)), seed=seed).keys == (key,)
 
 
 def test_two_mistakes_of_an_iteration_are_both_told():
-    error = error_of("learn_ppo", OfData(ppo, ("no-penalty", "half")))
+    error = complaint("learn_ppo", OfData(ppo, ("no-penalty", "half")))
     assert error.keys == ("no-penalty", "half")
     assert "Probably 2 things are wrong" in str(error)
 
@@ -401,7 +378,7 @@ def test_whoever_teaches_the_critic_of_grpo_is_told():
         with torch.no_grad():
             algo.critic.model.weight += 1
 
-    assert error_of("learn_grpo", both).keys == ("critic-touched",)
+    assert complaint("learn_grpo", both).keys == ("critic-touched",)
 
 
 def test_a_mistake_in_an_earlier_exercise_is_not_told_again():

@@ -2,6 +2,7 @@
 
 import pytest
 import torch
+from exchanged_lines import Solutions
 from torch import nn
 from torch.distributions import Independent, Normal
 
@@ -82,33 +83,19 @@ def test_culprits_are_worth_their_number(n):
         assert share(check_culprits, lambda: dict(answer), seed=seed) == pytest.approx(n / 7)
 
 
-def targets(*, terminal=slice(1, None), keep_resets=False):
-    def critic_targets(workspace, discount_factor, gae_lambda):
-        obs, reward, value, terminated, done = workspace[
-            "env/env_obs", "env/reward", "critic/v_values", "env/terminated", "env/done"
-        ]
-        advantage = gae(
-            reward=reward[1:],
-            value=value[:-1],
-            next_value=value[1:],
-            terminated=(done if terminal == "done" else terminated)[1:],
-            done=done[1:],
-            discount_factor=discount_factor,
-            gae_lambda=gae_lambda,
-        )
-        target = lambda_returns(advantage=advantage, value=value[:-1])
-        kept = torch.ones_like(done[:-1]) if keep_resets else ~done[:-1]
-        return obs[:-1][kept], target[kept]
-
-    return critic_targets
+written = Solutions("02_value_and_gae", torch=torch, gae=gae, lambda_returns=lambda_returns).written
+TERMINATED_BY_DONE = ("terminated=terminated[1:]", "terminated=done[1:]")
+RESETS_KEPT = ("is_transition = ~done[:-1]", "is_transition = torch.ones_like(done[:-1])")
 
 
 @pytest.mark.parametrize("seed", [None, 1, 2])
 def test_one_of_two_bugs_mended_is_worth_half(seed):
-    assert share(check_critic_targets, targets(terminal="done"), seed=seed) == 0.5
-    assert share(check_critic_targets, targets(keep_resets=True), seed=seed) == 0.5
-    both = targets(terminal="done", keep_resets=True)
-    assert share(check_critic_targets, both, seed=seed) == 0
+    for bugs, worth in (
+        ([TERMINATED_BY_DONE], 0.5),
+        ([RESETS_KEPT], 0.5),
+        ([TERMINATED_BY_DONE, RESETS_KEPT], 0),
+    ):
+        assert share(check_critic_targets, written(*bugs).critic_targets, seed=seed) == worth
 
 
 class DistAlone(Agent):

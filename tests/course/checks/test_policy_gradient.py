@@ -2,12 +2,9 @@
 
 # ruff: noqa: E501 - lines of the notebook, exchanged
 
-import re
-from types import SimpleNamespace
-
 import pytest
 import torch
-from course import NOTEBOOKS
+from exchanged_lines import Solutions, complaint
 from seeds import SEEDS
 
 import ppo_course
@@ -23,33 +20,11 @@ from ppo_course.nb02b_policy_gradient import (
     score,
 )
 
-SOURCE = NOTEBOOKS / "source" / "02b_policy_gradient.py"
-CELL = re.compile(
-    r'^# %% nbgrader=\{[^\n]*"solution": true[^\n]*\n(.*?)(?=^# %%)', re.DOTALL | re.MULTILINE
-)
-TEXT = "\n".join(CELL.findall(SOURCE.read_text(encoding="utf-8")))
+written = Solutions("02b_policy_gradient", torch=torch).written
 NAMES = (
     *("score", "policy_gradient", "best_baseline", "importance"),
     *("clipping_gap", "gain_and_kl", "line_search"),
 )
-
-
-def written(*changes):
-    """The notebook's solutions, with some lines exchanged, as a namespace."""
-    text = TEXT
-    for old, new in changes:
-        assert old in text, old
-        text = text.replace(old, new)
-    names = {"torch": torch}
-    exec(compile(text, "<student>", "exec"), names)
-    return SimpleNamespace(**names)
-
-
-def error_of(name, function, **options):
-    with pytest.raises(ppo_course.ExerciseError) as caught:
-        getattr(ppo_course, f"check_{name}")(function, **options)
-    assert re.search(r"^Where to look:", str(caught.value), re.MULTILINE)
-    return caught.value
 
 
 @pytest.mark.parametrize("name", NAMES)
@@ -177,7 +152,7 @@ WRONG = [
 def test_each_mistake_is_named(name, key, change):
     function = getattr(written(change), name)
     for seed in (None, *SEEDS[:3]):
-        error = error_of(name, function, seed=seed)
+        error = complaint(name, function, seed=seed)
         named = [each.partition("~")[0] for each in error.keys]
         assert named[:1] == [key]
         assert len(named) == 1 + (key == "raises")  # each exception here has a hint of its own
@@ -204,7 +179,7 @@ def test_every_known_mistake_is_told_from_the_others(name, seed):
     module, part = ALONE[name]
     for key, wrong in part.wrong.items():
         answers = iter([wrong(case) for case in numbers_of(module, name, seed)])
-        error = error_of(name, lambda *_, answers=answers: next(answers), seed=seed)
+        error = complaint(name, lambda *_, answers=answers: next(answers), seed=seed)
         assert error.keys == (key,)
 
 
@@ -215,13 +190,13 @@ def test_every_known_gradient_is_told_from_the_others(seed):
         if keys:
             results = iter([policy_gradient.formula(x, values) for x in bandits.cases(seed)])
             function = lambda *_, results=results: next(results)  # noqa: E731
-            assert error_of("policy_gradient", function, seed=seed).keys == keys
+            assert complaint("policy_gradient", function, seed=seed).keys == keys
 
 
 @pytest.mark.parametrize("seed", SEVERAL)
 def test_every_known_gap_is_told_from_the_others(seed):
     for key, wrong in clipping_gap.GAPS.wrong.items():
-        assert error_of("clipping_gap", wrong, seed=seed).keys == (key,)
+        assert complaint("clipping_gap", wrong, seed=seed).keys == (key,)
 
 
 @pytest.mark.parametrize("seed", SEVERAL)
@@ -241,7 +216,7 @@ def test_every_known_number_of_a_pair_is_told_from_the_others(name, module, part
                 pair[place] = wrong(case)
                 answers.append(tuple(pair))
             left = iter(answers)
-            error = error_of(name, lambda *_, left=left: next(left), seed=seed)
+            error = complaint(name, lambda *_, left=left: next(left), seed=seed)
             assert error.keys == (key,)
 
 

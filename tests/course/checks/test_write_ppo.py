@@ -3,21 +3,18 @@
 # ruff: noqa: E501, ISC004 - lines of the notebook, exchanged
 
 import re
-from types import SimpleNamespace
 
 import pytest
 import torch
 from course import NOTEBOOKS
 from estimates_testing import error_of
+from exchanged_lines import Solutions, complaint
 
 import ppo_course
 from ppo_bbrl import Agent, EpisodicAlgo, KWAgentWrapper, iter_partial_episodes, setup_optimizer
 from ppo_bbrl.advantages import gae
 
 SOURCE = NOTEBOOKS / "source" / "11_write_ppo.py"
-CELL = re.compile(
-    r'^# %% nbgrader=\{[^\n]*"solution": true[^\n]*\n(.*?)(?=^# %%)', re.DOTALL | re.MULTILINE
-)
 GIVEN = {
     "Agent": Agent,
     "EpisodicAlgo": EpisodicAlgo,
@@ -27,7 +24,7 @@ GIVEN = {
     "torch": torch,
     "nn": torch.nn,
 }
-TEXT = "\n".join(CELL.findall(SOURCE.read_text(encoding="utf-8")))
+written = Solutions("11_write_ppo", **GIVEN).written
 
 #: by check: what it is asked about
 CHECKS = {
@@ -39,24 +36,6 @@ CHECKS = {
     "diagnostics": ("diagnostics",),
     "learn": ("PPO", "learn"),
 }
-
-
-def written(*changes):
-    """The notebook's solutions, with some lines exchanged, as a namespace."""
-    text = TEXT
-    for old, new in changes:
-        assert old in text, old
-        text = text.replace(old, new)
-    names = dict(GIVEN)
-    exec(compile(text, "<student>", "exec"), names)
-    return SimpleNamespace(**names)
-
-
-def complained(check, *things, **options):
-    with pytest.raises(ppo_course.ExerciseError) as caught:
-        getattr(ppo_course, check)(*things, **options)
-    assert "Where to look: " in str(caught.value)
-    return caught.value
 
 
 def asked(check, student, **options):
@@ -181,7 +160,7 @@ def test_each_mistake_is_named(check, key, change):
     student = written(change)
     things = [getattr(student, name) for name in CHECKS[check]]
     for seed in (None,) if check == "learn" else (None, 1):
-        error = complained(f"check_{check}", *things, seed=seed)
+        error = complaint(check, *things, seed=seed)
         named = [found if "~" in key[:-1] else found.partition("~")[0] for found in error.keys]
         both = {key.rstrip("~")}
         if key == "not-limited~":
@@ -237,10 +216,7 @@ def test_the_packages_functions_are_refused(how):
 
 def test_an_attribute_of_the_same_name_is_none_of_the_packages_functions():
     """`cfg.algorithm.gae` is a number, wherever a function `gae` was imported."""
-    names = dict(GIVEN, gae=gae)
-    exec(compile(TEXT, "<student>", "exec"), names)
-    student = SimpleNamespace(**names)
-    asked("batches", student)
+    asked("batches", Solutions("11_write_ppo", **GIVEN, gae=gae).written())
 
 
 def test_a_mistake_in_an_earlier_step_is_not_told_again():
@@ -251,7 +227,6 @@ def test_a_mistake_in_an_earlier_step_is_not_told_again():
         ("nn.init.zeros_(layer.bias)", "nn.init.ones_(layer.bias)"),
     )
     asked("learn", student)
-    assert "delta = reward[t] -" in TEXT.replace("reward[t] +", "reward[t] -")
     assert student.losses.__globals__["losses"] is student.losses  # what was lent is back
 
 
@@ -270,7 +245,7 @@ def test_a_mistake_in_an_earlier_step_is_not_told_again():
 )
 def test_each_mistake_of_the_loop_is_named(key, change):
     student = written(change)
-    error = complained("check_learning", student.PPO, student.run)
+    error = complaint("learning", student.PPO, student.run)
     assert error.keys == (key,)
 
 
@@ -278,7 +253,7 @@ def test_each_mistake_of_the_loop_is_named(key, change):
 def test_a_critic_that_takes_a_time_limit_for_an_end_fails_on_its_probe():
     student = written(("bootstrap = next_value[t] * ~terminated[t]",
                        "bootstrap = next_value[t] * ~done[t]"))  # fmt: skip
-    error = complained("check_learning", student.PPO, student.run)
+    error = complaint("learning", student.PPO, student.run)
     assert error.keys == ("probe-value~TruncatedOnly",)
 
 
