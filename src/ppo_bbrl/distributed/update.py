@@ -18,19 +18,17 @@ class _Share(Minibatch):
     """This process's share of a minibatch; never without a row.
 
     Attributes:
-        n: how many of its rows count, maybe 0.
-        n_of_all: the same for all processes together, at least 1.
+        n: how many of its rows count, maybe 0; but not in all processes.
     """
 
     n: float = 0.0
-    n_of_all: float = 1.0
 
 
 class DistributedUpdate(Update):
     """The plain or the flat update, made by several processes together.
 
-    In each minibatch, gradients and metrics travel in one flat tensor. Once an epoch, the sums do
-    that say how many transitions count and what normalises their advantages.
+    In each minibatch, gradients and metrics travel in one flat tensor. Once an epoch, the sums that
+    normalise advantages do.
 
     Args:
         processes: that make it.
@@ -70,7 +68,7 @@ class DistributedUpdate(Update):
         self._engine.zero_grad(groups)
         terms, metrics = super().losses(minibatch, objective, first=first)
         self._engine.backward(terms)
-        return terms, self._average(groups, metrics, minibatch)
+        return terms, self._average(groups, metrics, minibatch.n)
 
     def zero_grad(self, groups: Groups) -> None:
         """Nothing, as the gradients are those of this minibatch."""
@@ -91,12 +89,17 @@ class DistributedUpdate(Update):
         self._engine.finish()
 
     def _average(
-        self, groups: Groups, metrics: Mapping[str, Tensor], share: _Share
+        self, groups: Groups, metrics: Mapping[str, Tensor], n: float
     ) -> dict[str, Tensor]:
         """Average gradients and metrics over the transitions of all processes.
 
         Everything travels in one flat tensor, in the precision of the weights; the gradients become
         views of it.
+
+        Args:
+            groups: whose weights have the gradients of this process, which are replaced.
+            metrics: scalars of this process.
+            n: the number of its transitions.
 
         Returns:
             The metrics.
@@ -107,7 +110,8 @@ class DistributedUpdate(Update):
         kinds = {grad.dtype for _, grad in held}
         kind = kinds.pop() if len(kinds) == 1 else torch.float64
         flat = torch.cat([each.flatten().to(kind) for each in (*(g for _, g in held), *values)])
-        flat = self.processes.total(flat * share.n) / share.n_of_all
+        flat = self.processes.total(torch.cat([flat * n, flat.new_tensor([n])]))
+        flat = flat[:-1] / flat[-1]
         sizes = [*(grad.numel() for _, grad in held), len(values)]
         *grads, numbers = torch.split(flat, sizes)
         for (weight, before), grad in zip(held, grads, strict=True):
@@ -137,14 +141,16 @@ class DistributedUpdate(Update):
     def _shares(self, parts: list[Transitions], coefficients: Coefficients) -> Iterator[_Share]:
         """With advantages normalised over the same minibatch of all processes."""
         own = torch.stack([_sums(part) for part in parts])
-        n, total, squares = self.processes.total(own).unbind(-1)
+        masked = isinstance(parts[0], Sequences)  # then a minibatch may be empty everywhere
+        of_all = self.processes.total(own) if masked or self.normalize_advantage else own
+        n, total, squares = of_all.unbind(-1)
         means = total / n.clamp(min=1)
         variance = ((squares - n * means.square()) / (n - 1).clamp(min=1)).clamp(min=0)
         columns = (parts, own[:, 0].tolist(), n.tolist(), means, variance.sqrt())
-        for part, mine, of_all, mean, std in zip(*columns, strict=True):
-            if not of_all:
+        for part, mine, counted, mean, std in zip(*columns, strict=True):
+            if not counted:
                 continue
-            share = replace(_Share.of(part, coefficients), n=mine, n_of_all=of_all)
+            share = replace(_Share.of(part, coefficients), n=mine)
             if not mine and share.mask is not None:  # its losses count nothing, but must be numbers
                 share = replace(share, mask=torch.ones_like(share.mask))
             if self.normalize_advantage:
