@@ -17,6 +17,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -43,10 +44,15 @@ class LearningTogether(DistributedPPO):
         return []
 
 
+@dataclass(frozen=True)
 class Counting(Processes):
-    """Counts what is exchanged."""
+    """Counts what is exchanged.
 
-    sent: list[int] = []  # noqa: RUF012 - of this process
+    Attributes:
+        sent: the bytes of each exchange of this process.
+    """
+
+    sent: list[int] = field(default_factory=list)
 
     def _wait(self, values: torch.Tensor, begin: Callable[[], Any]) -> None:
         self.sent.append(values.numel() * values.element_size())

@@ -5,7 +5,7 @@ python benchmarks/report.py
 
 import json
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 from matplotlib.figure import Figure
 
@@ -109,11 +109,10 @@ def rows() -> list[tuple[str, str, str, str]]:
             verdict(workers["ratio"], 1.7),
         )
     )
-    for name, what in (
-        ("processes", "Training, wide 64 × 64, one policy: 2 processes against one"),
-        ("seeds", "`train --seeds 4`: 2 processes against one"),
+    for name, what, target in (
+        ("processes", "Training, wide 64 × 64, one policy: 2 processes against one", 1.7),
+        ("seeds", "`train --seeds 4`: 2 processes against one", 1.8),
     ):
-        target = {"processes": 1.7, "seeds": 1.8}[name]
         one = read(name) if (RESULTS / f"{name}.json").exists() else {}
         if "ratio" not in one:  # not measured yet
             continue
@@ -139,12 +138,30 @@ def rows() -> list[tuple[str, str, str, str]]:
     return table
 
 
-def exchange(n: int, latency: float, n_bytes: float, bandwidth: float) -> float:
-    """Seconds in which n processes sum n_bytes in a ring, as gloo does.
+class Scaling(NamedTuple):
+    """A model of many processes that sum in a ring, as gloo does.
 
-    Each passes 2 (n - 1) messages on, of an n-th of the bytes each.
+    Attributes:
+        seconds: of an iteration of one process.
+        exchanges: of an iteration.
+        n_bytes: of an exchange.
+        latency: of a message, in seconds.
+        bandwidth: in bytes per second.
     """
-    return 2 * (n - 1) * (latency + n_bytes / n / bandwidth)
+
+    seconds: float
+    exchanges: int
+    n_bytes: float
+    latency: float
+    bandwidth: float
+
+    def efficiency(self, n: int) -> float:
+        """The fraction of the time that n processes do not spend in exchanges.
+
+        In each, 2 (n - 1) messages follow one another, of an n-th of the bytes each.
+        """
+        one = 2 * (n - 1) * (self.latency + self.n_bytes / n / self.bandwidth)
+        return self.seconds / (self.seconds + self.exchanges * one)
 
 
 def scaling() -> list[str]:
@@ -165,15 +182,10 @@ def scaling() -> list[str]:
         f"| Latency, bandwidth | {' | '.join(map(str, sizes))} | half at |",
         f"|---|{'---|' * (len(sizes) + 1)}",
     ]
-    for name, (latency, bandwidth) in networks.items():
-
-        def share(n: int, latency: float = latency, bandwidth: float = bandwidth) -> float:
-            """Of the time, what is not spent in exchanges."""
-            sent = exchange(n, latency, n_bytes / n_exchanges, bandwidth)
-            return seconds / (seconds + n_exchanges * sent)
-
-        half = next((n for n in range(2, 100_000) if share(n) < 0.5), 100_000)
-        cells = [f"{share(n):.0%}, {n * share(n):.1f} ×" for n in sizes]
+    for name, network in networks.items():
+        efficiency = Scaling(seconds, n_exchanges, n_bytes / n_exchanges, *network).efficiency
+        half = next((n for n in range(2, 100_000) if efficiency(n) < 0.5), 100_000)
+        cells = [f"{efficiency(n):.0%}, {n * efficiency(n):.1f} ×" for n in sizes]
         lines.append(f"| {name} | {' | '.join(cells)} | {half:,} |")
     about = (
         f"An iteration of one process takes {1000 * seconds:.0f} ms. Of several, it has "
