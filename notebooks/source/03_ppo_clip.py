@@ -345,8 +345,8 @@ check_is_clipped(is_clipped, seed=2)
 # - `critic`, an agent: `critic(workspace, t=0)` writes the values as they are now, `critic/v_values`;
 # - `workspace`, a minibatch of $N$ transitions as above: one row with `env/env_obs`,
 #   `old_critic/v_values` and `critic_target`;
-# - `cfg`: the range is `cfg.algorithm.clip_range_vf`, where 0 means not at all, and the weight of the loss
-#   `cfg.algorithm.critic_coef`.
+# - `cfg`: the range is `cfg.algorithm.clip_range_vf`, where 0 or less means not at all, and the weight
+#   of the loss `cfg.algorithm.critic_coef`.
 #
 # It returns `critic_coef` times the mean of the squared errors, a scalar. With a range $\epsilon_V > 0$, the
 # clipped value is $V_{\text{old}} + \operatorname{clip}(V - V_{\text{old}}, -\epsilon_V, \epsilon_V)$.

@@ -33,12 +33,21 @@ ROWS = Part(
     },
 )
 
+
+def _of_another(gain: float) -> float:
+    """The gain of the agent that is made next."""
+    return gain + 1
+
+
 LINES = Part(
     lambda o, gain: o[:, ANGLE] + gain * o[:, ANGULAR_VELOCITY],
     {
         "gain-ignored": lambda o, _gain: o[:, ANGLE] + o[:, ANGULAR_VELOCITY],
+        "gain-shared": lambda o, gain: o[:, ANGLE] + _of_another(gain) * o[:, ANGULAR_VELOCITY],
+        "gain-positive": lambda o, gain: o[:, ANGLE] + abs(gain) * o[:, ANGULAR_VELOCITY],
         "no-velocity": lambda o, _gain: o[:, ANGLE],
-        "no-angle": lambda o, _gain: o[:, ANGULAR_VELOCITY],
+        "no-angle": lambda o, gain: gain * o[:, ANGULAR_VELOCITY],
+        "no-angle~nor-gain": lambda o, _gain: o[:, ANGULAR_VELOCITY],
         "gain-of-angle": lambda o, gain: gain * o[:, ANGLE] + o[:, ANGULAR_VELOCITY],
         "minus": lambda o, gain: o[:, ANGLE] - gain * o[:, ANGULAR_VELOCITY],
         "columns-from-1": lambda o, gain: o[:, VELOCITY] + gain * o[:, ANGLE],
@@ -65,7 +74,7 @@ def actions(case: Case, values: Sequence[Any]) -> list[Tensor]:
 
 
 def cases(seed: int | None) -> list[Case]:
-    """Two workspaces on which every single mistake leads to other actions, and one with B = 1."""
+    """Two workspaces, and one with B = 1; every single mistake leads to other actions."""
     generator = source_of(seed)
     while True:
         drawn: list[Case] = []
@@ -74,6 +83,7 @@ def cases(seed: int | None) -> list[Case]:
             observations = torch.randn(len(ORDER), n_envs, 4, generator=generator)
             gain = float(torch.rand((), generator=generator)) + (0.25 if drawn else 1.5)
             drawn.append(Case((100 * observations).round() / 100, round(gain, 2)))
+        drawn.append(Case(drawn[0].observations[:, :1], -drawn[0].gain))
         lines = [
             line(row, case.gain)
             for line in (LINES.right, *LINES.wrong.values())
@@ -85,7 +95,7 @@ def cases(seed: int | None) -> list[Case]:
             for _, values in combinations(RULES, 1)
         ]
         if min(line.abs().min() for line in lines) > LEAST and len({*taken}) == len(taken):
-            return [*drawn, drawn[0]._replace(observations=drawn[0].observations[:, :1])]
+            return drawn
 
 
 EXERCISE = Exercise("PoleAgent", ("gain",), read_words(__file__))
@@ -116,6 +126,7 @@ def _act(agent_class: StudentCode, case: Case) -> list[Tensor]:
     workspace = RecordingWorkspace({"env/env_obs": case.observations})
     forward = getattr(agent_class, "forward", None)
     agent = EXERCISE.call(Named(EXERCISE.name, lambda: agent_class(case.gain), forward))
+    EXERCISE.call(Named(EXERCISE.name, lambda: agent_class(_of_another(case.gain)), forward))
     # As the package's loop does, whose agents get arguments that they may ignore.
     run = Named(EXERCISE.name, lambda t: agent(workspace, t=t, stochastic=True), forward)
     taken = []

@@ -85,9 +85,34 @@ class Episodes(NamedTuple):
 
 def cases(seed: int | None) -> list[Episodes]:
     """What a function is run on: drawn episodes, or without a seed those to follow by hand."""
-    if seed is not None:
-        generator = torch.Generator().manual_seed(seed)
-        return [_drawn(generator), _drawn(generator)]
+    chosen = _by_hand() if seed is None else _by_chance(torch.Generator().manual_seed(seed))
+    return [*chosen, *_edges(chosen[0])]
+
+
+def _edges(x: Episodes) -> list[Episodes]:
+    """γ = 0; λ = 0 in one environment; λ = 1 in one transition of it."""
+    b = int((x.terminated.any(0) & ~x.done[0]).nonzero()[-1])
+
+    def cut(rows: int) -> Episodes:
+        return x._replace(
+            reward=x.reward[:rows, b : b + 1],
+            value=x.value[:rows, b : b + 1],
+            terminated=x.terminated[:rows, b : b + 1],
+            truncated=x.truncated[:rows, b : b + 1],
+        )
+
+    return [
+        x._replace(discount_factor=0.0),
+        cut(len(x.reward))._replace(gae_lambda=0.0),
+        cut(2)._replace(gae_lambda=1.0),
+    ]
+
+
+def _by_chance(generator: torch.Generator) -> list[Episodes]:
+    return [_drawn(generator), _drawn(generator)]
+
+
+def _by_hand() -> list[Episodes]:
     terminated, truncated = _masks(_ENDS, len(_REWARDS[0]))
     rows = [torch.tensor(rows, dtype=torch.float32).T for rows in (_REWARDS, _VALUES)]
     return [

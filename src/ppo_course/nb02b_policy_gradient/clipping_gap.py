@@ -12,9 +12,9 @@ from ppo_course.mistakes import Exercise, StudentCode
 from ppo_course.nb02b_policy_gradient.bandits import WORDS
 
 EXERCISE = Exercise("clipping_gap", ("ratio", "advantage", "clip_range"), WORDS)
-RATIO = (0.25, 0.5, 0.75, 0.95, 1.05, 1.25, 1.5, 2.0)
+RATIO = (0.25, 0.5, 0.75, 0.95, 1.05, 1.25, 1.5, 2.0, 6.0)
 ADVANTAGE = (2.0, 0.5, -0.5, -2.0)
-CLIP_RANGES = (0.2, 0.1, 0.4)
+CLIP_RANGES = (0.2, 0.1, 0.4, 0.0)
 
 
 def _clip(r: Tensor, eps: float) -> Tensor:
@@ -56,9 +56,11 @@ def drawn(seed: int | None) -> tuple[Tensor, Tensor, tuple[float, ...]]:
         return pairs[:, 0], pairs[:, 1], CLIP_RANGES
     source = source_of(seed)
     ratio = 0.2 + 1.8 * torch.rand(40, generator=source)
+    ratio[:2] = 6.0
     advantage = 2 * torch.randn(40, generator=source)
     eps = (0.1 + 0.25 * torch.rand(2, generator=source)).tolist()
-    return ratio, advantage, tuple(round(each, 3) for each in eps)
+    advantage[:2] = torch.tensor([1.0, -1.0])
+    return ratio, advantage, (*(round(each, 3) for each in eps), 0.0)
 
 
 @torch.enable_grad()

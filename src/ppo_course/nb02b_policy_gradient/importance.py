@@ -39,7 +39,12 @@ class Weighted(NamedTuple):
 
 
 def cases(seed: int | None) -> list[Weighted]:
-    """Two, in which policies have moved far."""
+    """Two, in which policies have moved far, and one with a very large ratio."""
+    rare = Weighted(
+        torch.tensor([0.9, 0.5, 0.2]).log(),
+        torch.tensor([0.005, 0.4, 0.3]).log(),
+        torch.tensor([2.0, 1.0, 3.0]),
+    )
     if seed is None:
         return [
             Weighted(
@@ -52,6 +57,7 @@ def cases(seed: int | None) -> list[Weighted]:
                 torch.tensor([0.3, 0.5, 0.2, 0.25]).log(),
                 torch.tensor([4.0, -1.0, 3.0, 2.0]),
             ),
+            rare,
         ]
     source, chosen = source_of(seed), []
     for _ in range(2):
@@ -60,7 +66,7 @@ def cases(seed: int | None) -> list[Weighted]:
         new = (old * (0.3 + 1.7 * torch.rand(n, generator=source))).clamp(max=0.95)
         reward = 2 + 2 * torch.randn(n, generator=source)
         chosen.append(Weighted(new.log(), old.log(), reward))
-    return chosen
+    return [*chosen, rare]
 
 
 def _of(weight: Callable[[Weighted], Tensor]) -> Callable[[Weighted], float]:

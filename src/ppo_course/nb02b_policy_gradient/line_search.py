@@ -1,5 +1,6 @@
 """The check of notebook 02b's last exercise: the largest step that keeps its promise."""
 
+import math
 from collections.abc import Callable, Sequence
 from typing import NamedTuple
 
@@ -21,16 +22,21 @@ class Direction(NamedTuple):
         bad_below: smaller ones do, too.
         curvature: of the divergence.
         max_kl: what is allowed.
+        beyond: the gain of a step of 1 that is too large or too small.
+        power: of the size, in the gain; with a negative one, small steps gain more.
     """
 
     good: float
     bad_below: float
     curvature: float
     max_kl: float
+    beyond: float = -1.0
+    power: float = 1.0
 
     def step(self, size: float) -> tuple[float, float]:
         """Gain and KL."""
-        gain = 3 * size if self.bad_below < size <= self.good else -size
+        good = self.bad_below < size <= self.good
+        gain = 3 * size**self.power if good else self.beyond * size
         return gain, self.curvature * size * size
 
     def tell(self) -> list[str]:
@@ -44,7 +50,7 @@ class Direction(NamedTuple):
 
 
 #: the limit is met by the KL, by the gain, by none, at the very first and the very last try;
-#: the KL may be exactly what is allowed
+#: the KL may be exactly what is allowed, the gain exactly 0, small steps the better ones
 CASES = (
     Direction(2.0, 0.0, 1.0, 0.07),
     Direction(0.3, 0.0, 0.5, 0.4),
@@ -54,6 +60,9 @@ CASES = (
     Direction(2.0, 0.0, 1.0, 0.9 * 0.5**18),
     Direction(2.0, 0.0, 1.0, 0.5**24),
     Direction(2.0, 0.0, 1.0, 0.25),
+    Direction(0.3, 0.0, 0.5, 0.4, beyond=0.0),
+    Direction(2.0, 0.02, 0.5, 0.1, power=-1.0),
+    Direction(2.0, 0.0, 1.0, 0.0),
 )
 
 
@@ -99,6 +108,11 @@ def _is_good(case: Direction, size: float) -> bool:
     return _right(gain, kl, case.max_kl)
 
 
+def _best(case: Direction) -> float:
+    sizes = [0.5**k for k in range(TRIES) if _is_good(case, 0.5**k)]
+    return max(sizes, key=lambda size: case.step(size)[0], default=0.0)
+
+
 def _smallest(case: Direction) -> float:
     sizes = [0.5**k for k in range(TRIES)]
     return next((size for size in reversed(sizes) if _is_good(case, size)), 0.0)
@@ -123,6 +137,9 @@ RULES = Part(
         "begins-at-half~tries": _search(_right, first=0.5, tries=TRIES - 1),
         "quartered": _search(_right, factor=0.25),
         "smallest": _smallest,
+        "best-gain": _best,
+        "gain-of-0": _search(lambda gain, kl, limit: gain >= 0 and kl <= limit),
+        "zero-is-no-limit": _search(lambda gain, kl, limit: gain > 0 and kl <= (limit or math.inf)),
         "always-1": lambda _case: 1.0,
         "one-too-small": lambda case: _search(_right)(case) / 2,
         "one-too-large": lambda case: _search(_right)(case) * 2,

@@ -9,7 +9,8 @@ from ppo_course.feedback import describe, numbers
 from ppo_course.formulas import Part
 from ppo_course.lending import standing_in
 from ppo_course.mistakes import Exercise, StudentCode
-from ppo_course.nb02b_policy_gradient.bandits import WORDS, Samples, cases
+from ppo_course.nb02b_policy_gradient.bandits import WORDS, Samples
+from ppo_course.nb02b_policy_gradient.bandits import cases as several
 
 ARGUMENTS = ("logits", "action", "reward", "baseline")
 EXERCISE = Exercise("policy_gradient", ARGUMENTS, WORDS)
@@ -57,6 +58,12 @@ def formula(x: Samples, values: Any) -> Tensor:
 def right_score(logits: Tensor, action: Tensor) -> Tensor:
     """What the first exercise writes, `[N, K]`."""
     return Samples(logits, action, action.float(), 0.0).score
+
+
+def cases(seed: int | None) -> list[Samples]:
+    """Those of all exercises, and baselines below 0."""
+    samples = several(seed)
+    return [*samples, *(samples[1]._replace(baseline=baseline) for baseline in (-1.5, -0.5))]
 
 
 @torch.enable_grad()

@@ -9,7 +9,8 @@ from torch.nn.functional import one_hot
 from ppo_course.feedback import describe, numbers
 from ppo_course.formulas import Part
 from ppo_course.mistakes import Exercise, StudentCode
-from ppo_course.nb02b_policy_gradient.bandits import WORDS, Samples, cases
+from ppo_course.nb02b_policy_gradient.bandits import WORDS, Samples
+from ppo_course.nb02b_policy_gradient.bandits import cases as several
 
 EXERCISE = Exercise("score", ("logits", "action"), WORDS)
 
@@ -38,6 +39,13 @@ SCORES = Part(
         "mean-kept": lambda x: x.score.mean(0, keepdim=True).expand(len(x.action), -1),
     },
 )
+
+
+def cases(seed: int | None) -> list[Samples]:
+    """Those of all exercises, and a single action that is not the last one."""
+    samples = several(seed)
+    one = samples[0]._replace(action=torch.tensor([0]), reward=samples[0].reward[:1])
+    return [*samples, one]
 
 
 @torch.enable_grad()

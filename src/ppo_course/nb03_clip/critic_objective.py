@@ -59,6 +59,11 @@ ERRORS = Part(
         "clipped-at-0": lambda x: torch.max(
             (x.value - x.target) ** 2, (_clipped(x, x.eps) - x.target) ** 2
         ),
+        "clipped-below-0": lambda x: (
+            torch.max((x.value - x.target) ** 2, (_clipped(x, x.eps) - x.target) ** 2)
+            if x.eps
+            else (x.value - x.target) ** 2
+        ),
         "clipped-alone-at-0": lambda x: (_clipped(x, x.eps) - x.target) ** 2,
         "smaller-error": lambda x: (
             torch.min((x.value - x.target) ** 2, (_clipped(x, x.eps) - x.target) ** 2)
@@ -146,7 +151,7 @@ class Case:
 
 
 def cases(seed: int | None) -> list[Case]:
-    """One that is not clipped, and two that are."""
+    """One that is not clipped, two that are, and one with a range below 0."""
     source = source_of(seed)
     rest = torch.rand(4, generator=source).tolist()
     return [
@@ -155,6 +160,7 @@ def cases(seed: int | None) -> list[Case]:
             (0.0, 0.4 + 0.3 * rest[0]),
             (0.25 + 0.2 * rest[1], 1.3 + rest[2]),
             (0.6 + 0.2 * rest[3], 0.8),
+            (-0.3, 0.9),
         )
     ]
 
@@ -168,9 +174,10 @@ def check_critic_objective(function: StudentCode, *, seed: int | None = None) ->
     `critic_target`. It returns the mean squared error of the critic, a scalar to be minimised.
     """
     given = cases(seed)
+    off, on = [given[0], given[-1]], given[1:-1]
     with EXERCISE.partly(
-        without_clipping=lambda: _check(function, given[:1]),
-        with_clipping=lambda: _check(function, given[1:]),
+        without_clipping=lambda: _check(function, off),
+        with_clipping=lambda: _check(function, on),
     ):
         _check(function, given)
 

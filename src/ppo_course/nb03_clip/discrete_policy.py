@@ -62,6 +62,8 @@ def check_discrete_policy(policy_class: StudentCode, *, seed: int | None = None)
             policy = _made(policy_class, case)
             _check_judging(policy, case, entropy=False)
             _check_judging(policy, case, entropy=True)
+            alone = case._replace(obs=case.obs[:, :1], action=case.action[:, :1])
+            _check_judging(policy, alone, entropy=True)
             _check_acting(policy, case)
             _check_rare(policy, case)
 

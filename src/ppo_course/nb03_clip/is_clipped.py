@@ -14,7 +14,7 @@ from ppo_course.mistakes import Exercise, StudentCode, read_words
 # and no advantage is 0: there, both answers can be defended.
 RATIO = (0.5, 0.75, 0.81, 0.85, 0.95, 1.05, 1.15, 1.21, 1.25, 1.5)
 ADVANTAGE = (2.0, 0.5, -0.5, -2.0)
-CLIP_RANGES = (0.2, 0.1, 0.4)
+CLIP_RANGES = (0.2, 0.1, 0.4, 0.0)
 
 
 def right(r: Tensor, a: Tensor, eps: float) -> Tensor:
@@ -65,7 +65,7 @@ def drawn(seed: int) -> tuple[Tensor, Tensor, tuple[float, ...]]:
     pairs = [(ratio, advantage) for ratio in ratios for advantage in advantages]
     source.shuffle(pairs)
     ratio, advantage = torch.tensor(pairs).unbind(1)
-    return ratio, advantage, clip_ranges
+    return ratio, advantage, (*clip_ranges, 0.0)
 
 
 EXERCISE = Exercise("is_clipped", ("ratio", "advantage", "clip_range"), read_words(__file__))
@@ -105,6 +105,7 @@ def check_is_clipped(function: StudentCode, *, seed: int | None = None) -> None:
         formula=lambda eps, values: values[0](ratio, advantage, eps),
         facts=facts,
     )
+    _mask(function, ratio[:1], advantage[:1], clip_ranges[0])
 
 
 def _mask(function: StudentCode, ratio: Tensor, advantage: Tensor, eps: float) -> Tensor:

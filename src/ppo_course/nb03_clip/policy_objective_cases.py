@@ -70,7 +70,12 @@ TRANSITIONS = (
 #: the transitions and the clip range of a call
 Batch = tuple[Sequence[Transition], float]
 #: the mistakes give other values in at least one
-BATCHES: tuple[Batch, ...] = ((TRANSITIONS, 0.2), (TRANSITIONS, 0.4), (TRANSITIONS[:3], 0.2))
+BATCHES: tuple[Batch, ...] = (
+    (TRANSITIONS, 0.2),
+    (TRANSITIONS, 0.4),
+    (TRANSITIONS[:3], 0.2),
+    (TRANSITIONS, 0.0),
+)
 
 
 def drawn_batches(seed: int) -> tuple[Batch, ...]:
@@ -95,9 +100,11 @@ def drawn_batches(seed: int) -> tuple[Batch, ...]:
         return [transition(*kind) for kind in kinds], clip_range
 
     # None of the clip ranges that people write down by heart: 0.1, 0.2, 0.3.
+    first = batch(round(stream.uniform(0.12, 0.18), 3), stream.randint(1, 6))
     return (
-        batch(round(stream.uniform(0.12, 0.18), 3), stream.randint(1, 6)),
+        first,
         batch(round(stream.uniform(0.33, 0.42), 3), stream.randint(7, 20)),
+        (first[0], 0.0),
     )
 
 

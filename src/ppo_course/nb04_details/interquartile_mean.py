@@ -24,6 +24,7 @@ CASES: Sequence[Sequence[float]] = (
     (210, 480, 160),
     (500, 120, 500, 60, 500, 500, 90),
     (160, 500, 100, 40, 220, 10, 310, 390, 130, 250),
+    (-160, -1500, 100, -40, -220, -10, -310, 390),
 )
 
 
@@ -48,7 +49,7 @@ def drawn(seed: int) -> list[Floats]:
         scores[0], scores[1], scores[-1] = source.uniform(450, 500), 400, source.uniform(5, 20)
         cases.append(source.permutation(scores))
     ties = np.array([500.0] * 4 + source.uniform(20, 200, 3).tolist())
-    return [*cases, source.permutation(ties)]
+    return [*cases, source.permutation(ties), cases[0] - 220]
 
 
 def _cut(scores: Floats, low: int, high: int) -> float:

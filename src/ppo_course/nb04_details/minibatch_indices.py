@@ -14,8 +14,8 @@ from ppo_course.hints import Hint
 from ppo_course.mistakes import Exercise, StudentCode, read_words
 
 # One that divides, one with a small rest, one with a rest of one, one with a large rest, one where
-# all fit into one.
-CASES = ((64, 16), (50, 16), (49, 16), (31, 16), (20, 32))
+# all fit into one; one transition each.
+CASES = ((64, 16), (50, 16), (49, 16), (31, 16), (20, 32), (5, 1))
 
 # Epochs of a small rollout. In each, two given transitions share a minibatch with 3 chances in 11:
 # that two of the 66 pairs never do, in 120 epochs, happens to a right answer once in 10^15 times.
@@ -50,6 +50,7 @@ def drawn(seed: int) -> list[Question]:
         # torch.chunk leaves two less for the last, a size rounded down at least two more.
         Question(count * size - 2, size),
         Question(source.randint(15, 30), 32),
+        Question(source.randint(3, 6), 1),
     ]
 
 

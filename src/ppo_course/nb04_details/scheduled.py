@@ -26,6 +26,7 @@ CASES = (
     Case(0.003, 1, 4),
     Case(0.003, 3, 4),
     Case(0.2, 5, 10),
+    Case(2.5, 2, 5),
     Case(0.0003, 99, 100),  # so small that a floor would be seen
 )
 
@@ -34,7 +35,7 @@ def drawn(seed: int) -> list[Case]:
     """The first, some middle and the last update of runs drawn from a seed."""
     source = random.Random(seed)
     cases = []
-    for initial in (source.uniform(1e-4, 1e-2), source.uniform(0.1, 0.4)):
+    for initial in (source.uniform(1e-4, 1e-2), source.uniform(0.1, 0.4), source.uniform(2, 9)):
         n = source.randint(5, 40)
         cases += [Case(initial, k, n) for k in (0, source.randint(1, n - 2), n - 1)]
     return [*cases, Case(source.uniform(1e-4, 4e-4), n - 1, n)]

@@ -54,7 +54,7 @@ class Case(NamedTuple):
 
 
 def cases(seed: int | None) -> list[Case]:
-    """Two, three components, and a single one; without a seed always the same."""
+    """Two, three components, and a single one; then a single action. Without a seed the same."""
     generator = torch.Generator().manual_seed(0 if seed is None else seed)
     result = []
     for n, sizes in ((4, [2, 3]), (5, [4, 2, 3]), (3, [3])):
@@ -65,7 +65,7 @@ def cases(seed: int | None) -> list[Case]:
         digits = 1 if seed is None else 3  # numbers to follow by hand
         logits = (logits * 10**digits).round() / 10**digits
         result.append(Case(logits, sizes, torch.stack(drawn, -1)))
-    return result
+    return [*result, Case(result[0].logits[:1], result[0].sizes, result[0].action[:1])]
 
 
 def _chosen(log_probs: Sequence[Tensor], case: Case) -> Tensor:

@@ -45,7 +45,7 @@ class Case(NamedTuple):
 
 
 def cases(seed: int | None) -> list[Case]:
-    """Two and three components; of each many actions, allowed ones and others."""
+    """Two and three components, of each many actions, allowed or not; then one environment."""
     generator = torch.Generator().manual_seed(0 if seed is None else seed)
     result = []
     for rows, sizes in ((8, [4, 3]), (9, [2, 3, 4])):
@@ -57,7 +57,8 @@ def cases(seed: int | None) -> list[Case]:
         mask = torch.rand(*shape, sum(sizes), generator=generator) < 0.7
         drawn = [torch.randint(size, shape, generator=generator) for size in sizes]
         result.append(Case(mask, torch.stack(drawn, -1), sizes))
-    return result
+    one = result[0]
+    return [*result, one._replace(mask=one.mask[:, :1], action=one.action[:, :1])]
 
 
 def each_allowed(x: Case, offsets: Sequence[int]) -> Tensor:

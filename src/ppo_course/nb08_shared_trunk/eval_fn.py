@@ -78,6 +78,7 @@ def _check(function: StudentCode, case: Case) -> None:
         for part, tensor in zip(PARTS, (value, action, neg_log_prob), strict=True):
             EXERCISE.refuse(tensor.requires_grad, "carries-gradient", part=part)
         actions.append(action)
+    _act(function, case._replace(obs=case.obs[:1]))
     # PPO2's distribution is a Categorical, which mypy does not know.
     _check_chance(actions[0], actions[1], dist.probs)  # type: ignore[attr-defined]
 

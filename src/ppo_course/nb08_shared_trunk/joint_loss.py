@@ -101,10 +101,11 @@ def cases(seed: int | None) -> list[Samples]:
         rest = torch.tensor([0.5, 0.25, 0.75, 0.5])
         shifts, errors = torch.full((4,), 0.5), torch.tensor([0.5, 0.25, 0.5, 1.0])
         # With other numbers in the second case, none of them can be known by heart.
-        return [
+        chosen = [
             _samples(4, shifts, errors, rest, constants)
             for constants in ((0.2, 0.01, 0.5), (0.1, 0.05, 0.75))
         ]
+        return [*chosen, _of_zeros(chosen[0])]
     source = torch.Generator().manual_seed(seed)
     chosen = []
     for least in (8, 13):
@@ -113,7 +114,12 @@ def cases(seed: int | None) -> list[Samples]:
         one, two, three = torch.rand(3, generator=source).tolist()
         constants = (0.1 + 0.08 * one, 0.02 + 0.08 * two, 0.3 + 0.6 * three)
         chosen.append(_samples(n, shifts, errors, rest, constants))
-    return chosen
+    return [*chosen, _of_zeros(chosen[0])]
+
+
+def _of_zeros(case: Samples) -> Samples:
+    """0 is a coefficient like others."""
+    return case._replace(ent_coef=0.0, vf_coef=0.0)
 
 
 def right(case: Samples) -> tuple[Tensor, Tensor, Tensor]:

@@ -24,7 +24,8 @@ def cases(seed: int | None) -> list[Case]:
     """A minibatch whose gradient is too long, and one whose gradient is short enough."""
     source = source_of(seed)
     chosen = []
-    for max_grad_norm in (0.1, 50.0):
+    for max_grad_norm, coefs in ((0.1, (0.15, 0.05, 0.7)), (50.0, (0.3, 0.02, 0.4))):
+        clip_range, ent_coef, vf_coef = coefs
         input_dim, n_actions, n = 4, 2, 6
         if seed is not None:
             input_dim, n_actions, n = integer(source, 3, 6), 3, integer(source, 8, 13)
@@ -45,7 +46,10 @@ def cases(seed: int | None) -> list[Case]:
         # limit it, returns and old values, are exchanged.
         returns[0] = values[0] + 0.1
         args = SimpleNamespace(
-            clip_range=0.2, ent_coef=0.05, vf_coef=0.5, max_grad_norm=max_grad_norm
+            clip_range=clip_range,
+            ent_coef=ent_coef,
+            vf_coef=vf_coef,
+            max_grad_norm=max_grad_norm,
         )
         old_nll = -dist.log_prob(actions) + moved
         batch = Batch(args, obs, returns, actions, old_values, old_nll)

@@ -60,13 +60,14 @@ def cases(seed: int | None) -> list[Case]:
     """
     if seed is None:
         moved, shift = torch.tensor([0.75, -0.5, 1.0, -0.25]), torch.full((4,), 0.5)
-        return [
+        chosen = [
             _case(0, torch.tensor(advantage), shift, moved, numbers)
             for advantage, numbers in (
                 ([3.0, -1.0, 2.0, 0.0], (0.2, 0.5, 0.02)),
                 ([0.0, -5.0, -1.0, -4.0], (0.1, 0.75, 0.05)),
             )
         ]
+        return [*chosen, _of_zeros(chosen[0])]
     source = torch.Generator().manual_seed(seed)
     chosen = []
     for pairs, side in ((3, 1), (5, -1)):
@@ -81,7 +82,12 @@ def cases(seed: int | None) -> list[Case]:
         shift = torch.rand(n, generator=source)
         advantage = signs + side * (0.5 + mean)
         chosen.append(_case(2 * seed + pairs, advantage, shift, moved, numbers))
-    return chosen
+    return [*chosen, _of_zeros(chosen[0])]
+
+
+def _of_zeros(case: Case) -> Case:
+    """0 is a coefficient like others."""
+    return case._replace(samples=case.samples._replace(value_coef=0.0, entropy_coef=0.0))
 
 
 def _case(

@@ -93,9 +93,13 @@ def _check_network(agent: Any, name: str, n_in: int, n_out: int) -> None:
     model = getattr(agent, "model", None)
     EXERCISE.refuse(not isinstance(model, nn.Module), "no-model", agent=name)
     weights = [p for p in model.parameters() if p.dim() == 2]  # type: ignore[union-attr]
-    seen = [weights[0].shape[1], weights[-1].shape[0]] if weights else []
-    if seen != [n_in, n_out]:
-        raise EXERCISE.error("model-sizes", seen=seen, expected=[n_in, n_out], agent=name)
+    seen = [weights[0].shape[1], *(weight.shape[0] for weight in weights)] if weights else []
+    if seen[:1] + seen[-1:] != [n_in, n_out]:
+        raise EXERCISE.error(
+            "model-sizes", seen=seen[:1] + seen[-1:], expected=[n_in, n_out], agent=name
+        )
+    expected = [n_in, 64, 64, n_out]
+    EXERCISE.refuse(seen != expected, "hidden-sizes", seen=seen, expected=expected, agent=name)
 
 
 def _truth(policy: Any, obs: Tensor, action: Tensor) -> tuple[Tensor, Tensor]:
@@ -107,10 +111,8 @@ def _truth(policy: Any, obs: Tensor, action: Tensor) -> tuple[Tensor, Tensor]:
 def _check_evaluate(policy: Any, case: Case) -> None:
     told, method = "Policy.evaluate", getattr(type(policy), "evaluate", None)
     EXERCISE.refuse(method is None, "no-evaluate")
-    for rows in (slice(ROW, ROW + 1), slice(None)):
+    for rows in (ROW, slice(None), (ROW, slice(1))):
         obs, action = case.obs[rows], case.action[rows]
-        if obs.shape[0] == 1:
-            obs, action = obs[0], action[0]
         result = EXERCISE.run(told, policy.evaluate, method, obs.clone(), action.clone())
         pair = EXERCISE.several(result, 2, "not-two", "log_prob and entropy")
         truth = _truth(policy, obs, action)
@@ -189,7 +191,7 @@ def _check_critic(critic_class: Any, case: Case) -> None:
     _check_network(critic, "Critic", n_obs, 1)
     draw_weights(critic, source_of(case.weights_seed), 0.5)
     method = getattr(critic_class, "forward", None)
-    for obs in (case.obs[ROW], case.obs):
+    for obs in (case.obs[ROW], case.obs, case.obs[ROW, :1]):
         value = EXERCISE.run("Critic.forward", critic, method, obs.clone())
         right = critic.model(obs).squeeze(-1)
         if not isinstance(value, Tensor) or value.shape != right.shape:

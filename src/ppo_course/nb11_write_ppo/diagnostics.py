@@ -94,8 +94,11 @@ def check_diagnostics(function: StudentCode, *, seed: int | None = None) -> None
     settings = settings_of(100 if seed is None else seed)
     facts, results = [], []
     with lent(function, besides=("diagnostics",)):
-        for draw in (seed, 500 if seed is None else 500 + seed):
+        more = 500 if seed is None else 500 + seed
+        for draw, bad in ((seed, False), (more, False), (seed, True)):
             batch, policy, critic = batch_of(draw)
+            if bad:  # a critic that explains less than nothing
+                batch["target"] = 0.1 * batch["advantage"] - batch["target"]
             result: Any = EXERCISE.call(function, policy, critic, dict(batch), config(settings))
             good = isinstance(result, dict) and set(NUMBERS) <= set(result)
             expected = f"a dict with {', '.join(NUMBERS)}"

@@ -21,6 +21,7 @@ from ppo_course.nb11_write_ppo.exercise import OwnCode, lent
 from ppo_course.workspaces import RecordingWorkspace
 
 EXERCISE = OwnCode("learn", ("algo", "workspace"))
+OTHER = "Acrobot-v1"  # with other numbers of observations and actions
 ATTRIBUTES = ("train_policy", "critic", "policy_optimizer", "critic_optimizer")
 
 
@@ -57,6 +58,28 @@ def check_learn(ppo_class: Any, learn: StudentCode, *, seed: int | None = None) 
             (base, replace(base, max_grad_norm=0.05, batch_size=base.batch_size - 4))
         ):
             _check_once(ppo_class, learn, settings, (0 if seed is None else seed) + number)
+        _check_sizes(ppo_class, base)
+
+
+def _check_sizes(ppo_class: Any, settings: Settings) -> None:
+    """Raise unless the networks fit another environment, too."""
+    algo = EXERCISE.run("PPO.__init__", lambda: ppo_class(configuration(settings, 0, OTHER)), None)
+    try:
+        n_obs, n_actions = algo.train_env.get_obs_and_actions_sizes()
+        for what, network, n_out in (
+            ("train_policy", algo.train_policy, n_actions),
+            ("critic", algo.critic, 1),
+        ):
+            _check_network(network, what, n_obs, n_out)
+    finally:
+        algo.close()
+
+
+def _check_network(network: Any, what: str, n_in: int, n_out: int) -> None:
+    weights = [p for p in network.parameters() if p.dim() == 2]
+    sizes = [weights[0].shape[1], weights[-1].shape[0]]
+    told = {"seen": sizes, "expected": [n_in, n_out]}
+    EXERCISE.refuse(sizes != [n_in, n_out], "other-sizes", what=what, **told)
 
 
 def _check_once(ppo_class: Any, learn: StudentCode, settings: Settings, seed: int) -> None:
@@ -124,10 +147,7 @@ def _parts(algo: Any) -> tuple[Any, Any]:
         model = getattr(network, "model", None)
         wrong = not isinstance(network, nn.Module) or not isinstance(model, nn.Module)
         EXERCISE.refuse(wrong, "no-network", what=name)
-        weights = [p for p in network.parameters() if p.dim() == 2]
-        sizes = [weights[0].shape[1], weights[-1].shape[0]]
-        told = {"seen": sizes, "expected": [N_OBS, n_out]}
-        EXERCISE.refuse(sizes != [N_OBS, n_out], "other-sizes", what=name, **told)
+        _check_network(network, name, N_OBS, n_out)
     EXERCISE.refuse(not isinstance(policy, Agent), "no-agent")
     for network, name in ((policy, "policy_optimizer"), (critic, "critic_optimizer")):
         optimizer = getattr(algo, name)

@@ -1,6 +1,7 @@
 """The check of notebook 11's fifth step: the losses of policy and critic on a minibatch."""
 
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from typing import Any, NamedTuple
 
 import torch
@@ -123,10 +124,13 @@ def check_losses(function: StudentCode, *, seed: int | None = None) -> None:
     EXERCISE.own(function)
     settings = settings_of(100 if seed is None else seed)
     cases, results = [], []
+    more = 1000 if seed is None else 1000 + seed
+    zeros = replace(settings, clip_range=0.0, entropy_coef=0.0)
+    draws = ((seed, settings), (more, settings), (seed, zeros))
     with lent(function, besides=("losses",)):
-        for draw in (seed, 1000 if seed is None else 1000 + seed):
+        for draw, numbers in draws:
             batch, policy, critic = batch_of(draw)
-            result = EXERCISE.call(function, policy, critic, dict(batch), config(settings))
+            result = EXERCISE.call(function, policy, critic, dict(batch), config(numbers))
             results.append(_read(result, len(batch["obs"])))
             log_prob, entropy = policy.evaluate(batch["obs"], batch["action"])
             x = Inputs(
@@ -136,8 +140,8 @@ def check_losses(function: StudentCode, *, seed: int | None = None) -> None:
                 entropy,
                 critic(batch["obs"]),
                 batch["target"],
-                settings.clip_range,
-                settings.entropy_coef,
+                numbers.clip_range,
+                numbers.entropy_coef,
             )
             cases.append((x, policy, critic))
     _compare(cases, results)

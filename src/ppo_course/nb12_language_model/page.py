@@ -137,6 +137,14 @@ def check_page(page_class: StudentCode, *, seed: int | None = None) -> None:
             ]
             raise EXERCISE.error(key, facts=facts)
 
+    for case in cases(seed):
+        EXERCISE.refuse(not _same(_written(page_class, case, another=True), right(case)), "shared")
+
+
+def _same(one: Rows, other: Rows) -> bool:
+    counts = ~other.done
+    return torch.equal(one.done, other.done) and torch.equal(one.obs[counts], other.obs[counts])
+
 
 def _truths(column: Tensor) -> str:
     return "[" + ", ".join("yes" if entry else "no" for entry in column.tolist()) + "]"
@@ -162,12 +170,17 @@ def _window_facts(case: Case, truth: Rows, seen: Rows) -> list[str]:
     ]
 
 
-def _written(page_class: Any, case: Case) -> Rows:
-    """What the student's page writes while characters are written on it, row by row."""
+def _written(page_class: Any, case: Case, *, another: bool = False) -> Rows:
+    """What the student's page writes while characters are written on it, row by row.
+
+    With another, a page of other prompts is made after it.
+    """
     init = getattr(page_class, "__init__", None)
     make = Named("Page.__init__", page_class, init)
     page = EXERCISE.call(make, case.prompts.clone(), case.end)
     EXERCISE.refuse(not isinstance(page, Agent), "no-agent", seen=describe(page))
+    if another:
+        EXERCISE.call(make, case.prompts + 1, case.end + 1)
     workspace = RecordingWorkspace({})
     forward = getattr(page_class, "forward", None)
     for t, action in enumerate(case.action):

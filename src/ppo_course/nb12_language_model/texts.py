@@ -44,9 +44,15 @@ class Texts(NamedTuple):
 
 
 def cases(seed: int | None) -> list[Texts]:
-    """Two batches; some texts fill all rows, one has a single character."""
+    """Two batches; some texts fill all rows, one has a single character. Then β and λ are 0.
+
+    The last batch is a single character.
+    """
     source = source_of(seed)
-    return [_drawn(source), _drawn(source)]
+    one, other = _drawn(source), _drawn(source)
+    cells = {name: getattr(one, name)[:1, :1] for name in Texts._fields[:5]}
+    single = one._replace(**cells, reward=one.reward[:1])
+    return [one, other, one._replace(beta=0.0, gae=0.0), single]
 
 
 def _drawn(source: torch.Generator) -> Texts:

@@ -166,7 +166,7 @@ def numbers_of(module, name, seed):
 
 
 ALONE = {
-    "score": (bandits, score.SCORES),
+    "score": (score, score.SCORES),
     "best_baseline": (bandits, best_baseline.BASELINES),
     "line_search": (line_search, line_search.RULES),
 }
@@ -188,7 +188,9 @@ def test_every_known_gradient_is_told_from_the_others(seed):
     parts = (policy_gradient.WEIGHTS, policy_gradient.SCORES, policy_gradient.MEANS)
     for keys, values in combinations(parts, 1):
         if keys:
-            results = iter([policy_gradient.formula(x, values) for x in bandits.cases(seed)])
+            results = iter(
+                [policy_gradient.formula(x, values) for x in policy_gradient.cases(seed)]
+            )
             function = lambda *_, results=results: next(results)  # noqa: E731
             assert complaint("policy_gradient", function, seed=seed).keys == keys
 
