@@ -21,7 +21,7 @@ from unittest.mock import MagicMock
 ROOT = Path(__file__).parents[2]
 sys.path[:0] = [str(ROOT / "tests")]
 
-import mutants as operators  # noqa: E402
+from mutant_sources import Finder, as_mutant  # noqa: E402
 
 from ppo_course.grading.cells import Code, Exercise, read_assignment  # noqa: E402
 from ppo_course.sources import read_source  # noqa: E402
@@ -121,11 +121,11 @@ def in_a_child(work: Callable[[], Any]) -> Any:
 def mutants_of(solution: str) -> Iterator[str]:
     """All structural mutants of a solution, each once."""
     source = solution.encode()
-    finder = operators.Finder(source)
+    finder = Finder(source)
     finder.visit(ast.parse(source))
     seen = set[str]()
     for start, end, text in finder.found:
-        mutant = operators.as_mutant("solution", source, start, end, text)
+        mutant = as_mutant("solution", source, start, end, text)
         if mutant is not None and (dumped := ast.dump(ast.parse(mutant.source))) not in seen:
             seen.add(dumped)
             yield mutant.source.decode()

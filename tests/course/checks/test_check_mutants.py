@@ -19,6 +19,11 @@ TOO_LONG = ("write-ppo-run-check",)
 TOLD = 0.70
 
 
+def test_a_solution_has_mutants():
+    solution = "def mean(x, n):\n    return x / n\n"
+    assert [*mutants_of(solution)] == [solution.replace("x / n", "((x) * (n))")]
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize("path", WITH_EXERCISES, ids=lambda path: path.stem)
 def test_every_mutant_of_a_solution_is_refused_and_most_are_told(path):
