@@ -251,7 +251,7 @@ def _show_one(make_env: CloudpickleWrapper, pipe: Any, follows_parent: bool) -> 
         env = make_env()
         spaces = env.observation_space, env.action_space
         pipe.send((Kind(name_of(env), spaces, dict(env.metadata), env.render_mode), None))
-    except BaseException as error:  # noqa: BLE001
+    except BaseException as error:  # noqa: BLE001 - as in `work`
         with suppress(OSError):
             pipe.send((None, Fault(reason(error), traceback.format_exc())))
     if env is not None:

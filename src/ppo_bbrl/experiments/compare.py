@@ -81,7 +81,7 @@ class Comparison:
 
     def figure(self) -> Any:
         """Curves, performance profiles and the probability of improvement: a Figure."""
-        from ppo_bbrl.plots.comparison import draw  # noqa: PLC0415 - matplotlib is slow
+        from ppo_bbrl.plots.comparison import draw
 
         groups = {
             each.name: ([curve_of(run, EVALUATION) for run in each.runs], each.last)

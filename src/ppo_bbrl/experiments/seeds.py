@@ -72,7 +72,7 @@ class SeedsReport:
 
     def figure(self) -> Any:
         """The learning curves with their interquartile mean and its interval: a Figure."""
-        from ppo_bbrl.plots.seeds import seed_curves  # noqa: PLC0415 - matplotlib is slow
+        from ppo_bbrl.plots.seeds import seed_curves
 
         return seed_curves([run.folder for run in self.runs.values()])
 

@@ -139,7 +139,7 @@ class Tuning:
 
     def save_picture(self, path: Path) -> None:
         """Draw the trials that came to their end, and the values of each key."""
-        from ppo_bbrl.plots.study import study_figure  # noqa: PLC0415 - matplotlib is slow
+        from ppo_bbrl.plots.study import study_figure
 
         trials = completed(self.study)
         values = {
@@ -204,7 +204,7 @@ class Tuning:
                 trial.report(values, running.reported)
                 running.reported += 1
             if trial.should_prune():
-                from optuna.trial import TrialState  # noqa: PLC0415 - slow to import
+                from optuna.trial import TrialState
 
                 self._end(pool, number)
                 self.study.tell(trial, state=TrialState.PRUNED)
@@ -232,7 +232,7 @@ class Tuning:
             pool.stop(number * self.seeds + index)
 
     def _fail(self, trial: "Trial", why: str) -> None:
-        from optuna.trial import TrialState  # noqa: PLC0415
+        from optuna.trial import TrialState
 
         trial.set_user_attr("why", why)
         self.study.tell(trial, state=TrialState.FAIL)
@@ -256,7 +256,7 @@ def _drawn(value: Any) -> Any:
 
 def completed(study: "Study") -> "list[FrozenTrial]":
     """The trials that trained to the end."""
-    from optuna.trial import TrialState  # noqa: PLC0415
+    from optuna.trial import TrialState
 
     return list(study.get_trials(deepcopy=False, states=(TrialState.COMPLETE,)))
 
@@ -304,8 +304,8 @@ def open_study(folder: Path, storage: str | None, *, seed_of: str) -> "Study":
     Raises:
         UserError: if the storage cannot be used.
     """
-    import optuna  # noqa: PLC0415 - slow to import, and an extra
-    from optuna.storages.journal import JournalFileBackend  # noqa: PLC0415
+    import optuna
+    from optuna.storages.journal import JournalFileBackend
 
     optuna.logging.set_verbosity(optuna.logging.WARNING)
     folder.mkdir(parents=True, exist_ok=True)
@@ -335,7 +335,7 @@ def open_study(folder: Path, storage: str | None, *, seed_of: str) -> "Study":
 
 def take_over(study: "Study") -> None:
     """Begin trials again that were left: their process gave no sign of life for two minutes."""
-    from optuna.trial import TrialState  # noqa: PLC0415
+    from optuna.trial import TrialState
 
     for trial in study.get_trials(states=(TrialState.RUNNING,)):
         if time.time() - trial.user_attrs.get("alive", 0.0) > _DEAD:
@@ -343,7 +343,7 @@ def take_over(study: "Study") -> None:
 
 
 def _begin_again(study: "Study", number: int, params: Mapping[str, Any]) -> None:
-    from optuna.trial import TrialState  # noqa: PLC0415
+    from optuna.trial import TrialState
 
     study.tell(number, state=TrialState.FAIL, skip_if_finished=True)
     study.enqueue_trial(dict(params), user_attrs={"again": number})

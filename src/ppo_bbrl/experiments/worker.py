@@ -59,11 +59,11 @@ def _answer(task: dict[str, Any], tell: Tell) -> None:
 
 def _train(task: dict[str, Any], tell: Tell) -> dict[str, Any]:
     """Train one configuration, as `ppo-bbrl train` does; what came of it."""
-    import torch  # noqa: PLC0415 - slow to import: a process of which nothing is asked ends at once
+    import torch
 
-    from ppo_bbrl.config.loading import load_config  # noqa: PLC0415
-    from ppo_bbrl.envs.names import look_also_in  # noqa: PLC0415
-    from ppo_bbrl.ppo import run  # noqa: PLC0415
+    from ppo_bbrl.config.loading import load_config
+    from ppo_bbrl.envs.names import look_also_in
+    from ppo_bbrl.ppo import run
 
     torch.set_num_threads(1)  # outside of the loop, as on the command line
     look_also_in([Path(folder) for folder in task["import_from"]])
@@ -91,7 +91,7 @@ def _train(task: dict[str, Any], tell: Tell) -> dict[str, Any]:
 
 def _reporting(cfg: Any, tell: Tell) -> "PPOClip":
     """PPO that tells how far it is."""
-    from ppo_bbrl.ppo import PPOClip  # noqa: PLC0415
+    from ppo_bbrl.ppo import PPOClip
 
     class Reporting(PPOClip):
         _told = 0.0

@@ -61,8 +61,8 @@ def learning_curve(
     Raises:
         UserError: if no folder can be drawn, or one does not exist or lacks the key.
     """
-    from matplotlib.figure import Figure  # noqa: PLC0415
-    from matplotlib.ticker import EngFormatter  # noqa: PLC0415
+    from matplotlib.figure import Figure
+    from matplotlib.ticker import EngFormatter
 
     every = read_runs(runs)
     is_column = any(metric in run.metrics.columns for run in every)  # perhaps the user's own

@@ -44,7 +44,7 @@ def save_figure(figure: Figure, path: Path) -> None:
 
 def show_literally(figure: Figure) -> None:
     """Show all text literally: dollar signs and backslashes in names are not formulas."""
-    from matplotlib.text import Text  # noqa: PLC0415 - with it the start takes twice as long
+    from matplotlib.text import Text
 
     for text in figure.findobj(Text):
         text.set_parse_math(False)

@@ -123,7 +123,7 @@ def _ends(terminated: Bools, truncated: Bools) -> dict[str, Bools]:
 
 
 def _new_axes(n_rows: int, n_envs: int, written: NDArray[Any] | None) -> Axes:
-    from matplotlib.figure import Figure  # noqa: PLC0415 - with it the start takes twice as long
+    from matplotlib.figure import Figure
 
     longest = 3 if written is None else max((len(text) for text in written.flat), default=3)
     width = min(n_envs * max(0.45, 0.12 * longest), 14.0)
@@ -133,7 +133,7 @@ def _new_axes(n_rows: int, n_envs: int, written: NDArray[Any] | None) -> Axes:
 
 
 def _draw_cells(axes: Axes, terminated: Bools, truncated: Bools) -> None:
-    from matplotlib.patches import Rectangle  # noqa: PLC0415
+    from matplotlib.patches import Rectangle
 
     done = terminated | truncated
     # A row after the end of an episode belongs to the next one.
@@ -159,7 +159,7 @@ def _draw_cells(axes: Axes, terminated: Bools, truncated: Bools) -> None:
 
 def _draw_steps(axes: Axes, done: Bools) -> None:
     """The steps between rows t and t+1."""
-    from matplotlib.patches import Rectangle  # noqa: PLC0415
+    from matplotlib.patches import Rectangle
 
     n_rows = len(done)
     for t, b in product(range(n_rows - 1), range(done.shape[1])):
@@ -176,7 +176,7 @@ def _draw_steps(axes: Axes, done: Bools) -> None:
 
 
 def _label(axes: Axes, n_rows: int, n_envs: int) -> None:
-    from matplotlib.ticker import MaxNLocator  # noqa: PLC0415
+    from matplotlib.ticker import MaxNLocator
 
     axes.set_xlim(-0.6, n_envs - 0.4)
     axes.set_ylim(n_rows - 0.4, -0.6)  # time runs downwards
@@ -194,7 +194,7 @@ def _label(axes: Axes, n_rows: int, n_envs: int) -> None:
 
 
 def _draw_legend(axes: Axes, ends: list[str], *, has_reset: bool) -> None:
-    from matplotlib.patches import Patch  # noqa: PLC0415
+    from matplotlib.patches import Patch
 
     entries = []
     for name in ends:

@@ -45,7 +45,7 @@ def read_metrics(run: Path) -> pd.DataFrame:
     Raises:
         UserError: if the folder is not the folder of a run, or has no metrics yet.
     """
-    import pandas as pd  # noqa: PLC0415
+    import pandas as pd
 
     path = open_folder(run).metrics
     if not path.is_file():

@@ -31,8 +31,8 @@ def seed_curves(runs: Sequence[Path], *, metric: str = EVALUATION) -> Figure:
     Raises:
         UserError: if no run has the metric.
     """
-    from matplotlib.figure import Figure  # noqa: PLC0415
-    from matplotlib.ticker import EngFormatter  # noqa: PLC0415
+    from matplotlib.figure import Figure
+    from matplotlib.ticker import EngFormatter
 
     every = read_runs(runs)
     if metric == EVALUATION and not any(len(curve_of(run, metric).steps) for run in every):

@@ -43,7 +43,7 @@ def interquartile_mean(scores: ArrayLike, *, resamples: int = 5000) -> Estimate:
         scores: one per seed, `[S]`, or `[S, N]`.
         resamples: how many times S seeds are drawn with replacement.
     """
-    from scipy.stats import bootstrap, trim_mean  # noqa: PLC0415 - it takes half a second
+    from scipy.stats import bootstrap, trim_mean
 
     rows = np.asarray(scores, dtype=np.float64)
 
@@ -77,7 +77,7 @@ def improvement(scores: ArrayLike, others: ArrayLike, *, resamples: int = 5000) 
         others: of the runs to compare with, `[R]`.
         resamples: how many times both are drawn with replacement.
     """
-    from scipy.stats import bootstrap  # noqa: PLC0415
+    from scipy.stats import bootstrap
 
     def share(one: Floats, other: Floats, axis: int = -1) -> Floats:  # noqa: ARG001 - scipy's
         pairs = one[..., :, None] - other[..., None, :]

@@ -153,7 +153,7 @@ def _archive(module: PolicyModule, about: dict[str, Any]) -> bytes:
 
 def _onnx(module: PolicyModule, about: dict[str, Any]) -> bytes:
     import onnx  # noqa: PLC0415 - takes long
-    from onnx import TensorProto, helper  # noqa: PLC0415
+    from onnx import TensorProto, helper  # noqa: PLC0415 - an extra
 
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # about torch's own code

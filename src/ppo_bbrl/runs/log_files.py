@@ -215,8 +215,8 @@ class EventFile(Output):
     def _open(self) -> None:
         # Imported late, because it takes long. EventFileWriter would add a thread, whose errors
         # cannot be caught here, and import TensorFlow where that is installed.
-        from tensorboard.compat.proto.event_pb2 import Event  # noqa: PLC0415
-        from tensorboard.summary.writer.record_writer import RecordWriter  # noqa: PLC0415
+        from tensorboard.compat.proto.event_pb2 import Event  # noqa: PLC0415 - slow to import
+        from tensorboard.summary.writer.record_writer import RecordWriter  # noqa: PLC0415 - likewise
 
         make_folder(self.path, root=self.path.parent)
         # TensorBoard finds the files of a folder by "tfevents" and reads them in order of name.

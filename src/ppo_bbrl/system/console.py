@@ -102,8 +102,9 @@ class _Lasting:
     """A text stream that drops what it cannot write."""
 
     def __init__(self, stream: TextIO | None) -> None:
-        # None: a program without a console
-        self._stream = open(os.devnull, "w", encoding="utf-8") if stream is None else stream  # noqa: PTH123, SIM115
+        if stream is None:  # a program without a console
+            stream = open(os.devnull, "w", encoding="utf-8")  # noqa: PTH123, SIM115 - to the end
+        self._stream = stream
         if isinstance(self._stream, io.TextIOWrapper):
             self._stream.reconfigure(errors="replace")
 
