@@ -22,8 +22,8 @@ def every_place_in_the_words_is_filled_in(monkeypatch):
 
 @pytest.fixture(autouse=True)
 def a_wrong_answer_costs_one_check(request, monkeypatch):
-    """What a mistake is like, and which parts are right, takes many; two files test that."""
-    if request.path.name != "test_likeness.py":
+    """What a mistake is like, and which parts are right, takes many; some files test that."""
+    if request.path.name not in {"test_likeness.py", "test_check_mutants.py"}:
         monkeypatch.setattr("ppo_course.likeness.solutions", dict)
     if request.path.name != "test_partial.py":
         monkeypatch.setattr("ppo_course.mistakes._passes", lambda _: False)
