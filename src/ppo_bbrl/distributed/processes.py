@@ -49,18 +49,14 @@ class Processes:
     watch: Watch | None = None
 
     @classmethod
-    def join(cls, *, silence: float = SILENCE) -> Self:
-        """Join the processes that torchrun has started; its environment variables say how.
-
-        Args:
-            silence: seconds without a sign of life after which a process counts as lost.
-        """
+    def join(cls) -> Self:
+        """Join the processes that torchrun has started; its environment variables say how."""
         if not dist.is_initialized():
             on_gpu = torch.cuda.is_available() and dist.is_nccl_available()
             backend = "cpu:gloo,cuda:nccl" if on_gpu else "gloo"
             dist.init_process_group(backend, timeout=_PATIENCE, **_rendezvous())
         rank, size = dist.get_rank(), dist.get_world_size()
-        return cls(rank, size, _watching(rank, size, silence))
+        return cls(rank, size, _watching(rank, size))
 
     def total(self, values: Tensor) -> Tensor:
         """The sum of a tensor over all processes, of the same shape in each."""
@@ -158,7 +154,7 @@ class Processes:
                 if self.watch is not None and (silent := self.watch.look()):
                     which = ", ".join(map(str, silent[:8]))
                     raise ProcessLostError(
-                        f"no sign of life from process {which} for {self.watch.patience:g} s: it "
+                        f"no sign of life from process {which} for {SILENCE:g} s: it "
                         "hangs, or cannot be reached any more"
                     ) from error
             else:
@@ -189,9 +185,9 @@ def _rendezvous() -> dict[str, Any]:
 
 
 @cache
-def _watching(rank: int, size: int, silence: float) -> Watch:
+def _watching(rank: int, size: int) -> Watch:
     """One for a process, however often it joins."""
-    return Watch(rank, size, silence)
+    return Watch(rank, size)
 
 
 def _what(error: RuntimeError) -> str:

@@ -25,16 +25,13 @@ class Watch:
     Args:
         rank: the number of this process.
         size: the number of processes.
-        silence: seconds after which a silent process counts as lost.
 
     Attributes:
-        patience: seconds after which a silent process counts as lost.
         lost: whether a process has been lost, so that this one cannot wait for what it began.
     """
 
-    def __init__(self, rank: int, size: int, silence: float = SILENCE) -> None:
+    def __init__(self, rank: int, size: int) -> None:
         self.lost = False
-        self.patience = silence
         self._rank = rank
         others = [other for other in range(size) if (rank == 0) != (other == 0)]
         self._heard = dict.fromkeys(others, 0)  # how many signs of life have come
@@ -52,7 +49,7 @@ class Watch:
         for other, heard in self._heard.items():
             self._silent[other] = 0 if heard != self._known[other] else self._silent[other] + 1
             self._known[other] = heard
-        silent = [other for other, ticks in self._silent.items() if ticks * TICK > self.patience]
+        silent = [other for other, ticks in self._silent.items() if ticks * TICK > SILENCE]
         self.lost = self.lost or bool(silent)
         return silent
 

@@ -244,8 +244,8 @@ class Tuning:
         self._running.clear()
 
     def _best(self) -> str:
-        values = [trial.value for trial in completed(self.study) if trial.value is not None]
-        return f"(best {as_return(max(values))})" if values else ""
+        scores = [*map(score_of, completed(self.study))]
+        return f"(best {as_return(max(scores))})" if scores else ""
 
 
 def _drawn(value: Any) -> Any:
@@ -262,7 +262,7 @@ def completed(study: "Study") -> "list[FrozenTrial]":
 
 
 def score_of(trial: "FrozenTrial") -> float:
-    """What a completed trial has reached; study storages let it be missing in others only."""
+    """What a completed trial has reached; trials of another kind may have no value."""
     assert trial.value is not None
     return trial.value
 
