@@ -1,7 +1,6 @@
 """`ppo-bbrl check`: what is wrong with an environment is named, and nothing of a sound one is."""
 
 import re
-import sys
 import time
 from pathlib import Path
 
@@ -9,10 +8,10 @@ import gymnasium as gym
 import numpy as np
 import pytest
 from broken_envs import BROKEN, HugeReward, InParts, NotPicklable, Sound
+from command_line import call
 from gymnasium.spaces import Box, MultiDiscrete
 
 from ppo_bbrl import check_env
-from ppo_bbrl.cli.commands import main
 from ppo_bbrl.errors import UserError
 
 
@@ -100,27 +99,21 @@ def test_what_is_no_environment_is_one_line(env):
     assert "\n" not in str(raised.value)
 
 
-def call(monkeypatch, capsys, *words):
-    monkeypatch.setattr(sys, "argv", ["ppo-bbrl", "check", *map(str, words)])
-    with pytest.raises(SystemExit) as end:
-        main()
-    return end.value.code or 0, *capsys.readouterr()
-
-
 def test_the_command(monkeypatch, capsys):
     """A name, a module's, a configuration with its wrappers; the status says what was found."""
-    status, out, err = call(monkeypatch, capsys, "CartPole-v1", "--steps", 50)
+    status, out, err = call(monkeypatch, capsys, "check", "CartPole-v1", "--steps", 50)
     assert (status, err, out.count("\n")) == (0, "", 1)
     words = ("broken_envs:Broken-v0", "gym_env.env_args.kind=NaN", "--steps", 20)
-    status, out, err = call(monkeypatch, capsys, *words)
+    status, out, err = call(monkeypatch, capsys, "check", *words)
     assert (status, err) == (1, "")
     assert [line.split()[:2] for line in out.splitlines()[1:]] == [["fault", "observation:"]]
     Path("run.yaml").write_text(
         "gym_env: {env_name: 'broken_envs:Broken-v0', env_args: {kind: huge reward}}\n"
         "algorithm: {normalize_reward: true}\n"
     )
-    assert call(monkeypatch, capsys, "run.yaml", "--steps", 20)[0] == 0
-    assert call(monkeypatch, capsys, "run.yaml", "algorithm.normalize_reward=false")[0] == 1
+    assert call(monkeypatch, capsys, "check", "run.yaml", "--steps", 20)[0] == 0
+    unscaled = "algorithm.normalize_reward=false"
+    assert call(monkeypatch, capsys, "check", "run.yaml", unscaled)[0] == 1
     assert not Path("outputs").exists()
 
 
@@ -129,7 +122,7 @@ def test_the_command(monkeypatch, capsys):
     [["Nothing-v0"], ["nowhere:Mine-v0"], ["none.yaml"], ["CartPole-v1", "gym_env.x=1"], ["."]],
 )
 def test_what_cannot_be_checked_is_one_line(words, monkeypatch, capsys):
-    status, out, err = call(monkeypatch, capsys, *words)
+    status, out, err = call(monkeypatch, capsys, "check", *words)
     assert (status, out, err.count("\n")) == (1, "", 1)
 
 
@@ -167,7 +160,7 @@ def test_an_environment_that_ends_its_process_is_named(where, monkeypatch, capfd
     """What was found before is told too."""
     Path("odd.py").write_text(ODD)
     words = ("odd:Odd-v0", f"gym_env.env_args.where={where}", "--steps", 20)
-    status, out, err = call(monkeypatch, capfd, *words)
+    status, out, err = call(monkeypatch, capfd, "check", *words)
     assert status == 1
     if where == "make":
         assert (out, err.count("\n")) == ("", 1)
@@ -181,7 +174,7 @@ def test_an_environment_that_ends_its_process_is_named(where, monkeypatch, capfd
 
 def test_what_an_environment_prints_is_counted_and_not_shown(monkeypatch, capfd):
     Path("odd.py").write_text(ODD)
-    status, out, err = call(monkeypatch, capfd, "odd:Odd-v0", "--steps", 20)
+    status, out, err = call(monkeypatch, capfd, "check", "odd:Odd-v0", "--steps", 20)
     assert (status, err) == (0, "")
     assert "made" not in out
     assert "in C" not in out
@@ -199,6 +192,6 @@ def test_wrappers_for_training_are_checked_with_it(monkeypatch, capsys):
         "  env_args: {kind: huge reward}\n"
         "  training_wrappers: [{classname: ClipReward, min_reward: -1, max_reward: 1}]\n"
     )
-    assert call(monkeypatch, capsys, "run.yaml", "--steps", 20)[0] == 0
+    assert call(monkeypatch, capsys, "check", "run.yaml", "--steps", 20)[0] == 0
     none = "gym_env.training_wrappers=[]"
-    assert call(monkeypatch, capsys, "run.yaml", none, "--steps", 20)[0] == 1
+    assert call(monkeypatch, capsys, "check", "run.yaml", none, "--steps", 20)[0] == 1

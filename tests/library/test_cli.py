@@ -11,9 +11,9 @@ from contextlib import suppress
 from pathlib import Path
 
 import pytest
+from command_line import call
 
 import ppo_bbrl
-from ppo_bbrl.cli.commands import main
 from ppo_bbrl.plots import read_metrics
 
 CONFIGS = Path(__file__).parents[2] / "configs"
@@ -24,19 +24,6 @@ SHORT = [
     "algorithm.opt_epochs=2",
     "base_dir=run",
 ]
-
-
-def call(monkeypatch, capsys, *words):
-    """Run `ppo-bbrl WORDS`; returns exit status, standard output and standard error."""
-    monkeypatch.setattr(sys, "argv", ["ppo-bbrl", *map(str, words)])
-    try:
-        main()
-    except SystemExit as end:
-        status = end.code or 0
-    else:
-        status = 0
-    told = capsys.readouterr()
-    return status, told.out, told.err
 
 
 @pytest.fixture

@@ -5,9 +5,9 @@ from pathlib import Path
 
 import gymnasium as gym
 import pytest
+from command_line import call
 
 import ppo_bbrl
-from ppo_bbrl.cli.commands import main
 from ppo_bbrl.envs.names import find_spec, look_also_in
 from ppo_bbrl.errors import ConfigError, UserError
 from ppo_bbrl.runs.best_policy import load_policy
@@ -44,15 +44,6 @@ def forget():
     gym.registry.pop("Mine-v0", None)
 
 
-def call(monkeypatch, capsys, *words):
-    """Run `ppo-bbrl WORDS`; returns exit status and what is shown."""
-    monkeypatch.setattr(sys, "argv", ["ppo-bbrl", *map(str, words)])
-    with pytest.raises(SystemExit) as end:
-        main()
-    told = capsys.readouterr()
-    return end.value.code or 0, told.out + told.err
-
-
 @pytest.mark.parametrize("where", [".", "configs"])
 def test_a_module_in_the_current_folder_or_beside_the_configuration(where, fresh, capsys):
     """As `python -m` would find it, where the console script has another folder on the path."""
@@ -60,7 +51,7 @@ def test_a_module_in_the_current_folder_or_beside_the_configuration(where, fresh
     Path("configs").mkdir()
     Path(where, f"{module}.py").write_text(MODULE)
     Path("configs/mine.yaml").write_text(CONFIG.format(module=module))
-    status, told = call(fresh, capsys, "train", "configs/mine.yaml")
+    status, *told = call(fresh, capsys, "train", "configs/mine.yaml")
     assert status == 0, told
     Path("imported").unlink()
 
@@ -68,8 +59,8 @@ def test_a_module_in_the_current_folder_or_beside_the_configuration(where, fresh
     forget()
     fresh.syspath_prepend("configs")  # wherever Python would find it
     for command in (["eval", "outputs/run", "--episodes", 1], ["replay", "outputs/run"]):
-        status, told = call(fresh, capsys, *command)
-        assert status == 1
+        status, out, told = call(fresh, capsys, *command)
+        assert (status, out) == (1, "")
         assert told.count("\n") == 1
         assert f"{module}:Mine-v0" in told
         assert "add --trust" in told
@@ -83,7 +74,7 @@ def test_a_module_in_the_current_folder_or_beside_the_configuration(where, fresh
     assert not Path("imported").exists()
     assert module not in sys.modules
 
-    status, told = call(fresh, capsys, "eval", "outputs/run", "--episodes", 1, "--trust")
+    status, *told = call(fresh, capsys, "eval", "outputs/run", "--episodes", 1, "--trust")
     assert status == 0, told
     assert Path("imported").exists()
     policy.make_env().close()  # the module is imported: nothing is left to be asked

@@ -11,7 +11,7 @@ import pytest
 import torch
 from gymnasium.spaces import Box, Discrete
 from probe_envs import config
-from test_state import assert_same_rows, same, stepped, through_a_file
+from states_testing import assert_same_rows, same, stepped, through_a_file
 
 from ppo_bbrl import PPOClip, run
 from ppo_bbrl.envs import vector

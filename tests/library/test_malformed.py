@@ -5,11 +5,11 @@ import warnings
 from pathlib import Path
 
 import pytest
+from command_line import call
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from omegaconf import OmegaConf
 from space_envs import space_config
-from test_cli import call
 
 from ppo_bbrl import ConfigError, PPOClip, load_config
 from ppo_bbrl.cli.options import typed

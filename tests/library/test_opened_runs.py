@@ -6,9 +6,9 @@ from pathlib import Path
 import gymnasium as gym
 import numpy as np
 import pytest
+from command_line import call
 from gymnasium.spaces import Box, Discrete
 from probe_envs import config
-from test_cli import call
 
 from ppo_bbrl.ppo import PPOClip, run
 from ppo_bbrl.runs.best_policy import load_policy

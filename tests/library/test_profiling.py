@@ -6,12 +6,14 @@ from pathlib import Path
 
 import pytest
 import torch
+from command_line import call
 from probe_envs import config
-from test_cli import CONFIGS, call
 
 from ppo_bbrl import PPOClip, rollout
 from ppo_bbrl.agents.acting import row_actor
 from ppo_bbrl.profiling import EVALUATION, OTHER, SECTIONS, Profile, profile
+
+CONFIGS = Path(__file__).parents[2] / "configs"
 
 
 @pytest.fixture

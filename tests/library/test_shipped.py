@@ -3,20 +3,12 @@
 from pathlib import Path
 
 import pytest
+from command_line import call
 
 from ppo_bbrl import ConfigError, load_config
-from ppo_bbrl.cli.commands import main
 from ppo_bbrl.config.shipped import config_file, shipped_configs
 
 CONFIGS = Path(__file__).parents[2] / "configs"
-
-
-def call(monkeypatch, capsys, *words):
-    """Exit status, standard output and standard error of `ppo-bbrl WORDS`."""
-    monkeypatch.setattr("sys.argv", ["ppo-bbrl", *words])
-    with pytest.raises(SystemExit) as end:
-        main()
-    return end.value.code, *capsys.readouterr()
 
 
 def test_every_configuration_is_shipped_under_the_name_of_its_file():

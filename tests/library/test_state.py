@@ -2,7 +2,6 @@
 
 import copy
 import enum
-import io
 import random
 import re
 from collections import deque
@@ -14,6 +13,7 @@ import pytest
 import torch
 from omegaconf import OmegaConf
 from probe_envs import Chance, config
+from states_testing import assert_same_rows, same, stepped, through_a_file
 from torch import nn
 from torch.distributions import Categorical
 
@@ -35,13 +35,6 @@ class Keeping(PPOClip):
         best = super().evaluate(force)
         vars(self).setdefault("states", []).append(self.state_dict())
         return best
-
-
-def through_a_file(state):
-    file = io.BytesIO()
-    torch.save(state, file)
-    file.seek(0)
-    return torch.load(file, weights_only=True)
 
 
 def cfg(
@@ -247,16 +240,6 @@ def test_a_state_is_a_copy():
     second.close()
 
 
-def same(one, other):
-    if isinstance(one, torch.Tensor):
-        return torch.equal(one, other)
-    if isinstance(one, dict):
-        return one.keys() == other.keys() and all(same(one[key], other[key]) for key in one)
-    if isinstance(one, list | tuple):
-        return len(one) == len(other) and all(map(same, one, other))
-    return type(one) is type(other) and one == other
-
-
 # ------------------------------------------------------------------------------------- refused
 
 
@@ -367,28 +350,6 @@ def test_a_state_is_not_loaded_into_a_loop_that_is_running():
 
 def agent(env_name, **kwargs):
     return EnvAgent(env_name, 3, **kwargs).seed(5)
-
-
-def stepped(env, n, seed):
-    """Rows of n steps with random actions."""
-    chance = np.random.default_rng(seed)
-    rows = []
-    for _ in range(n):
-        actions = [
-            chance.integers(env.action_space.n)
-            if isinstance(env.action_space, gym.spaces.Discrete)
-            else chance.uniform(-1, 1, env.action_space.shape)
-            for _ in range(env.num_envs)
-        ]
-        env._step(torch.as_tensor(np.array(actions)))
-        rows.append({name: array.copy() for name, array in env._row.items()})
-    return rows
-
-
-def assert_same_rows(first, second):
-    for one, other in zip(first, second, strict=True):
-        for name, array in one.items():
-            np.testing.assert_array_equal(array, other[name], err_msg=name)
 
 
 WRAPPERS = {

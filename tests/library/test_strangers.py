@@ -10,9 +10,9 @@ from pathlib import Path
 
 import pytest
 import torch
+from command_line import call
 from omegaconf import OmegaConf
 from probe_envs import config
-from test_cli import call
 
 import ppo_bbrl
 from ppo_bbrl.errors import UserError
