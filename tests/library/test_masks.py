@@ -3,6 +3,7 @@
 import math
 import runpy
 import warnings
+from functools import partial
 from pathlib import Path
 
 import gymnasium as gym
@@ -154,6 +155,28 @@ def test_none_means_no_masks():
     env = EnvAgent("Masked-v0", 2, env_args=CASES["observation"], action_mask="none")
     assert set(env.observation_space.spaces) == {"action_mask", "seen"}
     env.close()
+
+
+@pytest.mark.parametrize(
+    "wrapper",
+    [
+        gym.wrappers.FlattenObservation,
+        partial(gym.wrappers.FilterObservation, filter_keys=["seen"]),
+        partial(gym.wrappers.FrameStackObservation, stack_size=2),
+    ],
+)
+def test_a_mask_that_a_wrapper_hides_is_told(wrapper):
+    def reset(action_mask):
+        env = EnvAgent(
+            "Masked-v0", 2, env_args=CASES["observation"], wrappers=[wrapper],
+            action_mask=action_mask,
+        )  # fmt: skip
+        env.seed(0)(Workspace(), t=0)
+        env.close()
+
+    with pytest.warns(UserWarning, match="no action is masked .*none if that is meant"):
+        reset("auto")
+    reset("none")
 
 
 @pytest.mark.parametrize("vectorization", ["sync", "async"])

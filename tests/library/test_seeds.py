@@ -107,7 +107,7 @@ def test_if_all_fail_it_is_one_error_with_the_reason(monkeypatch):
         train_seeds(cfg, 2, jobs=1)
 
 
-@pytest.mark.parametrize("seeds", [[], [1, 1], 0])
+@pytest.mark.parametrize("seeds", [[], [1, 1], 0, "10", True, 2.0, None, [1.5], [1, "2"]])
 def test_no_seed_or_the_same_one_twice_is_refused_before_any_file_is_made(seeds):
     with pytest.raises(UserError, match="seeds"):
         train_seeds(SHORT, seeds)

@@ -8,6 +8,7 @@ in its order. It is taken from the first of these that a task has:
 sb3-contrib), the key `action_mask` of a Dict observation (as for PettingZoo and RLlib).
 """
 
+import warnings
 from collections.abc import Iterator, Mapping
 from typing import Any
 
@@ -69,7 +70,24 @@ class MaskReader:
         source = KEY if in_info else _METHOD if env and callable(_method(env)) else ""
         if source and not self.sizes:
             raise UnfitError(unread(source, self._space))
+        if env and not source and self._is_lost(env):
+            warnings.warn(
+                "the observations of the environment have an action_mask for each action, but "
+                "those that its wrappers make of them have not: no action is masked "
+                "(gym_env.action_mask: none if that is meant)",
+                stacklevel=2,
+            )
         return source
+
+    def _is_lost(self, env: Env) -> bool:
+        """Whether there was a mask in the observations, and a wrapper has hidden it."""
+        spaces = [env.observation_space]
+        while isinstance(env, gym.Wrapper):
+            env = env.env
+            spaces.append(env.observation_space)
+        dicts = [space.spaces for space in spaces if isinstance(space, Dict)]
+        parts = [parts[KEY] for parts in dicts if KEY in parts]
+        return bool(self.sizes) and sum(self.sizes) in map(_numbers, parts)
 
     def read(self, source: str, env: Env, info: Any, over: bool) -> Mask:
         """The mask of an environment, `[A]`.

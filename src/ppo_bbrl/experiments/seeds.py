@@ -3,16 +3,19 @@
 import csv
 import io
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from dataclasses import astuple, dataclass, field, fields
+from operator import index
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 from omegaconf import DictConfig, OmegaConf
 
 from ppo_bbrl.config.loading import load_config
 from ppo_bbrl.config.sources import Source
 from ppo_bbrl.envs.names import find_spec
-from ppo_bbrl.errors import UserError
+from ppo_bbrl.errors import UserError, shown
 from ppo_bbrl.experiments.pool import Event, Pool
 from ppo_bbrl.plots.figures import save_figure
 from ppo_bbrl.plots.statistics import Estimate, interquartile_mean
@@ -77,6 +80,19 @@ class SeedsReport:
         return seed_curves([run.folder for run in self.runs.values()])
 
 
+def _listed(seeds: Any) -> list[int]:
+    """The seeds that are meant: a number of them, or each of them."""
+    found: list[int] = []
+    if not isinstance(seeds, bool | str | bytes | Mapping):  # of which two are lists of digits
+        with suppress(TypeError):
+            found = [*map(index, seeds)] if np.iterable(seeds) else [*range(index(seeds))]
+    if not found or len(set(found)) < len(found):
+        raise UserError(
+            f"seeds = {shown(seeds)}: must be a number of seeds, or a list of integers, each once"
+        )
+    return found
+
+
 def train_seeds(
     cfg: Source,
     seeds: Sequence[int] | int,
@@ -106,9 +122,7 @@ def train_seeds(
         ConfigError: for a configuration that cannot be run; no file has been made then.
         UserError: for no seed, the same seed twice, or if every seed fails.
     """
-    seeds = list(range(seeds)) if isinstance(seeds, int) else [int(seed) for seed in seeds]
-    if not seeds or len(set(seeds)) < len(seeds):
-        raise UserError(f"seeds = {seeds}: must be at least one, each once")
+    seeds = _listed(seeds)
     if jobs is not None and jobs < 1:
         raise UserError(f"jobs = {jobs}: must be at least 1")
     configs = [load_config(cfg, [*overrides, f"algorithm.seed={seed}"]) for seed in seeds]
