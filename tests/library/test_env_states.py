@@ -56,6 +56,27 @@ def test_mujoco_goes_on(env_name):
     check_goes_on(env_name, 60)
 
 
+@pytest.mark.filterwarnings("ignore:builtin type:DeprecationWarning")
+def test_of_box2d_episodes_begin_anew():
+    """Its classes lack the attributes that others have, and the rest is saved all the same."""
+    pytest.importorskip("Box2D", reason="Box2D is not installed: gymnasium[box2d]")
+    algo = PPOClip(config("LunarLander-v3", max_epochs=1, nb_evals=1, max_eval_steps=5))
+    with pytest.warns(UserWarning, match="ended after 5 steps"):
+        run(algo)
+    algo.close()
+    with pytest.warns(UserWarning, match="begin fresh episodes: LunarLander-v3: .*SwigPyObject"):
+        PPOClip.resume(algo.folder.path).close()
+
+
+def test_of_an_environment_whose_attributes_fail_episodes_begin_anew(monkeypatch):
+    def failing(_):
+        raise LookupError("no such part")
+
+    monkeypatch.setattr("ppo_bbrl.envs.state._attributes", failing)
+    with pytest.raises(StateError, match="of envs cannot be read: LookupError: no such part"):
+        EnvAgent("CartPole-v1", 2, vectorization="sync").state_dict()
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize("vectorization", ["sync", "async"])
 @pytest.mark.parametrize("env_name", ALL)

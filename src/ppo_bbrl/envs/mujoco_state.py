@@ -36,7 +36,7 @@ class Simulation(Protocol):
 def simulation_of(value: object) -> Simulation | None:
     """What saves an object of MuJoCo; None: it is none."""
     kind = type(value)
-    if kind.__module__ != "mujoco._structs":
+    if getattr(kind, "__module__", None) != "mujoco._structs":  # Box2D's classes have none
         return None
     if kind.__name__ == "MjData":
         return _Data(value)

@@ -104,6 +104,11 @@ def written(value: Any, place: str, name: str) -> Any:
             f"{name}: {error.inside(place)}, whose state cannot be saved; define the methods "
             "state_dict and load_state_dict in the class that has it"
         ) from error
+    except Exception as error:  # of attributes that a class computes
+        kind = type(error).__name__
+        raise StateError(
+            f"{name}: the state of {place} cannot be read: {kind}: {one_line(error)}"
+        ) from error
 
 
 def read_state(state: Any, value: Any, place: str, name: str) -> tuple[Any, Callable[[], None]]:
