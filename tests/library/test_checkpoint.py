@@ -167,7 +167,10 @@ def test_another_architecture():
 @pytest.mark.usefixtures("saved")
 def test_a_configuration_that_was_damaged():
     (FOLDER / "config.yaml").write_text("algorithm: {sed: 3}\n")
-    with pytest.raises(ConfigError, match="sed"):
+    with pytest.raises(ConfigError, match=r"^run/best/config\.yaml: algorithm\.sed"):
+        load_policy(FOLDER)
+    (FOLDER / "config.yaml").write_text("")
+    with pytest.raises(ConfigError, match=r"^run/best/config\.yaml: gym_env\.env_name is missing"):
         load_policy(FOLDER)
     (FOLDER / "config.yaml").unlink()
     with pytest.raises(ConfigError, match=r"config\.yaml"):

@@ -393,7 +393,7 @@ def test_a_bad_value_is_one_error(key, value):
     OmegaConf.update(source := OmegaConf.create(source), key, value, force_add=True, merge=False)
     message = refused(OmegaConf.to_container(source))
     assert message.startswith(f"{key} = {shown(value)}: must be ")
-    assert message.endswith(config.known_keys()[key][0].describe())
+    assert message.partition("; ")[0].endswith(config.known_keys()[key][0].describe())
 
 
 @pytest.mark.parametrize("section", ["gym_env", "algorithm", "logger", "algorithm.architecture"])

@@ -36,6 +36,7 @@ TYPED = {
     "algorithm.gae={a: 1}": ("algorithm.gae = {'a': 1}", "a number"),
     "algorithm.clip_range=0": ("algorithm.clip_range = 0", "> 0"),
     "algorithm.clip_range=.inf": ("algorithm.clip_range = inf", "> 0"),
+    "algorithm.clip_reward=1e39": ("algorithm.clip_reward = 1e+39", "> 0 or null; beyond ±3.4e"),
     "algorithm.entropy_coef=-0.1": ("algorithm.entropy_coef = -0.1", "≥ 0"),
     "algorithm.batch_size=-2": ("algorithm.batch_size = -2", "≥ 0"),
     "algorithm.target_kl=0": ("algorithm.target_kl = 0", "> 0"),

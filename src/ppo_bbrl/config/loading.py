@@ -94,13 +94,21 @@ def load_saved_config(path: Path, *, own_keys: bool = False) -> DictConfig:
     """
     section = Section.of(read_resolved_yaml(path), str(path))
     schema = EpisodicConfig if own_keys else PPOConfig
-    return _load(section, (), schema, free=own_keys, saved=True)
+    return _load_of(str(path), section, schema, free=own_keys)
 
 
 def read_saved_config(text: str, name: str) -> DictConfig:
     """Like `load_saved_config`, for the text of a file; `name` stands for it in messages."""
     tree = without_interpolations(parse_yaml(text.encode(), name), name)
-    return _load(Section.of(tree, name), (), PPOConfig, free=False, saved=True)
+    return _load_of(name, Section.of(tree, name), PPOConfig, free=False)
+
+
+def _load_of(name: str, section: Section, schema: type, *, free: bool) -> DictConfig:
+    """The configuration of a run's file, which errors name."""
+    try:
+        return _load(section, (), schema, free=free, saved=True)
+    except ConfigError as error:
+        raise ConfigError(f"{name}: {error}") from error
 
 
 def save_config(cfg: DictConfig, path: Path) -> None:

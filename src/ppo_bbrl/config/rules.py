@@ -1,13 +1,14 @@
 """A configuration key: its default, its meaning, and the values it allows, in code and words."""
 
 import math
-import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
 from ppo_bbrl.config.yaml_files import parse_value
 from ppo_bbrl.errors import ConfigError, shown
+
+_LARGEST = 3.4028234663852886e38  # of float32, in which networks compute
 
 
 @dataclass(frozen=True)
@@ -64,7 +65,7 @@ class Rule:
             numeric = (int,) if self.kind is int else (int, float)
             if isinstance(value, bool) or not isinstance(value, numeric):
                 return False
-            if self.kind is float and not abs(value) <= sys.float_info.max:  # NaN too
+            if self.kind is float and not abs(value) <= _LARGEST:  # NaN too
                 return False
             above = value >= self.low if self.low_allowed else value > self.low
             return above and value <= self.high
@@ -82,8 +83,14 @@ class Rule:
             return value
         read = self._read(value)
         if not self.allows(read):
-            raise ConfigError(f"{name} = {shown(value)}: must be {self.describe()}")
+            large = "; beyond ±3.4e+38, a float32 is infinite" if self._is_too_large(read) else ""
+            raise ConfigError(f"{name} = {shown(value)}: must be {self.describe()}{large}")
         return read
+
+    def _is_too_large(self, value: object) -> bool:
+        if self.kind is not float or self.high < math.inf or not isinstance(value, int | float):
+            return False
+        return _LARGEST < abs(value) < math.inf
 
     def _read(self, value: object) -> object:
         if self.items and isinstance(value, list):
