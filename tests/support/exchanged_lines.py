@@ -37,7 +37,7 @@ class Solutions:
         return SimpleNamespace(**names)
 
 
-def complaint(check, *answers, **options):
+def refusal(check, *answers, **options):
     """What a check of this name refuses the answers with, which says where to look."""
     with pytest.raises(ppo_course.ExerciseError) as caught:
         getattr(ppo_course, f"check_{check}")(*answers, **options)

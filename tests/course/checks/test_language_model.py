@@ -6,7 +6,7 @@ from types import SimpleNamespace
 
 import pytest
 import torch
-from exchanged_lines import Solutions, complaint
+from exchanged_lines import Solutions, refusal
 from seeds import SEEDS
 
 import ppo_course
@@ -263,7 +263,7 @@ WRONG = [
 def test_each_mistake_is_named(check, key, changes):
     student = written(*changes)
     for seed in (None, 1):
-        error = complaint(check, getattr(student, NAMES[check]), seed=seed)
+        error = refusal(check, getattr(student, NAMES[check]), seed=seed)
         named = [each if "~" in key else each.partition("~")[0] for each in error.keys]
         assert named[:1] == [key]
         assert len(named) == 1 + (key == "raises")  # each exception here has a hint of its own
@@ -309,7 +309,7 @@ def test_every_known_mistake_is_told_from_the_others(check, seed):
         if not keys:
             continue
         function = answers(module, values, seed)
-        assert complaint(check, function, seed=seed).keys == keys
+        assert refusal(check, function, seed=seed).keys == keys
 
 
 @pytest.mark.parametrize("seed", [None, *SEEDS[:2]])
@@ -318,7 +318,7 @@ def test_every_known_loss_is_told_from_the_others(seed):
         if keys:
             results = iter([text_loss.formula(x, values) for x in text_loss.drawn(seed)])
             function = lambda *_, results=results: next(results)  # noqa: E731
-            assert complaint("text_loss", function, seed=seed).keys == keys
+            assert refusal("text_loss", function, seed=seed).keys == keys
 
 
 @pytest.mark.parametrize("seed", [None, *SEEDS[:2]])
@@ -334,7 +334,7 @@ def test_every_known_estimate_is_told_from_the_others(seed, place):
                 wrong(x) if place == 1 else parts[1].right(x)
             )
 
-        assert complaint("kl_estimates", function, seed=seed).keys == (key,)
+        assert refusal("kl_estimates", function, seed=seed).keys == (key,)
 
 
 class OfData:
@@ -363,11 +363,11 @@ def test_every_known_mistake_of_an_iteration_is_told_from_the_others(check, iter
     for key in known:
         if (check, key) == ("learn_grpo", "no-step~writer"):
             continue  # nothing has changed then
-        assert complaint(check, OfData(iteration, (key,)), seed=seed).keys == (key,)
+        assert refusal(check, OfData(iteration, (key,)), seed=seed).keys == (key,)
 
 
 def test_two_mistakes_of_an_iteration_are_both_told():
-    error = complaint("learn_ppo", OfData(ppo, ("no-penalty", "half")))
+    error = refusal("learn_ppo", OfData(ppo, ("no-penalty", "half")))
     assert error.keys == ("no-penalty", "half")
     assert "Probably 2 things are wrong" in str(error)
 
@@ -378,7 +378,7 @@ def test_whoever_teaches_the_critic_of_grpo_is_told():
         with torch.no_grad():
             algo.critic.model.weight += 1
 
-    assert complaint("learn_grpo", both).keys == ("critic-touched",)
+    assert refusal("learn_grpo", both).keys == ("critic-touched",)
 
 
 def test_a_mistake_in_an_earlier_exercise_is_not_told_again():

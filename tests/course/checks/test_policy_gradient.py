@@ -4,7 +4,7 @@
 
 import pytest
 import torch
-from exchanged_lines import Solutions, complaint
+from exchanged_lines import Solutions, refusal
 from seeds import SEEDS
 
 import ppo_course
@@ -152,7 +152,7 @@ WRONG = [
 def test_each_mistake_is_named(name, key, change):
     function = getattr(written(change), name)
     for seed in (None, *SEEDS[:3]):
-        error = complaint(name, function, seed=seed)
+        error = refusal(name, function, seed=seed)
         named = [each.partition("~")[0] for each in error.keys]
         assert named[:1] == [key]
         assert len(named) == 1 + (key == "raises")  # each exception here has a hint of its own
@@ -179,7 +179,7 @@ def test_every_known_mistake_is_told_from_the_others(name, seed):
     module, part = ALONE[name]
     for key, wrong in part.wrong.items():
         answers = iter([wrong(case) for case in numbers_of(module, name, seed)])
-        error = complaint(name, lambda *_, answers=answers: next(answers), seed=seed)
+        error = refusal(name, lambda *_, answers=answers: next(answers), seed=seed)
         assert error.keys == (key,)
 
 
@@ -192,13 +192,13 @@ def test_every_known_gradient_is_told_from_the_others(seed):
                 [policy_gradient.formula(x, values) for x in policy_gradient.cases(seed)]
             )
             function = lambda *_, results=results: next(results)  # noqa: E731
-            assert complaint("policy_gradient", function, seed=seed).keys == keys
+            assert refusal("policy_gradient", function, seed=seed).keys == keys
 
 
 @pytest.mark.parametrize("seed", SEVERAL)
 def test_every_known_gap_is_told_from_the_others(seed):
     for key, wrong in clipping_gap.GAPS.wrong.items():
-        assert complaint("clipping_gap", wrong, seed=seed).keys == (key,)
+        assert refusal("clipping_gap", wrong, seed=seed).keys == (key,)
 
 
 @pytest.mark.parametrize("seed", SEVERAL)
@@ -218,7 +218,7 @@ def test_every_known_number_of_a_pair_is_told_from_the_others(name, module, part
                 pair[place] = wrong(case)
                 answers.append(tuple(pair))
             left = iter(answers)
-            error = complaint(name, lambda *_, left=left: next(left), seed=seed)
+            error = refusal(name, lambda *_, left=left: next(left), seed=seed)
             assert error.keys == (key,)
 
 

@@ -8,7 +8,7 @@ import pytest
 import torch
 from course import NOTEBOOKS
 from estimates_testing import error_of
-from exchanged_lines import Solutions, complaint
+from exchanged_lines import Solutions, refusal
 
 import ppo_course
 from ppo_bbrl import Agent, EpisodicAlgo, KWAgentWrapper, iter_partial_episodes, setup_optimizer
@@ -160,7 +160,7 @@ def test_each_mistake_is_named(check, key, change):
     student = written(change)
     things = [getattr(student, name) for name in CHECKS[check]]
     for seed in (None,) if check == "learn" else (None, 1):
-        error = complaint(check, *things, seed=seed)
+        error = refusal(check, *things, seed=seed)
         named = [found if "~" in key[:-1] else found.partition("~")[0] for found in error.keys]
         both = {key.rstrip("~")}
         if key == "not-limited~":
@@ -245,7 +245,7 @@ def test_a_mistake_in_an_earlier_step_is_not_told_again():
 )
 def test_each_mistake_of_the_loop_is_named(key, change):
     student = written(change)
-    error = complaint("learning", student.PPO, student.run)
+    error = refusal("learning", student.PPO, student.run)
     assert error.keys == (key,)
 
 
@@ -253,7 +253,7 @@ def test_each_mistake_of_the_loop_is_named(key, change):
 def test_a_critic_that_takes_a_time_limit_for_an_end_fails_on_its_probe():
     student = written(("bootstrap = next_value[t] * ~terminated[t]",
                        "bootstrap = next_value[t] * ~done[t]"))  # fmt: skip
-    error = complaint("learning", student.PPO, student.run)
+    error = refusal("learning", student.PPO, student.run)
     assert error.keys == ("probe-value~TruncatedOnly",)
 
 
