@@ -172,7 +172,7 @@ def _try(policy: nn.Module, critic: nn.Module, env: EnvAgent, observation: Obser
         check_values(value, _N_ROWS)
     _check_numbers(critic, "value", value)
     _check_learns(critic, "value", value)
-    _check_judgement(policy, variables, given)
+    _check_evaluation(policy, variables, given)
     if isinstance(space, Discrete) and space.n <= _MAX_ACTIONS:
         _check_probabilities(policy, space, variables)
 
@@ -223,7 +223,7 @@ def _check_action(
         )
 
 
-def _check_judgement(policy: nn.Module, variables: dict[str, Tensor], given: str) -> None:
+def _check_evaluation(policy: nn.Module, variables: dict[str, Tensor], given: str) -> None:
     with torch.enable_grad():
         log_prob, entropy = _run(policy, given, lambda: evaluate_actions(policy, variables))
     for name, tensor in (("log-probability", log_prob), ("entropy", entropy)):

@@ -26,7 +26,7 @@ def evaluate_sequences(
 ) -> tuple[Tensor, Tensor, Tensor]:
     """log π(a|s), entropy and V(s), `[T·B]` each, of agents of which one has memory."""
     features: dict[nn.Module, Tensor] = {}  # a module that both agents have is run once
-    log_prob, entropy = _judged(policy, rows, features)
+    log_prob, entropy = _evaluated(policy, rows, features)
     return log_prob, entropy, predict_sequences(critic, rows, features)
 
 
@@ -85,7 +85,7 @@ def step_through(
     return [workspace.get_full(f"{agent.prefix}{output}")[:n_rows] for output in outputs]
 
 
-def _judged(
+def _evaluated(
     policy: bbrl.agents.Agent, rows: Rows, features: dict[nn.Module, Tensor]
 ) -> tuple[Tensor, Tensor]:
     if is_recurrent(policy):
