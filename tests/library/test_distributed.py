@@ -3,6 +3,7 @@
 import re
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import pandas as pd
@@ -14,9 +15,10 @@ from omegaconf import OmegaConf
 
 from ppo_bbrl import PPOClip, run
 from ppo_bbrl.config.loading import load_config, save_config
-from ppo_bbrl.distributed import DistributedPPO, Processes
+from ppo_bbrl.distributed import DistributedPPO, DistributedUpdate, Processes
 from ppo_bbrl.errors import ConfigError
 from ppo_bbrl.plots.run_files import read_metrics
+from ppo_bbrl.update import Objective, Update
 
 pytestmark = pytest.mark.skipif(
     not dist.is_gloo_available(), reason="this torch has no gloo, over which processes talk"
@@ -90,6 +92,41 @@ def goes_on_with_one():
     run(algo)
     algo.close()
     assert read_metrics(Path("outputs/short"))["steps"].iloc[-1] > expected
+
+
+class Alone(Processes):
+    """A process that nobody else is with."""
+
+    def total(self, values):
+        return values.clone()
+
+
+@pytest.mark.parametrize("normalize", [False, True])
+def test_a_minibatch_without_a_transition_anywhere_is_left_out(normalize):
+    """Of agents with memory, it is an environment, maybe one that has only been reset."""
+    keys = processes_testing.MEMORY | {"batch_size": 16, "normalize_advantage": normalize}
+    found = []
+    for shared in (False, True):
+        algo = PPOClip(processes_testing.with_keys(**keys))
+        rollout = algo.record(next(algo.iter_partial_episodes(17)))
+        rollout.mask[:, 1] = False
+        if shared:
+            algo._settings = replace(algo._settings, normalize_advantage=False)
+            engine = DistributedUpdate(Alone(0, 1), Update(), normalize_advantage=normalize)
+        else:
+            engine = Update()
+        report = engine(
+            rollout,
+            Objective(algo._learners(), algo._settings, algo.losses),
+            coefficients=processes_testing.coefficients(),
+            generator=torch.Generator().manual_seed(0),
+        )
+        assert report.n_minibatches == 2 * 3
+        metrics = {name: value.float() for name, value in report.metrics.items()}
+        found.append({**algo.train_policy.state_dict(), **metrics})
+        algo.close()
+    assert found[0].keys() == found[1].keys()
+    assert processes_testing.close_to(*found)
 
 
 @pytest.mark.parametrize(
