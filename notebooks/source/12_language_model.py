@@ -886,8 +886,8 @@ free, histories["β = 0"] = train(learn_ppo, beta=0.0)
 show_histories(
     histories,
     "The lower the price, the higher the reward, and the worse the language.",
-    "With a price of 0 the e's rise to 40, and after 15 iterations no text is a sentence. With 0.2 "
-    "they stay at 9 for 30 iterations, then rise to 15, and the share of sentences falls to 0.",
+    "With a price of 0 the e's rise to nearly 40, and soon no text is a sentence. With 0.2 they rise "
+    "to about 18; the share of sentences falls to 0 a little later, but it does fall.",
 )
 print("β = 0.2")
 show_texts(cheap, PROMPTS[::11])
@@ -899,10 +899,10 @@ show_texts(free, PROMPTS[::11])
 # writer finds the best text there is, for a reader who counts: nothing but e. Its curve looks like a great
 # success, if you look at the first panel only.
 #
-# The hack at $\beta = 0.2$ is less obvious and more typical. For 30 iterations all is well. Then the writer
-# finds out that it need not stop: most words are still words, but the full stop never comes, since a longer
-# text has room for more e's. Large models do that, too: if readers like thorough answers a little better,
-# answers grow and grow.
+# The hack at $\beta = 0.2$ is less obvious and more typical. At first all is well, for ten iterations or
+# for thirty, as chance will have it. Then the writer finds out that it need not stop: most words are still
+# words, but the full stop never comes, since a longer text has room for more e's. Large models do that,
+# too: if readers like thorough answers a little better, answers grow and grow.
 #
 # **The repair** is the price. An e is cheap where the language offers it anyway, in *green* instead of
 # *dark*: the reference gives every adjective a probability of 1/8, and the choice costs at most

@@ -61,7 +61,8 @@ def test_without_it_the_reward_is_hacked(results):
     free, cheap = results["histories"]["β = 0"], results["histories"]["β = 0.2"]
     assert last(free, E) > 35
     assert last(free, SENTENCES) == 0
-    assert cheap[15][SENTENCES] > 0.7  # it takes a while
+    lost = [next(i for i, row in enumerate(h) if row[SENTENCES] < 0.2) for h in (free, cheap)]
+    assert 5 < lost[0] < lost[1]  # it takes a while
     assert last(cheap, E) > 12
     assert last(cheap, SENTENCES) < 0.3
 
