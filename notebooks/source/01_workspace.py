@@ -81,6 +81,7 @@ from ppo_course import (
     check_transition_mask,
     quiz,
 )
+from ppo_course.pictures import show
 
 # The tensors below are so small that several threads would mostly wait for each other.
 torch.set_num_threads(1)
@@ -233,7 +234,12 @@ for name in workspace.variables:
 # (We come to the hatching below, too.)
 
 # %%
-workspace_grid(workspace)
+show(
+    workspace_grid(workspace),
+    "A workspace: time runs downwards, each column is an environment.",
+    "A grid of rows and four columns. Coloured borders mark the rows in which an episode ends; below "
+    "each of them is a hatched step, and the next episode has the other shade.",
+)
 
 # %% [markdown]
 # With gain 0 the agent looks at the angle alone: it comes too late each time, and the pole swings
@@ -310,7 +316,12 @@ figure, axes = plt.subplots(1, 3, figsize=(9, 3), layout="constrained")
 for name, panel in zip(("env/env_obs", "action", "env/reward"), axes, strict=True):
     numbers = workspace[name].reshape(4, 2)  # an observation is [4, 2, 1]: one number each
     workspace_grid(workspace, numbers, title=name, axes=panel)
-plt.show()
+show(
+    figure,
+    "Two staircases in four rows: what they show, what was done, what it earned.",
+    "Three tables of four rows and two environments. The left one is on level 0, 1, 2, 3 and "
+    "earns 1, 2, 3, each one row below its action; the right one waits a row, and earns 1 and 2.",
+)
 
 # %% [markdown]
 # # When an episode ends
@@ -405,7 +416,13 @@ stairs(workspace, t=0, n_steps=len(actions))
 figure, axes = plt.subplots(1, 4, figsize=(10, 6), layout="constrained")
 for name, panel in zip(("env/env_obs", "action", "env/reward", "env/timestep"), axes, strict=True):
     workspace_grid(workspace, workspace[name].reshape(-1, 1), title=name, axes=panel)
-plt.show()
+show(
+    figure,
+    "The twelve rows of one staircase. A hatched step is none: a new episode begins below it.",
+    "Four tables of twelve rows: level, action, reward and timestep. In row 4 an episode is "
+    "terminated at level 3, in row 10 the next one is truncated at level 1. In rows 5 and 11 all "
+    "but the action is 0.",
+)
 
 # %% [markdown]
 # # The step that is not a transition
@@ -479,7 +496,12 @@ axes.hist(moved[mask], bins, color="#0072B2", label=f"{int(mask.sum())} transiti
 axes.hist(moved[~mask], bins, color="#D55E00", label=f"{int((~mask).sum())} steps that are none")
 axes.set(xlabel="change of the angle in one step (rad)", ylabel="steps", yscale="log")
 axes.legend(frameon=False)
-plt.show()
+show(
+    figure,
+    "The angle moves little in a transition, and any distance in a step that is none.",
+    "Histogram with a logarithmic axis. The changes in transitions are a narrow peak around 0; "
+    "those of the other steps are spread out, up to a quarter of a radian on both sides.",
+)
 print(f"Mean reward, all steps: {workspace['env/reward'][1:].mean():.3f}")
 print(f"Mean reward, transitions: {workspace['env/reward'][1:][mask].mean():.3f}")
 
@@ -525,7 +547,12 @@ algo.train_policy = PoleAgent(gain=0.5)
 figure, axes = plt.subplots(1, 2, figsize=(8, 4.2), layout="constrained")
 for number, workspace in enumerate(iter_partial_episodes(algo, 9)):
     workspace_grid(workspace, "env/timestep", title=f"workspace {number}", axes=axes[number])
-plt.show()
+show(
+    figure,
+    "The last row of one workspace is the first row of the next.",
+    "Two tables of nine rows and three environments with the timestep of each. Every column goes "
+    "on where the column of the workspace before stopped.",
+)
 
 # %% [markdown]
 # # An experiment: how much foresight?
@@ -547,7 +574,12 @@ names = [f"{gain:g}" for gain in gains]
 axes.plot(names, [episodes.mean() for episodes in returns], "o-", color="#0072B2")
 axes.fill_between(names, low, high, color="#0072B2", alpha=0.2, linewidth=0)
 axes.set(xlabel="gain", ylabel="return of an episode", ylim=(0, 520))
-plt.show()
+show(
+    figure,
+    "The return for each gain: mean of 20 episodes, with a 95 % interval.",
+    "A curve over gains from 0 to 4. It begins at about 40, rises to 500 for gains in the "
+    "middle, and falls again for the largest.",
+)
 
 # %% [markdown]
 # Without foresight the pole falls after some 40 steps on average. With too much of it the pole stands,

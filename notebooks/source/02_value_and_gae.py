@@ -85,6 +85,7 @@ from ppo_course import (
     check_td_error,
     quiz,
 )
+from ppo_course.pictures import show
 from ppo_course.probes import corridor_values, register_probes
 
 # The tensors below are so small that several threads would mostly wait for each other.
@@ -129,7 +130,13 @@ def walk(n_rows, n_envs, seed, **env_args):
     return workspace
 
 
-workspace_grid(walk(n_rows=25, n_envs=8, seed=6), "env/env_obs", title="cell of the walker")
+# %%
+show(
+    workspace_grid(walk(n_rows=25, n_envs=8, seed=6), "env/env_obs", title="cell of the walker"),
+    "Where eight walkers are, row by row.",
+    "A grid of 25 rows and 8 columns with the number of a cell in each. From row to row a number "
+    "changes by one; where an episode ends in the hole or is cut off, another begins.",
+)
 
 # %% [markdown]
 # # The value
@@ -159,7 +166,12 @@ axes.bar_label(bars, fmt="%.1f", fontsize="small", padding=2)
 axes.set(xlabel="cell", ylabel="value", xticks=range(9), ylim=(0, 20))
 axes.set_xticklabels(["hole", *cells])
 axes.set_title(f"True values of the corridor, γ = {GAMMA}")
-plt.show()
+show(
+    figure,
+    "What each cell is really worth: the nearer the hole, the less.",
+    "Bars for the hole and cells 1 to 8. The hole is worth 0, cell 1 about 5, and each further "
+    "cell more, up to about 17 in cell 8.",
+)
 
 # %% [markdown]
 # # The TD error
@@ -264,7 +276,13 @@ for axes, (name, value) in zip(panels, critics.items(), strict=True):
     axes.errorbar(cells, mean, [2 * e for e in error], fmt="o", capsize=3, label="mean TD error")
     axes.set(xlabel="cell", xticks=cells, title=f"A critic that says {name}")
 panels[0].legend(frameon=False)
-plt.show()
+show(
+    figure,
+    "The mean TD error in each cell, with two standard errors, for two critics.",
+    "Two panels over the cells. For the critic that is right, all TD errors are at 0. For the "
+    "one that says 12 everywhere, that of cell 1 is far below 0 and all others are at 0.4, "
+    "whatever the critic lacks.",
+)
 
 truncated = walks["env/truncated"] & ~walks["env/terminated"]
 print(f"{truncated.sum() / done.sum():.0%} of the episodes were truncated.")
@@ -306,7 +324,12 @@ for k, lam in enumerate((0.0, 0.5, 0.9)):
     axes.bar(n + 0.27 * (k - 1), (1 - lam) * lam ** (n - 1.0), width=0.27, label=f"λ = {lam:g}")
 axes.set(xlabel="n", ylabel="weight of the n-step return", xticks=n[::2])
 axes.legend(frameon=False)
-plt.show()
+show(
+    figure,
+    "How much each n-step return counts.",
+    "Bars over n from 1 to 15 for three λ. With 0 all the weight is on n = 1; with 0.5 it halves "
+    "with each step; with 0.9 it is spread out, and falls slowly.",
+)
 
 # %% [markdown]
 # An infinite sum? There is a shorter way. One step later we know $G_{t+1}^\lambda$, and
@@ -438,7 +461,12 @@ axes.plot(lambdas, deviation, "s-", label="standard deviation")
 axes.plot(lambdas, total, "--", color="0.3", label="both together (root mean square error)")
 axes.set(xlabel="λ", ylabel="error of a single λ-return", ylim=(0, None))
 axes.legend(frameon=False)
-plt.show()
+show(
+    figure,
+    "The larger λ is, the less bias there is, and the more noise.",
+    "Three curves over λ from 0 to 1. The bias falls from 3 to nearly 0, the standard deviation "
+    "rises from 2 to 5, and both together are least in between.",
+)
 print(f"The error of a single estimate is least at λ = {lambdas[torch.stack(total).argmin()]}.")
 
 # %% [markdown]
@@ -535,7 +563,12 @@ figure, (left, right) = plt.subplots(1, 2, figsize=(9, 6), layout="constrained")
 workspace_grid(some, "env/env_obs", title="cell of the walker", axes=left)
 of_transitions = advantage.where(~done[:-1], torch.nan)
 workspace_grid(some, of_transitions, form="{:.1f}", title="advantage of the step", axes=right)
-plt.show()
+show(
+    figure,
+    "The same sixteen rows: where the walkers were, and the advantage of each step.",
+    "Two tables of 16 rows and 8 environments. Advantages are low in the steps before a walker "
+    "falls into the hole, and hatched steps between episodes have none.",
+)
 
 # %% [markdown]
 # You have written the same thing twice, by the way: the λ-return is the advantage plus the value.
@@ -620,7 +653,12 @@ axes.plot(cells, values.mean(0), "s-", color="#D55E00", label="what the critic h
 axes.fill_between(cells, low, high, color="#D55E00", alpha=0.3, linewidth=0)
 axes.set(xlabel="cell", ylabel="value", xticks=cells, ylim=(0, 20))
 axes.legend(frameon=False)
-plt.show()
+show(
+    figure,
+    "What the critic learns from somebody's targets: too little, everywhere but at the hole.",
+    "Two curves over the cells. The true values rise with the distance from the hole; those that "
+    "were learned rise less, and fall again in the last cells.",
+)
 off = (values.mean(0) - true_value[1:]).abs().max()
 print(f"{len(SEEDS)} seeds, all equally bad: up to {off:.1f} off.")
 
@@ -777,7 +815,13 @@ left.set(xlabel="cell", ylabel="learned value − true value", xticks=cells)
 right.set(xlabel="updates", ylabel="root mean square error over the cells", ylim=(0, None))
 figure.suptitle(f"Mean and 95 % interval over {len(SEEDS)} seeds")
 figure.legend(*left.get_legend_handles_labels(), loc="outside lower center", ncols=3, frameon=False)
-plt.show()
+show(
+    figure,
+    "What each mistake does to the values, and how fast it does it.",
+    "On the left, the error in each cell: yours is at 0, each mistake is below it, the most far "
+    "from the hole. On the right, the error over the updates: yours falls to nearly 0, the "
+    "others stay above it.",
+)
 
 # %% [markdown]
 # - **Truncated = terminated** is the worst. Where the time limit strikes most often, far from the

@@ -101,6 +101,7 @@ from ppo_course import (
     check_quiz_03,
     quiz,
 )
+from ppo_course.pictures import show
 from ppo_course.probes import register_probes
 
 # The networks below are so small that several threads would mostly wait for each other.
@@ -178,7 +179,13 @@ for axes, advantage, name in zip(panels, (1.0, -1.0), ("good", "bad"), strict=Tr
     axes.spines[["top", "right"]].set_visible(False)
 panels[0].set_ylabel("objective of one transition")
 panels[0].legend(frameon=False)
-plt.show()
+show(
+    figure,
+    "The objective of one transition: clipped (blue), and without clipping (dotted).",
+    "Two panels over the ratio, from 0 to 2, with a grey band from 0.8 to 1.2. For a good action "
+    "the objective rises, and is flat from 1.2 on. For a bad one it is flat up to 0.8, and falls "
+    "from there.",
+)
 
 # %% [markdown]
 # ## Exercise: the clipped objective
@@ -636,7 +643,14 @@ class PPOClip(EpisodicAlgo):
 # %%
 small = OmegaConf.merge(params, {"algorithm": {"n_envs": 6}})
 workspace = next(iter_partial_episodes(PPOClip(small), 24))
-workspace_grid(workspace.subtime(10, 24), "env/timestep", title="time in the episode")
+
+# %%
+show(
+    workspace_grid(workspace.subtime(10, 24), "env/timestep", title="time in the episode"),
+    "Some rows of a rollout, with the time in the running episode.",
+    "A grid of 14 rows and 6 columns. In each column the numbers count up; after the end of an "
+    "episode, which has a coloured border, they begin again with 0.",
+)
 
 # %% [markdown]
 # # Minibatches
@@ -657,11 +671,17 @@ times_used = torch.stack(
 shares = [(times_used == times).float().mean() for times in range(6)]
 
 figure, axes = plt.subplots(figsize=(6, 3), layout="constrained")
-axes.bar([times - 0.2 for times in range(6)], shares, width=0.4, label="drawn with replacement")
-axes.bar(1.2, 1.0, width=0.4, label="shuffled, then cut into minibatches")
+places = [times - 0.2 for times in range(6)]
+axes.bar(places, shares, width=0.4, color="#D55E00", label="drawn with replacement")
+axes.bar(1.2, 1.0, width=0.4, color="#0072B2", label="shuffled, then cut into minibatches")
 axes.set(xlabel="times a transition is used in an epoch", ylabel="share of the transitions")
 axes.legend(frameon=False)
-plt.show()
+show(
+    figure,
+    "How often a transition is used in an epoch, drawn with replacement or shuffled.",
+    "Bars over 0 to 5 uses. Shuffled, all transitions are used once. Drawn with replacement, 37 "
+    "% are used never, 37 % once, and the rest more often.",
+)
 print(f"Drawn with replacement, {shares[0]:.1%} of the transitions are not seen in an epoch.")
 
 # %% [markdown]
@@ -938,7 +958,13 @@ for axes, (name, title) in zip(panels.flat, titles.items(), strict=True):
     axes.spines[["top", "right"]].set_visible(False)
 for axes in panels[1]:
     axes.set_xlabel("environment steps (thousands)")
-plt.show()
+show(
+    figure,
+    "Four metrics of the run.",
+    "Four curves over the steps. The return of the evaluations rises to 500, the entropy falls "
+    "from 0.69 with ups and downs, the loss of the critic has peaks, and a few percent of the "
+    "transitions are clipped.",
+)
 
 # %% [markdown]
 # # Was it luck?

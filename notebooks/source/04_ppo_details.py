@@ -92,6 +92,7 @@ from ppo_course.ablation import (
     Variant,
     train_variants,
 )
+from ppo_course.pictures import show
 
 # The networks below are so small that several threads would mostly wait for each other.
 torch.set_num_threads(1)
@@ -225,7 +226,12 @@ axes.plot(0, 9, "o", color="#D55E00", label="before the first step")
 axes.set(xlabel="value $V_\\theta$ of one state", ylabel="error of the critic")
 axes.legend(frameon=False)
 axes.spines[["top", "right"]].set_visible(False)
-plt.show()
+show(
+    figure,
+    "The error of a critic for one state, with and without value clipping.",
+    "Two curves over the value, from −1 to 4. The unclipped one is a parabola with its minimum "
+    "at 3. The clipped one is the same up to 0.2, then flat, and rises again far on the right.",
+)
 
 # %% [markdown]
 # Once a value is 0.2 away from the old one, in the right direction, its own error pulls no further
@@ -270,7 +276,12 @@ axes.axvline(exact, color="#D55E00", label="exact")
 axes.set(xlabel="estimate from 64 actions (nats)", ylabel="minibatches")
 axes.legend(frameon=False)
 axes.spines[["top", "right"]].set_visible(False)
-plt.show()
+show(
+    figure,
+    "5000 estimates of the same divergence: k3 varies less than k1.",
+    "Two histograms around the exact value. That of k1 is wide, and reaches below 0; that of k3 "
+    "is narrow, and is never below 0.",
+)
 
 # %% [markdown]
 # ## Exercise: when to stop
@@ -406,7 +417,12 @@ for (name, network), color in zip(layers.items(), ("#0072B2", "0.4"), strict=Tru
 axes.set(xlabel="direction", ylabel="stretched by", ylim=(0, None))
 axes.legend(frameon=False)
 axes.spines[["top", "right"]].set_visible(False)
-plt.show()
+show(
+    figure,
+    "How much a layer stretches each of 64 directions.",
+    "Two lines over the directions. The orthogonal layer stretches all by 1.4; torch's own "
+    "begins a little above 1 and falls to nearly 0.",
+)
 
 # %% [markdown]
 # Torch's layer all but deletes some directions: see the right end of the grey line. After several such
@@ -551,7 +567,12 @@ for axes, (name, title) in zip(panels.flat, titles.items(), strict=True):
     axes.spines[["top", "right"]].set_visible(False)
 for axes in panels[1]:
     axes.set_xlabel("environment steps (thousands)")
-plt.show()
+show(
+    figure,
+    "What the details do in one run. Dotted: where an update stops, and the ε of value clipping.",
+    "Four curves over the steps. The return rises; the divergence stays near its limit; many "
+    "updates take fewer than 40 steps; the values move by more than ε in an update.",
+)
 
 # %% [markdown]
 # The evaluations take the most probable action in every state, which may balance the pole long before
@@ -748,7 +769,12 @@ for axes in panels[1]:
 for axes in panels[:, 0]:
     axes.set_ylabel("return")
 panels[0, 0].legend(frameon=False, fontsize="small", loc="upper left")
-plt.show()
+show(
+    figure,
+    "Each detail without which the run was made (blue), beside the baseline (grey).",
+    "Six panels with the return over the steps, mean and 95 % interval of the seeds. In all of "
+    "them both curves rise, and the bands overlap for most of the run.",
+)
 
 # %% [markdown]
 # What catches the eye, where we ran it? *No value clipping* and *no stopping* end above the baseline;
@@ -790,7 +816,7 @@ judged = judge(scores, compared, level)
 # %%
 def draw(scores, judged, level):
     """The scores of all seeds, and the intervals of the differences from the baseline"""
-    _, (left, right) = plt.subplots(
+    figure, (left, right) = plt.subplots(
         1, 2, figsize=(10, 1 + 0.4 * len(scores)), layout="constrained", sharey=True
     )
     for row, name in enumerate(scores):
@@ -809,7 +835,13 @@ def draw(scores, judged, level):
     right.set_xlabel(f"difference from “{BASELINE}”\n(diamond) and its {level:.1%} interval")
     for axes in (left, right):
         axes.spines[["top", "right"]].set_visible(False)
-    plt.show()
+    show(
+        figure,
+        "Left: the scores of the seeds. Right: how far each variant is from the baseline.",
+        "A row for each variant. On the left its seeds are dots and their interquartile mean is "
+        "a diamond; on the right a bar is the interval of the difference, grey where it contains "
+        "0 and orange where it does not.",
+    )
 
 
 draw(scores, judged, level)

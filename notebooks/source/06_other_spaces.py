@@ -92,6 +92,7 @@ from ppo_course import (
     quiz,
 )
 from ppo_course.nb06_spaces.warehouse import register_warehouse
+from ppo_course.pictures import show
 
 # The networks below are so small that several threads would mostly wait for each other.
 torch.set_num_threads(1)
@@ -118,7 +119,13 @@ for seed, axes in enumerate(panels, start=1):
     axes.imshow(env.render())
     axes.set_title(", ".join(f"{name} {part}" for name, part in obs.items()), fontsize="small")
     axes.axis("off")
-plt.show()
+show(
+    figure,
+    "Three episodes begin: the robot is blue, the door green, the parcel has the colour of its "
+    "kind.",
+    "Three grids of five by five cells with four grey shelves. Robot and parcel are in another "
+    "place in each, the door is at the bottom left.",
+)
 
 # %% [markdown]
 # What is seen is a *Dict* of parts, each of its own space: the `kind` of the parcel, the `parcel`'s
@@ -305,7 +312,12 @@ for axes, (name, entries) in zip(panels, masks.items(), strict=True):
     axes.set(xlabel="action", xticks=range(6))
     axes.spines[["top", "right"]].set_visible(False)
 panels[0].set_ylabel("probability")
-plt.show()
+show(
+    figure,
+    "The same logits under three masks: what is forbidden has the probability 0.",
+    "Three bar charts of six actions. The fewer actions are allowed, the higher are their bars, "
+    "and the lower is the entropy in the title; with a single one it is 0.",
+)
 
 # %% [markdown]
 # ## What a mask does to the gradient
@@ -589,7 +601,12 @@ for axes in panels:
     axes.set_xlabel("environment steps (thousands)")
     axes.spines[["top", "right"]].set_visible(False)
 panels[0].legend(frameon=False)
-plt.show()
+show(
+    figure,
+    "With the mask the parcels arrive, without it they do not.",
+    "Two panels over the steps. With the mask the share of parcels rises to 1, and the entropy "
+    "falls from about 0.85; without it the share stays at 0, and the entropy near log 40.",
+)
 
 # %% [markdown]
 # The entropies tell the same. Without the mask it begins at $\log 40 \approx 3.69$ and stays high: it
@@ -669,7 +686,12 @@ for axes, place in zip(panels, (3, 4), strict=True):
     axes.axis("off")
 panels[0].set_title("the parcel lies at the bottom right", fontsize="medium")
 panels[1].set_title("the parcel is in the hand", fontsize="medium")
-plt.show()
+show(
+    figure,
+    "Where the robot goes: to the parcel, and with the parcel to the door.",
+    "Two grids with an arrow in each free cell. On the left the arrows lead to the bottom right, "
+    "on the right to the bottom left, round the shelves.",
+)
 
 # %% [markdown]
 # The arrows lead to the parcel, then to the door, round the shelves. (The hand acts first: in the

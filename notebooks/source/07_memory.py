@@ -96,6 +96,7 @@ from ppo_course import (
     quiz,
 )
 from ppo_course.nb07_memory.suspects import suspects
+from ppo_course.pictures import show
 
 # The networks below are so small that several threads would mostly wait for each other.
 torch.set_num_threads(1)
@@ -132,7 +133,12 @@ for axes, seen, label in (
     axes.set_xlabel(label)
     axes.spines[["top", "right"]].set_visible(False)
 panels[0].set_ylabel("angular velocity (rad/s)")
-plt.show()
+show(
+    figure,
+    "The angle alone says little of the velocity; two angles say nearly all.",
+    "Two scatter plots. On the left the points are a cloud: each angle has velocities of both "
+    "signs. On the right they lie on two narrow lines that rise.",
+)
 
 # %% [markdown]
 # On the left, the same angle comes with velocities of both signs: a policy that sees this angle alone
@@ -331,7 +337,13 @@ axes.axvline(7.5, color="#D55E00", linewidth=1)
 axes.set(xlabel="observation of row $t'$", ylabel="memory after row $t$")
 axes.set_title("norm of the gradient; an episode begins in row 8", fontsize="medium")
 figure.colorbar(image)
-plt.show()
+show(
+    figure,
+    "How far back the memory's gradient reaches. Orange: a new episode begins.",
+    "A map of 16 by 16. It is dark near the diagonal and paler below it; nothing is above it, "
+    "and nothing in the lower left square, where the later episode would depend on the earlier "
+    "one.",
+)
 print(f"From the second episode into the first: {strength[8:, :8].abs().max():.0f}")
 
 # %% [markdown]
@@ -499,7 +511,12 @@ shown = workspace.subtime(10, 22)
 workspace_grid(shown, "env/timestep", title="env/timestep", axes=panels[0])
 norm = memory[10:22].norm(dim=-1)
 workspace_grid(shown, norm, form="{:.2f}", title="norm of current_policy/memory", axes=panels[1])
-plt.show()
+show(
+    figure,
+    "Time in the episode, and the size of the memory: both are 0 in the same places.",
+    "Two tables of 12 rows. Wherever the timestep is 0, the norm of the memory is 0, too; below "
+    "it the memory grows.",
+)
 
 # %% [markdown]
 # # A bug to find
@@ -584,7 +601,12 @@ for axes, (name, suspect) in zip(panels, suspects(4, 2).items(), strict=True):
     axes.set(title=name, xlabel="rows since the episode's last row")
     axes.spines[["top", "right"]].set_visible(False)
 panels[0].set_ylabel("norm of the memory")
-plt.show()
+show(
+    figure,
+    "The memory around the ends of episodes. Orange: the first row of the next one.",
+    "Three panels, a line for each end of an episode, from three rows before its last row to "
+    "four rows after it. The panels differ in what the lines do at the orange mark.",
+)
 
 # %% [markdown]
 # The orange line is the first row of the next episode.
@@ -630,7 +652,12 @@ for name, algo, colour in (
 axes.set(xlabel="environment steps (thousands)", ylabel="return of the evaluations", ylim=(0, 510))
 axes.spines[["top", "right"]].set_visible(False)
 axes.legend(frameon=False)
-plt.show()
+show(
+    figure,
+    "CartPole without velocities: with a memory, and without.",
+    "Two curves over the steps. That with a memory rises to several hundred; that without stays "
+    "below 50.",
+)
 
 # %% [markdown]
 # Without a memory it never gets beyond about 45 steps, however long it learns: no weights can tell a

@@ -78,6 +78,7 @@ from ppo_bbrl import PPOClip, run, setup_tensorboard, shared_agents
 from ppo_bbrl.advantages import gae, lambda_returns
 from ppo_bbrl.plots import bootstrap_interval, critic_map, policy_map, read_metrics
 from ppo_course import check_eval_fn, check_joint_loss, check_quiz_08, check_train_fn, quiz
+from ppo_course.pictures import show
 
 # The networks below are so small that several threads would mostly wait for each other.
 torch.set_num_threads(1)
@@ -500,7 +501,13 @@ for axes in panels:
     axes.axvline(args.vf_coef, color="0.6", linestyle=":")
     axes.set_xlabel("coefficient of the value loss")
     axes.spines[["top", "right"]].set_visible(False)
-plt.show()
+show(
+    figure,
+    "Left: how long the two gradients are. Right: what the limit leaves of the policy's.",
+    "Two panels over the coefficient, from 0.01 to 100, on logarithmic axes. The critic's "
+    "gradient grows with it and crosses the policy's, which stays the same. What is left of the "
+    "policy's falls once the critic's is the longer one.",
+)
 
 # %% [markdown]
 # The dotted line is the coefficient of the model card. Further to the right the limit is used up by
@@ -551,7 +558,12 @@ panels[1].set(title="cosine of the two", ylim=(-1, 1))
 for axes in panels:
     axes.set_xlabel("rollout")
     axes.spines[["top", "right"]].set_visible(False)
-plt.show()
+show(
+    figure,
+    "The two gradients in the trunk while PPO2 learns, and the angle between them.",
+    "Left: over the rollouts, the critic's norm is mostly ten times the policy's and above the "
+    "dotted limit. Right: their cosine goes up and down around 0.",
+)
 print(
     f"median norm: policy {np.median(history['policy']):.2f}, value {np.median(history['value']):.2f}"
 )
@@ -688,7 +700,12 @@ for axes, way, colour in zip(panels, WAYS, ("#0072B2", "#D55E00", "#009E73"), st
     axes.set(title=way, xlabel="steps", xticks=[0, 5000, 10_000, 15_000])
     axes.spines[["top", "right"]].set_visible(False)
 panels[0].set_ylabel("return of the greedy policy")
-plt.show()
+show(
+    figure,
+    "The return of each way, seed by seed (thin), and their mean (thick); grey: the other two.",
+    "Three panels over the steps. All three ways rise; the one with the large coefficient rises "
+    "last.",
+)
 
 # %% [markdown]
 # The large coefficient costs thousands of steps: until the critic has found its values, the policy

@@ -97,6 +97,7 @@ from ppo_course import (
     check_training_step,
     quiz,
 )
+from ppo_course.pictures import show
 
 # The networks below are so small that several threads would mostly wait for each other.
 torch.set_num_threads(1)
@@ -360,7 +361,7 @@ def watch(loader):
 
 
 def draw_events(events, title):
-    _, axes = plt.subplots(figsize=(8, 1.8), layout="constrained")
+    figure, axes = plt.subplots(figsize=(8, 1.8), layout="constrained")
     colours = {1: "#0072B2", 2: "#D55E00", 3: "#009E73"}
     for place, (name, rollout, steps_done) in enumerate(events):
         marker, number = ("s", rollout) if name == "collect" else ("o", steps_done + 1)
@@ -379,7 +380,9 @@ def draw_events(events, title):
     )
     axes.invert_yaxis()
     axes.spines[["top", "right"]].set_visible(False)
-    plt.show()
+    caption = "Squares: a rollout is collected. Circles: a step is taken."
+    collected = [step for name, _, step in events if name == "collect"]
+    show(figure, caption, f"{title}. Rollouts are collected after {collected} steps.")
 
 
 class WithoutLength:
@@ -608,7 +611,12 @@ for axes, title in zip(panels, titles, strict=True):
     axes.set_xlabel("epoch of the Trainer")
     axes.xaxis.get_major_locator().set_params(integer=True)
     axes.spines[["top", "right"]].set_visible(False)
-plt.show()
+show(
+    figure,
+    "The run of each metric: mean of the seeds, with a 95 % interval.",
+    "Four panels over the epochs. The return rises to 500, that of the greedy policy first; the "
+    "explained variance rises; some rollouts are stopped by target_kl; the loss falls.",
+)
 for name in ("eval_return", "episode_return", "explained_variance"):
     means = curves(name).mean(0)
     print(f"{name}: {means[0]:.2f} at first, {means[-1]:.2f} at last, mean of the seeds")

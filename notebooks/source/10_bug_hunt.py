@@ -79,7 +79,8 @@ from ppo_bbrl import KWAgentWrapper, setup_tensorboard
 from ppo_bbrl.advantages import gae
 from ppo_bbrl.plots import bootstrap_interval, workspace_grid
 from ppo_bbrl.runs.progress import Progress
-from ppo_bbrl.runs.replay import record_video, show
+from ppo_bbrl.runs.replay import record_video
+from ppo_bbrl.runs.replay import show as show_video
 from ppo_course import (
     check_coverage,
     check_culprits,
@@ -91,6 +92,7 @@ from ppo_course import (
     quiz,
 )
 from ppo_course.nb10_bug_hunt.suspects import SUSPECTS, suspect
+from ppo_course.pictures import show
 
 # The networks below are so small that several threads would mostly wait for each other.
 torch.set_num_threads(1)
@@ -181,7 +183,12 @@ figure.supylabel("return (last 20 training episodes)")
 panels.flat[-1].text(
     0, 0.6, f"dotted: a coin, {RANDOM}\nthick: mean of the seeds\nshaded: its 95 % interval"
 )
-plt.show()
+show(
+    figure,
+    "The returns of the seven suspects.",
+    "Seven panels, A to G, with the return over the updates and a dotted line for a coin. Most "
+    "curves rise, some less than others; one stays on the dotted line, and one falls below it.",
+)
 
 # %% [markdown]
 # What do you see? Take a minute before you read on.
@@ -226,7 +233,12 @@ figure.supxlabel("updates")
 figure.legend(
     *panels[0, 0].get_legend_handles_labels(), loc="outside right center", title="suspect"
 )
-plt.show()
+show(
+    figure,
+    "The usual metrics of the seven suspects.",
+    "Four panels with seven lines each: entropy, KL, explained variance and share of clipped "
+    "transitions. Most lines lie close together; those of the two that do not learn lie apart.",
+)
 
 # %% [markdown]
 # - The suspect below the coin has become *certain*: its entropy falls while its return falls, too. It
@@ -338,7 +350,12 @@ for (name, its_runs), colour in zip(runs.items(), COLOURS, strict=True):
 axes.set(xlabel="update", ylabel="largest |ratio − 1|")
 axes.legend(ncols=2, frameon=False)
 axes.spines[["top", "right"]].set_visible(False)
-plt.show()
+show(
+    figure,
+    "How far the ratio is from 1 in the first minibatch.",
+    "Seven lines over the updates, on a logarithmic axis. Six are below a millionth, all the "
+    "time; one is far above them, between a thousandth and 1.",
+)
 
 # %% [markdown]
 # One suspect, in every update, and no doubt is possible. Look at its first update, though: the error
@@ -375,11 +392,17 @@ plt.show()
 # their rewards, each in the row that its step leads to. (Who acts is of no importance here.)
 
 # %%
-_, panels = plt.subplots(1, 3, figsize=(9, 4.4), layout="constrained")
+figure, panels = plt.subplots(1, 3, figsize=(9, 4.4), layout="constrained")
 for panel, probe in zip(panels, ("ConstantReward", "Discounting", "TruncatedOnly"), strict=True):
     rows = suspect("A", f"{probe}-v0", seed=0, n_envs=2, n_steps=11).train(1).workspace
     workspace_grid(rows, "env/reward", title=f"{probe}: reward", axes=panel)
-plt.show()
+show(
+    figure,
+    "What three probes pay, row by row.",
+    "Three tables of eleven rows and two environments. In ConstantReward and Discounting, "
+    "rewards of 1 alternate with rows of 0; in TruncatedOnly each row has the reward 1, but for "
+    "those of a reset.",
+)
 
 # %% [markdown]
 # ## Exercise: the error of a critic
@@ -457,10 +480,15 @@ advantages = {
     )
     for which, cut_by in {"right": "done", "leaking": "terminated"}.items()
 }
-_, panels = plt.subplots(1, 2, figsize=(6.5, 4.4), layout="constrained")
+figure, panels = plt.subplots(1, 2, figsize=(6.5, 4.4), layout="constrained")
 for panel, (title, advantage) in zip(panels, advantages.items(), strict=True):
     workspace_grid(rows, advantage, form="{:.2f}", title=title, axes=panel)
-plt.show()
+show(
+    figure,
+    "The advantages of a critic that is right: with the leak they are no longer 0.",
+    "Two tables of eleven rows. Where the trace is cut, all advantages of transitions are 0. "
+    "Where it leaks, those before the reset are negative, and the more so the nearer to it.",
+)
 
 # %% [markdown]
 # So with a leak even the right critic is told to say less, in each episode that is truncated.
@@ -509,7 +537,12 @@ axes.set_xticks(range(len(PROBES)), labels, fontsize="small")
 axes.set_yticks(range(len(SUSPECTS)), SUSPECTS, fontweight="bold")
 axes.xaxis.tick_top()
 axes.tick_params(length=0)
-plt.show()
+show(
+    figure,
+    "The suspects on the probes: the darker a cell, the further it is from what is right.",
+    "A map with a row for each suspect and a column for each probe, with the numbers in the "
+    "cells. Most cells are pale; some of the guilty have a dark one.",
+)
 
 # %% [markdown]
 # Read the map by its columns: the darker, the further from what is right. An error of some hundredths
@@ -791,7 +824,11 @@ axes.set_yticks(range(len(charges)), [f"{charge}, {name}" for name, charge in ch
 axes.set(xlabel="return, compared with the innocent (mean over the training)")
 axes.invert_yaxis()
 axes.spines[["top", "right"]].set_visible(False)
-plt.show()
+show(
+    figure,
+    "What each bug cost, with a 95 % interval.",
+    "A row for each suspect. Two intervals lie far to the left of 0; the others are close to it.",
+)
 
 # %% [markdown]
 # Two bugs are a catastrophe. And the other four? Four seeds are few, and a bootstrap of four numbers
@@ -931,7 +968,11 @@ draw(axes, mended, "return")
 axes.text(N_UPDATES, 40, f"{guilty}, as it was found", color="#D55E00", ha="right")
 axes.set_title(f"{guilty}, mended", color="#0072B2")
 axes.set(xlabel="updates", ylabel="return (last 20 episodes)")
-plt.show()
+show(
+    figure,
+    "The suspect that was mended, before (orange) and after (blue).",
+    "Two curves of the return over the updates. The orange one stays low, the blue one rises.",
+)
 
 # %% [markdown]
 # And why did it pass the hardest probe? There, every second step is a reset, so that $32 \times 16$
@@ -950,7 +991,7 @@ video = record_video(
     Path("./outputs/bug_hunt.mp4"),
     seeds=np.random.SeedSequence(0),
 )
-show(video)
+show_video(video)
 
 # %% [markdown]
 # # What a detective takes home

@@ -96,6 +96,7 @@ from ppo_course import (
     check_quiz_11,
     quiz,
 )
+from ppo_course.pictures import show
 
 # The networks below are so small that several threads would mostly wait for each other.
 torch.set_num_threads(1)
@@ -135,7 +136,12 @@ for start, end in map(str.split, ARROWS):
     axes.annotate("", place[end], place[start], arrowprops=style)
 axes.set(xlim=(-1.3, 9), ylim=(-2.5, 0.5))
 axes.set_axis_off()
-plt.show()
+show(
+    figure,
+    "The plan: yours are the blue boxes, the arrows say what needs what.",
+    "Boxes and arrows: the network is used by policy and critic, both with the workspace's rows "
+    "make the transitions, these the losses, these an iteration, and the iterations the run.",
+)
 
 # %% [markdown]
 # **What counts as yours.** Of the package you may use `Agent`, `EpisodicAlgo`, `KWAgentWrapper`,
@@ -212,7 +218,12 @@ for gain, colour in ((1.0, "#D55E00"), (0.01, "#0072B2")):
 axes.set(xlabel="probability of action 1 before anything is learned", ylabel="networks")
 axes.legend(frameon=False)
 axes.spines[["top", "right"]].set_visible(False)
-plt.show()
+show(
+    figure,
+    "The first opinion of 200 networks, with a large and a small gain of the last layer.",
+    "Two histograms over the probability of action 1. With gain 0.01 all networks are at one "
+    "half; with gain 1 they are spread from 0 to 1.",
+)
 
 # %% [markdown]
 # # Step 2: acting
@@ -745,7 +756,12 @@ for axes, (name, title) in zip(panels, titles.items(), strict=True):
     axes.set_title(title, fontsize="medium")
     axes.spines[["top", "right"]].set_visible(False)
 figure.supxlabel("environment steps (thousands)", fontsize="medium")
-plt.show()
+show(
+    figure,
+    "Your run: the return and the four diagnostics.",
+    "Five curves over the steps: return, entropy, KL, share of clipped transitions and explained "
+    "variance. The return rises, and the entropy falls.",
+)
 
 # %%
 learning_curve([algo.base_dir])

@@ -41,7 +41,7 @@ DELIMITER = re.compile(
     r"^\s*#*\s*(BEGIN|END) (SOLUTION|HIDDEN TESTS|MARK SCHEME)\s*$", re.IGNORECASE
 )
 
-DRAWS = re.compile(r"plt\.show\(\)|^show\(", re.MULTILINE)  # what a cell that draws ends with
+DRAWS = re.compile(r"^ *(plt\.)?show\(", re.MULTILINE)  # what a cell that draws ends with
 
 ANSWER = "The answer, if you are stuck for long"
 

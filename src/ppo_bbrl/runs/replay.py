@@ -146,8 +146,9 @@ def show(path: Path) -> "Video | Path":
                 video = super()._repr_html_()  # type: ignore[no-untyped-call]
                 return f"<figure>{video}<figcaption>{caption}</figcaption></figure>"
 
+        attributes = 'controls loop autoplay muted aria-label="An episode of the policy"'
         return Captioned(  # type: ignore[no-untyped-call]
-            str(path), embed=True, html_attributes="controls loop autoplay muted"
+            str(path), embed=True, html_attributes=attributes
         )
     say(f"Video: {path}")
     return path

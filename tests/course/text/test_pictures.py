@@ -1,8 +1,11 @@
 """Figures with a caption, and a text for those who cannot see them."""
 
 import base64
+import re
 
 import matplotlib.pyplot as plt
+import pytest
+from course import SOURCES
 
 from ppo_course.pictures import show
 
@@ -22,3 +25,11 @@ def test_a_figure_is_shown_with_its_caption_and_its_alternative_text(monkeypatch
     assert "Below." in content["text/html"]
     assert content["image/png"] in content["text/html"]
     assert not plt.fignum_exists(figure.number)  # or a notebook would show it twice
+
+
+@pytest.mark.parametrize("path", SOURCES, ids=lambda path: path.stem)
+def test_no_picture_of_a_notebook_is_without_them(path):
+    text = path.read_text(encoding="utf-8")
+    assert "plt.show()" not in text
+    # A cell would show the figure that it returns.
+    assert not re.search(r"^workspace_grid\((?!.*axes=)", text, re.MULTILINE)
