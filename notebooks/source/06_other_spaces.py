@@ -580,7 +580,7 @@ print(f"Without it, best evaluation: {unmasked.best_reward:.0%} of the parcels")
 
 
 # %% [markdown]
-# With the mask all parcels arrive in the end, without it none do. (An evaluation takes the most likely
+# With the mask all parcels arrive in the end, without it hardly any do. (An evaluation takes the most likely
 # action each time.) The mask is no hint at what is good: it says nothing of where to
 # go, or when to put the parcel down. But a reward has to be met before it can be learned from. By
 # chance the right grip comes once in ten visits, and putting down at the door, too; with the mask, every
@@ -603,9 +603,9 @@ for axes in panels:
 panels[0].legend(frameon=False)
 show(
     figure,
-    "With the mask the parcels arrive, without it they do not.",
+    "With the mask the parcels arrive, without it hardly any.",
     "Two panels over the steps. With the mask the share of parcels rises to 1, and the entropy "
-    "falls from about 0.85; without it the share stays at 0, and the entropy near log 40.",
+    "falls from about 0.85; without it the share stays near 0, and the entropy above 3.",
 )
 
 # %% [markdown]

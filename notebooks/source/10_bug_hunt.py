@@ -399,9 +399,9 @@ for panel, probe in zip(panels, ("ConstantReward", "Discounting", "TruncatedOnly
 show(
     figure,
     "What three probes pay, row by row.",
-    "Three tables of eleven rows and two environments. In ConstantReward and Discounting, "
-    "rewards of 1 alternate with rows of 0; in TruncatedOnly each row has the reward 1, but for "
-    "those of a reset.",
+    "Three tables of twelve rows and two environments. In ConstantReward each second row has the "
+    "reward 1, in Discounting each third one; the others have 0. In TruncatedOnly each row has 1, "
+    "but for the one after the reset.",
 )
 
 # %% [markdown]
@@ -486,7 +486,7 @@ for panel, (title, advantage) in zip(panels, advantages.items(), strict=True):
 show(
     figure,
     "The advantages of a critic that is right: with the leak they are no longer 0.",
-    "Two tables of eleven rows. Where the trace is cut, all advantages of transitions are 0. "
+    "Two tables of twelve rows. Where the trace is cut, all advantages of transitions are 0. "
     "Where it leaks, those before the reset are negative, and the more so the nearer to it.",
 )
 
