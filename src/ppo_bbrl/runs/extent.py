@@ -33,10 +33,10 @@ def check_file(path: Path) -> None:
         DamagedError: saying which.
         OSError: if it cannot be found.
     """
+    size = path.stat().st_size
     if not path.is_file():
-        path.stat()  # if it does not exist
         raise DamagedError("it is not a regular file")
-    if path.stat().st_size > _LARGEST_FILE:
+    if size > _LARGEST_FILE:
         raise DamagedError(f"it is larger than {_LARGEST_FILE // 2**30} GiB")
 
 

@@ -159,15 +159,16 @@ def open_folder(path: str | Path) -> RunFolder:
     """
     path = Path(path)
     if not (path / CONFIG_FILE).is_file():
-        seeds = sorted(path.glob(f"seed_*/{CONFIG_FILE}"))
-        what = (
-            f"has the runs of several seeds, such as {seeds[0].parent}"
-            if seeds
-            else "has no config.yaml"
-            if path.is_dir()
-            else "is a file"
-            if path.exists()
-            else "does not exist"
-        )
-        raise UserError(f"{path}: not the folder of a run: it {what}")
+        raise UserError(f"{path}: not the folder of a run: it {_what_it_is(path)}")
     return RunFolder(path.name, path, path, path)
+
+
+def _what_it_is(path: Path) -> str:
+    if not path.exists():
+        return "does not exist"
+    if not path.is_dir():
+        return "is a file"
+    seeds = sorted(path.glob(f"seed_*/{CONFIG_FILE}"))
+    if seeds:
+        return f"has the runs of several seeds, such as {seeds[0].parent}"
+    return f"has no {CONFIG_FILE}"
