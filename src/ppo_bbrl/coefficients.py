@@ -83,12 +83,17 @@ def measures_kl(settings: AlgorithmConfig) -> bool:
     return settings.kl_penalty is not None or settings.learning_rate_schedule == "adaptive_kl"
 
 
-def check_schedules(schedules: Mapping[str, Schedule]) -> dict[str, Schedule]:
+def check_schedules(schedules: Any) -> dict[str, Schedule]:
     """The schedules that a program gives, by the names in `SCHEDULED`.
 
     Raises:
         ConfigError: for another name, or for what cannot be called.
     """
+    if not isinstance(schedules, Mapping):
+        allowed = ", ".join(SCHEDULED)
+        raise ConfigError(
+            f"schedules = {shown(schedules)}: must be a dict of functions by the names {allowed}"
+        )
     for name, schedule in schedules.items():
         if name not in SCHEDULED:
             allowed = ", ".join(SCHEDULED)

@@ -187,6 +187,8 @@ def test_schedules_of_the_configuration():
 @pytest.mark.parametrize(
     ("given", "told"),
     [
+        (["entropy"], r"schedules = \['entropy'\]: must be a dict of functions by the names"),
+        (None, r"schedules = None: must be a dict"),
         ({"lr": abs}, r"schedules\['lr'\]: must be one of learning_rate, clip_range, entropy"),
         ({"entropy": "linear"}, r"schedules\['entropy'\] = 'linear': must be a function of the"),
     ],

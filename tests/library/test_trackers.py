@@ -114,6 +114,8 @@ def test_the_end_says_how_it_came(error, status):
 def test_what_is_no_tracker_is_refused_before_any_file(wrong):
     with pytest.raises(UserError, match="trackers: "):
         PPOClip(small(), trackers=[wrong])
+    with pytest.raises(UserError, match="trackers = None: must be a list"):
+        PPOClip(small(), trackers=None)
     assert not Path("outputs").exists()
 
 

@@ -264,6 +264,7 @@ def test_loading_draws_nothing_and_keeps_the_precision():
         ("vector", [[0.0], [0.0, 1.0]]),
         ("vector", np.array([0.0, np.nan])),
         ("vector", np.array([0.0, np.inf])),
+        ("vector", np.array([0.0, 1e300])),
         ("picture", np.zeros((3, 5, 4), np.uint8)),
         ("picture", np.zeros((4, 5, 3), F32)),
         ("picture", np.full((4, 5, 3), 256)),

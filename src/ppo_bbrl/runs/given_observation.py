@@ -77,8 +77,10 @@ def _check(batch: Array, space: Any, named: str) -> None:
         high = 1
     elif not is_image(space):
         assert isinstance(space, Box)
-        if not np.isfinite(batch).all():
-            raise UserError(f"{named} contains NaN or infinite numbers")
+        with np.errstate(over="ignore"):
+            seen = batch.astype(np.float32, copy=False)  # as networks do
+        if not np.isfinite(seen).all():
+            raise UserError(f"{named} contains NaN or infinite numbers, or some beyond ±3.4e+38")
         return
     if batch.dtype.kind not in "biu" or not bool(((low <= batch) & (batch <= high)).all()):
         raise UserError(

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import sys
 import warnings
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from typing import Any, Protocol, runtime_checkable
 
-from ppo_bbrl.errors import UserError, one_line
+from ppo_bbrl.errors import UserError, one_line, shown
 
 RESUMED = "resumed_at_steps"  # the key that the configuration of a resumed run has
 FINISHED, STOPPED, FAILED = "finished", "stopped", "failed"
@@ -44,6 +44,8 @@ def check_trackers(trackers: Any) -> list[Tracker]:
     Raises:
         UserError: for an object without the three methods.
     """
+    if not isinstance(trackers, Tracker | Iterable):
+        raise UserError(f"trackers = {shown(trackers)}: must be a list")
     found = [trackers] if isinstance(trackers, Tracker) else list(trackers)
     for one in found:
         if isinstance(one, type) or not isinstance(one, Tracker):
