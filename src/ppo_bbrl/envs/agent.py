@@ -302,7 +302,9 @@ class EnvAgent(SavedEnvs):
                 )
                 self._checked = True
             if not self._plain_rewards:
-                reward = narrowed(np.asarray(reward), np.dtype(np.float32), "rewards have")
+                reward = narrowed(
+                    np.asarray(reward), np.dtype(np.float32), "rewards have", rows=True
+                )
             observed = zip(self._observed, self._rows_of.of(observation), strict=True)
         except EnvironmentFailedError:
             raise

@@ -72,8 +72,16 @@ def unfit_observation(observation: Any, space: gym.Space[Any]) -> UnfitError:
     return UnfitError(f"its observation is {described(observation)}; expected {expected}")
 
 
-def narrowed(array: NDArray[Any], dtype: Any, name: str = "observation has") -> NDArray[Any]:
+def narrowed(
+    array: NDArray[Any], dtype: Any, name: str = "observation has", *, rows: bool = False
+) -> NDArray[Any]:
     """Convert observations or rewards to a narrower float type.
+
+    Args:
+        array: the numbers.
+        dtype: of the result.
+        name: what they are, in messages.
+        rows: whether each row comes from another environment.
 
     Raises:
         UnfitError: if some numbers are too large for it, so that they would become infinite.
@@ -84,7 +92,11 @@ def narrowed(array: NDArray[Any], dtype: Any, name: str = "observation has") -> 
         with np.errstate(over="raise"):
             return array.astype(dtype)
     except FloatingPointError:
-        raise UnfitError(f"its {name} numbers too large for {dtype}") from None
+        which = ""
+        if rows:
+            too_large = abs(array.reshape(len(array), -1)).max(1) > np.finfo(dtype).max
+            which = f" (environment {int(too_large.argmax())} of {len(array)})"
+        raise UnfitError(f"its {name} numbers too large for {dtype}{which}") from None
 
 
 def check_rows(n_envs: int, **values: tuple[Any, tuple[int, ...]]) -> None:

@@ -122,7 +122,7 @@ class ObservationRows:
         parts = [observation] if self._whole else taken_apart(self._space, observation)
         for i, (first, wide) in enumerate(zip(self._first, self._wide, strict=True)):
             if wide:
-                parts[i] = narrowed(parts[i], np.dtype(np.float32))
+                parts[i] = narrowed(parts[i], np.dtype(np.float32), rows=True)
             if first is not None:
                 parts[i] = parts[i] - first
         return parts
