@@ -96,6 +96,24 @@ def test_keys_that_are_no_path(space, told):
     assert "\n" not in str(error.value)
 
 
+NOTHING = Box(-1, 1, (2, 0))
+
+
+@pytest.mark.parametrize(
+    ("spaces", "told"),
+    [
+        ((NOTHING, FLAG), r"observation space Box.* is not supported: it has no numbers"),
+        ((Dict(a=NOTHING), FLAG), "observation space .*: its part 'a' has no numbers"),
+        ((FLAG, NOTHING), "action space .*: it has no numbers"),
+        ((FLAG, Dict(a=FLAG, b=NOTHING)), "action space .*: its part 'b' has no numbers"),
+    ],
+)
+def test_spaces_without_a_number(spaces, told):
+    with pytest.raises(ConfigError, match=told):
+        check_supported("Env-v0", *spaces)
+    check_supported("Env-v0", Dict(a=NOTHING, b=FLAG), FLAG)  # the rest can be learned from
+
+
 def test_spaces_that_are_too_deep():
     space = FLAG
     for _ in range(8):

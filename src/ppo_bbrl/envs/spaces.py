@@ -73,6 +73,10 @@ def check_supported(
             parts = parts_of(space)
         except ConfigError as error:
             raise ConfigError(f"{which} is not supported: {error}") from None
+        empty = [] if own else [path for path, part in parts.items() if 0 in (part.shape or ())]
+        if empty and (role == "action" or len(empty) == len(parts)):
+            what = f"its part {empty[0]!r} has no numbers" if empty[0] else "it has no numbers"
+            raise ConfigError(f"{which} is not supported: {what}")
         for path, part in () if own else parts.items():
             if not isinstance(part, tuple(known)) or (role == "action" and is_own(part)):
                 problem = f"its part {path}, {one_line(part)}, is not supported"
