@@ -138,5 +138,11 @@ def check_gain_and_kl(function: StudentCode, *, seed: int | None = None) -> None
         for x, (one, other) in zip(examples, seen, strict=True)
     )
     EXERCISE.refuse(swapped, "swapped")
-    for place, part in enumerate((GAINS, DISTANCES)):
-        compare_numbers(EXERCISE, examples, [pair[place] for pair in seen], part)
+
+    def see(place: int) -> None:
+        numbers = [pair[place] for pair in seen]
+        compare_numbers(EXERCISE, examples, numbers, (GAINS, DISTANCES)[place])
+
+    with EXERCISE.partly(the_gain=lambda: see(0), the_divergence=lambda: see(1)):
+        see(0)
+        see(1)

@@ -133,5 +133,11 @@ def check_importance(function: StudentCode, *, seed: int | None = None) -> None:
         for x, (one, other) in zip(samples, seen, strict=True)
     )
     EXERCISE.refuse(swapped, "swapped")
-    for place, part in enumerate((MEANS, SIZES)):
-        compare_numbers(EXERCISE, samples, [pair[place] for pair in seen], part)
+
+    def see(place: int) -> None:
+        numbers = [pair[place] for pair in seen]
+        compare_numbers(EXERCISE, samples, numbers, (MEANS, SIZES)[place])
+
+    with EXERCISE.partly(the_estimate=lambda: see(0), the_effective_sample_size=lambda: see(1)):
+        see(0)
+        see(1)

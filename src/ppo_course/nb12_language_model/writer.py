@@ -1,5 +1,6 @@
 """The check of notebook 12's second exercise: the policy, which writes the next character."""
 
+from collections.abc import Callable
 from functools import partial
 from typing import Any, NamedTuple
 
@@ -67,13 +68,22 @@ def check_writer(writer_class: StudentCode, *, seed: int | None = None) -> None:
     `evaluate(obs, action)` returns the log-probabilities of characters; in row t, `forward(t)`
     writes `action`, drawn from the model's probabilities, and its `log_prob`.
     """
-    for number, case in enumerate(cases(seed)):
-        init = getattr(writer_class, "__init__", None)
+    init, made = getattr(writer_class, "__init__", None), []
+    for case in cases(seed):
         writer = EXERCISE.call(Named("Writer.__init__", writer_class, init), case.model)
         EXERCISE.refuse(not isinstance(writer, Agent), "no-agent", seen=describe(writer))
-        _check_evaluate(writer, case)
-        torch.manual_seed(number)
-        _check_forward(writer, case)
+        made.append((writer, case))
+
+    def see(check: Callable[[Any, Case], None]) -> None:
+        for number, each in enumerate(made):
+            torch.manual_seed(number)
+            check(*each)
+
+    with EXERCISE.partly(
+        evaluate=lambda: see(_check_evaluate), forward=lambda: see(_check_forward)
+    ):
+        see(_check_evaluate)
+        see(_check_forward)
 
 
 def _check_evaluate(writer: Any, case: Case) -> None:

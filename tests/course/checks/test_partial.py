@@ -12,7 +12,10 @@ from ppo_course import (
     ExerciseError,
     check_critic_targets,
     check_culprits,
+    check_gain_and_kl,
     check_gaussian_policy,
+    check_importance,
+    check_kl_estimates,
     check_predict_rows,
 )
 from ppo_course.mistakes import Exercise
@@ -131,3 +134,17 @@ def test_columns_of_predicted_rows_count():
         return [row._replace(truncated=False) for row in rows]
 
     assert share(check_predict_rows, never_truncated) == pytest.approx(2 / 3)
+
+
+@pytest.mark.parametrize(
+    ("check", "answer", "right"),
+    [
+        (check_importance, lambda new, old, r: (((new - old).exp() * r).mean(), 1), "the estimate"),
+        (check_gain_and_kl, lambda _o, n, v, a: ((v * (n * a).sum(-1)).sum(), 1), "the gain"),
+        (check_kl_estimates, lambda new, ref: (new - ref, new), "k1"),
+    ],
+)
+def test_one_of_two_results_is_worth_a_half(check, answer, right):
+    with pytest.raises(ExerciseError, match=f"Right already: {right}") as caught:
+        check(answer)
+    assert caught.value.share == 0.5

@@ -1,4 +1,4 @@
-# %% the most probable character
+# %% the most probable character, worth 1/2
 class Writer(Agent):
     def __init__(self, model):
         super().__init__("writer")
