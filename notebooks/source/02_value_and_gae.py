@@ -176,7 +176,7 @@ show(
 # %% [markdown]
 # # The TD error
 #
-# A critic that is not right yet can be mended by a single step. Before it, the critic said
+# A critic that is not right yet can be corrected by a single step. Before it, the critic said
 # $V(s_t)$; after it, we know a reward, and the critic says $V(s_{t+1})$ about the rest. The
 # difference is the *temporal-difference error*:
 #

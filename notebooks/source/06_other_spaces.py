@@ -612,10 +612,10 @@ show(
 # The entropies tell the same. Without the mask it begins at $\log 40 \approx 3.69$ and stays high: it
 # is spread over things that are mostly impossible. With the mask it begins where only the possible
 # ones count, at about 0.85, and falls as the policy learns the ways. That low number is not too little
-# exploration: there is no more to explore.
+# exploration: there is nothing left to explore.
 #
 # Has the policy without a mask at least learned what is possible? Your function can tell. (It acts on
-# its own, but the environment tells the mask all the same.)
+# its own, but the environment reports the mask anyway.)
 
 
 # %%

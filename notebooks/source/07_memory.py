@@ -521,7 +521,7 @@ show(
 # %% [markdown]
 # # A bug to find
 #
-# Whoever forgets the reset sees no error. The policy acts, the losses fall, and each episode begins with
+# Anyone who forgets the reset sees no error. The policy acts, the losses fall, and each episode begins with
 # the memory of another one. So we write a detector: the workspace holds all it needs.
 
 # %% [markdown]

@@ -389,7 +389,7 @@ show(
 #
 # On the last two a healthy policy gets a return of 1. On the first three actions have no effect,
 # and it is the critic that is tried: what must it say in the first state of an episode? These are
-# their rewards, each in the row that its step leads to. (Who acts is of no importance here.)
+# their rewards, each in the row that its step leads to. (It does not matter who acts.)
 
 # %%
 figure, panels = plt.subplots(1, 3, figsize=(9, 4.4), layout="constrained")
@@ -550,7 +550,7 @@ show(
 #
 # - On `ActionDecides` two fail. One of them gets the *worst* return that there is. The other, the
 #   suspect of the ratio, gets nearly everything on the harder probe next to it: an accident of its
-#   size, as we see when it is mended. **A probe that is passed acquits nobody.**
+#   size, as we shall see when it is fixed. **A probe that is passed acquits nobody.**
 # - On `TruncatedOnly` one critic says a tenth of 10 too little, and this suspect is fine everywhere
 #   else.
 # - Somebody solves `ActionDecides`, and is a coin on `ActionAndObservationDecide`. These two probes
@@ -860,7 +860,7 @@ show(
 # %% [markdown]
 # # The mending
 #
-# One culprit is to be mended, the one with the **wrong action**. Here is the function that turns
+# One culprit is to be fixed, the one with the **wrong action**. Here is the function that turns
 # its rollout into transitions. `rows` is a dict of tensors $[T + 1, B, …]$, one row more than
 # transitions; it returns a dict of $[N, …]$. There is no error of shape, and no warning. Do you see it?
 
