@@ -12,6 +12,8 @@ from pathlib import Path
 from types import CodeType, ModuleType
 from typing import Any
 
+import torch
+
 import ppo_course
 from ppo_course.grading.answers import demand_own
 from ppo_course.grading.attempt import Task, answering, compiled, compiled_apart, lines_of
@@ -22,6 +24,8 @@ from ppo_course.grading.tampering import Look
 Names = Mapping[str, Any]
 #: the file of the engine, whose checks alone give marks for a part
 MISTAKES = str(Path(ppo_course.__file__).with_name("mistakes.py"))
+#: what `@torch.enable_grad()` makes of a function is between a cell and its check
+ENABLES = torch.enable_grad()(lambda: None).__code__
 
 
 def prepare(
@@ -129,6 +133,8 @@ def _share(error: BaseException) -> float:
     # This frame, the cell's, then the check's wrapper, which sets the share of all it lets through.
     for _ in range(2):
         trace = trace and trace.tb_next
+    if trace and trace.tb_frame.f_code is ENABLES:
+        trace = trace.tb_next
     code = trace and trace.tb_frame.f_code
     if not code or code.co_name != "check" or code.co_filename != MISTAKES:
         return 0.0

@@ -14,6 +14,8 @@ import nbformat
 import pytest
 import torch
 
+import ppo_course
+from ppo_course.grading import trial
 from ppo_course.grading.cells import (
     Assignment,
     Code,
@@ -498,3 +500,17 @@ def test_an_exercise_is_a_value():
     assert assignment() == assignment()
     assert isinstance(assignment().exercises[0], Exercise)
     assert assignment().definitions == (Code("definitions 1", "import math"),)
+
+
+def test_half_an_answer_earns_half_where_the_check_turns_gradients_on(monkeypatch):
+    monkeypatch.setitem(sys.modules, "__main__", sys.modules["__main__"])
+    module = types.ModuleType("cell")
+    module.check_gain_and_kl = ppo_course.check_gain_and_kl
+    cell = compile("check_gain_and_kl(answer)", "<check>", "exec")
+
+    def answer(_old, new, visits, advantage):
+        return (visits * (new * advantage).sum(-1)).sum(), 1.0
+
+    share, *told = trial._judge(module, (cell,), ("answer",), [answer])
+    assert float(share) == 0.5
+    assert "Right already: the gain" in "".join(told)
