@@ -492,7 +492,7 @@ check_discrete_policy(DiscretePolicy, seed=2)
 # A configuration says what is run. Besides what the package needs it may hold whatever else you
 # like: `OmegaConf.create(params)` makes it, and then `cfg.algorithm.n_envs` is 8. In each *iteration*
 # we collect `n_envs` × `n_steps` = 256 transitions and learn from them. 300 iterations, about 76,000
-# steps, are enough for CartPole; on two idle cores they take some 20 seconds. To go on for much longer,
+# steps, are enough for CartPole; they take about half a minute of processor time. To go on for much longer,
 # and see whether the policy stays good, set `max_epochs`, the number of iterations, to 5,000.
 
 # %% tags=["definitions"]

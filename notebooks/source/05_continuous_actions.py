@@ -569,7 +569,7 @@ def make_ppo(seed, policy_class=GaussianPolicy):
 setup_tensorboard("./outputs/tblogs")
 
 # %% [markdown]
-# It learns for about half a minute; on a busy machine, for more than one. The line below the cell
+# It learns for about 20 seconds of processor time; on a busy machine they take longer. The line below the cell
 # shows the return of the last evaluation and of the best one.
 
 # %%
@@ -661,7 +661,7 @@ show(
 # ## What if the clipped torques were kept?
 #
 # We have computed that $\sigma$ would shrink for no reason. Does it, in a whole run? `KeepsClipped`
-# is your policy with this one change; the seed is the same. (Another half a minute.) The score that
+# is your policy with this one change; the seed is the same. (Another 20 seconds.) The score that
 # we shall compare is, as in notebook 04, that of the whole run: the mean of all its evaluations.
 
 
@@ -708,7 +708,7 @@ show(
 # %% [markdown]
 # # Was it luck?
 #
-# Two more seeds, about half a minute each, and the mean of all three with a 95 % interval of the
+# Two more seeds, about 20 seconds each, and the mean of all three with a 95 % interval of the
 # mean. The interval is a bootstrap, and with three seeds it goes simply from the worst to the best of
 # them. So it says little, even where it is narrow; a paper should show ten or more.
 

@@ -566,7 +566,7 @@ def make_ppo(seed, policy_class=WarehousePolicy):
 setup_tensorboard("./outputs/tblogs")
 
 # %% [markdown]
-# Each of the two learns for about a quarter of a minute; on a busy machine, for more.
+# Each of the two learns for about 5 seconds of processor time; on a busy machine they take longer.
 
 # %%
 masked = make_ppo(seed=1)
@@ -638,7 +638,7 @@ print(f"possible, with the mask: {share_allowed(masked.train_policy):.0%}")
 # %% [markdown]
 # # Was it luck?
 #
-# Two more seeds of both, about a minute altogether.
+# Two more seeds of both, about 15 seconds of processor time.
 
 # %%
 scores = {}

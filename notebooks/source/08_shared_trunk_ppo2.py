@@ -651,7 +651,7 @@ def make_ppo(way, seed):
 setup_tensorboard("./outputs/tblogs")
 
 # %% [markdown]
-# Nine runs of 16,000 steps, in half a minute to a minute; the line below each counts the steps.
+# Nine runs of 16,000 steps, in about half a minute of processor time; the line below each counts the steps.
 
 # %%
 trained = {}
