@@ -615,9 +615,8 @@ for axes in panels[1]:
 show(
     figure,
     "Four metrics of the run.",
-    "Four curves over the steps: the return of the evaluations rises, the entropy falls from "
-    "1.42, a share of the transitions is clipped, and the loss of the critic falls, on a "
-    "logarithmic axis.",
+    "Four curves over the steps: the return of the evaluations rises, the entropy falls from 1.42, "
+    "the standard deviation from 1, and the loss of the critic, on a logarithmic axis, from 1000.",
 )
 
 # %% [markdown]

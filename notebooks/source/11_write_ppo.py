@@ -139,8 +139,9 @@ axes.set_axis_off()
 show(
     figure,
     "The plan: yours are the blue boxes, the arrows say what needs what.",
-    "Boxes and arrows: the network is used by policy and critic, both with the workspace's rows "
-    "make the transitions, these the losses, these an iteration, and the iterations the run.",
+    "Arrows lead from 1 network to 2 Policy and Critic, from 3 advantages to 4 transitions and "
+    "minibatches; from 2, 4, 5 losses, 6 diagnostics and the grey EpisodicAlgo to 7 PPO and learn; "
+    "and from 7 to 8 run.",
 )
 
 # %% [markdown]
@@ -222,7 +223,7 @@ show(
     figure,
     "The first opinion of 200 networks, with a large and a small gain of the last layer.",
     "Two histograms over the probability of action 1. With gain 0.01 all networks are at one "
-    "half; with gain 1 they are spread from 0 to 1.",
+    "half; with gain 1 they are spread from 0.2 to 0.9.",
 )
 
 # %% [markdown]
