@@ -206,6 +206,15 @@ def check_early_stop(**settings):
 
 
 @pytest.mark.usefixtures("traced")
+def test_distributions_check_their_arguments_as_before(monkeypatch):
+    """Torch turns that off in the whole process when it compiles for the first time."""
+    monkeypatch.setattr(torch.distributions.Distribution, "_validate_args", True)
+    both("CartPole-v1", n=1)
+    with pytest.raises(ValueError, match="scale"):
+        torch.distributions.Normal(0.0, -1.0)
+
+
+@pytest.mark.usefixtures("traced")
 def test_target_kl_stops_at_the_same_minibatch():
     check_early_stop()
 

@@ -8,10 +8,12 @@ passed as a tensor. It calls `PPOClip.losses`; there is no second copy of the lo
 
 import re
 from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
 from typing import Any
 
 import torch
 from torch import Tensor, nn
+from torch.distributions import Distribution
 
 from ppo_bbrl.agents.base import is_plain_critic, is_plain_policy, remembers
 from ppo_bbrl.coefficients import Coefficients
@@ -95,12 +97,9 @@ class CompiledUpdate:
         if not _is_known(self._networks, objective.losses):
             # Let each call check whether it has to be recompiled.
             how.get("options", {}).pop("guard_filter_fn", None)
-        self._step: Any = torch.compile(
-            make_step(self._networks, self._flat, settings, whole=self._batch_size == size),
-            fullgraph=True,
-            dynamic=False,
-            **how,
-        )
+        step = make_step(self._networks, self._flat, settings, whole=self._batch_size == size)
+        with _unchecked_distributions():
+            self._step: Any = torch.compile(step, fullgraph=True, dynamic=False, **how)
         if announcement:
             say(announcement)
         # Compile now, with a step that changes nothing, because every KL exceeds its limit.
@@ -201,16 +200,17 @@ class CompiledUpdate:
     def _run_step(self, changing: Tensor, mask: Tensor) -> Tensor:
         """Make one step; a change in a custom agent's attributes may recompile it."""
         try:
-            metrics: Tensor = self._step(
-                flat=self._flat.weights,
-                kept_gradient=self._flat.gradient,
-                moment1=self._flat.moment1,
-                moment2=self._flat.moment2,
-                changing=changing,
-                index=self._index,
-                mask=mask,
-                data=_fields(self._data),
-            )
+            with _unchecked_distributions():
+                metrics: Tensor = self._step(
+                    flat=self._flat.weights,
+                    kept_gradient=self._flat.gradient,
+                    moment1=self._flat.moment1,
+                    moment2=self._flat.moment2,
+                    changing=changing,
+                    index=self._index,
+                    mask=mask,
+                    data=_fields(self._data),
+                )
         except Exception as error:  # training goes on whatever stops the compiler
             raise CannotCompileError(f"torch.compile failed: {_complaint(error)}") from error
         return metrics
@@ -312,6 +312,20 @@ def _probe(
         without = [name for name, one in zip(learning, gradients, strict=True) if one is None]
         idle = without[0] if without else ""
     return list(metrics), idle
+
+
+@contextmanager
+def _unchecked_distributions() -> Iterator[None]:
+    """Distributions check no arguments in the `with` block, since their checks cannot be compiled.
+
+    Torch turns the checks off for good when a process compiles for the first time.
+    """
+    before = Distribution._validate_args
+    Distribution.set_default_validate_args(False)
+    try:
+        yield
+    finally:
+        Distribution.set_default_validate_args(before)
 
 
 def _is_known(networks: Networks, losses: Losses) -> bool:

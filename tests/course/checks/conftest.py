@@ -1,6 +1,7 @@
 import re
 
 import pytest
+import torch
 
 from ppo_course.mistakes import Exercise
 
@@ -18,6 +19,12 @@ def every_place_in_the_words_is_filled_in(monkeypatch):
         return texts
 
     monkeypatch.setattr(Exercise, "words", checked)
+
+
+@pytest.fixture(autouse=True)
+def distributions_check_their_arguments(monkeypatch):
+    """As in a new kernel: whoever calls torch.compile turns it off for the whole process."""
+    monkeypatch.setattr(torch.distributions.Distribution, "_validate_args", True)
 
 
 @pytest.fixture(autouse=True)
