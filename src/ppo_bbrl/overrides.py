@@ -64,9 +64,11 @@ def checked_losses(given: Any, *, learns: bool) -> LossesAndMetrics:
                     "of one number, a float"
                 )
     if learns and not any(one.requires_grad for one in losses.values()):
-        off = not torch.is_grad_enabled()
-        why = "a detach(), item() or no_grad() lies between the weights and each of them"
-        why = "torch's gradients are turned off (no_grad, inference_mode)" if off else why
+        why = (
+            "a detach(), item() or no_grad() lies between the weights and each of them"
+            if torch.is_grad_enabled()
+            else "torch's gradients are turned off (no_grad, inference_mode)"
+        )
         raise UserError(
             f"the losses ({', '.join(map(str, losses))}) have no gradient, so that nothing would "
             f"be learned: {why}"

@@ -23,8 +23,7 @@ class Learners(NamedTuple):
     def groups(self) -> dict[str, tuple[list[nn.Parameter], Optimizer]]:
         """The groups stepped separately: "policy" and "critic", or only "shared"."""
         if self.policy_optimizer is self.critic_optimizer:
-            both = nn.ModuleList((self.policy, self.critic))  # has each parameter once
-            return {"shared": (weights_in(both), self.policy_optimizer)}
+            return {"shared": (weights_in(self.policy, self.critic), self.policy_optimizer)}
         return {
             "policy": (weights_in(self.policy), self.policy_optimizer),
             "critic": (weights_in(self.critic), self.critic_optimizer),

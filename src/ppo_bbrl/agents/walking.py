@@ -27,5 +27,7 @@ def weights_in(*roots: nn.Module) -> list[nn.Parameter]:
 
 def tensors_in(*roots: nn.Module) -> list[Tensor]:
     """The parameters of these modules, then their buffers, each once."""
-    held = [one for module in modules_in(*roots) for one in module._buffers.values()]
-    return [*weights_in(*roots), *dict.fromkeys(one for one in held if one is not None)]
+    modules = modules_in(*roots)
+    held: list[Tensor | None] = [one for each in modules for one in each._parameters.values()]
+    held += [one for each in modules for one in each._buffers.values()]
+    return list(dict.fromkeys(one for one in held if one is not None))

@@ -101,7 +101,7 @@ class _Nodes:
     """The nodes of a configuration and their values, whose identity is cheap to compare."""
 
     def __init__(self, cfg: DictConfig) -> None:
-        self._cfg, self._known = cfg, True
+        self._cfg, self._comparable = cfg, True
         # In columns, so that no Python runs for an entry: its place, its name there, and itself.
         self._places: list[Any] = []
         self._names: list[Any] = []
@@ -112,7 +112,7 @@ class _Nodes:
 
     def same(self, cfg: object) -> bool:
         """Whether nothing has changed; False also where a value was set that is equal."""
-        if cfg is not self._cfg or not self._known or [*map(len, self._sized)] != self._sizes:
+        if cfg is not self._cfg or not self._comparable or [*map(len, self._sized)] != self._sizes:
             return False
         with suppress(KeyError):  # one key came for another
             return all(map(is_, map(getitem, self._places, self._names), self._entries))
@@ -122,7 +122,7 @@ class _Nodes:
         attributes = vars(node)
         name = next((name for name in ("_val", "_content") if name in attributes), None)
         if name is None:  # another version of OmegaConf
-            self._known = False
+            self._comparable = False
             return
         content = attributes[name]
         self._keep(attributes, name, content)

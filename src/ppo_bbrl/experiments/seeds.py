@@ -83,7 +83,7 @@ class SeedsReport:
 def _listed(seeds: Any) -> list[int]:
     """The seeds that are meant: a number of them, or each of them."""
     found: list[int] = []
-    if not isinstance(seeds, bool | str | bytes | Mapping):  # of which two are lists of digits
+    if not isinstance(seeds, bool | str | bytes | Mapping):  # a text would count digit by digit
         with suppress(TypeError):
             found = [*map(index, seeds)] if np.iterable(seeds) else [*range(index(seeds))]
     if not found or len(set(found)) < len(found):

@@ -44,6 +44,7 @@ class _Look:
         self._attributes = attributes = vars(module)
         self._number = len(attributes)
         plain = [name for name, value in attributes.items() if isinstance(value, _PLAIN)]
+        # "training" twice, so that there are two names at least: of one it gives no tuple.
         self._plain = itemgetter("training", "training", *plain)
         self._values = self._plain(attributes)
         self._dicts = [value for value in attributes.values() if isinstance(value, dict)]
