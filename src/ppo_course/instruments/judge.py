@@ -219,7 +219,7 @@ def check_steps(exercise: Exercise, run: Run, network: str) -> None:
         f"  expected  of length {float(right.norm()):.4g}",
         f"  The cosine between the two is {cosine:.3f}; 1 is the same direction.",
     ]
-    raise exercise.error(*(known or (f"wrong-gradient~{network}",)), facts=facts)
+    raise exercise.error(*(known or (f"unknown-gradient~{network}",)), facts=facts)
 
 
 def _expectation(

@@ -54,7 +54,10 @@ class Case(NamedTuple):
 
 
 def cases(seed: int | None) -> list[Case]:
-    """Two, three components, and a single one; then a single action. Without a seed the same."""
+    """Two, three components, and a single one; a single action; a policy that is nearly sure.
+
+    Without a seed they are always the same.
+    """
     generator = torch.Generator().manual_seed(0 if seed is None else seed)
     result = []
     for n, sizes in ((4, [2, 3]), (5, [4, 2, 3]), (3, [3])):
@@ -65,7 +68,12 @@ def cases(seed: int | None) -> list[Case]:
         digits = 1 if seed is None else 3  # numbers to follow by hand
         logits = (logits * 10**digits).round() / 10**digits
         result.append(Case(logits, sizes, torch.stack(drawn, -1)))
-    return [*result, Case(result[0].logits[:1], result[0].sizes, result[0].action[:1])]
+    two = result[0]
+    return [
+        *result,
+        two._replace(logits=two.logits[:1], action=two.action[:1]),
+        two._replace(logits=6 * two.logits),
+    ]
 
 
 def _chosen(log_probs: Sequence[Tensor], case: Case) -> Tensor:

@@ -126,6 +126,9 @@ def check_column_minibatches(function: StudentCode, *, seed: int | None = None) 
     chosen = cases(seed)
     results = [_ask(function, case) for case in chosen]
     EXERCISE.compare(chosen, results, PARTS, formula=formula, agree=agree, facts=_example)
+    for case in chosen:  # of whole numbers, as actions are
+        asked = _ask(function, case._replace(rows=case.rows.long()))
+        EXERCISE.refuse(any(batch.is_floating_point() for batch in asked), "other-dtype")
     # With a dimension more, as observations have it.
     for case in chosen:
         wide = case.rows.unsqueeze(-1) + torch.tensor([0.25, 0.5])

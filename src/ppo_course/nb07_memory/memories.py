@@ -9,6 +9,7 @@ from ppo_course.mistakes import Exercise, read_words
 
 WORDS = read_words(__file__)
 SIZES = ((5, 4, 3, 2), (6, 3, 3, 4))  # T, B, H and F of a case
+LARGE = 3.0  # a memory need not be between -1 and 1: that of an LSTM is not
 
 
 class Case(NamedTuple):
@@ -37,10 +38,10 @@ class Case(NamedTuple):
 
 
 def cases(seed: int | None) -> list[Case]:
-    """Two rollouts; without a seed always the same.
+    """Three rollouts; without a seed always the same.
 
     In row 0 some environments begin and others go on; later ones begin alone and together, one
-    never does.
+    never does. The third is a single row of a single environment, which goes on.
 
     Args:
         seed: where other numbers, and other T, are drawn from.
@@ -61,7 +62,15 @@ def cases(seed: int | None) -> list[Case]:
                 int(torch.randint(2**31, (), generator=generator)),
             )
         )
-    return drawn
+    first = drawn[0]
+    goes_on = int((~first.begins[0]).nonzero()[0])
+    one = slice(goes_on, goes_on + 1)
+    single = first._replace(
+        memory=LARGE * first.memory[one],
+        begins=first.begins[:1, one],
+        features=first.features[:1, one],
+    )
+    return [*drawn, single]
 
 
 def _away_from_0(*shape: int, generator: torch.Generator) -> Tensor:
@@ -99,4 +108,5 @@ def check_tensor(
     tensor: Tensor = result
     if not tensor.isfinite().all():
         raise exercise.error("not-finite")
+    exercise.refuse(tensor.dtype != torch.float32, "other-dtype", seen=tensor.dtype)
     return tensor

@@ -38,11 +38,12 @@ class Minibatch(NamedTuple):
 
 
 # The furthest ratio is below 1 in the first case; above it, and the last one, in the second; the
-# third has nothing.
+# third has nothing, and the fourth hardly anything.
 CASES = (
     Minibatch((0.5, 0.2, 0.1, 0.6), (0.4, 0.25, 0.5, 0.6)),
     Minibatch((0.3, 0.2, 0.9), (0.2, 0.25, 0.3)),
     Minibatch((0.5, 0.25), (0.5, 0.25)),
+    Minibatch((0.2, 0.501, 0.3, 0.4, 0.7), (0.2, 0.5, 0.3, 0.4, 0.7)),
 )
 
 
@@ -58,10 +59,12 @@ def drawn(seed: int) -> list[Minibatch]:
         return Minibatch(tuple(r * p for r, p in zip(ratios, old, strict=True)), tuple(old))
 
     same = tuple(source.uniform(0.1, 0.9) for _ in range(source.randint(2, 6)))
+    nearly = tuple(p * (1 + source.uniform(-0.004, 0.004)) for p in same)
     return [
         minibatch(source.uniform(0.2, 0.5), last=False),
         minibatch(source.uniform(1.8, 2.6), last=True),
         Minibatch(same, same),
+        Minibatch(nearly, same),
     ]
 
 

@@ -33,7 +33,7 @@ class Reading(NamedTuple):
         """The example in a message."""
         return [
             f"  Example: on {self.probe} with γ = {self.discount_factor:.3g}",
-            f"  critics say {numbers(torch.tensor(self.values))}, {self.mean:.4g} in the mean.",
+            f"  critics say {numbers(torch.tensor(self.values))}, {self.mean:.4g} on average.",
         ]
 
     @property

@@ -80,7 +80,7 @@ def _policy(policy_class: StudentCode, case: Case) -> Any:
     """A student's policy with known weights."""
     torch.manual_seed(case.weights_seed)
     policy = _made("Policy", policy_class, case.obs.shape[-1], case.n_actions)
-    _check_network(policy, "Policy", case.obs.shape[-1], case.n_actions)
+    _check_network(policy, "Policy", (case.obs.shape[-1], case.n_actions), gain=0.01)
     draw_weights(policy.model, source_of(case.weights_seed), 0.5)
     return policy
 
@@ -89,8 +89,8 @@ def _made(name: str, cls: Any, *sizes: int) -> Any:
     return EXERCISE.run(f"{name}.__init__", lambda: cls(*sizes), getattr(cls, "__init__", None))
 
 
-def _check_network(agent: Any, name: str, n_in: int, n_out: int) -> None:
-    model = getattr(agent, "model", None)
+def _check_network(agent: Any, name: str, ends: tuple[int, int], *, gain: float) -> None:
+    (n_in, n_out), model = ends, getattr(agent, "model", None)
     EXERCISE.refuse(not isinstance(model, nn.Module), "no-model", agent=name)
     weights = [p for p in model.parameters() if p.dim() == 2]  # type: ignore[union-attr]
     seen = [weights[0].shape[1], *(weight.shape[0] for weight in weights)] if weights else []
@@ -100,6 +100,9 @@ def _check_network(agent: Any, name: str, n_in: int, n_out: int) -> None:
         )
     expected = [n_in, 64, 64, n_out]
     EXERCISE.refuse(seen != expected, "hidden-sizes", seen=seen, expected=expected, agent=name)
+    found = float(torch.linalg.svdvals(weights[-1].detach())[0])
+    if abs(found - gain) > 1e-3 * max(gain, 0.1):
+        raise EXERCISE.error("model-gain", seen=f"{found:.4g}", expected=f"{gain:g}", agent=name)
 
 
 def _truth(policy: Any, obs: Tensor, action: Tensor) -> tuple[Tensor, Tensor]:
@@ -188,7 +191,7 @@ def _check_critic(critic_class: Any, case: Case) -> None:
     n_obs = case.obs.shape[-1]
     critic = _made("Critic", critic_class, n_obs)
     EXERCISE.refuse(not isinstance(critic, nn.Module), "critic-no-module")
-    _check_network(critic, "Critic", n_obs, 1)
+    _check_network(critic, "Critic", (n_obs, 1), gain=1.0)
     draw_weights(critic, source_of(case.weights_seed), 0.5)
     method = getattr(critic_class, "forward", None)
     for obs in (case.obs[ROW], case.obs, case.obs[ROW, :1]):

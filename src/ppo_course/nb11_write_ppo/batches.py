@@ -72,6 +72,7 @@ def _check_transitions(function: StudentCode, seed: int | None) -> None:
         if not isinstance(tensor, Tensor) or list(tensor.shape) != shape:
             _refuse_shape(tensor, name, shape, rollout.valid.numel())
         EXERCISE.refuse(tensor.requires_grad, "carries-gradient", variable=name)
+    EXERCISE.refuse(result["action"].is_floating_point(), "entry-decimals", variable="action")
     _check_numbers(result, truth, rollout, Factors(settings.discount_factor, settings.gae), valid)
 
 

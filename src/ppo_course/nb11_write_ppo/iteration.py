@@ -1,10 +1,12 @@
 """The check of notebook 11's seventh step: one iteration of PPO, looked into by the instruments."""
 
+import math
+from collections.abc import Mapping
 from dataclasses import replace
 from typing import Any
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 from torch.optim import Optimizer
 
 from ppo_bbrl.agents.base import Agent
@@ -12,12 +14,13 @@ from ppo_bbrl.episodic import EpisodicAlgo
 from ppo_course.drawing import draw_weights, source_of
 from ppo_course.feedback import describe
 from ppo_course.instruments.judge import Run, Settings, check_coverage, check_steps, judge
-from ppo_course.instruments.rollouts import N_ACTIONS, N_OBS, draw_rollout
+from ppo_course.instruments.rollouts import N_ACTIONS, N_OBS, TARGETS, Factors, draw_rollout
 from ppo_course.instruments.watch import Watch
 from ppo_course.mistakes import StudentCode
-from ppo_course.nb11_write_ppo.cases import recorded, settings_of
+from ppo_course.nb11_write_ppo.cases import config, recorded, settings_of
 from ppo_course.nb11_write_ppo.diagnostics import NUMBERS
 from ppo_course.nb11_write_ppo.exercise import OwnCode, lent
+from ppo_course.nb11_write_ppo.right import diagnostics
 from ppo_course.workspaces import RecordingWorkspace
 
 EXERCISE = OwnCode("learn", ("algo", "workspace"))
@@ -54,9 +57,10 @@ def check_learn(ppo_class: Any, learn: StudentCode, *, seed: int | None = None) 
     EXERCISE.own(ppo_class, learn)
     base = replace(settings_of(seed), normalize_advantage=True)
     with lent(ppo_class, learn, besides=("learn", "PPO")):
-        for number, settings in enumerate(
-            (base, replace(base, max_grad_norm=0.05, batch_size=base.batch_size - 4))
-        ):
+        smaller = replace(base, batch_size=base.batch_size - 4)
+        limits = (0.05, 2.0)  # far below all gradients; near some of them
+        limited = [replace(smaller, max_grad_norm=limit) for limit in limits]
+        for number, settings in enumerate((base, *limited)):
             _check_once(ppo_class, learn, settings, (0 if seed is None else seed) + number)
         _check_sizes(ppo_class, base)
 
@@ -93,7 +97,7 @@ def _check_once(ppo_class: Any, learn: StudentCode, settings: Settings, seed: in
         for model in (policy.model, critic.model):
             draw_weights(model, source, 0.4)
         rollout = draw_rollout(source)
-        workspace, _ = recorded(rollout, policy)
+        workspace, log_prob = recorded(rollout, policy)
         with torch.no_grad():
             rollout = rollout._replace(value=critic.model(rollout.obs).squeeze(-1))
         variables = {name: workspace.get_full(name).clone() for name in workspace.variables}
@@ -121,8 +125,25 @@ def _check_once(ppo_class: Any, learn: StudentCode, settings: Settings, seed: in
         good = isinstance(result, dict) and set(NUMBERS) <= set(result)
         expected = f"the dict of diagnostics: {', '.join(NUMBERS)}"
         EXERCISE.expect(result, None if good else "no-diagnostics", expected)
+        _check_diagnostics(result, _diagnosed(run, policy, critic, log_prob))
     finally:
         algo.close()
+
+
+def _diagnosed(run: Run, policy: Any, critic: Any, log_prob: Tensor) -> dict[str, float]:
+    """The diagnostics of all transitions, with the networks as they are now."""
+    rollout, settings = run.rollout, run.settings
+    _, target = TARGETS.right(rollout, Factors(settings.discount_factor, settings.gae))
+    rows = {"obs": rollout.obs[:-1], "action": rollout.action[:-1], "log_prob": log_prob[:-1]}
+    batch = {name: x[rollout.valid] for name, x in {**rows, "target": target}.items()}
+    return diagnostics(policy, critic, batch, config(settings))
+
+
+def _check_diagnostics(seen: Mapping[str, Any], expected: Mapping[str, float]) -> None:
+    for name, number in expected.items():
+        if not math.isclose(float(seen[name]), number, rel_tol=1e-3, abs_tol=1e-4):
+            told = {"seen": f"{float(seen[name]):.4g}", "expected": f"{number:.4g}"}
+            raise EXERCISE.error("other-diagnostics", what=name, **told)
 
 
 def check_greedy(exercise: OwnCode, algo: Any) -> None:

@@ -101,3 +101,5 @@ def _check_weights(linears: Sequence[nn.Linear], gain: float, facts: list[str]) 
                 key, facts=told, seen=f"the gain {seen:.4g}", expected=f"{right:.4g}"
             )
         EXERCISE.refuse(layer.bias.any(), "bias", facts=told)
+        frozen = not all(weight.requires_grad for weight in layer.parameters())
+        EXERCISE.refuse(frozen, "frozen", facts=told)

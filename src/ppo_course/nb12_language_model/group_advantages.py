@@ -22,15 +22,16 @@ class Case(NamedTuple):
     size: int
 
 
-#: of the second group, all texts have the same reward
+#: of the second group, all texts have the same reward; those of the last hardly differ
 CASES = (
     Case(torch.tensor([6.0, 8.0, 10.0, 3.0, 3.0, 3.0]), 3),
     Case(torch.tensor([1.0, 2.0, 4.0, 9.0, 12.0, 11.0, 7.0, 2.0]), 4),
+    Case(torch.tensor([1e-5, 2e-5, 4e-5, 7e-5, 6e-5, 3e-5]), 3),
 )
 
 
 def drawn(seed: int) -> list[Case]:
-    """Groups of different levels, one of them all alike."""
+    """Groups of different levels, one of them all alike; then some that hardly differ."""
     source, chosen = source_of(seed), []
     for _ in range(2):
         size, n_groups = integer(source, 3, 6), integer(source, 6, 9)
@@ -40,7 +41,8 @@ def drawn(seed: int) -> list[Case]:
         alike = integer(source, 0, n_groups)
         reward[alike] = level[alike].float()
         chosen.append(Case(reward.flatten(), size))
-    return chosen
+    first = chosen[0]
+    return [*chosen, first._replace(reward=1e-5 * first.reward)]
 
 
 # How the texts are put into groups, and back.
@@ -73,14 +75,15 @@ SCALES = Part(
         "population-std": lambda r: r.std(1, keepdim=True, correction=0),
     },
 )
+ADDED = Part(1e-6, {"added~1e-8": 1e-8, "added~1e-5": 1e-5})
 SIGNS = Part(lambda a: a, {"sign": lambda a: -a})
 
 
 def formula(case: Case, values: Sequence[Any]) -> Tensor:
     """The advantages that a value of each part gives, `[B]`."""
-    (apart, together), centre, scale, sign = values
+    (apart, together), centre, scale, added, sign = values
     groups = apart(case.reward, case.size)
-    result: Tensor = together(sign(groups - centre(groups)) / (scale(groups) + 1e-6))
+    result: Tensor = together(sign(groups - centre(groups)) / (scale(groups) + added))
     return result
 
 
@@ -100,14 +103,15 @@ def check_group_advantages(function: StudentCode, *, seed: int | None = None) ->
         wrong = ~torch.isclose(right, seen.float(), rtol=1e-4, atol=1e-5)
         first = int(wrong.nonzero()[0]) // case.size * case.size
         group = slice(first, first + case.size)
+        rewards = ", ".join(f"{reward:g}" for reward in case.reward[group].tolist())
         return [
-            f"  A group of {case.size} with the rewards {numbers(case.reward[group])}:",
+            f"  A group of {case.size} with the rewards [{rewards}]:",
             f"  seen      {numbers(seen[group])}",
             f"  expected  {numbers(right[group])}",
         ]
 
     EXERCISE.compare(
-        chosen, results, (LAYOUTS, CENTRES, SCALES, SIGNS), formula=formula, facts=facts
+        chosen, results, (LAYOUTS, CENTRES, SCALES, ADDED, SIGNS), formula=formula, facts=facts
     )
 
 

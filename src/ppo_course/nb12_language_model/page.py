@@ -173,7 +173,7 @@ def _window_facts(case: Case, truth: Rows, seen: Rows) -> list[str]:
 def _written(page_class: Any, case: Case, *, another: bool = False) -> Rows:
     """What the student's page writes while characters are written on it, row by row.
 
-    With another, a page of other prompts is made after it.
+    With another, a page of other prompts is made after it, and it has been written on before.
     """
     init = getattr(page_class, "__init__", None)
     make = Named("Page.__init__", page_class, init)
@@ -181,6 +181,15 @@ def _written(page_class: Any, case: Case, *, another: bool = False) -> Rows:
     EXERCISE.refuse(not isinstance(page, Agent), "no-agent", seen=describe(page))
     if another:
         EXERCISE.call(make, case.prompts + 1, case.end + 1)
+    rows = _write(page, page_class, case)
+    if another:
+        again = _write(page, page_class, case)
+        EXERCISE.refuse(_same(rows, right(case)) and not _same(again, rows), "written-on-before")
+    return rows
+
+
+def _write(page: Any, page_class: Any, case: Case) -> Rows:
+    """What a page writes into a new workspace."""
     workspace = RecordingWorkspace({})
     forward = getattr(page_class, "forward", None)
     for t, action in enumerate(case.action):

@@ -71,13 +71,14 @@ def formula(x: Inputs, values: Sequence[Any]) -> Tensor:
 
 
 def drawn(seed: int | None) -> list[Inputs]:
-    """Texts whose characters have become more and less probable."""
+    """Texts whose characters have become more and less probable, in the end by far; then ε is 0."""
     source, inputs = source_of(seed), []
-    for case in cases(seed)[:-1]:  # the last has no row in which nothing is written
-        moved = torch.linspace(-0.6, 0.6, case.written.numel())
+    texts = cases(seed)[:-1]  # the last has no row in which nothing is written
+    for case, far in zip(texts, (0.6, 0.6, 2.5), strict=True):
+        moved = torch.linspace(-far, far + 0.1, case.written.numel())  # 0 is none of them
         moved = moved[torch.randperm(len(moved), generator=source)].reshape(case.written.shape)
         advantage = 0.3 + torch.randn(case.written.shape, generator=source)
-        eps = integer(source, 12, 28) / 100 + 0.003
+        eps = integer(source, 12, 28) / 100 + 0.003 if far < 1 else 0.0
         new = (case.log_prob + moved).clamp(max=-0.01).requires_grad_()
         inputs.append(Inputs(new, case.log_prob, advantage, case.written, eps))
     return inputs

@@ -67,13 +67,16 @@ def _drawn(source: torch.Generator) -> Texts:
 
     everywhere = (n_rows, n_texts)
     token_reward = quarters(-6, 6, *everywhere) + 0.125  # never 0
+    log_prob, ref_log_prob = (quarters(-12, -1, *everywhere) for _ in range(2))
+    log_prob[0, 0], ref_log_prob[0, 0] = -0.25, -8.0  # far apart, in both directions
+    log_prob[0, 1], ref_log_prob[0, 1] = -8.0, -0.25
     return Texts(
-        log_prob=quarters(-12, -1, *everywhere),
-        ref_log_prob=quarters(-12, -1, *everywhere) - 0.1,  # never the same
+        log_prob=log_prob,
+        ref_log_prob=ref_log_prob - 0.1,  # never the same
         value=quarters(2, 20, *everywhere),
         token_reward=token_reward * written,
         written=written,
-        reward=quarters(4, 40, n_texts),
+        reward=quarters(-20, 40, n_texts) + 0.125,  # never 0
         beta=integer(source, 3, 9) / 20,
         gae=integer(source, 5, 9) / 10,
     )

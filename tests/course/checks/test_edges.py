@@ -70,7 +70,15 @@ EDGES = {
     ],
     "06_other_spaces": [
         ("spaces-evaluate-components", "single-number", "return log_prob, entropy", "return log_prob.squeeze(), entropy.squeeze()"),
+        ("spaces-evaluate-components", "unknown", "logits=part", "logits=part.clamp(-5, 5)"),
         ("spaces-was-allowed", "wrong-shape", ".all(-1)", ".all(-1).squeeze()"),
+    ],
+    "07_memory": [
+        ("memory-reset", "unknown", "return memory.", "return memory.clamp(-1, 1)."),
+        ("memory-reset", "other-dtype", "return memory.", "return memory.double()."),
+        ("memory-unroll", "raises", "range(len(features))", "range(max(2, len(features)))"),
+        ("memory-unroll", "wrong-shape", "torch.stack(memories)", "torch.stack(memories).squeeze()"),
+        ("memory-column-minibatches", "other-dtype", "rows[:, index]", "rows[:, index].float()"),
     ],
     "08_shared_trunk_ppo2": [
         (
@@ -87,7 +95,20 @@ EDGES = {
         ("lightning-training-step", "unknown", "self.value_coef *", "(self.value_coef or 0.5) *"),
         ("lightning-training-step", "unknown", "self.entropy_coef *", "(self.entropy_coef or 0.01) *"),
     ],
+    "10_bug_hunt": [
+        (
+            "bug-hunt-ratio-error",
+            "unknown",
+            "return (ratio - 1).abs().max().item()",
+            "error = (ratio - 1).abs().max().item()\n    return error if error > 0.01 else 0.0",
+        ),
+    ],
     "11_write_ppo": [
+        ("write-ppo-network", "frozen", "nn.Sequential(*layers)", "nn.Sequential(*layers).requires_grad_(False)"),
+        ("write-ppo-acting", "model-gain", "64, 1], 1.0", "64, 1], 0.01"),
+        ("write-ppo-acting", "model-gain", "n_actions], 0.01", "n_actions], 1.0"),
+        ("write-ppo-transitions", "entry-decimals", 'workspace["action"][:-1]', 'workspace["action"][:-1].float()'),
+        ("write-ppo-losses", "unknown", 'log_prob - batch["log_prob"]', '(log_prob - batch["log_prob"]).clamp(-1, 1)'),
         ("write-ppo-acting", "critic-shape", "self.model(obs).squeeze(-1)", "self.model(obs).squeeze()"),
         ("write-ppo-acting", "evaluate-shape", "return log_prob, entropy", "return log_prob.squeeze(), entropy.squeeze()"),
         ("write-ppo-acting", "hidden-sizes", "[n_obs, 64, 64, 1]", "[n_obs, 64, 1]"),
@@ -100,15 +121,29 @@ EDGES = {
             '(1 - error.var() / batch["target"].var()).item()',
             'max(0.0, (1 - error.var() / batch["target"].var()).item())',
         ),
+        ("write-ppo-iteration", "other-diagnostics", "algo.critic, batch, cfg)", "algo.critic, minibatch, cfg)"),
+        (
+            "write-ppo-iteration",
+            "unknown-gradient~critic",
+            "clip_grad_norm_(algo.critic.parameters()",
+            "clip_grad_norm_([*algo.critic.parameters(), *algo.train_policy.parameters()]",
+        ),
         ("write-ppo-iteration", "other-sizes", "Policy(n_obs, n_actions)", "Policy(n_obs, 2)"),
     ],
     "12_language_model": [
         ("language-page", "shared", "self.prompts", "Page.prompts"),
         ("language-page", "shared", "self.end", "Page.end"),
+        ("language-page", "written-on-before", "window = torch.cat(", "window = self.prompts\n            window[:] = torch.cat("),
         ("language-writer", "evaluate-shape", "action.unsqueeze(-1)).squeeze(-1)", "action.unsqueeze(-1)).squeeze()"),
+        ("language-kl", "unknown", "ref_log_prob - log_prob", "(ref_log_prob - log_prob).clamp(-5, 5)"),
+        ("language-token-rewards", "unknown", "reward * last", "reward.clamp(min=0) * last"),
         ("language-token-rewards", "unknown", "-beta", "-(beta or 0.1)"),
         ("language-token-advantages", "unknown", "gae_lambda *", "(gae_lambda or 1) *"),
         ("language-token-advantages", "raises", "range(len(reward))", "range(max(2, len(reward)))"),
+        ("language-text-loss", "unknown", "    ratio =", "    clip_range = clip_range or 0.2\n    ratio ="),
+        ("language-text-loss", "unknown", "log_prob - old_log_prob", "(log_prob - old_log_prob).clamp(-1, 1)"),
+        ("language-learn-ppo", "unknown~writer", "written, cfg.beta)", "written, cfg.beta or 0.1)"),
+        ("language-learn-grpo", "unknown~writer", "cfg.beta *", "(cfg.beta or 0.1) *"),
     ],
 }  # fmt: skip
 EACH = [(notebook, *edge) for notebook, edges in EDGES.items() for edge in edges]

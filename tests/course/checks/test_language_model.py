@@ -285,7 +285,7 @@ MODULES = {
         group_advantages,
         (
             *(group_advantages.LAYOUTS, group_advantages.CENTRES),
-            *(group_advantages.SCALES, group_advantages.SIGNS),
+            *(group_advantages.SCALES, group_advantages.ADDED, group_advantages.SIGNS),
         ),
     ),
 }
