@@ -94,7 +94,18 @@ def check_sample_action(function: StudentCode, *, seed: int | None = None) -> No
         raise EXERCISE.error("noise-of-its-own")
     rights = [formula(case, [part.right for part in PARTS]) for case in chosen]
     EXERCISE.refuse(all(map(same, [result.flip(0) for result in results], rights)), "order")
-    EXERCISE.compare(chosen, results, PARTS, facts=_example, formula=formula)
+
+    def see(place: int) -> None:
+        if not all(
+            same(one[place], right[place]) for one, right in zip(results, rights, strict=True)
+        ):
+            raise EXERCISE.error("unknown")
+
+    kept_and_sent = EXERCISE.partly(
+        the_action_to_keep=lambda: see(0), the_action_to_send=lambda: see(1)
+    )
+    with kept_and_sent:
+        EXERCISE.compare(chosen, results, PARTS, facts=_example, formula=formula)
 
 
 def _pair(function: StudentCode, case: Gaussians) -> Tensor:

@@ -2,6 +2,7 @@
 
 import itertools
 from collections.abc import Callable, Collection, Sequence
+from functools import partial
 
 import torch
 
@@ -45,25 +46,8 @@ def _check(
     mistakes: Sequence[str],
     seed: int | None,
 ) -> None:
-    texts, authors = cases(seed), []
-    for written in texts:
-        author, workspace = written.author(), written.workspace()
-        before = {name: author.weights(name) for name in (*NETWORKS, "reference")}
-        with standing_in([function], PARTS):
-            result = exercise.call(function, author, workspace, written.reward.clone())
-        changed = not torch.equal(before["reference"], author.weights("reference"))
-        exercise.refuse(changed, "reference-changed")
-        given = written.workspace()
-        for name in given.variables:
-            kept = torch.equal(workspace.get_full(name), given.get_full(name))
-            exercise.refuse(not kept, "workspace-changed", variable=name)
-        exercise.refuse(result is not None, "returns-something")
-        if exercise is OF_GROUPS:
-            touched = not torch.equal(before["critic"], author.weights("critic"))
-            exercise.refuse(touched, "critic-touched")
-        moved = any(not torch.equal(before[name], author.weights(name)) for name in NETWORKS)
-        exercise.refuse(not moved, "nothing-learned")
-        authors.append(author)
+    texts = cases(seed)
+    authors = [_learned(exercise, function, written) for written in texts]
 
     def fits(keys: Collection[str]) -> bool:
         return all(
@@ -73,6 +57,24 @@ def _check(
 
     if fits(()):
         return
+
+    def see_network(name: str) -> None:
+        for author, written in zip(authors, texts, strict=True):
+            _refuse_unless(exercise, _alike(author, _after(written, iteration, ()), [name]))
+
+    def see_anew(*chosen: Written) -> None:
+        for written in chosen:
+            author = _learned(exercise, function, written)
+            _refuse_unless(exercise, _alike(author, _after(written, iteration, ())))
+
+    parts: dict[str, Callable[[], None]] = {
+        f"the_{name}": partial(see_network, name) for name in NETWORKS
+    }
+    if exercise is OF_GROUPS:  # the last texts cost nothing, and where all earn 0, only costs count
+        parts = {
+            "the_objective": partial(see_anew, texts[-1]),
+            "the_penalty": lambda: see_anew(*(written.earning_nothing() for written in texts[:-1])),
+        }
     tried = itertools.chain(*(itertools.combinations(mistakes, n) for n in (1, 2)))
     keys = next((keys for keys in tried if fits(keys)), None)
     first = next(
@@ -80,7 +82,33 @@ def _check(
         if not _alike(pair[0], _after(pair[1], iteration, ()))
     )  # fmt: skip
     name, facts = _difference(*first, iteration)
-    raise exercise.error(*(keys or (f"unknown~{name}",)), facts=facts)
+    with exercise.partly(**parts):
+        raise exercise.error(*(keys or (f"unknown~{name}",)), facts=facts)
+
+
+def _refuse_unless(exercise: Exercise, right: bool) -> None:
+    exercise.refuse(not right, "nothing-learned")
+
+
+def _learned(exercise: Exercise, function: StudentCode, written: Written) -> Author:
+    """An author who has learned from texts by a student's function, and nothing else."""
+    author, workspace = written.author(), written.workspace()
+    before = {name: author.weights(name) for name in (*NETWORKS, "reference")}
+    with standing_in([function], PARTS):
+        result = exercise.call(function, author, workspace, written.reward.clone())
+    changed = not torch.equal(before["reference"], author.weights("reference"))
+    exercise.refuse(changed, "reference-changed")
+    given = written.workspace()
+    for name in given.variables:
+        kept = torch.equal(workspace.get_full(name), given.get_full(name))
+        exercise.refuse(not kept, "workspace-changed", variable=name)
+    exercise.refuse(result is not None, "returns-something")
+    if exercise is OF_GROUPS:
+        touched = not torch.equal(before["critic"], author.weights("critic"))
+        exercise.refuse(touched, "critic-touched")
+    moved = any(not torch.equal(before[name], author.weights(name)) for name in NETWORKS)
+    exercise.refuse(not moved, "nothing-learned")
+    return author
 
 
 def _after(written: Written, iteration: Iteration, mistakes: Collection[str]) -> Author:
@@ -89,10 +117,10 @@ def _after(written: Written, iteration: Iteration, mistakes: Collection[str]) ->
     return author
 
 
-def _alike(one: Author, other: Author) -> bool:
+def _alike(one: Author, other: Author, names: Sequence[str] = NETWORKS) -> bool:
     # What has no bounds ends at NaN.
     return all(
-        same(one.weights(name).nan_to_num(), other.weights(name).nan_to_num()) for name in NETWORKS
+        same(one.weights(name).nan_to_num(), other.weights(name).nan_to_num()) for name in names
     )
 
 

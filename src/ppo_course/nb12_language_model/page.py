@@ -1,6 +1,6 @@
 """The check of notebook 12's first exercise: the page, an environment in which time is the text."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from functools import partial
 from typing import Any, NamedTuple
 
@@ -8,7 +8,6 @@ import torch
 from torch import Tensor
 
 from ppo_bbrl.agents.base import Agent
-from ppo_bbrl.workspace.table import Workspace
 from ppo_course.drawing import integer, source_of
 from ppo_course.feedback import Named, describe
 from ppo_course.formulas import first_fit
@@ -116,29 +115,45 @@ def check_page(page_class: StudentCode, *, seed: int | None = None) -> None:
     In row t its `forward(t)` writes `env/env_obs`, the last W characters, `[B, W]`, and `env/done`,
     whether the text had ended before, `[B]`.
     """
-    for case in cases(seed):
-        truth, seen = right(case), _written(page_class, case)
-        counts = ~truth.done
-        if not torch.equal(seen.obs[counts], truth.obs[counts]):
-            known = {key: _windows(case, way) for key, way in WINDOWS.items()}
-            same = partial(_same_where, counts, seen.obs)
-            key = first_fit(known, same, "other-windows")
-            if not torch.equal(seen.obs[0], truth.obs[0]):
-                key = "prompt-missing"
-            raise EXERCISE.error(key, facts=_window_facts(case, truth, seen))
-        if not torch.equal(seen.done, truth.done):
-            key = first_fit(wrong_ends(case, truth), partial(torch.equal, seen.done), "other-ends")
-            b = int((seen.done != truth.done).any(0).nonzero()[0])
-            facts = [
-                f"  One text; {case.end} is the character that ends it:",
-                f"    written   {case.action[:, b].tolist()}",
-                f"    seen      {_truths(seen.done[:, b])}",
-                f"    expected  {_truths(truth.done[:, b])}",
-            ]
-            raise EXERCISE.error(key, facts=facts)
+    asked = cases(seed)
 
-    for case in cases(seed):
-        EXERCISE.refuse(not _same(_written(page_class, case, another=True), right(case)), "shared")
+    def see(*names: str) -> None:
+        for case in asked:
+            rows = _written(page_class, case, names)
+            if OBS in names:
+                _check_windows(case, right(case), rows)
+            if DONE in names:
+                _check_ends(case, right(case), rows)
+
+    with EXERCISE.partly(the_windows=lambda: see(OBS), the_ends=lambda: see(DONE)):
+        see(OBS, DONE)
+        for case in asked:
+            alike = _same(_written(page_class, case, another=True), right(case))
+            EXERCISE.refuse(not alike, "shared")
+
+
+def _check_windows(case: Case, truth: Rows, seen: Rows) -> None:
+    counts = ~truth.done
+    if not torch.equal(seen.obs[counts], truth.obs[counts]):
+        known = {key: _windows(case, way) for key, way in WINDOWS.items()}
+        same = partial(_same_where, counts, seen.obs)
+        key = first_fit(known, same, "other-windows")
+        if not torch.equal(seen.obs[0], truth.obs[0]):
+            key = "prompt-missing"
+        raise EXERCISE.error(key, facts=_window_facts(case, truth, seen))
+
+
+def _check_ends(case: Case, truth: Rows, seen: Rows) -> None:
+    if not torch.equal(seen.done, truth.done):
+        key = first_fit(wrong_ends(case, truth), partial(torch.equal, seen.done), "other-ends")
+        b = int((seen.done != truth.done).any(0).nonzero()[0])
+        facts = [
+            f"  One text; {case.end} is the character that ends it:",
+            f"    written   {case.action[:, b].tolist()}",
+            f"    seen      {_truths(seen.done[:, b])}",
+            f"    expected  {_truths(truth.done[:, b])}",
+        ]
+        raise EXERCISE.error(key, facts=facts)
 
 
 def _same(one: Rows, other: Rows) -> bool:
@@ -170,10 +185,13 @@ def _window_facts(case: Case, truth: Rows, seen: Rows) -> list[str]:
     ]
 
 
-def _written(page_class: Any, case: Case, *, another: bool = False) -> Rows:
+def _written(
+    page_class: Any, case: Case, names: Sequence[str] = (OBS, DONE), *, another: bool = False
+) -> Rows:
     """What the student's page writes while characters are written on it, row by row.
 
-    With another, a page of other prompts is made after it, and it has been written on before.
+    With another, a page of other prompts is made after it, and it has been written on before. Only
+    the variables with these names have to be right.
     """
     init = getattr(page_class, "__init__", None)
     make = Named("Page.__init__", page_class, init)
@@ -181,14 +199,14 @@ def _written(page_class: Any, case: Case, *, another: bool = False) -> Rows:
     EXERCISE.refuse(not isinstance(page, Agent), "no-agent", seen=describe(page))
     if another:
         EXERCISE.call(make, case.prompts + 1, case.end + 1)
-    rows = _write(page, page_class, case)
+    rows = _write(page, page_class, case, names)
     if another:
-        again = _write(page, page_class, case)
+        again = _write(page, page_class, case, names)
         EXERCISE.refuse(_same(rows, right(case)) and not _same(again, rows), "written-on-before")
     return rows
 
 
-def _write(page: Any, page_class: Any, case: Case) -> Rows:
+def _write(page: Any, page_class: Any, case: Case, names: Sequence[str]) -> Rows:
     """What a page writes into a new workspace."""
     workspace = RecordingWorkspace({})
     forward = getattr(page_class, "forward", None)
@@ -196,22 +214,23 @@ def _write(page: Any, page_class: Any, case: Case) -> Rows:
         before = len(workspace.written)
         EXERCISE.call(Named("Page.forward", lambda t=t: page(workspace, t=t), forward))
         written = workspace.written[before:]
-        for name in (OBS, DONE):
+        for name in names:
             rows = [row for variable, row in written if variable == name]
             EXERCISE.refuse(not rows, "not-written-there", variable=name)
             EXERCISE.refuse(rows != [t], "wrong-row", variable=name, seen=rows, expected=t)
         others = [name for name, _ in written if name not in (OBS, DONE)]
         EXERCISE.refuse(others, "writes-more", variable=", ".join(others))
-        _check_form(workspace, t, case)
+        for name in names:
+            _check_form(name, workspace.get(name, t), case)
         workspace.set("action", t, action)
-    return Rows(workspace.get_full(OBS), workspace.get_full(DONE))
+    return Rows(*(workspace.get_full(name) for name in (OBS, DONE)))
 
 
-def _check_form(workspace: Workspace, t: int, case: Case) -> None:
-    obs, done = workspace.get(OBS, t), workspace.get(DONE, t)
-    told = {"seen": list(obs.shape), "expected": list(case.prompts.shape)}
-    EXERCISE.refuse(obs.shape != case.prompts.shape, "window-shape", **told)
-    EXERCISE.refuse(obs.dtype != torch.int64, "window-no-integers", seen=obs.dtype)
-    n = [len(case.prompts)]
-    EXERCISE.refuse(list(done.shape) != n, "done-shape", seen=list(done.shape), expected=n)
-    EXERCISE.refuse(done.dtype != torch.bool, "done-no-bool", seen=done.dtype)
+def _check_form(name: str, row: Tensor, case: Case) -> None:
+    seen, shape = list(row.shape), list(case.prompts.shape)
+    if name == OBS:
+        EXERCISE.refuse(seen != shape, "window-shape", seen=seen, expected=shape)
+        EXERCISE.refuse(row.dtype != torch.int64, "window-no-integers", seen=row.dtype)
+    else:
+        EXERCISE.refuse(seen != shape[:1], "done-shape", seen=seen, expected=shape[:1])
+        EXERCISE.refuse(row.dtype != torch.bool, "done-no-bool", seen=row.dtype)

@@ -1,6 +1,7 @@
 """A small writer with its critic, and texts of it: what one iteration of learning is tried on."""
 
 from collections.abc import Mapping
+from copy import copy
 from dataclasses import dataclass
 from types import SimpleNamespace
 from typing import Any
@@ -91,6 +92,12 @@ class Written:
     def author(self) -> Author:
         """The one who wrote them, with the weights of then."""
         return Author(self.seed, self.settings)
+
+    def earning_nothing(self) -> "Written":
+        """The same texts, all of them with the reward 0."""
+        other = copy(self)
+        other.reward = torch.zeros_like(self.reward)
+        return other
 
     def workspace(self) -> RecordingWorkspace:
         """As the notebook's page and writer leave it."""

@@ -1,4 +1,4 @@
-# %% clipped before it is kept
+# %% clipped before it is kept, worth 1/2
 def sample_action(mean, log_std, noise, low, high):
     action = torch.clamp(mean + log_std.exp() * noise, low, high)
     return action, action

@@ -1,4 +1,4 @@
-# %% no divergence
+# %% no divergence, worth 1/2
 def learn_grpo(algo, workspace, reward):
     cfg = algo.cfg
     obs, action, old, done = workspace["env/env_obs", "action", "log_prob", "env/done"]

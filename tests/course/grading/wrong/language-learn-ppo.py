@@ -1,4 +1,4 @@
-# %% normalised before the target
+# %% normalised before the target, worth 1/2
 def learn_ppo(algo, workspace, reward):
     cfg = algo.cfg
     obs, action, old, done = workspace["env/env_obs", "action", "log_prob", "env/done"]

@@ -1,4 +1,4 @@
-# %% an ended text goes on
+# %% an ended text goes on, worth 1/2
 class Page(Agent):
     def __init__(self, prompts, end):
         super().__init__("page")

@@ -1,4 +1,4 @@
-# %% column of values
+# %% column of values, worth 1/2
 class ActorCritic(PPO):
     def __init__(self, lr=1e-3, **kwargs):
         super().__init__(**kwargs)
@@ -14,7 +14,7 @@ class ActorCritic(PPO):
         return torch.optim.Adam(self.parameters(), lr=self.lr)
 
 
-# %% critic never learns
+# %% critic never learns, worth 1/2
 class ActorCritic(PPO):
     def __init__(self, lr=1e-3, **kwargs):
         super().__init__(**kwargs)

@@ -1,4 +1,4 @@
-# %% the target is the advantage
+# %% the target is the advantage, worth 1/2
 def transitions(workspace, critic, cfg):
     obs, reward, terminated, done, action, log_prob = workspace[
         "env/env_obs", "env/reward", "env/terminated", "env/done", "action", "log_prob"
