@@ -10,7 +10,7 @@ from ppo_course.feedback import numbers
 from ppo_course.formulas import Part
 from ppo_course.gradients import check_gradients, gradients
 from ppo_course.mistakes import Exercise, StudentCode
-from ppo_course.nb07_memory.memories import WORDS, cases, check_tensor, reset
+from ppo_course.nb07_memory.memories import WORDS, cases, check_memory, reset
 
 EXERCISE = Exercise("reset_memory", ("memory", "begins"), WORDS)
 
@@ -92,7 +92,7 @@ def _result(function: StudentCode, memory: Tensor, begins: Tensor) -> Tensor:
     n, size = memory.shape
     mistakes = {(n,): "no-envs", (size,): "no-envs", (int((~begins).sum()), size): "left-out"}
     result = EXERCISE.call(function, memory, begins.clone())
-    return check_tensor(EXERCISE, result, [n, size], mistakes)
+    return check_memory(EXERCISE, result, [n, size], mistakes)
 
 
 def _example(case: Row, expected: Tensor, seen: Tensor) -> list[str]:

@@ -10,7 +10,7 @@ from ppo_course.feedback import numbers
 from ppo_course.formulas import Part
 from ppo_course.gradients import check_gradients, gradients
 from ppo_course.mistakes import Exercise, StudentCode
-from ppo_course.nb07_memory.memories import WORDS, Case, cases, check_tensor, reset
+from ppo_course.nb07_memory.memories import WORDS, Case, cases, check_memory, reset
 
 EXERCISE = Exercise("unroll", ("cell", "features", "memory", "begins"), WORDS)
 
@@ -145,7 +145,7 @@ def _result(function: StudentCode, case: Case, *args: Any) -> Tensor:
         (n_steps - 1, n_envs, size): "one-row-less",
     }
     result = EXERCISE.call(function, *args)
-    return check_tensor(EXERCISE, result, [n_steps, n_envs, size], mistakes)
+    return check_memory(EXERCISE, result, [n_steps, n_envs, size], mistakes)
 
 
 def _example(case: Case, expected: Tensor, seen: Tensor) -> list[str]:

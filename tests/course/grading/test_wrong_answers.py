@@ -10,12 +10,13 @@ from submissions import WORTH, wrong_answers
 
 
 @pytest.mark.parametrize("path", WITH_EXERCISES, ids=lambda path: path.stem)
-def test_a_wrong_answer_earns_what_its_name_says(path):
-    """Protects: shares of marks that come and go with a change in a check."""
+def test_the_solution_passes_and_a_wrong_answer_earns_what_its_name_says(path):
+    """Protects: shares of marks, and right answers, that come and go with a change in a check."""
     tried = Tried(path)
     for exercise in tried.assignment.exercises:
         if exercise.grade_id == "write-ppo-run-check":  # trains for a minute
             continue
+        assert tried.outcome(exercise, exercise.solution.text).passed
         for name, answer in wrong_answers(exercise.grade_id.removesuffix("-check")).items():
             worth = WORTH.search(name)
             earned = tried.outcome(exercise, answer)
