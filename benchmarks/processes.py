@@ -17,7 +17,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -53,6 +53,11 @@ class Counting(Processes):
     """
 
     sent: list[int] = field(default_factory=list)
+
+    def total(self, values: torch.Tensor) -> torch.Tensor:
+        if self.neighbours is not None and self.neighbours.can_add(values):
+            self.sent.append(values.numel() * values.element_size())
+        return super().total(values)
 
     def _wait(self, values: torch.Tensor, begin: Callable[[], Any]) -> None:
         self.sent.append(values.numel() * values.element_size())
@@ -95,7 +100,9 @@ def main() -> None:
     together = LearningTogether(cfg, processes)
     steps = arguments.rollouts * cfg.algorithm.n_envs * cfg.algorithm.n_steps
     first = processes.rank == 0
-    small, large = exchange(processes, 8), exchange(processes, LARGE)
+    by_gloo = replace(processes, neighbours=None)  # as between hosts, for the model of many
+    small, large = exchange(by_gloo, 8), exchange(by_gloo, LARGE)
+    shared = exchange(processes, 36_000)
     for warm in (alone, together):
         run(warm)
     rounds = []
@@ -114,7 +121,7 @@ def main() -> None:
         apart = SIZE * steps / max(apart, processes.after(torch.tensor([apart])).max().item())
         rounds.append((steps / (one or 1.0), steps / both, apart, cpu_one / cpu_both))
     if first:
-        report(arguments.rollouts, rounds, sent, small, large)
+        report(arguments.rollouts, rounds, sent, small, large, shared)
     alone.close()
     together.close()
 
@@ -125,6 +132,7 @@ def report(
     sent: list[int],
     small: float,
     large: float,
+    shared: float,
 ) -> None:
     """Print and write the figures."""
     ratios = [both / one for one, both, *_ in rounds]
@@ -141,6 +149,7 @@ def report(
         "bytes_of_a_minibatch": flat,
         "bytes_of_an_iteration": sum(sent) // rollouts,
         "latency_us": 1e6 * small / 2,  # a ring of two passes two messages
+        "shared_us": 1e6 * shared,  # of a minibatch's gradients, in shared memory
         "bandwidth": LARGE / max(large - small, 1e-9),
     }
     write_file(RESULTS, json.dumps(results, indent=1) + "\n")

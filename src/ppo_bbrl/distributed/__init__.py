@@ -6,7 +6,8 @@ decentralised PPO, Wijmans et al. 2020). The first process evaluates, logs and s
 """
 
 from ppo_bbrl.distributed.algorithm import DistributedPPO
-from ppo_bbrl.distributed.processes import Processes, ProcessLostError
+from ppo_bbrl.distributed.processes import Processes
 from ppo_bbrl.distributed.update import DistributedUpdate
+from ppo_bbrl.distributed.watch import ProcessLostError
 
 __all__ = ["DistributedPPO", "DistributedUpdate", "ProcessLostError", "Processes"]

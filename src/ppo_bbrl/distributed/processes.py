@@ -17,8 +17,10 @@ from torch import Tensor
 from torch._C._distributed_c10d import PrefixStore  # torch.distributed has it, unknown to mypy
 
 from ppo_bbrl.agents.normalisers import Summary
-from ppo_bbrl.distributed.watch import SILENCE, TICK, Watch, connect_to_store
-from ppo_bbrl.errors import UserError, one_line
+from ppo_bbrl.distributed.neighbours import Neighbours
+from ppo_bbrl.distributed.shared_memory import SharedSums, can_share, make_file
+from ppo_bbrl.distributed.watch import TICK, ProcessLostError, Watch, connect_to_store
+from ppo_bbrl.errors import one_line
 from ppo_bbrl.system.state import State, packed, unpacked
 
 # What gloo says of a connection that is no more.
@@ -26,10 +28,6 @@ _OF_A_CONNECTION = re.compile(r"pair\.cc|[Cc]onnect|closed|reset|pipe|route|unre
 _LOOKING = 2e-3  # seconds
 _let_others_run = getattr(os, "sched_yield", partial(time.sleep, 0))  # not on every system
 _PATIENCE = timedelta(hours=2)  # for the evaluations of the first process
-
-
-class ProcessLostError(UserError):
-    """Another process has ended, hangs, or cannot be reached; the message says which of these."""
 
 
 @dataclass(frozen=True)
@@ -42,11 +40,13 @@ class Processes:
         rank: the number of this process, from 0.
         size: the number of processes.
         watch: notices those that hang or cannot be reached; None: nobody does.
+        neighbours: what all share if they are on one host; None: they do not.
     """
 
     rank: int
     size: int
     watch: Watch | None = None
+    neighbours: Neighbours | None = None
 
     @classmethod
     def join(cls) -> Self:
@@ -56,10 +56,13 @@ class Processes:
             backend = "cpu:gloo,cuda:nccl" if on_gpu else "gloo"
             dist.init_process_group(backend, timeout=_PATIENCE, **_rendezvous())
         rank, size = dist.get_rank(), dist.get_world_size()
-        return cls(rank, size, _watching(rank, size))
+        watch = _watching(rank, size)
+        return cls(rank, size, watch, _neighbours(rank, size, watch))
 
     def total(self, values: Tensor) -> Tensor:
         """The sum of a tensor over all processes, of the same shape in each."""
+        if self.neighbours is not None and self.neighbours.can_add(values):
+            return self.neighbours.total(values)
         summed = values.clone()
         self._wait(summed, lambda: dist.all_reduce(summed, async_op=True))
         return summed
@@ -152,11 +155,7 @@ class Processes:
                         f"another process has ended, or cannot be reached ({_what(error)})"
                     ) from error
                 if self.watch is not None and (silent := self.watch.look()):
-                    which = ", ".join(map(str, silent[:8]))
-                    raise ProcessLostError(
-                        f"no sign of life from process {which} for {SILENCE:g} s: it "
-                        "hangs, or cannot be reached any more"
-                    ) from error
+                    raise silent from error
             else:
                 return
 
@@ -182,6 +181,26 @@ def _rendezvous() -> dict[str, Any]:
     store = PrefixStore(f"ppo_bbrl/attempt_{attempt}", connect_to_store())
     rank, size = (int(os.environ[name]) for name in ("RANK", "WORLD_SIZE"))
     return {"store": store, "rank": rank, "world_size": size}
+
+
+@cache
+def _neighbours(rank: int, size: int, watch: Watch) -> Neighbours | None:
+    """What the processes of one host share; one for a process, however often it joins."""
+    if size == 1 or os.environ.get("LOCAL_WORLD_SIZE") != str(size) or not can_share():
+        return None
+    processes, path, found = Processes(rank, size, watch), None, None
+    pids = processes.counts(os.getpid())
+    with suppress(OSError):
+        path = make_file(size) if rank == 0 else None
+    try:
+        name = processes.told({"path": str(path or "")})["path"]
+        with suppress(OSError, RuntimeError):  # too little shared memory, or not the same folder
+            found = Neighbours(SharedSums(Path(name), rank, size), rank, pids, watch)
+        all_found = processes.count(int(found is not None)) == size
+    finally:
+        if path is not None:
+            path.unlink()  # it lasts as long as it is mapped
+    return found if all_found else None
 
 
 @cache

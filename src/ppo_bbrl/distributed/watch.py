@@ -13,8 +13,14 @@ from threading import Event, Thread
 
 from torch._C._distributed_c10d import TCPStore  # torch.distributed has it, unknown to mypy
 
+from ppo_bbrl.errors import UserError
+
 TICK = 1.0  # seconds between two signs of life, and between two looks for those of others
 SILENCE = 20.0  # seconds without one after which a process counts as lost
+
+
+class ProcessLostError(UserError):
+    """Another process has ended, hangs, or cannot be reached; the message says which of these."""
 
 
 class Watch:
@@ -41,8 +47,8 @@ class Watch:
         self._ends = Event()
         Thread(target=self._beat, name="signs of life", daemon=True).start()
 
-    def look(self) -> list[int]:
-        """The processes that have been silent for too long; to be called every `TICK` of waiting.
+    def look(self) -> ProcessLostError | None:
+        """Which processes have been silent for too long; to be called every `TICK` of waiting.
 
         It counts calls instead of reading a clock, so that a machine that slept blames nobody.
         """
@@ -50,8 +56,14 @@ class Watch:
             self._silent[other] = 0 if heard != self._known[other] else self._silent[other] + 1
             self._known[other] = heard
         silent = [other for other, ticks in self._silent.items() if ticks * TICK > SILENCE]
-        self.lost = self.lost or bool(silent)
-        return silent
+        if not silent:
+            return None
+        self.lost = True
+        which = ", ".join(map(str, silent[:8]))
+        return ProcessLostError(
+            f"no sign of life from process {which} for {SILENCE:g} s: it hangs, or cannot be "
+            "reached any more"
+        )
 
     def _beat(self) -> None:
         try:
