@@ -101,8 +101,7 @@ def main() -> None:
     steps = arguments.rollouts * cfg.algorithm.n_envs * cfg.algorithm.n_steps
     first = processes.rank == 0
     by_gloo = replace(processes, neighbours=None)  # as between hosts, for the model of many
-    small, large = exchange(by_gloo, 8), exchange(by_gloo, LARGE)
-    shared = exchange(processes, 36_000)
+    times = exchange(by_gloo, 8), exchange(by_gloo, LARGE), exchange(processes, 36_000)
     for warm in (alone, together):
         run(warm)
     rounds = []
@@ -121,7 +120,7 @@ def main() -> None:
         apart = SIZE * steps / max(apart, processes.after(torch.tensor([apart])).max().item())
         rounds.append((steps / (one or 1.0), steps / both, apart, cpu_one / cpu_both))
     if first:
-        report(arguments.rollouts, rounds, sent, small, large, shared)
+        report(arguments.rollouts, rounds, sent, times)
     alone.close()
     together.close()
 
@@ -130,13 +129,12 @@ def report(
     rollouts: int,
     rounds: list[tuple[float, float, float, float]],
     sent: list[int],
-    small: float,
-    large: float,
-    shared: float,
+    times: tuple[float, float, float],
 ) -> None:
     """Print and write the figures."""
     ratios = [both / one for one, both, *_ in rounds]
     flat = max(sent)
+    small, large, shared = times
     results = {
         "ratio": statistics.median(ratios),
         "ratio_range": [min(ratios), max(ratios)],
