@@ -17,6 +17,8 @@ import ppo_bbrl
 from ppo_bbrl import PPOClip, run
 from ppo_bbrl.agents.acting import row_actor
 from ppo_bbrl.agents.continuous import ContinuousPolicy, SDEPolicy
+from ppo_bbrl.agents.memory import Memory
+from ppo_bbrl.agents.recurrent import RecurrentPolicy
 from ppo_bbrl.errors import ConfigError, UserError
 from ppo_bbrl.gaussian_distributions import (
     ActionDiagonalGaussian,
@@ -179,24 +181,29 @@ def test_parts_of_a_composite_are_squashed(tmp_path, monkeypatch):
     algo.close()
 
 
-def matrices(freq, n_rows, seed=0):
+def matrices(freq, n_rows, seed=0, *, memory=False):
     """Perturbation of each row's actions, at a constant state."""
     torch.manual_seed(seed)
-    policy = SDEPolicy(3, [8], BOX, activation="tanh", sample_freq=freq).with_prefix("p/")
+    policy = SDEPolicy(3, [8], BOX, activation="tanh", sample_freq=freq)
+    if memory:
+        policy = RecurrentPolicy(Memory("gru", 3, 3), policy)
+    policy.with_prefix("p/")
     act, workspace = row_actor(policy, 2, n_rows), Workspace()
     for t in range(n_rows):
         workspace.set("env/env_obs", t, torch.ones(2, 3))
+        workspace.set("env/timestep", t, torch.zeros(2).long())  # nothing to remember
         act(workspace, t)
     return workspace["action"]
 
 
-def test_new_matrices_are_drawn_every_so_many_steps():
-    once, often = matrices(-1, 9), matrices(3, 9)
+@pytest.mark.parametrize("memory", [False, True])
+def test_new_matrices_are_drawn_every_so_many_steps(memory):
+    once, often = matrices(-1, 9, memory=memory), matrices(3, 9, memory=memory)
     assert all(torch.equal(once[0], row) for row in once)
     assert not torch.equal(once[0, 0], once[0, 1])  # one for each environment
     for t in range(1, 9):
         assert torch.equal(often[t], often[t - 1]) == (t % 3 != 0)
-    assert torch.equal(matrices(3, 9), often)
+    assert torch.equal(matrices(3, 9, memory=memory), often)
 
 
 def test_a_run_draws_matrices_as_often_as_its_configuration_says():

@@ -656,11 +656,6 @@ def test_settings_are_checked(key, value):
         PPOClip(made)
 
 
-def test_noise_that_depends_on_the_state_is_refused():
-    with pytest.raises(ConfigError, match=r"memory = 'lstm': must be none with algorithm.use_sde"):
-        PPOClip(remembering("LoggedBox", use_sde=True))
-
-
 def test_a_memory_of_another_kind_is_refused():
     with pytest.raises(UserError, match="memory = 'rnn': must be one of lstm, gru"):
         Memory("rnn", 2, 3)

@@ -18,6 +18,7 @@ from ppo_bbrl.agents.multi import CompositePolicy, HeadPolicy, MultiDiscretePoli
 from ppo_bbrl.agents.numpy_actor import ArrayActor, choose, deviate, is_small, network_on_arrays
 from ppo_bbrl.agents.observations import NAME, any_part, moved, observation_at
 from ppo_bbrl.agents.policies import DiscretePolicy, GaussianPolicy
+from ppo_bbrl.agents.recurrent import is_recurrent, without_memory
 from ppo_bbrl.distributions import gumbel_noise, normal_noise
 from ppo_bbrl.seeding import generator
 from ppo_bbrl.workspace.storage import Array
@@ -40,10 +41,14 @@ def row_actor(agent: bbrl.agents.Agent, n_envs: int, n_rows: int = 0) -> Act:
         agent.kwargs.get("predict_proba") or agent.kwargs.get("compute_entropy")
     ):
         policy, stochastic = agent.wrapped, agent.kwargs.get("stochastic", True)
+    head = without_memory(policy)
+    if isinstance(head, SDEPolicy) and is_known(head):
+        act = _in_torch(head, _matrices(head, n_envs) if stochastic else lambda _: None)
+        if is_recurrent(policy):
+            return lambda workspace, t: act(policy.behind(workspace, t), t)
+        return act
     if not is_known(policy):
         return lambda workspace, t: agent(workspace, t=t)
-    if isinstance(policy, SDEPolicy):
-        return _in_torch(policy, _matrices(policy, n_envs) if stochastic else lambda _: None)
     drawn = draw_noise(policy, n_rows, n_envs) if stochastic and n_rows else None
     decide = array_actor(policy, n_envs)
     if decide is not None:

@@ -165,11 +165,6 @@ def _check_options(cfg: DictConfig, space: Space[Any]) -> None:
     found = f"the action space of {cfg.gym_env.env_name} is {one_line(space)}"
     if settings.use_sde and _fitting(space) is not GaussianPolicy:
         raise ConfigError(f"algorithm.use_sde = true: gSDE is for Box actions; {found}")
-    if settings.use_sde and settings.architecture.memory != "none":
-        raise ConfigError(
-            f"algorithm.architecture.memory = {settings.architecture.memory!r}: must be none with "
-            "algorithm.use_sde, whose noise would be drawn anew in each step"
-        )
     if settings.use_sde and state_dependent:
         raise ConfigError(
             "algorithm.architecture.state_dependent_std = true: must be false with "

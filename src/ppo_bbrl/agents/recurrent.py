@@ -52,15 +52,18 @@ class _Recurrent:
 
     def forward(self, t: int, **kwargs: Any) -> None:
         """Let the head act in row t or evaluate it, and write the memory of row t+1."""
-        workspace, name = self.workspace, memory_name(self)
+        self.head(self.behind(self.workspace, t), t=t, **kwargs)
+
+    def behind(self, workspace: Any, t: int) -> Any:
+        """The workspace as the head sees it in row t; writes the memory of row t+1."""
+        name = memory_name(self)
         weight = next(self.memory.cells.parameters())
         obs = observation_at(workspace, t)
         device = any_part(obs).device
         state = recall(workspace, name, t, weight.new_empty(self.memory.width))
         state = self.memory.after(moved(obs, weight.device), state)
         workspace.set(name, t + 1, state.to(device))
-        features = self.memory.features(state).to(device)
-        self.head(_Behind(workspace, features), t=t, **kwargs)
+        return _Behind(workspace, self.memory.features(state).to(device))
 
 
 class RecurrentPolicy(_Recurrent, Policy):
