@@ -31,7 +31,7 @@ class RewardScale:
         found, running = [], self._carried
         if len(running) != rollout.mask.shape[1]:
             running = torch.zeros(rollout.mask.shape[1], dtype=torch.float64)
-        rows = (rollout.reward.double(), rollout.mask, rollout.done)
+        rows = (rollout.reward, rollout.mask, rollout.done)
         for reward, valid, done in zip(*(row.cpu() for row in rows), strict=True):
             running = torch.where(valid, discount_factor * running + reward, running)
             found.append(running[valid])

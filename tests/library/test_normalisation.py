@@ -23,6 +23,7 @@ from ppo_bbrl.agents.normalisers import (
     normalisers_of,
     rescale,
 )
+from ppo_bbrl.errors import StateError
 from ppo_bbrl.rewards import RewardScale, learned_from
 from ppo_bbrl.rollout import Rollout
 
@@ -243,8 +244,9 @@ def test_the_scale_of_rewards_by_hand():
     found = [1.0, 2.5, 4.0]
     assert float(scale.moments.mean) == pytest.approx(np.mean(found), abs=1e-3)
     assert float(scale.moments.var) == pytest.approx(np.var(found), abs=1e-3)
-    scale.update(rollout_of([[2.0]], [[False]], [[True]]), 0.5)  # the running episode goes on
-    found.append(4.0)
+    # The running episode goes on, in a rollout of another length: 2 + 2 = 4, then 1 + 2 = 3.
+    scale.update(rollout_of([[2.0], [1.0]], [[False]] * 2, [[True]] * 2), 0.5)
+    found += [4.0, 3.0]
     assert float(scale.moments.mean) == pytest.approx(np.mean(found), abs=1e-3)
     again = RewardScale()
     again.load_state_dict(scale.state_dict())
@@ -252,6 +254,20 @@ def test_the_scale_of_rewards_by_hand():
     assert scaled.reward.flatten().tolist() == pytest.approx(
         [3 / np.std(found), max(-30 / np.std(found), -10)], rel=1e-3
     )
+
+
+def test_the_scale_keeps_small_rewards_beside_large_ones():
+    """Returns are summed in float64: in float32, 2²⁴ + 1 is 2²⁴."""
+    scale = RewardScale()
+    scale.update(rollout_of([[2.0**24], [1.0]], [[False]] * 2, [[True]] * 2), 1.0)
+    assert float(scale.state_dict()["carried"]) == 2.0**24 + 1
+
+
+def test_a_scale_that_lacks_something_is_refused():
+    state = RewardScale().state_dict()
+    del state["carried"]
+    with pytest.raises(StateError, match="carried"):
+        RewardScale().load_state_dict(state)
 
 
 def test_the_scale_follows_a_changed_discount():

@@ -302,6 +302,16 @@ def test_minibatches_are_shuffled_anew_each_time():
     assert tuple(range(64)) not in orders
 
 
+def test_the_generator_alone_shuffles_minibatches():
+    """A run's seed decides the order, whatever else draws numbers in the same program."""
+    rollout, orders = some_rollout(64), []
+    for seed in (0, 0, 1):
+        torch.rand(1)
+        parts = rollout.minibatches(16, torch.Generator().manual_seed(seed))
+        orders.append([part.variables["action"].tolist() for part in parts])
+    assert orders[0] == orders[1] != orders[2]
+
+
 # ---------------------------------------------------------------------------- once in a rollout
 
 
