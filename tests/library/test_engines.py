@@ -10,7 +10,7 @@ from probe_envs import config, fresh_log
 from torch import nn
 from torch.distributions import Categorical
 
-from ppo_bbrl import DiscretePolicy, PPOClip, VAgent, shared_agents
+from ppo_bbrl import DiscretePolicy, PPOClip, VAgent, setup_optimizer, shared_agents
 from ppo_bbrl.errors import UserError
 from ppo_bbrl.fast import compiled
 from ppo_bbrl.fast.compiled import CompiledUpdate
@@ -230,6 +230,19 @@ def test_a_loss_without_a_divergence(engine, capsys):
         with pytest.raises(UserError, match="gives no metric approx_kl, which target_kl"):
             algo.update(rollout)
         algo.close()
+
+
+def test_the_plain_engine_gives_way_to_a_faster_one():
+    """With another optimiser, which has a flat step."""
+    algo = algorithm(PPOClip, "eager", {}, dict, SGD)
+    rollout = algo.record(next(algo.iter_partial_episodes(17)))
+    algo.update(rollout)
+    assert type(algo._engine) is Update
+    algo.policy_optimizer = setup_optimizer(ADAMW, algo.train_policy)
+    algo.critic_optimizer = setup_optimizer(ADAMW, algo.critic_agent)
+    algo.update(rollout)
+    assert isinstance(algo._engine, FlatUpdate)
+    algo.close()
 
 
 class Rewarded(PPOClip):

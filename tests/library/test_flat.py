@@ -2,6 +2,7 @@
 
 import copy
 from functools import partial
+from math import nan
 
 import pytest
 import torch
@@ -10,6 +11,7 @@ from probe_envs import config
 from ppo_bbrl import DiscretePolicy, PPOClip, VAgent, setup_optimizer
 from ppo_bbrl.coefficients import Coefficients
 from ppo_bbrl.fast.flat import FlatUpdate, FlatWeights, NotFlatError
+from ppo_bbrl.ppo import TrainingFailedError
 from ppo_bbrl.update import Objective, Update
 
 ADAM = {"classname": "torch.optim.Adam", "lr": 1e-2, "eps": 1e-5, "weight_decay": 0.1}
@@ -92,6 +94,27 @@ def test_the_optimisers_go_on_by_hand():
     for one, other in zip(mine[:2], alone, strict=True):
         for a, b in zip(one.parameters(), other.parameters(), strict=True):
             torch.testing.assert_close(a, b, rtol=1e-5, atol=1e-6)
+
+
+def test_the_optimisers_know_of_the_steps_before_a_failure():
+    """The third minibatch gives no number: two steps have been made."""
+
+    class Fails(PPOClip):
+        seen = 0
+
+        def losses(self, minibatch):
+            losses, metrics = super().losses(minibatch)
+            self.seen += 1
+            return losses | {"mine": losses["value"] * (nan if self.seen == 3 else 0.0)}, metrics
+
+    algo = Fails(config("Chance", batch_size=4, opt_epochs=3) | {"optimizer": ADAMW})
+    rollout = algo.record(next(algo.iter_partial_episodes(9)))
+    with pytest.raises(TrainingFailedError, match="the mine loss is nan in minibatch 3"):
+        algo.update(rollout)
+    assert isinstance(algo._engine, FlatUpdate)
+    for optimizer in (algo.policy_optimizer, algo.critic_optimizer):
+        assert {float(state["step"]) for state in optimizer.state.values()} == {2.0}
+    algo.close()
 
 
 def test_laying_out_flat_changes_no_number_and_copies_stay_apart():

@@ -11,6 +11,7 @@ from ppo_bbrl import DiscretePolicy, EpisodicAlgo, GaussianPolicy, PPOClip, VAge
 from ppo_bbrl.agents import acting
 from ppo_bbrl.agents.base import evaluate_actions
 from ppo_bbrl.minibatches import Transitions
+from ppo_bbrl.rollout import evaluate_rollout, with_values
 
 
 @pytest.fixture(autouse=True)
@@ -252,6 +253,23 @@ def test_advantages_are_those_of_a_plain_loop(critic):
                 delta = reward[t + 1, b] + gamma * next_value - value[t, b]
                 follows = delta + (0.0 if done[t + 1, b] else gamma * lam * follows)
                 assert advantage[t, b] == pytest.approx(float(follows), abs=1e-5)
+    algo.close()
+
+
+def test_values_computed_anew_are_those_of_the_critic_as_it_is_now():
+    """Of each row and of the one after it; all else of the rollout stays."""
+    algo = PPOClip(config("Logged"))
+    workspace = next(algo.iter_partial_episodes(17))
+    before = evaluate_rollout(workspace, algo.train_policy, algo.critic_agent)
+    with torch.no_grad():
+        for parameter in algo.critic_agent.parameters():
+            parameter.add_(0.1)
+        now = with_values(before, algo.critic_agent)
+        expected = algo.critic_agent.value(workspace["env/env_obs"])
+    torch.testing.assert_close(now.value, expected[:-1])
+    torch.testing.assert_close(now.next_value, expected[1:])
+    assert not torch.allclose(now.value, before.value)
+    assert now.reward is before.reward
     algo.close()
 
 

@@ -10,6 +10,7 @@ from probe_envs import config, fresh_log
 from ppo_bbrl import PPOClip, Workspace, load_config
 from ppo_bbrl.rollout import as_rollout, evaluate_rollout
 from ppo_bbrl.runs.metrics import METRICS
+from ppo_bbrl.update import UpdateReport
 
 
 class Table(HTMLParser):
@@ -106,6 +107,14 @@ def test_a_report_says_what_each_metric_means(shown):
     for name, value in shown["report"].metrics.items():
         assert rows[name][2] == METRICS[name].description
         assert float(rows[name][1]) == pytest.approx(float(value), rel=1e-3, abs=1e-12)
+
+
+def test_a_report_says_whether_it_was_stopped_and_knows_metrics_of_ones_own():
+    for stopped in (False, True):
+        report = UpdateReport({"mine": torch.tensor(2.0)}, 3, stopped)
+        assert ("stopped early" in repr(report)) == stopped
+        assert ("stopped early" in report._repr_html_()) == stopped
+        assert ["mine", "2", ""] in Table(report._repr_html_()).rows
 
 
 def test_an_evaluation_lists_its_first_episodes(shown):

@@ -319,6 +319,24 @@ def test_target_kl_leaves_half_as_much_again(factor):
     algo.close()
 
 
+def test_an_update_ends_at_the_first_minibatch_that_is_too_far():
+    """Though the next ones, of other transitions, would not be."""
+
+    class OneIsFar(PPOClip):
+        seen = 0
+
+        def losses(self, minibatch):
+            terms, metrics = super().losses(minibatch)
+            self.seen += 1
+            return terms, metrics | {"approx_kl": torch.tensor(1.0 if self.seen == 2 else 0.0)}
+
+    fresh_log()
+    algo = OneIsFar(config("Logged", batch_size=8, opt_epochs=2, target_kl=0.1))
+    report = algo.update(algo.record(next(algo.iter_partial_episodes(17))))
+    assert (report.n_minibatches, report.stopped_early, algo.seen) == (1, True, 2)
+    algo.close()
+
+
 def test_where_every_episode_had_just_ended_nothing_is_learned():
     """No transition, no step, and no gradient of an earlier update that could be followed again."""
     algo, rollout = collected()
@@ -334,6 +352,48 @@ def test_where_every_episode_had_just_ended_nothing_is_learned():
     assert same(before[1], weights(algo.critic_agent))
     assert all(parameter.grad is None for parameter in parameters)
     algo.close()
+
+
+@pytest.mark.parametrize("entropy_coef", [None, 0.4])
+def test_the_losses_of_a_minibatch_by_hand(entropy_coef):
+    """With every coefficient set, each to another number; the minibatch's own come first."""
+    drawn = torch.randn(7, 200, generator=torch.Generator().manual_seed(0), dtype=torch.float64)
+    log_prob, entropy, value, old_log_prob, old_value, advantage, returns = drawn
+    minibatch = Minibatch(
+        {}, old_log_prob, old_value, advantage, returns, clip_range=0.2, clip_range_vf=0.1,
+        clip_range_high=0.3, entropy_coef=entropy_coef, kl_coef=0.7, value_scale=2.0,
+    )  # fmt: skip
+    losses, metrics = ppo_losses(
+        minibatch, log_prob=log_prob, entropy=entropy, value=value,
+        settings=AlgorithmConfig(
+            policy_coef=0.5, critic_coef=0.3, entropy_coef=0.2, dual_clip=1.5,
+            normalize_advantage=False,
+        ),
+    )  # fmt: skip
+    ratio = (log_prob - old_log_prob).exp()
+    objective = torch.min(ratio * advantage, ratio.clamp(0.8, 1.3) * advantage)
+    objective[advantage < 0] = torch.max(objective, 1.5 * advantage)[advantage < 0]
+    change = (value - old_value) / 2
+    near = old_value / 2 + change.clamp(-0.1, 0.1)
+    error = torch.max((value / 2 - returns / 2) ** 2, (near - returns / 2) ** 2)
+    divergence = (ratio - 1 - ratio.log()).mean()
+    expected = {
+        "policy": -0.5 * objective.mean(),
+        "entropy": -(entropy_coef or 0.2) * entropy.mean(),
+        "value": 0.3 * error.mean(),
+        "kl": 0.7 * divergence,
+    }
+    told = {
+        "critic_loss": 0.3 * error.mean(),
+        "actor_loss": objective.mean(),
+        "entropy_loss": entropy.mean(),
+        "advantage": advantage.mean(),
+        "approx_kl": divergence,
+        "clip_fraction": ((ratio < 0.8) | (ratio > 1.3)).double().mean(),
+        "value_clip_fraction": (change.abs() > 0.1).double().mean(),
+    }
+    torch.testing.assert_close(losses, expected)
+    torch.testing.assert_close(metrics, told, check_dtype=False)
 
 
 @pytest.mark.parametrize(("clip_range_vf", "normalised"), [(0.0, True), (0.1, False)])
@@ -376,10 +436,42 @@ def test_old_policy_is_copied_before_every_update():
     algo.close()
 
 
+def test_what_is_no_number_is_named():
+    """A gradient may be none though the losses are: that of a root at 0."""
+
+    def root(loss):
+        return (0 * loss).sqrt()
+
+    class Fails(PPOClip):
+        change, seen = None, 0
+
+        def losses(self, minibatch):
+            terms, metrics = super().losses(minibatch)
+            self.seen += 1
+            if self.seen == 2:
+                terms["value"] = self.change(terms["value"])
+            return terms, metrics
+
+    for change, told in (
+        (lambda loss: loss * torch.inf, "the value loss is inf in minibatch 2"),
+        (root, r"the gradient \(.*critic\) is nan in minibatch 2"),
+    ):
+        fresh_log()
+        algo = Fails(config("Logged", batch_size=16))
+        algo.change = change
+        rollout = algo.record(next(algo.iter_partial_episodes(17)))
+        with pytest.raises(TrainingFailedError, match=told):
+            algo.update(rollout)
+        algo.close()
+
+
 def test_a_critic_without_numbers_ends_the_training():
-    """Though the policy's loss is one."""
+    """Though the policy's loss is one. No step is made with it, not of the policy either."""
     algo, rollout = collected(batch_size=0, opt_epochs=1)
+    before = weights(algo.train_policy), weights(algo.critic_agent)
     rollout.returns[0] = torch.inf
     with pytest.raises(TrainingFailedError):
         algo.update(rollout)
+    assert same(before[0], weights(algo.train_policy))
+    assert same(before[1], weights(algo.critic_agent))
     algo.close()
