@@ -286,8 +286,36 @@ def as_mutant(module: str, source: bytes, start: int, end: int, text: str) -> Mu
     old = " ".join(source[first:last].decode().split())
     new = " ".join((source[first:start].decode() + text + source[end:last].decode()).split())
     line = source.count(b"\n", 0, start) + 1
-    lines = tuple(range(line, source.count(b"\n", 0, end) + 2))
-    return Mutant(module, old, new, lines, changed, function_at(source, start, end))
+    lines = {*range(line, source.count(b"\n", 0, end) + 2)}
+    function = function_at(source, start, end)
+    if function is None:
+        lines |= users_of(source, start, end)
+    return Mutant(module, old, new, tuple(sorted(lines)), changed, function)
+
+
+def users_of(source: bytes, start: int, end: int) -> set[int]:
+    """The lines that use what is computed here at import, and which no test runs itself.
+
+    Of a constant, or an attribute of a class, those with its name; of what stands in the head of a
+    function, the function's.
+    """
+    finder, tree, found = Finder(source), ast.parse(source), set[int]()
+    for node in ast.walk(tree):
+        if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef):
+            first = min(finder.span(part)[0] for part in (node, *node.decorator_list))
+            if first <= start and end <= finder.span(node.body[0])[0]:
+                found |= {*range(node.body[0].lineno, (node.end_lineno or 0) + 1)}
+        elif isinstance(node, ast.Assign | ast.AnnAssign):
+            first, last = finder.span(node)
+            if first <= start and end <= last:
+                targets = node.targets if isinstance(node, ast.Assign) else [node.target]
+                names = {one.id for top in targets for one in ast.walk(top) if hasattr(one, "id")}
+                found |= {
+                    one.lineno
+                    for one in ast.walk(tree)
+                    if names & {getattr(one, "id", None), getattr(one, "attr", None)}
+                }
+    return found
 
 
 @lru_cache(2)

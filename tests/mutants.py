@@ -1,7 +1,7 @@
 """Puts small silent bugs into a module, one at a time: do the nearest tests notice each of them?
 
     python tests/mutants.py [module ...] [--fresh] [--list] [--listed] [--unreached]
-                                         [--seconds S]
+                                         [--seconds S] [--sample N [--seed S]]
 
 A module is named as in `ppo_bbrl`: `update`, `agents.base`. `agents` and `envs` stand for all
 modules of theirs.
@@ -22,6 +22,7 @@ import hashlib
 import importlib
 import json
 import os
+import random
 import sys
 import time
 import tomllib
@@ -177,11 +178,19 @@ def judge(
     fresh: bool,
     listed_only: bool,
     longest: float,
+    sample: int | None = None,
+    seed: int = 0,
 ) -> dict[str, str]:
-    """The verdict on each mutant of a module: what noticed it, or one of ALIVE."""
+    """The verdict on each mutant of a module: what noticed it, or one of ALIVE.
+
+    Of a `sample`, on as many of them, which `seed` draws.
+    """
     kept = RESULTS / f"{module}.json"
     before = {} if fresh or not kept.exists() else json.loads(kept.read_text(encoding="utf-8"))
     mutants = list(mutants_of(module, listed_only=listed_only))
+    if sample is not None and sample < len(mutants):
+        print(f"{module}: {sample} of {len(mutants)} mutants, seed {seed}", flush=True)
+        mutants = random.Random(seed).sample(mutants, sample)
     known = {key: verdict for key, verdict in before.items() if verdict not in ALIVE}
     if not fresh:
         known = dict.fromkeys(explained, EXPLAINED) | known
@@ -213,6 +222,8 @@ def main() -> int:
     parser.add_argument(
         "--seconds", type=float, default=LONGEST, help="of tests for one mutant: %(default)s"
     )
+    parser.add_argument("--sample", type=int, help="try as many mutants of each module")
+    parser.add_argument("--seed", type=int, default=0, help="draws the sample: %(default)s")
     parser.add_argument("--unreached", action="store_true", help="show those no test reaches")
     options = parser.parse_args()
     modules = chosen_modules(options.modules or USUAL)
@@ -244,6 +255,8 @@ def main() -> int:
             fresh=options.fresh,
             listed_only=options.listed,
             longest=options.seconds,
+            sample=options.sample,
+            seed=options.seed,
         )
         alive = {key: verdict for key, verdict in told.items() if verdict in ALIVE}
         unexplained = [key for key in alive if key not in reasons]

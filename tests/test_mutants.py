@@ -159,6 +159,28 @@ class Counter:
     assert by_new["def less(self, x, low=(2 * 2)):"].function is None
 
 
+def test_what_runs_at_import_is_tried_by_those_who_use_it(tmp_path, monkeypatch):
+    """A constant is on no line that a test reaches: it is noticed where it is read."""
+    source = """
+LIMIT, other = 2.0, 3
+
+class Counter:
+    low: int = 7
+
+    def less(self, x, by=5):
+        return x - by
+
+    def more(self):
+        return self.low + LIMIT
+"""
+    _, found = lines(tmp_path, monkeypatch, source)
+    where = {mutant.new: set(mutant.lines) for mutant in found}
+    assert where["LIMIT, other = (2.0 * 2), 3"] == {2, 11}
+    assert where["low: int = (7 * 2)"] == {5, 11}
+    assert where["def less(self, x, by=(5 * 2)):"] == {7, 8}
+    assert where["return ((x) + (by))"] == {8}
+
+
 def test_a_room_stands_for_its_modules_and_a_wrong_name_is_refused():
     """A typed error would end as a run over nothing, which notices everything."""
     rooms = mutants.chosen_modules(["agents", "agents.base", "envs"])

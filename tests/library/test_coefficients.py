@@ -34,8 +34,11 @@ def trained(schedules=None, lr=1e-3, **algorithm):
 
 @pytest.mark.parametrize(
     ("kl", "beta"),
-    [(0.0151, 6.0), (0.0149, 3.0), (0.0067, 3.0), (0.0066, 1.5), (1.0, 6.0), (math.nan, 3.0)],
-)
+    [
+        (0.0151, 6.0), (0.01 * 1.5, 3.0), (0.0149, 3.0),
+        (0.0067, 3.0), (0.01 / 1.5, 3.0), (0.0066, 1.5), (1.0, 6.0), (math.nan, 3.0),
+    ],
+)  # fmt: skip
 def test_beta_follows_the_papers_rule(kl, beta):
     """Doubled beyond 1.5 times the target 0.01, halved below a 1.5th of it."""
     control = KLControl(3.0)
@@ -50,6 +53,7 @@ def test_beta_comes_back_from_a_target_out_of_reach(kl, back):
     control, settings = KLControl(1.0), AlgorithmConfig(kl_penalty=1.0)
     for _ in range(2000):
         control.follow(kl, settings, rate=1e-3)
+    assert control.kl_coef == (1e9 if kl else 1e-9)
     assert 0 < torch.tensor(control.kl_coef).square() < math.inf  # in float32
     for _ in range(60):
         control.follow(back, settings, rate=1e-3)
@@ -59,10 +63,11 @@ def test_beta_comes_back_from_a_target_out_of_reach(kl, back):
 @pytest.mark.parametrize(
     ("kl", "rate", "expected"),
     [
-        (0.0201, 3e-4, 2e-4), (0.0199, 3e-4, 3e-4),
-        (0.0051, 3e-4, 3e-4), (0.0049, 3e-4, 4.5e-4),
+        (0.0201, 3e-4, 2e-4), (0.02, 3e-4, 3e-4), (0.0199, 3e-4, 3e-4),
+        (0.0051, 3e-4, 3e-4), (0.005, 3e-4, 3e-4), (0.0049, 3e-4, 4.5e-4),
         (1.0, 1.2e-5, 1e-5), (1.0, 1e-5, 1e-5), (1.0, 2e-6, 2e-6),
         (0.0, 9e-3, 1e-2), (0.0, 2e-2, 2e-2), (math.nan, 3e-4, 3e-4),
+        (1.0, 0.0, 0.0), (0.0, 0.0, 0.0),
     ],
 )  # fmt: skip
 def test_the_rate_follows_rsl_rl(kl, rate, expected):
@@ -131,6 +136,19 @@ def test_no_clipping_has_no_second_bound():
 
 
 # ---------------------------------------------------------------------------------------- schedules
+
+
+def test_the_coefficients_of_an_update_by_hand():
+    """One schedule is for the three clipping ranges, another for the entropy bonus."""
+    settings = AlgorithmConfig(
+        clip_range=0.2, clip_range_high=0.6, clip_range_vf=0.8, entropy_coef=0.4
+    )
+    factors = {"learning_rate": 3.0, "clip_range": 0.5, "entropy": 0.25}
+    found = coefficients(settings, factors, kl_coef=7.0, value_scale=9.0)
+    assert vars(found) == {
+        "clip_range": 0.1, "clip_range_high": 0.3, "clip_range_vf": 0.4,
+        "entropy_coef": 0.1, "kl_coef": 7.0, "value_scale": 9.0,
+    }  # fmt: skip
 
 
 def test_schedules_of_ones_own():

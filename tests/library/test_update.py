@@ -337,6 +337,25 @@ def test_an_update_ends_at_the_first_minibatch_that_is_too_far():
     algo.close()
 
 
+def test_a_metric_is_the_mean_over_the_minibatches_that_have_it():
+    class Sometimes(PPOClip):
+        seen = 0
+
+        def losses(self, minibatch):
+            terms, metrics = super().losses(minibatch)
+            self.seen += 1
+            return terms, metrics | (
+                {"mine": torch.tensor(float(self.seen))} if self.seen < 4 else {}
+            )
+
+    fresh_log()
+    algo = Sometimes(config("Logged", batch_size=8, opt_epochs=2))
+    metrics = algo.update(algo.record(next(algo.iter_partial_episodes(17)))).metrics
+    assert algo.seen > 4
+    assert metrics["mine"] == 2
+    algo.close()
+
+
 def test_where_every_episode_had_just_ended_nothing_is_learned():
     """No transition, no step, and no gradient of an earlier update that could be followed again."""
     algo, rollout = collected()
@@ -366,7 +385,7 @@ def test_the_losses_of_a_minibatch_by_hand(entropy_coef):
     losses, metrics = ppo_losses(
         minibatch, log_prob=log_prob, entropy=entropy, value=value,
         settings=AlgorithmConfig(
-            policy_coef=0.5, critic_coef=0.3, entropy_coef=0.2, dual_clip=1.5,
+            policy_coef=2.0, critic_coef=0.3, entropy_coef=0.2, dual_clip=1.5,
             normalize_advantage=False,
         ),
     )  # fmt: skip
@@ -378,7 +397,7 @@ def test_the_losses_of_a_minibatch_by_hand(entropy_coef):
     error = torch.max((value / 2 - returns / 2) ** 2, (near - returns / 2) ** 2)
     divergence = (ratio - 1 - ratio.log()).mean()
     expected = {
-        "policy": -0.5 * objective.mean(),
+        "policy": -2 * objective.mean(),
         "entropy": -(entropy_coef or 0.2) * entropy.mean(),
         "value": 0.3 * error.mean(),
         "kl": 0.7 * divergence,
