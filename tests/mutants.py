@@ -81,7 +81,7 @@ NEAREST = {
     "agents.normalisers": ("normalisation",),
     "agents.numpy_actor": ("agents", "precision"),
     "agents.observations": ("observations", "seen_parts"),
-    "agents.policies": _AGENTS,
+    "agents.policies": (*_AGENTS, "masks"),
     "agents.recurrent": ("memory",),
     "agents.sde": ("continuous",),
     "agents.seen_parts": ("seen_parts",),
