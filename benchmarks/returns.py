@@ -114,22 +114,23 @@ def write_page() -> None:
     for name, row in ROWS.items():
         results = list(kept(name).values())
         if not results:
-            lines.append(f"| {name} | {row.published:g} ({row.source}) | not run | | | | |")
+            lines.append(f"| {name} | {row.published:g} ({row.source}) | not run | | | | | |")
             continue
         found = {
             metric: interquartile_mean([result[metric] for result in results])
-            for metric in ("final", "peak")
+            for metric in ("final", "best", "peak")
         }
         reached = found[row.metric].value >= row.published
         verdict = "reached" if reached else "**missed**"
         if len(results) < row.seeds:
             verdict += " so far"
-        steps = np.mean([result["steps"] for result in results])
+        thousands = np.mean([result["steps"] for result in results]) / 1000
         minutes = np.mean([result["seconds"] for result in results]) / 60
         lines.append(
             f"| [{name}](../configs/{row.config}.yaml) | {row.published:g} ({row.source}) | "
-            f"{verdict} by the {row.metric} | {found['final'].short()} | {found['peak'].short()} | "
-            f"{len(results)} of {row.seeds} | {steps / 1000:,.0f}k, {minutes:.1f} min |"
+            f"{verdict} by the {row.metric} | {found['final'].short()} | {found['best'].short()} | "
+            f"{found['peak'].short()} | {len(results)} of {row.seeds} | "
+            f"{thousands:,.0f}k, {minutes:.1f} min |"
         )
         curves[name] = [Curve(*map(np.array, result["curve"])) for result in results]
     PAGE.write_text(HEAD + "\n".join(lines) + "\n", encoding="utf-8")
@@ -172,9 +173,11 @@ tuned on. This page is written by `make returns ROW=…`, from
 [benchmarks/results/returns](../benchmarks/results/returns); rows that fall short, or were not run,
 say so.
 
-- **Final**: the greedy return of the last policy, 20 new episodes for each seed. **Peak**: the
-  maximum of the evaluation curve, which favours noisy curves; Tianshou's tables report it.
-- Both as the interquartile mean of the seeds with its 95 % bootstrap interval. A row is reached if
+- **Final**: the greedy return of the last policy, 20 new episodes for each seed. **Best**: that of
+  the policy which evaluations during training found best, which a run keeps beside the last.
+  **Peak**: the maximum of the evaluation curve, which favours noisy curves; Tianshou's tables
+  report it.
+- All as the interquartile mean of the seeds with its 95 % bootstrap interval. A row is reached if
   the interquartile mean of its own metric is at least the published figure.
 - Zoo's figures are of one run each.
 
@@ -182,8 +185,8 @@ say so.
 
 Grey: each seed. Blue: the interquartile mean and its interval. Dashed: the published figure.
 
-| Row | Published | Ours | Final | Peak | Seeds | Steps, time of a seed |
-|---|---|---|---|---|---|---|
+| Row | Published | Ours | Final | Best | Peak | Seeds | Steps, time of a seed |
+|---|---|---|---|---|---|---|---|
 """
 
 
