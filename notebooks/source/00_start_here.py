@@ -26,21 +26,22 @@
 # | [11 Write PPO](11_write_ppo.ipynb) | all of it | 90 | 01 to 04 | the two steps marked *useful* |
 # | [12 A language model](12_language_model.ipynb) | PPO and GRPO for texts | 140 | 02, 03 | stop before GRPO |
 #
-# **All of it** takes 24 hours. **To understand PPO**: 01, 02, 03, 10 (8 hours), with 02b if you want to know why (10 hours). **To be able to write it**: 01 to
+# **All of it** takes 24.5 hours. **To understand PPO**: 01, 02, 03, 10 (8 hours), with 02b if you want to
+# know why (10 hours). **To be able to write it**: 01 to
 # 04, then 11 (9 hours). **For language models**: 01, 02, 03, 12 (7 hours). 05 to 09 do not depend on one another.
 
 # %% [markdown]
 # # How checks work
 #
 # - An exercise is a cell with a function or class to fill in; the cell below it is its check. Run both.
-# - A check that is not content says what is wrong, shows an example with what it saw and what it expected, and
+# - A check that fails says what is wrong, shows an example with what it saw and what it expected, and says
 #   where to look. One that passes says "Well done!".
-# - There is no limit to the tries, and any correct way to write it passes.
+# - Try as often as you like; any correct solution passes.
 # - When you are stuck, open the hints; the answer is folded away below the check. In a graded course there are no
 #   answers, and further, hidden numbers are tried.
 # - **May I use the package's functions?** You may, except for the one that the exercise asks you to write: handing
-#   it in is not accepted as your own. What you call inside your own lines is visible to whoever marks it. In 11, it
-#   is strict: the package's `gae` or losses are refused wherever they are used.
+#   it in is not accepted as your own. What you call inside your own lines is visible to whoever marks it.
+#   Notebook 11 is strict: the package's `gae` or losses are refused wherever they are used.
 # - Cells that only draw a picture are folded in JupyterLab: click on the three dots to see how it is made.
 # - Later exercises are checked on their own: while a check runs in 03, 11 or 12, correct earlier parts stand in for
 #   yours.
@@ -77,8 +78,9 @@ from ppo_course import show_progress
 # %% [markdown]
 # # Where you are
 #
-# This cell knows which checks have passed in notebooks of this folder, also after a restart: they are noted down in
-# `outputs/course_progress.json`. Delete that file to begin anew. Filled dots are checks that passed.
+# This cell shows which checks have passed in the notebooks of this folder, even after a restart: they are
+# recorded in
+# `outputs/course_progress.json`. Delete that file to start afresh. Filled dots are checks that passed.
 
 # %%
 show_progress()
@@ -128,7 +130,8 @@ show_progress()
 # | clipped share | 0.02 to 0.3 | 0, or most of them |
 # | explained variance | towards 1 | below 0 for long |
 #
-# Notebook [10](10_bug_hunt.ipynb) shows them side by side for a healthy program and six ill ones; the package's
+# Notebook [10](10_bug_hunt.ipynb) shows them side by side for a healthy program and six faulty ones; the
+# package's
 # `docs/metrics.md` has all others.
 
 # %% [markdown]
@@ -136,35 +139,35 @@ show_progress()
 #
 # | Word | Meaning |
 # |---|---|
-# | action, observation, state | what the agent does; what it sees; what the environment is in |
+# | action, observation, state | what the agent does; what it sees; the situation that the environment is in |
 # | advantage $\hat{A}$ | how much better an action was than what the policy does on average there |
 # | actor, policy $\pi$ | gives each action a probability |
 # | agent (BBRL) | a module that reads and writes variables of a workspace |
-# | baseline | what is subtracted from a reward: it takes away noise, and leaves the mean of the gradient |
+# | baseline | what is subtracted from a reward: it reduces the noise, and leaves the mean of the gradient as it is |
 # | bootstrap | to use the value of the next state in place of rewards not yet seen |
-# | clip range $\epsilon$ | how far a ratio may move before it gains nothing more |
+# | clip range $\epsilon$ | how far a ratio may move before moving further gains nothing |
 # | critic, value $V$ | predicts the return that follows a state |
 # | discount factor $\gamma$ | what a reward one step later is worth |
 # | entropy | how undecided a policy is, in nats |
 # | epoch | once through all transitions of a rollout |
 # | episode | from a reset to an end, terminated or truncated |
 # | group (GRPO) | texts after the same prompt, each compared with the mean of all of them |
-# | GAE, $\lambda$ | advantage estimate that trades bias against variance by $\lambda$ |
+# | GAE, $\lambda$ | an estimate of the advantage, in which $\lambda$ trades bias against variance |
 # | importance weight | the ratio, as the weight of a sample of another policy |
 # | iteration | collect a rollout, learn from it |
 # | KL divergence | how different two policies are |
 # | λ-return | advantage plus value: the target of the critic |
 # | minibatch | the transitions of one step of the optimiser |
 # | probe | an environment whose right answer is known |
-# | ratio $r$ | probability of an action now, divided by the one when it was taken |
+# | ratio $r$ | probability of an action now, divided by its probability when it was taken |
 # | reference | the model before it got any reward; the distance from it is a cost |
 # | reward hacking | the reward rises, and what it stood for gets lost |
 # | return | the (discounted) sum of rewards to come |
 # | rollout | rows of all environments collected with the same policy |
 # | score | the gradient of an action's log-probability |
-# | seed | where all random numbers of a run come from |
+# | seed | what all random numbers of a run are derived from |
 # | TD error $\delta$ | reward plus discounted next value, minus value |
-# | terminated, truncated | the world ended; the clock did |
+# | terminated, truncated | the episode came to a real end; its time was up |
 # | transition | from one row to the next, with the action in between |
-# | trust region | the policies so close to the old one that its data tell about them |
+# | trust region | the policies close enough to the old one for its data to tell about them |
 # | workspace | the table of variables by time and environment |

@@ -133,7 +133,7 @@ class Plan(Agent):
 
 
 # %% [markdown]
-# An agent is called with the workspace that it shall work on, and with `t`. One call, one row:
+# An agent is called with the workspace that it is to work on, and with `t`. One call, one row:
 
 # %%
 workspace = Workspace()
@@ -165,8 +165,8 @@ workspace["action"]
 # - writes `action` into row $t$: a tensor `[B]` of integers (`torch.int64`), 0 or 1 for each
 #   environment. The gain is `self.gain`.
 #
-# Useful: `obs[:, 2]` is column 2 of all environments, `[B]`; a comparison gives a Boolean tensor, and [.long()](https://pytorch.org/docs/stable/generated/torch.Tensor.long.html) makes
-# integers of them.
+# Useful: `obs[:, 2]` is column 2 of all environments, `[B]`; a comparison gives a Boolean tensor, and
+# [.long()](https://pytorch.org/docs/stable/generated/torch.Tensor.long.html) turns it into integers.
 #
 # <details>
 # <summary>A hint</summary>
@@ -230,7 +230,7 @@ for name in workspace.variables:
 # Each variable has one writer: the environment writes all of `env/…`, your agent writes `action`. The
 # `timestep` counts the steps of an episode, and `cumulated_reward` adds up its rewards; the three that
 # say how it ends come below. The next picture shows the table. Time runs downwards, and each column is
-# an environment. Episodes are grey and white in turn, and the colours mark the rows in which one ends.
+# an environment. Episodes are alternately grey and white, and the colours mark the rows in which one ends.
 # (We come to the hatching below, too.)
 
 # %%
@@ -242,7 +242,7 @@ show(
 )
 
 # %% [markdown]
-# With gain 0 the agent looks at the angle alone: it comes too late each time, and the pole swings
+# With gain 0 the agent looks at the angle alone: it reacts too late each time, and the pole swings
 # further and further. A little foresight is enough to keep it up: here is the same with a gain of ½.
 
 # %%
@@ -434,8 +434,8 @@ show(
 # If you treat them as one, you teach the critic that a fresh start comes after the end of an episode,
 # and the policy that its action there had a consequence. Nothing crashes; it just learns worse.
 #
-# A workspace with $T$ rows has $T-1$ steps from a row to the next, in each environment. We need a
-# *mask* that says which of these steps are transitions.
+# A workspace with $T$ rows has $T-1$ steps from a row to the next, in each environment. We need a *mask*
+# that says which of these steps are transitions.
 
 # %% [markdown]
 # ## Exercise: the step that is not a transition
@@ -446,13 +446,13 @@ show(
 # the last row of an episode. It returns a bool tensor `[T-1, B]`: entry $[t, b]$ is True if the step
 # from row $t$ to row $t+1$ of environment $b$ is a transition.
 #
-# Useful: `x[:-1]` leaves out the last row of a tensor, `x[1:]` the first one; `~x` makes True of every
-# False in a bool tensor, and False of every True.
+# Useful: `x[:-1]` leaves out the last row of a tensor, `x[1:]` the first one; `~x` inverts a bool tensor, so
+# that True becomes False and False becomes True.
 #
 # <details>
 # <summary>A hint</summary>
 #
-# Of the two steps around a `done` row, which one did an action lead along, and which one is the reset?
+# Of the two steps around a `done` row, which one did an action lead to, and which one is the reset?
 # Look at the picture above. The reset is the step that *begins* in the `done` row.
 #
 # </details>
@@ -520,7 +520,7 @@ print("observations:", transitions["env/env_obs"].shape)
 # %% [markdown]
 # # From one workspace to the next
 #
-# To learn, we collect a while, learn, and go on collecting where we stopped. `EpisodicAlgo` does
+# To learn, we collect for a while, learn, and go on collecting where we stopped. `EpisodicAlgo` does
 # this: it makes the environments from a configuration, and `iter_partial_episodes(algo, n_rows)` yields
 # a workspace of so many rows, again and again. Its first row is the last row of the workspace before,
 # so that no transition is lost between the two. $n$ transitions take $n+1$ rows; the `n_steps` of a
@@ -598,7 +598,7 @@ algo.visualize_best()
 # ## What have you understood?
 #
 # Decide first. Then put your choice in place of the question mark, and run the cell: it says why it is right or
-# wrong. There is no limit to the tries.
+# wrong. Try as often as you like.
 
 # %% [markdown]
 # **Question 1.** A staircase agent writes action 1 into row 6 and climbs. Where is the reward for it?
@@ -671,7 +671,8 @@ check_quiz_01(quiz_answers, seed=1)
 #
 # Two open tasks without a check, with what you should see. In a graded course, what you write below earns a bonus.
 #
-# - **How much foresight?** Let `PoleAgent` play with gains from 0 to 5, twenty episodes of at most 500 steps each. Expected: with 0
+# - **How much foresight?** Let `PoleAgent` play with gains from 0 to 5, twenty episodes of at most 500 steps
+#   each. Expected: with 0
 #   the pole falls after some 40 steps, from 0.05 to 0.5 it stays up to the end, and with 5 it falls after some 240: too much
 #   foresight forgets the angle.
 # - **A look at another table**: the rows of `FrozenLake-v1` under a random plan. Expected: a reward of 1 stands in a row that is

@@ -25,14 +25,14 @@
 # - compute TD errors, λ-returns and advantages from the rows of a workspace;
 # - say what λ trades for what, and read it from a picture;
 # - tell a *terminated* episode from a *truncated* one, and say which estimate needs which flag;
-# - recognise four usual mistakes by the error that they leave in the critic.
+# - recognise four common mistakes by the error that they leave in the critic.
 #
 # | Exercise | Difficulty | Minutes | Importance |
 # |---|---|---|---|
 # | The TD error | ●○○ | 10 | essential |
 # | The λ-return | ●●○ | 20 | essential |
 # | GAE | ●●○ | 15 | essential |
-# | Mend the critic's targets | ●●● | 20 | useful |
+# | Fix the critic's targets | ●●● | 20 | useful |
 # | What have you understood? (five questions) | ●○○ | 10 | useful |
 #
 # With reading it takes about 100 minutes. You should know what an agent, a workspace and a
@@ -151,8 +151,8 @@ show(
 #
 # The time limit plays no part in it. It is ours, not the world's; the walker sees no clock, and
 # the same cell is worth the same at every moment. So the values of the corridor solve the
-# *Bellman equation* $V = r + \gamma P V$, where $P$ holds the probabilities to get from cell to
-# cell, and $V = (I - \gamma P)^{-1} r$ (Sutton and Barto, 2018, section 4.1). `corridor_values`
+# *Bellman equation* $V = r + \gamma P V$, where $P$ holds the probabilities of getting from cell to cell,
+# and $V = (I - \gamma P)^{-1} r$ (Sutton and Barto, 2018, section 4.1). `corridor_values`
 # computes that.
 
 # %%
@@ -292,7 +292,7 @@ print(f"{truncated.sum() / done.sum():.0%} of the episodes were truncated.")
 # episodes were cut off by the time limit: a rest that we do not see is worth $V(s_{t+1})$.
 #
 # On the right, only the TD error of cell 1 depends on the hole. The other cells compare 12 with
-# $1 + \gamma \cdot 12 = 12.4$, and that tells nothing about the truth (the grey marks). What cell 1
+# $1 + \gamma \cdot 12 = 12.4$, which says nothing about the truth (the grey marks). What cell 1
 # has learned would reach cell 2 with the next update, and so on, one cell at a time. To learn faster
 # we must look further ahead.
 
@@ -475,12 +475,12 @@ print(f"The error of a single estimate is least at λ = {lambdas[torch.stack(tot
 # is least. The better the critic becomes, the less bias there is, and the smaller λ may be.
 #
 # Learning averages over many transitions. This reduces the deviation, but not the bias. So PPO does well
-# with a larger λ than that of the least error of a single estimate: 0.95 is usual.
+# with a larger λ than the one with the least error for a single estimate: 0.95 is usual.
 
 # %% [markdown]
 # # Advantages
 #
-# The policy asks another question: was the action better than what the critic expected? This is the
+# The policy asks a different question: was the action better than what the critic expected? This is the
 # *advantage*. The estimate of Schulman et al. (2016), *generalised advantage estimation*, adds up
 # TD errors that fade with their distance (equation 16 of the paper; 11 to 15 lead there):
 #
@@ -547,7 +547,7 @@ check_gae_by_hand(gae_by_hand, seed=2)
 ### END HIDDEN TESTS
 
 # %% [markdown]
-# Here are some steps, with the true values for a critic and a shorter time limit: on the left the cells,
+# Here are some steps, with the true values as the critic and a shorter time limit: on the left the cells,
 # on the right the advantages. The number in a row belongs to the step that starts there (nan or empty:
 # there is none). A step into the hole has an advantage of −4.5: it earns 1, and loses a cell that is
 # worth 5.5. The steps before it can be even lower: each number also holds some of what came later,
@@ -587,8 +587,8 @@ print(f"The largest difference of the two: {difference.abs().max():.1e}")
 #
 # Now a critic learns. It is a table with a number for each cell, 0 at first. From pieces of
 # 32 steps of 16 walkers we compute targets, and make a step of gradient descent on the mean squared
-# error; then comes the next piece. The policy stays as it is, so that we can collect all walks
-# beforehand, some for each seed.
+# error; then comes the next piece. The policy stays as it is, so that we can collect all walks beforehand, a
+# set for each seed.
 
 # %%
 LAMBDA, STEP_SIZE = 0.95, 2.0
@@ -667,12 +667,12 @@ print(f"{len(SEEDS)} seeds, all equally bad: up to {off:.1f} off.")
 # cells lower than those before them. More data would not help.
 
 # %% [markdown]
-# ## Exercise: mend the critic's targets
+# ## Exercise: fix the critic's targets
 #
 # *Difficulty: ●●● · about 20 minutes · useful*
 #
-# In `found_targets` two things are wrong. Write `critic_targets`, which is right: copy the function,
-# find the two, and mend them. The function gets
+# In `found_targets` two things are wrong. Write `critic_targets`, the right version: copy the function, find
+# the two mistakes, and fix them. The function gets
 #
 # - `workspace`, with `env/env_obs`, `env/reward`, `env/terminated`, `env/truncated`, `env/done`
 #   and `critic/v_values`, $[T, B]$ each. Row 0 may be the last row of an episode, too;
@@ -735,7 +735,7 @@ check_critic_targets(critic_targets, seed=2)
 # %% [markdown]
 # # What each mistake does
 #
-# Four mistakes are met again and again, in published code, too. Each leaves an error of its own in
+# Four mistakes are made again and again, even in published code. Each leaves an error of its own in
 # the critic. We let five critics learn from the same walks: yours, and one for each mistake.
 #
 # - **Truncated = terminated.** The next value counts as 0 wherever an episode ends.
@@ -832,15 +832,15 @@ show(
 # - **The reset as a transition** is the mildest here, as few steps are resets: they teach the last
 #   cell of a walk that it is worth γ times a start, and no reward.
 #
-# None of these curves crashes, none is jagged. A policy that learns from them still learns
-# something. That is why such mistakes live long, and why it pays to test your code on a problem
+# Nothing crashes, and no curve is jagged. A policy that learns from them still learns
+# something. That is why such mistakes survive for so long, and why it pays to test your code on a problem
 # whose answer you know.
 
 # %% [markdown]
 # ## What have you understood?
 #
 # Decide first. Then put your choice in place of the question mark, and run the cell: it says why it is right or
-# wrong. There is no limit to the tries.
+# wrong. Try as often as you like.
 
 # %% [markdown]
 # **Question 1.** $V(s_t) = 10$, $r_{t+1} = 1$, $V(s_{t+1}) = 10$, $\gamma = 0.9$, and in row $t+1$
@@ -865,12 +865,12 @@ quiz("02", 1, "?")
 quiz("02", 2, "?")
 
 # %% [markdown]
-# **Question 3.** The critic says exactly the true values. What does λ change then about the mean
-# and the spread of the estimated returns of a cell?
+# **Question 3.** The critic says exactly the true values. Which of the two does λ then change, the mean or
+# the spread of the estimated returns of a cell?
 #
 # - (a) both
-# - (b) the mean alone
-# - (c) the spread alone
+# - (b) only the mean
+# - (c) only the spread
 # - (d) neither
 
 # %%
@@ -880,9 +880,9 @@ quiz("02", 3, "?")
 # **Question 4.** Somebody forgets the mask `terminated` in the targets: what the critic says of the
 # hole is added. What will our table, which begins with 0 in each cell, learn?
 #
-# - (a) too high values, near the hole most
+# - (a) values that are too high, most of all near the hole
 # - (b) the true values
-# - (c) too low values everywhere
+# - (c) values that are too low everywhere
 
 # %%
 quiz("02", 4, "?")
@@ -926,8 +926,9 @@ check_quiz_02(quiz_answers, seed=1)
 #
 # Two open tasks without a check, with what you should see. In a graded course, what you write below earns a bonus.
 #
-# - **A critic that knows nothing.** It says 0 everywhere, and every step of an endless episode earns 1. Which λ-return does it get? First on
-#   paper, then with `lambda_return` on 500 rows. Expected: $1 / (1 - \gamma\lambda)$, which is the truth, $1 / (1 - \gamma)$, only for $\lambda = 1$.
+# - **A critic that knows nothing.** It says 0 everywhere, and every step of an endless episode earns 1. What
+#   are the λ-returns? First on paper, then with `lambda_return` on 500 rows. Expected:
+#   $1 / (1 - \gamma\lambda)$, which is the truth, $1 / (1 - \gamma)$, only for $\lambda = 1$.
 # - **How far does a reward travel?** A single reward of 1 at the end of 50 steps, values 0. Draw the advantages for $\lambda$ = 0, 0.9
 #   and 1. Expected: they shrink by $\gamma\lambda$ with each step back, so that with 0 only the last one is not 0.
 

@@ -97,8 +97,8 @@ TESTING_MODE = os.environ.get("TESTING_MODE", "").lower() in ("on", "1")
 # %% [markdown]
 # # A slot machine
 #
-# The machine has three arms. They pay 11, 12 and 14 on average, with some noise. There are no states, and
-# an action decides about a single reward. The policy has one parameter for each arm, its *logit*
+# The machine has three arms. They pay 11, 12 and 14 on average, with some noise. There are no states, and an
+# action determines a single reward. The policy has one parameter for each arm, its *logit*
 # $\theta_k$, and plays arm $a$ with the probability
 #
 # $$
@@ -187,7 +187,7 @@ check_score(score, seed=2)
 ### END HIDDEN TESTS
 
 # %% [markdown]
-# The score has a property that the rest of this notebook lives on: **its expectation is 0**. What makes one
+# The score has a property that the rest of this notebook relies on: **its expectation is 0**. What makes one
 # action more probable makes others less probable. See for yourself:
 
 # %%
@@ -267,7 +267,7 @@ def best_baseline(logits, action, reward):
 
 
 # %% [markdown]
-# The check knows several other means of rewards.
+# The check recognises several other means of rewards.
 
 # %% nbgrader={"grade": true, "grade_id": "gradient-best-baseline-check", "locked": true, "points": 2, "schema_version": 3, "solution": false, "task": false}
 check_best_baseline(best_baseline)
@@ -315,21 +315,22 @@ show(
 
 # %% [markdown]
 # Without a baseline, whichever arm was played is pushed up hard, because every arm pays a lot; only the
-# differences between the pushes tell anything. The mean reward takes that away. The best baseline is hardly
+# differences between the pushes carry information. Subtracting the mean reward leaves just these
+# differences. The best baseline is hardly
 # better: that is why actor-critic algorithms are content with $V(s)$, which is the mean.
 
 # %% [markdown]
 # # Data of another policy
 #
-# After a step the policy is a new one, and the mean over the old data estimates the wrong expectation. It
-# can be repaired by *importance weights*. For any function of the action, such as the reward,
+# After a step the policy is a new one, and the mean over the old data estimates the wrong expectation.
+# *Importance weights* repair it. For any function of the action, such as the reward,
 #
 # $$
 # \mathbb{E}_{a \sim \pi_{\text{new}}}[r] = \sum_a \pi_{\text{old}}(a)\, \frac{\pi_{\text{new}}(a)}{\pi_{\text{old}}(a)}\, \bar{r}_a = \mathbb{E}_{a \sim \pi_{\text{old}}}[w\, r], \qquad w = \frac{\pi_{\text{new}}(a)}{\pi_{\text{old}}(a)}.
 # $$
 #
-# This is the ratio of PPO. The price is variance: if the new policy does often what the old one did seldom,
-# a few samples with huge weights decide about everything. The *effective sample size*
+# This is the ratio of PPO. The price is variance: if the new policy often does what the old one rarely did,
+# a few samples with huge weights decide everything. The *effective sample size*
 #
 # $$
 # N_{\text{eff}} = \frac{\left(\sum_i w_i\right)^2}{\sum_i w_i^2}
@@ -413,7 +414,7 @@ show(
 # %% [markdown]
 # With three arms it ends at 23 of 100, because even the old policy plays the third arm every fifth time.
 # With thousands of actions, or a product of ratios over a whole episode, almost nothing would be left. So a
-# ratio may be trusted near 1, and that is the first reason for a limit.
+# ratio can only be trusted near 1, and that is the first reason for a limit.
 
 # %% [markdown]
 # # Why the minimum is a lower bound
@@ -519,7 +520,7 @@ show(
 # earns nothing. The walker sees nothing, so its policy is a single number: the probability $p$ of going on.
 # $\gamma$ is 0.95.
 #
-# So far it was careful, $p = 0.2$, and hardly ever got far. `ice(p)` computes the truth by solving the
+# So far it has been careful, $p = 0.2$, and has hardly ever got far. `ice(p)` computes the truth by solving the
 # Bellman equation: the value of the beginning, the (discounted) number of visits to each place, and the
 # advantages $[S, A]$.
 
@@ -645,8 +646,8 @@ show(
 # idea. No weight and no baseline helps, since the error is not noise.
 #
 # TRPO's answer is a *trust region*: make the promise as large as possible, but only where the divergence is
-# small. PPO's answer is the clip range, which takes away the reason to leave that region. It is simpler,
-# and it is a habit, not a wall: nothing keeps the divergence below a limit, which is why notebook 04 stops
+# small. PPO's answer is the clip range, which takes away the reason to leave that region. It is simpler, but
+# it is no wall: nothing keeps the divergence below a limit, which is why notebook 04 stops
 # an update whose KL gets too large.
 
 # %% [markdown]
@@ -692,7 +693,7 @@ check_line_search(line_search, seed=2)
 
 # %% [markdown]
 # The walker takes ten such steps. After each of them it collects new data, so that the visits and
-# advantages are those of the policy that it has become. A whole step adds 6 to the logit of $p$, or
+# advantages are those of the policy that it has become. A full step adds 6 to the logit of $p$, or
 # subtracts 6 where going back is better.
 
 
@@ -742,7 +743,7 @@ show(
 # ## What have you understood?
 #
 # Decide first. Then put your choice in place of the question mark, and run the cell: it says why it is right
-# or wrong. There is no limit to the tries.
+# or wrong. Try as often as you like.
 
 # %% [markdown]
 # **Question 1.** A policy has two actions with $\pi = (0.8, 0.2)$. Action 1 was drawn. What is its score?

@@ -12,7 +12,7 @@
 # - the [page on PPO of Spinning Up](https://spinningup.openai.com/en/latest/algorithms/ppo.html)
 #   has the mathematics and pseudocode;
 # - [37 implementation details of PPO](https://iclr-blog-track.github.io/2022/03/25/ppo-implementation-details/)
-#   tells what it takes, besides the formula, to make it work. Some of them are below.
+#   says what it takes, besides the formula, to make it work. Some of them are below.
 #
 # *This notebook retells the PPO notebook of the BBRL course of Sorbonne
 # University (MIT licence, © Sorbonne University).*
@@ -133,8 +133,8 @@ TESTING_MODE = os.environ.get("TESTING_MODE", "").lower() in ("on", "1")
 
 # %% [markdown]
 # We want to learn from the same data several times. After the first step, however, the policy is
-# no longer the one that collected them, and the more it moves away, the less the data tell about
-# it. PPO measures this for each action by the ratio of its probabilities,
+# no longer the one that collected them, and the further it moves away, the less the data tell us about it.
+# PPO measures this for each action by the ratio of its probabilities,
 #
 # $$
 # r_t(\theta) = \frac{\pi_\theta\left(a_t \mid s_t\right)}{\pi_{\theta_{\text{old}}}\left(a_t \mid s_t\right)},
@@ -335,7 +335,7 @@ check_is_clipped(is_clipped, seed=2)
 # %% [markdown]
 # # The objective of the critic
 #
-# The critic has a simpler task: its values shall come close to targets, here to the λ-returns
+# The critic has a simpler task: its values should come close to targets, here to the λ-returns
 # $\hat{A}_t + V_{\text{old}}(s_t)$ (notebook 02). The error is squared, and its mean is *minimised*.
 #
 # PPO2 clips it as well (if `clip_range_vf` > 0): the value may not gain anything from moving further from
@@ -395,7 +395,7 @@ check_critic_objective(critic_objective, seed=2)
 # %% [markdown]
 # # The policy as a judge
 #
-# `DiscretePolicy` draws one of a few actions. PPO asks one thing more of it: the probability of an
+# `DiscretePolicy` draws one of a few actions. PPO asks one more thing of it: the probability of an
 # action that *was* taken, under the policy as it is *now*. With `predict_proba=True` the policy takes no
 # action; it reads the one in the workspace and writes its log-probability, `logprob_predict`. With
 # `compute_entropy=True` it writes `entropy` as well.
@@ -656,8 +656,8 @@ show(
 # # Minibatches
 #
 # In an *epoch* we go through the collected transitions in minibatches; an iteration has `opt_epochs`
-# of them. Each transition should be used, and used once, in each: this is one of the 37 details. A
-# quicker way that one meets is to draw each minibatch at random from all transitions, *with*
+# of them. Each transition should be used, and used once, in each: this is one of the 37 details. A quicker
+# way that one often sees is to draw each minibatch at random from all transitions, *with*
 # replacement. How much does an epoch then miss?
 
 # %%
@@ -720,14 +720,15 @@ def minibatches(transitions, batch_size):
 #   have 33 rows. `run` asks for `n_steps + 1` rows and we run the agents on all of them, so that
 #   `n_steps` counts transitions, as it does in the package and in most published settings.
 # - **Two masks.** `terminated` says that nothing comes after: there is no next value to add. `done`
-#   says that the episode is over, for this reason or because its time is up (`truncated`): what the
-#   next rows tell belongs to another episode. `gae` needs both.
+#   says that the episode is over, for this reason or because its time is up (`truncated`): what the next
+#   rows hold belongs to another episode. `gae` needs both.
 # - **No transition between two episodes.** From the last row of an episode to the first of the next
 #   one nothing was decided; `get_transitions()` leaves these pairs of rows out, and so neither the
 #   policy nor the critic learns from them.
 # - **The critic learns as often as the policy**, in each minibatch.
 #
-# Your function tells what it does by this one, which writes to TensorBoard. It comes after the two steps of a
+# Your function reports what it does through this one, which writes to TensorBoard. It comes after the two
+# steps of a
 # minibatch.
 
 
@@ -762,8 +763,8 @@ def log_step(ppo_clip, sample_workspace, policy_loss, entropy, policy_advantage,
 #   it gets zeros;
 # - `workspace.get_transitions().subtime(0, 1)`: the $N$ transitions side by side, $[1, N]$, with all variables;
 # - `minibatches(transitions, batch_size)`, your `policy_objective` and `critic_objective`, and `normalise(x)`, which
-#   is applied to the `advantage` of a minibatch if `normalize_advantage` says so: read it by
-#   `sample_workspace.get("advantage", 0)` and write it back by `sample_workspace.set("advantage", 0, …)`;
+#   is applied to the `advantage` of a minibatch if `normalize_advantage` says so: read it with
+#   `sample_workspace.get("advantage", 0)` and write it back with `sample_workspace.set("advantage", 0, …)`;
 # - the loss of the policy is $-$`policy_coef` $\cdot L^{CLIP} -$ `entropy_coef` $\cdot$ mean entropy. The loss of the critic
 #   is complete;
 # - each step: `zero_grad()`, `backward()`, `torch.nn.utils.clip_grad_norm_(agent.parameters(), max_grad_norm)`, `step()`;
@@ -870,7 +871,7 @@ def iteration(ppo_clip, workspace):
 # The check watches your function learn from a made-up rollout that has every kind of end. It asks whether the
 # ratio is 1 before the first step, whether every transition is used once an epoch, whether the gradient of each
 # step is the right one and stays in its network, and whether old is new in the end. (Notebook 10 builds such
-# instruments.) While it does, the right objectives stand in for yours, so that no mistake is told twice.
+# instruments.) While it does, the right objectives stand in for yours, so that no mistake is reported twice.
 
 # %% nbgrader={"grade": true, "grade_id": "ppo-clip-iteration-check", "locked": true, "points": 3, "schema_version": 3, "solution": false, "task": false}
 check_iteration(iteration)
@@ -919,7 +920,7 @@ print(f"The critic says {value:.2f}; the truth is 10.")
 # # Watching it learn
 #
 # TensorBoard draws the curves while the run goes on. On Colab it opens below the next cell;
-# elsewhere the cell tells the command to start it with, in a terminal.
+# elsewhere the cell prints the command that starts it in a terminal.
 
 # %%
 setup_tensorboard("./outputs/tblogs")
@@ -970,7 +971,7 @@ show(
 # # Was it luck?
 #
 # One run proves little: weights, actions and environments are random, and another seed gives
-# another curve. We run the same with two more seeds, in twice the time, and draw the mean of all
+# another curve. We run the same with two more seeds, which takes twice as long, and draw the mean of all
 # three with a 95 % interval of the mean, by resampling the seeds. With three of them the band simply
 # reaches from the worst to the best; a paper should show ten or more.
 
@@ -1028,7 +1029,7 @@ ppo_clip.visualize_best()
 # ## What have you understood?
 #
 # Decide first. Then put your choice in place of the question mark, and run the cell: it says why it is right or
-# wrong. There is no limit to the tries.
+# wrong. Try as often as you like.
 
 # %% [markdown]
 # **Question 1.** An action had the probability 0.4 when the data were collected, and now has 0.6.

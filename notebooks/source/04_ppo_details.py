@@ -1,9 +1,9 @@
 # %% [markdown]
 # # The details of PPO, and whether they matter
 #
-# The formula of PPO fits into one line. The programs that made it known have dozens of details
-# besides, and [some of the gain is theirs](https://arxiv.org/abs/2005.12729). In this notebook we
-# write some of them, turn each off, and ask the numbers whether it mattered.
+# The formula of PPO fits into one line. The programs that made it known have dozens of further details, and
+# [some of the gain is due to them](https://arxiv.org/abs/2005.12729). In this notebook we write some of
+# them, turn each off, and let the numbers say whether it mattered.
 #
 # - [37 implementation details of PPO](https://iclr-blog-track.github.io/2022/03/25/ppo-implementation-details/)
 #   lists them, with the place in the original code;
@@ -126,7 +126,7 @@ TESTING_MODE = os.environ.get("TESTING_MODE", "").lower() in ("on", "1")
 #
 # - `n_transitions`, how many transitions there are;
 # - `batch_size`, how many a minibatch may have at most;
-# - `generator`, a `torch.Generator`, where all chance comes from.
+# - `generator`, a `torch.Generator`, from which all randomness comes.
 #
 # It returns a list (or tuple) of tensors of indices, $[M]$ each. Every index from 0 to
 # `n_transitions - 1` is in exactly one of them. There are as few minibatches as possible, and
@@ -198,7 +198,7 @@ for minibatch in ([5.0, 9.0, 2.0, 4.0], [5.0, 5.1], [5.0]):
 #
 # ## Value clipping
 #
-# The critic, too, may be kept close to its old self (detail 9). Its error is the larger of two,
+# The critic, too, can be kept close to its old self (detail 9). Its error is the larger of two,
 #
 # $$
 # L^V = \max\left(\left(V_\theta - G\right)^2,\ \left(V_{\text{old}} + \operatorname{clip}\left(V_\theta - V_{\text{old}}, -\epsilon, \epsilon\right) - G\right)^2\right),
@@ -243,8 +243,8 @@ show(
 # %% [markdown]
 # ## Stopping in time
 #
-# Clipping takes away the incentive to move the policy further, but it does not hold it: momentum and
-# what other transitions say move it on. So we measure how far it has gone, by the Kullback–Leibler
+# Clipping takes away the incentive to move the policy further, but it does not hold the policy back:
+# momentum and the other transitions move it on. So we measure how far it has gone, by the Kullback–Leibler
 # divergence from the old policy to the new one, and end the update when that is too much.
 #
 # We have no sum over all actions here, only the actions that were taken. With
@@ -258,7 +258,7 @@ show(
 # They have the same mean, as that of $r - 1$ is 0 under the old policy. But where $-\log r$ is
 # small, $r - 1$ is large: the two make up for each other, and $k_3$ varies less. Since
 # $\log r \le r - 1$, it is never negative either. (The same text has a $k_2$, half of the mean of
-# $(\log r)^2$. It is not right on average.) We let both estimate a divergence that we know, of a policy
+# $(\log r)^2$. It is not right on average.) We let both estimate a divergence that we know, that of a policy
 # with three actions, each time from a minibatch of 64.
 
 # %%
@@ -338,7 +338,7 @@ def should_stop(log_prob, old_log_prob, target_kl):
 
 
 # %% [markdown]
-# The check knows what $k_1$, the inverted ratio, and other usual slips would give.
+# The check recognises $k_1$, the inverted ratio, and other common slips.
 
 # %% nbgrader={"grade": true, "grade_id": "ppo-details-should-stop-check", "locked": true, "points": 2, "schema_version": 3, "solution": false, "task": false}
 check_should_stop(should_stop)
@@ -350,7 +350,7 @@ check_should_stop(should_stop, seed=2)
 # %% [markdown]
 # ## Schedules
 #
-# At the beginning large steps are welcome; at the end they throw away what was learned. Most programs
+# At the beginning large steps are welcome; at the end they undo what was learned. Most programs
 # let the learning rate fall in a straight line over the run (detail 4), some the clip range, too.
 #
 # ## Exercise: a linear schedule
@@ -539,7 +539,7 @@ for update, workspace in enumerate(iter_partial_episodes(ppo_clip, n_rows)):
 print(f"Best evaluation: {ppo_clip.best_reward:.1f}")
 
 # %% [markdown]
-# The numbers of TensorBoard, drawn here. A full update takes 40 optimiser steps: 10 epochs of 4
+# Here are the numbers that TensorBoard shows. A full update takes 40 optimiser steps: 10 epochs of 4
 # minibatches. Where it took fewer, your `should_stop` has stopped it: the estimate was above the
 # dotted line, 1.5 × `target_kl`. The last panel shows how far the values moved in an update, on
 # average; its dotted line is the $\epsilon$ of value clipping.
@@ -578,9 +578,9 @@ show(
 # The evaluations take the most probable action in every state, which may balance the pole long before
 # actions that are drawn do. (The learning curves of the next section are of drawn actions, and lower.)
 #
-# The values move by several times $\epsilon$ in an update: each state's error stops to pull at 0.2,
-# but forty steps with momentum, pulled by other states, go further. It is still little, where values
-# have to come from 0 to about 100.
+# The values move by several times $\epsilon$ in an update: each state's error stops pulling at 0.2, but
+# forty steps with momentum, pulled by other states, go further. That is still little when values have to get
+# from 0 to about 100.
 
 # %%
 ppo_clip.visualize_best()
@@ -613,7 +613,7 @@ ppo_clip.visualize_best()
 # A single run that never learned pulls the mean down, and the median looks at one or two runs only.
 # The interquartile mean is the mean of the middle half: it drops the lowest and the highest quarter
 # of the scores, each rounded down to whole scores. Of five scores, one is dropped at each end; of
-# three, none. Equal scores count as often as they are there.
+# three, none. Equal scores count as often as they occur.
 #
 # Write `interquartile_mean`. It gets `scores`, a NumPy array $[S]$ with a score for each seed, and
 # returns a number. Leave `scores` as it is.
@@ -657,7 +657,7 @@ check_interquartile_mean(interquartile_mean, seed=2)
 #
 # *Difficulty: ●●○ · about 20 minutes · useful*
 #
-# With other seeds, the two interquartile means would be others, and so would their difference. By how
+# With other seeds, the two interquartile means would be different, and so would their difference. By how
 # much? We cannot afford thousands of runs, but we can ask what we have: the *bootstrap* draws as many
 # scores as there are, with replacement, computes the difference again, and does so 1000 times. The
 # middle 95 % of these differences are the interval. It is *stratified*: each variant is drawn from its
@@ -669,8 +669,8 @@ check_interquartile_mean(interquartile_mean, seed=2)
 # - `first` and `second`, arrays $[S]$ and $[S']$ of scores, perhaps not equally many;
 # - `statistic`, a function of an array of scores, such as your `interquartile_mean`;
 # - `level`, such as 0.95: the share of the differences that is within the interval;
-# - `rng`, a [NumPy generator](https://numpy.org/doc/stable/reference/random/generator.html), where all
-#   chance comes from;
+# - `rng`, a [NumPy generator](https://numpy.org/doc/stable/reference/random/generator.html), from which all
+#   randomness comes;
 # - `n_resamples`, how often to draw.
 #
 # It returns two numbers, `low` and `high`, of `statistic(first) - statistic(second)`. As many
@@ -714,7 +714,7 @@ def difference_interval(first, second, statistic, level, rng, n_resamples=1000):
 
 
 # %% [markdown]
-# A bootstrap is random, so the check draws often, and allows for what chance makes of the rest.
+# A bootstrap is random, so the check draws often, and allows for what remains to chance.
 
 # %% nbgrader={"grade": true, "grade_id": "ppo-details-difference-interval-check", "locked": true, "points": 2, "schema_version": 3, "solution": false, "task": false}
 check_difference_interval(difference_interval)
@@ -727,8 +727,8 @@ check_difference_interval(difference_interval, seed=2)
 # ## The runs
 #
 # The functions of a notebook cannot be sent to another process, so here the package's own do the
-# same work, in two processes: 42 runs, in about 45 seconds on two idle cores. On a slow or busy
-# machine it may be minutes; the line below the cell tells how long, after the first runs. A variant
+# same work, in two processes: 42 runs, in about 45 seconds on two idle cores. On a slow or busy machine it
+# takes longer; after the first runs, the line below the cell says how long. A variant
 # is what it changes: keys of the configuration, or a subclass of `PPOClip`.
 
 # %%
@@ -779,8 +779,8 @@ show(
 # %% [markdown]
 # What catches the eye, where we ran it? *No value clipping* and *no stopping* end above the baseline;
 # *advantages as they are* lies below it for most of the run. But curves of six seeds jump, and six
-# panels are six chances to see something. We planned to score the whole run. If we now scored the end
-# only, because the curves are further apart there, we could find whatever we like: the list above is
+# panels are six chances to see something. We planned to score the whole run. If we now scored only the end,
+# because the curves are further apart there, we could find whatever we like: the list above is
 # there to prevent that. So we compare what we planned to compare.
 #
 # ## The verdict
@@ -851,10 +851,10 @@ draw(scores, judged, level)
 # that six seeds cannot tell.
 #
 # On the machine where this was written, all six are grey. Another machine may round differently;
-# then every run is another one, and an interval may well be orange.
+# then every run is a different one, and an interval may well be orange.
 #
 # Were we too strict? The level of 99.2 % makes the intervals wide, and some curves did look
-# different. But a bootstrap of six scores knows these six numbers only. Does its interval really miss
+# different. But a bootstrap of six scores knows only these six numbers. Does its interval really miss
 # the truth in no more than 0.8 % of experiments? We let two variants be equal, with scores from a
 # Gaussian. The true difference is then 0, and we count how often the interval does not contain it.
 
@@ -909,7 +909,7 @@ for n_seeds, promised in ((6, 0.05 / 6), (6, 0.05), (20, 0.05)):
 # (You see the plan, but you should also know what it was made from. Before, we had trained each variant
 # with seventy *other* seeds, 100 to 169: a *pilot study*. Without value clipping, they ended higher,
 # too. From them we took for which score, and with how many seeds, a minute of runs would be enough to
-# see it. So they cannot be asked about it again, either.)
+# see it. So they cannot be used to test it, either.)
 #
 # Forty runs: about as long as above.
 
@@ -939,8 +939,8 @@ draw(fresh_scores, fresh_judged, 0.95)
 #   tasks, value clipping did harm as well.)
 # - **Minibatches without replacement, normalised advantages, stopping, the schedule, the
 #   initialisation: too close to tell** with six seeds. This is not "useless": the first experiment
-#   could not tell for value clipping either. Should yours have an orange interval here, it is one of
-#   six: test it with fresh seeds.
+#   could not tell for value clipping either. If yours has an orange interval here, it is one of six: test it
+#   with fresh seeds.
 #
 # How much do six seeds overlook? Take the seventy seeds, the score and the level of our first plan:
 # then normalised advantages made a difference, too; without them it is worse. Of experiments with six
@@ -948,13 +948,13 @@ draw(fresh_scores, fresh_judged, 0.95)
 # before the curves, and seven to nine minutes.)
 #
 # The first experiment asked six questions and could answer none. Its curves gave us an idea, and the
-# second experiment tested it. Beware of those who take an idea and its test from the same runs.
+# second experiment tested it. Beware of anyone who takes an idea and its test from the same runs.
 
 # %% [markdown]
 # ## What have you understood?
 #
 # Decide first. Then put your choice in place of the question mark, and run the cell: it says why it is right or
-# wrong. There is no limit to the tries.
+# wrong. Try as often as you like.
 
 # %% [markdown]
 # **Question 1.** An action had the probability 0.5 and now has 0.6; it is the only one in the
@@ -982,8 +982,8 @@ quiz("04", 2, "?")
 
 # %% [markdown]
 # **Question 3.** Two variants are the same algorithm. We compare them 20 times, with new seeds each
-# time, by intervals that miss the truth in 5 % of experiments. How probable is it that at least one of
-# the 20 comparisons "makes a difference"?
+# time, by intervals that miss the truth in 5 % of experiments. How probable is it that at least one of the
+# 20 comparisons says "made a difference"?
 #
 # - (a) 5 %
 # - (b) 36 %

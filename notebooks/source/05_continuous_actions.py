@@ -10,7 +10,7 @@
 # - [37 implementation details of PPO](https://iclr-blog-track.github.io/2022/03/25/ppo-implementation-details/)
 #   has a section on continuous actions; details 23 to 27 of the list are the plan of this notebook;
 # - [Pendulum in the documentation of Gymnasium](https://gymnasium.farama.org/environments/classic_control/pendulum/)
-#   tells what is observed, and what the reward is;
+#   says what is observed, and what the reward is;
 # - [torch.distributions](https://pytorch.org/docs/stable/distributions.html) has the densities
 #   that we first write by hand.
 #
@@ -114,8 +114,8 @@ TESTING_MODE = os.environ.get("TESTING_MODE", "").lower() in ("on", "1")
 # \pi_\theta(a \mid s) = \frac{1}{\sqrt{2\pi}\, \sigma} \exp\left(-\frac{(a - \mu_\theta(s))^2}{2 \sigma^2}\right)
 # $$
 #
-# Three such densities for the same state, with the torques that the pendulum's motor can do in
-# grey. A density is no probability: its *area* is 1, and where $\sigma$ is small it is larger than 1.
+# Three such densities for the same state, with the torques that the pendulum's motor can produce in grey. A
+# density is no probability: its *area* is 1, and where $\sigma$ is small it is larger than 1.
 
 # %%
 torques = torch.linspace(-4, 5, 451)
@@ -137,8 +137,8 @@ show(
 # %% [markdown]
 # # The log-probability
 #
-# PPO never needs the density itself, but its logarithm, as the ratio is made of two of them (we go
-# on saying log-probability, as everybody does). A robot has several motors. Its action $a$ is then
+# PPO never needs the density itself, but its logarithm, as the ratio is made of two of them (we still call
+# it a log-probability, as everybody does). A robot has several motors. Its action $a$ is then
 # a vector of $D$ components, each drawn on its own, with its own $\mu_i$ and $\sigma_i$ (detail 25).
 # Densities of independent draws are multiplied, so their logarithms are added (notebook 06 does the
 # same with several discrete choices):
@@ -218,8 +218,8 @@ for name, dist in (("Normal", normal), ("Independent", event)):
 
 # %% [markdown]
 # If you forget this, a single component gives log-probabilities $[N, 1]$. PPO multiplies their
-# ratios by the advantages $[N]$, and there is no error: PyTorch repeats both until they fit. Every
-# action is then praised and blamed for what all the others did.
+# ratios by the advantages $[N]$, and there is no error: PyTorch repeats both until they fit. Every action
+# then gets praise and blame for what all the others did.
 
 # %%
 ratio, advantage = torch.ones(5, 1), torch.randn(5)
@@ -258,7 +258,7 @@ print("a tensor", list((ratio * advantage).shape))
 # <details>
 # <summary>A hint</summary>
 #
-# Two lines: the formula above, and its result between the bounds. The first one knows no bounds.
+# Two lines: the formula above, and its result between the bounds. The first line does not involve the bounds.
 #
 # </details>
 
@@ -344,9 +344,9 @@ for name, actions in (("kept", kept), ("sent", sent)):
 # %% [markdown]
 # # The entropy
 #
-# How uncertain is the policy? The entropy $H = -\mathbb{E}[\log \pi_\theta(a \mid s)]$ says it. The
+# How uncertain is the policy? The entropy $H = -\mathbb{E}[\log \pi_\theta(a \mid s)]$ measures it. The
 # mean of $\left(\frac{a - \mu}{\sigma}\right)^2$ is 1, so that the first term of the formula above
-# becomes $-\frac{1}{2}$. With the minus before it all, we get
+# becomes $-\frac{1}{2}$. With the minus sign in front, we get
 #
 # $$
 # H = \sum_{i=1}^{D} \left[ \log \sigma_i + \frac{1}{2} \log 2\pi + \frac{1}{2} \right]
@@ -421,8 +421,8 @@ check_gaussian_entropy(gaussian_entropy, seed=2)
 #
 # Write the two methods of `GaussianPolicy`; here you may use torch.distributions.
 #
-# `dist(obs)` returns the distribution of the actions: for observations $[B, …]$ one with the batch
-# shape $[B]$ and the event shape $[D]$.
+# `dist(obs)` returns the distribution of the actions: for observations $[B, …]$, one with the batch shape
+# $[B]$ and the event shape $[D]$.
 #
 # `forward` works on row $t$ of the workspace, as that of `DiscretePolicy` does:
 #
@@ -432,7 +432,7 @@ check_gaussian_entropy(gaussian_entropy, seed=2)
 #   is in the row, $[B]$, as `{prefix}logprob_predict`;
 # - with `compute_entropy=True` it writes, besides, the entropy, $[B]$, as `{prefix}entropy`.
 #
-# What nobody asks for is not written.
+# Nothing else is written.
 #
 # Useful: `Normal` and `Independent` from above have the methods `.sample()`, `.log_prob(action)` and
 # `.entropy()`, and the attribute `.mean`; the agent has `self.get((name, t))`, where the observation's
@@ -512,8 +512,8 @@ check_gaussian_policy(GaussianPolicy, seed=2)
 # # Pendulum
 #
 # A rod hangs on a motor that is too weak to lift it at once: it has to swing. The state is the
-# angle, 0 where the rod stands upright, and the angular velocity; observed are the angle's cosine
-# and sine, so that there is no jump at $\pm\pi$, and the velocity. The reward of each step is
+# angle, 0 where the rod stands upright, and the angular velocity; what is observed is the angle's cosine and
+# sine, so that there is no jump at $\pm\pi$, and the velocity. The reward of each step is
 # between $-16.3$ and 0, and highest where the rod stands still upright and the motor rests:
 #
 # $$
@@ -553,7 +553,7 @@ params = {
 }
 
 # %% [markdown]
-# The package's `PPOClip` takes a policy of one's own; the loop is that of notebook 03.
+# The package's `PPOClip` accepts a policy of your own; the loop is that of notebook 03.
 
 
 # %%
@@ -578,7 +578,7 @@ run(ppo_clip)
 print(f"Best evaluation: {ppo_clip.best_reward:.0f}")
 
 # %% [markdown]
-# The best of 25 evaluations may flatter: it may just have been lucky, as much depends on where the
+# The best of 25 evaluations flatters: it may just have been lucky, as much depends on where the
 # 20 pendulums start. For a fair number we let this policy play 100 new episodes. (We saw $-194$, then
 # $-188$; but with seed 1 it was $-166$, then $-199$. Another machine rounds differently and gets
 # different numbers.)
@@ -697,18 +697,18 @@ show(
 )
 
 # %% [markdown]
-# It does: $\sigma$ ends far lower, and so it did with seeds 1 and 2, which we tried as well. The returns
-# tell less. By the score that we chose, keeping the clipped torques was worse with this seed (by about
-# 90; the end of the orange curve looks it), and a little better with the two others: too close to tell
-# from three seeds. Nothing crashes, and it learns. So a wrong gradient can stay unseen in a learning
-# curve, and that is why we computed it first. On a task that needs to be explored for longer, a policy
-# that stops too early may stay where it is.
+# It does: $\sigma$ ends far lower, as it did with seeds 1 and 2, which we tried as well. The returns
+# tell less. By the score that we chose, keeping the clipped torques was worse with this seed (by about 90;
+# the end of the orange curve shows it), and a little better with the two others: too close to tell
+# from three seeds. Nothing crashes, and it learns. So a wrong gradient can go unnoticed in a learning curve,
+# and that is why we computed it first. On a task that takes longer to explore, a policy that stops exploring
+# too early may get stuck.
 
 # %% [markdown]
 # # Was it luck?
 #
 # Two more seeds, about 20 seconds each, and the mean of all three with a 95 % interval of the
-# mean. The interval is a bootstrap, and with three seeds it goes simply from the worst to the best of
+# mean. The interval is a bootstrap, and with three seeds it simply reaches from the worst to the best of
 # them. So it says little, even where it is narrow; a paper should show ten or more.
 
 # %%
@@ -725,8 +725,8 @@ learning_curve(runs)
 # %% [markdown]
 # # What it has learned
 #
-# A state has two numbers, so that a map shows all of it. First the mean of the policy. The motor gets
-# it clipped to $\pm 2$, and so the colours end there:
+# A state has two numbers, so that a map shows all of it. First the mean of the policy. It reaches the motor
+# clipped to $\pm 2$, so the colours end there:
 
 # %%
 figure = policy_map(ppo_clip.best_policy, "Pendulum-v1")
@@ -737,13 +737,13 @@ figure
 # Near the top (angle 0) the torque points back to it: on the map, negative right of the angle 0 and
 # positive left of it. (In the video a positive angle leans to the left, and a positive torque turns
 # to the left, too.)
-# Where the rod hangs (angle near $\pm\pi$) the motor pushes in the direction of the swing, like
-# somebody on a swing: positive where the velocity is positive. The white line in between is the way
+# Where the rod hangs (angle near $\pm\pi$) the motor pushes in the direction of the swing, like a child on a
+# swing: positive where the velocity is positive. The white line in between is the way
 # up: there the rod comes to the top with just the right speed, and the motor can rest. Near the upper
 # and the lower edge, where the rod turns fast, it asks for little.
 #
-# Now the critic: the reward that it expects from there on, discounted. Along the same line little
-# is lost any more; worst is to hang still. (No reward is positive: where it says a little more than
+# Now the critic: the reward that it expects from there on, discounted. Along the same line hardly anything
+# is lost any more; hanging still is the worst. (No reward is positive: where it says a little more than
 # 0, the critic errs.)
 
 # %%
@@ -759,7 +759,7 @@ ppo_clip.visualize_best()
 # ## What have you understood?
 #
 # Decide first. Then put your choice in place of the question mark, and run the cell: it says why it is right or
-# wrong. There is no limit to the tries.
+# wrong. Try as often as you like.
 
 # %% [markdown]
 # **Question 1.** An action has two components, both with $\sigma = 1$, and it happens to be exactly
@@ -786,8 +786,8 @@ quiz("05", 1, "?")
 quiz("05", 2, "?")
 
 # %% [markdown]
-# **Question 3.** The policy samples $2.7$, the motor can do $\pm 2$. The log-probability of which
-# action must be used, so that the policy learns nothing where all actions are equally good?
+# **Question 3.** The policy samples $2.7$, the motor can produce $\pm 2$. Which action's log-probability
+# must be used, so that the policy learns nothing where all actions are equally good?
 #
 # - (a) $2.7$, the sample
 # - (b) $2.0$, what the motor did
@@ -809,7 +809,7 @@ quiz("05", 3, "?")
 quiz("05", 4, "?")
 
 # %% [markdown]
-# **Question 5.** In the middle of a run, a log-probability of $+1.3$ is seen. What do we conclude?
+# **Question 5.** In the middle of a run you see a log-probability of $+1.3$. What do you conclude?
 #
 # - (a) There is a bug: probabilities are at most 1, and their logarithms at most 0.
 # - (b) Nothing is wrong: where $\sigma$ is small, a density is larger than 1.

@@ -11,8 +11,8 @@
 #
 # - [37 implementation details of PPO](https://iclr-blog-track.github.io/2022/03/25/ppo-implementation-details/)
 #   has a section on MultiDiscrete actions and one on masks;
-# - [Huang and Ontañón, 2020](https://arxiv.org/abs/2006.14171) look closely at masks in policy
-#   gradient algorithms;
+# - [Huang and Ontañón, 2020](https://arxiv.org/abs/2006.14171) take a close look at masks in policy gradient
+#   algorithms;
 # - [the spaces of Gymnasium](https://gymnasium.farama.org/api/spaces/) are the ways to say what is
 #   seen and what can be done.
 #
@@ -106,7 +106,7 @@ TESTING_MODE = os.environ.get("TESTING_MODE", "").lower() in ("on", "1")
 #
 # This grid world is the course's own. In each episode a parcel of one of eight kinds (its colour)
 # lies at one of four places. The robot (blue) is to bring it to the door (green, bottom left), round
-# the shelves (grey), within 40 steps. For that it earns 1, and nothing for anything else: the return
+# the shelves (grey), within 40 steps. That earns 1, and nothing else earns anything: the return
 # of an episode is 1 or 0, and the mean return is the share of the parcels that arrive.
 
 # %%
@@ -141,8 +141,8 @@ for name, space in env.observation_space.items():
 print(f"action {'':12} {env.action_space}, so 40 actions")
 
 # %% [markdown]
-# Where a shelf or a wall is in the way, a move does nothing. A grip works for its own kind alone, and
-# only where the parcel lies; it can be put down only at the door. The environment tells all this, in
+# Where a shelf or a wall is in the way, a move does nothing. A grip works only for its own kind, and only
+# where the parcel lies; the parcel can be put down only at the door. The environment reports all this in
 # `info["action_mask"]`: 4 + 10 Booleans, the moves first, then what the hand can do.
 
 # %%
@@ -169,7 +169,7 @@ print("robot at", obs["robot"], "  moves", moves.astype(int), "  hand", hand.ast
 # $$
 #
 # The price: such a policy cannot say "either north with the left hand or south with the right one".
-# What it makes likely together it makes likely apart.
+# If it makes both of these likely, it makes "north with the right hand" likely as well.
 
 # %% [markdown]
 # ## Exercise: several choices at once
@@ -288,7 +288,7 @@ check_masked_log_probs(masked_log_probs, seed=2)
 # %% [markdown]
 # ## What a mask does to the entropy
 #
-# Six actions, and what is left of them. The most that the entropy can be is the logarithm of the
+# Here are six actions, and what is left of them. The most that the entropy can be is the logarithm of the
 # number of actions that are allowed, and where a single one is, it is 0, whatever the network says.
 # The entropy bonus of PPO then asks for nothing there, while without a mask it asks to try what
 # is impossible.
@@ -330,8 +330,8 @@ show(
 #
 # up for the action that was taken, down for all others, in proportion to their probability. A
 # forbidden action has probability 0, so nothing pushes on it: what happens where it is forbidden
-# teaches nothing about it. Without the mask, each praise of an action also pushes the impossible ones
-# down, by little, and in each state anew.
+# teaches nothing about it. Without the mask, whenever an action is reinforced, the impossible ones are also
+# pushed down a little, in each state anew.
 
 # %%
 mask = torch.tensor([masks["four are allowed"]])
@@ -344,8 +344,8 @@ for name, given in (("with the mask   ", mask), ("without the mask", torch.ones_
 
 # %% [markdown]
 # The two log-probabilities differ, and that is a trap: an agent that acts with a mask and learns
-# without it compares two different policies. Before anything was learned, the ratio of PPO should
-# be 1. Here it is not:
+# without it compares two different policies. Before anything is learned, the ratio of PPO should be 1. Here
+# it is not:
 
 # %%
 new, old = (masked_log_probs(logits, m)[0, 0] for m in (torch.ones_like(mask), mask))
@@ -447,8 +447,8 @@ check_was_allowed(was_allowed, seed=2)
 ### END HIDDEN TESTS
 
 # %% [markdown]
-# The package's policy keeps to the mask. Actions at random would not, and `mask` tells how many of
-# the 40 are possible at a time:
+# The package's policy keeps to the mask. Actions at random would not, and `mask` tells how many of the 40
+# are possible at a time:
 
 # %%
 at_random = torch.stack([torch.randint(4, (101, 8)), torch.randint(10, (101, 8))], -1)
@@ -545,7 +545,7 @@ check_warehouse_policy(WarehousePolicy, seed=2)
 # %% [markdown]
 # # With the mask and without
 #
-# `Unmasked` is your policy, but it looks at no mask: it has to find out by itself what is possible. What
+# `Unmasked` is your policy, but it ignores the mask: it has to find out for itself what is possible. What
 # is impossible does nothing, so that it costs a step. Everything else is the same.
 
 
@@ -581,10 +581,10 @@ print(f"Without it, best evaluation: {unmasked.best_reward:.0%} of the parcels")
 
 # %% [markdown]
 # With the mask all parcels arrive in the end, without it hardly any do. (An evaluation takes the most likely
-# action each time.) The mask is no hint at what is good: it says nothing of where to
-# go, or when to put the parcel down. But a reward has to be met before it can be learned from. By
-# chance the right grip comes once in ten visits, and putting down at the door, too; with the mask, every
-# second time.
+# action each time.) The mask is no hint at what is good: it says nothing about where to go, or when to put
+# the parcel down. But you have to come across a reward before you can learn from it. By chance, the hand
+# chooses the right grip on one visit in ten, and so it is with putting the parcel down at the door; with the
+# mask, it is every second visit.
 
 # %%
 runs = {"with the mask": (masked, "#0072B2"), "without": (unmasked, "#D55E00")}
@@ -609,9 +609,9 @@ show(
 )
 
 # %% [markdown]
-# The entropies tell the same. Without the mask it begins at $\log 40 \approx 3.69$ and stays high: it
+# The entropies tell the same story. Without the mask it begins at $\log 40 \approx 3.69$ and stays high: it
 # is spread over things that are mostly impossible. With the mask it begins where only the possible
-# ones count, at about 0.85, and falls as the policy learns the ways. That low number is not too little
+# ones count, at about 0.85, and falls as the policy learns its way around. That low number is not too little
 # exploration: there is nothing left to explore.
 #
 # Has the policy without a mask at least learned what is possible? Your function can tell. (It acts on
@@ -652,8 +652,8 @@ for name, policy_class in (("with the mask", WarehousePolicy), ("without", Unmas
 
 # %% [markdown]
 # Three seeds are few, but here the difference is nearly as large as it can be. (We saw 100 % with the
-# mask, and 5 % and 7 % without: these two have begun to find out. Other machines round otherwise and get
-# other numbers.)
+# mask, and 5 % and 7 % without: these two are beginning to find out. Other machines round differently and
+# get different numbers.)
 
 # %% [markdown]
 # # What it has learned
@@ -706,7 +706,7 @@ masked.visualize_best()
 # ## What have you understood?
 #
 # Decide first. Then put your choice in place of the question mark, and run the cell: it says why it is right or
-# wrong. There is no limit to the tries.
+# wrong. Try as often as you like.
 
 # %% [markdown]
 # **Question 1.** The actions of a task are `MultiDiscrete([3, 4, 5])`. How many outputs does the
@@ -744,7 +744,7 @@ quiz("06", 2, "?")
 quiz("06", 3, "?")
 
 # %% [markdown]
-# **Question 4.** An allowed action is praised. What does the gradient of its masked log-probability do
+# **Question 4.** An allowed action is reinforced. What does the gradient of its masked log-probability do
 # to the logit of an action that was forbidden?
 #
 # - (a) It lowers the logit.
@@ -755,8 +755,8 @@ quiz("06", 3, "?")
 quiz("06", 4, "?")
 
 # %% [markdown]
-# **Question 5.** An agent samples with the mask and keeps the log-probability of that. The update computes
-# the new one without the mask. What is the ratio before the first step, where something is forbidden?
+# **Question 5.** An agent samples with the mask and keeps the log-probability that goes with it. The update
+# computes the new one without the mask. What is the ratio before the first step, where something is forbidden?
 #
 # - (a) less than 1
 # - (b) exactly 1

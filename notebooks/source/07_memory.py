@@ -135,19 +135,19 @@ for axes, seen, label in (
 panels[0].set_ylabel("angular velocity (rad/s)")
 show(
     figure,
-    "The angle alone says little of the velocity; two angles say nearly all.",
+    "The angle alone says little about the velocity; two angles say nearly everything.",
     "Two scatter plots. On the left the points are a cloud: each angle has velocities of both "
     "signs. On the right they lie on two narrow lines that rise.",
 )
 
 # %% [markdown]
-# On the left, the same angle comes with velocities of both signs: a policy that sees this angle alone
-# cannot know where the pole is going. On the right, whoever remembers a single angle more knows the
-# velocity nearly (the two lines are the two actions). The task is no longer a *Markov decision process* in what is observed: it is *partially
+# On the left, the same angle comes with velocities of both signs: a policy that sees only this angle cannot
+# know where the pole is going. On the right, anyone who remembers one more angle nearly knows the velocity
+# (the two lines are the two actions). The task is no longer a *Markov decision process* in what is observed:
+# it is *partially
 # observed*, and the past matters.
 #
-# One could show the policy its last two observations. We let it find out itself what is worth
-# remembering.
+# One could show the policy its last two observations. We let it find out for itself what is worth remembering.
 
 # %% [markdown]
 # # A cell
@@ -159,7 +159,7 @@ show(
 # m_{t+1} = \mathrm{cell}_\theta(o_t, m_t),
 # $$
 #
-# and the policy acts by $m_{t+1}$, which knows $o_t$ and what was kept of all observations before. Our
+# and the policy acts on $m_{t+1}$, which knows $o_t$ and what was kept of all observations before. Our
 # cell is a GRU, `nn.GRUCell`; an LSTM does the same with two vectors, side by side.
 #
 # In the workspace the memory is a variable `current_policy/memory`, $[T, B, H]$. **Row $t$ holds what
@@ -230,8 +230,8 @@ check_reset_memory(reset_memory, seed=2)
 #
 # While the policy acts, the rows come one by one. When it learns, the rows are all there, but the
 # weights change with each minibatch, and so do the memories: those that were written while it acted
-# are out of date. So the update starts from the memory of row 0 and makes all others anew, in the
-# order of time. (Detail 36.)
+# are out of date. So the update starts from the memory of row 0 and computes all the others anew, in order
+# of time. (Detail 36.)
 
 # %% [markdown]
 # ## Exercise: row by row
@@ -246,7 +246,7 @@ check_reset_memory(reset_memory, seed=2)
 # - `memory`, with which the environments come to row 0, $[B, H]$;
 # - `begins`, where an episode begins, $[T, B]$.
 #
-# It returns the memories after each row, $[T, B, H]$: of row 0 that which knows row 0, and so on. The
+# It returns the memories after each row, $[T, B, H]$: first the one that has seen row 0, and so on. The
 # gradient must get through, to the features, to the memory and to the cell's weights.
 #
 # Useful: your `reset_memory`;
@@ -350,8 +350,8 @@ print(f"From the second episode into the first: {strength[8:, :8].abs().max():.0
 # # Minibatches of environments
 #
 # In notebook 04 a minibatch was any 64 transitions, shuffled. With a memory this is no longer possible:
-# to make the memory of row 20, all rows before are needed. So we shuffle *environments*. A minibatch has
-# all $T$ rows of some of them, in the order of time. (Detail 36, again.) This is a reason to have
+# to make the memory of row 20, all rows before are needed. So we shuffle *environments*. A minibatch has all
+# $T$ rows of some of them, in order of time. (Detail 36, again.) This is a reason to have
 # several environments and short rollouts: 8 environments with 32 rows, say.
 
 # %% [markdown]
@@ -404,7 +404,7 @@ check_column_minibatches(column_minibatches, seed=2)
 # %% [markdown]
 # # The agent
 #
-# A policy with memory is an agent with two attributes more: `has_memory` tells the package to make its
+# A policy with memory is an agent with two more attributes: `has_memory` tells the package to make its
 # minibatches of environments, and to lead the agent through their rows one by one; `memory_size` is
 # $H$. In row $t$ it reads row $t$ of its memory, resets it by *your* `reset_memory`, and writes what it
 # knows afterwards into row $t + 1$. An episode begins where `env/timestep` is 0.
@@ -455,10 +455,10 @@ class RecurrentPolicy(Agent):
 
 # %% [markdown]
 # In training we use the package's own, which does the same: `memory: gru` puts such a cell in front of
-# the layers of the policy, and another one in front of the critic's, which observes as little. It takes
+# the layers of the policy, and another one in front of the critic's, which sees just as little. It takes
 # rows in which no episode begins in one pass, as above, and so is faster. The settings follow the package's
-# `configs/cartpole_no_velocity_lstm.yaml`. To be done in about a minute, a run has 30,000 steps, not
-# 100,000, and a larger learning rate.
+# `configs/cartpole_no_velocity_lstm.yaml`. To finish in about a minute, a run has 30,000 steps, not 100,000,
+# and a larger learning rate.
 
 # %% tags=["definitions"]
 params = {
@@ -570,7 +570,7 @@ check_leaks(leaks, seed=2)
 # %% [markdown]
 # ## Three policies
 #
-# A, B and C have the same weights, and each of them treats its memory in another way. At least one has a
+# A, B and C have the same weights, and each of them treats its memory in a different way. At least one has a
 # bug. Your detector looks at all three.
 
 # %%
@@ -585,8 +585,8 @@ for name, suspect in suspects(4, 2).items():
     print(f"{name}: {begins.sum()} beginnings, {late} of them after row 0; {found.sum()} leaks")
 
 # %% [markdown]
-# Which ones are wrong, and how do they differ? Look at what the memory of the leaking policies is like: at
-# how much of it there is where an episode begins, and in the row before. Decide, then look below the picture.
+# Which ones are wrong, and how do they differ? Look at how much the leaking policies remember where an
+# episode begins, and in the row before. Decide, then look below the picture.
 
 # %%
 figure, panels = plt.subplots(1, 3, figsize=(9, 2.8), sharey=True, layout="constrained")
@@ -616,7 +616,7 @@ show(
 # **B** is right: its memory is 0 on the line. **C** never resets: nothing happens at the line. **A**
 # resets, but in the row where `env/done` is true, one row too early. In that row it still sees the last
 # observation of the old episode, and carries it into the new one. So it is nearly right, and its memory
-# would look right to whoever tests the row of the reset alone.
+# would look right to anyone who tests only the row of the reset.
 #
 # </details>
 
@@ -665,10 +665,10 @@ show(
 # the last four 424. That is one seed, and another machine rounds differently. With the package's own file, and
 # 100,000 steps, it does better still.
 #
-# ## What if the reset is forgotten when it is used?
+# ## What if the reset is forgotten when the policy is used?
 #
-# The best policy plays in 8 environments, once as it should, once without a reset: then each episode,
-# but the first, begins with the memory of a pole that has just fallen, or stood still for 500 steps.
+# The best policy plays in 8 environments, once as it should, once without a reset: then each episode except
+# the first begins with the memory of a pole that has just fallen, or stood still for 500 steps.
 
 
 # %%
@@ -698,7 +698,7 @@ for name, resets in (("with resets", True), ("without", False)):
     print(f"{name}: {len(returns)} episodes, mean return {sum(returns) / len(returns):.0f}")
 
 # %% [markdown]
-# With the resets we saw 470 on average, without them 394. Most episodes do not mind: after some rows the
+# With the resets we saw 470 on average, without them 394. Most episodes are not affected: after some rows the
 # old memory has been replaced. But some of them were over after about ten steps, which never happened with the
 # resets: the first pushes went in the wrong direction. Such a bug is easily overlooked: no error, a good mean,
 # and now and then a fall that nobody understands.
@@ -715,7 +715,7 @@ ppo_clip.visualize_best()
 # ## What have you understood?
 #
 # Decide first. Then put your choice in place of the question mark, and run the cell: it says why it is right or
-# wrong. There is no limit to the tries.
+# wrong. Try as often as you like.
 
 # %% [markdown]
 # **Question 1.** A rollout has 8 environments and 32 rows, and `batch_size` is 64. What is a minibatch?
@@ -751,7 +751,7 @@ quiz("07", 2, "?")
 quiz("07", 3, "?")
 
 # %% [markdown]
-# **Question 4.** Somebody forgets the reset, and trains for some iterations. What is seen?
+# **Question 4.** Somebody forgets the reset, and trains for some iterations. What do they notice?
 #
 # - (a) PyTorch raises an error in the second episode.
 # - (b) The losses become NaN.

@@ -200,7 +200,7 @@ check_eval_fn(eval_fn, seed=2)
 # L = L_\pi - c_{\text{ent}}\, \hat{\mathbb{E}}[H] + c_{\text{vf}}\, L_V
 # $$
 #
-# The policy loss is the objective of notebook 03 with a minus, so that its minimum is a maximum now:
+# The policy loss is the objective of notebook 03 with a minus sign, so that the minimum in it is now a maximum:
 #
 # $$
 # L_\pi = \hat{\mathbb{E}}\left[\max\left(-\hat{A}\, r,\ -\hat{A} \operatorname{clip}(r, 1-\epsilon, 1+\epsilon)\right)\right],
@@ -296,7 +296,7 @@ check_joint_loss(joint_loss, seed=2)
 # %% [markdown]
 # # Learning
 #
-# A model of torch.hub comes with a page that tells how it is used, its *model card*. The one of PPO2
+# A model of torch.hub comes with a page that says how it is used, its *model card*. The one of PPO2
 # names four numbers; we add what a loop around them needs.
 
 # %%
@@ -327,7 +327,7 @@ args = SimpleNamespace(
 # - the advantages are the returns minus the old values, *normalised*: minus their mean, divided by
 #   their standard deviation (plus $10^{-8}$). They are constants;
 # - the model, in training mode, judges the old actions, and `model.loss` gives the five losses;
-# - the gradient of the total is made, of all weights together. It is one vector: where its norm
+# - the gradient of the total is computed, for all weights together. It is one vector: where its norm
 #   exceeds `args.max_grad_norm`, it is scaled down to it (detail 11). Then the optimiser steps.
 #
 # It returns the five losses.
@@ -480,8 +480,8 @@ print(f"cosine {cosine(policy_gradient, value_gradient):.2f}")
 # values is not: CartPole's returns are around ten, the first values around 0, and an error of 10
 # has ten times the gradient of an error of 1. Only the coefficient makes up for it.
 #
-# On the left the two norms, for coefficients $c_{\text{vf}}$ from 0.01 to 100. On the right what the limit
-# `max_grad_norm` = 0.5 makes of it. To keep it simple we look at the trunk alone, and ask what
+# On the left are the two norms, for coefficients $c_{\text{vf}}$ from 0.01 to 100. On the right is what the
+# limit `max_grad_norm` = 0.5 makes of it. To keep it simple we look only at the trunk, and ask what
 # length of the policy's part is left after the *sum* has been shortened.
 
 # %%
@@ -514,8 +514,8 @@ show(
 # the critic: the step is as long as ever, but hardly any of it is the policy's. With two
 # networks this cannot happen. Each has its own gradient and its own limit.
 #
-# (Adam, which we use below, divides by the recent size of the gradients, so that short ones are no
-# harm as such. But it sees the sum: what is drowned in it stays drowned.)
+# (Adam, which we use below, divides by the recent size of the gradients, so that short ones do no harm as
+# such. But it sees the sum: what is drowned in it stays drowned.)
 
 # %% [markdown]
 # ## While it learns
@@ -572,12 +572,12 @@ print(f"mean cosine: {np.mean(history['cosine']):.2f}")
 # %% [markdown]
 # With the coefficient 0.5 the critic's gradient is the longer one, mostly by a factor of ten and
 # more, and far above the limit: a few percent of the policy's gradient are left. The cosine goes up
-# and down around 0. The two losses neither fight all the time, nor do they help each other;
+# and down around 0. The two losses neither fight all the time nor help each other;
 # they share the trunk, and each is noise to the other. Still, it learns.
 #
 # ## What the two heads say
 #
-# `shared_agents(model)` makes of one model two agents, a policy and a critic, and so we can draw the maps
+# `shared_agents(model)` makes two agents out of one model, a policy and a critic, and so we can draw the maps
 # of notebook 03 for both. The cart stands in the middle. First the probability of pushing it to the
 # right:
 
@@ -594,11 +594,11 @@ critic_map(critic, "CartPole-v1")
 # %% [markdown]
 # Two pictures from one trunk. The policy is undecided along a line that is nearly level: what counts is,
 # above all, how fast the pole turns. Along the same line the value is highest, and it falls on
-# both sides. So across this line the policy is a step and the value is a ridge, and both heads need
-# the same of the trunk: how far from the line we are.
+# both sides. So across this line the policy is a step and the value is a ridge, and both heads need the same
+# thing from the trunk: how far from the line we are.
 #
-# (With $\gamma = 0.98$ the most is $1 / (1 - \gamma) = 50$. After these few rollouts the critic is far
-# from it.)
+# (With $\gamma = 0.98$ the largest possible value is $1 / (1 - \gamma) = 50$. After these few rollouts the
+# critic is far below it.)
 
 # %% [markdown]
 # # Does it matter?
@@ -714,7 +714,7 @@ show(
 # trunk, 165 with the large coefficient). Detail 13 of the 37 says the same of such simple tasks.
 #
 # So why share? CartPole gives four numbers, and there is not much to find out about them. Where the
-# observation is an image, most of the work is to see, and most of the weights are there: policy
+# observation is an image, most of the work is seeing, and most of the weights are there: policy
 # and critic need the same features, and computing them once is cheaper. For Atari the trunk is
 # usually shared. Then the coefficients, and the scale of the rewards, are worth a second look.
 
@@ -729,7 +729,7 @@ max(shared, key=lambda ppo_clip: ppo_clip.best_reward).visualize_best()
 # ## What have you understood?
 #
 # Decide first. Then put your choice in place of the question mark, and run the cell: it says why it is right or
-# wrong. There is no limit to the tries.
+# wrong. Try as often as you like.
 
 # %% [markdown]
 # **Question 1.** The negative log-likelihood of an action was 1.0 when the data were collected, and
@@ -774,7 +774,7 @@ quiz("08", 3, "?")
 #
 # - (a) nothing
 # - (b) it is ten times as long
-# - (c) it has the same length, and another direction
+# - (c) it has the same length, but another direction
 
 # %%
 quiz("08", 4, "?")

@@ -1,7 +1,7 @@
 # %% [markdown]
 # # PPO as a LightningModule
 #
-# The loop of notebook 03 does much that has nothing to do with PPO: it calls the optimiser, limits
+# The loop of notebook 03 does a lot that has nothing to do with PPO: it calls the optimiser, limits
 # the gradients, writes the log, keeps the best policy.
 # [Lightning](https://lightning.ai/docs/pytorch/stable/) is a library that does these things for any
 # network of PyTorch. In this notebook we hand PPO over to it, and see what Lightning takes off our
@@ -9,8 +9,8 @@
 #
 # When you get stuck, or want to know more:
 #
-# - [LightningModule](https://lightning.ai/docs/pytorch/stable/common/lightning_module.html) tells
-#   which methods one writes, and [Trainer](https://lightning.ai/docs/pytorch/stable/common/trainer.html)
+# - [LightningModule](https://lightning.ai/docs/pytorch/stable/common/lightning_module.html) says which
+#   methods you write, and [Trainer](https://lightning.ai/docs/pytorch/stable/common/trainer.html)
 #   what calls them;
 # - [37 implementation details of PPO](https://iclr-blog-track.github.io/2022/03/25/ppo-implementation-details/)
 #   has the details of the loss: minibatches, normalised advantages, the clipping of gradients.
@@ -129,8 +129,8 @@ TESTING_MODE = os.environ.get("TESTING_MODE", "").lower() in ("on", "1")
 #     ...                                              # progress bar, loggers, checkpoints
 # ```
 #
-# Four lines of the loop of notebook 03 have gone, and with them the chance to forget one. The rest
-# is as many methods as a model needs anyway.
+# Four lines of the loop of notebook 03 are gone, and with them the chance of forgetting one. What remains
+# are the methods that a model needs anyway.
 
 # %% [markdown]
 # The package has a LightningModule for PPO, `ppo_bbrl.lightning.PPO`. It collects rollouts,
@@ -159,7 +159,7 @@ print("actions:     ", env.single_action_space)
 #   `Categorical` made of the scores, and the values $V_\theta(s)$, of shape `[N]`. It serves both to
 #   act and to learn, so it must not cut the gradient;
 # - `configure_optimizers()` returns the optimiser: Adam, of *all* parameters, with the learning rate
-#   `self.lr` (and without weight decay, as it is by itself).
+#   `self.lr` (and without weight decay, which is its default).
 #
 # Both must work for other sizes than CartPole's, and for a single observation, `[1, 4]`.
 #
@@ -218,8 +218,8 @@ check_actor_critic(ActorCritic, seed=2)
 #
 # Notebook 03 has two optimisers, one for the policy and one for the critic. Lightning is at its best
 # with one optimiser and one loss. So we add up the three terms, as
-# [equation 9 of the paper](https://arxiv.org/pdf/1707.06347.pdf) does, but turn the signs, since a
-# loss is minimised:
+# [equation 9 of the paper](https://arxiv.org/pdf/1707.06347.pdf) does, but reverse the signs, since a loss
+# is minimised:
 #
 # $$
 # L(\theta) = -L^{CLIP}(\theta) + c_v\, \hat{\mathbb{E}}_t\left[\left(V_\theta(s_t) - \hat{R}_t\right)^2\right] - c_e\, \hat{\mathbb{E}}_t\left[H\left(\pi_\theta(\cdot \mid s_t)\right)\right]
@@ -290,8 +290,8 @@ check_training_step(ClippedPPO, seed=2)
 ### END HIDDEN TESTS
 
 # %% [markdown]
-# Now both together. A class may have two parents: `training_step` comes from the one, `forward` from
-# the other. We tell Lightning two things more: `save_hyperparameters` puts the arguments of the model
+# Now both together. A class may have two parents: `training_step` comes from one, `forward` from the other.
+# We tell Lightning two more things: `save_hyperparameters` puts the arguments of the model
 # into each checkpoint, and `self.log` writes a number, here the mean of the loss over each epoch, into
 # whatever loggers the Trainer has.
 
@@ -440,8 +440,8 @@ draw_events(watch(WithoutLength), "A loader without a length")
 # <details>
 # <summary>Another hint</summary>
 #
-# `break` leaves the innermost loop alone, but two loops have to be left. Remember in a variable that it
-# is over, and ask it before each epoch. Or write a second generator for the epochs over *one* rollout,
+# `break` leaves only the innermost loop, but two loops have to be left. Remember in a variable that it is
+# over, and look at it before each epoch. Or write a second generator for the epochs over *one* rollout,
 # which can simply `return`; `yield from` passes on what it yields.
 #
 # </details>
@@ -478,7 +478,7 @@ check_minibatch_stream(minibatch_stream, seed=2)
 
 # %% [markdown]
 # Your stream in the toy, with a length: three rollouts, two epochs over each, two minibatches in an
-# epoch. In rollout 2 we say after three steps that it is too far.
+# epoch. In rollout 2 we say after three steps that the policy has gone too far.
 
 
 # %%
@@ -558,14 +558,14 @@ def train(seed):
 
 # %% [markdown]
 # TensorBoard draws the curves while the runs go on. On Colab it opens below the next cell;
-# elsewhere the cell tells the command to start it with, in a terminal.
+# elsewhere the cell prints the command that starts it in a terminal.
 
 # %%
 setup_tensorboard("outputs-testing/lightning" if TESTING_MODE else "outputs/lightning")
 
 # %% [markdown]
-# One run proves little, as notebook 03 shows. So we train with three seeds, one after the other; each
-# takes a quarter of a minute. The progress bar starts anew with each of Lightning's epochs.
+# One run proves little, as notebook 03 shows. So we train with three seeds, one after the other; each takes
+# a quarter of a minute. The progress bar starts anew with each of Lightning's epochs.
 
 # %%
 runs = {}
@@ -622,19 +622,19 @@ for name in ("eval_return", "episode_return", "explained_variance"):
     print(f"{name}: {means[0]:.2f} at first, {means[-1]:.2f} at last, mean of the seeds")
 
 # %% [markdown]
-# All three seeds get to 500, but not in the same way: in the middle the interval is wide. The policy
-# that acts in training draws its actions, and gets less than the greedy one until the end.
+# All three seeds get to 500, but not in the same way: in the middle the interval is wide. The policy that
+# acts in training draws its actions, and gets less than the greedy one right up to the end.
 #
 # The other curves need a second look. The loss falls, mostly because the critic gets better; as the data
-# change with the policy, losses of two epochs do not compare. The explained variance rises. In some
+# change with the policy, the losses of two epochs cannot be compared. The explained variance rises. In some
 # runs it falls again at the end: when hardly any episode ends any more, all returns are about
 # $1 / (1 - \gamma) = 100$, with $\gamma = 0.99$, and there is hardly any variation left to explain.
 #
 # # The best model, from its file
 #
 # A checkpoint holds the weights, the state of the optimiser, and the arguments of the model, but no
-# environment. So we give one when we load it: `eval_env`, to evaluate on; `env` says which spaces
-# there are. The loaded model takes the same actions as the one that was saved. We load the best one of
+# environment. So we give one when we load it: `eval_env`, to evaluate on; `env` says what the spaces are.
+# The loaded model takes the same actions as the one that was saved. We load the best one of
 # all seeds.
 
 # %%
@@ -659,15 +659,15 @@ policy_map(policy, "CartPole-v1")
 # A pole that leans to the right, or turns to the right, has the cart pushed to the right, under it.
 #
 # The critic gives the highest values to poles that are, or will soon be, upright and at rest, and less
-# where the pole turns fast. A policy that never lets the pole fall would get 100 from anywhere. The
-# critic stays far below: it judges the policy that acts in training, which draws its actions and
+# where the pole turns fast. A policy that never lets the pole fall would get 100 from anywhere. The critic's
+# values stay far below that: it judges the policy that acts in training, which draws its actions and
 # still let the pole fall when this checkpoint was written.
 
 # %%
 critic_map(critic, "CartPole-v1")
 
 # %% [markdown]
-# And one episode of it:
+# And here is one episode that it plays:
 
 # %%
 returns, lengths = loaded.evaluate(num_eval_episodes=1, render=True)
@@ -676,7 +676,7 @@ returns, lengths = loaded.evaluate(num_eval_episodes=1, render=True)
 # ## What have you understood?
 #
 # Decide first. Then put your choice in place of the question mark, and run the cell: it says why it is right or
-# wrong. There is no limit to the tries.
+# wrong. Try as often as you like.
 
 # %% [markdown]
 # **Question 1.** A model has `num_rollouts=3`, `buffer_length=100` and four environments, in which no
@@ -692,8 +692,8 @@ returns, lengths = loaded.evaluate(num_eval_episodes=1, render=True)
 quiz("09", 1, "?")
 
 # %% [markdown]
-# **Question 2.** A loader without a length gives three rollouts, in five minibatches each. With the
-# weights after how many steps does Lightning collect the third one?
+# **Question 2.** A loader without a length gives three rollouts, in five minibatches each. After how many
+# steps does Lightning collect the third one?
 #
 # - (a) 8
 # - (b) 9

@@ -1,8 +1,8 @@
 # %% [markdown]
 # # The bug hunt
 #
-# A PPO with a bug does not crash. It trains, its curve goes up or it does not, and nobody can tell
-# whether the algorithm is weak, the task hard, the seed unlucky or a line wrong. This notebook is a
+# A PPO with a bug does not crash. It trains, its curve goes up or it does not, and nobody can tell whether
+# the algorithm is weak, the task hard, the seed unlucky or a line of code wrong. This notebook is a
 # detective story: seven programs are under suspicion, and we find out what each of them has done,
 # from the outside.
 #
@@ -24,7 +24,7 @@
 # - read curves and the usual metrics as evidence, and say what they cannot tell;
 # - choose a probe, an environment on which a single bug is visible and the right answer is known;
 # - write small instruments that look into a training program without disturbing it;
-# - argue from evidence to a bug, and mend one.
+# - argue from evidence to a bug, and fix one.
 #
 # | Exercise | Difficulty | Minutes | Importance |
 # |---|---|---|---|
@@ -33,7 +33,7 @@
 # | Third instrument: coverage | ●○○ | 10 | useful |
 # | Fourth instrument: which weights a loss moves | ●●○ | 20 | useful |
 # | The verdict | ●●○ | 20 | essential |
-# | Mend it | ●●● | 20 | essential |
+# | Fix it | ●●● | 20 | essential |
 # | What have you understood? (five questions) | ●○○ | 10 | useful |
 #
 # With reading it takes about two and a half hours. You should know the loop of PPO (notebook 03), and
@@ -135,7 +135,7 @@ for update in someone.history:
 # %% [markdown]
 # # At the scene: learning curves
 #
-# First the learning curve, what everybody looks at. All suspects train on CartPole, with a few seeds
+# First the learning curve, which everybody looks at. All suspects train on CartPole, with a few seeds
 # each: 30 updates, each from 64 rows of 16 environments (1024 steps; those that only reset an
 # environment are not counted above). On two quiet cores it takes about 45 seconds.
 
@@ -195,11 +195,11 @@ show(
 #
 # - One suspect ends at about 9, *below* a coin. You have to learn to be that bad. Remember its letter.
 # - One stays where the coin is: it learns nothing at all.
-# - **Five learn CartPole.** One of them is behind up to about update 20. Is it ill, or only slow? The
+# - **Five learn CartPole.** One of them is behind up to about update 20. Is it faulty, or only slow? The
 #   intervals of the other four overlap nearly everywhere. Exactly one of the five is innocent.
 #
-# So the curve convicts those that fail, makes one suspicious, and acquits nobody. A bug that costs a
-# part of the speed looks like a weak algorithm, and a bug that costs nothing *here* looks like nothing.
+# So the curve convicts those that fail, makes one suspicious, and acquits nobody. A bug that costs some
+# speed looks like a weak algorithm, and a bug that costs nothing *here* looks like nothing.
 
 # %% [markdown]
 # # The usual metrics
@@ -241,8 +241,8 @@ show(
 )
 
 # %% [markdown]
-# - The suspect below the coin has become *certain*: its entropy falls while its return falls, too. It
-#   does the worst thing that it knows, on purpose. And soon it has the best critic of all: to fall
+# - The suspect below the coin has become *certain*: its entropy falls while its return falls, too. It does
+#   the worst thing it knows, on purpose. And soon it has the best critic of all: to fall
 #   over at once is easy to predict. A good metric can belong to a hopeless policy.
 # - The one that stays a coin keeps the entropy of a coin. But its KL and its clipped share are like
 #   those of the others: each update moves it, and all of them together lead nowhere.
@@ -255,7 +255,7 @@ show(
 # So we need instruments that look at one thing each, and for which we know what they must show
 # *before* we look.
 #
-# If you like TensorBoard better: the next cell writes the same numbers for it.
+# If you prefer TensorBoard: the next cell writes the same numbers for it.
 
 # %%
 from torch.utils.tensorboard import SummaryWriter
@@ -279,8 +279,8 @@ setup_tensorboard("./outputs/tblogs/bug_hunt")
 # s_t)\right) = 1
 # $$
 #
-# (equation 7 of [the paper on PPO](https://arxiv.org/abs/1707.06347)), up to rounding. Whatever the
-# task, the seed and the settings are: no luck is involved. If the ratio is not 1, then the
+# (equation 7 of [the paper on PPO](https://arxiv.org/abs/1707.06347)), up to rounding. That holds whatever
+# the task, the seed and the settings are: no luck is involved. If the ratio is not 1, then the
 # observation, the action or the weights are not those of the time when the action was taken.
 #
 # Of each update, a suspect keeps `(log_prob, old_log_prob)` of its first minibatch in the list
@@ -388,7 +388,7 @@ show(
 # | `ActionAndObservationDecide` | −1 or 1, by chance | 1 for the action of the same sign, else −1 | one step, terminated | what the agent sees |
 #
 # On the last two a healthy policy gets a return of 1. On the first three actions have no effect,
-# and it is the critic that is tried: what must it say in the first state of an episode? These are
+# and it is the critic that is on trial: what must it say in the first state of an episode? These are
 # their rewards, each in the row that its step leads to. (It does not matter who acts.)
 
 # %%
@@ -553,8 +553,8 @@ show(
 #   size, as we shall see when it is fixed. **A probe that is passed acquits nobody.**
 # - On `TruncatedOnly` one critic says a tenth of 10 too little, and this suspect is fine everywhere
 #   else.
-# - Somebody solves `ActionDecides`, and is a coin on `ActionAndObservationDecide`. These two probes
-#   differ in one thing alone. The same suspect's critic gives the first state of `Discounting` the
+# - Somebody solves `ActionDecides`, and is a coin on `ActionAndObservationDecide`. These two probes differ
+#   in only one thing. The same suspect's critic gives the first state of `Discounting` the
 #   value 1, which the second has.
 #
 # <details>
@@ -568,7 +568,7 @@ show(
 
 # %% [markdown]
 # Can the curves on CartPole show what `TruncatedOnly` shows? Yes, to a sharp eye. With the same seed,
-# two programs that do the same give the same numbers, to the last digit. Who does so, and until when?
+# two programs that do the same give the same numbers, to the last digit. Which ones do, and until when?
 
 # %%
 for one, other in itertools.combinations(SUSPECTS, 2):
@@ -658,7 +658,7 @@ for name, its_runs in runs.items():
 # # The fourth instrument: gradients
 #
 # The critic of our suspects reads the actor's features, and must not change them: they have to go
-# through `.detach()`. If it is forgotten, nothing is said. The two losses are added, `backward()`
+# through `.detach()`. If it is forgotten, nobody complains. The two losses are added, `backward()`
 # follows every path that is there, and the actor's body learns what lowers the loss of the critic.
 # That loss is in squared returns, the actor's is of order 1: which of them moves the body more?
 #
@@ -855,10 +855,10 @@ show(
 # - **The critic in the actor** costs a quarter: large enough to lose a comparison of algorithms, and
 #   small enough to be taken for a weak algorithm.
 #
-# A benchmark tells how much a bug matters *there*. It does not tell whether there is one.
+# A benchmark tells how much a bug matters *there*. It does not tell you whether there is one.
 
 # %% [markdown]
-# # The mending
+# # The repair
 #
 # One culprit is to be fixed, the one with the **wrong action**. Here is the function that turns
 # its rollout into transitions. `rows` is a dict of tensors $[T + 1, B, …]$, one row more than
@@ -878,11 +878,11 @@ def found_transitions(rows):
 
 
 # %% [markdown]
-# ## Exercise: mend it
+# ## Exercise: fix it
 #
 # *Difficulty: ●●● · about 20 minutes · essential*
 #
-# Write `mended_transitions`, which is right. It gets `rows`, a dict of tensors $[T + 1, B, …]$ with
+# Write `mended_transitions`, the right version. It gets `rows`, a dict of tensors $[T + 1, B, …]$ with
 # `obs`, `action`, `log_prob`, `value`, `advantage`, `target` and `done` (bool). It returns a new
 # dict of the first six, $[N, …]$:
 #
@@ -944,10 +944,10 @@ check_mended_transitions(mended_transitions, seed=2)
 ### END HIDDEN TESTS
 
 # %% [markdown]
-# A mended program is tried like a suspect: the instrument that found it must now be silent, and
-# then the curve. We put your function in the place of the old one. And there is a witness that cannot
+# A repaired program is tried like a suspect: first the instrument that caught it, which must now be silent,
+# and then the curve. We put your function in the place of the old one. And there is a witness that cannot
 # err: does it now give the numbers of the innocent, to the last digit? (It does if your function keeps
-# the order of the rows. Another order is as right, and gives other minibatches.)
+# the order of the rows. Another order is just as right, but gives other minibatches.)
 
 # %%
 guilty = next(name for name, charge in charges.items() if charge == "wrong action")
@@ -966,11 +966,11 @@ figure, axes = plt.subplots(figsize=(6, 3), layout="constrained")
 draw(axes, runs[guilty], "return", colour="#D55E00")
 draw(axes, mended, "return")
 axes.text(N_UPDATES, 40, f"{guilty}, as it was found", color="#D55E00", ha="right")
-axes.set_title(f"{guilty}, mended", color="#0072B2")
+axes.set_title(f"{guilty}, repaired", color="#0072B2")
 axes.set(xlabel="updates", ylabel="return (last 20 episodes)")
 show(
     figure,
-    "The suspect that was mended, before (orange) and after (blue).",
+    "The suspect that was repaired, before (orange) and after (blue).",
     "Two curves of the return over the updates. The orange one stays low, the blue one rises.",
 )
 
@@ -981,7 +981,7 @@ show(
 # `n_steps=34` in place of 32 it fails. (`ActionDecides` has the same square, where it was not enough.)
 # Do not count on such luck, nor on a probe of a single size.
 #
-# One episode of the best of the mended ones, with its most likely actions:
+# Here is one episode of the best of the repaired ones, with its most likely actions:
 
 # %%
 best = max(mended, key=lambda run: run.history[-1]["return"])
@@ -1010,7 +1010,7 @@ show_video(video)
 # ## What have you understood?
 #
 # Decide first. Then put your choice in place of the question mark, and run the cell: it says why it is right or
-# wrong. There is no limit to the tries.
+# wrong. Try as often as you like.
 
 # %% [markdown]
 # **Question 1.** On CartPole a program ends far below a coin, and the ratio is 1 in the first

@@ -150,7 +150,7 @@ show(
 # that your functions use, also in functions that those call: the package's `gae`, for example, is refused
 # here, whereas a copy of *your* `gae_by_hand` from notebook 02 is your own work and welcome.
 #
-# While a step is checked, the earlier steps are taken from the course. So one mistake is not told twice.
+# While a step is checked, the earlier steps are taken from the course. So no mistake is reported twice.
 # Only step 8 uses everything that you wrote.
 
 # %% [markdown]
@@ -231,7 +231,8 @@ show(
 #
 # The policy is an agent of the workspace (notebook 01). In row $t$ it reads `env/env_obs` and writes two
 # variables: `action`, and `log_prob`, the log-probability that it gave to this action. That number is the
-# *old* one of the ratio, so it is noted down when it is true: while acting. It is data from then on, and
+# *old* one of the ratio, so it is recorded while it is true: when the action is taken. It is data from then
+# on, and
 # carries no gradient.
 #
 # ## Exercise: acting
@@ -385,8 +386,8 @@ check_advantages(advantages, seed=2)
 # %% [markdown]
 # # Step 4: transitions and minibatches
 #
-# A rollout comes as a workspace with $T + 1$ rows of $B$ environments. Learning wants a heap of
-# transitions. In between lie the two details that are most often wrong: the reward and the ends of
+# A rollout comes as a workspace with $T + 1$ rows of $B$ environments. Learning needs a heap of transitions.
+# In between lie the two details that are most often wrong: the reward and the ends of
 # transition $t$ are in row $t + 1$, and from a row that is `done` no transition starts.
 #
 # ## Exercise: transitions and minibatches
@@ -582,8 +583,8 @@ check_diagnostics(diagnostics, seed=2)
 #
 # 1. the rollout becomes a batch of transitions, once, before anything is learned;
 # 2. `opt_epochs` times, the batch is cut into new minibatches;
-# 3. for each minibatch come the two losses, and for each network a step: forget old gradients, compute new
-#    ones, shorten them to `max_grad_norm`, step;
+# 3. for each minibatch come the two losses, and for each network a step: clear the old gradients, compute
+#    new ones, scale them down to `max_grad_norm` if they are longer, step;
 # 4. the diagnostics of the whole batch tell how it went.
 #
 # Where is "old := new"? In the workspace. The next rollout is collected by the new policy, which writes new
@@ -652,8 +653,8 @@ def learn(algo, workspace):
 # %% [markdown]
 # The check uses the instruments of notebook 10. It watches both networks while you learn from a made-up
 # rollout: which transitions each step uses, whether every one is used once an epoch, and whether each
-# gradient is the right one, in its own network. From a wrong gradient it can often tell which mistake was
-# made far away from it, such as a mask in the wrong row.
+# gradient is the right one, in its own network. From a wrong gradient it can often infer a mistake that was
+# made far away, such as a mask in the wrong row.
 
 # %% nbgrader={"grade": true, "grade_id": "write-ppo-iteration-check", "locked": true, "points": 3, "schema_version": 3, "solution": false, "task": false}
 check_learn(PPO, learn)
@@ -777,7 +778,7 @@ algo.visualize_best()
 # ## What have you understood?
 #
 # Decide first. Then put your choice in place of the question mark, and run the cell: it says why it is right or
-# wrong. There is no limit to the tries.
+# wrong. Try as often as you like.
 
 # %% [markdown]
 # **Question 1.** A rollout has 65 rows of 16 environments. In rows 0 to 63, 40 entries of `done` are true.
@@ -792,7 +793,7 @@ algo.visualize_best()
 quiz("11", 1, "?")
 
 # %% [markdown]
-# **Question 2.** Somebody lets the policy write `log_prob` again, with the weights of today, at the beginning
+# **Question 2.** Somebody lets the policy write `log_prob` again, with its current weights, at the beginning
 # of each epoch. What does the clipping then do?
 #
 # - (a) the same as before

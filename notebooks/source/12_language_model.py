@@ -137,7 +137,7 @@ print("\n".join(corpus[:4]))
 # %% [markdown]
 # # The text is the environment
 #
-# A model that writes is an agent that acts. Everything you know has its counterpart:
+# A model that writes is an agent that acts. Everything you know has a counterpart here:
 #
 # | Reinforcement learning | Language model |
 # |---|---|
@@ -425,7 +425,7 @@ for prompt, text in zip(PROMPTS[::5], texts(workspace), strict=True):
 # whether a solution is right. We want a reward that you can *see*. Imagine a reader who loves the letter
 # **e**: a text earns 1 for each e in it.
 #
-# Two numbers that the reward does not know tell how the language is doing: the share of texts that are
+# Two numbers, of which the reward knows nothing, tell how the language is doing: the share of texts that are
 # sentences of our language, from prompt to full stop, and later the distance from the reference.
 
 # %%
@@ -757,8 +757,8 @@ def learn_ppo(algo, workspace, reward):
 
 
 # %% [markdown]
-# The check lets you learn from the texts of a tiny writer, in which nothing is left to chance. The weights
-# after it often tell which mistake was made.
+# The check runs your function on the texts of a tiny writer, in which nothing is left to chance. The weights
+# it ends with often tell which mistake was made.
 
 # %% nbgrader={"grade": true, "grade_id": "language-learn-ppo-check", "locked": true, "points": 3, "schema_version": 3, "solution": false, "task": false}
 check_learn_ppo(learn_ppo)
@@ -770,8 +770,8 @@ check_learn_ppo(learn_ppo, seed=2)
 # %% [markdown]
 # ## The loop
 #
-# In each iteration, 8 prompts are drawn, and the writer writes 8 texts after each of them. We note down the
-# number of e's, the divergence from the reference in a whole text, and the share of sentences.
+# In each iteration, 8 prompts are drawn, and the writer writes 8 texts after each of them. We record the
+# number of e's, the divergence from the reference over a whole text, and the share of sentences.
 
 
 # %%
@@ -909,7 +909,7 @@ show_texts(free, PROMPTS[::11])
 # $\log 8 \approx 2$ nats. An e in the middle of nowhere costs 7 nats or more. With a price of 0.5 the first
 # pays, and the second does not. But there is no best value: with a smaller price you get more of what the
 # reward says, with a larger one more of what it does not say. So always look at something that the reward
-# does not know, and at the texts.
+# does not measure, and at the texts.
 
 # %% [markdown]
 # # GRPO: a group instead of a critic
@@ -1041,7 +1041,7 @@ show_texts(grouped)
 # ## What have you understood?
 #
 # Decide first. Then put your choice in place of the question mark, and run the cell: it says why it is right
-# or wrong. There is no limit to the tries.
+# or wrong. Try as often as you like.
 
 # %% [markdown]
 # **Question 1.** The writer gives a character the probability 0.5, the reference 0.25. How large are $k_1$
@@ -1079,8 +1079,8 @@ quiz("12", 3, "?")
 
 # %% [markdown]
 # **Question 4.** After a noun that is the object, the reference writes a full stop nearly always; a space
-# has the probability 0.001. Going on for another 20 characters earns 5 more e's. From which price $\beta$
-# on does the run-on sentence not pay any more, if the rest of it costs 2 nats?
+# has the probability 0.001. Going on for another 20 characters earns 5 more e's. From which price $\beta$ on
+# does the run-on sentence no longer pay, if the rest of it costs 2 nats?
 #
 # - (a) from 0.26 on
 # - (b) from 0.56 on

@@ -169,8 +169,8 @@ def stub(*arguments):
         (with_methods(lambda self: None), "the methods are forward(self, x)"),
         (type("ActorCritic", (Given,), {}), "the method's name is forward"),
         (type("ActorCritic", (PPO,), {"__init__": lambda self, lr, **_: None}), "has no network"),
-        (Categorical, "it is no class that is made from PPO"),
-        (3, "it is no class that is made from PPO"),
+        (Categorical, "it is not a class derived from PPO"),
+        (3, "it is not a class derived from PPO"),
     ],
 )
 def test_what_cannot_be_used_is_told(model_class, said):

@@ -139,7 +139,7 @@ WRONG_ANSWERS = {
     ),
     "rounded": (lambda s: cut(s, round(len(s) / 4)), "rounded-nearest"),
     "half up": (lambda s: cut(s, int(len(s) / 4 + 0.5)), "rounded-half-up"),
-    "negative slice": (negative_slice, "of 3 scores it leaves none"),
+    "negative slice": (negative_slice, "it leaves none of 3 scores"),
     "set": (once_each, "ties-once"),
     "upper-three-quarters-of-all": (
         lambda s: np.sort(s)[len(s) // 4 : max(3 * (len(s) // 4), 1)].mean(),

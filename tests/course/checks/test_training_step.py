@@ -254,7 +254,7 @@ class Manual(PPO):
         (student(lambda self, batch, batch_idx: batch.rewards), "a batch has observations"),
         (student(lambda self, batch, batch_idx: self.vf_coef), "self.value_coef"),
         (student(lambda self, batch, batch_idx: self.trainer.lr), "the check has no Trainer"),
-        (3, "it is no class that is made from PPO"),
+        (3, "it is not a class derived from PPO"),
     ],
 )
 def test_what_cannot_be_used_is_told(model_class, said):

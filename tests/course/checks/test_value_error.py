@@ -130,9 +130,15 @@ WRONG_ANSWERS = {
     "9 terms": (series(9), "a series that is cut after 9 rewards"),
     "2 terms": (with_truth(TruncatedOnly=lambda g: 1 + g), "that is cut after 2 rewards"),
     "8 late terms": (series(8, 1), "to-the-limit-discounted"),
-    "largest": (lambda p, v, g: v.max() - true(p, g), "the largest of the N values alone"),
-    "smallest": (lambda p, v, g: v.min() - true(p, g), "the smallest of the N values alone"),
-    "last": (lambda p, v, g: v[-1] - true(p, g), "the last of the N values alone"),
+    "largest": (
+        lambda p, v, g: v.max() - true(p, g),
+        "it looks only at the largest of the N values",
+    ),
+    "smallest": (
+        lambda p, v, g: v.min() - true(p, g),
+        "it looks only at the smallest of the N values",
+    ),
+    "last": (lambda p, v, g: v[-1] - true(p, g), "it looks only at the last of the N values"),
     "text": (lambda p, v, g: f"{v.mean() - true(p, g):.3f}", "text"),
     "NumPy": (
         lambda p, v, g: np.mean(v) - true(p, g),
@@ -140,7 +146,7 @@ WRONG_ANSWERS = {
     ),
     "finite": (
         with_truth(TruncatedOnly=lambda g: (1 - g**8) / (1 - g)),
-        "TruncatedOnly counts the steps up to the time limit alone.",
+        "TruncatedOnly counts only the steps up to the time limit.",
     ),
     "sum": (with_truth(TruncatedOnly=lambda g: 8), "sum-to-the-limit"),
     "late": (with_truth(TruncatedOnly=lambda g: g / (1 - g)), "first-reward-missing"),
@@ -163,7 +169,7 @@ WRONG_ANSWERS = {
     "relative": (lambda p, v, g: v.mean() / true(p, g) - 1, "relative"),
     "truth": (lambda p, v, g: true(p, g), "truth-itself"),
     "total": (lambda p, v, g: v.sum() - true(p, g), "sum"),
-    "first": (lambda p, v, g: v[0] - true(p, g), "the first of the N values alone"),
+    "first": (lambda p, v, g: v[0] - true(p, g), "it looks only at the first of the N values"),
     "strange": (lambda p, v, g: 12.5, "unknown"),
     "in place": (in_place, "changes-argument"),
     "each": (lambda p, v, g: v - true(p, g), "does not return the error of a critic"),
