@@ -20,18 +20,36 @@ from ppo_course.nb12_language_model.small_author import Author, Written
 
 Mistakes = Collection[str]
 _OF_BOTH = ("old-anew", "one-epoch", "epoch-missing", "epoch-more", "ascends", "not-masked",
-            "mask-inverted", "accumulated~writer", "no-step~writer")  # fmt: skip
+            "mask-inverted", "accumulated~writer", "no-step~writer",
+            "ratio-upside-down")  # fmt: skip
 #: the likeliest first
 OF_PPO = (
     *_OF_BOTH,
     *("accumulated~critic", "no-step~critic"),
-    *("no-penalty", "not-normalised", "normalised-with-padding", "not-shifted", "not-scaled"),
+    *(
+        "no-penalty",
+        "penalty-sign",
+        "target-minus-value",
+        "not-squared",
+        "not-normalised",
+        "normalised-with-padding",
+        "not-shifted",
+        "not-scaled",
+    ),
     *("target-of-normalised", "target-is-advantage", "target-is-reward", "targets-anew"),
     *("padding-in-critic", "padding-divides", "half", "errors-summed", "critic-ascends"),
 )
 OF_GRPO = (
     *_OF_BOTH,
-    *("no-kl", "kl-sign", "kl-no-beta", "kl-is-k1", "kl-with-padding", "kl-summed"),
+    *(
+        "no-kl",
+        "kl-sign",
+        "kl-upside-down",
+        "kl-no-beta",
+        "kl-is-k1",
+        "kl-with-padding",
+        "kl-summed",
+    ),
     *("raw-reward", "mean-of-batch", "kl-of-old"),
 )
 
@@ -65,6 +83,18 @@ def _normalised(advantage: Tensor, written: Tensor, mistakes: Mistakes) -> Tenso
     return (advantage - mean) / (1.0 if "not-scaled" in mistakes else of.std() + 1e-8)
 
 
+def _loss(  # noqa: PLR0917 - as in the notebook
+    log_prob: Tensor,
+    old: Tensor,
+    advantage: Tensor,
+    written: Tensor,
+    eps: float,
+    mistakes: Mistakes,
+) -> Tensor:
+    pair = (old, log_prob) if "ratio-upside-down" in mistakes else (log_prob, old)
+    return text_loss(*pair, advantage, written, eps)
+
+
 def ppo(author: Author, texts: Written, mistakes: Mistakes = ()) -> None:
     """One iteration of PPO."""
     cfg, obs, action = author.cfg, texts.obs, texts.action
@@ -73,7 +103,10 @@ def ppo(author: Author, texts: Written, mistakes: Mistakes = ()) -> None:
         ref_log_prob = author.reference.evaluate(obs, action)
     if "no-penalty" in mistakes:
         ref_log_prob = texts.log_prob
-    rewards = token_rewards(texts.reward, texts.log_prob, ref_log_prob, written, cfg.beta)
+    log_probs = (texts.log_prob, ref_log_prob)
+    if "penalty-sign" in mistakes:
+        log_probs = log_probs[::-1]
+    rewards = token_rewards(texts.reward, *log_probs, written, cfg.beta)
 
     def targets() -> tuple[Tensor, Tensor]:
         with torch.no_grad():
@@ -83,6 +116,8 @@ def ppo(author: Author, texts: Written, mistakes: Mistakes = ()) -> None:
         if "target-is-reward" in mistakes:
             return advantage, rewards
         target = advantage if "target-of-normalised" in mistakes else raw
+        if "target-minus-value" in mistakes:
+            return advantage, target - value
         return advantage, target + (0 if "target-is-advantage" in mistakes else value)
 
     advantage, target = targets()
@@ -91,9 +126,10 @@ def ppo(author: Author, texts: Written, mistakes: Mistakes = ()) -> None:
             advantage, target = targets()
         log_prob = author.writer.evaluate(obs, action)
         old = log_prob.detach() if "old-anew" in mistakes else texts.log_prob
-        loss = text_loss(log_prob, old, advantage, written, cfg.clip_range)
+        loss = _loss(log_prob, old, advantage, written, cfg.clip_range, mistakes)
         _step(author.writer_optimizer, -loss if "ascends" in mistakes else loss, mistakes, "writer")
-        squares = (author.critic(obs) - target).square()
+        error = author.critic(obs) - target
+        squares = error if "not-squared" in mistakes else error.square()
         error = squares[written].mean()
         if "padding-in-critic" in mistakes:
             error = squares.mean()
@@ -121,7 +157,7 @@ def grpo(author: Author, texts: Written, mistakes: Mistakes = ()) -> None:
     for _ in _epochs(author, mistakes):
         log_prob = author.writer.evaluate(obs, action)
         old = log_prob.detach() if "old-anew" in mistakes else texts.log_prob
-        loss = text_loss(log_prob, old, advantage, written, cfg.clip_range)
+        loss = _loss(log_prob, old, advantage, written, cfg.clip_range, mistakes)
         loss = loss + _penalty(log_prob, (ref_log_prob, old), written, cfg.beta, mistakes)
         _step(author.writer_optimizer, -loss if "ascends" in mistakes else loss, mistakes, "writer")
 
@@ -136,7 +172,8 @@ def _penalty(
     """β times the divergence from the first of the others; from the second one by mistake."""
     if "no-kl" in mistakes:
         return torch.zeros(())
-    k1, k3 = kl_estimates(log_prob, others["kl-of-old" in mistakes])
+    pair = (log_prob, others["kl-of-old" in mistakes])
+    k1, k3 = kl_estimates(*(pair[::-1] if "kl-upside-down" in mistakes else pair))
     k = k1 if "kl-is-k1" in mistakes else k3
     kl = k.mean() if "kl-with-padding" in mistakes else k[written].mean()
     if "kl-summed" in mistakes:
