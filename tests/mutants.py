@@ -48,7 +48,9 @@ NEAREST = {
     "coefficients": ("coefficients", "update"),
     "rewards": ("normalisation",),
     "runs.failing": ("run_faults", "update"),
-    "update": ("update", "engines", "flat", "ppo", "shared_trunk", "overrides", "show"),
+    "update": (
+        "update", "engines", "flat", "ppo", "shared_trunk", "overrides", "replaced", "show",
+    ),
     "minibatches": ("rollout", "memory", "show"),
     "rollout": (
         "rollout", "devices", "ppo", "episodic", "shared_trunk", "memory", "masks", "show",
@@ -83,7 +85,7 @@ NEAREST = {
     "agents.observations": ("observations", "seen_parts"),
     "agents.policies": (*_AGENTS, "masks"),
     "agents.recurrent": ("memory",),
-    "agents.sde": ("continuous",),
+    "agents.sde": ("lightning/lightning_sde",),
     "agents.seen_parts": ("seen_parts",),
     "agents.sequences": ("memory",),
     "agents.shared": ("shared_trunk", "memory", "masks", "curiosity"),
@@ -135,7 +137,8 @@ USUAL = ("advantages", "losses", "update", "rollout", "agents", "envs", "fast.fl
 
 
 def tests_of(module: str) -> list[str]:
-    return [f"tests/library/test_{name}.py" for name in NEAREST[module]]
+    places = (name.rpartition("/") for name in NEAREST[module])
+    return [f"tests/{folder or 'library'}/test_{name}.py" for folder, _, name in places]
 
 
 def chosen_modules(names: Iterable[str]) -> list[str]:

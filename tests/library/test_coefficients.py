@@ -7,7 +7,7 @@ import torch
 from probe_envs import config, fresh_log
 
 from ppo_bbrl import ConfigError, PPOClip, load_config, run
-from ppo_bbrl.coefficients import KLControl, coefficients
+from ppo_bbrl.coefficients import Coefficients, KLControl, coefficients
 from ppo_bbrl.config.algorithm import AlgorithmConfig
 from ppo_bbrl.errors import UserError
 from ppo_bbrl.losses import value_loss
@@ -136,6 +136,14 @@ def test_no_clipping_has_no_second_bound():
 
 
 # ---------------------------------------------------------------------------------------- schedules
+
+
+def test_coefficients_that_are_left_out_do_nothing():
+    """A 0 is no clipping of the critic, None is no penalty, no scale, no bound of its own."""
+    assert vars(Coefficients(clip_range=0.2)) == {
+        "clip_range": 0.2, "clip_range_vf": 0.0, "clip_range_high": None,
+        "entropy_coef": None, "kl_coef": None, "value_scale": None,
+    }  # fmt: skip
 
 
 def test_the_coefficients_of_an_update_by_hand():

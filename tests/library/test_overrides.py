@@ -52,6 +52,13 @@ def test_losses_that_cannot_be_learned_from(told, compiling, monkeypatch):
     assert "\n" not in str(error.value)
 
 
+def test_losses_are_checked_before_the_first_step():
+    algo = of_losses(WRONG_LOSSES["the loss mine as 0.3"])(small(batch_size=0, opt_epochs=1))
+    with pytest.raises(UserError, match="the loss mine as"):
+        algo.update(algo.record(next(iter_partial_episodes(algo, 9))))
+    algo.close()
+
+
 @pytest.mark.parametrize("off", [torch.no_grad, torch.inference_mode])
 def test_nothing_would_be_learned_without_gradients(off):
     with off(), pytest.raises(UserError, match="gradients are turned off"):
