@@ -492,7 +492,7 @@ check_discrete_policy(DiscretePolicy, seed=2)
 # A configuration says what is run. Besides what the package needs it may hold whatever else you
 # like: `OmegaConf.create(params)` makes it, and then `cfg.algorithm.n_envs` is 8. In each *iteration*
 # we collect `n_envs` × `n_steps` = 256 transitions and learn from them. 300 iterations, about 76,000
-# steps, are enough for CartPole; they take about half a minute of processor time. To go on for much longer,
+# steps, are enough for CartPole; they take about 15 seconds of processor time. To go on for much longer,
 # and see whether the policy stays good, set `max_epochs`, the number of iterations, to 5,000.
 
 # %% tags=["definitions"]
@@ -679,8 +679,8 @@ axes.legend(frameon=False)
 show(
     figure,
     "How often a transition is used in an epoch, drawn with replacement or shuffled.",
-    "Bars over 0 to 5 uses. Shuffled, all transitions are used once. Drawn with replacement, 37 "
-    "% are used never, 37 % once, and the rest more often.",
+    "Bars over 0 to 5 uses. Shuffled, all transitions are used once. Drawn with replacement, 37 % "
+    "are never used, 37 % once, and the rest more often.",
 )
 print(f"Drawn with replacement, {shares[0]:.1%} of the transitions are not seen in an epoch.")
 
@@ -962,9 +962,10 @@ for axes in panels[1]:
 show(
     figure,
     "Four metrics of the run.",
-    "Four curves over the steps. The return of the evaluations rises to 500, the entropy falls "
-    "from 0.69 with ups and downs, the loss of the critic has peaks, and a few percent of the "
-    "transitions are clipped.",
+    "Four curves over the steps. The return of the evaluations rises to 500, with setbacks on the "
+    "way; the entropy falls from 0.69 to about 0.4, with ups and downs, and rises again late in the "
+    "run; the loss of the critic has its peaks in the first half, and a single one late; mostly a "
+    "few percent of the transitions are clipped, now and then a quarter.",
 )
 
 # %% [markdown]

@@ -151,7 +151,7 @@ class Case:
 
 
 def cases(seed: int | None) -> list[Case]:
-    """One that is not clipped, two that are, and one with a range below 0."""
+    """One that is not clipped, two that are, one with the coefficient 0, and a range below 0."""
     source = source_of(seed)
     rest = torch.rand(4, generator=source).tolist()
     return [
@@ -160,6 +160,7 @@ def cases(seed: int | None) -> list[Case]:
             (0.0, 0.4 + 0.3 * rest[0]),
             (0.25 + 0.2 * rest[1], 1.3 + rest[2]),
             (0.6 + 0.2 * rest[3], 0.8),
+            (0.4, 0.0),
             (-0.3, 0.9),
         )
     ]

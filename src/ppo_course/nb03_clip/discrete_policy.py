@@ -188,3 +188,6 @@ def _check_rare(policy: Any, case: Case) -> None:
     _run(policy, workspace, predict_proba=True)
     finite = workspace.get(f"{case.prefix}logprob_predict", ROW).isfinite().all()
     EXERCISE.refuse(not finite, "log-of-0")
+    _run(policy, workspace, predict_proba=True, compute_entropy=True)
+    finite = workspace.get(f"{case.prefix}entropy", ROW).isfinite().all()
+    EXERCISE.refuse(not finite, "entropy-of-0")

@@ -118,8 +118,9 @@ def cases(seed: int | None) -> list[Samples]:
 
 
 def _of_zeros(case: Samples) -> Samples:
-    """0 is a coefficient like others."""
-    return case._replace(ent_coef=0.0, vf_coef=0.0)
+    """0 is a coefficient like others, and a ratio may have moved by far."""
+    far = case.old_neg_log_probs + 2
+    return case._replace(ent_coef=0.0, vf_coef=0.0, old_neg_log_probs=far)
 
 
 def right(case: Samples) -> tuple[Tensor, Tensor, Tensor]:

@@ -86,8 +86,11 @@ def cases(seed: int | None) -> list[Case]:
 
 
 def _of_zeros(case: Case) -> Case:
-    """0 is a coefficient like others."""
-    return case._replace(samples=case.samples._replace(value_coef=0.0, entropy_coef=0.0))
+    """0 is a coefficient like others, and a ratio may have moved by far."""
+    samples, far = case.samples, case.samples.old_log_prob - 2
+    return case._replace(
+        samples=samples._replace(value_coef=0.0, entropy_coef=0.0, old_log_prob=far)
+    )
 
 
 def _case(

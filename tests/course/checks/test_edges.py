@@ -48,6 +48,13 @@ EDGES = {
     ],
     "03_ppo_clip": [
         ("ppo-clip-policy-objective", "unknown", "cfg.algorithm.clip_range", "cfg.algorithm.clip_range or 0.2"),
+        ("ppo-clip-critic-objective", "unknown", "cfg.algorithm.critic_coef * error", "(cfg.algorithm.critic_coef or 1.0) * error"),
+        (
+            "ppo-clip-policy",
+            "entropy-of-0",
+            "entropy = -(log_probs.exp() * log_probs).sum(-1)",
+            "p = scores.softmax(-1)\n            entropy = -(p * p.log()).sum(-1)",
+        ),
         ("ppo-clip-is-clipped", "unknown", "    good =", "    clip_range = clip_range or 0.2\n    good ="),
         ("ppo-clip-is-clipped", "shape", "good | bad", "(good | bad).squeeze()"),
         ("ppo-clip-critic-objective", "clipped-below-0", "clip_range_vf > 0", "clip_range_vf"),
@@ -87,11 +94,18 @@ EDGES = {
             "return value, action, neg_log_prob",
             "return value.squeeze(), action.squeeze(), neg_log_prob.squeeze()",
         ),
+        ("shared-joint-loss", "unknown", "old_neg_log_probs - neg_log_probs", "(old_neg_log_probs - neg_log_probs).clamp(-1, 1)"),
         ("shared-joint-loss", "unknown", "vf_coef * v", "(vf_coef or 0.5) * v"),
         ("shared-joint-loss", "unknown", "ent_coef * e", "(ent_coef or 0.01) * e"),
         ("shared-train-fn", "other-losses", "args.clip_range", "0.2"),
     ],
     "09_lightning": [
+        (
+            "lightning-training-step",
+            "unknown",
+            "dist.log_prob(batch.actions) - batch.old_log_probs",
+            "(dist.log_prob(batch.actions) - batch.old_log_probs).clamp(-1, 1)",
+        ),
         ("lightning-training-step", "unknown", "self.value_coef *", "(self.value_coef or 0.5) *"),
         ("lightning-training-step", "unknown", "self.entropy_coef *", "(self.entropy_coef or 0.01) *"),
     ],
