@@ -3,6 +3,7 @@
 import os
 import subprocess
 import sys
+import tempfile
 from concurrent.futures import ThreadPoolExecutor
 
 import pytest
@@ -82,3 +83,15 @@ def test_what_is_too_large_or_elsewhere_is_added_up_in_another_way(memory):
     both = Neighbours(end, 0, [0, 0], None)
     assert both.can_add(torch.zeros(CAPACITY // 4))
     assert not both.can_add(torch.zeros(CAPACITY // 4 + 1))
+
+
+def test_a_full_memory_leaves_no_file(monkeypatch, tmp_path):
+    def full(*_):
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(os, "posix_fallocate", full)
+    in_memory = tempfile.mkstemp
+    monkeypatch.setattr(tempfile, "mkstemp", lambda **_: in_memory(dir=tmp_path))
+    with pytest.raises(OSError, match="No space left"):
+        make_file(2)
+    assert not list(tmp_path.iterdir())

@@ -100,6 +100,10 @@ def make_file(size: int) -> Path:
     """
     memory = Path("/dev/shm")
     handle, name = tempfile.mkstemp(prefix="ppo_bbrl_", dir=memory if memory.is_dir() else None)
-    with os.fdopen(handle, "wb") as file:
-        os.posix_fallocate(file.fileno(), 0, size_for(size))  # else: killed when it is full
+    try:
+        with os.fdopen(handle, "wb") as file:
+            os.posix_fallocate(file.fileno(), 0, size_for(size))  # else: killed when it is full
+    except OSError:
+        Path(name).unlink()
+        raise
     return Path(name)
