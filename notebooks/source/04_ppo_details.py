@@ -728,9 +728,9 @@ check_difference_interval(difference_interval, seed=2)
 # ## The runs
 #
 # The functions of a notebook cannot be sent to another process, so here the package's own do the
-# same work, in two processes: 42 runs, in about 45 seconds on two idle cores. On a slow or busy machine it
-# takes longer; after the first runs, the line below the cell says how long. A variant
-# is what it changes: keys of the configuration, or a subclass of `PPOClip`.
+# same work, in two processes: 42 runs, about 85 seconds of processor time, so half of that on two idle
+# cores. On a busy machine it takes longer; after the first runs, the line below the cell says how long.
+# A variant is what it changes: keys of the configuration, or a subclass of `PPOClip`.
 
 # %%
 BASELINE = "everything on"
