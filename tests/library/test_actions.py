@@ -14,10 +14,10 @@ from ppo_bbrl import PPOClip, run
 from ppo_bbrl.agents.acting import row_actor
 from ppo_bbrl.agents.build import build_policy
 from ppo_bbrl.config.loading import load_config
-from ppo_bbrl.envs.actions import action_converter, each_action
+from ppo_bbrl.envs.actions import action_converter, each_action, is_own
 from ppo_bbrl.envs.agent import EnvAgent
 from ppo_bbrl.envs.spaces import Spaces, check_supported
-from ppo_bbrl.errors import ConfigError
+from ppo_bbrl.errors import ConfigError, UserError
 from ppo_bbrl.evaluation import evaluate
 from ppo_bbrl.workspace.table import Workspace, one_row
 
@@ -126,6 +126,38 @@ def test_a_composite_action_by_hand():
     assert given["turn"].tolist() == [-1, 1]
     with pytest.raises(ValueError, match=r"takes shape \[2, 3\], floats"):
         convert(torch.zeros(2, 4))
+
+
+def test_each_environment_gets_a_key_or_an_array():
+    """A Discrete part may index a dict of the environment's; a Box contains arrays alone."""
+    space = Dict([("push", Box(-1, 1, (), np.float32)), ("turn", Discrete(3, start=-1))])
+    given = each_of(space, torch.tensor([[0.5, 0.0], [-0.5, 2.0]]), 2)
+    assert [{-1: "left", 0: "on", 1: "right"}[one["turn"]] for one in given] == ["left", "right"]
+    assert all(one in space for one in given)
+
+
+class Counted(Discrete):
+    """An action space of one's own, which counts from 7, in place."""
+
+    def action_head(self):
+        raise NotImplementedError
+
+    def for_environments(self, actions):
+        actions += 7
+        return actions.tolist()
+
+
+def test_a_space_of_ones_own_says_what_environments_get():
+    row = torch.tensor([0, 1])
+    assert action_converter(Counted(2), 2)(row) == [7, 8]
+    assert row.tolist() == [0, 1]  # the workspace's
+    assert is_own(Dict(mine=Counted(2), other=Discrete(2)))
+    assert not is_own(Dict(other=Discrete(2)))
+
+
+def test_a_space_without_actions_is_named():
+    with pytest.raises(UserError, match=r"no actions for Text"):
+        action_converter(Text(3), 2)
 
 
 @KINDS

@@ -225,12 +225,32 @@ def test_bounds_of_each_component():
     assert given.tolist() == [[1, 9, 0, 9], [-1, 0, -9, -9]]
 
 
+@pytest.mark.parametrize(
+    ("low", "high", "expected"),
+    [
+        ([-1, -np.inf], [np.inf, np.inf], [[9, 9], [-1, -9]]),
+        ([-np.inf, -np.inf], [1, np.inf], [[1, 9], [-9, -9]]),
+    ],
+)
+def test_a_single_bound_is_one(low, high, expected):
+    """Of one component, on one side: all others are without."""
+    space = Box(np.array(low, np.float32), np.array(high, np.float32))
+    given = action_converter(space, 2)(torch.tensor([[9.0, 9.0], [-9.0, -9.0]]))
+    assert given.tolist() == expected
+
+
 def test_an_environment_cannot_write_into_the_workspace():
-    """It gets an array of its own, bounded or not."""
-    for space in (Box(-1, 1, (2,), np.float32), Box(-np.inf, np.inf, (2,), np.float32)):
-        row = torch.zeros(3, 2)
-        action_converter(space, 3)(row)[...] = 5.0
-        assert not row.any()
+    """It gets an array of its own, bounded or not, of any type, from 0 or not."""
+    for space, dtype in (
+        (Box(-1, 1, (2,), np.float32), torch.float32),
+        (Box(-np.inf, np.inf, (2,), np.float32), torch.float32),
+        (MultiDiscrete([3, 3]), torch.int64),
+        (MultiDiscrete([3, 3], start=[1, 1]), torch.int64),
+        (MultiBinary(2), torch.float32),
+    ):
+        row = torch.zeros(3, 2, dtype=dtype)
+        action_converter(space, 3)(row)[...] = 5
+        assert not row.any(), space
 
 
 def test_an_action_with_a_gradient_is_no_problem():

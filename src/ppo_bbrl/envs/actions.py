@@ -54,11 +54,11 @@ def leaves(space: Space[Any]) -> Iterator[Space[Any]]:
 def action_converter(space: Space[Any], n_envs: int) -> Converter:
     """Return a function that converts a row of actions from the workspace for `VectorEnv.step`.
 
-    It makes an array `[B, …]`, for Dict and Tuple a dict or tuple of arrays, and raises ValueError
-    for actions of the wrong shape or dtype.
+    It makes an array `[B, …]`, for Dict and Tuple a dict or tuple of arrays, which environments may
+    write in, and raises ValueError for actions of the wrong shape or dtype.
     """
     if isinstance(space, OwnSpace):
-        return lambda actions: space.for_environments(_array(actions))
+        return lambda actions: space.for_environments(_array(actions).copy())
     if isinstance(space, Discrete | MultiDiscrete):
         return _indices(space, n_envs)
     if isinstance(space, MultiBinary):
@@ -95,7 +95,7 @@ def _indices(space: Discrete[Any] | MultiDiscrete, n_envs: int) -> Converter:
         array = _array(action)
         if array.shape != shape or array.dtype.kind not in "iu":
             raise ValueError(_wrong_action(array, shape, "integers"))
-        return (array if from_zero else array + start).astype(space.dtype, copy=False)
+        return (array if from_zero else array + start).astype(space.dtype, copy=from_zero)
 
     return discrete
 
