@@ -35,7 +35,7 @@ from ppo_bbrl.config.loading import load_config
 from ppo_bbrl.config.wrappers import Wrapper
 from ppo_bbrl.curiosity import Watching, with_curiosity, with_losses, with_returns
 from ppo_bbrl.episodic import EpisodicAlgo, iter_partial_episodes
-from ppo_bbrl.fast.engines import Engine, choose_engine, improve
+from ppo_bbrl.fast.engines import Engine, choose_engine, improve, place_weights
 from ppo_bbrl.minibatches import Minibatch, Transitions
 from ppo_bbrl.overrides import targets_of
 from ppo_bbrl.rewards import RewardScale, learned_from
@@ -156,6 +156,8 @@ class PPOClip(LearningAgents, Failing, EpisodicAlgo):
     def iter_partial_episodes(self, episode_steps: int | None = None) -> Iterator[Workspace]:
         """As in `EpisodicAlgo`, but torch uses `compute.threads` threads while the loop runs."""
         self._begin_loop()
+        if self._engine is None and self._next_epoch:  # loaded: as after the update before
+            place_weights(self._learners())
         with threads(self.cfg.compute.threads):
             yield from super().iter_partial_episodes(episode_steps)
 

@@ -604,3 +604,22 @@ def test_the_program_of_the_documentation_runs():
     assert names["second"].nb_steps == names["first"].nb_steps
     for algo in (names["first"], names["second"]):
         algo.close()
+
+
+def test_weights_are_aligned_in_memory_as_in_the_run_that_went_on():
+    """The last bits that a convolution gives depend on it, hence those of the whole run."""
+
+    def alignment(algo):
+        weights = [*algo.train_policy.parameters(), *algo.critic_agent.parameters()]
+        return [weight.data_ptr() % 64 for weight in weights]
+
+    first, second = (PPOClip(cfg("Pendulum-v1", n_steps=8)) for _ in range(2))
+    run(first)  # log_std, a single number, lies before the network
+    expected = alignment(first)
+    assert any(expected)
+    second.load_state_dict(first.state_dict())
+    second.cfg.algorithm.max_epochs = EPOCHS + 1
+    seen = [alignment(second) for _ in second.iter_partial_episodes(9)]
+    assert seen == [expected]
+    first.close()
+    second.close()

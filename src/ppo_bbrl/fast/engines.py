@@ -24,6 +24,15 @@ def eager_engine(learners: Learners) -> Update:
         return Update()
 
 
+def place_weights(learners: Learners) -> None:
+    """Put weights where any engine puts them, without an update.
+
+    The last bits of what a network computes depend on how its weights are aligned in memory, so
+    that a run that goes on has to have them at such addresses before it acts.
+    """
+    eager_engine(learners)
+
+
 def choose_engine(objective: Objective, compute: Any, transitions: Transitions, why: str) -> Engine:
     """The engine that the configuration asks for, or an eager one if that is not available.
 
