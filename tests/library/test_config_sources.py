@@ -3,6 +3,8 @@
 import copy
 import os
 from dataclasses import dataclass, field
+from decimal import Decimal
+from fractions import Fraction
 from pathlib import Path, PurePosixPath
 
 import numpy as np
@@ -198,8 +200,11 @@ def test_integers_of_any_kind(number):
 
 @pytest.mark.parametrize(
     "number",
-    [np.float64(0.5), np.float32(0.5), np.array(0.5), torch.tensor(0.5), "0.5", "5e-1", "5E-1"],
-)
+    [
+        np.float64(0.5), np.float32(0.5), np.array(0.5), torch.tensor(0.5), Decimal("0.5"),
+        Fraction(1, 2), "0.5", "5e-1", "5E-1",
+    ],
+)  # fmt: skip
 def test_numbers_of_any_kind(number):
     source = {**CARTPOLE, "algorithm": {"gae": number}, "extra": {"mine": [number]}}
     loaded = load_config(source)

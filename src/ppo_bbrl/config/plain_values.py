@@ -3,7 +3,8 @@
 import os
 from collections.abc import Mapping
 from dataclasses import is_dataclass
-from enum import Enum
+from decimal import Decimal
+from fractions import Fraction
 from typing import Any
 
 import numpy as np
@@ -14,13 +15,15 @@ from ppo_bbrl.errors import ConfigError, one_line, shown
 
 _MAX_DEPTH = 50
 _MAX_BITS = 10_000  # of an integer that Python can still write in digits
+_PLAIN = (bool, int, float, bytes, type(None))
 
 
 def plain(value: Any, key: str = "", depth: int = 0) -> Any:
     """Copy a value as plain Python values. Interpolations (`${...}`) stay strings.
 
-    NumPy and torch numbers become Python numbers, arrays and tuples become lists, paths become
-    strings. A nested part of another OmegaConf configuration is resolved in that configuration.
+    NumPy and torch numbers become Python numbers, fractions and decimals floats, arrays and tuples
+    lists, paths strings. A nested part of another OmegaConf configuration is resolved in that
+    configuration.
 
     Args:
         value: a dict with any content.
@@ -28,7 +31,7 @@ def plain(value: Any, key: str = "", depth: int = 0) -> Any:
         depth: its nesting depth.
 
     Raises:
-        ConfigError: for a value that contains itself, a class or an Enum, a string that is not
+        ConfigError: for a value that contains itself, any other object, a string that is not
             valid Unicode, or a part of another configuration that cannot be resolved.
     """
     if depth > _MAX_DEPTH:
@@ -53,14 +56,17 @@ def plain(value: Any, key: str = "", depth: int = 0) -> Any:
         return [plain(item, f"{key}[{index}]", depth + 1) for index, item in enumerate(value)]
     if getattr(value, "ndim", None) == 0 and hasattr(value, "item"):  # NumPy, torch, JAX
         value = value.item()
+    if isinstance(value, Decimal | Fraction):
+        value = float(value)
     if isinstance(value, int) and value.bit_length() > _MAX_BITS:
         raise ConfigError(f"{key} = {shown(value)}: must be a smaller number")
     if isinstance(value, os.PathLike):
         value = os.fspath(value)
     if isinstance(value, str):
         return _string(value, key)
-    # OmegaConf accepts these too, but what it writes for them cannot be read without running code.
-    if isinstance(value, type | Enum):
+    # OmegaConf accepts classes and Enums too, but what it writes for them cannot be read without
+    # running code.
+    if type(value) not in _PLAIN:
         raise ConfigError(
             f"{key} = {shown(value)}: must be a number, a string, true or false, a list or a dict"
         )
