@@ -150,6 +150,24 @@ def test_the_version(monkeypatch, capsys):
     assert call(monkeypatch, capsys, "--version") == (0, f"ppo-bbrl {ppo_bbrl.__version__}\n", "")
 
 
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="needs /dev/full, which is always full")
+def test_an_answer_that_cannot_be_written_is_no_success(trained, monkeypatch, capsys):
+    """`ppo-bbrl eval RUN > results.txt && …` on a full disk; a run's files are another matter."""
+
+    def status_and_error(*words):
+        with open("/dev/full", "w") as full, monkeypatch.context() as patch:  # noqa: PTH123
+            patch.setattr(sys, "stdout", full)
+            status, _, err = call(patch, capsys, *words)
+        return status, err
+
+    run, _ = trained
+    incomplete = "what it printed is incomplete: No space left on device\n"
+    for words in (("eval", run, "--episodes", "1"), ("--version",), ("train", "--keys")):
+        assert status_and_error(*words) == (1, f"ppo-bbrl: {incomplete}")
+    again = ("train", "--resume", run, "algorithm.max_epochs=4")
+    assert status_and_error(*again) == (0, f"ppo-bbrl: warning: {incomplete}")
+
+
 def test_the_shell_can_complete_commands():
     for shell in ("bash", "zsh", "fish"):
         variables = {

@@ -19,6 +19,7 @@ from ppo_bbrl.cli.options import Overrides, Run, Trust, typed
 from ppo_bbrl.cli.startup import INTERRUPTED, end_with, quick_start, warnings_in_one_line
 from ppo_bbrl.cli.training import train
 from ppo_bbrl.cli.tuning import tune
+from ppo_bbrl.errors import UserError
 from ppo_bbrl.system.console import lasting_output, say
 
 if TYPE_CHECKING:
@@ -274,16 +275,26 @@ def _open(run: Path, trust: bool) -> "tuple[Path, TrainedPolicy]":
     return folder, TrainedPolicy(load_policy(folder), trust=trust)
 
 
+def _writes_files(words: list[str]) -> bool:
+    """Whether a command is for its files, so that it succeeds without its output."""
+    return words[:1] == ["train"] and not {"--keys", "--help"} & set(words)
+
+
 def main() -> None:
     """Run the command line and exit: with status 0, or with one line that says what is wrong.
 
     If the environment variable PPO_BBRL_TRACEBACK is set, unexpected errors show a traceback.
     """
-    with lasting_output(), warnings_in_one_line():
+    with lasting_output() as loss, warnings_in_one_line():
         try:
             status = app(standalone_mode=False) or 0
             if status == INTERRUPTED:  # before a command began: typer has caught Ctrl-C
                 raise _Ended from KeyboardInterrupt()
+            if status == 0 and loss():
+                incomplete = f"what it printed is incomplete: {loss()}"
+                if not _writes_files(sys.argv[1:]):
+                    raise UserError(incomplete)
+                say(f"ppo-bbrl: warning: {incomplete}", error=True)
             sys.exit(status)
         except _Ended as end:
             error = end.__cause__

@@ -1,9 +1,10 @@
 """Console output that never stops a run, even if nothing can be printed."""
 
+import errno
 import io
 import os
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import (
     AbstractContextManager,
     contextmanager,
@@ -54,10 +55,14 @@ def _between_bars(stream: TextIO) -> AbstractContextManager[None]:
 
 
 @contextmanager
-def lasting_output() -> Iterator[None]:
+def lasting_output() -> Iterator[Callable[[], str]]:
     """Inside the `with` block, printing never raises an error: what cannot be printed is dropped.
 
     This includes what libraries and environments print.
+
+    Yields:
+        A function that tells why standard output has lost something, in one line; empty: it has
+        lost nothing, or nobody reads it any more (as after `| head -1`).
     """
     for number in (0, 1, 2):
         try:
@@ -68,7 +73,7 @@ def lasting_output() -> Iterator[None]:
     lasting = [_Lasting(stream) for stream in before]
     sys.stdout, sys.stderr = (cast("TextIO", stream) for stream in lasting)
     try:
-        yield
+        yield lasting[0].loss
     finally:
         sys.stdout, sys.stderr = before
         for stream in lasting:
@@ -107,15 +112,30 @@ class _Lasting:
         self._stream = stream
         if isinstance(self._stream, io.TextIOWrapper):
             self._stream.reconfigure(errors="replace")
+        self._lost = ""
 
     def write(self, text: str) -> int:
-        with suppress(OSError, ValueError):
+        with self._dropped():
             self._stream.write(text)
         return len(text)
 
     def flush(self) -> None:
-        with suppress(OSError, ValueError):
+        with self._dropped():
             self._stream.flush()
+
+    def loss(self) -> str:
+        """Why something was dropped that would have been read."""
+        self.flush()
+        return self._lost
+
+    @contextmanager
+    def _dropped(self) -> Iterator[None]:
+        try:
+            yield
+        except (OSError, ValueError) as error:  # ValueError: it is closed
+            number = getattr(error, "errno", None)
+            if number not in (None, errno.EPIPE):
+                self._lost = os.strerror(number)
 
     def __getattr__(self, name: str) -> Any:
         return getattr(self._stream, name)
