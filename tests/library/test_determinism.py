@@ -48,7 +48,9 @@ def training_metrics(result):
     return result[0], result[1][[name for name in result[1] if not name.startswith("reward/")]]
 
 
-@pytest.mark.parametrize("env_name", ["Chance", "CartPole-v1", "Pendulum-v1", "FrozenLake-v1"])
+@pytest.mark.parametrize(
+    "env_name", ["Chance", "Sampling", "CartPole-v1", "Pendulum-v1", "FrozenLake-v1"]
+)
 def test_the_same_configuration_twice(env_name):
     """Weights and metrics.csv, evaluations included. Upstream seeds torch alone."""
     first, second = (train(env_name, eval_interval=100, seed=7) for _ in range(2))
@@ -90,7 +92,7 @@ def test_another_seed_is_another_run():
 
 @pytest.mark.parametrize("eval_policy", ["greedy", "stochastic"])
 @pytest.mark.parametrize("eval_interval", [0, 100])
-@pytest.mark.parametrize("env_name", ["Chance", "CartPole-v1"])
+@pytest.mark.parametrize("env_name", ["Chance", "Sampling", "CartPole-v1"])
 def test_evaluations_change_nothing_in_training(env_name, eval_interval, eval_policy):
     """None, some, many, with and without chance: training is the same to the bit."""
     without = train(env_name)

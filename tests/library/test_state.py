@@ -112,6 +112,7 @@ CASES = {
         ),
         dict,
     ),
+    "an environment that draws from its spaces": (cfg("Sampling"), dict),
     "another optimiser": (
         cfg(optimizer={"classname": "torch.optim.RMSprop", "momentum": 0.5}),
         dict,

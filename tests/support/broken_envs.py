@@ -161,6 +161,11 @@ class GlobalRandom(Sound):
         return np.random.uniform(-1, 1, 3).astype(np.float32)  # noqa: NPY002 - what is wrong
 
 
+class SpaceRandom(Sound):
+    def draw(self) -> Any:
+        return np.full(3, self.action_space.sample(), np.float32)
+
+
 class RandomOfItsOwn(Sound):
     def __init__(self, render_mode: Any = None) -> None:
         super().__init__(render_mode)
@@ -314,6 +319,7 @@ BROKEN: dict[str, tuple[type[Sound], str, str]] = {
     "old reset": (OldReset, "reset", "pair"),
     "no seed argument": (NoSeedArgument, "reset", "seed"),
     "global random": (GlobalRandom, "seed", "np_random"),
+    "random from a space": (SpaceRandom, "seed", "np_random"),
     "random in init": (RandomOfItsOwn, "seed", "__init__"),
     "always seed 0": (AlwaysSeed0, "seed", ""),
     "shared state": (SharedState, "shared state", ""),

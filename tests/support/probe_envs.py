@@ -116,6 +116,16 @@ class Chance(Probe):
         return float(self.np_random.normal())
 
 
+class Sampling(Chance):
+    """Draws from its spaces, which belong to the class."""
+
+    def observe(self) -> Any:
+        return self.observation_space.sample()
+
+    def reward(self, action: Any) -> float:
+        return float(self.action_space.sample())
+
+
 class NotANumber(Probe):
     """Its reward is NaN."""
 
@@ -150,6 +160,7 @@ for env in (
     Logged,
     LoggedBox,
     Chance,
+    Sampling,
     NotANumber,
     Pixels,
     ManyActions,

@@ -1,6 +1,7 @@
 """The environment that is checked, and actions for it as PPO might take them."""
 
 import traceback
+from copy import deepcopy
 from pathlib import Path
 from typing import Any
 
@@ -26,7 +27,8 @@ class Actor:
     """
 
     def __init__(self, space: Space[Any], seed: int) -> None:
-        self._space, self._random = space, np.random.default_rng(seed)
+        # A copy: an environment may draw from its own.
+        self._space, self._random = deepcopy(space), np.random.default_rng(seed)
 
     def __call__(self, mask: Mask | None = None) -> Any:
         """An action.

@@ -1,9 +1,11 @@
 """A single environment: its spaces, a reset, a close."""
 
 from collections.abc import Callable, Iterable
+from copy import deepcopy
 from typing import Any
 
 import gymnasium as gym
+import numpy as np
 
 from ppo_bbrl.envs.faults import RESET, StalledError, UnfitError, described
 
@@ -53,7 +55,30 @@ def reset(env: Env, **kwargs: Any) -> Any:
     Raises:
         UnfitError: if it returns something else.
     """
+    if kwargs.get("seed") is not None:
+        _seed_spaces(env, kwargs["seed"])
     returned: Any = env.reset(**kwargs)
     if not isinstance(returned, tuple) or len(returned) != 2:
         raise UnfitError(f"reset() returned {described(returned)}; expected the pair {RESET}")
     return returned
+
+
+def own_spaces(env: Env) -> None:
+    """Give an environment copies of the spaces of its class.
+
+    It may draw from them, as in `self.action_space.sample()`: others would then draw from the same
+    stream, and its state would lack it.
+    """
+    base = env.unwrapped
+    for name in ("observation_space", "action_space"):
+        if name not in vars(base) and isinstance(getattr(type(base), name, None), gym.Space):
+            setattr(base, name, deepcopy(getattr(base, name)))
+
+
+def _seed_spaces(env: Env, seed: int) -> None:
+    """Seed the spaces of an environment, too."""
+    own_spaces(env)
+    base = env.unwrapped
+    for_observations, for_actions = np.random.SeedSequence(seed).generate_state(2)
+    base.observation_space.seed(int(for_observations))
+    base.action_space.seed(int(for_actions))

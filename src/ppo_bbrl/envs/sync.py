@@ -34,6 +34,7 @@ from ppo_bbrl.envs.single import (
     check_spaces,
     close_each,
     itself,
+    own_spaces,
     reset,
     spaces_of,
 )
@@ -92,9 +93,12 @@ class SyncEnvs(SyncVectorEnv):  # its type parameters differ between versions of
             for make_env in env_fns:
                 self._running[0] = len(made)
                 made.append(make_env())
+                own_spaces(made[-1])
                 like = like or spaces_of(made[0])
                 check_spaces(made[-1], like)
             super().__init__([partial(itself, env) for env in made], copy=False)
+            for space in (self.observation_space, self.action_space):
+                space.seed(0)  # nobody draws from it, but it is part of the state
         except BaseException as error:
             self.closed = True
             index = first + self._running[0]
@@ -121,6 +125,11 @@ class SyncEnvs(SyncVectorEnv):  # its type parameters differ between versions of
         self._masks = MaskReader(taken if masks else None)
         self._mask_from = ""
         self._mask_rows: Any = None
+
+    @property
+    def on_failure(self) -> OnFailure:
+        """What is done about environments that fail or hang."""
+        return self._guard.on_failure
 
     def write_into(
         self,
