@@ -661,6 +661,15 @@ def test_an_environment_that_hangs_is_named(vec_env_cls):
     env.close()
 
 
+@pytest.mark.parametrize("vec_env_cls", [DummyVecEnv, SubprocVecEnv])
+def test_an_evaluation_environment_that_hangs_is_named(vec_env_cls):
+    env = make_vec_env(Steps, 1, vec_env_cls=vec_env_cls, step_timeout=0.2)
+    model = Model(env=env, eval_env=Hanging(), num_eval_episodes=1, buffer_length=8)
+    with pytest.raises(EnvironmentFailedError, match=r"step_timeout"):
+        model.evaluate()
+    env.close()
+
+
 @pytest.mark.parametrize("on_failure", ["stop", "restart"])
 def test_an_environment_that_fails_is_named_or_replaced(on_failure):
     Failing.made = 0

@@ -34,7 +34,7 @@ class WorkerPool(AsyncVectorEnv):  # its type parameters differ between versions
 
     def _prepare(self, n_workers: int, size: int, on_failure: OnFailure) -> None:
         seconds = on_failure.step_timeout
-        self._groups, self._on_failure = (n_workers, size), on_failure
+        self._groups, self.on_failure = (n_workers, size), on_failure
         self._n_steps, self._doing, self._command = 0, "while it was made", "make"
         self._asked = [True] * n_workers  # which owe an answer; the first one says "ready"
         self._wait_for: list[Any] = []
@@ -109,7 +109,7 @@ class WorkerPool(AsyncVectorEnv):  # its type parameters differ between versions
 
         One in which a call has lasted too long is killed.
         """
-        limit = self._on_failure.step_timeout
+        limit = self.on_failure.step_timeout
         for worker, process in enumerate(self.processes):
             began = self._board.since[worker]
             if limit is not None and began and time.monotonic() - began > limit + _BEYOND:
@@ -123,7 +123,7 @@ class WorkerPool(AsyncVectorEnv):  # its type parameters differ between versions
                 raise self._lost(worker, self._doing)
 
     def _may_restart(self) -> bool:
-        return self._on_failure.restart and self._command in {"reset", "step"}
+        return self.on_failure.restart and self._command in {"reset", "step"}
 
     def _lost(self, worker: int, when: str) -> EnvironmentFailedError:
         """The error for a process that ended unasked; ends the others, unless it is replaced."""
@@ -131,7 +131,7 @@ class WorkerPool(AsyncVectorEnv):  # its type parameters differ between versions
         process.join(LOOK_AROUND / 1000)
         if not self._may_restart():
             close_workers(self, self._after)
-        limit = self._on_failure.step_timeout
+        limit = self.on_failure.step_timeout
         if worker in self._killed and limit is not None:
             return EnvironmentFailedError(f"{who} failed {when}: {too_long(limit)}")
         return EnvironmentFailedError(f"{who}: its process {end_of(process)} {when}")

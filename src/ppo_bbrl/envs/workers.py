@@ -211,7 +211,7 @@ class WorkerVectorEnv(WorkerPool):
     def close_extras(self, timeout: float | None = None, terminate: bool = False) -> None:
         """End the processes, even if one of them hangs or is dead."""
         most = CLOSE_SECONDS if timeout is None else timeout
-        seconds = min(most, self._on_failure.step_timeout or most)
+        seconds = min(most, self.on_failure.step_timeout or most)
         unclosed = close_workers(self, 0.0 if terminate else seconds)
         if unclosed and not terminate:
             more = f" (and {len(unclosed) - 1} more)" if len(unclosed) > 1 else ""

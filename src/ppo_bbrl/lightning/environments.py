@@ -122,7 +122,8 @@ def make_vec_env(
             such as Gymnasium's AsyncVectorEnv.
         env_kwargs: keyword arguments of each environment.
         wrapper_class: applied to each environment.
-        step_timeout: seconds that a reset, a step or a close may take; None: no limit.
+        step_timeout: seconds that a reset, a step or a close may take; None: no limit. It is the
+            limit of `eval_env`, too, whose Python code is interrupted in the main thread.
         on_failure: stop, or restart: another environment takes the place of one that fails or
             hangs (docs/reliability.md). Both need DummyVecEnv or SubprocVecEnv.
 
@@ -222,6 +223,12 @@ def training_environment(env: Any) -> VectorEnv[Any, Any, Any]:
         raise
     warn_of_statistics(env)
     return env
+
+
+def step_timeout_of(env: Any) -> float | None:
+    """The time that `make_vec_env` gave a step of training environments; None: no limit."""
+    on_failure = getattr(env, "on_failure", None)
+    return on_failure.step_timeout if isinstance(on_failure, OnFailure) else None
 
 
 def evaluation_environment(env: Any) -> Env | None:

@@ -3,6 +3,7 @@
 import warnings
 from collections.abc import Callable
 from contextlib import ExitStack, closing
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +13,7 @@ import torch
 from torch import Tensor
 
 from ppo_bbrl.agents.base import Agent
+from ppo_bbrl.envs.guard import OnFailure
 from ppo_bbrl.envs.sync import SyncEnvs
 from ppo_bbrl.envs.vector import DEFAULT_TIME_LIMIT
 from ppo_bbrl.errors import UserError, one_line
@@ -43,6 +45,7 @@ def play_episodes(
     n_episodes: int,
     seeds: np.random.SeedSequence,
     *,
+    step_timeout: float | None = None,
     show: Callable[[], Any] = lambda: None,
 ) -> tuple[list[float], list[int]]:
     """Play episodes, each with its own seed; return their returns and lengths.
@@ -55,12 +58,15 @@ def play_episodes(
         env: one environment.
         n_episodes: the number of episodes.
         seeds: the seeds for the environment and for a stochastic `predict`.
+        step_timeout: seconds that a reset or a step may take in the main thread; None: no limit.
         show: called after each reset and each step.
 
     Raises:
+        EnvironmentFailedError: if the environment fails, or takes too long.
         EvaluationError: if an observation, an action or a reward is not a number.
     """
-    envs = SyncEnvs([lambda: env])
+    # With a clock of ours, threads in which nothing can be interrupted are no error.
+    envs = SyncEnvs([lambda: env], on_failure=OnFailure(step_timeout), clock=[0.0])
     envs.closed = True  # `env` belongs to the caller, who closes it
     policy = _Predicting(predict)
     played = []
@@ -77,7 +83,13 @@ def play_episodes(
 
 
 def watch_episodes(
-    predict: Predict, env: Env, n_episodes: int, seeds: np.random.SeedSequence, path: Path
+    predict: Predict,
+    env: Env,
+    n_episodes: int,
+    seeds: np.random.SeedSequence,
+    path: Path,
+    *,
+    step_timeout: float | None = None,
 ) -> tuple[list[float], list[int], Path | None]:
     """Play episodes and show them in a window, or record a video to `path` if there is no screen.
 
@@ -87,18 +99,17 @@ def watch_episodes(
     Raises:
         UserError: if the environment cannot be shown.
     """
+    limited = partial(play_episodes, predict, step_timeout=step_timeout)
     mode = env.render_mode or ("human" if has_screen() else "rgb_array")
     with ExitStack() as opened:
         if env.render_mode is None:
             env = opened.enter_context(closing(_made_visible(env, mode)))
         if mode == "human":
-            return *play_episodes(predict, env, n_episodes, seeds, show=env.render), None
+            return *limited(env, n_episodes, seeds, show=env.render), None
         opened.enter_context(no_screen())
         name = env.spec.id if env.spec else str(env)
         write = opened.enter_context(video_file(path, frames_per_second(env.metadata, name)))
-        played = play_episodes(
-            predict, env, n_episodes, seeds, show=lambda: write(render_frame(env, name))
-        )
+        played = limited(env, n_episodes, seeds, show=lambda: write(render_frame(env, name)))
     return *played, path
 
 

@@ -13,6 +13,7 @@ from ppo_bbrl.agents.networks import evaluation_mode
 from ppo_bbrl.distributions import entropy_of
 from ppo_bbrl.errors import UserError
 from ppo_bbrl.lightning.checks import check_arguments, clip_value
+from ppo_bbrl.lightning.environments import step_timeout_of
 from ppo_bbrl.lightning.episodes import play_episodes, watch_episodes
 from ppo_bbrl.lightning.loader import Batch
 from ppo_bbrl.lightning.model import Model
@@ -137,11 +138,11 @@ class PPO(Model):
             action_stream(seeds).active(),
             evaluation_mode(self),
         ):
+            given = predict, self.eval_env, n_episodes, seeds
+            limit = step_timeout_of(self.env)
             if not render or n_episodes == 0:
-                return play_episodes(predict, self.eval_env, n_episodes, seeds)
-            returns, lengths, video = watch_episodes(
-                predict, self.eval_env, n_episodes, seeds, self._video_path()
-            )
+                return play_episodes(*given, step_timeout=limit)
+            returns, lengths, video = watch_episodes(*given, self._video_path(), step_timeout=limit)
         if video is not None:
             shown = show(video)
             if not isinstance(shown, Path):
