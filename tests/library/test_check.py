@@ -84,6 +84,18 @@ def test_a_class_a_function_and_an_environment_are_taken():
         assert [finding.topic for finding in check_env(env, steps=50).faults] == ["pickle"]
 
 
+def test_a_function_that_takes_no_render_mode_is_no_fault_of_the_environment():
+    report = check_env(lambda: gym.make("Sound-v0"), steps=50)
+    assert report.ok
+    assert [finding.topic for finding in report.findings] == ["render"]
+
+
+@pytest.mark.parametrize(("name", "wrong"), [("steps", 0), ("seed", -1), ("seed", "1")])
+def test_a_wrong_argument_is_no_fault_of_the_environment(name, wrong):
+    with pytest.raises(UserError, match=f"{name} = {wrong!r}: must be an integer"):
+        check_env(Sound, **{name: wrong})
+
+
 def test_an_environment_that_needs_arguments_and_wrappers():
     report = check_env("Pendulum-v1", env_args={"g": 1.0, "max_episode_steps": 7}, steps=50)
     assert "after 7 steps" in report.summary

@@ -1,5 +1,6 @@
 """`check_env`: everything that is wrong with an environment, for its author."""
 
+import inspect
 import warnings
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
@@ -93,6 +94,7 @@ def checked(
 ) -> CheckReport:
     """As `check_env`; `tell` is called with the topic and what was found before each part."""
     size_of("steps", steps)
+    size_of("seed", seed, "must be an integer ≥ 0", least=0)
     masks = action_mask != NONE
     with printed() as prints, warnings.catch_warnings():
         warnings.simplefilter("ignore")  # what they say is found by the checks
@@ -137,8 +139,11 @@ def checked(
         else:
             playable = None
             part("gymnasium", lambda: check_rules(maker, report))
-        if maker.fresh and playable:
+        if maker.fresh and playable and maker.takes_mode:
             part("render", lambda: check_pictures(maker, report))
+        elif maker.fresh and playable:
+            text = f"{maker.name} is made by a function without render_mode: no picture was drawn"
+            report.note("render", text, "def make(**env_args): return gym.make(NAME, **env_args)")
         part("close", lambda: check_closing(maker, report))
         maker.close()
     return report
@@ -164,6 +169,7 @@ class _Maker:
     Attributes:
         name: of the environment, for messages.
         fresh: whether each is a new one.
+        takes_mode: whether it may be given a render_mode; what is no function should take one.
         first: the first of them.
     """
 
@@ -175,6 +181,7 @@ class _Maker:
         if self.fresh and not isinstance(env, str) and not callable(env):
             kind = type(env).__name__
             raise UserError(f"env is a {kind}: must be a name, a gymnasium.Env, or make one")
+        self.takes_mode = not inspect.isfunction(env) or _takes(env, "render_mode")
         self.name = env if isinstance(env, str) else ""
         self._made: list[Env] = []
         with warnings.catch_warnings():
@@ -223,6 +230,15 @@ class _Maker:
                 "a gymnasium.Env"
             )
         return wrap(made, self._wrappers)
+
+
+def _takes(function: Callable[..., Any], name: str) -> bool:
+    """Whether a function has an argument of this name."""
+    try:
+        inspect.signature(function).bind_partial(**{name: None})
+    except TypeError:
+        return False
+    return True
 
 
 def _limit(env: Env) -> int | None:

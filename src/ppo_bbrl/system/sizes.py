@@ -6,19 +6,22 @@ from typing import Any
 from ppo_bbrl.errors import UserError, one_line
 
 
-def size_of(name: str, size: Any, allowed: str = "must be an integer ≥ 1") -> int:
+def size_of(
+    name: str, size: Any, allowed: str = "must be an integer ≥ 1", *, least: int = 1
+) -> int:
     """A number of neurons, features or actions as a Python int.
 
     Args:
         name: the name of the argument.
         size: such as 64, `space.n` or `np.prod(space.shape)`.
         allowed: what is allowed, as the error says it.
+        least: the smallest that is allowed.
 
     Raises:
         UserError: naming the argument, the value and what is allowed.
     """
     number = _index(size)
-    if number is None or number < 1:
+    if number is None or number < least:
         raise UserError(f"{name} = {one_line(repr(size))}: {allowed}")
     return number
 
