@@ -144,6 +144,7 @@ class EpisodicAlgo(Checkpointed, bbrl_utils.algorithms.EpisodicAlgo):
 
     def _begin_loop(self) -> None:
         self._loop = None  # ends a loop that was left early
+        check_defaults()  # they may be others than those of the constructor
         self._read_config()
 
     def _make_env(self, n_envs: int, wrappers: Any, autoreset: bool = False) -> EnvAgent:

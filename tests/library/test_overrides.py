@@ -65,6 +65,12 @@ def test_nothing_would_be_learned_without_gradients(off):
         run(PPOClip(small()))
 
 
+def test_weights_made_in_inference_mode_are_refused_at_once():
+    """They could never be changed afterwards, whatever mode training is in."""
+    with torch.inference_mode(), pytest.raises(UserError, match="gradients are turned off"):
+        PPOClip(small())
+
+
 def test_weights_that_are_to_stay_as_they_are():
     algo = PPOClip(small())
     for agent in (algo.train_policy, algo.critic_agent):

@@ -64,6 +64,10 @@ def test_weights_without_values_are_told(name):
 def test_another_device_for_all_tensors_is_told():
     with torch.device("meta"), pytest.raises(UserError, match="default device is 'meta'"):
         PPOClip(config("Logged"))
+    algo = PPOClip(config("Logged"))
+    with torch.device("meta"), pytest.raises(UserError, match="default device is 'meta'"):
+        run(algo)
+    algo.close()
 
 
 AGENTS = {

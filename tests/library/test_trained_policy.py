@@ -81,6 +81,18 @@ def test_only_an_agent_of_ones_own_is_called_that():
     assert "your own" not in message
 
 
+@pytest.mark.parametrize("env_name", ["CartPole-v1", "Pendulum-v1"])
+def test_another_default_device_makes_no_difference(env_name):
+    """A program may have its tensors on a GPU; on the device meta they would have no values."""
+    folder = saved_run(config(env_name))
+    policy = ppo_bbrl.load(folder)
+    observation = np.full(policy.observation_space.shape, 0.1, np.float32)
+    expected = policy.predict(observation)
+    with torch.device("meta"):
+        assert ppo_bbrl.load(folder).predict(observation) == expected
+        assert policy.predict(observation) == expected
+
+
 def test_an_agent_of_ones_own_that_the_configuration_makes_too():
     cfg = config("Chance")
     mine = DiscretePolicy(3, [16], 2)

@@ -54,10 +54,7 @@ def plain(value: Any, key: str = "", depth: int = 0) -> Any:
         value = value.tolist()
     if isinstance(value, list | tuple):
         return [plain(item, f"{key}[{index}]", depth + 1) for index, item in enumerate(value)]
-    if getattr(value, "ndim", None) == 0 and hasattr(value, "item"):  # NumPy, torch, JAX
-        value = value.item()
-    if isinstance(value, Decimal | Fraction):
-        value = float(value)
+    value = _number(value)
     if isinstance(value, int) and value.bit_length() > _MAX_BITS:
         raise ConfigError(f"{key} = {shown(value)}: must be a smaller number")
     if isinstance(value, os.PathLike):
@@ -71,6 +68,13 @@ def plain(value: Any, key: str = "", depth: int = 0) -> Any:
             f"{key} = {shown(value)}: must be a number, a string, true or false, a list or a dict"
         )
     return value
+
+
+def _number(value: Any) -> Any:
+    """A number of Python's own for one of another kind; anything else as it is."""
+    if getattr(value, "ndim", None) == 0 and hasattr(value, "item"):  # NumPy, torch, JAX
+        return value.item()
+    return float(value) if isinstance(value, Decimal | Fraction) else value
 
 
 def _string(value: str, key: str) -> str:

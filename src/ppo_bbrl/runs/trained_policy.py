@@ -39,6 +39,7 @@ from ppo_bbrl.runs.best_policy import SavedPolicy, class_name, find_policy, load
 from ppo_bbrl.runs.extent import BoundedLayers
 from ppo_bbrl.runs.given_observation import as_batch
 from ppo_bbrl.runs.stepwise import Stepwise
+from ppo_bbrl.system.compute import on_cpu
 from ppo_bbrl.system.seals import DamagedError
 
 Array = NDArray[Any]
@@ -175,8 +176,8 @@ class TrainedPolicy:
                 own = observation.pop(key)
                 action_mask = own if action_mask is None else action_mask
         needed = without_others(self.observation_space, self.seen, observation)
-        batch, n, single = as_batch(self.seen, needed)
-        with torch.no_grad():
+        with torch.no_grad(), on_cpu():
+            batch, n, single = as_batch(self.seen, needed)
             masks = None if action_mask is None else [action_mask] if single else action_mask
             given: dict[str, Any] = {} if masks is None else {"mask": self._mask(masks, n)}
             if self._stepwise is not None:
@@ -250,7 +251,7 @@ def _greedy(saved: SavedPolicy, spaces: HasSpaces) -> KWAgentWrapper:
             # No network for images, or a run from before there were any.
             saved.cfg.algorithm.architecture.features = "mlp"
         # The initial weights are random, then replaced.
-        with torch.random.fork_rng(devices=[]), BoundedLayers(saved.state):
+        with torch.random.fork_rng(devices=[]), on_cpu(), BoundedLayers(saved.state):
             policy = build_policy(saved.cfg, spaces).with_prefix("current_policy/")
         policy.to(_precision(policy, saved))
         greedy = KWAgentWrapper(

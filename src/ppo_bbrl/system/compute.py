@@ -4,7 +4,7 @@ import math
 import os
 import shutil
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from itertools import pairwise
 from typing import Any
 
@@ -77,11 +77,16 @@ def compiler() -> str | None:
 
 
 def check_defaults() -> None:
-    """Refuse torch defaults that training does not support: half precision, other devices.
+    """Refuse what training does not support: half precision, other devices, inference mode.
 
     Raises:
         ConfigError: naming the default.
     """
+    if torch.is_inference_mode_enabled():
+        raise ConfigError(
+            "torch's gradients are turned off (inference_mode), so that nothing would be learned: "
+            "leave it to the training to do so where none are needed"
+        )
     dtype = torch.get_default_dtype()
     if dtype not in (torch.float32, torch.float64):
         raise ConfigError(
@@ -93,6 +98,12 @@ def check_defaults() -> None:
             f"torch's default device is {str(device)!r}: must be 'cpu', where the environments "
             "are; use compute.device to choose the device of the networks"
         )
+
+
+def on_cpu() -> AbstractContextManager[Any]:
+    """Inside the `with` block tensors are on the CPU, whatever torch's default device is."""
+    is_cpu = torch.get_default_device().type == "cpu"
+    return nullcontext() if is_cpu else torch.device("cpu")
 
 
 def check_rollout(settings: Any, observation_space: Any = None) -> None:
