@@ -694,7 +694,7 @@ def run(algo):
 # %% [markdown]
 # Now all of it is yours, and the check only asks whether it learns. First on five probes, whose values and
 # returns are known (notebook 10), then on CartPole: within 37,000 steps an evaluation has to reach 475 of
-# 500. It takes about 20 seconds of processor time. When it is graded, three more seeds have to do it, too.
+# 500. It takes about 5 seconds of processor time. When it is graded, three more seeds have to do it, too.
 #
 # If it fails although steps 1 to 7 passed, it says on which problem. That is your next clue.
 
@@ -709,8 +709,7 @@ check_learning(PPO, run, seed=3)
 # %% [markdown]
 # # Your PPO at work
 #
-# A run to look at, with the configuration of the check and more evaluations: about 20 seconds of processor
-# time.
+# A run to look at, with the configuration of the check and more evaluations: about 5 seconds of processor time.
 
 # %%
 params = {
