@@ -14,3 +14,9 @@ settings.load_profile("repeatable")
 def own_folder(tmp_path, monkeypatch):
     """Each test runs in a folder of its own, so that nothing is left behind."""
     monkeypatch.chdir(tmp_path)
+
+
+@pytest.fixture
+def not_compiled(monkeypatch):
+    """The step of the compiled engine is run as it is, with what was taken into it: in no time."""
+    monkeypatch.setattr(torch, "compile", lambda function, **_: function)

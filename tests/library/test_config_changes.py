@@ -4,9 +4,9 @@ from contextlib import suppress
 
 import pytest
 import torch
+from engines_testing import algorithm, all_engines, rollouts
 from omegaconf import OmegaConf
 from probe_envs import config, fresh_log
-from test_replaced import algorithm, all_engines, not_compiled, rollouts  # noqa: F401 - a fixture
 
 from ppo_bbrl import ConfigError, EpisodicAlgo, PPOClip, run
 from ppo_bbrl.agents.base import KWAgentWrapper
@@ -14,6 +14,8 @@ from ppo_bbrl.config.changes import _AT_CONSTRUCTION, ConfigChanges
 from ppo_bbrl.config.schema import known_keys
 from ppo_bbrl.fast.compiled import CompiledUpdate
 from ppo_bbrl.fast.flat import FlatUpdate
+
+pytestmark = pytest.mark.usefixtures("not_compiled")
 
 
 def change(name, value):
