@@ -26,6 +26,7 @@ from ppo_bbrl.gaussian_distributions import (
     ActionStateDependentNoise,
 )
 from ppo_bbrl.rollout import collect
+from ppo_bbrl.seeding import RandomStream
 from ppo_bbrl.workspace.table import Workspace
 
 BOX = Box(np.array([-2, 0], np.float32), np.array([2, 1], np.float32))
@@ -194,6 +195,26 @@ def matrices(freq, n_rows, seed=0, *, memory=False):
         workspace.set("env/timestep", t, torch.zeros(2).long())  # nothing to remember
         act(workspace, t)
     return workspace["action"]
+
+
+@pytest.mark.parametrize("squash", [False, True])
+def test_gsde_is_squashed_where_it_is_asked_and_as_precise_as_its_weights(squash):
+    policy = SDEPolicy(3, [8], BOX, log_std_init=1.0, squash=squash).double()
+    torch.manual_seed(0)
+    action = policy.dist(torch.randn(100, 3)).sample()  # of observations in float32
+    assert action.dtype == torch.float64
+    low, high = (torch.as_tensor(bound) for bound in (BOX.low, BOX.high))
+    assert bool(((action >= low) & (action <= high)).all()) == squash
+
+
+def test_matrices_are_drawn_from_the_stream_in_use():
+    """Each time the same from the same one, as precise as the weights."""
+    policy, drawn = SDEPolicy(3, [8], BOX).double(), []
+    for _ in range(2):
+        with RandomStream(0).direct():
+            drawn.append(policy.noise(5))
+    assert torch.equal(*drawn)
+    assert (drawn[0].shape, drawn[0].dtype) == ((5, 8, 2), torch.float64)
 
 
 @pytest.mark.parametrize("memory", [False, True])
