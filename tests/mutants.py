@@ -94,7 +94,9 @@ NEAREST = {
     "config.changes": ("config_changes",),
     "config.optimizers": ("optimizers", "replaced"),
     "envs.actions": ("actions", "spaces"),
-    "envs.agent": ("envs", "env_arguments", "env_faults", "rollout", "episodic", "masks"),
+    "envs.agent": (
+        "envs", "env_arguments", "env_faults", "env_restarts", "rollout", "episodic", "masks",
+    ),
     "envs.configured": ("env_arguments", "training_wrappers", "wrappers", "envs"),
     "envs.envpool": ("envpool",),
     "envs.faults": ("env_faults", "envs", "video", "observations", "masks"),
