@@ -18,6 +18,7 @@ from ppo_bbrl import PPOClip, run
 from ppo_bbrl.agents.acting import row_actor
 from ppo_bbrl.agents.continuous import ContinuousPolicy, SDEPolicy
 from ppo_bbrl.agents.memory import Memory
+from ppo_bbrl.agents.policies import draws_noise_alone
 from ppo_bbrl.agents.recurrent import RecurrentPolicy
 from ppo_bbrl.errors import ConfigError, UserError
 from ppo_bbrl.gaussian_distributions import (
@@ -208,13 +209,18 @@ def test_gsde_is_squashed_where_it_is_asked_and_as_precise_as_its_weights(squash
 
 
 def test_matrices_are_drawn_from_the_stream_in_use():
-    """Each time the same from the same one, as precise as the weights."""
+    """From that alone: the same each time, as precise as the weights. And what is left out."""
     policy, drawn = SDEPolicy(3, [8], BOX).double(), []
-    for _ in range(2):
+    for n_others in range(2):
         with RandomStream(0).direct():
+            torch.rand(n_others)  # of the global generator
             drawn.append(policy.noise(5))
     assert torch.equal(*drawn)
     assert (drawn[0].shape, drawn[0].dtype) == ((5, 8, 2), torch.float64)
+    assert not policy.log_std.any()
+    assert (policy.sample_freq, policy.squash) == (-1, None)
+    assert draws_noise_alone(policy)
+    assert draws_noise_alone(ContinuousPolicy(3, [8], BOX))
 
 
 @pytest.mark.parametrize("memory", [False, True])
