@@ -197,6 +197,14 @@ def test_help_shows_no_type_behind_flags(command, monkeypatch, capsys):
     assert "bool" not in out.lower()
 
 
+def test_the_command_alone_shows_its_help(monkeypatch, capsys):
+    """In lines, as `--help` does."""
+    status, out, err = call(monkeypatch, capsys)
+    assert status == 2
+    lines = [line.split() for line in (out + err).splitlines()]
+    assert {"train", "eval", "plot"} <= {words[0] for words in lines if words}
+
+
 def test_a_missing_file_is_one_line(monkeypatch, capsys):
     status, _, err = call(monkeypatch, capsys, "train", "nowhere.yaml")
     assert status == 1

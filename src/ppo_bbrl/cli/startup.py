@@ -140,7 +140,10 @@ def end_with(error: BaseException | None) -> NoReturn:
     elif isinstance(error, UserError | OSError):
         text, status = str(error), 1
     elif usage is not None:
-        if not usage():  # the help was shown
+        is_help = type(error).__name__ == "NoArgsIsHelpError"  # in which the message is the help
+        if is_help:
+            say(usage(), error=True)
+        if is_help or not usage():  # older ones have shown it
             sys.exit(2)
         text, status = f"{usage()} (see --help)", 2
     elif TRACEBACK in os.environ and error is not None:

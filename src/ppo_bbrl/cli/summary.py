@@ -79,7 +79,9 @@ def report_what_is_kept(algo: "PPOClip", error: BaseException) -> None:
 
 def describe(report: EvalReport) -> str:
     """The mean and standard deviation of an evaluation, with its number of episodes."""
-    return f"{as_return(report.mean)} ± {as_return(report.std)} over {len(report.returns)} episodes"
+    n = len(report.returns)
+    episodes = f"{n} episode{'s' * (n != 1)}"
+    return f"{as_return(report.mean)} ± {as_return(report.std)} over {episodes}"
 
 
 def _evaluate(algo: "PPOClip", policy: nn.Module) -> EvalReport:
