@@ -17,7 +17,7 @@ import gymnasium as gym
 import numpy as np
 import pytest
 import torch
-from gymnasium.spaces import Box, Discrete, MultiDiscrete
+from gymnasium.spaces import Box, Discrete, MultiBinary, MultiDiscrete
 
 from ppo_bbrl.envs import guard
 from ppo_bbrl.envs.agent import EnvAgent
@@ -170,6 +170,7 @@ STATES = {
     "in a list": (Discrete(3), [1]),
     "in an array": (Discrete(3), np.array(3)),
     "a fraction for an integer": (Box(0, 9, (1,), np.int64), np.array([0.5])),
+    "neither 0 nor 1": (MultiBinary(2), np.array([0, 2], np.int8)),
     "too large for a byte": (Box(0, 255, (2, 2), np.uint8), np.full((2, 2), 256)),
     "fractions in a picture": (Box(0, 255, (2, 2), np.uint8), np.ones((2, 2))),
 }

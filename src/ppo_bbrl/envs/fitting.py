@@ -4,7 +4,7 @@ import operator
 from typing import Any
 
 import numpy as np
-from gymnasium.spaces import Discrete, MultiDiscrete
+from gymnasium.spaces import Discrete, MultiBinary, MultiDiscrete
 from numpy.typing import NDArray
 
 from ppo_bbrl.envs.faults import narrowed, unfit_observation
@@ -14,7 +14,7 @@ def fitting(observation: Any, space: Any) -> Any:
     """An observation, or a part of one, as its row takes it.
 
     Raises:
-        UnfitError: if it has another shape or kind, or is no state of a Discrete space.
+        UnfitError: if it has another shape or kind, or a number that the space has not.
     """
     if isinstance(space, Discrete):
         try:
@@ -29,7 +29,7 @@ def fitting(observation: Any, space: Any) -> Any:
     except Exception:  # noqa: BLE001 - ragged lists, tensors that require grad
         raise unfit_observation(observation, space) from None
     dtype: Any = space.dtype
-    any_number = not isinstance(space, MultiDiscrete)
+    any_number = not isinstance(space, MultiDiscrete | MultiBinary)
     if array.shape == space.shape and (any_number or _are_states(array, space)):
         if np.can_cast(array.dtype, dtype, "same_kind"):
             return narrowed(array, dtype) if dtype.kind == "f" else array
@@ -40,8 +40,10 @@ def fitting(observation: Any, space: Any) -> Any:
     raise unfit_observation(observation, space)
 
 
-def _are_states(array: NDArray[Any], space: MultiDiscrete) -> bool:
+def _are_states(array: NDArray[Any], space: MultiDiscrete | MultiBinary) -> bool:
     if array.dtype.kind not in "iub":
         return False
+    if isinstance(space, MultiBinary):
+        return bool(((array == 0) | (array == 1)).all())
     index = array.astype(np.int64) - space.start
     return bool(((index >= 0) & (index < space.nvec)).all())

@@ -11,7 +11,7 @@ from functools import partial
 from typing import Any
 
 import numpy as np
-from gymnasium.spaces import Box, MultiBinary
+from gymnasium.spaces import Box
 from gymnasium.vector import SyncVectorEnv
 from numpy.typing import NDArray
 
@@ -97,8 +97,8 @@ class SyncEnvs(SyncVectorEnv):  # its type parameters differ between versions of
                 like = like or spaces_of(made[0])
                 check_spaces(made[-1], like)
             super().__init__([partial(itself, env) for env in made], copy=False)
-            for space in (self.observation_space, self.action_space):
-                space.seed(0)  # nobody draws from it, but it is part of the state
+            for batched in (self.observation_space, self.action_space):
+                batched.seed(0)  # nobody draws from it, but it is part of the state
         except BaseException as error:
             self.closed = True
             index = first + self._running[0]
@@ -113,8 +113,8 @@ class SyncEnvs(SyncVectorEnv):  # its type parameters differ between versions of
         space: Any = self.single_observation_space
         self._spaces = list(leaves(space))  # the parts of a Dict or a Tuple
         self._arrays = taken_apart(space, self._observations)
-        #: whether an observation is a single array without indices that could be too large
-        self._plain = isinstance(space, Box | MultiBinary)
+        #: whether an observation is a single array of any numbers
+        self._plain = isinstance(space, Box)
         taken = self.single_action_space
         self._takes_numbers = isinstance(taken, Box) and taken.shape == ()
         self._over = [False] * self.num_envs
