@@ -35,6 +35,7 @@ from ppo_bbrl.seeding import Seeds
 from ppo_bbrl.system.compute import check_defaults, check_rollout
 from ppo_bbrl.system.console import say
 from ppo_bbrl.system.signals import exit_on_signals, postponed_signals
+from ppo_bbrl.system.sizes import size_of
 from ppo_bbrl.workspace.table import Workspace
 
 with warnings.catch_warnings():
@@ -160,10 +161,10 @@ class EpisodicAlgo(Checkpointed, bbrl_utils.algorithms.EpisodicAlgo):
         workspace every time; tensors read from it do not change.
         """
         self._begin_loop()
-        n_rows = self.cfg.algorithm.n_steps if episode_steps is None else episode_steps
-        if n_rows < 2:
-            name = "algorithm.n_steps" if episode_steps is None else "episode_steps"
-            raise ConfigError(f"{name} = {n_rows}: a transition needs at least 2 rows")
+        given = self.cfg.algorithm.n_steps if episode_steps is None else episode_steps
+        name = "algorithm.n_steps" if episode_steps is None else "episode_steps"
+        needed = "must be an integer ≥ 2: a transition has two rows"
+        n_rows = size_of(name, given, needed, least=2, error=ConfigError)
         carried = self._workspace.last_row() if self._goes_on and self._workspace else {}
         workspace = self._workspace = Workspace(capacity=n_rows)
         for name, row in carried.items():
@@ -283,6 +284,7 @@ class EpisodicAlgo(Checkpointed, bbrl_utils.algorithms.EpisodicAlgo):
 
         Nothing is logged or kept.
         """
+        n_episodes = size_of("n_episodes", n_episodes)
         seeds = self.seeds.sequence("evaluation", self._n_evaluations)
         self._n_evaluations += 1
         env = self._make_env(n_episodes, self._env_wrappers)
@@ -305,6 +307,7 @@ class EpisodicAlgo(Checkpointed, bbrl_utils.algorithms.EpisodicAlgo):
         Args:
             max_steps: number of steps after which the video ends, even if the episode continues.
         """
+        limit = self._max_steps if max_steps is None else size_of("max_steps", max_steps)
         policy = self.best_policy
         if policy is None:
             say("No evaluation has taken place yet: this is the current policy.")
@@ -318,7 +321,7 @@ class EpisodicAlgo(Checkpointed, bbrl_utils.algorithms.EpisodicAlgo):
             env_args=self.cfg.gym_env.env_args,
             wrappers=self._env_wrappers,
             action_mask=self.cfg.gym_env.action_mask,
-            max_steps=max_steps or self._max_steps,
+            max_steps=limit,
             step_timeout=self.cfg.gym_env.step_timeout,
         )
 

@@ -87,11 +87,9 @@ class PPOClip(LearningAgents, Failing, EpisodicAlgo):
             everything below; optimisers keep the moments of weights that stay.
         eval_policy: the greedy version of train_policy.
         old_policy, old_critic_agent: copies with the weights that collected the last rollout.
-        policy_optimizer, critic_optimizer: the optimisers; a single one if the agents share
-            weights. You may replace them or change their param_groups; the schedule of the
-            learning rate continues from there.
-        cfg: the resolved configuration. A change in it takes effect in the next rollout or update,
-            or is refused by name.
+        policy_optimizer, critic_optimizer: the optimisers; one if the agents share weights. You may
+            replace them or change param_groups; the schedule of the learning rate goes on from it.
+        cfg: the resolved configuration; a change takes effect in the next update, or is refused.
     """
 
     _seeds_globally = False

@@ -1,6 +1,7 @@
 """Evaluations: whole episodes, on their own environments, with their own chance."""
 
 import random
+import re
 
 import bbrl.agents
 import gymnasium as gym
@@ -13,6 +14,7 @@ from torch import nn
 
 from ppo_bbrl import DiscretePolicy, PPOClip, Workspace, evaluation
 from ppo_bbrl.envs.agent import EnvAgent
+from ppo_bbrl.errors import UserError
 from ppo_bbrl.evaluation import EvaluationError, evaluate
 
 
@@ -328,6 +330,22 @@ def test_evaluate_policy_keeps_nothing():
     assert algo.best_policy is None
     assert not algo.eval_rewards
     assert not algo.logger.newest()
+    algo.close()
+
+
+@pytest.mark.parametrize(
+    ("name", "call"),
+    [
+        ("n_episodes", lambda algo, wrong: algo.evaluate_policy(algo.eval_policy, wrong)),
+        ("max_steps", lambda algo, wrong: algo.record_best(max_steps=wrong)),
+        ("episode_steps", lambda algo, wrong: next(algo.iter_partial_episodes(wrong))),
+    ],
+)
+@pytest.mark.parametrize("wrong", [0, -3, 2.0, "9"])
+def test_numbers_of_steps_and_episodes_are_checked(name, call, wrong):
+    algo = PPOClip(config("ActionDecides"))
+    with pytest.raises(UserError, match=re.escape(f"{name} = {wrong!r}: must be an integer")):
+        call(algo, wrong)
     algo.close()
 
 

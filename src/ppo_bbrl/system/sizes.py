@@ -7,7 +7,12 @@ from ppo_bbrl.errors import UserError, one_line
 
 
 def size_of(
-    name: str, size: Any, allowed: str = "must be an integer ≥ 1", *, least: int = 1
+    name: str,
+    size: Any,
+    allowed: str = "must be an integer ≥ 1",
+    *,
+    least: int = 1,
+    error: type[UserError] = UserError,
 ) -> int:
     """A number of neurons, features or actions as a Python int.
 
@@ -16,13 +21,14 @@ def size_of(
         size: such as 64, `space.n` or `np.prod(space.shape)`.
         allowed: what is allowed, as the error says it.
         least: the smallest that is allowed.
+        error: what is raised.
 
     Raises:
         UserError: naming the argument, the value and what is allowed.
     """
     number = _index(size)
     if number is None or number < least:
-        raise UserError(f"{name} = {one_line(repr(size))}: {allowed}")
+        raise error(f"{name} = {one_line(repr(size))}: {allowed}")
     return number
 
 
