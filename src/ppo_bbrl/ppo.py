@@ -154,7 +154,7 @@ class PPOClip(LearningAgents, Failing, EpisodicAlgo):
     def iter_partial_episodes(self, episode_steps: int | None = None) -> Iterator[Workspace]:
         """As in `EpisodicAlgo`, but torch uses `compute.threads` threads while the loop runs."""
         self._begin_loop()
-        if self._engine is None and self._next_epoch:  # loaded: as after the update before
+        if self._engine is None and self._goes_on:  # loaded: as after the update before
             place_weights(self._learners())
         with threads(self.cfg.compute.threads):
             yield from super().iter_partial_episodes(episode_steps)

@@ -10,6 +10,7 @@ import signal
 import subprocess
 import sys
 from pathlib import Path
+from threading import Timer
 
 import numpy as np
 import pytest
@@ -32,6 +33,10 @@ import numpy as np
 from gymnasium.spaces import Box, Discrete
 
 
+def tell(word):  # in one piece, even where nothing is buffered
+    print(word + "\\n", end="", flush=True)
+
+
 class Told(gym.Env):
     observation_space = Box(-1, 1, (2,), np.float32)
     action_space = Discrete(2)
@@ -40,7 +45,7 @@ class Told(gym.Env):
     def __init__(self, fails_after=None, how="raises", hangs_when_made=False):
         self.fails_after, self.how, self.steps = fails_after, how, 0
         if hangs_when_made and multiprocessing.parent_process():
-            print("making", flush=True)
+            tell("making")
             time.sleep(3600)
 
     def reset(self, *, seed=None, options=None):
@@ -49,7 +54,7 @@ class Told(gym.Env):
 
     def step(self, action):
         if not self.told:
-            print("stepped", flush=True)
+            tell("stepped")
             self.told = True
         self.steps += 1
         if self.steps == self.fails_after:
@@ -58,7 +63,7 @@ class Told(gym.Env):
             if self.how == "ends":
                 os._exit(7)
             if self.how == "hangs":
-                print("hangs", flush=True)
+                tell("hangs")
                 time.sleep(3600)
             raise ArithmeticError("no such state")
         return np.zeros(2, np.float32), 1.0, self.steps % 5 == 0, False, {}
@@ -194,10 +199,15 @@ def ended(process):
 
 
 def wait_until_stepped(process, word="stepped"):
+    """A run that does not say so in time is killed, which ends its output."""
+    too_late = Timer(TIMEOUT, os.killpg, (process.pid, signal.SIGKILL))
+    too_late.start()
     for line in process.stdout:
         if line == f"{word}\n":
+            too_late.cancel()
             return
-    pytest.fail(f"the run ended before its first step: {process.communicate()[1]}")
+    too_late.cancel()
+    pytest.fail(f"the run did not come to its first step: {process.communicate()[1]}")
 
 
 def workers_of(process):

@@ -165,10 +165,12 @@ def test_the_site_names_every_page():
     text = (DOCS.parent / "mkdocs.yml").read_text(encoding="utf-8")
     named = set(re.findall(r"([\w/]+\.md)$", text, re.MULTILINE))
     assert {path.name for path in DOCS.glob("*.md")} <= named
+    notebooks = (DOCS.parent / "notebooks" / "student").glob("*.ipynb")
     assert named - {path.name for path in DOCS.glob("*.md")} == {
         "index.md",
         "changelog.md",
         "contributing.md",
+        *(f"course/{path.stem}.md" for path in notebooks),
     }
 
 
