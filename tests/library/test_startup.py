@@ -21,6 +21,17 @@ def test_a_warning_is_one_line_without_the_code_that_gave_it(capsys):
     )
 
 
+def test_what_torch_says_of_an_interrupted_compiler_is_left_out(capsys):
+    """Ctrl-C while the update is compiled gave pages of its source, as if something were wrong."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("always")
+        with warnings_in_one_line():
+            said = "Error detected in SplitBackward0. Traceback of forward call that caused the"
+            warnings.warn(f"{said} error:\n  File …", stacklevel=1)
+            warnings.warn("an error of mine", stacklevel=1)
+    assert capsys.readouterr().err == "ppo-bbrl: warning: an error of mine\n"
+
+
 def test_what_libraries_log_looks_the_same(monkeypatch, capsys):
     monkeypatch.setattr(logging.getLogger(), "handlers", [])  # pytest's
     with warnings_in_one_line():

@@ -18,6 +18,8 @@ from ppo_bbrl.system.console import say
 TRACEBACK = "PPO_BBRL_TRACEBACK"
 INTERRUPTED = 130
 
+# What torch says of an error or Ctrl-C while it compiles an update, with the source of the update.
+_OF_COMPILER = re.compile(r"Error detected in \w+\. Traceback of forward call")
 _FRAME = re.compile(r"\x1b\[[0-9;]*m(WARN: )?")  # Gymnasium puts this around its warnings
 
 
@@ -113,7 +115,7 @@ def warnings_in_one_line() -> Iterator[None]:
 
     def show(message: Warning | str, *_: Any, **__: Any) -> None:
         text = one_line(_FRAME.sub("", str(message)))
-        if text not in shown:
+        if text not in shown and not _OF_COMPILER.match(text):
             shown.add(text)
             say(f"ppo-bbrl: warning: {text}", error=True)
 
