@@ -145,7 +145,7 @@ def draw(curves: dict[str, list[Curve]]) -> None:
 
     columns = min(4, len(curves))
     rows = -(-len(curves) // columns)
-    figure = Figure(figsize=(3.2 * columns, 2.6 * rows), dpi=120, layout="constrained")
+    figure = Figure(figsize=(3.2 * columns, 2.6 * rows), dpi=80, layout="constrained")
     grid = figure.subplots(rows, columns, squeeze=False).flatten()
     for axes, (name, seeds) in zip(grid, curves.items(), strict=False):
         points = common_grid(seeds)

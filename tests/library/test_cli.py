@@ -155,7 +155,7 @@ def test_an_answer_that_cannot_be_written_is_no_success(trained, monkeypatch, ca
     """`ppo-bbrl eval RUN > results.txt && …` on a full disk; a run's files are another matter."""
 
     def status_and_error(*words):
-        with open("/dev/full", "w") as full, monkeypatch.context() as patch:  # noqa: PTH123
+        with Path("/dev/full").open("w") as full, monkeypatch.context() as patch:
             patch.setattr(sys, "stdout", full)
             status, _, err = call(patch, capsys, *words)
         return status, err

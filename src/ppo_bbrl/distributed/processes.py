@@ -2,12 +2,11 @@
 
 import os
 import re
-import time
 from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass
 from datetime import timedelta
-from functools import cache, partial
+from functools import cache
 from pathlib import Path
 from typing import Any, Self
 
@@ -18,15 +17,13 @@ from torch._C._distributed_c10d import PrefixStore  # torch.distributed has it, 
 
 from ppo_bbrl.agents.normalisers import Summary
 from ppo_bbrl.distributed.neighbours import Neighbours
-from ppo_bbrl.distributed.shared_memory import SharedSums, can_share, make_file
+from ppo_bbrl.distributed.shared_memory import SharedSums, can_share, look_often, make_file
 from ppo_bbrl.distributed.watch import TICK, ProcessLostError, Watch, connect_to_store
 from ppo_bbrl.errors import one_line
 from ppo_bbrl.system.state import State, packed, unpacked
 
 # What gloo says of a connection that is no more.
 _OF_A_CONNECTION = re.compile(r"pair\.cc|[Cc]onnect|closed|reset|pipe|route|unreachable|timed out")
-_LOOKING = 2e-3  # seconds
-_let_others_run = getattr(os, "sched_yield", partial(time.sleep, 0))  # not on every system
 _PATIENCE = timedelta(hours=2)  # for the evaluations of the first process
 
 
@@ -143,7 +140,7 @@ class Processes:
         while True:
             try:
                 work = work or begin()
-                _look_often(work)
+                look_often(work.is_completed)
                 work.wait() if values.is_cuda else work.wait(timedelta(seconds=TICK))
             except RuntimeError as error:
                 if work is None or values.is_cuda or work.is_completed():
@@ -158,13 +155,6 @@ class Processes:
                     raise silent from error
             else:
                 return
-
-
-def _look_often(work: Any) -> None:
-    """Look for the end of an exchange without sleeping: to wake up takes longer than most."""
-    end = time.perf_counter() + _LOOKING
-    while not work.is_completed() and time.perf_counter() < end:
-        _let_others_run()
 
 
 def _memory() -> Path | None:

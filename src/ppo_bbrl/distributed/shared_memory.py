@@ -18,7 +18,8 @@ from torch import Tensor
 
 CAPACITY = 2**20  # bytes of one tensor; gloo is better for larger ones, as it shares out the sums
 _LINE = 64  # bytes of a cache line: no two processes write into the same one
-_LOOKING = 2e-3  # seconds without a sleep: to wake up takes longer than most exchanges
+_LOOKING = 2e-3  # seconds
+_NAP = 5e-4  # seconds between two looks at what takes longer
 _let_others_run = getattr(os, "sched_yield", partial(time.sleep, 0))  # not on every system
 
 
@@ -71,15 +72,22 @@ class SharedSums:
         return summed.view_as(values)
 
     def _wait_for(self, begins: int, trouble: Callable[[], Exception | None]) -> None:
-        since = time.perf_counter()
-        while self._counts[begins] < self._begun:
-            if time.perf_counter() - since < _LOOKING:
-                _let_others_run()
-                continue
-            time.sleep(_LOOKING / 4)
+        def begun() -> bool:
+            return self._counts[begins] >= self._begun
+
+        look_often(begun)
+        while not begun():
+            time.sleep(_NAP)
             # Who has ended may have begun this exchange before.
-            if (error := trouble()) is not None and self._counts[begins] < self._begun:
+            if (error := trouble()) is not None and not begun():
                 raise error
+
+
+def look_often(done: Callable[[], bool]) -> None:
+    """Look for the end of an exchange without sleeping: to wake up takes longer than most."""
+    end = time.perf_counter() + _LOOKING
+    while not done() and time.perf_counter() < end:
+        _let_others_run()
 
 
 def can_share() -> bool:
