@@ -1,11 +1,17 @@
 """What surrounds a command: how warnings look."""
 
 import logging
+import signal
+import time
 import warnings
+import weakref
 
+import pytest
 from gymnasium import logger
 
-from ppo_bbrl.cli.startup import warnings_in_one_line
+from ppo_bbrl.cli.startup import interrupts_that_last, warnings_in_one_line
+from ppo_bbrl.errors import Terminated
+from ppo_bbrl.system.signals import exit_on_signals
 
 
 def test_a_warning_is_one_line_without_the_code_that_gave_it(capsys):
@@ -44,3 +50,31 @@ def test_all_is_as_before_afterwards():
     with warnings_in_one_line():
         pass
     assert (warnings.showwarning, logging.lastResort.formatter) == before
+
+
+@pytest.mark.parametrize("error", [KeyboardInterrupt(), Terminated(128 + signal.SIGTERM)])
+def test_an_interrupt_in_a_callback_is_not_forgotten(error, capsys):
+    """Ctrl-C was lost, with a traceback, where it came in one of the compiler's callbacks."""
+
+    class Thing:
+        pass
+
+    def interrupt(_):
+        raise error
+
+    def lose():
+        thing = Thing()
+        reference = weakref.ref(thing, interrupt)
+        del thing
+        assert reference() is None
+        time.sleep(10)
+
+    usual = {signal.SIGINT: signal.default_int_handler, signal.SIGTERM: signal.SIG_DFL}
+    before = {number: signal.signal(number, handler) for number, handler in usual.items()}
+    try:
+        with pytest.raises(type(error)), interrupts_that_last(), exit_on_signals():
+            lose()
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
+    assert capsys.readouterr().err == ""

@@ -16,7 +16,13 @@ from ppo_bbrl.cli.copies import copy_configs, make_course
 from ppo_bbrl.cli.exporting import export
 from ppo_bbrl.cli.faults import replay_fault
 from ppo_bbrl.cli.options import Overrides, Run, Trust, typed
-from ppo_bbrl.cli.startup import INTERRUPTED, end_with, quick_start, warnings_in_one_line
+from ppo_bbrl.cli.startup import (
+    INTERRUPTED,
+    end_with,
+    interrupts_that_last,
+    quick_start,
+    warnings_in_one_line,
+)
 from ppo_bbrl.cli.training import train
 from ppo_bbrl.cli.tuning import tune
 from ppo_bbrl.errors import UserError
@@ -285,7 +291,7 @@ def main() -> None:
 
     If the environment variable PPO_BBRL_TRACEBACK is set, unexpected errors show a traceback.
     """
-    with lasting_output() as loss, warnings_in_one_line():
+    with lasting_output() as loss, warnings_in_one_line(), interrupts_that_last():
         try:
             status = app(standalone_mode=False) or 0
             if status == INTERRUPTED:  # before a command began: typer has caught Ctrl-C

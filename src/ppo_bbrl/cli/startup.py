@@ -10,6 +10,7 @@ import sys
 import warnings
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from threading import Timer
 from typing import Any, NoReturn, Self
 
 from ppo_bbrl.errors import Terminated, UserError, one_line
@@ -18,6 +19,7 @@ from ppo_bbrl.system.console import say
 TRACEBACK = "PPO_BBRL_TRACEBACK"
 INTERRUPTED = 130
 
+_SOON = 0.05  # seconds
 # What torch says of an error or Ctrl-C while it compiles an update, with the source of the update.
 _OF_COMPILER = re.compile(r"Error detected in \w+\. Traceback of forward call")
 _FRAME = re.compile(r"\x1b\[[0-9;]*m(WARN: )?")  # Gymnasium puts this around its warnings
@@ -106,6 +108,33 @@ def quick_start() -> Iterator[None]:
         atexit.register(gc.unfreeze)
         if collects:
             gc.enable()
+
+
+@contextmanager
+def interrupts_that_last() -> Iterator[None]:
+    """Inside the `with` block, an interrupt that Python cannot raise where it comes is sent again.
+
+    Where it comes in a destructor or the callback of a weak reference, of which torch's compiler
+    has many, Python shows a traceback and forgets it.
+    """
+    before = sys.unraisablehook
+
+    def again(lost: Any) -> None:
+        error = lost.exc_value
+        if isinstance(error, Terminated):
+            number = int(error.code or 0) - 128
+        elif isinstance(error, KeyboardInterrupt):
+            number = signal.SIGINT
+        else:
+            before(lost)
+            return
+        Timer(_SOON, os.kill, (os.getpid(), number)).start()
+
+    sys.unraisablehook = again
+    try:
+        yield
+    finally:
+        sys.unraisablehook = before
 
 
 @contextmanager
