@@ -72,8 +72,10 @@ def clipped_surrogate(
     objective, clipped = ratio * advantage, ratio
     if clip_range is not None:
         high = clip_range if clip_range_high is None else clip_range_high
-        clipped = _clamp(ratio, 1 - clip_range, 1 + high)
-        objective = torch.min(objective, clipped * advantage)
+        # The minimum: where the clipped one is less, it is a constant, and needs no gradient.
+        clipped = _clamp(ratio.detach(), 1 - clip_range, 1 + high)
+        bound = clipped * advantage
+        objective = torch.where(objective <= bound, objective, bound)
     if dual_clip is not None:
         bounded = torch.max(objective, dual_clip * advantage)
         objective = torch.where(advantage < 0, bounded, objective)

@@ -189,8 +189,8 @@ class FlatWeights:
         """
         parts = [self.gradient] if together else self._parts
         norms = [torch.linalg.vector_norm(part) for part in parts]
-        if max_norm < torch.inf:
-            for part, norm in zip(parts, norms, strict=True):
+        for part, norm in zip(parts, norms, strict=True):
+            if not norm <= max_norm - 1e-6:  # else the factor is 1; a NaN spreads
                 part.mul_((max_norm / (norm + 1e-6)).clamp_(max=1.0))
         return norms
 
