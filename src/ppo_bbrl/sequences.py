@@ -79,10 +79,9 @@ class Sequences(Transitions):
         losses would be means of nothing. batch_size 0 means everything.
         """
         n_steps, n_envs = self.mask.shape
-        if len(self):
-            at_once = max(1, batch_size // n_steps)
-            count = n_minibatches(n_envs, at_once if batch_size else 0)
-            yield from (part for part in self.parts(count, generator) if part.mask.any())
+        at_once = max(1, batch_size // n_steps)
+        count = n_minibatches(n_envs, at_once if batch_size else 0)
+        yield from (part for part in self.parts(count, generator) if part.mask.any())
 
     def parts(self, count: int, generator: torch.Generator) -> Iterator["Sequences"]:
         """Each environment exactly once, shuffled, in `count` minibatches."""

@@ -8,7 +8,7 @@ import bbrl.agents
 import pytest
 import torch
 from bbrl.agents import Agents, TemporalAgent
-from gymnasium.spaces import Box, Discrete
+from gymnasium.spaces import Box, Discrete, Tuple
 from torch import nn
 from torch.distributions import Categorical, Independent, Normal, TransformedDistribution
 from torch.distributions.transforms import TanhTransform
@@ -27,6 +27,12 @@ from ppo_bbrl.agents.base import (
 )
 from ppo_bbrl.agents.critics import VAgent
 from ppo_bbrl.agents.memory import Memory
+from ppo_bbrl.agents.multi import (
+    CompositePolicy,
+    HeadPolicy,
+    MultiBinaryPolicy,
+    MultiDiscretePolicy,
+)
 from ppo_bbrl.agents.policies import DiscretePolicy, GaussianPolicy, drawing_from, draws_noise_alone
 from ppo_bbrl.agents.recurrent import RecurrentPolicy
 from ppo_bbrl.seeding import RandomStream, generator
@@ -430,6 +436,10 @@ def test_chance_that_enters_by_the_noise_alone_needs_no_global_generator():
         (KWAgentWrapper(GaussianPolicy(BOX, [8], 2, activation="tanh"), stochastic=True), True),
         (inside, False),
         (Reversed(4, [8], 3), False),
+        (HeadPolicy(4, [8], Discrete(3)), True),
+        (MultiDiscretePolicy(4, [8], [2, 3]), True),
+        (MultiBinaryPolicy(4, [8], 2), True),
+        (CompositePolicy(4, [8], Tuple([Discrete(3)])), True),
         (RecurrentPolicy(Memory("lstm", 4, 8), DiscretePolicy(8, [8], 3)), True),
         (RecurrentPolicy(Memory("lstm", 4, 8), Reversed(8, [8], 3)), False),
     ):

@@ -79,6 +79,38 @@ def test_as_torch_transforms_a_normal(mean, log_std, before):
     torch.testing.assert_close(dist.entropy(), estimate, atol=0.06, rtol=0)
 
 
+def test_the_entropy_of_a_squashed_gaussian_by_its_integral():
+    """-∫ p log p, by a million small steps: the quadrature is as good to four digits."""
+    dist = squashed([[0.7]], [[0.5]], [-1.0], [3.0])
+    before = torch.linspace(-30, 30, 1_000_001, dtype=torch.float64)
+    log_density = d.Normal(0.7, math.exp(0.5)).log_prob(before)
+    log_slope = 2 * (math.log(2) - before - torch.nn.functional.softplus(-2 * before))
+    integrand = log_density.exp() * (log_slope + math.log(2) - log_density)
+    expected = float(integrand.sum() * (before[1] - before[0]))
+    assert dist.entropy().item() == pytest.approx(expected, abs=1e-4)
+    assert dist.entropy().dtype == torch.float32  # as precise as the weights, not as the nodes
+
+
+def test_an_action_on_its_bound_has_the_density_of_one_beside_it():
+    """A millionth of half the range away from the bound ±2, as u = atanh(1 - 10⁻⁶)."""
+    zero, bound = torch.zeros(1, 1, dtype=torch.float64), torch.full((1,), 2.0).double()
+    dist = squashed(zero, zero, -bound, bound)
+    before = math.atanh(1 - 1e-6)
+    slope = math.log(1 - (1 - 1e-6) ** 2)
+    expected = -0.5 * before**2 - 0.5 * math.log(2 * math.pi) - math.log(2) - slope
+    for action in (bound, -bound, 1.1 * bound):
+        assert dist.evaluate(action[None])[0].item() == pytest.approx(expected, rel=1e-9)
+
+
+def test_rounding_takes_no_action_beyond_its_bounds():
+    """In float32, -3 + (-0.8 + 3) / 2 * 2 is greater than -0.8: an environment would refuse it."""
+    low, high = torch.tensor([-3.0]), torch.tensor([-0.8])
+    assert low + (high - low) / 2 * 2 > high
+    dist = squashed([[50.0], [-50.0]], [[0.0], [0.0]], low, high)
+    assert torch.equal(dist.mode, torch.stack((high, low)))
+    assert torch.equal(dist.with_noise(torch.zeros(2, 1)), dist.mode)
+
+
 @pytest.mark.parametrize("mean", [0.0, 5.0, 50.0, -1000.0])
 def test_numbers_and_gradients_are_finite_on_the_bounds(mean):
     location = torch.tensor([[mean, 0.3]], requires_grad=True)
@@ -110,6 +142,42 @@ def test_gsde_by_hand():
     torch.manual_seed(0)
     sample = dist.sample((20_000,))
     assert float(sample.std()) == pytest.approx(math.sqrt(0.5), abs=0.01)
+
+
+def test_the_features_of_gsde_are_constants_for_the_gradient():
+    """As in the paper's PPO; means and deviations learn."""
+    mean, features, log_std = torch.randn(3, 2), torch.randn(3, 4), torch.zeros(4, 2)
+    inputs = [one.requires_grad_() for one in (mean, features, log_std)]
+    log_prob, entropy = ActionStateDependentNoise(*inputs, (2,)).evaluate(torch.zeros(3, 2))
+    found = torch.autograd.grad(log_prob.sum() + entropy.sum(), inputs, allow_unused=True)
+    assert [one is not None and bool(one.any()) for one in found] == [True, False, True]
+
+
+def test_gsde_where_all_features_are_zero():
+    """ReLUs may all be off: the variance there is 10⁻⁶, and nothing is infinite."""
+    dist = ActionStateDependentNoise(torch.zeros(1, 1), torch.zeros(1, 2), torch.zeros(2, 1), (1,))
+    log_prob, _ = dist.evaluate(torch.zeros(1, 1))
+    assert log_prob.item() == pytest.approx(math.log(1e3) - 0.5 * math.log(2 * math.pi), rel=1e-5)
+
+
+@pytest.mark.parametrize("kind", ["state-dependent", "gSDE", "squashed"])
+def test_a_larger_batch_of_the_same_distribution(kind):
+    mean, log_std = torch.tensor([[0.3, -0.2]]), torch.tensor([[-1.0, 0.5]])
+    dist = ActionDiagonalGaussian(mean, log_std)
+    if kind == "gSDE":
+        dist = ActionStateDependentNoise(mean, torch.ones(1, 3), torch.randn(3, 2), (2,))
+    elif kind == "squashed":
+        dist = ActionSquashed(dist, torch.tensor([-1.0, -2.0]), torch.tensor([2.0, 1.0]))
+    larger = dist.expand((4,))
+    assert (larger.batch_shape, larger.event_shape) == ((4,), (2,))
+    assert larger.noise_shape == dist.noise_shape
+    action, noise = torch.tensor([[0.5, -0.5]]), torch.randn(1, *dist.noise_shape)
+    for one, other in (
+        (larger.mode, dist.mode),
+        (larger.with_noise(noise), dist.with_noise(noise)),
+        *zip(larger.evaluate(action.expand(4, 2)), dist.evaluate(action), strict=True),
+    ):
+        torch.testing.assert_close(one, other.expand(4, *other.shape[1:]))
 
 
 @pytest.mark.parametrize("kind", ["state-dependent", "gSDE", "squashed"])

@@ -201,6 +201,22 @@ def test_the_distributions_of_actions_expand_and_sample_without_gradient():
         assert not dist.sample().requires_grad
 
 
+def test_a_gaussian_over_actions_is_torchs_in_every_respect():
+    """What is computed without torch's formulas, and what torch derives from `base_dist`."""
+    mean, log_std = torch.randn(4, 2), torch.tensor([-1.0, 0.7])
+    ours = ActionGaussian(mean, log_std)
+    theirs = d.Independent(d.Normal(mean, log_std.exp().expand(4, 2)), 1)
+    action = torch.randn(4, 2)
+    for name in ("mean", "stddev", "variance", "mode"):
+        torch.testing.assert_close(getattr(ours, name), getattr(theirs, name))
+    torch.testing.assert_close(ours.log_prob(action), theirs.log_prob(action))
+    torch.testing.assert_close(ours.entropy(), theirs.entropy())
+    other = d.Independent(d.Normal(mean + 1, torch.ones(4, 2)), 1)
+    torch.testing.assert_close(d.kl_divergence(ours, other), d.kl_divergence(theirs, other))
+    double = ActionGaussian(mean.double(), log_std.double())
+    assert double.noise(3).dtype == torch.float64  # else with the digits of float32
+
+
 @pytest.mark.parametrize("batch_dims", [1, 2])
 def test_dimensions_beyond_the_batch_become_one_event(batch_dims):
     dist = as_one_event(d.Normal(torch.zeros(4, 3), torch.ones(4, 3)), batch_dims)

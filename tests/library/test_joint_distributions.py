@@ -10,7 +10,12 @@ from torch import distributions as d
 from torch.distributions import Bernoulli, Categorical, Independent, Normal
 
 from ppo_bbrl.distributions import ActionCategorical, ActionGaussian, evaluate_actions, mode_of
-from ppo_bbrl.joint_distributions import ActionBernoulli, ActionComposite, ActionMultiCategorical
+from ppo_bbrl.joint_distributions import (
+    ActionBernoulli,
+    ActionComposite,
+    ActionMultiCategorical,
+    Joint,
+)
 
 LOG = math.log
 
@@ -55,6 +60,28 @@ def test_a_composite_by_hand():
     gaussian = LOG(2) + 0.5 + 0.5 * LOG(2 * math.pi)
     assert entropy.item() == pytest.approx(2 * of_three_quarters + gaussian + LOG(2))
     assert dist.mode.tolist() == [[1.0, 1.0, 0.0, 1.0]]
+
+
+def test_a_composite_of_indices_alone_has_actions_of_floats():
+    """As the workspace stores those of every composite."""
+    index = ActionCategorical(torch.tensor([[0.0, LOG(3)]]))
+    dist = ActionComposite([index, ActionMultiCategorical(torch.zeros(1, 5), [2, 3])])
+    for action in (dist.mode, dist.sample()):
+        assert (action.dtype, action.shape) == (torch.float32, (1, 3))
+
+
+@pytest.mark.parametrize("missing", ["evaluate", "noise", "with_noise", "mode", "noise_shape"])
+def test_a_distribution_of_ones_own_must_have_the_methods(missing):
+    """What is left out is an error, and not None."""
+    given = {"evaluate": [None], "with_noise": [None], "noise": []}
+    base = Joint(validate_args=False)
+
+    def use():
+        value = getattr(base, missing)  # a property, or a method
+        return value(*given[missing])
+
+    with pytest.raises(NotImplementedError):
+        use()
 
 
 def parts(draw, batch):

@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 import torch
 from gymnasium.envs.classic_control.cartpole import CartPoleEnv, CartPoleVectorEnv
-from gymnasium.spaces import Discrete, MultiDiscrete
+from gymnasium.spaces import Box, Dict, Discrete, MultiBinary, MultiDiscrete, Tuple
 from probe_envs import config
 
 import ppo_bbrl
@@ -28,7 +28,7 @@ from ppo_bbrl.config.loading import load_config
 from ppo_bbrl.distributions import ActionCategorical, masked
 from ppo_bbrl.envs.agent import EnvAgent
 from ppo_bbrl.envs.faults import UnfitError
-from ppo_bbrl.envs.masks import MaskReader, masks_of
+from ppo_bbrl.envs.masks import MaskFromObservation, MaskReader, masks_of, with_mask
 from ppo_bbrl.errors import ConfigError, EnvironmentFailedError, UserError
 from ppo_bbrl.joint_distributions import ActionMultiCategorical
 from ppo_bbrl.rollout import collect, evaluate_rollout, transitions
@@ -204,11 +204,65 @@ def test_evaluations_and_videos_say_so_too(memory, tmp_path, monkeypatch):
 def test_a_component_of_which_all_is_forbidden_is_named():
     with pytest.raises(UnfitError, match="forbids all 3 actions of component 1"):
         MaskReader(MultiDiscrete([2, 3])).checked([1, 0, 0, 0, 0])
+    with pytest.raises(UnfitError, match=r"forbids all 5 actions$"):  # there is but one component
+        MaskReader(Discrete(5)).checked([0] * 5)
 
 
 def test_a_mask_that_is_lost_is_one_line():
     with pytest.raises(EnvironmentFailedError, match="step 3: its info has no action_mask"):
         played(EnvAgent("Masked-v0", 1, env_args={"lost_at": 3}))
+
+
+def test_at_the_end_of_an_episode_a_mask_may_be_missing():
+    """No action counts there any more: all are allowed, and the run goes on."""
+    workspace = played(EnvAgent("Masked-v0", 1, env_args={"lost_at": 4}).seed(0), 7)
+    over = workspace["env/done"]
+    assert over.any()
+    assert workspace["env/action_mask"][over].all()
+    assert not workspace["env/action_mask"][~over].all()
+
+
+def test_an_environment_that_alone_has_masks_is_refused():
+    """Which one has them, or the source of the first one's, would decide for all in silence."""
+    env = EnvAgent("Masked-v0", 3, vectorization="sync").seed(0)
+    env.envs.envs[1].unwrapped.source = "none"
+    with pytest.raises(EnvironmentFailedError, match=r"environment 1 of 3 .*others have none"):
+        env(Workspace(), t=0)
+    env.close()
+
+
+@pytest.mark.parametrize("given", [np.zeros(2, np.float32), {"seen": np.zeros(2, np.float32)}])
+def test_an_observation_without_the_key_of_its_mask_is_refused(given):
+    env = MaskFromObservation(gym.make("Masked-v0", source="observation"))
+    with pytest.raises(UnfitError, match="expected is a dict with action_mask"):
+        env._taken_apart(given, {})
+    rest, info = env._taken_apart({"seen": 1, "action_mask": 2}, {"more": 3})
+    assert (rest, info) == ({"seen": 1}, {"more": 3, "action_mask": 2})
+
+
+SEEN_TOO = {
+    "its mask": (Dict(seen=Box(-1, 1), action_mask=MultiBinary(4)), True),
+    "in two parts": (
+        Dict(seen=Box(-1, 1), action_mask=Dict(a=Discrete(2), b=Box(0, 1, (3,)))),
+        True,
+    ),
+    "in a tuple": (Dict(seen=Box(-1, 1), action_mask=Tuple([MultiBinary(3), Discrete(2)])), True),
+    "of another size": (Dict(seen=Box(-1, 1), action_mask=MultiBinary(5)), False),
+    "nothing else": (Dict(action_mask=MultiBinary(4)), False),
+    "no such key": (Dict(seen=Box(-1, 1), mask=MultiBinary(4)), False),
+}
+
+
+@pytest.mark.parametrize("case", SEEN_TOO)
+def test_a_part_of_the_observation_is_a_mask_if_it_fits_the_actions(case):
+    """Any other part stays in the observation, whatever its name is."""
+    space, is_mask = SEEN_TOO[case]
+    env = gym.Env()
+    env.observation_space, env.action_space = space, Discrete(4)
+    found = with_mask(env, "auto")
+    assert isinstance(found, MaskFromObservation) == is_mask
+    assert is_mask or found is env
+    assert with_mask(env, "none") is env
 
 
 READ = {
@@ -242,6 +296,8 @@ def test_masks_of_vectorised_environments_are_in_their_infos():
     assert masks.tolist() == [[True, False], [True, True]]
     with pytest.raises(UnfitError, match="environment 1 of 2: its action mask forbids"):
         masks_of({"action_mask": np.array([[1, 0], [0, 0]])}, reader, ~over)
+    with pytest.raises(UnfitError, match="there are 1 action masks for 2 environments"):
+        masks_of({"action_mask": np.array([[1, 0]])}, reader, over)
 
 
 @pytest.mark.parametrize("vectorization", ["sync", "async"])
@@ -276,6 +332,14 @@ def test_a_key_that_is_no_mask_is_refused(case, vectorization):
     with pytest.raises(ConfigError, match=f"gym_env.action_mask = '{key}'.*{told}") as error:
         EnvAgent("Masked-v0", 2, env_args=env_args, action_mask=key, vectorization=vectorization)
     assert "\n" not in str(error.value)
+
+
+def test_a_mask_that_is_all_of_the_observation_is_refused():
+    """Nothing would be left for the policy to see."""
+    env = gym.Env()
+    env.observation_space, env.action_space = Dict(legal=MultiBinary(4)), Discrete(4)
+    with pytest.raises(ConfigError, match="'legal': must be auto, none or one of several keys"):
+        with_mask(env, "legal")
 
 
 def test_a_key_for_actions_without_masks_is_refused():

@@ -22,6 +22,7 @@ from ppo_bbrl.agents.normalisers import (
     RunningMoments,
     normalisers_of,
     rescale,
+    share_normaliser,
 )
 from ppo_bbrl.errors import StateError
 from ppo_bbrl.rewards import RewardScale, learned_from
@@ -80,6 +81,37 @@ def test_statistics_stay_float64():
     moments = nn.Sequential(RunningMoments((2,)), nn.Linear(2, 1)).half().float()
     assert moments[0].mean.dtype == moments[0].var.dtype == torch.float64
     assert moments[0](torch.ones(2)).dtype == torch.float32
+
+
+def test_the_first_moments_weigh_a_ten_thousandth_and_no_deviation_is_zero():
+    """As in Baselines; with none at all, one sample would have the deviation 0."""
+    moments = RunningMoments()
+    assert moments.count.item() == 1e-4
+    moments.update(torch.tensor([6.0]))
+    total = 1 + 1e-4
+    assert moments.count.item() == pytest.approx(total, rel=1e-12)
+    assert moments.mean.item() == pytest.approx(6 / total, rel=1e-12)
+    assert moments.var.item() == pytest.approx((1e-4 + 36 * 1e-4 / total) / total, rel=1e-9)
+    moments.var.zero_()
+    assert moments.std.item() == pytest.approx(1e-4, rel=1e-9)
+
+
+def test_moments_are_taken_in_float64_and_without_gradient():
+    """The sum of these two is 2²⁵ + 2, which float32 does not have."""
+    moments = RunningMoments()
+    moments.count.zero_()
+    moments.update(torch.tensor([2.0**24, 2.0**24 + 2], requires_grad=True))
+    assert not moments.mean.requires_grad  # else a graph would grow with each rollout
+    assert (moments.mean.item(), moments.var.item()) == (2**24 + 1, 1)
+
+
+def test_statistics_move_to_another_device_as_weights_do():
+    """Also where the same call changes the type of the weights."""
+    for how in ({"device": "meta"}, {"device": "meta", "dtype": torch.float16}):
+        moments = RunningMoments((2,)).to(**how)
+        assert {(one.device.type, one.dtype) for one in moments.buffers()} == {
+            ("meta", torch.float64)
+        }
 
 
 # -------------------------------------------------------------------------------- observations
@@ -180,6 +212,58 @@ def test_clipping_alone_clips_what_is_there():
     assert torch.equal(algo.train_policy.logits(far), algo.train_policy.logits(near))
     assert torch.equal(algo.critic_agent.value(far), algo.critic_agent.value(near))
     algo.close()
+
+
+@pytest.mark.parametrize("clip", [None, 1.5])
+@pytest.mark.parametrize("scale", [False, True])
+def test_on_arrays_is_the_same_function(scale, clip):
+    """By hand: (x - 10) / 2, or x itself, and then the limits."""
+    normaliser = ObservationNormaliser(Box(-99, 99, (1,)), scale=scale, clip=clip)
+    if scale:
+        normaliser.moments[0].mean.fill_(10)
+        normaliser.moments[0].var.fill_(4)
+    x, limit = np.array([[-1.0], [1.0], [11.0], [30.0]], np.float32), clip or np.inf
+    expected = np.clip((x - 10) / 2 if scale else x, -limit, limit)
+    np.testing.assert_allclose(normaliser.on_arrays()(x.copy()), expected, rtol=1e-6)
+    np.testing.assert_allclose(normaliser(torch.tensor(x)), expected, rtol=1e-6)
+
+
+def test_integers_are_normalised_as_numbers():
+    """A mean of 10.5, taken for an integer, would be 10."""
+    normaliser = ObservationNormaliser(Box(-99, 99, (1,), np.int64))
+    normaliser.moments[0].mean.fill_(10.5)
+    found = normaliser(torch.tensor([[10], [11]]))
+    assert found.dtype == torch.float32
+    assert found.flatten().tolist() == pytest.approx([-0.5, 0.5])
+
+
+@pytest.mark.parametrize("space", [Box(0, 255, (3, 4, 4), np.uint8), Discrete(3)])
+def test_pictures_and_discrete_states_alone_stay_as_they_are(space):
+    normaliser, seen = ObservationNormaliser(space, clip=0.5), torch.tensor(space.sample())
+    normaliser.update(seen[None])
+    assert normaliser(seen) is seen
+    assert normaliser.paths == ()
+
+
+def test_statistics_are_shared_where_both_have_some():
+    """Otherwise each keeps what it has."""
+
+    def with_statistics(agent):
+        normaliser = ObservationNormaliser(Box(-np.inf, np.inf, (2,)))
+        agent.encoder = Normalised(normaliser, agent.encoder)
+        return agent, normaliser
+
+    policy, of_policy = with_statistics(DiscretePolicy(2, [8], 3))
+    critic, of_critic = with_statistics(VAgent(2, [8]))
+    for other in (None, DiscretePolicy(2, [8], 3)):
+        share_normaliser(other, critic)
+        assert critic.encoder.normaliser is of_critic
+    share_normaliser(policy, critic)
+    assert critic.encoder.normaliser is of_policy
+    assert normalisers_of(policy, critic) == [of_policy]
+    plain = VAgent(2, [8])
+    share_normaliser(policy, plain)
+    assert normalisers_of(plain) == []
 
 
 def test_evaluations_and_a_loaded_policy_have_the_statistics_frozen():
@@ -317,6 +401,7 @@ def test_an_intrinsic_reward_is_in_the_scale():
 
 def test_popart_keeps_the_values():
     torch.manual_seed(0)
+    assert VAgent(2, [8]).moments is None
     critic = VAgent(2, [8], normalise=True)
     obs = torch.randn(50, 2)
     network = critic.value(obs)
