@@ -212,7 +212,7 @@ def test_each_component_is_learned(kind, tmp_path, monkeypatch):
         (Dict(), "is not supported"),
         (
             Tuple((Dict(a=Box(0, 9, (2,), np.int64)),)),
-            "has dtype int64; .* Box of floats",
+            r"its part 0/a, Box\(0, 9.*\), has dtype int64; .* Box of floats",
         ),
     ],
 )

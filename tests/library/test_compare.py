@@ -57,6 +57,22 @@ def test_a_picture_is_drawn(sides):
     assert Path("comparison.png").stat().st_size > 10_000
 
 
+def test_each_side_has_a_name_of_its_own():
+    """The picture has a curve for each name: two sides of one name would be one curve."""
+    runs = [
+        [make_run(f"{place}/usual/seed_{s}", [1, s], seed=s) for s in range(2)]
+        for place in ("here/outputs", "there/outputs")
+    ]
+    result = compare(*runs)
+    names = result.group.name, result.against.name
+    assert names == ("here/outputs/usual", "there/outputs/usual")
+    assert len(result.figure().axes[0].get_lines()) == 2
+    long = f"{{a: {'x' * 40}%s{'x' * 40}}}"  # what is cut out of a name is in the middle
+    ours, theirs = (make_run(f"long/{n}", [1, 2], gym_env__env_args=long % n) for n in "ab")
+    result = compare([ours], [theirs])
+    assert (result.group.name, result.against.name) == ("long/a", "long/b")
+
+
 def test_two_keys_are_more_than_was_asked_unless_it_is_said():
     ours = [make_run("a", [1, 2], optimizer__lr=0.01, algorithm__gae=0.9)]
     theirs = [make_run("b", [1, 2])]

@@ -182,7 +182,7 @@ def _check_options(cfg: DictConfig, space: Space[Any]) -> None:
     if settings.squash_actions and not all(map(has_bounds, boxes)):
         raise ConfigError(
             "algorithm.squash_actions = true: must be false where a component of an action has "
-            f"no bounds; {found}"
+            f"no bounds, or equal ones; {found}"
         )
 
 

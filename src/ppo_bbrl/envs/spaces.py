@@ -83,7 +83,8 @@ def check_supported(
                 raise ConfigError(f"{which}: {problem}; {supported}")
             if role == "action" and isinstance(part, Box) and part.dtype.kind != "f":
                 floats = supported.replace("Box", "Box of floats")
-                raise ConfigError(f"{which} has dtype {part.dtype}; {floats}")
+                named = f": its part {path}, {one_line(part)}," if path else ""
+                raise ConfigError(f"{which}{named} has dtype {part.dtype}; {floats}")
 
 
 def _supported(kinds: Sequence[type[Space[Any]]]) -> str:

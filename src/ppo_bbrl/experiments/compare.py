@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from omegaconf import OmegaConf
 
 from ppo_bbrl.config.loading import load_config
-from ppo_bbrl.errors import UserError, shown
+from ppo_bbrl.errors import UserError, one_line, shown
 from ppo_bbrl.plots.curves import EVALUATION, curve_of, names_the_run
 from ppo_bbrl.plots.run_files import Run, as_texts, read_runs
 from ppo_bbrl.plots.statistics import Estimate, improvement, interquartile_mean
@@ -22,6 +22,7 @@ from ppo_bbrl.runs.folder import CONFIG_FILE
 Floats = NDArray[np.float64]
 _SHORT = 0.9  # of the steps of the longest run: less is a run that ended early
 _LISTED = 6  # keys
+_WIDE = 60  # letters of a name
 _TASK = "gym_env.env_name"
 
 
@@ -209,11 +210,23 @@ def _names(
 ) -> tuple[str, str]:
     """Names that tell the groups apart: what differs, or else their folders."""
     if differences:
-        key, (one, other) = next(iter(differences.items()))
+        key, values = next(iter(differences.items()))
         short = key.rpartition(".")[2]
-        return f"{short}={one}", f"{short}={other}"
-    one, other = (f"{side[0].folder.parent.name}/{side[0].folder.name}" for side in (ours, theirs))
+        one, other = (one_line(f"{short}={value}", _WIDE) for value in values)
+        if one != other:  # where they are cut, they may be the same
+            return one, other
+    places = [_place(side).parts for side in (ours, theirs)]
+    depth = 2
+    while depth < max(map(len, places)) and places[0][-depth:] == places[1][-depth:]:
+        depth += 1
+    one, other = ("/".join(parts[-depth:]) for parts in places)
     return one, other
+
+
+def _place(side: Sequence[Run]) -> Path:
+    """The folder that the runs of a side are in, or that of the first one."""
+    inside = {run.folder.absolute().parent for run in side}
+    return inside.pop() if len(inside) == 1 < len(side) else side[0].folder.absolute()
 
 
 def _group(name: str, runs: Sequence[Run]) -> Group:
