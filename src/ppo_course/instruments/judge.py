@@ -153,6 +153,17 @@ def judge(exercise: Exercise, run: Run) -> None:
         check_coverage(exercise, run, network)
     for network in run.watch.models:
         check_steps(exercise, run, network)
+    check_kept(exercise, run)
+
+
+def check_kept(exercise: Exercise, run: Run) -> None:
+    """Raise unless the weights stay as each step left them, until the next one and to the end."""
+    for network, model in run.watch.models.items():
+        later = [step.weights for step in run.watch.of(network)[1:]]
+        later.append(dict(model.named_parameters()))
+        for reached, found in zip(run.watch.reached[network], later, strict=True):
+            kept = all(torch.equal(tensor, found[name]) for name, tensor in reached.items())
+            exercise.refuse(not kept, f"learned-lost~{network}")
 
 
 def check_coverage(exercise: Exercise, run: Run, network: str) -> None:

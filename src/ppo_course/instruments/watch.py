@@ -1,6 +1,6 @@
 """Watches the networks of a PPO while it learns: what they see, and each step of an optimiser."""
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from typing import Any, NamedTuple
 
 import torch
@@ -32,11 +32,13 @@ class Watch:
 
     Attributes:
         steps: in the order in which they were made.
+        reached: of each network, the weights after each of its steps.
     """
 
     def __init__(self, models: Mapping[str, nn.Module], optimizers: Iterable[Optimizer]) -> None:
         self.models, self._optimizers = dict(models), list(optimizers)
         self.steps: list[Step] = []
+        self.reached: dict[str, list[dict[str, Tensor]]] = {name: [] for name in models}
         self._seen: dict[str, Tensor] = {}
         self._hooks: list[Any] = []
 
@@ -45,6 +47,7 @@ class Watch:
             self._hooks.append(model.register_forward_pre_hook(self._looking(name)))
         for optimizer in self._optimizers:
             self._hooks.append(optimizer.register_step_pre_hook(self._stepping))
+            self._hooks.append(optimizer.register_step_post_hook(self._stepped))
         return self
 
     def __exit__(self, *_: object) -> None:
@@ -62,12 +65,19 @@ class Watch:
 
         return look
 
-    def _stepping(self, optimizer: Optimizer, *_: Any) -> None:
+    def _of(self, optimizer: Optimizer) -> Iterator[tuple[str, nn.Module, dict[str, Tensor]]]:
+        """The networks of an optimiser, with their weights as they are now."""
         own = {id(p) for group in optimizer.param_groups for p in group["params"]}
         for name, model in self.models.items():
-            if not any(id(p) in own for p in model.parameters()):
-                continue
+            if any(id(p) in own for p in model.parameters()):
+                yield name, model, {k: p.detach().clone() for k, p in model.named_parameters()}
+
+    def _stepped(self, optimizer: Optimizer, *_: Any) -> None:
+        for name, _model, weights in self._of(optimizer):
+            self.reached[name].append(weights)
+
+    def _stepping(self, optimizer: Optimizer, *_: Any) -> None:
+        for name, model, weights in self._of(optimizer):
             seen = self._seen.get(name, torch.empty(0, 1))
-            weights = {key: p.detach().clone() for key, p in model.named_parameters()}
             obs = seen.reshape(-1, seen.shape[-1])
             self.steps.append(Step(name, obs, weights, flat_gradient(model)))
