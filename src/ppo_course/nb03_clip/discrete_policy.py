@@ -15,7 +15,8 @@ from ppo_course.workspaces import RecordingWorkspace
 
 EXERCISE = Exercise("DiscretePolicy", (), read_words(__file__))
 ROW = 1
-MANY = 300  # actions: of a policy that samples, some are not the most probable ones
+MANY = 4000  # actions: of a policy that samples, some are not the most probable ones
+TOLERANCE = 0.05  # of a frequency of so many: six standard errors
 
 
 class Case(NamedTuple):
@@ -170,13 +171,28 @@ def _check_acting(policy: Any, case: Case) -> None:
     written = _run(policy, many)
     EXERCISE.refuse(name in written, "entropy-unasked")
     greedy = policy.model(obs[ROW]).argmax(-1)
-    EXERCISE.refuse(torch.equal(many.get("action", ROW), greedy), "greedy-always")
+    first = many.get("action", ROW)
+    EXERCISE.refuse(torch.equal(first, greedy), "greedy-always")
+    _run(policy, many)
+    EXERCISE.refuse(torch.equal(many.get("action", ROW), first), "same-actions-again")
+    _check_frequencies(policy, case)
     dist = EXERCISE.call(
         Named("DiscretePolicy.dist", policy.dist, type(policy).dist), case.obs[ROW].clone()
     )
     found = getattr(dist, "logits", torch.zeros(0)).log_softmax(-1)
     right = policy.model(case.obs[ROW]).log_softmax(-1)
     EXERCISE.refuse(found.shape != right.shape or not same(found, right), "dist-otherwise")
+
+
+def _check_frequencies(policy: Any, case: Case) -> None:
+    """In one state, each action is sampled as often as its probability says."""
+    workspace = RecordingWorkspace({"env/env_obs": case.obs[:, :1].expand(-1, MANY, -1)})
+    _run(policy, workspace, stochastic=True)
+    counts = workspace.get("action", ROW).long().bincount(minlength=case.n_actions)
+    seen, right = counts / MANY, policy.model(case.obs[ROW, 0]).softmax(-1).detach()
+    if seen.shape != right.shape or not torch.allclose(seen, right, atol=TOLERANCE):
+        told = {"seen": numbers(seen), "expected": numbers(right)}
+        raise EXERCISE.error("other-frequencies", **told)
 
 
 def _check_rare(policy: Any, case: Case) -> None:

@@ -17,7 +17,14 @@ from ppo_bbrl.workspace.table import Workspace
 from ppo_course import instruments
 from ppo_course.drawing import draw_weights, integer, source_of
 from ppo_course.feedback import describe
-from ppo_course.instruments.judge import Run, Settings, check_coverage, check_steps, judge
+from ppo_course.instruments.judge import (
+    Run,
+    Settings,
+    check_coverage,
+    check_kept,
+    check_steps,
+    judge,
+)
 from ppo_course.instruments.rollouts import N_ACTIONS, N_OBS, Rollout, draw_rollout
 from ppo_course.instruments.watch import Watch
 from ppo_course.lending import standing_in
@@ -172,7 +179,7 @@ def _check_once(function: StudentCode, settings: Settings, source: torch.Generat
         the_minibatches=see_minibatches,
         the_steps_of_the_policy=lambda: _check_steps(run, "policy"),
         the_steps_of_the_critic=lambda: _check_steps(run, "critic"),
-        old_is_new=lambda: _check_copies(algo, moved=True),
+        old_is_new=lambda: _check_copies(algo, run, moved=True),
     ):
         for name, tensor in before.items():
             changed = not torch.equal(workspace.get_full(name), tensor)
@@ -180,7 +187,7 @@ def _check_once(function: StudentCode, settings: Settings, source: torch.Generat
             EXERCISE.refuse(changed, key, name=name)
         _check_ratio(workspace, truth, rollout)
         judge(EXERCISE, run)
-        _check_copies(algo)
+        _check_copies(algo, run)
 
 
 def _check_steps(run: Run, network: str) -> None:
@@ -204,7 +211,7 @@ def _check_ratio(workspace: Any, truth: Tensor, rollout: Rollout) -> None:
     EXERCISE.refuse(error > RATIO_ERROR, "first-ratio", **told)
 
 
-def _check_copies(algo: SimpleNamespace, *, moved: bool = False) -> None:
+def _check_copies(algo: SimpleNamespace, run: Run, *, moved: bool = False) -> None:
     """Afterwards old is new, and new is what was learned; `moved`: and is not as it was drawn."""
     for optimizer in (algo.policy_optimizer, algo.critic_optimizer):
         still = not any(p.grad is not None for g in optimizer.param_groups for p in g["params"])
@@ -217,3 +224,4 @@ def _check_copies(algo: SimpleNamespace, *, moved: bool = False) -> None:
         EXERCISE.refuse(any(a is b for a, b in pairs), f"same-agent~{name}")
         equal = all(torch.equal(a, b) for a, b in pairs)
         EXERCISE.refuse(not equal, f"not-copied~{name}")
+    check_kept(EXERCISE, run)

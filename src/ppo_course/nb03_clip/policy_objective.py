@@ -6,6 +6,7 @@ gradients are looked at.
 """
 
 from collections.abc import Sequence
+from itertools import cycle
 from typing import Any
 
 import torch
@@ -21,6 +22,7 @@ from ppo_course.nb03_clip.policy_objective_cases import (
     EXERCISE,
     OLD,
     POLICY_COEF,
+    PREFIXES,
     TRANSITIONS,
     Case,
     Inputs,
@@ -109,7 +111,9 @@ def check_policy_objective(function: StudentCode, *, seed: int | None = None) ->
     policy_advantage)`: the clipped objective, to be maximised, a scalar; the other two `[1, N]`.
     """
     with torch.enable_grad():
-        cases = [Case(*batch) for batch in (BATCHES if seed is None else drawn_batches(seed))]
+        batches = BATCHES if seed is None else drawn_batches(seed)
+        pairs = zip(batches, cycle(PREFIXES), strict=False)
+        cases = [Case(*batch, prefix) for batch, prefix in pairs]
         results = [case.call(function) for case in cases]
         for case, result in zip(cases, results, strict=True):
             _check_form(case, result)
@@ -147,7 +151,7 @@ def _check_form(case: Case, result: Any) -> None:
         EXERCISE.expect(result, "order", expected)
     if loss.dim():
         EXERCISE.expect(result, "no-mean" if loss.numel() == n else "no-scalar", expected)
-    variables = ("current_policy/entropy", "advantage")
+    variables = (f"{case.policy.prefix}entropy", "advantage")
     for name, item, variable in zip(RESULTS[1:], others, variables, strict=True):
         if list(item.shape) != [1, n]:
             EXERCISE.expect(result, f"shape~{name}", expected, variable=variable)

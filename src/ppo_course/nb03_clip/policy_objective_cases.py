@@ -67,6 +67,8 @@ TRANSITIONS = (
     Transition(0.4, 0.6, -3.0),
     Transition(0.6, 0.3, -0.5),
 )
+#: of the policies of the calls, in turn; the notebook's own first
+PREFIXES = ("current_policy/", "policy_in_training/", "new/")
 #: the transitions and the clip range of a call
 Batch = tuple[Sequence[Transition], float]
 #: the mistakes give other values in at least one
@@ -124,6 +126,10 @@ class TablePolicy(Policy):
         """As every policy does, and remember whether an action was drawn."""
         self.has_acted |= not kwargs.get("predict_proba", False)
         super().forward(t, **kwargs)
+        for bare in ("logprob_predict", "entropy"):
+            # Who writes out the notebook's own name is right there: it is given everywhere.
+            if self.prefix != PREFIXES[0] and f"{self.prefix}{bare}" in self.workspace.variables:
+                self.set((f"{PREFIXES[0]}{bare}", t), self.get((f"{self.prefix}{bare}", t)))
 
 
 class Inputs(NamedTuple):
@@ -157,7 +163,9 @@ class Case:
     gradient arrives there.
     """
 
-    def __init__(self, transitions: Sequence[Transition], clip_range: float) -> None:
+    def __init__(
+        self, transitions: Sequence[Transition], clip_range: float, prefix: str = PREFIXES[0]
+    ) -> None:
         self.transitions, self.clip_range = transitions, clip_range
         n = len(transitions)
         action = torch.arange(n) % 2
@@ -165,7 +173,7 @@ class Case:
         probabilities = torch.empty(n, 2)
         probabilities[torch.arange(n), action] = new
         probabilities[torch.arange(n), 1 - action] = 1 - new
-        self.policy = TablePolicy(probabilities).with_prefix("current_policy/")
+        self.policy = TablePolicy(probabilities).with_prefix(prefix)
         self.old, self.advantage = old.log().requires_grad_(), advantage.clone().requires_grad_()
         self.observation, self.action = torch.eye(n), action
         self._weights = self.policy.table.detach().clone()
@@ -188,6 +196,11 @@ class Case:
         except ExerciseError as error:
             if self.policy.has_acted:
                 raise EXERCISE.error("new-actions") from error
+            judged = f"{self.policy.prefix}entropy" in self.workspace.variables
+            if judged and isinstance(error.__cause__, KeyError):
+                raise EXERCISE.error(
+                    "prefix-fixed", facts=[str(error).partition("\n")[0]]
+                ) from error
             raise
         EXERCISE.refuse(self.policy.has_acted, "new-actions")
         # What belongs to others is as it was: the policy's weights, what the workspace held.

@@ -110,6 +110,17 @@ WRONG = [
                                      "torch.softmax(scores, dim=-1).log()")),
     ("discrete_policy", "most-probable", ('action = self.get(("action", t))',
                                           "action = scores.argmax(-1)")),
+    ("discrete_policy", "other-frequencies", (
+        "Categorical(logits=scores).sample()", "Categorical(logits=scores / 2).sample()")),
+    ("discrete_policy", "same-actions-again", (
+        "            if stochastic:\n",
+        "            if stochastic:\n                torch.manual_seed(0)\n")),
+    ("iteration", "learned-lost~policy", (
+        "copy_parameters(ppo_clip.train_policy, ppo_clip.old_policy)",
+        "copy_parameters(ppo_clip.old_policy, ppo_clip.train_policy)")),
+    ("iteration", "learned-lost~critic", (
+        "copy_parameters(ppo_clip.critic_agent, ppo_clip.old_critic_agent)",
+        "copy_parameters(ppo_clip.old_critic_agent, ppo_clip.critic_agent)")),
     ("iteration", "no-bootstrap", ("terminated=terminated[1:]", "terminated=done[1:]")),
     ("iteration", "leak", ("        done=done[1:]", "        done=terminated[1:]")),
     ("iteration", "masks-of-the-row", ("terminated=terminated[1:],\n        done=done[1:]",

@@ -510,6 +510,19 @@ def test_a_tensor_that_agrees_with_everything_is_refused():
 
 
 @pytest.mark.parametrize("seed", [None, 1, 2])
+@pytest.mark.parametrize("bare", ["logprob_predict", "entropy"])
+def test_the_length_of_the_prefix_is_not_known_by_heart(bare, seed):
+    def sliced(policy, workspace, cfg):
+        policy(workspace, t=0, predict_proba=True, compute_entropy=True)
+        workspace[f"{policy.prefix[:15]}{bare}"]
+        return answer(clipped)(policy, workspace, cfg)
+
+    with pytest.raises(ExerciseError) as caught:
+        check_policy_objective(sliced, seed=seed)
+    assert caught.value.keys == ("prefix-fixed",)
+
+
+@pytest.mark.parametrize("seed", [None, 1, 2])
 def test_the_weight_of_the_loss_is_no_part_of_the_objective(seed):
     def weighted(policy, workspace, cfg):
         loss, *rest = by_rows(policy, workspace, cfg)
