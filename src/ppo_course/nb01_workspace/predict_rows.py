@@ -59,8 +59,15 @@ MISTAKES = (
     "truncated-is-done",
     "reward-for-staying",
     "reward-of-one",
+    "reward-before-the-step",
+    "reward-adds-up",
+    "timestep-is-the-row",
+    "height-fixed",
+    "limit-fixed",
 )
 
+ALONE = ((), *((key,) for key in MISTAKES))
+FIRST = Case([1, 0, 1, 1, 1, 0, 1, 0, 0, 0, 1, 1], 3, 5)  # whose numbers one may know by heart
 START = Row(0, 0.0, False, False, 0)
 
 
@@ -110,10 +117,18 @@ def _step(row: Row, action: int, t: int, case: Case, mistakes: Sequence[str]) ->
     reward = float(level) if action or "reward-for-staying" in mistakes else 0.0
     if "reward-of-one" in mistakes:
         reward = float(action)
+    if "reward-before-the-step" in mistakes:
+        reward = float(row.level) if action else 0.0
+    if "reward-adds-up" in mistakes:
+        reward += row.reward
+    if "timestep-is-the-row" in mistakes:
+        timestep = t
+    height = FIRST.height if "height-fixed" in mistakes else case.height
+    limit = FIRST.time_limit if "limit-fixed" in mistakes else case.time_limit
     late = ("limit-is-one-late" in mistakes) - ("limit-is-one-early" in mistakes)
     counted = t if "limit-counts-rows" in mistakes else timestep
-    terminated = level == case.height
-    truncated = counted == case.time_limit + late and "never-truncated" not in mistakes
+    terminated = level == height
+    truncated = counted == limit + late and "never-truncated" not in mistakes
     done = terminated or truncated
     if "either-or" in mistakes:
         truncated = truncated and not terminated
@@ -127,10 +142,10 @@ def _step(row: Row, action: int, t: int, case: Case, mistakes: Sequence[str]) ->
 
 
 def cases(seed: int | None) -> list[Case]:
-    """Three calls, in which every known mistake shows somewhere."""
+    """Three calls, in which every known mistake shows somewhere and looks like no other."""
     if seed is None:
         return [
-            Case([1, 0, 1, 1, 1, 0, 1, 0, 0, 0, 1, 1], 3, 5),
+            FIRST,
             Case([0, 1, 1, 1, 0, 0, 0, 0, 1], 2, 3),
             Case([0, 0, 0, 0, 1, 1, 0, 1], 2, 6),
         ]
@@ -142,7 +157,8 @@ def cases(seed: int | None) -> list[Case]:
             actions = [int(generator.random() < climbs) for _ in range(length)]
             height = generator.randint(2, 4)
             drawn.append(Case(actions, height, height + generator.randint(0, 2)))
-        if all(any(rows(case, [key]) != rows(case) for case in drawn) for key in MISTAKES):
+        seen = {str([rows(case, mistakes) for case in drawn]) for mistakes in ALONE}
+        if len(seen) == len(ALONE):
             return drawn
 
 

@@ -4,6 +4,7 @@ Where a student's numbers are wrong, they are compared with those that well-know
 the message shows one environment as a table that one can follow by hand.
 """
 
+import functools
 from collections.abc import Callable, Sequence
 from typing import Any
 
@@ -15,6 +16,24 @@ from ppo_course.mistakes import Exercise, read_words
 from ppo_course.nb02_values.trajectories import Episodes, cases
 
 WORDS = read_words(__file__)
+
+#: the episodes with the γ and λ that a function takes
+CONSTANTS = Part(
+    lambda x: x,
+    {
+        **{
+            f"discount-fixed~{known}": functools.partial(Episodes._replace, discount_factor=known)
+            for known in (0.9, 0.95, 0.99)
+        },
+        **{
+            f"lambda-fixed~{known}": functools.partial(Episodes._replace, gae_lambda=known)
+            for known in (0.9, 0.95, 0.97)
+        },
+        "constants-exchanged": lambda x: x._replace(
+            discount_factor=x.gae_lambda, gae_lambda=x.discount_factor
+        ),
+    },
+)
 
 
 class Estimate(Exercise):
@@ -40,7 +59,14 @@ class Estimate(Exercise):
     ) -> None:
         super().__init__(name, arguments, WORDS)
         self.to_mend = to_mend
-        self.parts, self.formula = parts, formula
+        known = {
+            key: way
+            for key, way in CONSTANTS.wrong.items()
+            if "gae_lambda" in arguments or key.startswith("discount")
+        }
+        self.parts = (*parts, CONSTANTS._replace(wrong=known))
+        # What is mistaken about γ and λ is mistaken before the formula begins.
+        self.formula = lambda case, values: formula(values[-1](case), values[:-1])
 
     def try_out(self, function: Callable[..., Any], seed: int | None) -> None:
         """Raise unless a student's function computes this estimate for some episodes."""

@@ -1,4 +1,4 @@
-"""The check of notebook 02's third exercise: StudentCode by a loop from the last row back."""
+"""The check of notebook 02's third exercise: advantages by a loop from the last row back."""
 
 from collections.abc import Sequence
 from typing import Any
@@ -20,6 +20,8 @@ CUTS = Part(
         "trace-leaks-after-truncation": lambda x: x.terminated[1:],
         "trace-leaks": lambda x: torch.zeros_like(x.done[1:]),
         "trace-inverted": lambda x: ~x.done[1:],
+        "any-environment": lambda x: x.done[1:].any(1, keepdim=True).expand_as(x.done[1:]),
+        "cut-late": lambda x: torch.cat((torch.zeros_like(x.done[:1]), x.done[1:-1])),
         "cut-early": lambda x: torch.cat((x.done[2:], torch.zeros_like(x.done[:1]))),
     },
 )
@@ -28,6 +30,7 @@ DELTAS = Part(
     lambda r, g, v, w: r + g * w - v,
     {
         "delta-no-discount": lambda r, _g, v, w: r + w - v,
+        "value-added": lambda r, g, v, w: r + g * w + v,
         "delta-no-value": lambda r, g, _v, w: r + g * w,
         "sign": lambda r, g, v, w: v - r - g * w,
     },
@@ -40,6 +43,7 @@ DECAYS = Part(
         "fades-by-gamma": lambda g, _lam: g,
         "no-fading": lambda _g, _lam: 1.0,
         "no-trace": lambda _g, _lam: 0.0,
+        "lambda-squared": lambda g, lam: g * lam**2,
         "one-minus-lambda": lambda g, lam: g * (1 - lam),
     },
 )
@@ -61,6 +65,9 @@ LOOPS = Part(
             torch.cat((first[:-1], first[-1:] + factor[-1:] * x.value[-1:])), factor
         ),
         **WRONG_LOOPS,
+        "first-row-missed": lambda first, factor, _x: torch.cat(
+            (0 * first[:1], backward(first, factor)[1:])
+        ),
         "forwards~before": lambda first, factor, _x: _forward(first, factor, 0),
         "forwards~at": lambda first, factor, _x: _forward(first, factor, 1),
         "one-step-trace": lambda first, factor, _x: (
@@ -95,7 +102,7 @@ EXERCISE = Estimate("gae_by_hand", ARGUMENTS, PARTS, formula)
 
 @EXERCISE.check
 def check_gae_by_hand(function: StudentCode, *, seed: int | None = None) -> None:
-    """Check a student's StudentCode.
+    """Check a student's `gae_by_hand`.
 
     The function is called as `gae_by_hand(reward, value, next_value, terminated, done,
     discount_factor, gae_lambda)`, with the tensors `[T, B]` of `ppo_bbrl.advantages.gae`. It

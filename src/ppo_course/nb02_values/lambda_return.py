@@ -72,9 +72,109 @@ DISCOUNTS = Part(
 )
 
 
+class Line(NamedTuple):
+    """What the loop has at hand for a row, `[B]` each, and the two numbers."""
+
+    reward: Tensor
+    next_value: Tensor
+    terminated: Tensor
+    done: Tensor
+    gamma: float
+    lam: float
+
+
+def _following(x: Line, later: Tensor) -> Tensor:
+    """The return that follows; where an episode ends, the next value in its place."""
+    return torch.where(x.done, x.next_value, later)
+
+
+def _return(x: Line, later: Tensor) -> Tensor:
+    bracket = (1 - x.lam) * x.next_value + x.lam * later
+    return x.reward + x.gamma * bracket.masked_fill(x.terminated, 0.0)
+
+
+def _loop(
+    case: Episodes,
+    line: Callable[[Line, Tensor], Tensor] = lambda x, later: _return(x, _following(x, later)),
+    *,
+    forwards: bool = False,
+    last: int = 0,
+    stored: Callable[[int, Tensor, Tensor], tuple[int, Tensor]] = lambda t, _later, now: (t, now),
+    begin: Callable[[Episodes], Tensor] = lambda case: case.value[-1],
+) -> Tensor:
+    """The λ-returns of a loop as students write it, `[T, B]`."""
+    rows = range(len(case.reward) - 1 - last)
+    columns = (case.reward, case.value, case.terminated, case.done)
+    returns, later = torch.zeros_like(case.reward[1:]), begin(case)
+    for t in rows if forwards else reversed(rows):
+        reward, value, terminated, done = (x[t + 1] for x in columns)
+        here = Line(reward, value, terminated, done, case.discount_factor, case.gae_lambda)
+        now = line(here, later)
+        row, what = stored(t, later, now)
+        returns[row], later = what, now
+    return returns
+
+
+#: whole loops that are wrong in another way than the parts of the formula; the right one is these
+LOOPS_OF_STUDENTS = Part(
+    None,
+    {
+        "forwards": lambda x: _loop(x, forwards=True),
+        "last-row-missed": lambda x: _loop(x, last=1),
+        "stored-before": lambda x: _loop(x, stored=lambda t, later, _now: (t, later)),
+        "stored-in-row-before": lambda x: _loop(x, stored=lambda t, _later, now: (t - 1, now)),
+        "any-environment": lambda x: _loop(
+            x, lambda here, later: _return(here, here.next_value if here.done.any() else later)
+        ),
+        "reward-masked": lambda x: _loop(
+            x,
+            lambda here, later: _return(here, _following(here, later)).masked_fill(
+                here.terminated, 0.0
+            ),
+        ),
+        "one-term-masked~next value": lambda x: _loop(
+            x,
+            lambda here, later: (
+                here.reward
+                + here.gamma * (1 - here.lam) * here.next_value.masked_fill(here.terminated, 0)
+                + here.gamma * here.lam * _following(here, later)
+            ),
+        ),
+        "one-term-masked~following return": lambda x: _loop(
+            x,
+            lambda here, later: (
+                here.reward
+                + here.gamma * (1 - here.lam) * here.next_value
+                + here.gamma * here.lam * _following(here, later).masked_fill(here.terminated, 0)
+            ),
+        ),
+        "discounted-by-lambda": lambda x: _loop(
+            x,
+            lambda here, later: _return(
+                here._replace(gamma=here.gamma * here.lam), _following(here, later)
+            ),
+        ),
+        "weights-above-1": lambda x: _loop(
+            x,
+            lambda here, later: (
+                here.reward
+                + here.gamma
+                * (here.next_value + here.lam * _following(here, later)).masked_fill(
+                    here.terminated, 0.0
+                )
+            ),
+        ),
+        "from-a-reward": lambda x: _loop(x, begin=lambda case: case.reward[-1]),
+    },
+)
+
+
 def formula(case: Episodes, values: Sequence[Any]) -> Tensor:
     """The λ-returns that a value of each part gives, `[T, B]`."""
-    terminal, cut, weights, ends, discount, loop = values
+    terminal, cut, weights, ends, discount, loop, whole = values
+    if whole is not None:
+        made: Tensor = whole(case)
+        return made
     full_at_cut, full_in_last_row = ends
     of_reward, of_value, of_following = discount(case.discount_factor)
     bootstrap = case.value[1:].masked_fill(terminal(case), 0.0)
@@ -90,7 +190,10 @@ def formula(case: Episodes, values: Sequence[Any]) -> Tensor:
 
 
 ARGUMENTS = ("reward", "next_value", "terminated", "done", "discount_factor", "gae_lambda")
-PARTS = (TERMINAL, CUTS, WEIGHTS, ENDS, DISCOUNTS, Part(backward, WRONG_LOOPS))
+PARTS = (
+    *(TERMINAL, CUTS, WEIGHTS, ENDS, DISCOUNTS),
+    *(Part(backward, WRONG_LOOPS), LOOPS_OF_STUDENTS),
+)
 EXERCISE = Estimate("lambda_return", ARGUMENTS, PARTS, formula)
 
 

@@ -7,7 +7,7 @@ import torch
 from estimates_testing import check_the_check, error_of
 
 from ppo_bbrl.advantages import gae
-from ppo_course.nb02_values.gae_by_hand import EXERCISE, check_gae_by_hand, formula
+from ppo_course.nb02_values.gae_by_hand import EXERCISE, check_gae_by_hand
 from ppo_course.nb02_values.trajectories import cases
 
 # ------------------------------------------------------------------------------- right answers
@@ -209,4 +209,6 @@ def test_the_right_choice_of_every_part_is_right(seed):
     for case in cases(seed):
         constants = {"discount_factor": case.discount_factor, "gae_lambda": case.gae_lambda}
         values = [part.right for part in EXERCISE.parts]
-        torch.testing.assert_close(formula(case, values), gae(**case.aligned(), **constants))
+        torch.testing.assert_close(
+            EXERCISE.formula(case, values), gae(**case.aligned(), **constants)
+        )

@@ -7,7 +7,7 @@ import torch
 from estimates_testing import check_the_check, complaint, error_of
 
 from ppo_bbrl.advantages import gae, lambda_returns
-from ppo_course.nb02_values.lambda_return import EXERCISE, check_lambda_return, formula
+from ppo_course.nb02_values.lambda_return import EXERCISE, check_lambda_return
 from ppo_course.nb02_values.trajectories import cases
 
 # ------------------------------------------------------------------------------- right answers
@@ -212,4 +212,4 @@ def test_the_right_choice_of_every_part_is_right(seed):
         constants = {"discount_factor": case.discount_factor, "gae_lambda": case.gae_lambda}
         right = lambda_returns(advantage=gae(**given, **constants), value=given["value"])
         values = [part.right for part in EXERCISE.parts]
-        torch.testing.assert_close(formula(case, values)[case.valid], right[case.valid])
+        torch.testing.assert_close(EXERCISE.formula(case, values)[case.valid], right[case.valid])

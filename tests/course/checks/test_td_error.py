@@ -7,7 +7,7 @@ import torch
 from estimates_testing import check_the_check, complaint, error_of
 
 from ppo_bbrl.advantages import gae
-from ppo_course.nb02_values.td_error import EXERCISE, check_td_error, formula
+from ppo_course.nb02_values.td_error import EXERCISE, check_td_error
 from ppo_course.nb02_values.trajectories import cases
 
 
@@ -193,4 +193,4 @@ def test_the_right_choice_of_every_part_is_right(seed):
     for case in cases(seed):
         right = gae(**case.aligned(), discount_factor=case.discount_factor, gae_lambda=0.0)
         values = [part.right for part in EXERCISE.parts]
-        torch.testing.assert_close(formula(case, values), right)
+        torch.testing.assert_close(EXERCISE.formula(case, values), right)
