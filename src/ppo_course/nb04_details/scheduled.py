@@ -27,7 +27,9 @@ CASES = (
     Case(0.003, 3, 4),
     Case(0.2, 5, 10),
     Case(2.5, 2, 5),
-    Case(0.0003, 99, 100),  # so small that a floor would be seen
+    Case(0.0003, 99, 100),  # so small that a floor would be seen, whatever it is
+    Case(0.0003, 9999, 10000),
+    Case(3.0, 999, 1000),
 )
 
 
@@ -38,7 +40,8 @@ def drawn(seed: int) -> list[Case]:
     for initial in (source.uniform(1e-4, 1e-2), source.uniform(0.1, 0.4), source.uniform(2, 9)):
         n = source.randint(5, 40)
         cases += [Case(initial, k, n) for k in (0, source.randint(1, n - 2), n - 1)]
-    return [*cases, Case(source.uniform(1e-4, 4e-4), n - 1, n)]
+    last = [Case(source.uniform(1e-4, 4e-4), k - 1, k) for k in (n, 10000)]
+    return [*cases, *last, Case(source.uniform(2, 9), 999, 1000)]
 
 
 def right(case: Case) -> float:
@@ -59,7 +62,10 @@ FORMULAS = Part(
         "factor-alone": lambda c: 1 - c.update / c.n_updates,
         "never-falls": lambda c: c.initial * (1 - c.update // c.n_updates),
         "counted-in-updates": lambda c: c.initial * (c.n_updates - c.update),
-        "floor": lambda c: max(right(c), 1e-4),
+        "floor~0.0001": lambda c: max(right(c), 1e-4),
+        "floor~0.00001": lambda c: max(right(c), 1e-5),
+        "floor~a tenth of it": lambda c: max(right(c), c.initial / 10),
+        "floor~a hundredth of it": lambda c: max(right(c), c.initial / 100),
         "subtracted": lambda c: c.initial - c.update / c.n_updates,
         "brackets": lambda c: c.initial * (1 - c.update) / c.n_updates,
     },

@@ -48,6 +48,7 @@ def _case(new: list[float], old: list[float]) -> Case:
 
 
 CASES = (_case([0.6, 0.3, 0.5], [0.5, 0.4, 0.5]), _case([0.9, 0.2], [0.4, 0.7]))
+FAR = _case([0.002, 0.9, 0.5], [0.9, 0.01, 0.5])  # its estimate is 30: nothing limits it
 
 
 def drawn(seed: int) -> list[Case]:
@@ -128,10 +129,18 @@ def check_should_stop(function: StudentCode, *, seed: int | None = None) -> None
     def see_estimate() -> None:
         seen = [_call(function, case, 0.01)[1] for case in cases]
         compare_numbers(EXERCISE, cases, seen, FORMULAS)
+        far, expected = _call(function, FAR, 0.01)[1], right(FAR)
+        if not agree(FAR, far, expected):
+            told = {"seen": f"{far:.5g}", "expected": f"{expected:.5g}"}
+            raise EXERCISE.error("limited", facts=FAR.tell(), **told)
 
-    with EXERCISE.partly(the_estimate=see_estimate, when_to_stop=lambda: _see(function, cases)):
-        see_estimate()
+    def see_stop() -> None:
         _see(function, cases)
+        _check_stop(function, [FAR])
+
+    with EXERCISE.partly(the_estimate=see_estimate, when_to_stop=see_stop):
+        see_estimate()
+        see_stop()
 
 
 def _see(function: StudentCode, cases: Sequence[Case]) -> None:

@@ -7,7 +7,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from ppo_course.feedback import same
+from ppo_course.feedback import numbers, same
 from ppo_course.formulas import Part
 from ppo_course.gradients import check_gradients, gradients
 from ppo_course.mistakes import Exercise, StudentCode
@@ -18,6 +18,7 @@ from ppo_course.nb05_continuous.gaussians import (
     arguments,
     cases,
     entropies,
+    extreme,
     one_number_each,
 )
 
@@ -87,6 +88,11 @@ def check_gaussian_entropy(function: StudentCode, *, seed: int | None = None) ->
             expected = f"{len(result)} times the same number"
             raise EXERCISE.error("depends-on-mean", seen=seen, expected=expected)
     EXERCISE.compare(chosen, results, PARTS, facts=_example, formula=formula)
+    far = extreme()
+    seen = EXERCISE.call(function, far.mean, far.log_std)
+    truth = right(far.mean, far.log_std)
+    limited = not same(one_number_each(EXERCISE, seen, far), truth)
+    EXERCISE.refuse(limited, "std-limited", seen=numbers(seen), expected=numbers(truth))
     for case, each, result in zip(chosen, given, results, strict=True):
         fresh = arguments(EXERCISE, case, *EXERCISE.arguments)
         check_gradients(EXERCISE, gradients(result, each), gradients(right(**fresh), fresh))

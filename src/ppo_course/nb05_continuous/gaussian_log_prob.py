@@ -7,7 +7,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from ppo_course.feedback import same
+from ppo_course.feedback import numbers, same
 from ppo_course.formulas import Part
 from ppo_course.gradients import check_gradients, gradients
 from ppo_course.mistakes import Exercise, StudentCode
@@ -17,6 +17,7 @@ from ppo_course.nb05_continuous.gaussians import (
     Gaussians,
     arguments,
     cases,
+    extreme,
     log_densities,
     one_number_each,
 )
@@ -129,20 +130,26 @@ def _check_far(function: StudentCode) -> None:
     d = 60
     log_std = torch.linspace(-1.5, 1.5, d).round(decimals=2)
     error = torch.full((1, d), 1.5)
-    error[0, ::10] = 8.0  # in units of σ
+    error[0, ::10] = 15.0  # in units of σ: even one of these densities is rounded to 0
     mean, zero = torch.zeros(1, d), torch.zeros(d)
     case = Gaussians(error * log_std.exp(), mean, log_std, error, zero, zero)
     result = EXERCISE.call(function, *arguments(EXERCISE, case).values())
     seen = one_number_each(EXERCISE, result, case).detach()
     expected = right(case.action, mean, log_std)
     if not same(seen, expected):
-        example = f"one action of {d} components, most of them 1.5 σ from their means, some 8 σ"
+        example = f"one action of {d} components, most of them 1.5 σ from their means, some 15 σ"
         raise EXERCISE.error(
             "far" if seen.isfinite().all() else "density-first",
             facts=[f"  Example: {example}."],
             seen=f"{float(seen[0]):.5g}",
             expected=f"{float(expected[0]):.5g}",
         )
+    case = extreme()
+    result = EXERCISE.call(function, *arguments(EXERCISE, case).values())
+    seen = one_number_each(EXERCISE, result, case).detach()
+    expected = right(case.action, case.mean, case.log_std)
+    limited = not same(seen, expected)
+    EXERCISE.refuse(limited, "std-limited", seen=numbers(seen), expected=numbers(expected))
 
 
 def _example(case: Gaussians, expected: Tensor, seen: Tensor) -> list[str]:

@@ -55,6 +55,7 @@ def check_gaussian_policy(policy_class: StudentCode, *, seed: int | None = None)
         the_entropy=lambda: see(_check_entropy),
     ):
         see(_check_dist, *acting, _check_judging, _check_entropy)
+        see(_check_extreme)
 
 
 def _check_dist(agent: AgentUnderTest, case: Case) -> None:
@@ -76,6 +77,26 @@ def _check_dist(agent: AgentUnderTest, case: Case) -> None:
     if not same(std, right.expand(n, d)):
         key = _wrong_std(std.detach().mean(0), case.log_std, 1e-4)
         raise EXERCISE.error(key, seen=numbers(std[0]), expected=numbers(right), where="")
+
+
+def _check_extreme(agent: AgentUnderTest, case: Case) -> None:
+    """σ is exp(log_std) wherever training takes it, in `dist` and in what `forward` writes."""
+    with torch.no_grad():
+        agent.policy.log_std.copy_(torch.where(torch.arange(len(case.log_std)) % 2 == 0, -25, 24))
+    observations = case.observations
+    std, right = agent.dist(observations[ROW]).stddev, agent.policy.log_std.exp().detach()
+    told = {"seen": f"σ = {std[0].tolist()}", "expected": f"σ = {right.tolist()}"}
+    EXERCISE.refuse(not same(std / right, torch.ones_like(std)), "std-limited", **told)
+    workspace = case._replace(actions=agent.mean(observations)).workspace(judged=True)
+    agent.forward(workspace, predict_proba=True, compute_entropy=True)
+    actions = workspace.get("action", ROW)
+    for bare, each in (
+        ("logprob_predict", agent.log_densities(observations[ROW], actions)),
+        ("entropy", agent.entropies(observations[ROW])),
+    ):
+        value, wanted = workspace.get(f"{case.prefix}{bare}", ROW), each.sum(-1)
+        told = {"seen": numbers(value), "expected": numbers(wanted)}
+        EXERCISE.refuse(not same(value, wanted), "std-limited", **told)
 
 
 def _wrong_std(std: Tensor, log_std: Tensor, tolerance: float) -> str:

@@ -74,6 +74,16 @@ def cases(seed: int | None) -> list[Gaussians]:
     return result
 
 
+def extreme() -> Gaussians:
+    """An action 2 σ from 0, of a component with hardly any spread and of one with a huge one.
+
+    Whoever limits σ, or adds a little to it, gets other numbers.
+    """
+    log_std, zero = torch.tensor([-25.0, 24.0]), torch.zeros(2)
+    noise = torch.tensor([[2.0, 2.0]])
+    return Gaussians(noise * log_std.exp(), zero[None], log_std, noise, zero - 1, zero + 1)
+
+
 def log_densities(action: Tensor, mean: Tensor, log_std: Tensor) -> Tensor:
     """Of each component by itself, `[N, D]`, as torch.distributions has it."""
     normal: Any = Normal(mean, log_std.exp().expand_as(mean))

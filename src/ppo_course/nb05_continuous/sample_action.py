@@ -6,10 +6,10 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from ppo_course.feedback import same
+from ppo_course.feedback import numbers, same
 from ppo_course.formulas import Part
 from ppo_course.mistakes import Exercise, StudentCode
-from ppo_course.nb05_continuous.gaussians import WORDS, Gaussians, arguments, cases
+from ppo_course.nb05_continuous.gaussians import WORDS, Gaussians, arguments, cases, extreme
 
 RESULTS = ("action", "sent")
 EXERCISE = Exercise("sample_action", ("mean", "log_std", "noise", "low", "high"), WORDS)
@@ -106,6 +106,10 @@ def check_sample_action(function: StudentCode, *, seed: int | None = None) -> No
     )
     with kept_and_sent:
         EXERCISE.compare(chosen, results, PARTS, facts=_example, formula=formula)
+        far = extreme()
+        noise = _pair(function, far)[0] / far.log_std.exp()
+        told = {"seen": f"{numbers(noise)} σ from the mean", "expected": numbers(far.noise)}
+        EXERCISE.refuse(not same(noise, far.noise), "std-limited", **told)
 
 
 def _pair(function: StudentCode, case: Gaussians) -> Tensor:

@@ -73,6 +73,8 @@ WRONG = {
     lambda m, s: None: "returns-nothing",
     lambda m, s: repeated((s.log() + CONSTANT).sum(), m): "not-finite",
     lambda m, s: by_expand(m, s) + 1: "unknown",
+    lambda m, s: by_expand(m, s.clamp(-20, 2)): "std-limited",
+    lambda m, s: by_expand(m, (s.exp() + 1e-6).log()): "std-limited",
     lambda m, s: repeated((s + 1 + 0.5 * math.log(2 * math.pi)).sum(), m): "one-for-half",
     lambda m, s: (s + CONSTANT).sum(1): "one-dimension",
     lambda m, s: repeated(0.5 * math.log(2 * math.pi * math.e * s.detach().exp()), m): (

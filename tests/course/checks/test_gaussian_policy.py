@@ -269,6 +269,13 @@ class ModelForDist(ByDistribution):
         self.set(("action", t), dist.sample())
 
 
+LimitedWhenJudging = instead(
+    "logprob_predict",
+    lambda a, t, _: Independent(Normal(a.mean(t), a.log_std.clamp(-20, 2).exp()), 1).log_prob(
+        a.get(("action", t))
+    ),
+)
+
 WRONG = {
     with_dist(lambda m, s: Normal(m, s.exp())): "separate-components",
     with_dist(lambda m, s: Independent(Normal(m, s.exp()), 2)): "one-event",
@@ -283,6 +290,9 @@ WRONG = {
     with_dist(lambda m, s: Independent(Normal(m.detach(), s.exp()), 1)): (
         "logprob_predict` to model"
     ),
+    with_dist(lambda m, s: Independent(Normal(m, s.clamp(-20, 2).exp()), 1)): "std-limited",
+    with_dist(lambda m, s: Independent(Normal(m, s.exp() + 1e-6), 1)): "std-limited",
+    LimitedWhenJudging: "std-limited",
     with_dist(lambda *_: None): "dist-returns-nothing",
     with_dist(lambda m, s: (m, s.exp())): "no-distribution",
     with_choice(lambda dist, _: dist.mean): "mean-for-sample",

@@ -124,6 +124,8 @@ WRONG = {
         "sent-scaled-clipped"
     ),
     lambda m, s, z, lo, hi: (m + s.exp() * z, m.clamp(lo, hi) + s.exp() * z): ("sent-mean-clipped"),
+    lambda m, s, z, lo, hi: clipping(m + s.clamp(-20, 2).exp() * z, lo, hi): "std-limited",
+    lambda m, s, z, lo, hi: clipping(m + (s.exp() + 1e-8) * z, lo, hi): "std-limited",
     lambda m, s, z, lo, hi: m + s.exp() * z: "not-two",
     lambda m, s, z, lo, hi: clipping((m + s.exp() * z).sum(-1), -2, 2): "wrong-shape",
     lambda m, s, z, lo, hi: None: "returns-nothing",

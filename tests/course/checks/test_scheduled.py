@@ -60,6 +60,12 @@ WRONG_ANSWERS = {
     "integers": (lambda i, u, n: i * (1 - u // n), "never-falls"),
     "not divided": (lambda i, u, n: i * (n - u), "counted-in-updates"),
     "floor": (lambda i, u, n: max(i * (1 - u / n), 1e-4), "floor"),
+    "low floor": (lambda i, u, n: max(i * (1 - u / n), 1e-5), "floor~0.00001"),
+    "floor of a tenth": (lambda i, u, n: i * max(1 - u / n, 0.1), "stops falling at a tenth of it"),
+    "floor of a hundredth": (
+        lambda i, u, n: i * max(1 - u / n, 0.01),
+        "stops falling at a hundredth of it",
+    ),
     "subtracted": (lambda i, u, n: i - u / n, "subtracted"),
     "brackets": (lambda i, u, n: i * (1 - u) / n, "brackets"),
     "steps": (lambda i, u, n: i * 0.99**u, "unknown"),

@@ -20,7 +20,7 @@ from details_testing import (
 )
 
 from ppo_course import check_should_stop
-from ppo_course.nb04_details.should_stop import CASES, FORMULAS, drawn, right
+from ppo_course.nb04_details.should_stop import CASES, FAR, FORMULAS, drawn, right
 
 
 def by_item(log_prob, old_log_prob, target_kl):
@@ -215,6 +215,14 @@ WRONG_ANSWERS = {
     "None at first": (none_at_first, "no-false"),
     "weighted": (weighted, "weighted"),
     "unknown": (with_estimate(lambda d: d.exp().std()), "unknown"),
+    "estimate clamped": (with_estimate(lambda d: k3(d).clamp(max=1.0)), "limited"),
+    "logarithms clamped": (with_estimate(lambda d: k3(d.clamp(-2, 2))), "limited"),
+    "targets below 1 alone": (
+        with_estimate(
+            k3, lambda kl, target: target is not None and target < 1 and kl > 1.5 * target
+        ),
+        "always-the-same~False",
+    ),
     "target itself": (
         with_estimate(k3, lambda kl, target: target is not None and kl > target),
         "target-alone",
@@ -322,7 +330,7 @@ def test_with_a_seed_right_answers_pass_and_wrong_ones_fail(capsys):
 
 
 def test_numbers_learned_by_heart_fail_with_a_seed():
-    known = {tuple(case.tensors[0].float().tolist()): right(case) for case in CASES}
+    known = {tuple(case.tensors[0].float().tolist()): right(case) for case in (*CASES, FAR)}
 
     def by_heart(log_prob, old_log_prob, target_kl):
         kl = known.get(tuple(log_prob.tolist()), 0.0)
