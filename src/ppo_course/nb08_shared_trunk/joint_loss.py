@@ -105,7 +105,7 @@ def cases(seed: int | None) -> list[Samples]:
             _samples(4, shifts, errors, rest, constants)
             for constants in ((0.2, 0.01, 0.5), (0.1, 0.05, 0.75))
         ]
-        return [*chosen, _of_zeros(chosen[0])]
+        return [*chosen, _of_zeros(chosen[0]), _of_no_range(chosen[1])]
     source = torch.Generator().manual_seed(seed)
     chosen = []
     for least in (8, 13):
@@ -114,13 +114,23 @@ def cases(seed: int | None) -> list[Samples]:
         one, two, three = torch.rand(3, generator=source).tolist()
         constants = (0.1 + 0.08 * one, 0.02 + 0.08 * two, 0.3 + 0.6 * three)
         chosen.append(_samples(n, shifts, errors, rest, constants))
-    return [*chosen, _of_zeros(chosen[0])]
+    return [*chosen, _of_zeros(chosen[0]), _of_no_range(chosen[1])]
 
 
 def _of_zeros(case: Samples) -> Samples:
     """0 is a coefficient like others, and a ratio may have moved by far."""
     far = case.old_neg_log_probs + 2
     return case._replace(ent_coef=0.0, vf_coef=0.0, old_neg_log_probs=far)
+
+
+def _of_no_range(case: Samples) -> Samples:
+    """0 is a range of the ratio like others; of the values, the package takes it for none."""
+    moved = case.old_neg_log_probs - case.neg_log_probs
+    return case._replace(
+        clip_range=0.0,
+        value_f=case.old_values.clone(),
+        old_neg_log_probs=case.neg_log_probs + 3 * moved,  # beyond the usual ranges
+    )
 
 
 def right(case: Samples) -> tuple[Tensor, Tensor, Tensor]:
@@ -137,6 +147,16 @@ def _products(case: Samples, ratio: Tensor) -> tuple[Tensor, Tensor]:
     """-A·r and -A·clip(r), `[N]`."""
     clipped = ratio.clamp(1 - case.clip_range, 1 + case.clip_range)
     return -case.advantages * ratio, -case.advantages * clipped
+
+
+def _unlimited(case: Samples) -> Samples:
+    """With a range that limits nothing, if it is 0."""
+    return case if case.clip_range else case._replace(clip_range=1e6)
+
+
+def _replaced(case: Samples) -> Samples:
+    """With the usual range, if it is 0."""
+    return case if case.clip_range else case._replace(clip_range=0.2)
 
 
 def _policy(case: Samples, ratio: Tensor | None = None) -> Tensor:
@@ -175,6 +195,8 @@ POLICY = Part(
         "policy-sign": lambda c: -_policy(c).mean(),
         "ratio-inverted": lambda c: _policy(c, 1 / _ratio(c)).mean(),
         "policy-smaller": lambda c: torch.min(*_products(c, _ratio(c))).mean(),
+        "range-0-is-none": lambda c: _policy(_unlimited(c)).mean(),
+        "range-0-replaced": lambda c: _policy(_replaced(c)).mean(),
         "policy-clip-fixed": lambda c: _policy(c._replace(clip_range=0.2)).mean(),
         "policy-normalised~M-1": lambda c: _policy(c._replace(advantages=_standard(c, 1))).mean(),
         "policy-normalised~M": lambda c: _policy(c._replace(advantages=_standard(c, 0))).mean(),
@@ -257,7 +279,10 @@ def check_joint_loss(function: StudentCode, *, seed: int | None = None) -> None:
         see(1, POLICY)
         see(2, VALUE)
         see(0, TOTAL)
-    for case, samples, (total, *_) in zip(chosen, given, results, strict=True):
+    triples = zip(chosen, given, results, strict=True)
+    # Without a range, clipped and plain error are the same number, with two gradients.
+    limited = [triple for triple in triples if triple[0].clip_range]
+    for case, samples, (total, *_) in limited:
         fresh = _learned(case)
         check_gradients(
             EXERCISE,
@@ -265,7 +290,7 @@ def check_joint_loss(function: StudentCode, *, seed: int | None = None) -> None:
             gradients(right(fresh)[0], {name: getattr(fresh, name) for name in LEARNED}),
         )
     # Others take the parts apart, and their gradients.
-    for samples, (_, *parts) in zip(given, results, strict=True):
+    for _, samples, (_, *parts) in limited:
         for name, loss, reached in zip(PARTS[1:], parts, REACHED, strict=True):
             EXERCISE.refuse(not loss.requires_grad, f"part-detached~{name}")
             found = gradients(loss, {reached: getattr(samples, reached)})

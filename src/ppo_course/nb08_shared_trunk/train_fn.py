@@ -54,7 +54,10 @@ def cases(seed: int | None) -> list[Case]:
         old_nll = -dist.log_prob(actions) + moved
         batch = Batch(args, obs, returns, actions, old_values, old_nll)
         chosen.append(Case(model, batch, integer(source, 0, 1000)))
-    return chosen
+    # Where all advantages are equal, their deviation is 0; in numbers that are exact.
+    level = chosen[-1].batch.old_values.mul(8).round() / 8
+    equal = chosen[-1].batch._replace(old_values=level, returns=level + 1)
+    return [*chosen, chosen[-1]._replace(batch=equal)]
 
 
 @torch.enable_grad()
@@ -66,7 +69,7 @@ def check_train_fn(function: StudentCode, *, seed: int | None = None) -> None:
     `vf_coef` and `max_grad_norm`, observations `[N, D]` and four tensors `[N]`. It makes one step
     on the joint loss, whose gradient has one limited norm, and returns the model's five losses.
     """
-    chosen = cases(seed)
+    *chosen, equal = cases(seed)
     answers = [_run(function, case) for case in chosen]
     changes = [change for change, _ in answers]
     rights = ([train_step.take(case, step)[0] for case in chosen] for step in RIGHT)
@@ -81,6 +84,7 @@ def check_train_fn(function: StudentCode, *, seed: int | None = None) -> None:
         )
     for case, (_, result) in zip(chosen, answers, strict=True):
         _check_losses(case, result)
+    _run(function, equal)
 
 
 def _run(function: StudentCode, case: Case) -> tuple[Tensor, Any]:
@@ -98,6 +102,7 @@ def _run(function: StudentCode, case: Case) -> tuple[Tensor, Any]:
     EXERCISE.refuse(not modes, "model-not-run")
     EXERCISE.refuse(not all(modes), "evaluation-mode")
     change = train_step.flat(model) - train_step.flat(case.model)
+    EXERCISE.refuse(not change.isfinite().all(), "not-finite")
     EXERCISE.refuse(optimizer.n_steps > 1, "several-steps", n_steps=optimizer.n_steps)
     EXERCISE.refuse(not change.any(), "zero-gradient" if optimizer.n_steps else "no-step")
     EXERCISE.refuse(not optimizer.n_steps, "own-optimiser")

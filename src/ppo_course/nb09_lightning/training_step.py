@@ -67,7 +67,7 @@ def cases(seed: int | None) -> list[Case]:
                 ([0.0, -5.0, -1.0, -4.0], (0.1, 0.75, 0.05)),
             )
         ]
-        return [*chosen, _of_zeros(chosen[0])]
+        return [*chosen, _of_zeros(chosen[0]), _of_large_returns(chosen[1])]
     source = torch.Generator().manual_seed(seed)
     chosen = []
     for pairs, side in ((3, 1), (5, -1)):
@@ -82,7 +82,7 @@ def cases(seed: int | None) -> list[Case]:
         shift = torch.rand(n, generator=source)
         advantage = signs + side * (0.5 + mean)
         chosen.append(_case(2 * seed + pairs, advantage, shift, moved, numbers))
-    return [*chosen, _of_zeros(chosen[0])]
+    return [*chosen, _of_zeros(chosen[0]), _of_large_returns(chosen[1])]
 
 
 def _of_zeros(case: Case) -> Case:
@@ -91,6 +91,13 @@ def _of_zeros(case: Case) -> Case:
     return case._replace(
         samples=samples._replace(value_coef=0.0, entropy_coef=0.0, old_log_prob=far)
     )
+
+
+def _of_large_returns(case: Case) -> Case:
+    """Returns may be as large as CartPole's, and the clip range as small as one likes."""
+    samples = case.samples
+    large = {name: 100 * getattr(samples, name) for name in ("value", "old_value", "returns")}
+    return case._replace(samples=samples._replace(clip_range=0.001, **large))
 
 
 def _case(
@@ -134,14 +141,14 @@ def check_training_step(model_class: type[Any], *, seed: int | None = None) -> N
     It gets a minibatch of M transitions and its number, and returns the loss of PPO, a scalar.
     """
     chosen = cases(seed)
-    runs = [_run(model_class, case) for case in chosen]
+    runs = [_run(model_class, case, number) for number, case in enumerate(chosen)]
     results, drew = [run[0] for run in runs], any(run[2] for run in runs)
     _check_values([case.samples for case in chosen], results, drawn=drew)
     for case, (result, model, _) in zip(chosen, runs, strict=True):
         _check_gradients(case, result, model)
 
 
-def _run(model_class: type[Any], case: Case) -> tuple[Tensor, Any, bool]:
+def _run(model_class: type[Any], case: Case, number: int) -> tuple[Tensor, Any, bool]:
     """The loss of a minibatch, the model that has computed it, and whether it drew something."""
     samples = case.samples
     model = _model(model_class, case)
@@ -152,7 +159,7 @@ def _run(model_class: type[Any], case: Case) -> tuple[Tensor, Any, bool]:
     ancestor = next(c for c in type(model).__mro__[2:] if METHOD.name in vars(c))
     chance = torch.get_rng_state()
     with patch.object(ancestor, METHOD.name, _not_there):
-        result = call_method(METHOD, model_class, model, given, 0)
+        result = call_method(METHOD, model_class, model, given, number)
     for name, tensor, now in zip(batch._fields, batch, given, strict=True):
         METHOD.refuse(not torch.equal(tensor, now), "changes-batch", part=name)
     if model.scores.grad is not None or model.values.grad is not None:

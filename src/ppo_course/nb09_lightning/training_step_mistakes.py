@@ -135,6 +135,7 @@ _MISTAKES: dict[str, dict[str, Any]] = {
         "policy": _surrogate(advantage=lambda s, c: _standard(s.returns, c))
     },
     "clip-fixed": {"policy": _surrogate(clip_range=0.2)},
+    "values-limited": {"value": lambda s, c: _value(s._replace(value=s.value.clamp(-10, 10)), c)},
     "not-clipped": {"policy": _surrogate(combine=lambda plain, _: plain)},
     "clipped-only": {"policy": _surrogate(combine=lambda _, clipped: clipped)},
     "larger": {"policy": _surrogate(combine=torch.max)},

@@ -166,6 +166,7 @@ WRONG = {
     then(lambda v, a, n: (a, v, n)): "order",
     then(lambda v, a, n: (n, a, v)): "no-value",
     then(lambda v, a, n: (2 * v, a, n)): "value",
+    lambda model, obs: as_in_the_card(model, obs.clip(-10, 10)): "value",
     then(lambda v, a, n: (v, a.numpy(), n)): "action is not a tensor",
     then(lambda v, a, n: (v[:, None], a, n)): "value has the wrong shape",
     then(lambda v, a, n: (v, a)): "not-three",

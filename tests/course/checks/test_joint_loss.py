@@ -128,6 +128,12 @@ def normalised(s):
 WRONG = {
     with_policy(normalised): "policy-normalised",
     with_policy(lambda s: surrogate({**s, "clip_range": 0.2}, ratio(s))): ("policy-clip-fixed"),
+    with_policy(lambda s: surrogate({**s, "clip_range": s["clip_range"] or 9.0}, ratio(s))): (
+        "range-0-is-none"
+    ),
+    with_policy(lambda s: surrogate({**s, "clip_range": s["clip_range"] or 0.2}, ratio(s))): (
+        "range-0-replaced"
+    ),
     with_value(lambda s: torch.max(error(s), clipped_error({**s, "clip_range": 0.2})).mean() / 2): (
         "value-clip-fixed"
     ),

@@ -184,6 +184,11 @@ def in_place(returns, old_values):
     return normalise(returns)
 
 
+def without_a_little(returns, old_values):
+    advantages = returns - old_values
+    return (advantages - advantages.mean()) / advantages.std()
+
+
 WRONG = {
     variant(clip=lambda *_: None): "not-clipped",
     variant(clip_before=True): "not-clipped",
@@ -207,6 +212,7 @@ WRONG = {
     variant(advantages=lambda returns, old: normalise(old - returns)): ("advantages-sign"),
     variant(advantages=lambda returns, _: normalise(returns)): "returns-for-advantages",
     variant(advantages=in_place): "it writes into its argument returns",
+    variant(advantages=without_a_little): "not-finite",
     variant(act_again=True): "new-actions",
     variant(train=False): "evaluation-mode",
     variant(step=lambda optimizer: None): "no-step",

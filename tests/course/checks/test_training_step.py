@@ -132,6 +132,13 @@ def with_new_actions(self, batch, batch_idx):
     return ByFormula.training_step(self, batch._replace(actions=actions), 0)
 
 
+def of_the_first_minibatch(self, batch, batch_idx):
+    """The value counts only in the first minibatch of an epoch."""
+    if batch_idx > 0:
+        self.value_coef = 0.25
+    return ByFormula.training_step(self, batch, batch_idx)
+
+
 def clipped_value(self, batch, batch_idx):
     value = self(batch.observations)[1]
     e = self.clip_range
@@ -154,6 +161,10 @@ WRONG = {
     student(with_new_actions): "draws",
     student(clipped_value): "value-clipped",
     student(fixed_range): "clip-fixed",
+    answer(value=lambda v, batch: (v.clamp(-10, 10) - batch.returns).square().mean()): (
+        "values-limited"
+    ),
+    student(of_the_first_minibatch): "unknown",
     answer(advantage=lambda a: a / (a.std() + 1e-8)): "mean-not-subtracted",
     answer(advantage=lambda a: a - a.mean()): "mean-0-only",
     answer(value=lambda v, b: (b.old_values - b.returns).square().mean()): ("old-values"),
