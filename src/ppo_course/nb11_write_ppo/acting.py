@@ -73,6 +73,7 @@ def check_acting(policy_class: StudentCode, critic_class: Any, *, seed: int | No
             policy = _policy(policy_class, case)
             _check_evaluate(policy, case)
             _check_forward(policy, case)
+            _check_rare(policy, case)
             _check_critic(critic_class, case)
 
 
@@ -175,6 +176,7 @@ def _check_forward(policy: Any, case: Case) -> None:
             raise EXERCISE.error(key, seen=numbers(log_prob), expected=numbers(right))
         if kwargs == {"stochastic": False} and not torch.equal(action.long(), greedy):
             raise EXERCISE.error("not-greedy", seen=action.tolist(), expected=greedy.tolist())
+    _check_again(policy, case)
     many = case.obs[:, :1].expand(-1, MANY, -1)
     for kwargs in ({"stochastic": True}, {}):
         _, action, _ = _act(policy, many, **kwargs)
@@ -185,6 +187,32 @@ def _check_forward(policy: Any, case: Case) -> None:
             key = "greedy-always" if (seen > 0.999).any() else "wrong-frequencies"
             key = "uniform" if torch.allclose(seen, uniform, atol=TOLERANCE) else key
             raise EXERCISE.error(key, seen=numbers(seen), expected=numbers(right))
+
+
+def _check_again(policy: Any, case: Case) -> None:
+    """Twice in the same states, it does not do the same everywhere."""
+    obs = torch.randn(3, MANY, case.obs.shape[-1])
+    first, second = (_act(policy, obs)[1] for _ in range(2))
+    if torch.equal(first, second):
+        greedy = policy.model(obs[ROW]).argmax(-1)
+        raise EXERCISE.error(
+            "greedy-always" if torch.equal(first, greedy) else "same-actions-again"
+        )
+
+
+def _check_rare(policy: Any, case: Case) -> None:
+    """A probability that is rounded to 0 has a logarithm all the same."""
+    with torch.no_grad():
+        for parameter in policy.model.parameters():
+            parameter.mul_(40)
+    obs, action = 20 * case.obs[ROW], case.action[ROW]
+    seen = EXERCISE.run(
+        "Policy.evaluate", policy.evaluate, type(policy).evaluate, obs.clone(), action.clone()
+    )
+    for value, right in zip(seen, _truth(policy, obs, action), strict=True):
+        EXERCISE.refuse(
+            not same(value, right), "log-of-0", seen=numbers(value), expected=numbers(right)
+        )
 
 
 def _check_critic(critic_class: Any, case: Case) -> None:

@@ -35,19 +35,21 @@ class Inputs(NamedTuple):
     target: Tensor
     eps: float
     coef: float
+    critic_coef: float
+    correction: int = 1  # of the deviation of the advantages: N - 1 divides, or N
 
 
 def _normalised(x: Inputs) -> Tensor:
-    return (x.raw - x.raw.mean()) / (x.raw.std() + 1e-8)
+    return (x.raw - x.raw.mean()) / (x.raw.std(correction=x.correction) + 1e-8)
 
 
 ADVANTAGES = Part(
     _normalised,
     {
         "not-normalised": lambda x: x.raw,
-        "not-shifted": lambda x: x.raw / x.raw.std(),
+        "not-shifted": lambda x: x.raw / (x.raw.std() + 1e-8),
         "not-scaled": lambda x: x.raw - x.raw.mean(),
-        "variance": lambda x: (x.raw - x.raw.mean()) / x.raw.var(),
+        "variance": lambda x: (x.raw - x.raw.mean()) / (x.raw.var() + 1e-8),
     },
 )
 RATIOS = Part(
@@ -93,6 +95,7 @@ RANGES = Part(lambda x: x.eps, {"range-fixed~0.2": lambda _: 0.2, "range-fixed~0
 ERRORS = Part(
     lambda x: (x.value - x.target).square().mean(),
     {
+        "value-weighted": lambda x: x.critic_coef * (x.value - x.target).square().mean(),
         "half": lambda x: (x.value - x.target).square().mean() / 2,
         "errors-summed": lambda x: (x.value - x.target).square().sum(),
         "value-sign": lambda x: -(x.value - x.target).square().mean(),
@@ -122,16 +125,22 @@ def check_losses(function: StudentCode, *, seed: int | None = None) -> None:
     `[N, …]`; it returns two scalars to be minimised.
     """
     EXERCISE.own(function)
-    settings = settings_of(100 if seed is None else seed)
+    settings = replace(settings_of(100 if seed is None else seed), critic_coef=1.7)
     cases, results = [], []
     more = 1000 if seed is None else 1000 + seed
     zeros = replace(settings, clip_range=0.0, entropy_coef=0.0)
-    draws = ((seed, settings), (more, settings), (seed, zeros))
+    far, equal = replace(settings), replace(settings)
+    draws = ((seed, settings), (more, settings), (seed, zeros), (more, far), (more, equal))
     with lent(function, besides=("losses",)):
         for draw, numbers in draws:
             batch, policy, critic = batch_of(draw)
             if numbers is zeros:
                 batch["log_prob"] -= 2.0  # ratios that have moved by far
+            if numbers is far:
+                batch["log_prob"] -= 7.0
+                batch["target"] += 500.0
+            if numbers is equal:
+                batch["advantage"] = torch.ones_like(batch["advantage"])
             result = EXERCISE.call(function, policy, critic, dict(batch), config(numbers))
             results.append(_read(result, len(batch["obs"])))
             log_prob, entropy = policy.evaluate(batch["obs"], batch["action"])
@@ -144,9 +153,13 @@ def check_losses(function: StudentCode, *, seed: int | None = None) -> None:
                 batch["target"],
                 numbers.clip_range,
                 numbers.entropy_coef,
+                numbers.critic_coef,
             )
             cases.append((x, policy, critic))
-    _compare(cases, results)
+    _compare(cases[:-1], results[:-1])
+    finite = all(loss.isfinite() for loss in results[-1])
+    EXERCISE.refuse(not finite, "not-finite", seen=", ".join(f"{x:.4g}" for x in results[-1]))
+    _compare(cases[-1:], results[-1:])
 
 
 def _read(result: Any, n: int) -> Sequence[Tensor]:
@@ -165,6 +178,11 @@ def _compare(
     cases: Sequence[tuple[Inputs, SmallPolicy, SmallCritic]], results: Sequence[Sequence[Tensor]]
 ) -> None:
     inputs = [case[0] for case in cases]
+    by_n = [x._replace(correction=0) for x in inputs]
+    rights = [part.right for part in POLICY]
+    if all(same(r[0], _policy_loss(x, rights)) for x, r in zip(by_n, results, strict=True)):
+        cases = [(x, *networks) for x, (_, *networks) in zip(by_n, cases, strict=True)]  # type: ignore[misc]
+        inputs = by_n
     exchanged = all(
         same(result[1], _policy_loss(x, [part.right for part in POLICY]))
         and same(result[0], ERRORS.right(x))

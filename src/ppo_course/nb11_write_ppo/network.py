@@ -47,6 +47,10 @@ def check_network(function: StudentCode, *, seed: int | None = None) -> None:
             raise EXERCISE.error("sizes", facts=facts, seen=seen, expected=expected)
         _check_activations(model, linears, facts)
         _check_weights(linears, gain, facts)
+        again: Any = EXERCISE.call(function, list(sizes), gain)
+        pairs = zip(model.parameters(), again.parameters(), strict=True)
+        same_again = all(torch.equal(one, other) for one, other in pairs)
+        EXERCISE.refuse(same_again, "same-again", facts=facts)
 
 
 def _check_activations(model: nn.Module, linears: Sequence[nn.Linear], facts: list[str]) -> None:

@@ -74,7 +74,7 @@ def drawn(seed: int | None) -> list[Inputs]:
     """Texts whose characters have become more and less probable, in the end by far; then ε is 0."""
     source, inputs = source_of(seed), []
     texts = cases(seed)[:-1]  # the last has no row in which nothing is written
-    for case, far in zip(texts, (0.6, 0.6, 2.5), strict=True):
+    for case, far in zip(texts, (0.6, 0.6, 8.0), strict=True):
         moved = torch.linspace(-far, far + 0.1, case.written.numel())  # 0 is none of them
         moved = moved[torch.randperm(len(moved), generator=source)].reshape(case.written.shape)
         advantage = 0.3 + torch.randn(case.written.shape, generator=source)

@@ -106,6 +106,20 @@ def _check_evaluate(writer: Any, case: Case) -> None:
             raise EXERCISE.error(key, seen=numbers(seen), expected=numbers(right))
         weights = dict(case.model.named_parameters())
         check_gradients(EXERCISE, gradients(seen, weights), gradients(right, weights))
+    _check_rare(method, case)
+
+
+@torch.no_grad()
+def _check_rare(evaluate: Named, case: Case) -> None:
+    """A probability that is rounded to 0 has a logarithm all the same."""
+    for weight in case.model.parameters():
+        weight.mul_(1000)
+    obs, action = case.obs[0], case.action[0]
+    seen, right = EXERCISE.call(evaluate, obs.clone(), action.clone()), case.log_prob(obs, action)
+    for weight in case.model.parameters():
+        weight.div_(1000)
+    told = {"seen": numbers(seen), "expected": numbers(right)}
+    EXERCISE.refuse(not same(seen, right), "log-of-0", **told)
 
 
 def _check_forward(writer: Any, case: Case) -> None:
@@ -132,6 +146,9 @@ def _check_forward(writer: Any, case: Case) -> None:
         key = "uniform" if uniform else "wrong-frequencies"
         key = "greedy" if share[likeliest] == 1 else key
         raise EXERCISE.error(key, seen=numbers(share), expected=numbers(probabilities))
+    EXERCISE.call(forward)
+    again = torch.equal(workspace.get("action", ROW), action)
+    EXERCISE.refuse(again, "same-actions-again")
     right = case.log_prob(obs[ROW], action)
     if not same(log_prob, right):
         key = "written-probability" if same(log_prob, right.exp()) else "log-prob-of-another"

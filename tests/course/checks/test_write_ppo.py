@@ -56,6 +56,7 @@ def test_the_solution_passes_with_any_seed(check, capsys):
 #: other ways to write a right one
 RIGHT = {
     "losses": [
+        [("advantage.std() + 1e-8", "advantage.std(correction=0) + 1e-8")],
         [("torch.exp(log_prob - batch", "torch.pow(torch.e, log_prob - batch")],
         [("torch.min(ratio * advantage, clipped_ratio * advantage)",
           "torch.where(advantage > 0, torch.clamp(ratio, max=1 + clip_range), "
@@ -93,6 +94,11 @@ WRONG = [
                               "    nn.init.orthogonal_(layers[-2]")),
     ("network", "bias", ("nn.init.zeros_(layer.bias)", "nn.init.ones_(layer.bias)")),
     ("network", "relu", ("nn.Tanh()]", "nn.ReLU()]")),
+    ("network", "same-again", ("    layers = []\n", "    layers = []\n    torch.manual_seed(0)\n")),
+    ("acting", "same-actions-again", ("            if stochastic:\n",
+                                      "            torch.manual_seed(0)\n            if stochastic:\n")),
+    ("acting", "log-of-0", ("torch.log_softmax(self.model(obs), dim=-1)",
+                            "torch.softmax(self.model(obs), dim=-1).log()")),
     ("acting", "entropy-negative", ("entropy = -(log_probs", "entropy = (log_probs")),
     ("acting", "probability", ("torch.log_softmax(self", "torch.softmax(self")),
     ("acting", "not-greedy", ("scores.argmax(-1)", "scores.argmin(-1)")),
@@ -126,6 +132,11 @@ WRONG = [
     ("losses", "range-fixed~0.2", ("clip_range = cfg.algorithm.clip_range", "clip_range = 0.2")),
     ("losses", "losses-exchanged", ("return policy_loss, value_loss",
                                     "return value_loss, policy_loss")),
+    ("losses", "value-weighted", ("error.square().mean()",
+                                  "cfg.algorithm.critic_coef * error.square().mean()")),
+    ("losses", "not-finite", ("advantage.std() + 1e-8", "advantage.std()")),
+    ("losses", "unknown", ("ratio = torch.exp(log_prob - batch[\"log_prob\"])",
+                           "ratio = torch.exp((log_prob - batch[\"log_prob\"]).clamp(-5, 5))")),
     ("losses", "half", ("error.square().mean()", "0.5 * error.square().mean()")),
     ("losses", "no-mean", ("error.square().mean()", "error.square()")),
     ("diagnostics", "unexplained", ("(1 - error.var() / ", "(error.var() / ")),
@@ -140,6 +151,9 @@ WRONG = [
                                        "policy_loss.backward()\n"
                                        "            algo.policy_optimizer.zero_grad()\n")),
     ("learn", "both-signs", ("policy_loss.backward()", "(-policy_loss).backward()")),
+    ("learn", "learned-lost~policy", ("    return diagnostics(algo.train",
+                                      "    algo.train_policy.model[0].weight.data *= 0.9\n"
+                                      "    return diagnostics(algo.train")),
     ("learn", "no-diagnostics", ("return diagnostics(algo.train_policy, algo.critic, batch, cfg)",
                                  "return {}")),
     ("learn", "minibatch-too-large", ("cfg.algorithm.batch_size):", "1000):")),
