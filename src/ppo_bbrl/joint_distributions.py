@@ -115,7 +115,7 @@ class MultiCategorical(Joint):
         padded = torch.nn.functional.pad(self.unnormalised, (0, 1), value=-math.inf)
         rows = padded.index_select(-1, self._places.to(padded.device))
         return ActionCategorical(
-            rows.reshape((*rows.shape[:-1], len(self.sizes), -1)), self._generator
+            rows.reshape((*rows.shape[:-1], *self.noise_shape)), self._generator
         )
 
     @property
@@ -125,7 +125,8 @@ class MultiCategorical(Joint):
 
     def evaluate(self, action: Tensor) -> tuple[Tensor, Tensor]:
         """log π(a|s) and the entropy, both `[...]`: sums over the k parts."""
-        flat = action.reshape((*action.shape[: action.dim() - len(self.event_shape)], -1))
+        leading = action.shape[: action.dim() - len(self.event_shape)]
+        flat = action.reshape((*leading, len(self.sizes)))
         log_prob, entropy = self.parts.evaluate(flat)
         return log_prob.sum(-1), entropy.sum(-1)
 
@@ -273,7 +274,10 @@ class ActionComposite(Joint):
 
     @staticmethod
     def _joined(tensors: Sequence[Tensor], leading: int) -> Tensor:
-        flat = [tensor.reshape((*tensor.shape[:leading], -1)) for tensor in tensors]
+        flat = [
+            tensor.reshape((*tensor.shape[:leading], math.prod(tensor.shape[leading:])))
+            for tensor in tensors
+        ]
         return torch.cat(
             [one if one.is_floating_point() else one.to(torch.get_default_dtype()) for one in flat],
             -1,

@@ -70,6 +70,16 @@ def test_a_composite_of_indices_alone_has_actions_of_floats():
         assert (action.dtype, action.shape) == (torch.float32, (1, 3))
 
 
+def test_no_rows_have_no_actions():
+    """As of a batch of 0 observations, whose shapes leave the size of an action open."""
+    several = ActionMultiCategorical(torch.zeros(0, 5), [2, 3])
+    parts = [several, ActionCategorical(torch.zeros(0, 2)), ActionBernoulli(torch.zeros(0, 2))]
+    for dist, size in ((several, 2), (ActionComposite(parts), 5)):
+        for action in (dist.mode, dist.sample()):
+            assert action.shape == (0, size)
+            assert [one.shape for one in dist.evaluate(action)] == [(0,), (0,)]
+
+
 @pytest.mark.parametrize("missing", ["evaluate", "noise", "with_noise", "mode", "noise_shape"])
 def test_a_distribution_of_ones_own_must_have_the_methods(missing):
     """What is left out is an error, and not None."""

@@ -8,7 +8,7 @@ import gymnasium as gym
 import numpy as np
 import pytest
 import torch
-from gymnasium.spaces import Box, Discrete
+from gymnasium.spaces import Box, Dict, Discrete
 from probe_envs import config
 from torch import nn
 
@@ -20,6 +20,7 @@ from ppo_bbrl.episodic import EpisodicAlgo
 from ppo_bbrl.errors import UserError
 from ppo_bbrl.ppo import PPOClip, restore_policy
 from ppo_bbrl.runs.best_policy import class_name, load_policy, save_policy
+from ppo_bbrl.runs.given_observation import as_batch
 
 
 def saved_run(cfg, **kwargs):
@@ -294,6 +295,15 @@ def test_what_is_no_observation_is_refused(seen, observation):
     with pytest.raises(UserError, match=r"^the observation ") as error:
         policy.predict(observation)
     assert "\n" not in str(error.value)
+
+
+def test_one_part_of_a_batch_alone_is_named():
+    space = Dict(near=Box(0, 9, (2,), F32), number=Discrete(3))
+    with pytest.raises(UserError, match="at number is a single one, that at near a batch"):
+        as_batch(space, {"near": np.zeros((2, 2), F32), "number": 1})
+    with pytest.raises(UserError, match="at near is a single one, that at number a batch"):
+        as_batch(space, {"near": np.zeros(2, F32), "number": [1, 2]})
+    assert as_batch(space, {"near": np.zeros((2, 2), F32), "number": [1, 2]})[1:] == (2, False)
 
 
 # ------------------------------------------------------------------------------- load: which one

@@ -38,6 +38,8 @@ def as_batch(space: Space[Any], observation: Any) -> tuple[Observation, int, boo
         raise UserError(str(error).replace("its", "the", 1)) from None
     pairs = list(zip(parts.items(), arrays, strict=True))
     single = all(array.shape == (part.shape or ()) for (_, part), array in pairs)
+    if not single:
+        _refuse_mixture(pairs)
     row: dict[str, Any] = {}
     for (path, part), array in pairs:
         batch = array[None] if single else array
@@ -47,6 +49,17 @@ def as_batch(space: Space[Any], observation: Any) -> tuple[Observation, int, boo
     if len(lengths) > 1:
         raise UserError(f"the parts of the observation are batches of {sorted(lengths)}")
     return row.get("", row), lengths.pop(), single
+
+
+def _refuse_mixture(pairs: Any) -> None:
+    """Refuse observations of which one part is single, and another one a batch."""
+    batches = [path for (path, part), one in pairs if one.shape[1:] == part.shape and one.ndim]
+    for (path, part), one in pairs:
+        if one.shape == part.shape and batches and path not in batches:
+            raise UserError(
+                f"the observation at {path} is a single one, that at {batches[0]} a batch: all "
+                "parts must be the one or the other"
+            )
 
 
 def _as_array(observation: Any) -> Array:
