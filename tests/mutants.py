@@ -89,7 +89,7 @@ NEAREST = {
     "agents.recurrent": ("memory", "agents"),
     "agents.sde": ("lightning/lightning_sde",),
     "agents.seen_parts": ("seen_parts",),
-    "agents.sequences": ("memory",),
+    "agents.sequences": ("sequences", "memory"),
     "agents.shared": ("shared_trunk", "memory", "masks", "curiosity"),
     "agents.state": ("state", "checkpoint", "normalisation"),
     "agents.walking": ("replaced", "shared_trunk", "flat"),

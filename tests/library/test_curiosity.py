@@ -8,12 +8,16 @@ import space_envs  # noqa: F401 - likewise
 import torch
 from gymnasium.spaces import Box, Discrete
 from probe_envs import config, fresh_log
+from torch import nn
 
 import ppo_bbrl
 from ppo_bbrl import ConfigError, PPOClip, VAgent, run
 from ppo_bbrl.agents.convolutional import Convolutional
-from ppo_bbrl.agents.curiosity import Curiosity, curiosity_of
+from ppo_bbrl.agents.curiosity import NEXT, RETURN, Curiosity, curiosity_of
+from ppo_bbrl.curiosity import Watching, with_losses
+from ppo_bbrl.minibatches import Minibatch
 from ppo_bbrl.plots import read_metrics
+from ppo_bbrl.workspace.table import Workspace
 
 
 @pytest.fixture(autouse=True)
@@ -51,6 +55,93 @@ def test_the_networks_see_normalised_observations_up_to_five():
     )
     far = curiosity.novelty(torch.tensor([[1e6, 1e6], [1e8, 1e8]])).detach()
     assert float(far[0]) == float(far[1])
+
+
+@pytest.mark.parametrize(
+    ("hidden", "of_target", "of_predictor"),
+    [([8, 16], [2, 8, 16, 64], [2, 8, 16, 16, 64]), ([], [2, 64, 64], [2, 64, 64, 64])],
+)
+def test_the_predictor_has_one_layer_more_than_its_target(hidden, of_target, of_predictor):
+    curiosity = Curiosity(Box(-1, 1, (2,)), hidden)
+
+    def sizes(network):
+        layers = [one for one in network.modules() if isinstance(one, nn.Linear)]
+        return [layers[0].in_features, *(one.out_features for one in layers)]
+
+    assert sizes(curiosity.target) == of_target
+    assert sizes(curiosity.predictor) == of_predictor
+    assert sizes(curiosity.critic) == [*of_target[:-1], 1]
+    assert not any(one.requires_grad for one in curiosity.target.buffers())
+
+
+def test_as_an_agent_it_writes_reward_and_value_of_a_row():
+    curiosity, workspace = Curiosity(Box(-1, 1, (2,)), [8]), Workspace()
+    obs = torch.randn(2, 3, 2)
+    workspace.set_full("env/env_obs", obs)
+    for t in range(2):
+        curiosity(workspace, t=t)
+    torch.testing.assert_close(workspace["curiosity/reward"], curiosity.novelty(obs))
+    torch.testing.assert_close(workspace["curiosity/v_values"], curiosity.value(obs))
+
+
+def test_only_transitions_are_learned_from():
+    """By hand: of two steps one is none, and its novelty and value are in no loss."""
+    critic, obs = VAgent(2, [4]), torch.tensor([[0.5, 0.1], [0.9, -0.3]])
+    critic.curiosity = curiosity = Curiosity(Box(-1, 1, (2,)), [4])
+    variables = {
+        "env/env_obs": obs,
+        NEXT + "env/env_obs": 2 * obs,
+        RETURN: torch.tensor([1.0, 99.0]),
+    }
+    zeros = torch.zeros(2)
+    computed = {"policy": zeros[0]}, {"kl": zeros[0]}
+    novelty, value = curiosity.novelty(2 * obs), curiosity.value(obs)
+    for mask, kept in ((torch.tensor([True, False]), 1), (None, 2)):
+        minibatch = Minibatch(variables, zeros, zeros, zeros, zeros, 0.2, 0.1, mask)
+        losses, metrics = with_losses(critic, minibatch, 0.25, computed)
+        torch.testing.assert_close(losses["curiosity"], novelty[:kept].mean())
+        error = (value - variables[RETURN])[:kept].square().mean()
+        torch.testing.assert_close(losses["curiosity_value"], 0.25 * error)
+        assert set(losses) == {"policy", "curiosity", "curiosity_value"}
+        assert set(metrics) == {"kl", "curiosity_loss", "curiosity_value_loss"}
+    del critic.curiosity
+    assert with_losses(critic, minibatch, 0.25, computed) is computed
+
+
+@pytest.mark.parametrize(("discount_factor", "used"), [(0.9, 0.9), (0.999, 0.99)])
+def test_its_advantages_go_on_over_ends_and_after_the_last_step(discount_factor, used):
+    """γ is at most 0.99, the paper's; the last row's value stands for all that comes after it."""
+    algo = PPOClip(config("Logged", curiosity="rnd", discount_factor=discount_factor, gae=0.8))
+    workspace = next(algo.iter_partial_episodes(17))
+    algo.record(workspace)
+    reward = workspace["curiosity/reward"][1:] / algo._watching._next.moments.std.float()
+    value, mask = workspace["curiosity/v_values"], ~workspace["env/done"][:-1]
+    for b in range(value.shape[1]):
+        kept = mask[:, b].nonzero().flatten().tolist()
+        following, next_value = 0.0, value[16, b]
+        for t in reversed(kept):
+            following = reward[t, b] + used * next_value - value[t, b] + used * 0.8 * following
+            next_value = value[t, b]
+            torch.testing.assert_close(workspace["curiosity/advantage"][t, b], following)
+    algo.close()
+
+
+def test_the_scale_of_its_rewards_is_saved():
+    """Else a run that goes on would learn from rewards of another size."""
+    algo = PPOClip(config("Chance", curiosity="rnd", max_epochs=1))
+    run(algo)
+    algo.close()
+    watching = Watching()
+    watching.load_state_dict(algo._watching.state_dict())
+    for scale in (watching._scale, watching._next):
+        assert torch.equal(scale.moments.var, algo._watching._scale.moments.var)
+    assert float(watching._scale.moments.count) > 16
+
+
+def test_without_the_setting_nobody_is_curious():
+    algo = PPOClip(config("Chance"))
+    assert curiosity_of(algo.critic_agent) is None
+    algo.close()
 
 
 def test_what_a_rollout_learns_from():
@@ -124,6 +215,22 @@ def test_it_sees_images_as_policy_and_critic_do(features, convolutions):
     for agent in (algo.train_policy, predictor):
         assert any(isinstance(one, Convolutional) for one in agent.modules()) == convolutions
     algo.close()
+
+
+def test_it_looks_for_channels_where_policy_and_critic_do():
+    found = []
+    for channels in ("first", "last"):
+        cfg = config("Space", curiosity="rnd")
+        cfg["algorithm"]["architecture"] |= {"features": "cnn", "channels": channels}
+        cfg["gym_env"]["env_args"] = {"observation": "image", "action": "discrete"}
+        algo = PPOClip(cfg)
+        agents = algo.train_policy, curiosity_of(algo.critic_agent).predictor
+        of_both = [next(one for one in agent.modules() if isinstance(one, nn.Conv2d))
+                   for agent in agents]  # fmt: skip
+        assert of_both[0].in_channels == of_both[1].in_channels
+        found.append(of_both[1].in_channels)
+        algo.close()
+    assert found[0] != found[1]
 
 
 def test_another_critic_has_it_too():

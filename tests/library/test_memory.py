@@ -16,7 +16,7 @@ from torch.distributions import Categorical
 import ppo_bbrl
 from ppo_bbrl import DiscretePolicy, EpisodicAlgo, PPOClip, VAgent, run, shared_agents
 from ppo_bbrl.agents.base import KWAgentWrapper
-from ppo_bbrl.agents.memory import Memory
+from ppo_bbrl.agents.memory import Memory, recall
 from ppo_bbrl.agents.normalisers import normalisers_of
 from ppo_bbrl.agents.recurrent import RecurrentCritic, RecurrentPolicy
 from ppo_bbrl.agents.sequences import evaluate_sequences, step_through
@@ -222,6 +222,35 @@ def test_an_episode_knows_nothing_of_another(kind):
     (of_other,) = torch.autograd.grad(features[:, 1].sum(), obs)
     assert of_other[:, 1].all()
     assert not of_other[:, 0].any()
+
+
+@pytest.mark.parametrize("kind", ["lstm", "gru"])
+def test_one_pass_is_what_torchs_cells_give_row_by_row(kind):
+    """From zeros where an episode begins, in row 0 as well as later; else from what came before."""
+    torch.manual_seed(0)
+    memory = Memory(kind, 3, 5).double()
+    for weight in memory.parameters():
+        nn.init.normal_(weight)
+    cell = (nn.LSTMCell if kind == "lstm" else nn.GRUCell)(3, 5).double()
+    cell.load_state_dict(
+        {name.removesuffix("_l0"): one for name, one in memory.cells.state_dict().items()}
+    )
+    obs, state = torch.randn(6, 2, 3).double(), torch.randn(2, memory.width).double()
+    begins = torch.zeros(6, 2, dtype=torch.bool)
+    begins[0, 1] = begins[3, 0] = begins[4] = True
+    parts = [part.clone() for part in state.split(5, -1)]  # hidden state, and that of the cell
+    expected = []
+    for row, fresh in zip(obs, begins, strict=True):
+        for part in parts:
+            part[fresh] = 0
+        after = cell(row, parts[0] if kind == "gru" else tuple(parts))
+        parts = [one.clone() for one in ((after,) if kind == "gru" else after)]
+        expected.append(parts[0].clone())
+        torch.testing.assert_close(memory.features(torch.cat(parts, -1)), parts[0])
+    torch.testing.assert_close(memory.over(obs, state, begins), torch.stack(expected))
+    first = memory.at_first(obs)
+    torch.testing.assert_close(first[4], expected[4])
+    torch.testing.assert_close(memory.features(memory.after(obs[0], state))[0], expected[0][0])
 
 
 @pytest.mark.parametrize("kind", ["lstm", "gru"])
@@ -600,6 +629,25 @@ def test_a_policy_with_memory_acts_in_any_loop():
             assert torch.equal(workspace["memory"][0], last)
         last = workspace["memory"][-1].detach()
     algo.close()
+
+
+@pytest.mark.parametrize(
+    ("like", "expected"),
+    [
+        (torch.zeros(4), [[1.0] * 4, [0.0] * 4]),  # the second one's episode begins
+        (torch.zeros(3), [[0.0] * 3] * 2),
+        (torch.zeros(4).double(), [[0.0] * 4] * 2),
+    ],
+    ids=["its own", "of another width", "of another precision"],
+)
+def test_only_what_an_agent_like_it_remembered_is_gone_on_from(like, expected):
+    """Another one begins with nothing; in the table as for the network."""
+    workspace = Workspace()
+    workspace.set_full("env/timestep", torch.tensor([[5, 0]]))
+    workspace.set_full("memory", torch.ones(1, 2, 4))
+    for found in (recall(workspace, "memory", 0, like), workspace.get("memory", 0)):
+        assert found.dtype == like.dtype
+        assert found.tolist() == expected
 
 
 def test_a_row_that_was_left_out_is_an_error():
