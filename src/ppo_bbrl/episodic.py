@@ -211,8 +211,8 @@ class EpisodicAlgo(Checkpointed, bbrl_utils.algorithms.EpisodicAlgo):
     def _progress(self) -> Iterator[int]:
         first = self._next_epoch if self._goes_on else 0
         progress, steps = Progress(self.cfg.algorithm.max_epochs, first), self.nb_steps
-        loop = self._loop = object()
         self._begin_checkpoints(first)
+        loop = self._loop = object()
         with exit_on_signals(), self._kept(), postponed_signals(GRACE) as stop:
             try:
                 for self.epoch in progress.rollouts():
@@ -226,6 +226,7 @@ class EpisodicAlgo(Checkpointed, bbrl_utils.algorithms.EpisodicAlgo):
             finally:  # also if the body of the loop fails or breaks, which closes the generator
                 if self._loop is loop:
                     self._loop = None
+                    self._end_checkpoints()
 
     def _policy(self, name: str) -> bbrl.agents.Agent:
         policy = getattr(self, name)

@@ -35,6 +35,7 @@ from ppo_bbrl.config.loading import load_config
 from ppo_bbrl.config.wrappers import Wrapper
 from ppo_bbrl.curiosity import Watching, with_curiosity, with_losses, with_returns
 from ppo_bbrl.episodic import EpisodicAlgo, iter_partial_episodes
+from ppo_bbrl.errors import ConfigError, shown
 from ppo_bbrl.fast.engines import Engine, choose_engine, improve, place_weights
 from ppo_bbrl.minibatches import Minibatch, Transitions
 from ppo_bbrl.overrides import targets_of
@@ -327,12 +328,11 @@ class PPOClip(LearningAgents, Failing, EpisodicAlgo):
 def run(ppo_clip: PPOClip) -> None:
     """Train: repeatedly collect a rollout, estimate advantages, update, and evaluate.
 
-    A rollout has `n_steps` transitions, hence `n_steps + 1` rows; its last row is the first row of
-    the next one.
-
-    The last policy is evaluated too, since it may be the best. However the run ends, its folder
-    keeps `best/`, `last/` and everything that was logged.
+    A rollout has `n_steps` transitions, hence `n_steps + 1` rows, the last of which begins the next
+    one. The last policy is evaluated, too; `best/`, `last/` and the log stay however the run ends.
     """
+    if not isinstance(ppo_clip, EpisodicAlgo):
+        raise ConfigError(f"run({shown(ppo_clip)}): must be a PPOClip, as in run(PPOClip(cfg))")
     last_epoch = ppo_clip.cfg.algorithm.max_epochs - 1
     steps, start = ppo_clip.nb_steps, perf_counter()
     for workspace in iter_partial_episodes(ppo_clip, ppo_clip.cfg.algorithm.n_steps + 1):

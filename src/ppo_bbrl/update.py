@@ -26,6 +26,7 @@ from ppo_bbrl.losses import (
 )
 from ppo_bbrl.minibatches import LossesAndMetrics, Minibatch, Transitions
 from ppo_bbrl.overrides import checked_losses
+from ppo_bbrl.runs.metric_names import in_words
 from ppo_bbrl.runs.metrics import METRICS
 from ppo_bbrl.system.html import number, table
 
@@ -218,7 +219,7 @@ class Update:
 def _what_is_no_number(terms: Mapping[str, Tensor], norms: Mapping[str, Tensor]) -> str:
     """The first loss that is not finite, or else the first gradient, by its name and value."""
     named = [(f"the {name} loss", term.detach()) for name, term in terms.items()]
-    named += [(f"the gradient ({name})", norm) for name, norm in norms.items()]
+    named += [(in_words(name), norm) for name, norm in norms.items()]
     return next(f"{name} is {float(one):g}" for name, one in named if not math.isfinite(one))
 
 

@@ -1,6 +1,7 @@
 """Runs that are killed go on from their last checkpoint as if nothing had happened."""
 
 import csv
+import gc
 import os
 import random
 import shutil
@@ -23,8 +24,9 @@ from killing import (
     train,
 )
 from probe_envs import Chance
+from torch import nn
 
-from ppo_bbrl import EpisodicAlgo, PPOClip, run
+from ppo_bbrl import DiscretePolicy, EpisodicAlgo, PPOClip, VAgent, run
 from ppo_bbrl.errors import ConfigError, StateError, UserError
 from ppo_bbrl.fast import compiled
 from ppo_bbrl.runs import archives, resuming
@@ -386,3 +388,75 @@ def test_a_loop_that_is_left_does_not_lose_the_signal():
     with pytest.raises(KeyboardInterrupt):
         left()
     algo.close()
+
+
+class Bent(nn.Module):
+    """Without weights, as activations are."""
+
+    def forward(self, x):
+        return x.abs()
+
+
+@pytest.mark.parametrize("name", ["train_policy", "critic_agent"])
+def test_agents_of_ones_own_are_to_be_given_again(name):
+    """They may have the weights of those of the configuration, and act otherwise."""
+    made = {"train_policy": (DiscretePolicy, 2), "critic_agent": (VAgent,)}
+    kind, *sizes = made[name]
+
+    def mine(activation):
+        return {name: kind(4, [64, 64], *sizes, activation=activation)}
+
+    algo = PPOClip(settings("CartPole-v1", "killed"), **mine(nn.Tanh()))
+    run(algo)
+    algo.close()
+    with pytest.raises(StateError, match=rf"{name}: the run's was .*\.resume\(RUN, {name}="):
+        PPOClip.resume(RUN)
+    for other in (nn.ReLU(), Bent()):
+        with pytest.raises(StateError, match=rf"{name}: model\.1 is Tanh\(\) in the state, but"):
+            PPOClip.resume(RUN, **mine(other))
+    PPOClip.resume(RUN, **mine(nn.Tanh())).close()
+
+
+def test_another_setting_of_a_layer_is_told():
+    def mine(slope):
+        return {"train_policy": DiscretePolicy(4, [8], 2, activation=nn.LeakyReLU(slope))}
+
+    algo = PPOClip(settings("CartPole-v1", "killed"), **mine(0.5))
+    run(algo)
+    algo.close()
+    with pytest.warns(UserWarning, match=r"LeakyReLU\(negative_slope=0.5\) in the state"):
+        PPOClip.resume(RUN, **mine(0.1)).close()
+
+
+def test_algorithms_of_one_program_share_the_lock():
+    """As when the cell of a notebook is run again; one that is gone does not take it along."""
+    train(settings("CartPole-v1", "killed"))
+    first, algo = (PPOClip.resume(RUN, ["algorithm.max_epochs=8"]) for _ in range(2))
+
+    def work():
+        with pytest.raises(UserError, match="another process trains this run"):
+            PPOClip.resume(RUN)
+
+    first.close()
+    del first
+    gc.collect()
+    assert not in_a_process(work)
+    run(algo)
+    algo.close()
+    assert not in_a_process(lambda: PPOClip.resume(RUN).close())
+
+
+def test_two_algorithms_of_one_program_do_not_train_the_same_run():
+    train(settings("CartPole-v1", "killed"))
+    first, second = (PPOClip.resume(RUN, ["algorithm.max_epochs=9"]) for _ in range(2))
+    for workspace in second.iter_partial_episodes():
+        second.update(second.record(workspace))
+        for again in (lambda: run(first), lambda: PPOClip.resume(RUN)):
+            with pytest.raises(UserError, match="another algorithm of this program"):
+                again()
+        break
+    with pytest.raises(UserError, match="resume the run again"):
+        run(first)
+    PPOClip.resume(RUN).close()
+    for algo in (first, second):
+        algo.close()

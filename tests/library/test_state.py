@@ -2,6 +2,7 @@
 
 import copy
 import enum
+import pickle
 import random
 import re
 from collections import deque
@@ -624,3 +625,20 @@ def test_weights_are_aligned_in_memory_as_in_the_run_that_went_on():
     assert seen == [expected]
     first.close()
     second.close()
+
+
+def test_a_copy_of_an_algorithm_is_one_before_there_are_files():
+    """Afterwards two would write to the same; one line says what goes on instead."""
+    first = PPOClip(cfg())
+    second = copy.deepcopy(first)
+    for algo in (first, second):
+        run(algo)
+    assert first.folder.path != second.folder.path
+    assert same(first.train_policy.state_dict(), second.train_policy.state_dict())
+    for copied in (copy.deepcopy, copy.copy, pickle.dumps):
+        with pytest.raises(StateError, match=r"load_state_dict\(algo\.state_dict\(\)\)"):
+            copied(first)
+    asynchronous = PPOClip(cfg() | {"gym_env": {"env_name": "Chance-v0", "vectorization": "async"}})
+    with pytest.raises(StateError, match="cannot be copied"):
+        copy.deepcopy(asynchronous)
+    asynchronous.close()

@@ -19,7 +19,7 @@ from ppo_bbrl.envs.agent import EnvAgent
 from ppo_bbrl.episodic import EpisodicAlgo
 from ppo_bbrl.errors import UserError
 from ppo_bbrl.ppo import PPOClip, restore_policy
-from ppo_bbrl.runs.best_policy import class_name, load_policy, save_policy
+from ppo_bbrl.runs.best_policy import class_name, load_policy, restore, save_policy
 from ppo_bbrl.runs.given_observation import as_batch
 
 
@@ -413,3 +413,43 @@ def test_statistics_that_begin_anew_are_told():
     policy = ppo_bbrl.load(folder)
     with pytest.warns(UserWarning, match="NormalizeObservation"):
         policy.make_env().close()
+
+
+def test_an_agent_of_ones_own_with_the_same_weights_and_other_layers():
+    """The one of the configuration would take its weights, and act otherwise."""
+    mine = DiscretePolicy(3, [16], 2, activation=nn.Tanh())
+    folder = saved_run(config("Chance"), train_policy=mine)
+    assert "agent of your own" in told(folder)
+    again = DiscretePolicy(3, [16], 2)
+    with pytest.raises(UserError, match=r"model\.1 is Tanh\(\) in the state, but ReLU\(\) here"):
+        restore(again, load_policy(folder))
+    restore(DiscretePolicy(3, [16], 2, activation=nn.Tanh()), load_policy(folder))
+
+
+def test_a_file_that_does_not_say_its_layers():
+    folder = saved_run(config("Chance"))
+    content = torch.load(folder / "policy.pt")
+    del content["layers"]
+    torch.save(content, folder / "policy.pt")
+    restore_policy(load_policy(folder))
+
+
+@pytest.mark.parametrize("layers", [3, ["model.0"], {"model.0": 3}])
+def test_layers_in_a_strangers_file(layers):
+    folder = saved_run(config("Chance"))
+    content = torch.load(folder / "policy.pt")
+    torch.save(content | {"layers": layers}, folder / "policy.pt")
+    assert "layers" in told(folder)
+
+
+@pytest.mark.parametrize("wrong", [None, {}, 3, b"outputs", ["outputs"]])
+def test_what_is_no_path(wrong):
+    for opens in (ppo_bbrl.load, PPOClip.resume, load_policy):
+        with pytest.raises(UserError, match="must be the folder of a run"):
+            opens(wrong)
+
+
+def test_the_pair_of_a_reset_is_no_observation():
+    policy = ppo_bbrl.load(saved_run(config("Chance")))
+    with pytest.raises(UserError, match=r"observation, info = env\.reset\(\)"):
+        policy.predict(policy.make_env().reset(seed=0))

@@ -1,6 +1,7 @@
 """The agents that learn, their optimisers, and copies of their old weights."""
 
 import warnings
+from collections.abc import Sequence
 from typing import Any
 
 import bbrl.agents
@@ -43,6 +44,7 @@ class LearningAgents:
     policy_optimizer: torch.optim.Optimizer
     critic_optimizer: torch.optim.Optimizer
     _own_policy: bool
+    _given: Sequence[str]
     _identity: Any = None
     _weights: tuple[list[Tensor], list[Tensor]] = ([], [])
 
@@ -122,8 +124,10 @@ class LearningAgents:
         self._train_policy, self._critic_agent = policy, critic
         # Custom agents may have dropout and the like; the package's have none.
         self._own_agents = own
-        if new is not critic:
-            self._own_policy = policy in own
+        both = {"train_policy": policy, "critic_agent": critic}
+        new_ones = [name for name, agent in both.items() if new in (None, agent) and agent in own]
+        self._given = list(dict.fromkeys((*self._given, *new_ones)))
+        self._own_policy = "train_policy" in self._given
         self.eval_policy = KWAgentWrapper(
             policy, stochastic=False, predict_proba=False, compute_entropy=False
         )

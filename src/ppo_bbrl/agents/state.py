@@ -1,8 +1,11 @@
 """The states of agents and optimisers, loaded completely or not at all, unlike in torch."""
 
+import warnings
+
 import torch
 from torch import Tensor, nn
 
+from ppo_bbrl.agents.layers import check_same_layers, layers_of
 from ppo_bbrl.config.optimizers import ScheduledRates, held_parameters, without_compiler
 from ppo_bbrl.errors import StateError, one_line
 from ppo_bbrl.system.state import State, check_names
@@ -20,8 +23,12 @@ class AgentState:
         self._name, self._agent = name, agent
 
     def state_dict(self) -> State:
-        """The name of the class, and the weights and buffers by name."""
-        return {"class": _class_name(self._agent), "weights": self._agent.state_dict()}
+        """The name of the class, the kinds of layers, and the weights and buffers by name."""
+        return {
+            "class": _class_name(self._agent),
+            "layers": layers_of(self._agent),
+            "weights": self._agent.state_dict(),
+        }
 
     def load_state_dict(self, state: State) -> None:
         """Restore weights and buffers.
@@ -29,10 +36,11 @@ class AgentState:
         Raises:
             StateError: if the state belongs to a different agent; nothing has been changed then.
         """
-        check_names(state, ("class", "weights"), self._name)
+        check_names({"layers": None} | state, ("class", "layers", "weights"), self._name)
         there, here = state["class"], _class_name(self._agent)
         if there != here:
             raise StateError(f"{self._name} is a {there} in the state, but a {here} here")
+        settings = check_same_layers(self._name, state.get("layers"), self._agent)
         now = self._agent.state_dict()
         check_names(state["weights"], now, self._name)
         for name, value in state["weights"].items():
@@ -40,6 +48,8 @@ class AgentState:
             if there != here:
                 raise StateError(f"{self._name}: {name} is {there} in the state, but {here} here")
         self._agent.load_state_dict(state["weights"])
+        for differs in settings:
+            warnings.warn(differs, stacklevel=2)
 
 
 class OptimizerState:

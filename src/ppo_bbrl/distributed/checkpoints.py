@@ -19,11 +19,6 @@ class SharedCheckpoints(Checkpoints):
         super().__init__(run)
         self._processes, self.writes = processes, processes.rank == 0
 
-    def claim(self) -> None:
-        """As in `Checkpoints`, by the first process."""
-        if self.writes:
-            super().claim()
-
     def newest(self) -> Checkpoint:
         """The one that the first process has found."""
         content: dict[str, Any] | None = None

@@ -1,6 +1,7 @@
 """Saves a policy with its configuration, and loads it without running code from the file."""
 
 import math
+import warnings
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -9,13 +10,14 @@ import torch
 from omegaconf import DictConfig
 from torch import nn
 
+from ppo_bbrl.agents.layers import check_same_layers, layers_of
 from ppo_bbrl.agents.networks import no_numbers
 from ppo_bbrl.config.loading import load_saved_config, save_config
 from ppo_bbrl.envs.space_data import both_as_data, both_from_data
 from ppo_bbrl.envs.spaces import HasSpaces, Spaces
 from ppo_bbrl.errors import ConfigError, UserError, printable
 from ppo_bbrl.runs.archives import read_archive, write_archive
-from ppo_bbrl.runs.folder import open_folder
+from ppo_bbrl.runs.folder import open_folder, run_path
 from ppo_bbrl.system.files import make_folder
 from ppo_bbrl.system.seals import NewerFormatError
 
@@ -42,6 +44,7 @@ class SavedPolicy:
         agent: the class of the policy.
         own_agent: whether the user's program made this policy; None if the file is too old to say.
         spaces: the spaces of its environments; None in old files.
+        layers: its layers by name, which weights do not tell apart; None in old files.
     """
 
     state: dict[str, torch.Tensor]
@@ -51,6 +54,7 @@ class SavedPolicy:
     agent: str
     own_agent: bool | None = None
     spaces: Spaces | None = None
+    layers: Any = None
 
 
 def agent_name(policy: nn.Module) -> str:
@@ -100,6 +104,7 @@ def save_policy(
         "steps": steps,
         "agent": agent_name(policy),
         "own_agent": own_agent,
+        "layers": layers_of(policy),
     }
     if env is not None:
         saved |= both_as_data(env)
@@ -118,7 +123,7 @@ def find_policy(path: str | Path, which: str = "best") -> Path:
     """
     if which not in POLICIES:
         raise UserError(f"which = {which!r}: must be one of {', '.join(POLICIES)}")
-    path = Path(path)
+    path = run_path(path)
     if (path / POLICY_FILE).is_file():
         return path if path.name else path.absolute()  # gives `.` a name
     return open_folder(path).path / which
@@ -131,7 +136,7 @@ def load_policy(folder: str | Path) -> SavedPolicy:
         UserError: if there is no policy in the folder, or the file is damaged.
         ConfigError: if its configuration cannot be read.
     """
-    folder = Path(folder)
+    folder = run_path(folder)
     path = folder / POLICY_FILE
     if not path.is_file():
         raise UserError(
@@ -173,6 +178,7 @@ def _read(path: Path) -> dict[str, Any]:
         "agent": str(saved["agent"]),
         "own_agent": bool(saved["own_agent"]) if "own_agent" in saved else None,
         "spaces": both_from_data(saved),
+        "layers": saved.get("layers"),
     }
 
 
@@ -185,8 +191,15 @@ def restore(policy: nn.Module, saved: SavedPolicy) -> None:
     made = agent_name(policy)
     if made != saved.agent:
         raise UserError(f"the saved policy is a {printable(saved.agent)}, not a {made}")
+    settings = check_same_layers("the policy", saved.layers, policy)
+    inner = getattr(policy, "wrapped", policy)  # either of the two may have been saved
+    names = inner.state_dict().keys()
+    state = {
+        name if name in names else name.removeprefix("wrapped."): value
+        for name, value in saved.state.items()
+    }
     try:
-        policy.load_state_dict(saved.state)
+        inner.load_state_dict(state)
     except RuntimeError as error:
         raise UserError(
             f"the saved weights do not fit the policy of the configuration, a {made}: one of the "
@@ -194,3 +207,5 @@ def restore(policy: nn.Module, saved: SavedPolicy) -> None:
         ) from error
     if no_numbers(policy):
         raise UserError("the saved weights are NaN or infinite: their run has diverged")
+    for differs in settings:
+        warnings.warn(differs, stacklevel=2)

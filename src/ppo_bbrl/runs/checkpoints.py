@@ -4,11 +4,9 @@ Each is written aside, brought to the disk and renamed, and has a seal. So a run
 any moment leaves a whole one; if one is damaged later, the one before it is used.
 """
 
-import os
 import re
 import warnings
-import weakref
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -18,13 +16,9 @@ import torch
 
 from ppo_bbrl.errors import UserError, one_line
 from ppo_bbrl.runs.archives import read_archive, write_archive
-from ppo_bbrl.system.files import make_folder, open_to_append
+from ppo_bbrl.runs.run_lock import RunLock
+from ppo_bbrl.system.files import make_folder
 from ppo_bbrl.system.seals import NewerFormatError
-
-try:
-    import fcntl
-except ImportError:  # on Windows: there nothing keeps two processes from going on with one run
-    fcntl = None  # type: ignore[assignment]
 
 KEPT = 2
 _NAME = re.compile(r"iteration-(\d{1,12})\.pt")
@@ -50,8 +44,8 @@ class Checkpoint:
         files: where metrics and events ended.
         others: of processes that trained together, what each but the first had of its own: its
             "state" and what is "fresh".
-        own: what the program gave that no file contains: the names of its schedules, and the
-            classes of its methods that replace the algorithm's.
+        own: what the program gave that no file contains: the names of its schedules, the classes
+            of its agents, and of its methods that replace the algorithm's.
     """
 
     path: Path
@@ -105,40 +99,14 @@ class Checkpoints:
 
     Attributes:
         writes: whether it is this process that writes.
+        lock: keeps others from going on with this run; for the process that writes.
     """
 
     writes = True
 
     def __init__(self, run: Path) -> None:
         self._run, self.folder = run, run / "checkpoints"
-        self._lock: Callable[[], object] | None = None
-
-    def claim(self) -> None:
-        """See that no other process goes on with this run until `release`, or this one's end.
-
-        Raises:
-            UserError: if one does.
-            OSError: if nothing can be written.
-        """
-        if self._lock is not None:
-            return
-        with open_to_append(self.folder / "lock", root=self._run) as file:
-            lock = os.dup(file.fileno())
-        self._lock = weakref.finalize(self, os.close, lock)  # for who does not release it
-        if fcntl is not None:
-            try:
-                fcntl.lockf(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            except (BlockingIOError, PermissionError):
-                self.release()
-                raise UserError(f"{self._run}: another process trains this run") from None
-            except OSError:  # a disk without locks
-                pass
-
-    def release(self) -> None:
-        """Let others go on with this run."""
-        if self._lock is not None:
-            self._lock()
-            self._lock = None
+        self.lock = RunLock(run)
 
     def write(self, iterations: int, content: dict[str, Any]) -> Path:
         """Write a checkpoint, and remove those before the one before it.
@@ -168,6 +136,10 @@ class Checkpoints:
                 warnings.warn(f"{path}: a damaged checkpoint: {one_line(error)}", stacklevel=3)
         if found:
             raise UserError(f"{self.folder}: every checkpoint is damaged")
+        within = self._run.is_file() or self._run.name in {"best", "last", "checkpoints"}
+        for outer in self._run.parents[:2]:
+            if within and (outer / "checkpoints").is_dir():
+                raise UserError(f"{self._run}: a part of a run; go on with the run, {outer}")
         if not self._run.is_dir():
             raise UserError(f"{self._run}: not the folder of a run: it does not exist")
         if inside := sorted(self._run.glob("seed_*/checkpoints")):
@@ -218,7 +190,10 @@ def checkpoint_of(read: Mapping[str, Any], path: Path, iterations: int) -> Check
     if not isinstance(others, list) or not all(map(_is_own, others)):
         raise TypeError("others is no list of states")
     own = read.get("own", {})
-    if not isinstance(own, dict) or not isinstance(own.get("schedules", []), list):
+    kinds = {"schedules": list, "agents": dict}
+    if not isinstance(own, dict) or not all(
+        isinstance(own.get(name, kind()), kind) for name, kind in kinds.items()
+    ):
         raise TypeError("own is no dict of names")
     for fresh in (read["fresh"], *(other["fresh"] for other in others)):
         for part, why in fresh.items():

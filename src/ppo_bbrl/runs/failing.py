@@ -18,7 +18,8 @@ from ppo_bbrl.runs.archives import read_archive, write_archive
 from ppo_bbrl.runs.checkpoints import Checkpoint, checkpoint_of
 from ppo_bbrl.runs.faults import first_fault
 from ppo_bbrl.runs.folder import RunFolder
-from ppo_bbrl.runs.resuming import Checkpointed
+from ppo_bbrl.runs.metric_names import in_words
+from ppo_bbrl.runs.resuming import Checkpointed, check_given_again
 from ppo_bbrl.system.seals import NewerFormatError
 from ppo_bbrl.workspace.table import Workspace
 
@@ -87,6 +88,8 @@ class Failing(Checkpointed):
         """
         cfg = read_saved_config(fault.config, "the configuration of the fault")
         check_trusted(cfg.gym_env.env_name, trust)
+        if fault.before is not None:
+            check_given_again(fault.before, cls, own)
         cfg.base_dir, cfg.save_every, cfg.logger.log_dir = "replay", 0, None
         algo: Any = cls(cfg, **own)
         folder = place.absolute() / "replay"
@@ -130,7 +133,9 @@ class Failing(Checkpointed):
         }
         if found and not bool(torch.stack([*found.values()]).isfinite().all()):
             wrong = [
-                f"{name} is {float(one):g}" for name, one in found.items() if not one.isfinite()
+                f"{in_words(name)} is {float(one):g}"
+                for name, one in found.items()
+                if not one.isfinite()
             ]
             raise self._failed_update(wrong[0])
 

@@ -8,7 +8,7 @@ from pathlib import Path, PurePosixPath
 from tempfile import TemporaryDirectory
 
 from ppo_bbrl.config.loading import run_name
-from ppo_bbrl.errors import ConfigError, UserError, one_line
+from ppo_bbrl.errors import ConfigError, UserError, one_line, shown
 
 CONFIG_FILE = "config.yaml"
 TENSORBOARD = "tblogs"
@@ -151,13 +151,26 @@ def folder_to_go_on_in(path: Path, base_dir: str, log_dir: str | None) -> RunFol
     return RunFolder(name, path, events / name, events)
 
 
+def run_path(path: str | os.PathLike[str]) -> Path:
+    """Where a run is, as users say it.
+
+    Raises:
+        UserError: if it is something else than a path, such as the algorithm itself.
+    """
+    if not isinstance(path, str | os.PathLike):
+        raise UserError(
+            f"{shown(path)}: must be the folder of a run, as 'outputs/CartPole-v1/…' or a Path"
+        )
+    return Path(path)
+
+
 def open_folder(path: str | Path) -> RunFolder:
     """The folder of an earlier run.
 
     Raises:
         UserError: if it is not the folder of a run.
     """
-    path = Path(path)
+    path = run_path(path)
     if not (path / CONFIG_FILE).is_file():
         raise UserError(f"{path}: not the folder of a run: it {_what_it_is(path)}")
     return RunFolder(path.name, path, path, path)

@@ -4,7 +4,7 @@ from typing import Any
 
 import numpy as np
 from gymnasium import Space
-from gymnasium.spaces import Box, Discrete, MultiBinary, MultiDiscrete
+from gymnasium.spaces import Box, Discrete, MultiBinary, MultiDiscrete, Tuple
 from numpy.typing import NDArray
 from torch import Tensor
 
@@ -32,6 +32,12 @@ def as_batch(space: Space[Any], observation: Any) -> tuple[Observation, int, boo
         UserError: for an observation that is not in the space.
     """
     parts = parts_of(space)
+    pair = isinstance(observation, tuple) and len(observation) == 2
+    if pair and isinstance(observation[1], dict) and not isinstance(space, Tuple):
+        raise UserError(
+            "the observation is a pair with a dict, as reset() returns: give its first part, as in "
+            "observation, info = env.reset()"
+        )
     try:
         arrays = [_as_array(one) for one in taken_apart(space, observation)]
     except UnfitError as error:

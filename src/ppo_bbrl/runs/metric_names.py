@@ -81,3 +81,9 @@ def metric_name(name: str) -> str:
             is. The values keep our signs: `policy_loss` finds the objective, which is maximised.
     """
     return NAMES_OF_TAGS.get(name) or _ALIASES.get(name.rpartition("/")[2], name)
+
+
+def in_words(metric: str) -> str:
+    """The name of a metric; that of a gradient's norm as what it is the norm of."""
+    kind, _, part = metric.partition("grad_norm/")
+    return metric if kind else f"the gradient (of the {part.replace('shared', 'two networks')})"

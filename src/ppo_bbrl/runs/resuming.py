@@ -14,10 +14,11 @@ from ppo_bbrl.agents.networks import no_numbers
 from ppo_bbrl.config.changes import AT_ANY_TIME
 from ppo_bbrl.config.loading import load_config, read_saved_config, save_config
 from ppo_bbrl.envs.names import check_trusted
-from ppo_bbrl.errors import EnvironmentFailedError, StateError, UserError, one_line
+from ppo_bbrl.errors import EnvironmentFailedError, StateError, UserError, one_line, printable
+from ppo_bbrl.runs.best_policy import agent_name
 from ppo_bbrl.runs.checkpoints import Checkpoint, Checkpoints
 from ppo_bbrl.runs.extent import check_layers
-from ppo_bbrl.runs.folder import RunFolder, folder_to_go_on_in
+from ppo_bbrl.runs.folder import RunFolder, folder_to_go_on_in, run_path
 from ppo_bbrl.runs.state import Resumable
 from ppo_bbrl.system.signals import Postponed
 from ppo_bbrl.system.state import HasState, load_state, state_of
@@ -59,14 +60,21 @@ def _own_methods(kind: type) -> dict[str, str]:
     return found
 
 
-def _check_given_again(found: Checkpoint, kind: type, schedules: Mapping[str, Any]) -> None:
+def check_given_again(found: Checkpoint, kind: type, own: Mapping[str, Any]) -> None:
     """Refuse to go on with another algorithm, because something is missing that no file contains.
 
     Raises:
         StateError: naming it, and how to give it.
     """
+    for name, owner in found.own.get("agents", {}).items():
+        if own.get(name) is None:
+            raise StateError(
+                f"{name}: the run's was an agent of your own, {printable(owner)}, of which its "
+                f"files have only the weights; give it again in your program: "
+                f"{kind.__name__}.resume(RUN, {name}=…)"
+            )
     for name in found.own.get("schedules", []):
-        if name not in schedules:
+        if name not in own.get("schedules", {}):
             raise StateError(
                 f"schedules: the run's schedule of {name} was a function of your own, which its "
                 f"files do not contain; give it again in your program: {kind.__name__}.resume(RUN, "
@@ -92,6 +100,7 @@ class Checkpointed(Resumable):
 
     last_checkpoint: Path | None = None
     _schedules: Mapping[str, Any] = MappingProxyType({})  # the user's own, by name
+    _given: Sequence[str] = ()  # the names of agents that the user made
     _saved = (0, 0.0)  # iterations at the last checkpoint, and when it was (or the loop began)
     _cost = 0.0  # seconds that it took
 
@@ -114,26 +123,28 @@ class Checkpointed(Resumable):
             UserError: if there is no checkpoint, or another process trains the run.
             StateError: if the agents or environments are others than those of the run.
         """
-        folder = Path(run).absolute()
+        folder = run_path(run).absolute()
         checkpoints = cls._checkpoints_in(folder, **own)
         found = checkpoints.newest()
         cfg = read_saved_config(found.config, str(found.path))
         check_trusted(cfg.gym_env.env_name, trust)
         check_layers(cfg.algorithm.architecture, found.state)
-        _check_given_again(found, cls, own.get("schedules", {}))
+        check_given_again(found, cls, own)
         # Before anything is made: `load_config` checks what is to be changed.
         files = folder_to_go_on_in(folder, cfg.base_dir, cfg.logger.log_dir)
         if checkpoints.writes:
             _check_events(files, cfg.logger.log_dir, trust)
         cfg.base_dir = files.name
+        overrides = [overrides] if isinstance(overrides, str) else overrides
         changed = load_config(cfg, overrides)
         for key in AT_ANY_TIME:
             OmegaConf.update(cfg, key, OmegaConf.select(changed, key))
-        checkpoints.claim()
+        if checkpoints.writes:
+            checkpoints.lock.claim()
         try:
             algo: Any = cls(cfg, **own)
         except BaseException:
-            checkpoints.release()
+            checkpoints.lock.release()
             raise
         try:
             vars(algo).update(folder=files, _checkpoints=checkpoints)
@@ -186,9 +197,13 @@ class Checkpointed(Resumable):
             "files": position,
             "iterations": self._next_epoch,
             "others": self._others(),
-            "own": {"schedules": sorted(self._schedules), **_own_methods(type(self))},
+            "own": {
+                "agents": {name: agent_name(getattr(self, name)) for name in self._given},
+                "schedules": sorted(self._schedules),
+                **_own_methods(type(self)),
+            },
         }
-        self._checkpoints.claim()
+        self._claim()
         self.last_checkpoint = self._checkpoints.write(self._next_epoch, content)
         self._saved, self._cost = (self._next_epoch, time.monotonic()), time.monotonic() - begun
         if ended is not None:
@@ -221,11 +236,26 @@ class Checkpointed(Resumable):
 
     def _begin_checkpoints(self, iterations: int) -> None:
         """A loop begins after so many iterations."""
+        if "_checkpoints" in vars(self):
+            self._checkpoints.lock.begin()
         self._saved = (iterations, time.monotonic())
+
+    def _claim(self) -> None:
+        """See that nobody else goes on with this run, once it has a checkpoint."""
+        lock = self._checkpoints.lock
+        if self._checkpoints.writes and not lock.claimed:
+            lock.claim()
+            if self._loop is not None:
+                lock.begin()
+
+    def _end_checkpoints(self) -> None:
+        """The loop has ended."""
+        if "_checkpoints" in vars(self):
+            self._checkpoints.lock.end()
 
     def _release_checkpoints(self) -> None:
         if "_checkpoints" in vars(self):
-            self._checkpoints.release()
+            self._checkpoints.lock.release()
 
     def _between_iterations(self, stop: Postponed, *, ends: bool) -> None:
         """Write a checkpoint if it is time; then end the loop if a signal has asked for it."""

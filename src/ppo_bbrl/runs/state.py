@@ -1,6 +1,7 @@
 """The state of an algorithm: the states of its parts, by name."""
 
-from typing import Any
+import copy
+from typing import Any, NoReturn, Self
 
 import bbrl.agents
 import torch
@@ -10,7 +11,7 @@ from ppo_bbrl.agents.base import copy_agent
 from ppo_bbrl.agents.state import AgentState
 from ppo_bbrl.config.changes import fixed_values
 from ppo_bbrl.envs.agent import EnvAgent
-from ppo_bbrl.errors import StateError
+from ppo_bbrl.errors import StateError, one_line
 from ppo_bbrl.runs.recording import Recording
 from ppo_bbrl.seeding import Seeds
 from ppo_bbrl.system.state import Attributes, HasState, State, Unchanging, load_state, state_of
@@ -32,6 +33,38 @@ class Resumable(Recording):
     _next_epoch = 0  # the epoch at which a loop that begins after loading continues
     _goes_on = False  # whether the next loop continues there
     _workspace: Workspace | None = None  # its last row is the first row of the next rollout
+
+    def __deepcopy__(self, memo: dict[int, Any]) -> Self:
+        """A copy, as long as there are no files, which two algorithms cannot share.
+
+        Raises:
+            StateError: saying what to do instead.
+        """
+        if "folder" in vars(self):
+            raise StateError(self._no_copy())
+        made = type(self).__new__(type(self))
+        memo[id(self)] = made
+        try:
+            vars(made).update(copy.deepcopy(vars(self), memo))
+        except Exception as error:
+            raise StateError(f"{self._no_copy()} ({one_line(error)})") from error
+        return made
+
+    def __reduce_ex__(self, protocol: object) -> NoReturn:
+        """Not for pickle, whose files run code.
+
+        Raises:
+            StateError: saying what to do instead.
+        """
+        raise StateError(self._no_copy())
+
+    def _no_copy(self) -> str:
+        kind = type(self).__name__
+        return (
+            f"a {kind} with its environments and files cannot be copied or pickled: make another "
+            f"one, {kind}(cfg), and give it the state of this one, "
+            "other.load_state_dict(algo.state_dict())"
+        )
 
     def state_dict(self) -> State:
         """Everything that the run needs to continue from between two iterations.

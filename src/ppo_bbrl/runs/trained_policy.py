@@ -257,9 +257,7 @@ def _greedy(saved: SavedPolicy, spaces: HasSpaces) -> KWAgentWrapper:
         greedy = KWAgentWrapper(
             policy, stochastic=False, predict_proba=False, compute_entropy=False
         )
-        # A policy that was registered by hand may have been saved as it is.
-        wrapped = any(name.startswith("wrapped.") for name in saved.state)
-        restore(greedy if wrapped else policy, saved)
+        restore(policy, saved)
     except DamagedError as error:
         raise UserError(f"the policy of the configuration: {error}") from error
     except (UserError, AttributeError) as error:  # a user's own configuration may lack keys
