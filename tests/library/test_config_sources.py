@@ -7,6 +7,7 @@ from decimal import Decimal
 from fractions import Fraction
 from pathlib import Path, PurePosixPath
 
+import gymnasium as gym
 import numpy as np
 import pytest
 import torch
@@ -447,3 +448,28 @@ def test_a_run_of_an_older_version_opens_wherever_it_was():
 def test_a_named_pipe_in_a_run_keeps_nobody_waiting():
     os.mkfifo("config.yaml")
     assert "not a regular file" in refused(Path("config.yaml"), load=load_saved_config)
+
+
+class Mine(gym.Env):
+    """An environment that nobody has registered."""
+
+
+@pytest.mark.parametrize(
+    ("given", "told"),
+    [
+        (lambda: gym.spec("CartPole-v1"), "here 'CartPole-v1'"),
+        (lambda: gym.make("CartPole-v1"), "here 'CartPole-v1'"),
+        (lambda: Mine, r"register\(id='Mine-v0'"),
+        (Mine, r"register\(id='Mine-v0'"),
+        (lambda: lambda: gym.make("CartPole-v1"), r"register\(id='Mine-v0'"),
+    ],
+)
+def test_an_environment_instead_of_its_name(given, told):
+    cfg = {"gym_env": {"env_name": given()}}
+    with pytest.raises(ConfigError, match=rf"^gym_env\.env_name = .*must be the name of.*{told}"):
+        load_config(cfg)
+
+
+def test_an_object_in_the_place_of_everything():
+    with pytest.raises(ConfigError, match=r"^the configuration = <object"):
+        load_config(object())

@@ -115,6 +115,7 @@ def test_a_file_with_the_name_of_a_librarys_module_hides_nothing():
         ("MiniGrid-Empty-5x5-v0", "write minigrid:MiniGrid-Empty-5x5-v0"),
         ("BabyAI-GoToObj-v0", "write minigrid:BabyAI-GoToObj-v0"),
         ("highway-fast-v0", "write highway_env:highway-fast-v0"),
+        ("CartPole", "write CartPole-v0, CartPole-v1"),
         ("Mine/Own-v0", "the module that registers it before the name"),
         ("NoSuchEnv-v0", "as in ale_py:ALE/Pong-v5"),
         ("no_such_module:Env-v0", "searched the current folder, the configuration's folder"),

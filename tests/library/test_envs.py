@@ -409,6 +409,22 @@ def test_a_vectorisation_that_is_not_there(make):
         make(vectorization="vector_entry_point")
 
 
+def test_another_number_of_environments_than_was_asked_for_is_refused():
+    """The rollouts would be of another size, and no word of it."""
+
+    def four(num_envs):
+        del num_envs
+        return SyncVectorEnv([Counter] * 4)
+
+    gym.register("Four-v0", vector_entry_point=four)
+    try:
+        with pytest.raises(ConfigError, match="has 4 environments, where 2 were asked for"):
+            EnvAgent("Four-v0", 2, vectorization="vector_entry_point")
+        EnvAgent("Four-v0", 4, vectorization="vector_entry_point").close()
+    finally:
+        del gym.registry["Four-v0"]
+
+
 # ------------------------------------------------------------------------------------- refused
 
 

@@ -1,5 +1,6 @@
 """Agents of one's own that do not fit the environment are one line, before anything happens."""
 
+import threading
 from pathlib import Path
 
 import bbrl.agents
@@ -301,3 +302,63 @@ def test_a_policy_may_read_what_it_wrote_when_it_acted():
     algo = PPOClip(config("Logged"), train_policy=Remembers(2, 3))
     run(algo)
     algo.close()
+
+
+class Layers(OfDist):
+    """Any module that gives the logits of three actions."""
+
+    def __init__(self, model, **others):
+        super().__init__(1, lambda out: Categorical(logits=out))
+        self.model = model
+        for name, value in others.items():
+            setattr(self, name, value)
+
+
+class Listed(Layers):
+    def dist(self, obs):
+        for layer in self.layers:
+            obs = layer(obs)
+        return super().dist(obs)
+
+
+UNTRAINABLE = {
+    "a lazy layer": (lambda: Layers(nn.LazyLinear(3)), "Layers on Logged-v0: its weight model.wei"),
+    "sparse gradients": (
+        lambda: Layers(nn.Linear(2, 3), own=nn.Embedding(2, 3, sparse=True)),
+        "its layer own has sparse gradients.*sparse=False",
+    ),
+    "an open lock": (
+        lambda: Layers(nn.Linear(2, 3), own=threading.Lock()),
+        "Layers or VAgent cannot be copied.*lock",
+    ),
+    "no parameters": (
+        lambda: Listed(nn.Identity(), layers=[nn.Linear(2, 3)]),
+        r"Listed has no parameters to learn.*nn\.ModuleList",
+    ),
+}
+
+
+@pytest.mark.parametrize("case", UNTRAINABLE)
+@pytest.mark.filterwarnings("ignore:Lazy modules", "ignore:Listed")
+def test_agents_that_no_optimiser_can_train_are_one_line(case):
+    make, told = UNTRAINABLE[case]
+    with pytest.raises(UserError, match=told) as error:
+        PPOClip(config("Logged"), train_policy=make())
+    assert "\n" not in str(error.value)
+    assert not Path("outputs").exists()
+
+
+def test_layers_that_python_holds_are_told_of():
+    """Their weights would stay as they are, and the others learn around them."""
+    mine = Listed(nn.Linear(4, 3), layers=[nn.Linear(2, 4)])
+    with pytest.warns(UserWarning, match=r"Listed: its log-probability is.*\[4, 2\], \[4\].*Modul"):
+        PPOClip(config("Logged"), train_policy=mine).close()
+
+
+def test_weights_of_the_other_agent_are_no_strangers(recwarn):
+    """They learn as parts of that one, in a closure too, which copies of an agent share."""
+    critic = VAgent(2, [3])
+    mine = Listed(nn.Linear(3, 3), layers=[lambda obs: critic.model[1](critic.model[0](obs))])
+    mine.trunk = critic.model
+    PPOClip(config("Logged"), train_policy=mine, critic_agent=critic).close()
+    assert not [one for one in recwarn if "never change" in str(one.message)]

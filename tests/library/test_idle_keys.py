@@ -46,3 +46,10 @@ def test_actions_without_bounds_are_not_squashed(kind, tmp_path, monkeypatch):
     monkeypatch.setitem(ACTIONS, kind, WITHOUT_BOUNDS[kind])
     with pytest.raises(ConfigError, match=r"algorithm\.squash_actions = true: must be false"):
         PPOClip(space_config("vector", kind, squash_actions=True))
+
+
+def test_weights_of_nothing_are_told_of(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    nothing = {"policy_coef": 0, "critic_coef": 0, "entropy_coef": 0}
+    with pytest.warns(UserWarning, match="nothing is learned but by losses of your own"):
+        PPOClip(space_config("vector", "box", **nothing)).close()

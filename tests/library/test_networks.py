@@ -9,6 +9,7 @@ from torch import nn
 from ppo_bbrl.agents.encoders import FlatOrOneHot, Flatten, MultiOneHot, OneHot
 from ppo_bbrl.agents.networks import ACTIVATIONS, build_ortho_mlp
 from ppo_bbrl.config.schema import known_keys
+from ppo_bbrl.errors import UserError
 
 
 def linears(network):
@@ -105,3 +106,9 @@ def test_multi_one_hot(leading):
     expected = torch.tensor([0, 1, 0, 0, 1, 0, 0, 0, 1.0])
     assert torch.equal(features, expected.expand(*leading, 9))
     assert MultiOneHot([2, 3, 4])(torch.tensor([0, 1, 0])).tolist() == [1, 0, 0, 1, 0, 1, 0, 0, 0]
+
+
+@pytest.mark.parametrize("wrong", ["rely", nn.Tanh, torch.tanh, None, 3])
+def test_what_is_no_activation_is_one_line(wrong):
+    with pytest.raises(UserError, match=r"activation = .*: must be one of relu, .* nn\.Tanh\(\)$"):
+        build_ortho_mlp([4, 8, 2], wrong)

@@ -169,3 +169,13 @@ def test_half_precision_as_torchs_default_is_refused(dtype):
             PPOClip(config("Logged"))
     finally:
         torch.set_default_dtype(torch.float32)
+
+
+def test_autocast_is_refused():
+    """Networks would act and learn in bfloat16, and the numbers be others, without a word."""
+    algo = PPOClip(config("Logged"))
+    with torch.autocast("cpu"), pytest.raises(UserError, match=r"torch\.autocast is on"):
+        run(algo)
+    algo.close()
+    with torch.autocast("cpu"), pytest.raises(UserError, match="precision"):
+        PPOClip(config("Logged"))

@@ -4,9 +4,9 @@ import gymnasium as gym
 import numpy as np
 import pytest
 import torch
-from gymnasium.spaces import Discrete
+from gymnasium.spaces import Dict, Discrete, MultiDiscrete, Tuple
 
-from ppo_bbrl import DiscretePolicy, GaussianPolicy, VAgent, build_ortho_mlp
+from ppo_bbrl import DiscretePolicy, GaussianPolicy, PPOClip, VAgent, build_ortho_mlp
 from ppo_bbrl.agents.acting import draw_noise
 from ppo_bbrl.agents.encoders import FlatOrOneHot, Flatten, MultiOneHot, OneHot
 from ppo_bbrl.errors import UserError
@@ -69,3 +69,27 @@ def test_what_is_no_size_is_one_line(make, wrong):
     with pytest.raises(UserError, match=r"^\w+ = .*: must be .* ≥ 1") as error:
         make(wrong)
     assert "\n" not in str(error.value)
+
+
+class Vast(gym.Env):
+    def __init__(self, seen, actions):
+        self.observation_space, self.action_space = seen, actions
+
+
+@pytest.mark.parametrize(
+    ("seen", "actions", "role"),
+    [
+        (Discrete(2**40), Discrete(2), "observation"),
+        (MultiDiscrete([2**40, 2]), Discrete(2), "observation"),
+        (Dict(a=Discrete(2), b=Discrete(2**40)), Discrete(2), "observation"),
+        (Discrete(2), Discrete(2**40), "action"),
+        (Discrete(2), Tuple((Discrete(2), MultiDiscrete([2**40]))), "action"),
+    ],
+)
+def test_a_space_of_too_many_values_is_one_line(seen, actions, role):
+    gym.register("Vast-v0", Vast, kwargs={"seen": seen, "actions": actions})
+    try:
+        with pytest.raises(UserError, match=rf"env_name = 'Vast-v0': .* its {role} space .* GB"):
+            PPOClip({"gym_env": {"env_name": "Vast-v0"}})
+    finally:
+        del gym.registry["Vast-v0"]

@@ -3,6 +3,7 @@
 The errors have no subject: the caller adds which model they are about.
 """
 
+import warnings
 from collections.abc import Callable
 from typing import Any
 
@@ -12,8 +13,10 @@ from gymnasium import Space
 from gymnasium.spaces import Discrete, MultiDiscrete
 from torch import Tensor, nn
 from torch.distributions import Categorical, Distribution
+from torch.nn.parameter import is_lazy
 
 from ppo_bbrl.agents.observations import Observation
+from ppo_bbrl.agents.walking import leaves_behind, weights_in
 from ppo_bbrl.envs.actions import Array, action_converter
 from ppo_bbrl.errors import ConfigError, UserError, one_line
 from ppo_bbrl.joint_distributions import MultiCategorical
@@ -44,12 +47,48 @@ def asked(function: Callable[[], Any], given: str) -> Any:
 
 
 def check_weights(module: nn.Module) -> None:
-    """Refuse weights of half precision, in which Adam's steps vanish."""
-    for parameter in module.parameters():
+    """Refuse weights that cannot learn: not made yet, of half precision, in sparse gradients."""
+    for name, parameter in module.named_parameters():
+        if is_lazy(parameter):
+            raise ConfigError(
+                f"its weight {name} has no size yet: give the layer its number of inputs, or call "
+                "the network once on observations"
+            )
         if parameter.requires_grad and parameter.dtype not in _PRECISIONS:
             raise ConfigError(
                 f"its weights are {parameter.dtype}; must be torch.float32 or torch.float64"
             )
+    for name, layer in module.named_modules():
+        if isinstance(layer, nn.Embedding | nn.EmbeddingBag) and layer.sparse:
+            raise ConfigError(
+                f"its layer {name} has sparse gradients, which cannot be clipped: use sparse=False"
+            )
+
+
+def check_learns(name: str, tensor: Tensor, module: nn.Module, *others: nn.Module) -> None:
+    """Refuse a result that no weight can change; warn of weights that nobody will change.
+
+    Args:
+        name: what the tensor is.
+        tensor: computed with gradients.
+        module: which computed it.
+        others: modules whose weights learn, too.
+    """
+    trainable = any(parameter.requires_grad for parameter in module.parameters())
+    if trainable and not tensor.requires_grad:
+        raise ConfigError(
+            f"its {name} has no gradient, so that its weights would never change: is there a "
+            "detach(), an item() or a no_grad() on the way?"
+        )
+    learning = set(weights_in(module, *others))
+    strange = [list(leaf.shape) for leaf in leaves_behind(tensor) if leaf not in learning]
+    if strange:
+        warnings.warn(
+            f"{type(module).__name__}: its {name} is computed with weights that are none of its "
+            f"parameters, {', '.join(map(str, strange[:4]))}, so that they never change; layers in "
+            "a list or a dict belong into nn.ModuleList or nn.ModuleDict",
+            stacklevel=2,
+        )
 
 
 def dist_and_value(answer: Any, n: int) -> tuple[Distribution, Tensor]:

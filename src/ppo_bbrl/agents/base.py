@@ -23,7 +23,7 @@ from ppo_bbrl.agents.observations import (
     observation_in,
 )
 from ppo_bbrl.distributions import mode_of
-from ppo_bbrl.errors import ConfigError
+from ppo_bbrl.errors import ConfigError, one_line
 from ppo_bbrl.workspace.table import one_row
 
 MASK = "env/action_mask"
@@ -271,6 +271,18 @@ AnyAgent = TypeVar("AnyAgent", bound=nn.Module)
 
 
 def copy_agent(agent: AnyAgent) -> AnyAgent:
-    """A deep copy of an agent, without the workspace that it holds while acting in a thread."""
+    """A deep copy of an agent, without the workspace that it holds while acting in a thread.
+
+    Raises:
+        ConfigError: if something in it cannot be copied, such as an open file.
+    """
     held = [getattr(module, "workspace", None) for module in agent.modules()]
-    return copy.deepcopy(agent, {id(workspace): None for workspace in held})
+    try:
+        return copy.deepcopy(agent, {id(workspace): None for workspace in held})
+    except (TypeError, RuntimeError, AttributeError, NotImplementedError) as error:
+        both = agent if isinstance(agent, nn.ModuleList) else [agent]
+        names = " or ".join(type(one).__name__ for one in both)
+        raise ConfigError(
+            f"{names} cannot be copied, as is done for the old and the best policy: "
+            f"{one_line(error)}"
+        ) from error

@@ -1,5 +1,6 @@
 """Makes the package's agents from a configuration and the spaces of an environment."""
 
+import math
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any, cast
@@ -36,9 +37,11 @@ from ppo_bbrl.config.algorithm import AlgorithmConfig
 from ppo_bbrl.config.loading import load_episodic_config
 from ppo_bbrl.config.sources import Source
 from ppo_bbrl.envs.actions import OwnSpace, leaves
-from ppo_bbrl.envs.spaces import HasSpaces, size
+from ppo_bbrl.envs.parts import parts_of
+from ppo_bbrl.envs.spaces import HasSpaces, is_image, size
 from ppo_bbrl.errors import ConfigError, UserError, one_line
 from ppo_bbrl.seeding import Seeds
+from ppo_bbrl.system.compute import check_layer
 
 
 @contextmanager
@@ -113,6 +116,7 @@ def build_policy(cfg: DictConfig, env: HasSpaces) -> Policy:
             f"{cfg.gym_env.env_name} is {one_line(space)}, which needs {fitting} (or auto)"
         )
     _check_options(cfg, space)
+    _check_sizes(cfg, env)
     architecture, features = settings.architecture, features_of(cfg, env, "policy")
     memory = _memory(architecture, features)
     policy = _policy(settings, features if memory is None else memory.size, space)
@@ -184,6 +188,30 @@ def _check_options(cfg: DictConfig, space: Space[Any]) -> None:
             "algorithm.squash_actions = true: must be false where a component of an action has "
             f"no bounds, or equal ones; {found}"
         )
+
+
+def _check_sizes(cfg: DictConfig, env: HasSpaces) -> None:
+    """Refuse spaces of so many numbers or values that no network for them fits in the memory."""
+    hidden = cfg.algorithm.architecture.actor_hidden_size or [1]
+    for role, space, beside in (
+        ("observation", space_seen(cfg, env, "policy"), hidden[0]),
+        ("action", env.action_space, hidden[-1]),
+    ):
+        numbers = [0] if isinstance(space, OwnSpace) else map(_numbers, parts_of(space).values())
+        check_layer(
+            f"gym_env.env_name = {cfg.gym_env.env_name!r}",
+            f"training a network for its {role} space {one_line(space, 200)} takes",
+            sum(numbers) * int(beside),
+        )
+
+
+def _numbers(part: Space[Any]) -> int:
+    """How many inputs or outputs a network has for a part of a space; 0 for images."""
+    if isinstance(part, Discrete):
+        return int(part.n)
+    if isinstance(part, MultiDiscrete):
+        return sum(map(int, part.nvec.flat))
+    return 0 if is_image(part) else math.prod(part.shape or ())
 
 
 def _fitting(space: Space[Any]) -> Any:

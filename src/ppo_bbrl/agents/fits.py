@@ -14,6 +14,7 @@ from torch import Tensor, nn
 from ppo_bbrl.agents.answers import (
     asked,
     check_actions,
+    check_learns,
     check_one_number_each,
     check_values,
     check_weights,
@@ -68,7 +69,7 @@ def check_fits(policy: nn.Module, critic: nn.Module, env: EnvAgent) -> None:
     with RandomStream(0).active(), torch.no_grad(), evaluation_mode(copies):
         for observation in observations(env.observation_space, rows):
             try:
-                _try(copies[0], copies[1], env, observation)
+                _try(copies[0], copies[1], env, observation, (policy, critic, copies))
             except _MisfitError as misfit:
                 misfits.append(misfit)
             else:
@@ -143,8 +144,16 @@ def _arrays(space: Any, rows: int) -> Iterator[Tensor]:
     yield from map(torch.from_numpy, arrays)
 
 
-def _try(policy: nn.Module, critic: nn.Module, env: EnvAgent, observation: Observation) -> None:
+def _try(
+    policy: nn.Module,
+    critic: nn.Module,
+    env: EnvAgent,
+    observation: Observation,
+    learning: tuple[nn.Module, ...],
+) -> None:
     """Act, and evaluate states and actions; `observation` is `[B, …]`.
+
+    The weights of `learning` learn: those of the copies, and those that a closure still means.
 
     Raises:
         _MisfitError: for the first thing that does not fit.
@@ -171,8 +180,9 @@ def _try(policy: nn.Module, critic: nn.Module, env: EnvAgent, observation: Obser
     with _errors_name(critic):
         check_values(value, _N_ROWS)
     _check_numbers(critic, "value", value)
-    _check_learns(critic, "value", value)
-    _check_evaluation(policy, variables, given)
+    with _errors_name(critic):
+        check_learns("value", value, critic, *learning)
+    _check_evaluation(policy, variables, given, learning)
     if isinstance(space, Discrete) and space.n <= _MAX_ACTIONS:
         _check_probabilities(policy, space, variables)
 
@@ -223,14 +233,17 @@ def _check_action(
         )
 
 
-def _check_evaluation(policy: nn.Module, variables: dict[str, Tensor], given: str) -> None:
+def _check_evaluation(
+    policy: nn.Module, variables: dict[str, Tensor], given: str, learning: tuple[nn.Module, ...]
+) -> None:
     with torch.enable_grad():
         log_prob, entropy = _run(policy, given, lambda: evaluate_actions(policy, variables))
     for name, tensor in (("log-probability", log_prob), ("entropy", entropy)):
         with _errors_name(policy):
             check_one_number_each(name, tensor, _N_ROWS)
         _check_numbers(policy, name, tensor)
-    _check_learns(policy, "log-probability", log_prob)
+    with _errors_name(policy):
+        check_learns("log-probability", log_prob, policy, *learning)
 
 
 def _check_probabilities(
@@ -255,14 +268,3 @@ def _check_probabilities(
 def _check_numbers(agent: nn.Module, name: str, tensor: Tensor) -> None:
     if bool(tensor.isnan().any()):
         raise _MisfitError(agent, f"its {name} is not a number")
-
-
-def _check_learns(agent: nn.Module, name: str, tensor: Tensor) -> None:
-    """Refuse what no weight can change, if some are to learn."""
-    trainable = any(parameter.requires_grad for parameter in agent.parameters())
-    if trainable and not tensor.requires_grad:
-        raise _MisfitError(
-            agent,
-            f"its {name} has no gradient, so that its weights would never change: is there a "
-            "detach(), an item() or a no_grad() on the way?",
-        )

@@ -11,6 +11,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
+from ppo_bbrl.errors import UserError, shown
 from ppo_bbrl.seeding import generator
 from ppo_bbrl.system.sizes import shape_of
 
@@ -120,9 +121,18 @@ def build_ortho_mlp(
         A network from `[..., sizes[0]]` to `[..., sizes[-1]]`.
 
     Raises:
-        UserError: for sizes that are not integers ≥ 1.
+        UserError: for sizes that are not integers ≥ 1, or another activation.
     """
     sizes = shape_of("sizes", sizes)
+    if not (
+        activation in ACTIVATIONS
+        if isinstance(activation, str)
+        else isinstance(activation, nn.Module)
+    ):
+        raise UserError(
+            f"activation = {shown(activation)}: must be one of {', '.join(ACTIVATIONS)}, or a "
+            "module, such as nn.Tanh()"
+        )
     layers: list[nn.Module] = []
     last = len(sizes) - 2
     for i, (fan_in, fan_out) in enumerate(pairwise(sizes)):

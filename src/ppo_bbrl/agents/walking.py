@@ -3,6 +3,8 @@
 An iteration asks a dozen times whether everything is as it was.
 """
 
+from typing import Any
+
 from torch import Tensor, nn
 
 
@@ -31,3 +33,20 @@ def tensors_in(*roots: nn.Module) -> list[Tensor]:
     held: list[Tensor | None] = [one for each in modules for one in each._parameters.values()]
     held += [one for each in modules for one in each._buffers.values()]
     return list(dict.fromkeys(one for one in held if one is not None))
+
+
+def leaves_behind(tensor: Tensor) -> list[Tensor]:
+    """The tensors that would get a gradient from this one, each once."""
+    found: dict[Tensor, None] = {}
+    waiting: list[Any] = [tensor.grad_fn]
+    known = set(waiting)
+    while waiting:
+        node = waiting.pop()
+        if node is None:
+            continue
+        if (leaf := getattr(node, "variable", None)) is not None:
+            found[leaf] = None
+        behind = {one for one, _ in node.next_functions} - known
+        known |= behind
+        waiting += behind
+    return list(found)

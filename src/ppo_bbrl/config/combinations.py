@@ -54,6 +54,12 @@ def warn_of_idle_keys(algorithm: Any, *, continuous: bool = True) -> None:
         "clip_range_schedule": (unclipped, "clip_range is null and clip_range_vf is 0"),
         "curiosity_coef": (algorithm.curiosity == "none", "curiosity is none"),
     }
+    if not (algorithm.policy_coef or algorithm.critic_coef or algorithm.entropy_coef):
+        warnings.warn(
+            "algorithm.policy_coef, critic_coef and entropy_coef are 0: nothing is learned but by "
+            "losses of your own",
+            stacklevel=2,
+        )
     for key, (is_idle, why) in idle.items():
         if is_idle and _is_set(algorithm, key):
             reason = why if why.startswith("no ") else f"algorithm.{why}"

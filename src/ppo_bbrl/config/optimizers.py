@@ -140,6 +140,12 @@ def setup_optimizer(
     parameters: list[Tensor] = []
     for agent in agents:
         parameters += [agent] if isinstance(agent, Tensor) else list(agent.parameters())
+    if not parameters:
+        names = " and ".join(type(agent).__name__ for agent in agents)
+        raise ConfigError(
+            f"{names} has no parameters to learn: layers in a list or a dict belong into "
+            "nn.ModuleList or nn.ModuleDict"
+        )
     if "fused" in inspect.signature(chosen).parameters and not {"fused", "foreach"} & set(section):
         section["fused"] = all(parameter.is_floating_point() for parameter in parameters)
     return _make(chosen, parameters, section)

@@ -38,6 +38,12 @@ def plain(value: Any, key: str = "", depth: int = 0) -> Any:
         raise ConfigError(f"{key[:100]} …: nested more than {_MAX_DEPTH} levels deep")
     if isinstance(value, DictConfig | ListConfig):
         return _of_omegaconf(value, key, depth)
+    if key == "gym_env.env_name" and (callable(value) or hasattr(value, "spec") or _id_of(value)):
+        known = f", here {_id_of(value)!r}" if _id_of(value) else ""
+        raise ConfigError(
+            f"{key} = {shown(value)}: must be the name of a registered environment{known}; "
+            "gymnasium.register(id='Mine-v0', entry_point=Mine) gives one to a class of yours"
+        )
     if is_dataclass(value):
         try:
             return OmegaConf.to_container(OmegaConf.structured(value), resolve=False)
@@ -65,9 +71,16 @@ def plain(value: Any, key: str = "", depth: int = 0) -> Any:
     # running code.
     if type(value) not in _PLAIN:
         raise ConfigError(
-            f"{key} = {shown(value)}: must be a number, a string, true or false, a list or a dict"
+            f"{key or 'the configuration'} = {shown(value)}: must be a number, a string, true or "
+            "false, a list or a dict"
         )
     return value
+
+
+def _id_of(env: Any) -> Any:
+    """The name by which an environment, or its specification, is registered; None if it is none."""
+    found = getattr(getattr(env, "spec", None) or env, "id", None)
+    return found if isinstance(found, str) else None
 
 
 def _number(value: Any) -> Any:

@@ -56,7 +56,7 @@ def config_file(given: str | Path) -> Path:
     if name in shipped:
         return shipped[name]
     if is_folder:
-        raise ConfigError(f"{given}: this is a folder; give the YAML file in it")
+        raise ConfigError(f"{given or repr(given)}: this is a folder; give the YAML file in it")
     near = nearest_shipped(path.stem)
     is_name = len(name) <= _LONGEST and path.suffix == "" and path.name == name
     hint = ""

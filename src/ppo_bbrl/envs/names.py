@@ -88,6 +88,8 @@ def check_trusted(env_name: str, trust: bool) -> None:
 
 def _remedy(env_name: str, error: BaseException) -> str:
     module, _, name = env_name.rpartition(":")
+    if versions := [known for known in gym.registry if known.rpartition("-v")[0] == name]:
+        return f"; write {', '.join(versions)}"  # the newest one may be another task some day
     home = next((home for home in _ELSEWHERE if re.match(home[0], name)), None)
     if isinstance(error, ModuleNotFoundError):
         if home and error.name == home[1]:

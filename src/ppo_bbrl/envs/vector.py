@@ -193,6 +193,8 @@ def _vectorised(
     try:
         if envs.metadata.get("autoreset_mode") != AutoresetMode.NEXT_STEP:
             refuse("has no next-step autoreset")
+        if envs.num_envs != n_envs:
+            refuse(f"has {envs.num_envs} environments, where {n_envs} were asked for")
         if not known and spec.entry_point is not None:
             one = make_env(env_name, env_args)
             with suppress(Exception):

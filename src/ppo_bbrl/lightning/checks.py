@@ -16,6 +16,7 @@ from torch.optim import Optimizer
 from ppo_bbrl.agents.answers import (
     asked,
     check_actions,
+    check_learns,
     check_one_number_each,
     check_values,
     check_weights,
@@ -122,14 +123,17 @@ def check_model(model: torch.nn.Module, precision: str) -> None:
             check_weights(model)
 
 
-@torch.no_grad()
-def check_forward(forward: Forward, observation: Tensor, space: gym.Space[Any]) -> None:
+@torch.enable_grad()
+def check_forward(
+    forward: Forward, observation: Tensor, space: gym.Space[Any], model: torch.nn.Module
+) -> None:
     """Refuse a model if PPO cannot learn from what its `forward` returns.
 
     Args:
         forward: the model's method.
         observation: one row, `[B, …]`.
         space: the action space of one environment.
+        model: the model.
 
     Raises:
         UserError: saying what was expected, what was returned and, if known, the remedy.
@@ -143,6 +147,13 @@ def check_forward(forward: Forward, observation: Tensor, space: gym.Space[Any]) 
         log_prob = dist.log_prob(action)
         check_one_number_each("log-probability", log_prob, n)
         entropy_of(dist, log_prob)  # refuses a wrong shape
+        check_learns("loss", log_prob.sum() + value.sum(), model)
+    if value.requires_grad and not log_prob.requires_grad:
+        warnings.warn(
+            "forward(x): the log-probability has no gradient, so that the policy never changes: is "
+            "there a detach() on the way?",
+            stacklevel=2,
+        )
 
 
 def check_predict(

@@ -156,7 +156,7 @@ class Run:
         with self.seeds.actions.active(), evaluation_mode(model), torch.no_grad():
             if model.use_sde:
                 model.reset_noise(model.env.num_envs)
-            check_forward(self.act, observation, model.action_space)
+            check_forward(self._forward, observation, model.action_space, model)
             check_predict(model.predict, model.for_network(observation[:1]), model.action_space)
 
     # ------------------------------------------------------------------------------ during it
@@ -164,6 +164,9 @@ class Run:
     @torch.no_grad()
     def act(self, observation: Tensor) -> tuple[Distribution, Tensor]:
         """Call `forward` with the precision of the Trainer."""
+        return self._forward(observation)
+
+    def _forward(self, observation: Tensor) -> tuple[Distribution, Tensor]:
         with self.trainer.precision_plugin.train_step_context():
             answer = self.model(self.model.for_network(observation))
         return cast("tuple[Distribution, Tensor]", answer)

@@ -79,6 +79,8 @@ def compiler() -> str | None:
 def check_defaults() -> None:
     """Refuse what training does not support: half precision, other devices, inference mode.
 
+    Autocast is half precision, too, of which the weights do not tell.
+
     Raises:
         ConfigError: naming the default.
     """
@@ -86,6 +88,11 @@ def check_defaults() -> None:
         raise ConfigError(
             "torch's gradients are turned off (inference_mode), so that nothing would be learned: "
             "leave it to the training to do so where none are needed"
+        )
+    if any(map(torch.is_autocast_enabled, ("cpu", "cuda"))):
+        raise ConfigError(
+            "torch.autocast is on: networks would act and learn in half precision; leave the `with "
+            "torch.autocast(…)` block, or train with Lightning and its precision"
         )
     dtype = torch.get_default_dtype()
     if dtype not in (torch.float32, torch.float64):
@@ -147,6 +154,20 @@ def check_compute(cfg: Any) -> None:
             "training such a network takes",
             sum(fan_in * fan_out for fan_in, fan_out in pairwise([1, *sizes])) * _WEIGHT_BYTES,
         )
+
+
+def check_layer(key: str, what: str, n_weights: int) -> None:
+    """Refuse a layer too large for the memory, as one for millions of states is.
+
+    Args:
+        key: which key it comes from, with its value.
+        what: what takes so much.
+        n_weights: of the layer.
+
+    Raises:
+        ConfigError: naming the key, what it takes and what the machine has.
+    """
+    _check_memory(key, what, n_weights * _WEIGHT_BYTES)
 
 
 def _check_memory(key: str, what: str, needed: int) -> None:
