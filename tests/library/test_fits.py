@@ -351,7 +351,7 @@ def test_agents_that_no_optimiser_can_train_are_one_line(case):
 def test_layers_that_python_holds_are_told_of():
     """Their weights would stay as they are, and the others learn around them."""
     mine = Listed(nn.Linear(4, 3), layers=[nn.Linear(2, 4)])
-    with pytest.warns(UserWarning, match=r"Listed: its log-probability is.*\[4, 2\], \[4\].*Modul"):
+    with pytest.warns(UserWarning, match=r"Listed: its log-probability is.*\[4, 2\].*ModuleL"):
         PPOClip(config("Logged"), train_policy=mine).close()
 
 

@@ -2,6 +2,7 @@
 
 import sys
 import threading
+import warnings
 
 import numpy as np
 import pytest
@@ -157,3 +158,56 @@ def test_trainings_in_two_threads_are_what_each_is_alone():
 def weights(made):
     trainer(max_epochs=2).fit(made)
     return torch.cat([parameter.detach().flatten() for parameter in made.parameters()])
+
+
+def test_half_precision_that_ends_in_nan_is_refused():
+    """Around the training, or as the Trainer's own."""
+    with torch.autocast("cpu"), pytest.raises(UserError, match=r"torch\.autocast is on"):
+        trainer().fit(model())
+    with pytest.raises(UserError, match=r"16-true.*use 16-mixed or bf16-mixed"):
+        trainer(precision="16-true").fit(model())
+
+
+class Detached(Model):
+    policy, value = True, True
+
+    def forward(self, x):
+        dist, value = super().forward(x)
+        if self.policy:
+            dist = Categorical(logits=dist.logits.detach())
+        return dist, value.detach() if self.value else value
+
+
+class Listed(Model):
+    def forward(self, x):
+        self.layers = vars(self).get("layers") or [torch.nn.Linear(1, 1)]
+        dist, value = super().forward(x)
+        return dist, self.layers[0](value[:, None]).squeeze(-1)
+
+
+class Forgetful(Model):
+    def configure_optimizers(self):
+        return torch.optim.Adam(self.actor.parameters())
+
+
+def test_what_cannot_learn_is_refused_and_what_does_not_is_told():
+    with pytest.raises(UserError, match=r"^forward\(x\): its loss has no gradient"):
+        trainer().fit(model(Detached))
+    only_value = model(Detached)
+    only_value.value = False
+    with pytest.warns(UserWarning, match="the log-probability has no gradient"):
+        trainer().fit(only_value)
+    with pytest.warns(UserWarning, match=r"Listed: its loss .*nn\.ModuleList"):
+        trainer().fit(model(Listed))
+
+
+def test_weights_that_no_optimiser_holds_are_told_of():
+    """Those of a head that was forgotten; frozen ones are meant so."""
+    told = r"no optimiser holds critic\.weight, critic\.bias"
+    with pytest.warns(UserWarning, match=told):
+        trainer().fit(model(Forgetful))
+    frozen = model(Forgetful)
+    frozen.critic.requires_grad_(False)
+    with warnings.catch_warnings():
+        warnings.filterwarnings("error", told)
+        trainer().fit(frozen)

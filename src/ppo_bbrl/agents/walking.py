@@ -46,7 +46,7 @@ def leaves_behind(tensor: Tensor) -> list[Tensor]:
             continue
         if (leaf := getattr(node, "variable", None)) is not None:
             found[leaf] = None
-        behind = {one for one, _ in node.next_functions} - known
-        known |= behind
+        behind = [one for one, _ in node.next_functions if one not in known]
+        known.update(behind)
         waiting += behind
     return list(found)

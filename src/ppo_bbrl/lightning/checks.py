@@ -25,6 +25,8 @@ from ppo_bbrl.agents.answers import (
 )
 from ppo_bbrl.agents.base import remembers
 from ppo_bbrl.agents.curiosity import Curiosity
+from ppo_bbrl.agents.walking import leaves_behind
+from ppo_bbrl.config.optimizers import held_parameters
 from ppo_bbrl.config.rules import Rule
 from ppo_bbrl.distributions import entropy_of
 from ppo_bbrl.errors import UserError
@@ -118,6 +120,10 @@ def check_model(model: torch.nn.Module, precision: str) -> None:
                 f"{type(module).__name__} has memory, but a minibatch here has single transitions: "
                 "PPOClip trains agents with memory (docs/memory.md)"
             )
+    if precision == "16-true":
+        raise UserError(
+            "precision = '16-true': Adam's steps become NaN in float16; use 16-mixed or bf16-mixed"
+        )
     if "16" not in precision:
         with _errors_name("the model"):
             check_weights(model)
@@ -126,7 +132,7 @@ def check_model(model: torch.nn.Module, precision: str) -> None:
 @torch.enable_grad()
 def check_forward(
     forward: Forward, observation: Tensor, space: gym.Space[Any], model: torch.nn.Module
-) -> None:
+) -> list[Tensor]:
     """Refuse a model if PPO cannot learn from what its `forward` returns.
 
     Args:
@@ -134,6 +140,9 @@ def check_forward(
         observation: one row, `[B, …]`.
         space: the action space of one environment.
         model: the model.
+
+    Returns:
+        The weights that the losses depend on.
 
     Raises:
         UserError: saying what was expected, what was returned and, if known, the remedy.
@@ -147,11 +156,26 @@ def check_forward(
         log_prob = dist.log_prob(action)
         check_one_number_each("log-probability", log_prob, n)
         entropy_of(dist, log_prob)  # refuses a wrong shape
-        check_learns("loss", log_prob.sum() + value.sum(), model)
+        loss = log_prob.sum() + value.sum()
+        check_learns("loss", loss, model)
     if value.requires_grad and not log_prob.requires_grad:
         warnings.warn(
             "forward(x): the log-probability has no gradient, so that the policy never changes: is "
             "there a detach() on the way?",
+            stacklevel=2,
+        )
+    return leaves_behind(loss)
+
+
+def warn_of_others(model: torch.nn.Module, used: list[Tensor], optimizers: list[Optimizer]) -> None:
+    """Say which weights a loss depends on and no optimiser holds, as those of a forgotten head."""
+    held = {id(one) for optimizer in optimizers for one in held_parameters(optimizer)}
+    in_use = {id(one) for one in used} - held
+    names = [name for name, one in model.named_parameters() if id(one) in in_use]
+    if names and optimizers:
+        warnings.warn(
+            f"configure_optimizers: no optimiser holds {', '.join(names[:4])}, which the loss "
+            "depends on: they never change (requires_grad_(False) says that this is meant)",
             stacklevel=2,
         )
 

@@ -25,6 +25,7 @@ from ppo_bbrl.lightning.checks import (
     check_model,
     check_predict,
     clip_value,
+    warn_of_others,
 )
 from ppo_bbrl.lightning.environments import GivenEnvs
 from ppo_bbrl.lightning.loader import Actor, Batch, Collected, RolloutLoader, collected
@@ -33,6 +34,7 @@ from ppo_bbrl.lightning.processes import Processes
 from ppo_bbrl.losses import clipped_surrogate, explained_variance
 from ppo_bbrl.rollout import collect
 from ppo_bbrl.seeding import Seeds
+from ppo_bbrl.system.compute import check_autocast
 from ppo_bbrl.update import KL_TOLERANCE
 from ppo_bbrl.workspace.table import Workspace
 
@@ -91,6 +93,7 @@ class Run:
 
     def _check_settings(self) -> None:
         model = self.model
+        check_autocast()
         check_arguments(**{name: getattr(model, name) for name in RULES})  # may be assigned
         if model.eval_env is None and model.num_eval_episodes:
             raise UserError(
@@ -156,7 +159,9 @@ class Run:
         with self.seeds.actions.active(), evaluation_mode(model), torch.no_grad():
             if model.use_sde:
                 model.reset_noise(model.env.num_envs)
-            check_forward(self._forward, observation, model.action_space, model)
+            used = check_forward(self._forward, observation, model.action_space, model)
+            if self.processes.size == 1:  # else the Trainer's strategy may have parts of its own
+                warn_of_others(model, used, self.trainer.optimizers)
             check_predict(model.predict, model.for_network(observation[:1]), model.action_space)
 
     # ------------------------------------------------------------------------------ during it

@@ -89,11 +89,7 @@ def check_defaults() -> None:
             "torch's gradients are turned off (inference_mode), so that nothing would be learned: "
             "leave it to the training to do so where none are needed"
         )
-    if any(map(torch.is_autocast_enabled, ("cpu", "cuda"))):
-        raise ConfigError(
-            "torch.autocast is on: networks would act and learn in half precision; leave the `with "
-            "torch.autocast(…)` block, or train with Lightning and its precision"
-        )
+    check_autocast()
     dtype = torch.get_default_dtype()
     if dtype not in (torch.float32, torch.float64):
         raise ConfigError(
@@ -104,6 +100,19 @@ def check_defaults() -> None:
         raise ConfigError(
             f"torch's default device is {str(device)!r}: must be 'cpu', where the environments "
             "are; use compute.device to choose the device of the networks"
+        )
+
+
+def check_autocast() -> None:
+    """Refuse half precision that a block around the training asks for.
+
+    Raises:
+        ConfigError: naming it.
+    """
+    if any(map(torch.is_autocast_enabled, ("cpu", "cuda"))):
+        raise ConfigError(
+            "torch.autocast is on: networks would act and learn in half precision; leave the `with "
+            "torch.autocast(…)` block, or train with Lightning and its precision"
         )
 
 
