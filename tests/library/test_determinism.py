@@ -4,15 +4,19 @@ import copy
 import random
 import subprocess
 import sys
+import warnings
 from pathlib import Path
 
+import gymnasium as gym
 import numpy as np
 import pytest
 import torch
-from probe_envs import config
+from probe_envs import Chance, config
 
 from ppo_bbrl import EpisodicAlgo, PPOClip, Workspace, run
+from ppo_bbrl.envs.agent import EnvAgent
 from ppo_bbrl.plots import read_metrics
+from ppo_bbrl.system.compute import available_cores
 
 
 def train(env_name="Chance", between=None, eval_policy=None, **algorithm):
@@ -161,3 +165,43 @@ def test_two_algorithms_side_by_side_do_not_disturb_each_other():
             alone, ([algo.train_policy.state_dict(), algo.critic_agent.state_dict()],), False
         )
         algo.close()
+
+
+class Shared(Chance):
+    """Draws from the generators that everything in a process shares."""
+
+    def observe(self):
+        drawn = [random.random(), np.random.rand(), float(torch.rand(()))]  # noqa: NPY002
+        return np.array(drawn, np.float32)
+
+
+@pytest.fixture
+def shared():
+    gym.register("Shared-v0", Shared)
+    yield "Shared-v0"
+    del gym.registry["Shared-v0"]
+
+
+def test_draws_that_no_seed_reaches_are_told_of_once(shared):
+    algo = PPOClip(config("Chance") | {"gym_env": {"env_name": shared}})
+    told = "Shared-v0 draws from np.random and Python's random, which no seed of the run reaches"
+    with warnings.catch_warnings(record=True) as heard:
+        warnings.simplefilter("always")
+        run(algo)
+    found = [str(one.message) for one in heard if told in str(one.message)]
+    assert len(found) <= 4  # a first reset and a first step, in training and in evaluation
+    assert found
+    algo.close()
+
+
+def test_processes_of_environments_seed_what_only_they_share(shared):
+    """Forked from one process, they would all draw the same, and something else in each run."""
+    rows = []
+    for _ in range(2):
+        env = EnvAgent(shared, 2 * available_cores(), vectorization="async").seed(3)
+        workspace = Workspace()
+        env(workspace, t=0)
+        rows.append(workspace.get("env/env_obs", 0))
+        env.close()
+    assert torch.equal(*rows)
+    assert all(len(column.unique()) == len(column) for column in rows[0].T)

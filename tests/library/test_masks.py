@@ -13,7 +13,7 @@ import pytest
 import torch
 from gymnasium.envs.classic_control.cartpole import CartPoleEnv, CartPoleVectorEnv
 from gymnasium.spaces import Box, Dict, Discrete, MultiBinary, MultiDiscrete, Tuple
-from probe_envs import config
+from probe_envs import Chance, config
 
 import ppo_bbrl
 from ppo_bbrl import PPOClip, run
@@ -206,6 +206,27 @@ def test_a_component_of_which_all_is_forbidden_is_named():
         MaskReader(MultiDiscrete([2, 3])).checked([1, 0, 0, 0, 0])
     with pytest.raises(UnfitError, match=r"forbids all 5 actions$"):  # there is but one component
         MaskReader(Discrete(5)).checked([0] * 5)
+
+
+class LateMask(Chance):
+    """Gives a mask with each step, and none with a reset."""
+
+    def step(self, action):
+        *others, _ = super().step(action)
+        return *others, {"action_mask": np.array([1, 0])}
+
+
+@pytest.mark.parametrize("vectorization", ["sync", "async"])
+def test_a_mask_that_comes_late_is_one_line(vectorization):
+    """Nobody would look for it: forbidden actions would be taken, and learned from."""
+    gym.register("LateMask-v0", LateMask)
+    env = EnvAgent("LateMask-v0", 2, vectorization=vectorization)
+    told = r"environment 0 of 2 \(LateMask-v0\) failed in step 1: step\(\) gives an action_mask in"
+    with pytest.raises(EnvironmentFailedError, match=told):
+        played(env)
+    env.close()
+    played(EnvAgent("LateMask-v0", 2, vectorization=vectorization, action_mask="none"))
+    del gym.registry["LateMask-v0"]
 
 
 def test_a_mask_that_is_lost_is_one_line():

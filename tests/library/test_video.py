@@ -12,7 +12,7 @@ import pytest
 from decoded_video import decode, speed
 
 from ppo_bbrl.envs.faults import mujoco_remedy
-from ppo_bbrl.errors import UserError
+from ppo_bbrl.errors import Terminated, UserError
 from ppo_bbrl.runs.video import (
     NoPicturesError,
     as_frame,
@@ -175,6 +175,24 @@ def test_what_cannot_be_drawn_says_why_in_one_line():
     with pytest.raises(NoPicturesError, match="Broken-v0 cannot be rendered: no display") as error:
         render_frame(Broken(), "Broken-v0")
     assert "MUJOCO" not in str(error.value)
+
+
+class Leaving(gym.Env):
+    def render(self):
+        raise SystemExit(3)
+
+
+def test_a_window_that_is_closed_ends_no_program():
+    with pytest.raises(NoPicturesError, match=r"cannot be rendered: it called sys\.exit\(3\)"):
+        render_frame(Leaving(), "Leaving-v0")
+    with pytest.raises(Terminated):
+        render_frame(type("Stopped", (gym.Env,), {"render": stopped})(), "Stopped-v0")
+
+
+def stopped(env):
+    """A signal comes while it draws."""
+    del env
+    raise Terminated(143)
 
 
 def test_mujoco_is_told_what_to_draw_with():

@@ -6,7 +6,7 @@ with the index of the environment and what was expected.
 
 import warnings
 from collections.abc import Iterable, MutableSequence, Sequence
-from contextlib import nullcontext
+from contextlib import AbstractContextManager, nullcontext
 from functools import partial
 from typing import Any
 
@@ -23,6 +23,7 @@ from ppo_bbrl.envs.faults import (
     number_of,
     reason,
 )
+from ppo_bbrl.envs.first_steps import draws_told, looked_at
 from ppo_bbrl.envs.fitting import fitting
 from ppo_bbrl.envs.guard import ATTEMPTS, FAILURES, Guard, OnFailure
 from ppo_bbrl.envs.masks import MaskReader
@@ -163,7 +164,8 @@ class SyncEnvs(SyncVectorEnv):  # its type parameters differ between versions of
         if seed is not None:
             self._guard.seeded(seeds)
         self.faults, self.failed[:] = [], False
-        with self._guard.watching():
+        told = nullcontext() if self._n_steps or seed is None else self._draws_told()
+        with told, self._guard.watching():
             for i, own in enumerate(seeds):
                 self._running[0] = i
                 try:
@@ -184,7 +186,18 @@ class SyncEnvs(SyncVectorEnv):  # its type parameters differ between versions of
         self._n_steps += 1
         if self.faults:
             self.faults, self.failed[:] = [], False
-        steps = zip(range(self.num_envs), self.envs, self._each(actions), strict=True)
+        if self._n_steps > 1:
+            self._advance_all(self.envs, actions)
+            return
+        maskless = self.action_masks is None and self._masks.sizes
+        with self._draws_told():
+            self._advance_all(looked_at(self.envs) if maskless else self.envs, actions)
+
+    def _draws_told(self) -> AbstractContextManager[None]:
+        return draws_told(self._name)
+
+    def _advance_all(self, envs: Sequence[Any], actions: Any) -> None:
+        steps = zip(range(self.num_envs), envs, self._each(actions), strict=True)
         with self._guard.watching():
             while True:
                 try:

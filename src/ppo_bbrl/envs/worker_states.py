@@ -1,8 +1,10 @@
 """The environments of a worker process, which answer the run, and have their states there."""
 
 from collections.abc import Sequence
+from contextlib import AbstractContextManager, nullcontext
 from typing import Any
 
+from ppo_bbrl.envs.first_steps import seed_global_chance
 from ppo_bbrl.envs.state import read_state, written
 from ppo_bbrl.envs.sync import SyncEnvs
 from ppo_bbrl.errors import StateError
@@ -15,12 +17,18 @@ class WorkerEnvs(SyncEnvs):
     Which environments share a process depends on the machine.
     """
 
+    def _draws_told(self) -> AbstractContextManager[None]:
+        return nullcontext()  # here nobody shares the generators: they are seeded
+
     def answer(self, command: str, data: Any) -> Any:
         """Do what the run's process asks for, and return what it expects."""
         if command == "step":
             self.advance(data)
             return self.faults
         if command == "reset":
+            first = data[0][0] if isinstance(data[0], list) else data[0]
+            if first is not None:
+                seed_global_chance(first)
             self.reset(seed=data[0], options=data[1])
             return self.action_masks is not None, self.faults
         if command == "call":

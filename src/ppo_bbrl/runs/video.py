@@ -12,7 +12,7 @@ import gymnasium as gym
 import numpy as np
 from numpy.typing import NDArray
 
-from ppo_bbrl.envs.faults import mujoco_remedy
+from ppo_bbrl.envs.faults import mujoco_remedy, reason
 from ppo_bbrl.errors import UserError, one_line
 from ppo_bbrl.system.files import written_aside
 
@@ -157,9 +157,11 @@ def render_frame(env: gym.Env[Any, Any], env_name: str) -> Frame:
     """
     try:
         drawn = env.render()
-    except Exception as error:
-        reason = f"{one_line(error, 200)}{mujoco_remedy(error)}"
-        raise NoPicturesError(f"{env_name} cannot be rendered: {reason}") from error
+    except (Exception, SystemExit) as error:
+        why = reason(error) if isinstance(error, SystemExit) else one_line(error, 200)
+        raise NoPicturesError(
+            f"{env_name} cannot be rendered: {why}{mujoco_remedy(error)}"
+        ) from error
     return as_frame(drawn, env_name)
 
 

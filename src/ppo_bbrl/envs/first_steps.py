@@ -1,0 +1,75 @@
+"""What is looked at in the first reset and the first step of environments alone, as it costs time.
+
+That is chance from generators that all share, and masks of which the reset knows nothing.
+"""
+
+import random
+import warnings
+from collections.abc import Hashable, Iterator, Sequence
+from contextlib import contextmanager
+from typing import Any
+
+import numpy as np
+import torch
+
+from ppo_bbrl.envs.faults import UnfitError
+from ppo_bbrl.envs.masks import KEY
+from ppo_bbrl.envs.single import Env
+
+
+def seed_global_chance(seed: int) -> None:
+    """Seed the generators of Python, NumPy and torch that everything in this process shares.
+
+    For processes of environments alone: forked from one process, they would all draw the same.
+    """
+    random.seed(seed)
+    np.random.seed(seed % 2**32)  # noqa: NPY002 - environments may draw from it
+    torch.manual_seed(seed)
+
+
+@contextmanager
+def draws_told(name: str) -> Iterator[None]:
+    """Warn of environments that draw from the generators of Python and NumPy that all share.
+
+    The run's seed does not reach these, so that nobody can repeat it.
+    """
+    before = _global_chance()
+    yield
+    now = _global_chance()
+    drawn = [one for one in before if before[one] != now[one]]
+    if drawn:
+        warnings.warn(
+            f"{name} draws from {' and '.join(drawn)}, which no seed of the run reaches: another "
+            "run will have other episodes; draw from self.np_random, which super().reset(seed="
+            "seed) seeds",
+            stacklevel=3,
+        )
+
+
+def _global_chance() -> dict[str, Hashable]:
+    _, keys, *others = np.random.get_state()  # noqa: NPY002 - it is only looked at
+    numbers = np.asarray(keys).tobytes(), *map(str, others)
+    return {"np.random": numbers, "Python's random": random.getstate()}
+
+
+def looked_at(envs: Sequence[Env]) -> list[Any]:
+    """Environments without masks so far, the next step of which may not have one either."""
+    return [_Maskless(env) for env in envs]
+
+
+class _Maskless:
+    def __init__(self, env: Env) -> None:
+        self.env = env
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self.env, name)
+
+    def step(self, action: Any) -> Any:
+        answer: Any = self.env.step(action)
+        info = answer[-1] if isinstance(answer, tuple) and answer else None
+        if isinstance(info, dict) and KEY in info:
+            raise UnfitError(
+                f"step() gives an {KEY} in its info, and reset() none, where the first action is "
+                "chosen: give it in both, or set gym_env.action_mask: none"
+            )
+        return answer
