@@ -188,6 +188,9 @@ def play_episodes(
     Raises:
         EvaluationError: if a weight, an observation, an action or a reward is not a number.
     """
+    if not isinstance(policy, bbrl.agents.Agent):
+        hint = "its attribute agent is one" if hasattr(policy, "agent") else "it writes `action`"
+        raise UserError(f"the policy is a {type(policy).__name__}, must be a BBRL agent: {hint}")
     if broken := no_numbers(policy):
         raise EvaluationError(f"the policy cannot be evaluated: {broken[0]} is not all numbers")
     if draws_noise_alone(policy):  # it needs no lock, so other threads may use it meanwhile

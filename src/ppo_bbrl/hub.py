@@ -82,7 +82,7 @@ class PPO2(nn.Module):
             UserError: for any other class, or observations of the wrong shape or type.
         """
         _check_distribution(distribution)
-        obs = torch.as_tensor(obs)  # accepts NumPy arrays
+        obs = _as_tensor("obs", obs)
         if not obs.is_floating_point() or obs.shape[-1:] != (self.input_dim,):
             raise UserError(
                 f"obs has shape {list(obs.shape)} and dtype {obs.dtype}: must be "
@@ -117,7 +117,7 @@ class PPO2(nn.Module):
         dist, value = self.dist_and_value(obs, distribution)
         if action is None:
             action = dist.sample()
-        action = torch.as_tensor(action)
+        action = _as_tensor("action", action)
         wanted = dist.batch_shape + dist.event_shape
         if action.shape != wanted:  # [N, 1] would broadcast to [N, N]
             raise UserError(
@@ -212,6 +212,21 @@ class PPO2(nn.Module):
         approx_kl = squared_log_ratio(log_prob=-neg_log_probs, old_log_prob=-old_neg_log_probs)
         total = policy_loss + ent_coef * exploration_loss + vf_coef * critic_loss
         return total, policy_loss, critic_loss, -exploration_loss, approx_kl
+
+
+def _as_tensor(name: str, given: Any) -> Tensor:
+    """A tensor of what may be a NumPy array, of any byte order, or a list.
+
+    Raises:
+        UserError: if it is neither.
+    """
+    dtype: Any = getattr(given, "dtype", None)
+    if hasattr(dtype, "newbyteorder"):  # torch reads the machine's own order alone
+        given = given.astype(dtype.newbyteorder("="))
+    try:
+        return torch.as_tensor(given)
+    except (TypeError, ValueError, RuntimeError) as error:
+        raise UserError(f"{name} is no tensor: {' '.join(str(error).split())[:200]}") from error
 
 
 def _check_distribution(distribution: Any) -> None:

@@ -12,6 +12,7 @@ from gymnasium.spaces import Box, Discrete
 from probe_envs import config, fresh_log
 from torch import nn
 
+import ppo_bbrl
 from ppo_bbrl import DiscretePolicy, PPOClip, Workspace, evaluation
 from ppo_bbrl.envs.agent import EnvAgent
 from ppo_bbrl.errors import UserError
@@ -358,3 +359,14 @@ def test_each_evaluation_has_fresh_episodes(log):
     algo.evaluate(force=True)
     assert len(log.seeds) == len(set(log.seeds)) == 4 * 3
     algo.close()
+
+
+@pytest.mark.parametrize("wrong", [None, lambda _: 0, DiscretePolicy])
+def test_what_is_no_agent_is_not_evaluated(wrong):
+    algo = PPOClip(config("Logged"))
+    with pytest.raises(UserError, match="must be a BBRL agent"):
+        algo.evaluate_policy(wrong, 2)
+    algo.evaluate(force=True)
+    algo.close()
+    with pytest.raises(UserError, match="its attribute agent is one"):
+        algo.evaluate_policy(ppo_bbrl.load(algo.folder.path), 2)

@@ -500,3 +500,17 @@ def test_an_entropy_of_another_shape_is_refused_by_name():
     """Its mean would enter the loss without a word."""
     with pytest.raises(UserError, match=r"EntropyOfEach: its entropy has shape .*, must be \[5\]"):
         model()(torch.randn(5, 4), distribution=EntropyOfEach)
+
+
+def test_arrays_of_another_byte_order_are_numbers():
+    model = PPO2(4, 8, 2)
+    obs = np.random.default_rng(0).normal(size=(3, 4))
+    one, other = (model(given, action=[0, 1, 1])[2] for given in (obs, obs.astype(">f8")))
+    assert torch.equal(one, other)
+
+
+@pytest.mark.parametrize("wrong", [None, [[0.0] * 4, [0.0]], np.zeros((3, 4), object), ({}, 1)])
+def test_what_is_no_tensor_is_one_line(wrong):
+    with pytest.raises(UserError, match=r"^obs is no tensor: ") as error:
+        PPO2(4, 8, 2)(wrong)
+    assert "\n" not in str(error.value)

@@ -27,6 +27,7 @@ from probe_envs import Chance
 from torch import nn
 
 from ppo_bbrl import DiscretePolicy, EpisodicAlgo, PPOClip, VAgent, run
+from ppo_bbrl.agents.base import KWAgentWrapper
 from ppo_bbrl.errors import ConfigError, StateError, UserError
 from ppo_bbrl.fast import compiled
 from ppo_bbrl.runs import archives, resuming
@@ -460,3 +461,58 @@ def test_two_algorithms_of_one_program_do_not_train_the_same_run():
     PPOClip.resume(RUN).close()
     for algo in (first, second):
         algo.close()
+
+
+def test_a_layer_that_was_frozen_stays_frozen():
+    """That it does not learn is no number, and went unsaid."""
+    algo = PPOClip(settings("CartPole-v1", "killed"))
+    algo.train_policy.model[0].requires_grad_(False)
+    run(algo)
+    algo.close()
+    again = PPOClip.resume(RUN, ["algorithm.max_epochs=8"])
+    before = [weight.clone() for weight in again.train_policy.parameters()]
+    run(again)
+    again.close()
+    same = [
+        torch.equal(*pair) for pair in zip(before, again.train_policy.parameters(), strict=True)
+    ]
+    assert same == [True, True, *[False] * (len(same) - 2)]
+
+
+@pytest.mark.parametrize("flags", [None, {"stochastic": True}])
+def test_evaluations_act_as_they_did_before(flags):
+    """A policy that is evaluated with its noise is one that the program has chosen."""
+
+    def evaluated(algo):
+        policy = algo.train_policy
+        algo.eval_policy = policy if flags is None else KWAgentWrapper(policy, **flags)
+        return algo
+
+    def made(name, max_epochs=6):
+        cfg = settings("CartPole-v1", name)
+        cfg["algorithm"] |= {"eval_interval": 0, "max_epochs": max_epochs}
+        return cfg
+
+    whole = evaluated(PPOClip(made("whole")))
+    run(whole)
+    first = evaluated(PPOClip(made("killed", 3)))
+    run(first)
+    first.close()
+    second = PPOClip.resume(RUN, ["algorithm.max_epochs=6"])
+    run(second)
+    for one, other in zip(whole.eval_rewards, second.eval_rewards, strict=True):
+        assert torch.equal(one, other)
+    for algo in (whole, second):
+        algo.close()
+
+
+def test_an_evaluated_policy_that_no_file_contains_is_named():
+    algo = PPOClip(settings("CartPole-v1", "killed"))
+    run(algo)
+    content = archives.read_archive(algo.last_checkpoint)
+    algo.close()
+    for evaluated in ({"agent": "mine.Greedy"}, {"flags": {"delete": True}}, {"flags": 3}):
+        changed = content | {"own": content["own"] | {"evaluated": evaluated}}
+        archives.write_archive(algo.last_checkpoint, changed, root=RUN.absolute())
+        with pytest.warns(UserWarning, match=r"eval_policy: .* set it again, algo\.eval_policy = "):
+            PPOClip.resume(RUN).close()

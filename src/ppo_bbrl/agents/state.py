@@ -23,10 +23,13 @@ class AgentState:
         self._name, self._agent = name, agent
 
     def state_dict(self) -> State:
-        """The name of the class, the kinds of layers, and the weights and buffers by name."""
+        """The class, the kinds of layers, what does not learn, and weights and buffers by name."""
         return {
             "class": _class_name(self._agent),
             "layers": layers_of(self._agent),
+            "frozen": [
+                name for name, one in self._agent.named_parameters() if not one.requires_grad
+            ],
             "weights": self._agent.state_dict(),
         }
 
@@ -36,7 +39,8 @@ class AgentState:
         Raises:
             StateError: if the state belongs to a different agent; nothing has been changed then.
         """
-        check_names({"layers": None} | state, ("class", "layers", "weights"), self._name)
+        names = ("class", "layers", "frozen", "weights")
+        check_names({"layers": None, "frozen": None} | state, names, self._name)
         there, here = state["class"], _class_name(self._agent)
         if there != here:
             raise StateError(f"{self._name} is a {there} in the state, but a {here} here")
@@ -48,6 +52,9 @@ class AgentState:
             if there != here:
                 raise StateError(f"{self._name}: {name} is {there} in the state, but {here} here")
         self._agent.load_state_dict(state["weights"])
+        if (frozen := state.get("frozen")) is not None:
+            for name, one in self._agent.named_parameters():
+                one.requires_grad_(name not in frozen)
         for differs in settings:
             warnings.warn(differs, stacklevel=2)
 

@@ -45,7 +45,7 @@ class Checkpoint:
         others: of processes that trained together, what each but the first had of its own: its
             "state" and what is "fresh".
         own: what the program gave that no file contains: the names of its schedules, the classes
-            of its agents, and of its methods that replace the algorithm's.
+            of its agents, what was evaluated, and its methods that replace the algorithm's.
     """
 
     path: Path
@@ -190,7 +190,7 @@ def checkpoint_of(read: Mapping[str, Any], path: Path, iterations: int) -> Check
     if not isinstance(others, list) or not all(map(_is_own, others)):
         raise TypeError("others is no list of states")
     own = read.get("own", {})
-    kinds = {"schedules": list, "agents": dict}
+    kinds = {"schedules": list, "agents": dict, "evaluated": dict}
     if not isinstance(own, dict) or not all(
         isinstance(own.get(name, kind()), kind) for name, kind in kinds.items()
     ):

@@ -18,8 +18,9 @@ from ppo_bbrl.runs.archives import read_archive, write_archive
 from ppo_bbrl.runs.checkpoints import Checkpoint, checkpoint_of
 from ppo_bbrl.runs.faults import first_fault
 from ppo_bbrl.runs.folder import RunFolder
+from ppo_bbrl.runs.given_again import check_given_again
 from ppo_bbrl.runs.metric_names import in_words
-from ppo_bbrl.runs.resuming import Checkpointed, check_given_again
+from ppo_bbrl.runs.resuming import Checkpointed
 from ppo_bbrl.system.seals import NewerFormatError
 from ppo_bbrl.workspace.table import Workspace
 

@@ -14,11 +14,11 @@ from ppo_bbrl.agents.networks import no_numbers
 from ppo_bbrl.config.changes import AT_ANY_TIME
 from ppo_bbrl.config.loading import load_config, read_saved_config, save_config
 from ppo_bbrl.envs.names import check_trusted
-from ppo_bbrl.errors import EnvironmentFailedError, StateError, UserError, one_line, printable
-from ppo_bbrl.runs.best_policy import agent_name
+from ppo_bbrl.errors import EnvironmentFailedError, StateError, UserError, one_line
 from ppo_bbrl.runs.checkpoints import Checkpoint, Checkpoints
 from ppo_bbrl.runs.extent import check_layers
 from ppo_bbrl.runs.folder import RunFolder, folder_to_go_on_in, run_path
+from ppo_bbrl.runs.given_again import check_given_again, evaluate_as_before, own_parts_of
 from ppo_bbrl.runs.state import Resumable
 from ppo_bbrl.system.signals import Postponed
 from ppo_bbrl.system.state import HasState, load_state, state_of
@@ -28,9 +28,6 @@ from ppo_bbrl.workspace.table import Workspace
 # take more than a hundredth of the time.
 _OLD = 15.0
 _SHARE = 0.01
-
-# Methods by which a subclass learns something else.
-DOORS = ("losses", "compute_targets")
 
 GRACE = 2.5  # seconds that a signal waits for the end of an iteration, so that this can be saved
 
@@ -47,47 +44,6 @@ def _check_events(files: RunFolder, log_dir: str | None, trust: bool) -> None:
             raise UserError(
                 f"logger.log_dir = {log_dir!r}: the run's files name this place, where it has no "
                 "events yet; if you trust the run, add --trust (in a program: trust=True)"
-            )
-
-
-def _own_methods(kind: type) -> dict[str, str]:
-    """The methods of `DOORS` that a class of the user's defines, with its name."""
-    found = {}
-    for name in DOORS:
-        owner = next((one for one in kind.__mro__ if name in vars(one)), None)
-        if owner is not None and not owner.__module__.startswith("ppo_bbrl."):
-            found[name] = owner.__name__
-    return found
-
-
-def check_given_again(found: Checkpoint, kind: type, own: Mapping[str, Any]) -> None:
-    """Refuse to go on with another algorithm, because something is missing that no file contains.
-
-    Raises:
-        StateError: naming it, and how to give it.
-    """
-    for name, owner in found.own.get("agents", {}).items():
-        if own.get(name) is None:
-            raise StateError(
-                f"{name}: the run's was an agent of your own, {printable(owner)}, of which its "
-                f"files have only the weights; give it again in your program: "
-                f"{kind.__name__}.resume(RUN, {name}=…)"
-            )
-    for name in found.own.get("schedules", []):
-        if name not in own.get("schedules", {}):
-            raise StateError(
-                f"schedules: the run's schedule of {name} was a function of your own, which its "
-                f"files do not contain; give it again in your program: {kind.__name__}.resume(RUN, "
-                f"schedules={{{name!r}: …}})"
-            )
-    here = _own_methods(kind)
-    for name in DOORS:
-        owner = found.own.get(name)
-        if owner is not None and name not in here:
-            raise StateError(
-                f"the run computed its {name} by {owner}.{name}, of a class of your own, and "
-                f"{kind.__name__} does it otherwise; go on with it in your program: "
-                f"{owner}.resume(RUN)"
             )
 
 
@@ -197,11 +153,7 @@ class Checkpointed(Resumable):
             "files": position,
             "iterations": self._next_epoch,
             "others": self._others(),
-            "own": {
-                "agents": {name: agent_name(getattr(self, name)) for name in self._given},
-                "schedules": sorted(self._schedules),
-                **_own_methods(type(self)),
-            },
+            "own": own_parts_of(self),
         }
         self._claim()
         self.last_checkpoint = self._checkpoints.write(self._next_epoch, content)
@@ -291,6 +243,7 @@ class Checkpointed(Resumable):
         """Take over a checkpoint of this run, and cut its files back."""
         self._take_over(found)
         self.logger.go_on_at(found.files, self.nb_steps)
+        evaluate_as_before(self, found)
         self._checkpoints.remove_after(found)
         self.last_checkpoint = found.path
         self._saved = (found.iterations, time.monotonic())
