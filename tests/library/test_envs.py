@@ -706,6 +706,7 @@ def test_cartpole_continuous_is_worked_around_and_not_patched():
 
 # On some ways through it, it returns the same info twice; which one is taken is left to chance.
 @pytest.mark.filterwarnings("ignore:.*infos returned by:UserWarning")
+@pytest.mark.filterwarnings("ignore:MazeMDP-v0 draws from np.random")  # as it does
 def test_a_maze_that_is_described_runs(make):
     """Its own defaults are out of date; with a description it works, under numpy 2.4 too."""
     maze = {"width": 3, "height": 3, "walls": [4], "terminal_states": [7], "start_states": [0]}
