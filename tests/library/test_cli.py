@@ -64,6 +64,11 @@ def test_eval_replay_and_plot_of_a_run(trained, monkeypatch, capsys):
     status, out, _ = call(monkeypatch, capsys, "plot", run, "--out", "picture.png")
     assert status == 0
     assert Path("picture.png").read_bytes().startswith(b"\x89PNG")
+    returns = (run / "curve.png").read_bytes()
+    for metric, name in (("episode/return", "episode-return"), ("train/approx_kl", "approx_kl")):
+        status, out, _ = call(monkeypatch, capsys, "plot", run, "--metric", metric)
+        assert (status, out) == (0, f"curve  {run / f'curve-{name}.png'}\n")
+    assert (run / "curve.png").read_bytes() == returns
 
 
 @pytest.mark.filterwarnings("default:not drawn")

@@ -6,7 +6,7 @@ import pytest
 from command_line import call
 
 from ppo_bbrl import ConfigError, load_config
-from ppo_bbrl.config.shipped import config_file, shipped_configs
+from ppo_bbrl.config.shipped import config_file, shipped_configs, space_file
 
 CONFIGS = Path(__file__).parents[2] / "configs"
 
@@ -53,6 +53,20 @@ def test_every_command_that_takes_a_file_takes_a_name(word, monkeypatch, capsys)
     assert code == 1
     assert "cartpole_fast" in lost
     assert not Path("outputs").exists()
+
+
+def test_the_spaces_of_tune_go_by_their_names_too(monkeypatch, capsys):
+    spaces = {path.stem: path for path in CONFIGS.glob("spaces/*.yaml")}
+    assert {name: space_file(name) for name in spaces} == spaces
+    Path("mine.yaml").touch()
+    assert space_file("mine.yaml") == Path("mine.yaml")
+    words = ["tune", "cartpole_fast"]
+    code, _, found = call(monkeypatch, capsys, *words, "cartpole", "algorithm.n_stepps=3")
+    assert code == 1
+    assert "did you mean algorithm.n_steps" in found
+    code, _, lost = call(monkeypatch, capsys, *words, "cartpol")
+    assert code == 1
+    assert "cartpol: there is no such search space; the nearest shipped ones: cartpole" in lost
 
 
 def test_init_copies_what_is_not_there_and_keeps_what_was_edited(monkeypatch, capsys):

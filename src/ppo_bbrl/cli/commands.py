@@ -31,6 +31,8 @@ from ppo_bbrl.system.console import lasting_output, say
 if TYPE_CHECKING:
     from ppo_bbrl.runs.trained_policy import TrainedPolicy
 
+_RETURN = "reward/mean"  # what `plot` draws
+
 EXIT_STATUS = """Exit status: 0: success; 1: an error, reported in one line, or faults \
 that `check` found; 2: wrong usage; 130, 143 or 129: stopped by Ctrl-C, SIGTERM or SIGHUP (a \
 closed terminal). A run that is stopped keeps its files."""
@@ -205,7 +207,7 @@ def plot(
     ],
     metric: Annotated[
         str, typer.Option(help="Metric to draw, by any of its names in docs/metrics.md.")
-    ] = "reward/mean",
+    ] = _RETURN,
     by: Annotated[
         str | None,
         typer.Option(
@@ -215,7 +217,8 @@ def plot(
     out: Annotated[
         Path | None,
         typer.Option(
-            help="A .png, .svg or .pdf file; default: curve.png in the folder of the runs."
+            help="A .png, .svg or .pdf file; default: curve.png in the folder of the runs, of "
+            "another metric than the return curve-METRIC.png."
         ),
     ] = None,
 ) -> None:
@@ -223,8 +226,12 @@ def plot(
     from ppo_bbrl.plots import learning_curve, save_figure
     from ppo_bbrl.plots.figures import picture_format
     from ppo_bbrl.plots.run_files import common_folder
+    from ppo_bbrl.runs.metric_names import metric_name
 
-    path = out or common_folder(runs) / "curve.png"
+    # That of returns stays, which `train` has drawn.
+    drawn = metric_name(metric)
+    name = "curve" if drawn == _RETURN else f"curve-{drawn.replace('/', '-')}"
+    path = out or common_folder(runs) / f"{name}.png"
     picture_format(path)  # before the work
     save_figure(learning_curve(runs, metric=metric, by=by), path)
     say(f"curve  {path}")

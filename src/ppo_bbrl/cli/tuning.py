@@ -16,12 +16,18 @@ BEST, PICTURE = "best.yaml", "study.png"
 
 
 def tune(
-    config: Annotated[Path, typer.Argument(help="A YAML file.", show_default=False)],
+    config: Annotated[
+        Path,
+        typer.Argument(
+            help="A YAML file, or the name of a shipped one, such as cartpole.", show_default=False
+        ),
+    ],
     space: Annotated[
         Path,
         typer.Argument(
             help="A YAML file: `optimizer.lr: {low: 1e-4, high: 1e-2, log: true}` or "
-            "`algorithm.n_steps: [32, 64]` for each key to tune.",
+            "`algorithm.n_steps: [32, 64]` for each key to tune; or the name of a shipped one, "
+            "such as cartpole.",
             show_default=False,
         ),
     ],
@@ -54,6 +60,7 @@ def tune(
     """
     with quick_start():
         from ppo_bbrl.config.loading import load_config, run_name
+        from ppo_bbrl.config.shipped import space_file
         from ppo_bbrl.envs.names import look_also_in
         from ppo_bbrl.experiments.best_config import best_config
         from ppo_bbrl.experiments.seeds import default_jobs
@@ -64,7 +71,7 @@ def tune(
 
         given, beside = overrides or [], (Path.cwd(), config.parent)
         look_also_in(beside)
-        dimensions = read_space(space, config, given)
+        dimensions = read_space(space_file(space), config, given)
         cfg = load_config(config, given)
         name = run_name(study or f"{config.stem}-{space.stem}")
         folder = (outputs_dir() / "tune" / name).absolute()

@@ -1,5 +1,9 @@
-"""The configurations that come with the package, by name: `cartpole` is `cartpole.yaml`."""
+"""The configurations that come with the package, by name: `cartpole` is `cartpole.yaml`.
 
+So do the search spaces of `ppo-bbrl tune`.
+"""
+
+from collections.abc import Mapping
 from difflib import get_close_matches
 from pathlib import Path
 
@@ -21,6 +25,12 @@ def shipped_configs() -> dict[str, Path]:
     return {}
 
 
+def shipped_spaces() -> dict[str, Path]:
+    """The search spaces by name, in alphabetical order."""
+    folders = {path.parent for path in shipped_configs().values()}
+    return {path.stem: path for folder in folders for path in sorted(folder.glob("spaces/*.yaml"))}
+
+
 def shipped_files() -> dict[str, str]:
     """The texts of all files that are shipped, by path: those, and the spaces of `tune`."""
     folders = {path.parent for path in shipped_configs().values()}
@@ -32,8 +42,8 @@ def shipped_files() -> dict[str, str]:
 
 
 def nearest_shipped(name: str) -> list[str]:
-    """The shipped names that `name` may be a misspelling of, at most three."""
-    return get_close_matches(name.lower()[:_LONGEST], shipped_configs(), n=3)
+    """The shipped configurations that `name` may be a misspelling of, at most three."""
+    return _nearest(name, shipped_configs())
 
 
 def config_file(given: str | Path) -> Path:
@@ -44,6 +54,19 @@ def config_file(given: str | Path) -> Path:
     Raises:
         ConfigError: if it is neither; names the nearest ones that are shipped.
     """
+    return _file(given, shipped_configs(), "configuration file")
+
+
+def space_file(given: str | Path) -> Path:
+    """The same for a search space.
+
+    Raises:
+        ConfigError: likewise.
+    """
+    return _file(given, shipped_spaces(), "search space")
+
+
+def _file(given: str | Path, shipped: Mapping[str, Path], what: str) -> Path:
     path = Path(given)
     try:
         is_folder, is_there = path.is_dir(), path.exists()
@@ -51,17 +74,20 @@ def config_file(given: str | Path) -> Path:
         is_folder = is_there = False
     if is_there and not is_folder:
         return path
-    shipped = shipped_configs()
     name = str(given)
     if name in shipped:
         return shipped[name]
     if is_folder:
         raise ConfigError(f"{given or repr(given)}: this is a folder; give the YAML file in it")
-    near = nearest_shipped(path.stem)
+    near = _nearest(path.stem, shipped)
     is_name = len(name) <= _LONGEST and path.suffix == "" and path.name == name
     hint = ""
     if near:
         hint = f"; the nearest shipped ones: {', '.join(near)}"
     elif is_name:
         hint = f"; the shipped ones: {', '.join(shipped)}"
-    raise ConfigError(f"{given}: there is no such configuration file{hint}")
+    raise ConfigError(f"{given}: there is no such {what}{hint}")
+
+
+def _nearest(name: str, shipped: Mapping[str, Path]) -> list[str]:
+    return get_close_matches(name.lower()[:_LONGEST], shipped, n=3)
