@@ -237,6 +237,12 @@ def test_trials_that_cannot_be_compared_are_not_in_one_study(changes, more, name
     study_of(overrides=["save_every=3"]).run(1, quiet)
 
 
+def test_steps_add_up_as_they_are_written():
+    """What trains, and stands in best.yaml, is 0.3 and not 0.30000000000000004."""
+    steps = Range(0.0, 1.0, step=0.1)
+    assert [steps.value(0.1 * n) for n in range(11)] == [n / 10 for n in range(11)]
+
+
 def test_steps_written_as_yaml_reads_a_text():
     Path("space.yaml").write_text("algorithm.gae: {low: 0.5, high: 1e0, step: 1e-1}")
     assert read_space(Path("space.yaml"), TINY)["algorithm.gae"].step == 0.1

@@ -77,8 +77,10 @@ class Range:
 
     def value(self, suggested: Any) -> Any:
         """The value of the configuration for what a study knows."""
-        if isinstance(suggested, int) or self.step:
+        if isinstance(suggested, int):
             return suggested
+        if self.step:
+            return float(f"{suggested:.12g}")  # three steps of 0.1 are 0.30000000000000004
         # Three digits: more would claim a precision that no tuning has.
         return min(max(float(f"{suggested:.3g}"), self.low), self.high)
 
