@@ -118,7 +118,7 @@ NEAREST = {
     "envs.state": ("state",),
     "envs.sync": ("envs", "env_faults", "env_hangs", "env_restarts", "masks"),
     "envs.twins": ("twins",),
-    "envs.vector": ("twins", "envs", "env_faults", "env_names"),
+    "envs.vector": ("twins", "envs", "env_arguments", "env_faults", "env_names"),
     "envs.watch": ("envs", "env_faults", "env_hangs"),
     "envs.worker_ends": ("envs", "async", "killed_workers", "env_faults"),
     "envs.worker_pool": ("envs", "async", "env_faults", "env_hangs", "killed_workers"),

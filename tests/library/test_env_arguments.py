@@ -112,6 +112,24 @@ def test_a_limit_that_is_numpys_integer():
         EnvAgent("CartPole-v1", 1, env_args={"max_episode_steps": np.float32(0.5)})
 
 
+@pytest.mark.parametrize("limit", [0, -2, 2.0, True, False, None, "7"])
+@pytest.mark.parametrize("vectorization", ["auto", "sync"])
+def test_what_is_no_limit_is_refused(limit, vectorization):
+    """Gymnasium's vectorised CartPole would take `True` for one step, and -2 for no limit."""
+    with pytest.raises(ConfigError, match=r"max_episode_steps = .*: must be an integer ≥ 1, or -1"):
+        EnvAgent(
+            "CartPole-v1", 1, env_args={"max_episode_steps": limit}, vectorization=vectorization
+        )
+
+
+@pytest.mark.parametrize(("limit", "expected"), [(1, 1), (7, 7), (-1, None)])
+def test_what_is_a_limit_is_taken(limit, expected):
+    env_args = {"max_episode_steps": limit}
+    env = EnvAgent("CartPole-v1", 1, env_args=env_args, vectorization="sync")
+    assert env.envs.envs[0].spec.max_episode_steps == expected
+    env.close()
+
+
 def test_the_end_of_an_evaluation_is_looked_up_with_plain_arguments(monkeypatch):
     """EnvPool's C++ takes no list of OmegaConf."""
     from ppo_bbrl.envs import envpool as envpool_envs

@@ -18,6 +18,7 @@ from probe_envs import config
 from ppo_bbrl import PPOClip, run
 from ppo_bbrl.envs.agent import EnvAgent
 from ppo_bbrl.envs.guard import OnFailure
+from ppo_bbrl.envs.vector import make_vector_env
 from ppo_bbrl.errors import EnvironmentFailedError
 from ppo_bbrl.evaluation import evaluate
 from ppo_bbrl.plots import read_metrics
@@ -176,12 +177,65 @@ def test_it_fails_in_the_first_step_of_a_rollout():
 @pytest.mark.parametrize("mode", ["sync", pytest.param("async", marks=pytest.mark.slow)])
 def test_without_autoreset_the_episode_is_over(mode):
     actions = [[0, 0], [1, 0], [0, 0], [0, 0], [0, 0]]
-    _, rows = played(actions, mode, autoreset=False)
+    env, rows = played(actions, mode, autoreset=False)
+    assert env.n_replaced == 1  # what took its place is left alone
     assert rows["env/done"][:, 0].tolist() == [False, True, True, True, True]
     assert rows["env/cumulated_reward"][:, 0].tolist() == [0, 1, 1, 1, 1]
     assert rows["env/timestep"][:, 0].tolist() == [0, 1, 1, 1, 1]
     assert (rows["env/env_obs"][:, 0, 0] * 8).tolist() == [0, 1, 1, 1, 1]
     assert rows["env/done"][:, 1].tolist() == [False] * 4 + [True]
+
+
+@pytest.mark.filterwarnings("ignore:.*took its place")
+def test_without_autoreset_a_reset_that_failed_is_followed_by_a_whole_episode():
+    """What begins in the place of another one is not over."""
+    env, rows = played([[0] * 8] * 5, autoreset=False, n=8, bad_resets=0.4, warned=False)
+    assert env.n_replaced > 1
+    assert rows["env/cumulated_reward"][-1].tolist() == [10] * 8
+    how = {"vectorization": "sync", "env_args": {"bad_resets": 0.4}, "on_failure": RESTART}
+    envs = make_vector_env("TestFails-v0", 8, **how)
+    envs.reset(seed=3)
+    assert len(envs.faults) > 1
+    assert not envs.failed.any()  # there was no episode that it cut off
+    envs.close()
+
+
+def test_what_the_environments_themselves_return_of_a_failure():
+    """Without autoreset: its row ends as truncated, and is repeated with reward 0."""
+    envs = make_vector_env("TestFails-v0", 2, vectorization="sync", hold=True, on_failure=RESTART)
+    seen, _ = envs.reset(seed=[1, 2])
+    seen = seen.copy()
+    for t, action in enumerate([1, 0, 0, 0, 0], 1):
+        observation, reward, terminated, truncated, _ = envs.step(np.array([action, 0]))
+        assert observation[0].tolist() == seen[0].tolist()
+        assert reward.tolist() == [0, t if t < 5 else 0]
+        assert not terminated.any()
+        assert truncated.tolist() == [True, t >= 4]
+        assert envs.failed.tolist() == [t == 1, False]
+        assert len(envs.faults) == (t == 1)
+    envs.close()
+
+
+@pytest.mark.filterwarnings("ignore:.*took its place")
+def test_what_takes_its_place_must_have_the_same_spaces():
+    """A policy would go on with actions that mean something else."""
+    made = []
+
+    class Another(Fails):
+        def __init__(self):
+            super().__init__()
+            self.action_space = gym.spaces.Discrete(2 if not made else 3)
+            made.append(self)
+
+    gym.register("TestAnother-v0", Another, disable_env_checker=True)
+    env = EnvAgent("TestAnother-v0", 1, vectorization="sync", on_failure=RESTART)
+    workspace = Workspace()
+    env(workspace, t=0)
+    workspace.set("action", 0, torch.tensor([1]))
+    with pytest.raises(EnvironmentFailedError, match=r"Discrete\(3\).*times in a row"):
+        env(workspace, t=1)
+    env.close()
+    del gym.registry["TestAnother-v0"]
 
 
 def test_an_evaluation_leaves_out_what_was_cut_off():

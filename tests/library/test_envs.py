@@ -653,6 +653,16 @@ def test_a_seed_is_used_once(make):
         assert seeds[-1] == seeds[0]
 
 
+@pytest.mark.parametrize("mode", MODES)
+def test_one_seed_is_the_first_ones_from_which_the_others_count_up(mode):
+    """As in Gymnasium, where one number seeds a vector environment; a list is one for each."""
+    envs = make_vector_env("TestCounter-v0", 3, vectorization=mode)
+    for seed in (7, [4, 2, 9], None):
+        envs.reset(seed=seed)
+    assert envs.get_attr("seeds") == ([7, 4, None], [8, 2, None], [9, 9, None])
+    envs.close()
+
+
 def test_environments_leave_the_global_generators_alone(make):
     env = make("CartPole-v1", 3).seed(1)
     torch.manual_seed(0)
@@ -691,6 +701,19 @@ def test_cartpole_continuous_obeys_its_actions(make):
     assert velocity[0] > 0.8
     assert velocity[1] < -0.8
     assert velocity[2].abs() < 0.2
+
+
+def test_wrappers_see_the_actions_of_cartpole_continuous_as_its_space_has_them(make):
+    """What is worked around is so next to the environment, behind all of them."""
+    seen = []
+
+    class Sees(gym.ActionWrapper):
+        def action(self, action):
+            seen.append(action.shape)
+            return action
+
+    play(make("CartPoleContinuous-v1", 2, wrappers=[Sees]), [torch.zeros(2, 1)])
+    assert seen == [(1,)] * 2
 
 
 def test_cartpole_continuous_is_worked_around_and_not_patched():

@@ -394,6 +394,16 @@ def test_environments_go_on_from_the_state_of_others(env_name, wrapper, autorese
         env.close()
 
 
+def test_environments_made_alike_are_in_the_same_state():
+    """To the last generator, also those that nobody draws from: states can be compared."""
+    first, second = (EnvAgent("Chance-v0", 3, vectorization="sync") for _ in range(2))
+    for env in (first, second):
+        env.seed(5)._reset()
+    assert same(first.state_dict(), second.state_dict())
+    first.close()
+    second.close()
+
+
 class Phase(enum.Enum):
     UP = 1
     DOWN = -1
