@@ -21,6 +21,7 @@ from ppo_bbrl.errors import UserError
 from ppo_bbrl.ppo import PPOClip, restore_policy
 from ppo_bbrl.runs.best_policy import class_name, load_policy, restore, save_policy
 from ppo_bbrl.runs.given_observation import as_batch
+from ppo_bbrl.system.console import as_return
 
 
 def saved_run(cfg, **kwargs):
@@ -307,6 +308,14 @@ def test_one_part_of_a_batch_alone_is_named():
 
 
 # ------------------------------------------------------------------------------- load: which one
+
+
+def test_what_was_loaded_says_what_it_is():
+    folder = saved_run(config("Chance"))
+    reward = load_policy(folder).reward
+    assert repr(ppo_bbrl.load(folder)) == (
+        f"TrainedPolicy(Chance-v0 after 0 steps, mean return {as_return(reward)})"
+    )
 
 
 def test_load_takes_the_folder_of_a_run_or_of_a_policy(monkeypatch):

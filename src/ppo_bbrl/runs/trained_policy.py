@@ -40,6 +40,7 @@ from ppo_bbrl.runs.extent import BoundedLayers
 from ppo_bbrl.runs.given_observation import as_batch
 from ppo_bbrl.runs.stepwise import Stepwise
 from ppo_bbrl.system.compute import on_cpu
+from ppo_bbrl.system.console import as_return
 from ppo_bbrl.system.seals import DamagedError
 
 Array = NDArray[Any]
@@ -118,6 +119,11 @@ class TrainedPolicy:
         self._policy: Policy = self.agent.wrapped
         self._stepwise = Stepwise(self._policy) if self._policy.has_memory else None
         self._act: Any = self._policy.act if self._stepwise is None else self._stepwise.act
+
+    def __repr__(self) -> str:
+        name = printable(self.saved.cfg.gym_env.env_name)
+        evaluated = f"mean return {as_return(float(self.saved.reward))}"
+        return f"{type(self).__name__}({name} after {self.saved.steps:,} steps, {evaluated})"
 
     @property
     def env_name(self) -> str:
