@@ -1006,7 +1006,13 @@ learning_curve(runs)
 # pushing the cart to the right:
 
 # %%
-policy_map(ppo_clip.best_policy, "CartPole-v1")
+show(
+    policy_map(ppo_clip.best_policy, "CartPole-v1"),
+    "The best policy: the probability of pushing the cart to the right.",
+    "A map over the pole's angle and its velocity. It is near 0 where both are negative and near 1 "
+    "where both are positive; a narrow band, slightly lower to the right, separates the "
+    "two.",
+)
 
 # %% [markdown]
 # Where the pole leans to the right, or is about to, the cart is pushed to the right, under the pole.
@@ -1018,7 +1024,12 @@ policy_map(ppo_clip.best_policy, "CartPole-v1")
 # more, and a critic is right only where the data are.
 
 # %%
-critic_map(ppo_clip.critic_agent, "CartPole-v1")
+show(
+    critic_map(ppo_clip.critic_agent, "CartPole-v1"),
+    "The critic: the rewards that it expects from there on, discounted.",
+    "A map over the pole's angle and its velocity. The values are highest in a band where the pole "
+    "is upright, or turns back towards it, and lower above and below.",
+)
 
 # %% [markdown]
 # And one episode with the best policy:

@@ -731,7 +731,13 @@ learning_curve(runs)
 # %%
 figure = policy_map(ppo_clip.best_policy, "Pendulum-v1")
 figure.axes[0].images[0].set_clim(-2, 2)
-figure
+show(
+    figure,
+    "The best policy: the mean torque, clipped to ±2.",
+    "A map over the angle of the rod and its velocity. Near the angle 0 the torque is negative to "
+    "the right and positive to the left; where the rod hangs, at the left and right edges, its sign "
+    "is that of the velocity. White lines between the colours lead up to the middle.",
+)
 
 # %% [markdown]
 # Near the top (angle 0) the torque points back to it: on the map, negative right of the angle 0 and
@@ -747,7 +753,13 @@ figure
 # 0, the critic errs.)
 
 # %%
-critic_map(ppo_clip.critic_agent, "Pendulum-v1")
+show(
+    critic_map(ppo_clip.critic_agent, "Pendulum-v1"),
+    "The critic: the rewards that it expects from there on, discounted.",
+    "A map over the angle of the rod and its velocity. Along a line through the middle, from the "
+    "upper left to the lower right, the values are near 0, the highest; they are lowest where the "
+    "rod hangs still, at the left and right edges.",
+)
 
 # %% [markdown]
 # And one episode with the best policy:

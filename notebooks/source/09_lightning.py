@@ -655,7 +655,15 @@ print(f"mean return of {len(returns)} other episodes = {sum(returns) / len(retur
 
 # %%
 policy, critic = shared_agents(loaded)
-policy_map(policy, "CartPole-v1")
+
+# %%
+show(
+    policy_map(policy, "CartPole-v1"),
+    "The policy of the checkpoint: the probability of pushing the cart to the right.",
+    "A map over the pole's angle and its velocity. It is near 0 where both are negative and near 1 "
+    "where both are positive; a narrow band, slightly lower to the right, separates the "
+    "two.",
+)
 
 # %% [markdown]
 # A pole that leans to the right, or turns to the right, has the cart pushed to the right, under it.
@@ -666,7 +674,12 @@ policy_map(policy, "CartPole-v1")
 # still let the pole fall when this checkpoint was written.
 
 # %%
-critic_map(critic, "CartPole-v1")
+show(
+    critic_map(critic, "CartPole-v1"),
+    "The critic of the checkpoint: the rewards that it expects from there on, discounted.",
+    "A map over the pole's angle and its velocity. The values are highest where the pole is upright "
+    "and turns slowly, or turns back towards that, and lower above and below.",
+)
 
 # %% [markdown]
 # And here is one episode that it plays:
