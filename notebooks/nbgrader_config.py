@@ -89,7 +89,9 @@ c.HTMLExporter.filters = {"markdown2html": "ppo_course.grading.pages.markdown2ht
 c.GenerateFeedback.exporter_class = FeedbackExporter
 
 # For one graded cell with the student's code that it needs.
-c.GradeApart.seconds = 20.0  # of processor time; by the clock, three times as many and 15
+# Seconds of processor time; by the clock, three times as many and 15, and those besides in which a
+# busy machine kept it waiting.
+c.GradeApart.seconds = 20.0
 c.GradeApart.memory = 2048  # MiB
 # "none" is for who runs all of nbgrader in a container or machine that is thrown away.
 c.GradeApart.boundary = "auto"

@@ -147,7 +147,7 @@ class Grader:
         # Once more where the worker ends: it need not be this code that ended it.
         for _ in range(2):
             try:
-                answer = self._ask(request, seconds=limits.wall_seconds + PATIENCE)
+                answer = self._ask(request, seconds=limits.longest + PATIENCE)
             except WorkerEndedError:
                 self._start()
                 continue

@@ -6,6 +6,16 @@ teacher's home, CHECKS and CLONE are the package's checks and the folder of its 
 SOCKET are those of a listener, SLEEP is the name of a program that would go on.
 """
 
+#: asks the kernel itself, by the numbers of x86-64, whatever Python's own functions would refuse
+CALLS = """import ctypes, os
+call = ctypes.pythonapi.syscall
+call.restype = ctypes.c_long
+def ask(*given):
+    found = call(*given)
+    print('GRANTED' if found >= 0 else 'no', given[0])
+    return found
+"""
+
 #: starts another program, a process, a thread, another interpreter
 PROGRAMS = {
     "a shell": "import os\nos.system('SLEEP &')",
@@ -57,6 +67,11 @@ PROGRAMS = {
         "spec = importlib.util.spec_from_loader('_bisect', loader)\n"
         "print('LOADED', loader.create_module(spec))"
     ),
+    "a bomb of sessions": (
+        "import os\nfor _ in range(50):\n    try:\n        os.setsid()\n    except OSError:\n"
+        "        pass\n    if os.fork() == 0:\n        os.execvp('sleep', 'SLEEP'.split())"
+    ),
+    "a queue of the kernel's own": CALLS + "ask(425, 8, ctypes.create_string_buffer(120))",
 }
 
 #: reaches for other processes: the worker, the next student's
@@ -87,6 +102,11 @@ PROCESSES = {
         "    except OSError:\n        pass"
     ),
     "its parent's group": "import os\nos.killpg(os.getpgid(os.getppid()), 9)",
+    "shared memory that is left": (
+        "from multiprocessing import shared_memory\n"
+        "shared_memory.SharedMemory('left', create=True, size=64)"
+    ),
+    "its own group": "import os\nos.killpg(0, 9)",
 }
 
 READ = "with open({}) as file:\n    print(file.read())"
@@ -219,6 +239,9 @@ NETWORK = {
     ),
     "a name": "import socket\nsocket.getaddrinfo('localhost', PORT)",
     "a server": "import socket\nsocket.create_server(('127.0.0.1', 0))",
+    "a local socket without a file": (
+        "import socket\nsocket.socket(socket.AF_UNIX).connect('\\0SOCKET')"
+    ),
 }
 
 FRAMES = """
@@ -497,6 +520,42 @@ FORGING = {
     "a depth of nothing": (
         "import sys\ndef is_clipped(*given):\n    sys.setrecursionlimit(60)\n    return 0"
     ),
+    "what the grader writes": (
+        "import json, os, sys\nfor text in ('passed', json.dumps({'verdict': 'passed'}), "
+        "json.dumps(['passed', ''])):\n    print(text)\n    sys.__stdout__.write(text + '\\n')\n"
+        "    for n in (0, 1, 2):\n        try:\n            os.write(n, text.encode() + b'\\n')\n"
+        "        except OSError:\n            pass\ndef is_clipped(*given):\n    return 0"
+    ),
+    "an output that ends the check": (
+        "import sys\nclass Output:\n    def write(self, _):\n        raise SystemExit(0)\n"
+        "    flush = isatty = write\nsys.stdout = sys.stderr = Output()\n"
+        "def is_clipped(*given):\n    return 0"
+    ),
+    "hooks of threads and of the end": (
+        "import atexit, os, threading, weakref\n"
+        "threading.excepthook = lambda *_: os._exit(0)\natexit._run_exitfuncs = lambda: None\n"
+        "kept = type('Kept', (), {})()\nweakref.finalize(kept, os._exit, 0)\n"
+        "def is_clipped(*given):\n    global kept\n    kept = None\n    return 0"
+    ),
+    "a finder of modules": (
+        "import sys, types\nclass Finder:\n    @staticmethod\n    def find_spec(name, *_):\n"
+        "        if name.startswith('ppo_course'):\n"
+        "            sys.modules[name] = types.ModuleType(name)\n"
+        "sys.meta_path.insert(0, Finder)\n"
+        "for name in [name for name in sys.modules if name.startswith('ppo_course')]:\n"
+        "    sys.modules[name] = types.ModuleType(name)\n"
+        "def is_clipped(*given):\n    return 0"
+    ),
+    "an import of its own": (
+        "import builtins, types\n"
+        "builtins.__import__ = lambda name, *_, **__: types.ModuleType(name)\n"
+        "def is_clipped(*given):\n    return 0"
+    ),
+    "an object where another was": CALLS
+    + (
+        "cell = ctypes.cast(id(check_is_clipped) + 16, ctypes.POINTER(ctypes.py_object))\n"
+        "cell[0] = (lambda *_, **__: None).__code__\ndef is_clipped(*given):\n    return 0"
+    ),
 }
 
 #: uses up what others need; the second of the pair names the limit, where there is one of ours
@@ -534,6 +593,22 @@ USING_UP = {
         "",
     ),
     "a deep expression": ("x = " + "(" * 5000 + "1" + ")" * 5000, ""),
+    "memory that is only promised": (
+        "import mmap\nkept = [mmap.mmap(-1, 2**40) for _ in range(3)]",
+        "",
+    ),
+    "a file that is only promised": (
+        "import os\nos.posix_fallocate(os.open('a', os.O_CREAT | os.O_RDWR), 0, 2**36)",
+        "",
+    ),
+    "modules for the next student": (
+        """
+for name in ('sitecustomize', 'usercustomize', 'json', 'torch', 'ppo_course'):
+    open(name + '.py', 'w').write('raise SystemExit(0)')
+    open(name + '.pth', 'w').write('import os; os._exit(0)')
+""",
+        "",
+    ),
 }
 
 #: takes the time that it may have, so it is in the slow tests

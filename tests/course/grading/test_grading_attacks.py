@@ -11,6 +11,8 @@ import re
 import shutil
 import signal
 import socket
+import subprocess
+import sys
 from pathlib import Path
 
 import nbformat
@@ -177,6 +179,7 @@ def attack(world, solution, answer=WRONG, next_after=4):
     told = "\n".join((verdict.error, *verdict.message, verdict.output))
     assert not verdict.passed, told
     assert SECRET not in told
+    assert "GRANTED" not in told
     assert world.state() == world.before
     assert not world.heard()
     assert not alive()
@@ -198,6 +201,40 @@ def test_what_the_attacks_read_is_there():
 def test_no_program_process_or_thread_is_started(world, name):
     verdict = attack(world, PROGRAMS[name])
     assert "LOADED" not in verdict.output
+
+
+#: what is asked of the kernel itself, past all hooks of Python
+CALLS = (
+    "io_uring_setup memfd_create execve execveat clone clone3 fork vfork unshare setns setsid "
+    "ptrace process_vm_readv process_vm_writev pidfd_open pidfd_getfd pidfd_send_signal kill tkill "
+    "tgkill rt_sigqueueinfo userfaultfd shmget shmat semget msgget mq_open inotify_init1 "
+    "fanotify_init openat2 name_to_handle_at open_by_handle_at keyctl add_key bpf perf_event_open "
+    "socket connect bind sendmsg sendmmsg mount chroot pivot_root setrlimit setpriority "
+    "sched_setaffinity chmod fchmodat chown link linkat symlinkat mknodat utimensat setxattr "
+    "truncate copy_file_range splice vmsplice tee landlock_create_ruleset seccomp"
+)
+
+
+def test_the_kernel_refuses_what_the_hooks_would_not_see():
+    """The filter names what is allowed: no new call of a kernel is, whatever it is."""
+    done = subprocess.run(
+        [sys.executable, "-c", ASKING, *CALLS.split()], capture_output=True, text=True, check=True
+    )
+    assert done.stdout.split() == ["granted:"]
+
+
+ASKING = """
+import ctypes, errno, sys
+from ppo_course.grading import seccomp
+library = seccomp._library()
+numbers = {name: library.seccomp_syscall_resolve_name(name.encode()) for name in sys.argv[1:]}
+call = ctypes.CDLL(None, use_errno=True).syscall
+seccomp.restrict(seccomp.program())
+print("granted:")
+for name, number in {**numbers, "a-call-of-the-future": 999}.items():
+    if number >= 0 and not (call(number, *[0] * 6) == -1 and ctypes.get_errno() == errno.ENOSYS):
+        print(name)
+"""
 
 
 @pytest.mark.parametrize("name", PROCESSES)

@@ -5,9 +5,12 @@ import builtins
 import importlib
 import json
 import math
+import os
 import subprocess
 import sys
+import time
 import types
+from pathlib import Path
 from textwrap import dedent
 
 import nbformat
@@ -30,7 +33,7 @@ from ppo_course.grading.grader import Grader
 from ppo_course.grading.limits import Limits
 from ppo_course.grading.needed import needed, statements
 from ppo_course.grading.tampering import snapshot
-from ppo_course.grading.worker import _settle_torch
+from ppo_course.grading.worker import _kept_waiting, _settle_torch
 
 SOLUTION = "def square(x):\n    return x * x"
 CHECK = "assert square(3) == 9\nassert square(0.5) == 0.25"
@@ -514,3 +517,23 @@ def test_half_an_answer_earns_half_where_the_check_turns_gradients_on(monkeypatc
     share, *told = trial._judge(module, (cell,), ("answer",), [answer])
     assert float(share) == 0.5
     assert "Right already: the gain" in "".join(told)
+
+
+def test_time_in_which_others_kept_it_from_running_does_not_count():
+    """Protects marks on a busy machine: three processes on one core, and one that sleeps."""
+    if not Path("/proc/self/schedstat").exists():
+        pytest.skip("this kernel does not count it")
+    core = min(os.sched_getaffinity(0))
+    busy = f"import os\nos.sched_setaffinity(0, {{{core}}})\nwhile True: pass"
+    commands = [busy, busy, busy, "import time\ntime.sleep(60)"]
+    started = [subprocess.Popen([sys.executable, "-S", "-c", text]) for text in commands]
+    try:
+        time.sleep(1.5)
+        *waited, slept = (_kept_waiting(process.pid) for process in started)
+    finally:
+        for process in started:
+            process.kill()
+            process.wait()
+    assert sum(waited) > 1.0
+    assert slept < min(0.5, sum(waited))
+    assert _kept_waiting(started[0].pid) == 0
