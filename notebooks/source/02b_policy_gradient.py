@@ -796,7 +796,7 @@ quiz("02b", 4, "?")
 #
 # *Difficulty: ●○○ · about 1 minute · useful*
 #
-# `quiz_answers` returns your choices as one text, a letter for each question in their order, such as `"abcd"`.
+# `quiz_answers` returns your choices as one string, a letter for each question in their order, such as `"abcd"`.
 
 
 # %% nbgrader={"grade": false, "grade_id": "gradient-quiz", "locked": false, "schema_version": 3, "solution": true, "task": false}

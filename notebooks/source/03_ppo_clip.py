@@ -1095,7 +1095,7 @@ quiz("03", 4, "?")
 #
 # *Difficulty: ●○○ · about 1 minute · useful*
 #
-# `quiz_answers` returns your choices as one text, a letter for each question in their order, such as `"abca"`.
+# `quiz_answers` returns your choices as one string, a letter for each question in their order, such as `"abca"`.
 
 
 # %% nbgrader={"grade": false, "grade_id": "ppo-clip-quiz", "locked": false, "schema_version": 3, "solution": true, "task": false}

@@ -1025,7 +1025,7 @@ quiz("04", 5, "?")
 #
 # *Difficulty: ●○○ · about 1 minute · useful*
 #
-# `quiz_answers` returns your choices as one text, a letter for each question in their order, such as `"abcab"`.
+# `quiz_answers` returns your choices as one string, a letter for each question in their order, such as `"abcab"`.
 
 
 # %% nbgrader={"grade": false, "grade_id": "ppo-details-quiz", "locked": false, "schema_version": 3, "solution": true, "task": false}

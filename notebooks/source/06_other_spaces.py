@@ -152,8 +152,8 @@ print("robot at", obs["robot"], "  moves", moves.astype(int), "  hand", hand.ast
 # %% [markdown]
 # # Several choices at once
 #
-# Forty actions could be numbered from 0 to 39, with 40 outputs of the network. Three hands would
-# need 4000. The usual way needs the sum, not the product: one logit for each value of each component,
+# Forty actions could be numbered from 0 to 39, with 40 outputs of the network. With three hands
+# there would be 4000. The usual way takes the sum, not the product: one logit for each value of each component,
 # here $4 + 10 = 14$, side by side. The components are chosen independently, given the state:
 #
 # $$
@@ -289,9 +289,9 @@ check_masked_log_probs(masked_log_probs, seed=2)
 # ## What a mask does to the entropy
 #
 # Here are six actions, and what is left of them. The most that the entropy can be is the logarithm of the
-# number of actions that are allowed, and where a single one is, it is 0, whatever the network says.
-# The entropy bonus of PPO then asks for nothing there, while without a mask it asks to try what
-# is impossible.
+# number of actions that are allowed, and where only one is allowed, it is 0, whatever the network says.
+# The entropy bonus of PPO then asks for nothing there, while without a mask it asks the
+# policy to try what is impossible.
 
 # %%
 logits = torch.tensor([[1.0, 0.0, 2.0, -1.0, 0.5, 1.5]])
@@ -331,7 +331,7 @@ show(
 # up for the action that was taken, down for all others, in proportion to their probability. A
 # forbidden action has probability 0, so nothing pushes on it: what happens where it is forbidden
 # teaches nothing about it. Without the mask, whenever an action is reinforced, the impossible ones are also
-# pushed down a little, in each state anew.
+# pushed down a little, again in every state.
 
 # %%
 mask = torch.tensor([masks["four are allowed"]])
@@ -410,8 +410,8 @@ for name in (
 #
 # Useful: `workspace["action"]` is $[T, B, k]$; `workspace["env/action_mask"]`, $[T, B, n_1 + n_2 + …]$, is
 # split as the logits are; [part.gather(-1, index)](https://pytorch.org/docs/stable/generated/torch.gather.html)
-# looks up entries of the last dimension, and `action[..., i : i + 1]` is an index $[T, B, 1]$ as it
-# wants it.
+# looks up entries of the last dimension, and `action[..., i : i + 1]` is an index $[T, B, 1]$, as it
+# needs one.
 #
 # <details>
 # <summary>A hint</summary>
@@ -498,7 +498,7 @@ print(f"possible at a time: {(moves.sum(-1) * hand.sum(-1)).float().mean():.1f} 
 # <details>
 # <summary>A hint for dist</summary>
 #
-# The logits are what the network makes of the features. If there is a mask, forbid on the logits.
+# The logits are what the network makes of the features. If there is a mask, apply it to the logits.
 #
 # </details>
 
@@ -583,8 +583,8 @@ print(f"Without it, best evaluation: {unmasked.best_reward:.0%} of the parcels")
 # With the mask all parcels arrive in the end, without it hardly any do. (An evaluation takes the most likely
 # action each time.) The mask is no hint at what is good: it says nothing about where to go, or when to put
 # the parcel down. But you have to come across a reward before you can learn from it. By chance, the hand
-# chooses the right grip on one visit in ten, and so it is with putting the parcel down at the door; with the
-# mask, it is every second visit.
+# chooses the right grip on one visit in ten, and puts the parcel down at the door no more often; with the
+# mask, it does so on every second visit.
 
 # %%
 runs = {"with the mask": (masked, "#0072B2"), "without": (unmasked, "#D55E00")}
@@ -770,7 +770,7 @@ quiz("06", 5, "?")
 #
 # *Difficulty: ●○○ · about 1 minute · useful*
 #
-# `quiz_answers` returns your choices as one text, a letter for each question in their order, such as `"abcab"`.
+# `quiz_answers` returns your choices as one string, a letter for each question in their order, such as `"abcab"`.
 
 
 # %% nbgrader={"grade": false, "grade_id": "spaces-quiz", "locked": false, "schema_version": 3, "solution": true, "task": false}

@@ -24,7 +24,7 @@
 # After this notebook you can
 #
 # - say why a policy may need a memory, and where the memory lies in the workspace;
-# - lead a cell through the rows of a rollout, with a reset where an episode begins, and say how far
+# - take a cell through the rows of a rollout, with a reset where an episode begins, and say how far
 #   its gradient goes back;
 # - make minibatches of whole environments, and say why shuffled transitions will not do;
 # - find a memory that leaks from one episode into the next.
@@ -110,8 +110,8 @@ TESTING_MODE = os.environ.get("TESTING_MODE", "").lower() in ("on", "1")
 #
 # CartPole observes four numbers: the cart's position and velocity, the pole's angle and angular
 # velocity. The wrapper `MaskVelocity` of `ppo_bbrl` sets both velocities to 0. What is lost? Here are
-# 3000 steps of random actions. For each, we see the angle, and what the observation does *not* tell
-# any more: the angular velocity.
+# 3000 steps of random actions. For each, we see the angle, and what the observation no longer
+# tells: the angular velocity.
 
 # %%
 env = gym.make("CartPole-v1")
@@ -288,7 +288,7 @@ check_unroll(unroll, seed=2)
 ### END HIDDEN TESTS
 
 # %% [markdown]
-# PyTorch's `nn.GRU` takes many rows at once, which is faster, but knows no resets. Where no episode
+# PyTorch's `nn.GRU` takes many rows at once, which is faster, but has no resets. Where no episode
 # begins, step by step and one pass are the same, up to rounding. And a rollout that is cut in two is the
 # same as a whole one, if the memory is carried over the cut:
 
@@ -369,7 +369,7 @@ print(f"From the second episode into the first: {strength[8:, :8].abs().max():.0
 # that fit, `batch_size // T`, but at least one. Each environment is in exactly one minibatch, so the
 # last one may be smaller.
 #
-# Useful: [order.split(M)](https://pytorch.org/docs/stable/generated/torch.split.html) cuts a tensor in
+# Useful: [order.split(M)](https://pytorch.org/docs/stable/generated/torch.split.html) cuts a tensor into
 # pieces of $M$; `rows[:, index]` picks from dimension 1.
 #
 # <details>
@@ -405,8 +405,8 @@ check_column_minibatches(column_minibatches, seed=2)
 # # The agent
 #
 # A policy with memory is an agent with two more attributes: `has_memory` tells the package to make its
-# minibatches of environments, and to lead the agent through their rows one by one; `memory_size` is
-# $H$. In row $t$ it reads row $t$ of its memory, resets it by *your* `reset_memory`, and writes what it
+# minibatches of environments, and to take the agent through their rows one by one; `memory_size` is
+# $H$. In row $t$ it reads row $t$ of its memory, resets it with *your* `reset_memory`, and writes what it
 # knows afterwards into row $t + 1$. An episode begins where `env/timestep` is 0.
 
 
@@ -765,7 +765,7 @@ quiz("07", 4, "?")
 #
 # *Difficulty: ●○○ · about 1 minute · useful*
 #
-# `quiz_answers` returns your choices as one text, a letter for each question in their order, such as `"abca"`.
+# `quiz_answers` returns your choices as one string, a letter for each question in their order, such as `"abca"`.
 
 
 # %% nbgrader={"grade": false, "grade_id": "memory-quiz", "locked": false, "schema_version": 3, "solution": true, "task": false}

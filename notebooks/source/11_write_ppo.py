@@ -6,7 +6,7 @@
 # point: after this notebook you have written PPO, and can write it again.
 #
 # It is built in eight steps, each with a check of its own. A check says which mistake it thinks you made.
-# The last one is no comparison with anybody's numbers: your PPO has to learn.
+# The last one compares no numbers: your PPO has to learn.
 #
 # If you want to know more:
 #
@@ -317,7 +317,7 @@ class Critic(nn.Module):
 
 
 # %% [markdown]
-# The check lets your policy act thousands of times, greedily and by chance, and asks it about actions that
+# The check lets your policy act thousands of times, greedily and at random, and asks it about actions that
 # somebody else took.
 
 # %% nbgrader={"grade": true, "grade_id": "write-ppo-acting-check", "locked": true, "points": 2, "schema_version": 3, "solution": false, "task": false}
@@ -386,7 +386,7 @@ check_advantages(advantages, seed=2)
 # %% [markdown]
 # # Step 4: transitions and minibatches
 #
-# A rollout comes as a workspace with $T + 1$ rows of $B$ environments. Learning needs a heap of transitions.
+# A rollout comes as a workspace with $T + 1$ rows of $B$ environments. Learning needs transitions, in any order.
 # In between lie the two details that are most often wrong: the reward and the ends of
 # transition $t$ are in row $t + 1$, and from a row that is `done` no transition starts.
 #
@@ -599,7 +599,7 @@ check_diagnostics(diagnostics, seed=2)
 # `PPO(cfg)` is an `EpisodicAlgo` whose environments start a new episode after each end. It has
 #
 # - `train_policy` and `critic`, a `Policy` and a `Critic` of the right sizes, which
-#   `self.train_env.get_obs_and_actions_sizes()` tells: numbers in an observation, number of actions;
+#   `self.train_env.get_obs_and_actions_sizes()` gives: numbers in an observation, number of actions;
 # - `eval_policy`, which acts in evaluations: the same policy, greedy (`KWAgentWrapper`, as in notebook 03);
 # - `policy_optimizer` and `critic_optimizer`, made by `setup_optimizer(self.cfg.optimizer, network)`.
 #
@@ -818,7 +818,7 @@ quiz("11", 3, "?")
 #
 # *Difficulty: ●○○ · about 1 minute · useful*
 #
-# `quiz_answers` returns your choices as one text, a letter for each question in their order, such as `"abc"`.
+# `quiz_answers` returns your choices as one string, a letter for each question in their order, such as `"abc"`.
 
 
 # %% nbgrader={"grade": false, "grade_id": "write-ppo-quiz", "locked": false, "schema_version": 3, "solution": true, "task": false}
@@ -838,8 +838,8 @@ check_quiz_11(quiz_answers, seed=1)
 # %% [markdown]
 # # Going further
 #
-# Your program is 150 lines long and runs anything with a few numbers to see and a few actions to choose
-# from. Two tasks without a check, with what you should see:
+# Your program is 150 lines long and learns any task with a few numbers to observe and a few actions to
+# choose from. Two tasks without a check, with what you should see:
 #
 # - **Clip the values** as PPO2 does (notebook 04), with `clip_range_vf`. Expected: with a handful of seeds
 #   on CartPole it is too close to tell, as in notebook 04.

@@ -488,7 +488,7 @@ print(f"and {share_of_sentences(prompts, written_by_reference):.0%} of its texts
 # It returns `k1` and `k3`, $[T, B]$ each, with their gradient.
 #
 # In notebooks 04 and 11 the samples came from the *old* policy, and $r$ was new / old. The rule behind
-# both: the policy that the samples come from stands below the line.
+# both: the policy that the samples come from is the denominator.
 
 
 # %% nbgrader={"grade": false, "grade_id": "language-kl", "locked": false, "schema_version": 3, "solution": true, "task": false}
@@ -516,7 +516,7 @@ check_kl_estimates(kl_estimates, seed=2)
 
 # %% [markdown]
 # How much less does $k_3$ vary? Here is a writer whose weights have moved a little. We know all of its
-# probabilities, so that we can compute the divergence itself, and compare it with estimates from 100
+# probabilities, so we can compute the divergence itself, and compare it with estimates from 100
 # characters each.
 
 # %%
@@ -564,7 +564,7 @@ show(
 # $$
 #
 # The sum over a text is its reward minus $\beta$ times the $k_1$ of the text. $\beta$ is the price of a
-# nat.
+# *nat*, the unit of divergences and entropies with the natural logarithm.
 
 # %% [markdown]
 # ## Exercise: the reward of a character
@@ -619,9 +619,9 @@ check_token_rewards(token_rewards, seed=2)
 #
 # *Difficulty: ●●○ · about 15 minutes · essential*
 #
-# This is GAE once more (notebook 02), with two simplifications. Texts are short, so that nothing is
-# discounted: $\gamma = 1$. And here the reward of a character stands in *its own* row, so that nothing is
-# shifted but the next value:
+# This is GAE once more (notebook 02), with two simplifications. Texts are short, so nothing is
+# discounted: $\gamma = 1$. And here the reward of a character stands in *its own* row, so only the next value is
+# shifted:
 #
 # $$
 # \delta_t = r_t + V_{t+1} - V_t, \qquad \hat{A}_t = \delta_t + \lambda \hat{A}_{t+1}.
@@ -895,7 +895,7 @@ print("\nβ = 0")
 show_texts(free, PROMPTS[::11])
 
 # %% [markdown]
-# This is *reward hacking*: the reward rises, and what it stood for gets lost. With a penalty of 0 the
+# This is *reward hacking*: the reward rises, and what it stood for is lost. With a penalty of 0 the
 # writer finds the best text there is, for a reader who counts: nothing but e. Its curve looks like a great
 # success, if you look at the first panel only.
 #
@@ -974,11 +974,11 @@ check_group_advantages(group_advantages, seed=2)
 # Write `learn_grpo(algo, workspace, reward)`, with the arguments of `learn_ppo`. Two things are different:
 #
 # - the advantage of a character is that of its text in its group (`algo.cfg.group_size`). Nothing is
-#   normalised again, and there is no critic to teach;
+#   normalised again, and there is no critic to train;
 # - the penalty is not part of the reward. It stands in the loss of each epoch: `text_loss` + $\beta$ times
 #   the mean of $k_3$ over what was written, made of the *new* log-probabilities and the reference's.
 #
-# Useful: `advantage.expand_as(log_prob)` makes $[T, B]$ of $[B]$.
+# Useful: `advantage.expand_as(log_prob)` turns $[B]$ into $[T, B]$.
 
 
 # %% nbgrader={"grade": false, "grade_id": "language-learn-grpo", "locked": false, "schema_version": 3, "solution": true, "task": false}
@@ -1095,7 +1095,7 @@ quiz("12", 4, "?")
 #
 # *Difficulty: ●○○ · about 1 minute · useful*
 #
-# `quiz_answers` returns your choices as one text, a letter for each question in their order, such as `"abcd"`.
+# `quiz_answers` returns your choices as one string, a letter for each question in their order, such as `"abcd"`.
 
 
 # %% nbgrader={"grade": false, "grade_id": "language-quiz", "locked": false, "schema_version": 3, "solution": true, "task": false}

@@ -79,7 +79,8 @@ def quiz_check(notebook: str) -> Callable[..., None]:
     check.__name__ = check.__qualname__ = f"check_quiz_{notebook}"
     check.__doc__ = f"""Check a student's `quiz_answers()` to the quiz of notebook {notebook}.
 
-    It returns a letter for each question, in their order, as one text. Each right one gives marks.
+    It returns a letter for each question, in their order, as one string. Each right one earns a
+    share of the marks.
     """
     return exercise.check(check)
 
