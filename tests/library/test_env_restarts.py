@@ -110,6 +110,17 @@ def played(actions, mode="sync", *, autoreset=True, n=2, seed=3, warned=True, **
     return env, {name: workspace[name] for name in workspace.variables}
 
 
+class AllSame(bbrl.agents.Agent):
+    """Always acts the same."""
+
+    def __init__(self, action):
+        super().__init__()
+        self.action = action
+
+    def forward(self, t, **_):
+        self.set(("action", t), self.action)
+
+
 @pytest.mark.parametrize(("mode", "how"), MODES)
 def test_the_episode_ends_at_its_last_good_observation(mode, how):
     """Environment 0 fails in its third step (row 2 to row 3); environment 1 never does."""
@@ -251,7 +262,32 @@ def test_an_evaluation_leaves_out_what_was_cut_off():
     assert report.lengths.tolist() == [4, 4]
     assert report.returns.tolist() == [10, 10]
     assert report.unfinished == 0
+    again = evaluate(AllSame(torch.zeros(3).long()), env, np.random.SeedSequence(1), max_steps=9)
+    assert again.lengths.tolist() == [4, 4, 4]  # what was cut off before is whole again
     env.close()
+
+
+@pytest.mark.filterwarnings("ignore:.*took its place")
+def test_an_episode_that_was_over_is_not_cut_off_by_the_reset_after_it():
+    """It terminated, and so it stays: its last observation has no value to bootstrap from."""
+
+    class Terminates(Fails):
+        def step(self, action):
+            seen, reward, _, over, info = super().step(action)
+            return seen, reward, over, False, info
+
+    gym.register("TestTerminates-v0", Terminates, disable_env_checker=True)
+    how = {"env_args": {"bad_resets": 0.4}, "vectorization": "sync", "on_failure": RESTART}
+    env, workspace = EnvAgent("TestTerminates-v0", 8, **how).seed(3), Workspace()
+    for t in range(12):
+        env(workspace, t=t)
+        workspace.set("action", t, torch.zeros(8).long())
+    assert env.n_replaced > 3
+    assert not workspace["env/truncated"].any()
+    assert workspace["env/terminated"].any()
+    assert not env.was_cut_off.any()
+    env.close()
+    del gym.registry["TestTerminates-v0"]
 
 
 @pytest.mark.filterwarnings("ignore:.*took its place")

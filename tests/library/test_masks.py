@@ -577,6 +577,31 @@ def test_a_key_is_not_read_from_vectorised_environments():
         EnvAgent("CartPole-v1", 2, action_mask="mask", vectorization="vector_entry_point")
 
 
+class ShownMasks(gym.vector.VectorEnv):
+    """A vectorised task whose masks are a part of its observations."""
+
+    metadata = {"autoreset_mode": gym.vector.AutoresetMode.NEXT_STEP}  # noqa: RUF012 - Gymnasium's
+    single_observation_space = Dict(seen=Box(-1, 1), action_mask=MultiBinary(2))
+    single_action_space = Discrete(2)
+
+    def __init__(self, num_envs):
+        self.num_envs = num_envs
+        for name in ("observation_space", "action_space"):
+            one = getattr(self, f"single_{name}")
+            setattr(self, name, gym.vector.utils.batch_space(one, num_envs))
+
+
+gym.register("ShownMasks-v0", vector_entry_point=ShownMasks)
+
+
+def test_masks_in_the_observations_of_vectorised_environments_are_refused():
+    """The policy would see them as numbers, and no action would be masked."""
+    with pytest.raises(ConfigError, match=r"gym_env\.action_mask = 'auto': of vectorised"):
+        EnvAgent("ShownMasks-v0", 2, vectorization="vector_entry_point")
+    how = {"vectorization": "vector_entry_point", "action_mask": "none"}
+    EnvAgent("ShownMasks-v0", 2, **how).close()
+
+
 class MaskedCarts(CartPoleVectorEnv):
     """Its infos say that only action 1 is allowed."""
 
