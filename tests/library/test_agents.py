@@ -885,7 +885,12 @@ def test_actions_are_about_equally_likely_at_first():
 
 @pytest.mark.parametrize(
     ("kind", "arguments", "gain"),
-    [(DiscretePolicy, [3], 0.01), (GaussianPolicy, [3], 0.01), (VAgent, [], 1.0)],
+    [
+        (DiscretePolicy, [3], 0.01),
+        (GaussianPolicy, [3], 0.01),
+        (MultiDiscretePolicy, [[2, 3]], 0.01),
+        (VAgent, [], 1.0),
+    ],
 )
 def test_last_layers_have_gains_of_their_own(kind, arguments, gain):
     gains = torch.linalg.svdvals(kind(4, [8], *arguments).model[-1].weight.detach())
@@ -898,6 +903,7 @@ def test_activations(activation):
         VAgent(4, [8], activation=activation),
         DiscretePolicy(4, [8], 2, activation=activation),
         GaussianPolicy(4, [8], 2, activation=activation),
+        MultiDiscretePolicy(4, [8], [2, 3], activation=activation),
     ):
         assert type(agent.model[1]).__name__.lower() == activation
 

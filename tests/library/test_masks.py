@@ -522,13 +522,16 @@ def test_policies_take_any_leading_dimensions():
         (MultiDiscretePolicy(2, [8], [2, 3]), MultiDiscrete([2, 3])),
     ):
         assert policy.takes_mask
+        # Of five actions 0, 2 and 4; of two components 0 of the first, 0 and 2 of the second.
         mask = torch.tensor([True, False, True, False, True])
-        for leading in [(), (3,), (2, 3)]:
+        for leading in [(), (3,), (20, 3)]:
             given = mask.expand(*leading, 5)
             action = policy.act(torch.randn(*leading, 2), mask=given)
             assert action.shape == (*leading, *space.shape)
             log_prob, _ = policy.evaluate_actions(torch.randn(*leading, 2), action, mask=given)
             assert log_prob.isfinite().all()
+            taken = set(action.flatten().tolist())
+            assert taken <= ({0, 2, 4} if space == Discrete(5) else {0, 2})
 
 
 # ------------------------------------------------------------------------------ what it is for
