@@ -516,3 +516,51 @@ def test_an_evaluated_policy_that_no_file_contains_is_named():
         archives.write_archive(algo.last_checkpoint, changed, root=RUN.absolute())
         with pytest.warns(UserWarning, match=r"eval_policy: .* set it again, algo\.eval_policy = "):
             PPOClip.resume(RUN).close()
+
+
+class Student(EpisodicAlgo):
+    """REINFORCE on parts of episodes, with a key and an optimiser of its own."""
+
+    def __init__(self, cfg):
+        super().__init__(cfg, autoreset=True)
+        self.train_policy = DiscretePolicy(4, [8], 2)
+        self.eval_policy = KWAgentWrapper(self.train_policy, stochastic=False)
+        self.optimizer = torch.optim.Adam(self.train_policy.parameters(), self.cfg.algorithm.rate)
+
+    def state_parts(self):
+        return super().state_parts() | {"optimizer": self.optimizer}
+
+    def learn(self):
+        for workspace in self.iter_partial_episodes():
+            obs, action = (workspace.get_full(name) for name in ("env/env_obs", "action"))
+            log_prob = self.train_policy.dist(obs).log_prob(action)
+            self.optimizer.zero_grad()
+            (-log_prob * workspace.get_full("env/reward")).mean().backward()
+            self.optimizer.step()
+            self.evaluate()
+        self.close()
+        return self
+
+
+def test_an_algorithm_of_ones_own_goes_on_from_its_checkpoints():
+    """Its configuration has keys of its own, and not those of PPO."""
+
+    def made(name, max_epochs):
+        algorithm = {"n_envs": 2, "n_steps": 8, "nb_evals": 2, "eval_interval": 20, "rate": 0.01}
+        return {
+            "base_dir": name,
+            "save_every": 1,
+            "gym_env": {"env_name": "CartPole-v1"},
+            "algorithm": algorithm | {"max_epochs": max_epochs},
+        }
+
+    whole = Student(made("whole", 6)).learn()
+    Student(made("killed", 3)).learn()
+    with pytest.raises(ConfigError, match=r"algorithm\.seed = 5"):
+        Student.resume(RUN, ["algorithm.seed=5"])
+    again = Student.resume(RUN, ["algorithm.max_epochs=6"]).learn()
+    assert again.epoch == 5
+    for one, other in zip(
+        whole.train_policy.parameters(), again.train_policy.parameters(), strict=True
+    ):
+        assert torch.equal(one, other)

@@ -77,9 +77,9 @@ def load_config(source: Source, overrides: Sequence[str] = ()) -> DictConfig:
     return _load(read(source), overrides, PPOConfig, free=False)
 
 
-def load_episodic_config(source: Source) -> DictConfig:
+def load_episodic_config(source: Source, overrides: Sequence[str] = ()) -> DictConfig:
     """Like `load_config`, for `EpisodicAlgo`: checks its own keys and keeps all others."""
-    return _load(read(source), (), EpisodicConfig, free=True)
+    return _load(read(source), overrides, EpisodicConfig, free=True)
 
 
 def load_saved_config(path: Path, *, own_keys: bool = False) -> DictConfig:
@@ -97,10 +97,11 @@ def load_saved_config(path: Path, *, own_keys: bool = False) -> DictConfig:
     return _load_of(str(path), section, schema, free=own_keys)
 
 
-def read_saved_config(text: str, name: str) -> DictConfig:
+def read_saved_config(text: str, name: str, *, own_keys: bool = False) -> DictConfig:
     """Like `load_saved_config`, for the text of a file; `name` stands for it in messages."""
     tree = without_interpolations(parse_yaml(text.encode(), name), name)
-    return _load_of(name, Section.of(tree, name), PPOConfig, free=False)
+    schema = EpisodicConfig if own_keys else PPOConfig
+    return _load_of(name, Section.of(tree, name), schema, free=own_keys)
 
 
 def _load_of(name: str, section: Section, schema: type, *, free: bool) -> DictConfig:

@@ -12,7 +12,12 @@ from omegaconf import OmegaConf
 
 from ppo_bbrl.agents.networks import no_numbers
 from ppo_bbrl.config.changes import AT_ANY_TIME
-from ppo_bbrl.config.loading import load_config, read_saved_config, save_config
+from ppo_bbrl.config.loading import (
+    load_config,
+    load_episodic_config,
+    read_saved_config,
+    save_config,
+)
 from ppo_bbrl.envs.names import check_trusted
 from ppo_bbrl.errors import EnvironmentFailedError, StateError, UserError, one_line
 from ppo_bbrl.runs.checkpoints import Checkpoint, Checkpoints
@@ -56,6 +61,7 @@ class Checkpointed(Resumable):
 
     last_checkpoint: Path | None = None
     _schedules: Mapping[str, Any] = MappingProxyType({})  # the user's own, by name
+    _own_keys = True  # whether the configuration may have keys of the user's, and lack PPO's
     _given: Sequence[str] = ()  # the names of agents that the user made
     _saved = (0, 0.0)  # iterations at the last checkpoint, and when it was (or the loop began)
     _cost = 0.0  # seconds that it took
@@ -82,9 +88,10 @@ class Checkpointed(Resumable):
         folder = run_path(run).absolute()
         checkpoints = cls._checkpoints_in(folder, **own)
         found = checkpoints.newest()
-        cfg = read_saved_config(found.config, str(found.path))
+        cfg = read_saved_config(found.config, str(found.path), own_keys=cls._own_keys)
         check_trusted(cfg.gym_env.env_name, trust)
-        check_layers(cfg.algorithm.architecture, found.state)
+        if not cls._own_keys:  # else the program makes the layers
+            check_layers(cfg.algorithm.architecture, found.state)
         check_given_again(found, cls, own)
         # Before anything is made: `load_config` checks what is to be changed.
         files = folder_to_go_on_in(folder, cfg.base_dir, cfg.logger.log_dir)
@@ -92,7 +99,7 @@ class Checkpointed(Resumable):
             _check_events(files, cfg.logger.log_dir, trust)
         cfg.base_dir = files.name
         overrides = [overrides] if isinstance(overrides, str) else overrides
-        changed = load_config(cfg, overrides)
+        changed = (load_episodic_config if cls._own_keys else load_config)(cfg, overrides)
         for key in AT_ANY_TIME:
             OmegaConf.update(cfg, key, OmegaConf.select(changed, key))
         if checkpoints.writes:
