@@ -564,3 +564,39 @@ def test_an_algorithm_of_ones_own_goes_on_from_its_checkpoints():
         whole.train_policy.parameters(), again.train_policy.parameters(), strict=True
     ):
         assert torch.equal(one, other)
+
+
+class Centred(DiscretePolicy):
+    """Keeps a running mean where torch's state does not."""
+
+    def __init__(self):
+        super().__init__(4, [8], 2)
+        self.register_buffer("mean", torch.zeros(4), persistent=False)
+
+    def dist(self, obs):
+        if torch.is_grad_enabled():
+            self.mean = 0.9 * self.mean + 0.1 * obs.detach().reshape(-1, 4).mean(0)
+        return super().dist(obs - self.mean)
+
+
+def test_buffers_that_torch_does_not_save_go_on():
+    def mine():
+        with torch.random.fork_rng(devices=[]):
+            torch.manual_seed(0)
+            return Centred()
+
+    whole = PPOClip(settings("CartPole-v1", "whole"), train_policy=mine())
+    run(whole)
+    cfg = settings("CartPole-v1", "killed")
+    cfg["algorithm"]["max_epochs"] = 3
+    first = PPOClip(cfg, train_policy=mine())
+    run(first)
+    first.close()
+    second = PPOClip.resume(RUN, ["algorithm.max_epochs=6"], train_policy=mine())
+    run(second)
+    for one, other in zip(
+        whole.train_policy.parameters(), second.train_policy.parameters(), strict=True
+    ):
+        assert torch.equal(one, other)
+    for algo in (whole, second):
+        algo.close()

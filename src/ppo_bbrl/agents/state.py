@@ -23,15 +23,24 @@ class AgentState:
         self._name, self._agent = name, agent
 
     def state_dict(self) -> State:
-        """The class, the kinds of layers, what does not learn, and weights and buffers by name."""
+        """The class, the kinds of layers, what does not learn, and weights and buffers by name.
+
+        Buffers that `register_buffer(…, persistent=False)` keeps out of torch's state are among
+        them: they may change, as a running mean does.
+        """
         return {
             "class": _class_name(self._agent),
             "layers": layers_of(self._agent),
             "frozen": [
                 name for name, one in self._agent.named_parameters() if not one.requires_grad
             ],
+            "others": self._other_buffers(),
             "weights": self._agent.state_dict(),
         }
+
+    def _other_buffers(self) -> dict[str, Tensor]:
+        kept = self._agent.state_dict()
+        return {name: one for name, one in self._agent.named_buffers() if name not in kept}
 
     def load_state_dict(self, state: State) -> None:
         """Restore weights and buffers.
@@ -39,19 +48,25 @@ class AgentState:
         Raises:
             StateError: if the state belongs to a different agent; nothing has been changed then.
         """
-        names = ("class", "layers", "frozen", "weights")
-        check_names({"layers": None, "frozen": None} | state, names, self._name)
+        new = dict.fromkeys(("layers", "frozen", "others"))  # not in states of before
+        check_names(new | state, (*new, "class", "weights"), self._name)
         there, here = state["class"], _class_name(self._agent)
         if there != here:
             raise StateError(f"{self._name} is a {there} in the state, but a {here} here")
         settings = check_same_layers(self._name, state.get("layers"), self._agent)
-        now = self._agent.state_dict()
+        now, others = self._agent.state_dict(), self._other_buffers()
         check_names(state["weights"], now, self._name)
-        for name, value in state["weights"].items():
+        given = state.get("others") or {}
+        check_names(given, others if given else (), self._name)
+        now = {**others, **now}
+        for name, value in (*given.items(), *state["weights"].items()):
             there, here = _described(value), _described(now[name])
             if there != here:
                 raise StateError(f"{self._name}: {name} is {there} in the state, but {here} here")
         self._agent.load_state_dict(state["weights"])
+        with torch.no_grad():
+            for name, value in given.items():
+                others[name].copy_(value)
         if (frozen := state.get("frozen")) is not None:
             for name, one in self._agent.named_parameters():
                 one.requires_grad_(name not in frozen)
