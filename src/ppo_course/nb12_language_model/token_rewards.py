@@ -87,6 +87,15 @@ def check_token_rewards(function: StudentCode, *, seed: int | None = None) -> No
     written; it returns the reward of each character, `[T, B]`, 0 elsewhere.
     """
     texts = cases(seed)
+    parts = EXERCISE.partly(
+        the_penalty=lambda: _see(function, [x._replace(reward=0 * x.reward) for x in texts]),
+        the_reward_of_the_text=lambda: _see(function, [x._replace(beta=0.0) for x in texts]),
+    )
+    with parts:
+        _see(function, texts)
+
+
+def _see(function: StudentCode, texts: Sequence[Texts]) -> None:
     results = []
     for x in texts:
         given = (x.reward, x.log_prob, x.ref_log_prob, x.written)
