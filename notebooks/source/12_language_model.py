@@ -760,7 +760,7 @@ def learn_ppo(algo, workspace, reward):
 # The check runs your function on the texts of a tiny writer, in which nothing is left to chance. The weights
 # it ends with often tell which mistake was made.
 
-# %% nbgrader={"grade": true, "grade_id": "language-learn-ppo-check", "locked": true, "points": 3, "schema_version": 3, "solution": false, "task": false}
+# %% nbgrader={"grade": true, "grade_id": "language-learn-ppo-check", "locked": true, "points": 3, "schema_version": 3, "solution": false, "task": false} tags=["seconds-60"]
 check_learn_ppo(learn_ppo)
 ### BEGIN HIDDEN TESTS
 check_learn_ppo(learn_ppo, seed=1)
@@ -1008,7 +1008,7 @@ def learn_grpo(algo, workspace, reward):
 # %% [markdown]
 # As before, the weights of a tiny writer tell whether it is right.
 
-# %% nbgrader={"grade": true, "grade_id": "language-learn-grpo-check", "locked": true, "points": 2, "schema_version": 3, "solution": false, "task": false}
+# %% nbgrader={"grade": true, "grade_id": "language-learn-grpo-check", "locked": true, "points": 2, "schema_version": 3, "solution": false, "task": false} tags=["seconds-60"]
 check_learn_grpo(learn_grpo)
 ### BEGIN HIDDEN TESTS
 check_learn_grpo(learn_grpo, seed=1)
