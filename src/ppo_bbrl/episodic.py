@@ -281,10 +281,7 @@ class EpisodicAlgo(Checkpointed, bbrl_utils.algorithms.EpisodicAlgo):
         return longest_episode(self.cfg)
 
     def evaluate_policy(self, policy: bbrl.agents.Agent, n_episodes: int) -> EvalReport:
-        """Evaluate any policy on episodes that neither training nor other evaluations use.
-
-        Nothing is logged or kept.
-        """
+        """Evaluate any policy on episodes that nothing else uses; nothing is logged or kept."""
         n_episodes = size_of("n_episodes", n_episodes)
         seeds = self.seeds.sequence("evaluation", self._n_evaluations)
         self._n_evaluations += 1

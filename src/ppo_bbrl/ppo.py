@@ -93,8 +93,7 @@ class PPOClip(LearningAgents, Failing, EpisodicAlgo):
         cfg: the resolved configuration; a change takes effect in the next update, or is refused.
     """
 
-    _seeds_globally = False
-    _own_policy = False
+    _seeds_globally = _own_policy = _own_keys = False
     _choose_engine = staticmethod(choose_engine)
     _episodes = staticmethod(episode_metrics)
     _summary = staticmethod(summary)  # as the two above, `DistributedPPO` has another

@@ -163,7 +163,7 @@ class Exercise:
         self, run: Callable[..., None], args: Any, error: ExerciseError, kwargs: Any
     ) -> ExerciseError:
         """The error with the slip in a right solution that does the same, if there is one."""
-        # What nothing explains is looked for: explaining each slip would take all of the time.
+        # What it looks for has no explanation either, and to look for one takes long.
         self._explains = False
         try:
             with untouched_randomness():

@@ -171,7 +171,7 @@ class Shared(Chance):
     """Draws from the generators that everything in a process shares."""
 
     def observe(self):
-        drawn = [random.random(), np.random.rand(), float(torch.rand(()))]  # noqa: NPY002
+        drawn = [random.random(), np.random.rand(), float(torch.rand(()))]  # noqa: NPY002 - the one that is shared
         return np.array(drawn, np.float32)
 
 

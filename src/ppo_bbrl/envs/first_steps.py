@@ -1,6 +1,6 @@
-"""What is looked at in the first reset and the first step of environments alone, as it costs time.
+"""Checks of environments in their first reset and their first step, too slow for every step.
 
-That is chance from generators that all share, and masks of which the reset knows nothing.
+They find draws from generators that everything shares, and masks that only `step` gives.
 """
 
 import random
@@ -52,8 +52,8 @@ def _global_chance() -> dict[str, Hashable]:
     return {"np.random": numbers, "Python's random": random.getstate()}
 
 
-def looked_at(envs: Sequence[Env]) -> list[Any]:
-    """Environments without masks so far, the next step of which may not have one either."""
+def refusing_masks(envs: Sequence[Env]) -> list[Any]:
+    """Environments whose reset gave no mask, and whose next step must not give one either."""
     return [_Maskless(env) for env in envs]
 
 

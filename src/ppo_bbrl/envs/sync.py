@@ -23,7 +23,7 @@ from ppo_bbrl.envs.faults import (
     number_of,
     reason,
 )
-from ppo_bbrl.envs.first_steps import draws_told, looked_at
+from ppo_bbrl.envs.first_steps import draws_told, refusing_masks
 from ppo_bbrl.envs.fitting import fitting
 from ppo_bbrl.envs.guard import ATTEMPTS, FAILURES, Guard, OnFailure
 from ppo_bbrl.envs.masks import MaskReader
@@ -191,7 +191,7 @@ class SyncEnvs(SyncVectorEnv):  # its type parameters differ between versions of
             return
         maskless = self.action_masks is None and self._masks.sizes
         with self._draws_told():
-            self._advance_all(looked_at(self.envs) if maskless else self.envs, actions)
+            self._advance_all(refusing_masks(self.envs) if maskless else self.envs, actions)
 
     def _draws_told(self) -> AbstractContextManager[None]:
         return draws_told(self._name)

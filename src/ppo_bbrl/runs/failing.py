@@ -74,7 +74,6 @@ def read_fault(path: Path) -> SavedFault:
 class Failing(Checkpointed):
     """The part of an algorithm that looks for numbers which are not finite."""
 
-    _own_keys = False
     _own_agents: list[Any]
     epoch: int
 

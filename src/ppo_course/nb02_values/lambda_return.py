@@ -115,7 +115,7 @@ def _loop(
     return returns
 
 
-#: whole loops that are wrong in another way than the parts of the formula; the right one is these
+#: loops that are wrong as a whole; None: the parts of the formula above say what they compute
 LOOPS_OF_STUDENTS = Part(
     None,
     {

@@ -181,7 +181,7 @@ def _compare(
     by_n = [x._replace(correction=0) for x in inputs]
     rights = [part.right for part in POLICY]
     if all(same(r[0], _policy_loss(x, rights)) for x, r in zip(by_n, results, strict=True)):
-        cases = [(x, *networks) for x, (_, *networks) in zip(by_n, cases, strict=True)]  # type: ignore[misc]
+        cases = [(x, policy, critic) for x, (_, policy, critic) in zip(by_n, cases, strict=True)]
         inputs = by_n
     exchanged = all(
         same(result[1], _policy_loss(x, [part.right for part in POLICY]))
