@@ -1,4 +1,4 @@
-"""Ctrl-C, SIGTERM, SIGHUP at random moments of `ppo-bbrl train`: saved; how to go on is told."""
+"""Ctrl-C and signals at random moments of `ppo-bbrl train`: saved; how to go on is told."""
 
 import os
 import random
@@ -20,7 +20,7 @@ from ppo_bbrl.cli.commands import main
 from ppo_bbrl.plots import read_metrics
 from ppo_bbrl.runs.checkpoints import Checkpoints
 
-STATUS = {signal.SIGINT: 130, signal.SIGTERM: 143, signal.SIGHUP: 129}
+STATUS = {signal.SIGINT: 130, signal.SIGTERM: 143, signal.SIGHUP: 129, signal.SIGUSR1: 138}
 
 
 def interrupted(number, moment, base_dir):
@@ -85,8 +85,9 @@ def check(number, moment, base_dir):
     return seconds
 
 
-def test_a_signal_leaves_a_run_that_can_go_on():
-    check(signal.SIGTERM, 0.15, "run")
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGUSR1])
+def test_a_signal_leaves_a_run_that_can_go_on(number):
+    check(number, 0.15, "run")
 
 
 @pytest.mark.slow
@@ -95,7 +96,7 @@ def test_twenty_moments(capsys):
     seconds = []
     chance = random.Random(0)
     for n in range(20):
-        number = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)[n % 3]
+        number = list(STATUS)[n % 4]
         seconds.append(check(number, chance.uniform(0.0, 1.0), f"run{n}"))
     with capsys.disabled():
         print(f"\n20 signals: from {min(seconds):.1f} to {max(seconds):.1f} s until the end")

@@ -373,9 +373,9 @@ def test_a_loop_that_is_open_when_python_ends_is_kept():
     assert read_metrics(Path("outputs/run"))["mine"].tolist() == [1]
 
 
-@pytest.mark.parametrize("name", ["SIGTERM", "SIGHUP"])
+@pytest.mark.parametrize("name", ["SIGTERM", "SIGHUP", "SIGXCPU"])
 def test_a_signal_that_ends_a_program_lets_it_keep_what_it_learned(name):
-    """From `kill`, a cluster whose time is up, a terminal that is closed."""
+    """From `kill`, a terminal that is closed, a batch system whose time is up."""
     done = signalled(name)
     number = getattr(signal, name)
     assert done.returncode == 128 + number

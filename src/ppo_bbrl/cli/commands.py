@@ -35,7 +35,8 @@ _RETURN = "reward/mean"  # what `plot` draws
 
 EXIT_STATUS = """Exit status: 0: success; 1: an error, reported in one line, or faults \
 that `check` found; 2: wrong usage; 130, 143 or 129: stopped by Ctrl-C, SIGTERM or SIGHUP (a \
-closed terminal). A run that is stopped keeps its files."""
+closed terminal); 128 + its number: by a batch system's SIGUSR1, SIGUSR2 or SIGXCPU. A run that is \
+stopped keeps its files."""
 
 
 class _Ended(Exception):  # noqa: N818 - its cause is the error

@@ -15,6 +15,7 @@ from typing import Any, NoReturn, Self
 
 from ppo_bbrl.errors import Terminated, UserError, one_line
 from ppo_bbrl.system.console import say
+from ppo_bbrl.system.signals import ENDING
 
 TRACEBACK = "PPO_BBRL_TRACEBACK"
 INTERRUPTED = 130
@@ -26,7 +27,7 @@ _FRAME = re.compile(r"\x1b\[[0-9;]*m(WARN: )?")  # Gymnasium puts this around it
 
 
 class Stopped(KeyboardInterrupt):
-    """A signal that ends the command: Ctrl-C, SIGTERM, or SIGHUP from a closed terminal."""
+    """A signal that ends the command: Ctrl-C, SIGTERM, a closed terminal, a batch system."""
 
     def __init__(self, number: int) -> None:
         super().__init__(number)
@@ -48,7 +49,7 @@ class Stopped(KeyboardInterrupt):
 
 @contextmanager
 def insistent_interrupts() -> Iterator[Callable[[], None]]:
-    """Raise `Stopped` on Ctrl-C, SIGTERM or SIGHUP, and again every second until it is handled.
+    """Raise `Stopped` on Ctrl-C, SIGTERM and the like, and again every second until it is handled.
 
     Some libraries swallow an interrupt that arrives while they are being imported.
 
@@ -57,10 +58,7 @@ def insistent_interrupts() -> Iterator[Callable[[], None]]:
         that a second signal from a system shutting down does not disturb the saving of the run.
     """
     alarm = getattr(signal, "SIGALRM", None)  # not on Windows
-    polite = [signal.SIGTERM]
-    hangup = getattr(signal, "SIGHUP", None)
-    if hangup is not None and signal.getsignal(hangup) is not signal.SIG_IGN:  # else: nohup
-        polite.append(hangup)
+    polite = [one for one in ENDING if signal.getsignal(one) is not signal.SIG_IGN]  # else: nohup
     first: list[int] = []
 
     def calm() -> None:

@@ -30,6 +30,7 @@ from ppo_bbrl.envs.single import MakeEnv, Spaces
 from ppo_bbrl.envs.sync import NOT_RUNNING
 from ppo_bbrl.envs.worker_states import WorkerEnvs
 from ppo_bbrl.errors import EnvironmentFailedError
+from ppo_bbrl.system.signals import ENDING
 
 _PR_SET_PDEATHSIG, _PR_GET_PDEATHSIG = 1, 2  # from prctl(2)
 
@@ -292,10 +293,10 @@ def become_worker(follows_parent: bool) -> None:
     for number in signal.valid_signals():
         if callable(signal.getsignal(number)) or number == signal.SIGTERM:
             signal.signal(number, signal.SIG_DFL)
-    # They reach workers too, as Ctrl-C on a terminal does. Only the parent decides what they mean.
-    for name in ("SIGINT", "SIGHUP"):
-        if hasattr(signal, name):
-            signal.signal(getattr(signal, name), signal.SIG_IGN)
+    # They reach workers too, as Ctrl-C on a terminal does, or what a batch system sends to a job.
+    # Only the parent decides what they mean, and ends its workers by SIGTERM.
+    for number in {signal.SIGINT, *ENDING} - {signal.SIGTERM}:
+        signal.signal(number, signal.SIG_IGN)
     if hasattr(signal, "pthread_sigmask"):
         signal.pthread_sigmask(signal.SIG_UNBLOCK, signal.valid_signals())
     # This works even in the middle of a long step. The kernel sends the signal when the thread

@@ -13,23 +13,29 @@ from typing import Any
 
 from ppo_bbrl.errors import Terminated
 
+# From `kill`; a closed terminal; a batch system that soon ends the job (`--signal=USR1@60` of
+# Slurm). Windows lacks most of them.
+ENDING = [
+    getattr(signal, name)
+    for name in ("SIGTERM", "SIGHUP", "SIGUSR1", "SIGUSR2", "SIGXCPU")
+    if hasattr(signal, name)
+]
+
 
 @contextmanager
 def exit_on_signals() -> Iterator[None]:
-    """Make SIGTERM and SIGHUP raise `SystemExit` instead of ending the process at once.
+    """Make the signals of `ENDING` raise `SystemExit` instead of ending the process at once.
 
-    They come from `kill`, from a cluster when the time is up, or from a closed terminal. A
-    process that already handles or ignores them (under `nohup`, for example) continues to do so.
+    A process that already handles or ignores them (under `nohup`, for example) continues to do so.
     """
     if current_thread() is not main_thread():  # handlers can be set only there
         yield
         return
-    wanted = [getattr(signal, name, None) for name in ("SIGTERM", "SIGHUP")]  # Windows lacks one
     block = _Block()
     try:
         with suppress(OSError):  # a sandbox may forbid it
-            for one in wanted:
-                if one and _in_force(one, others=False) is signal.SIG_DFL:
+            for one in ENDING:
+                if _in_force(one, others=False) is signal.SIG_DFL:
                     block.handle(one, block.exit)
         yield
     finally:
@@ -114,12 +120,12 @@ class Postponed(_Block):
 
     def begin(self) -> None:
         """Hold back what would raise, from now on."""
-        names = ("SIGINT", "SIGTERM", "SIGHUP", "SIGALRM")
-        numbers = [getattr(signal, name) for name in names if hasattr(signal, name)]
-        busy = signal.SIGALRM in numbers and signal.getitimer(signal.ITIMER_REAL)[0] > 0
+        alarms = [signal.SIGALRM] if hasattr(signal, "SIGALRM") else []
+        numbers = [signal.SIGINT, *ENDING, *alarms]
+        busy = bool(alarms) and signal.getitimer(signal.ITIMER_REAL)[0] > 0
         for number in numbers:
             before = _in_force(number)
-            if number == getattr(signal, "SIGALRM", None):
+            if number in alarms:
                 if busy:  # the program has an alarm of its own
                     continue
             elif not callable(before):
@@ -150,7 +156,7 @@ class Postponed(_Block):
 
 @contextmanager
 def postponed_signals(seconds: float) -> Iterator[Postponed]:
-    """Hold Ctrl-C, SIGTERM and SIGHUP back until the block asks for them, or ends.
+    """Hold Ctrl-C and the signals that end a process back until the block asks for them, or ends.
 
     Then they do what they did before. A second one, or `seconds` after the first, are not held
     back. Signals that would end the process at once are left alone, and so are threads.
