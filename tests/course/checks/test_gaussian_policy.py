@@ -5,6 +5,7 @@ import math
 import pytest
 import torch
 from estimates_testing import check_the_check, complaint, error_of, tells
+from seeds import SEEDS
 from torch import nn
 from torch.distributions import Independent, MultivariateNormal, Normal
 
@@ -376,7 +377,7 @@ ByDistribution.mean = lambda self, t: self.model(self.get(("env/env_obs", t)))
 
 def test_drawn_cases_accept_and_refuse_the_same(capsys):
     """A check of all of them takes seconds: each seed tries another part of the wrong answers."""
-    for seed in range(30):
+    for seed in SEEDS:
         check_gaussian_policy(RIGHT[seed % len(RIGHT)], seed=seed)
         for answer in list(WRONG)[seed % 5 :: 5]:
             said = WRONG[answer]
@@ -384,7 +385,7 @@ def test_drawn_cases_accept_and_refuse_the_same(capsys):
     assert capsys.readouterr().out == ""
 
 
-@pytest.mark.parametrize("seed", range(30))
+@pytest.mark.parametrize("seed", SEEDS)
 def test_many_samples_of_a_right_agent_pass_whatever_the_seed(seed):
     """The bounds on their mean and deviation are wide enough."""
     check_gaussian_policy(ByDistribution, seed=1000 + seed)

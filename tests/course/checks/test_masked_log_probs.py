@@ -5,6 +5,7 @@
 import pytest
 import torch
 from estimates_testing import check_the_check, complaint, error_of
+from seeds import SEEDS
 from torch.distributions import Categorical
 
 from ppo_course import check_masked_log_probs
@@ -107,7 +108,7 @@ WRONG = {
 ) = check_the_check(check_masked_log_probs, None, RIGHT, WRONG)
 
 
-@pytest.mark.parametrize("seed", [None, *range(10)])
+@pytest.mark.parametrize("seed", [None, *SEEDS])
 def test_every_known_mistake_is_named(seed):
     for key, value in MASKED.wrong.items():
         error = error_of(

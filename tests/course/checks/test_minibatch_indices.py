@@ -17,6 +17,7 @@ from details_testing import (
     notebooks_own,
     stub,
 )
+from seeds import SEEDS
 
 from ppo_course import check_minibatch_indices
 
@@ -260,7 +261,7 @@ def test_a_size_that_is_rounded_up_is_told_alike_for_split_and_chunk():
         assert "in torch.split or by torch.chunk" in message
 
 
-@pytest.mark.parametrize("seed", range(30))
+@pytest.mark.parametrize("seed", SEEDS)
 def test_right_answers_pass_whatever_the_seed(seed):
     """The bounds on who meets whom are wide enough."""
     check_minibatch_indices(by_a_seed_that_is_drawn, seed=1000 + seed)
@@ -297,7 +298,7 @@ def test_the_global_random_streams_stay_as_they_were():
     assert_streams_stay(check_minibatch_indices, by_tensor_split)
 
 
-@pytest.mark.parametrize("seed", [None, *range(10)])
+@pytest.mark.parametrize("seed", [None, *SEEDS])
 def test_a_rest_of_one_is_not_to_be_lost(seed):
     """As who takes an upper end of n - 1 in range() loses it."""
 

@@ -5,6 +5,7 @@
 import pytest
 import torch
 from estimates_testing import check_the_check, complaint, error_of
+from seeds import SEEDS
 
 from ppo_course import check_was_allowed
 from ppo_course.formulas import combinations
@@ -102,7 +103,7 @@ WRONG = {
 ) = check_the_check(check_was_allowed, None, RIGHT, WRONG)
 
 
-@pytest.mark.parametrize("seed", [None, *range(10)])
+@pytest.mark.parametrize("seed", [None, *SEEDS])
 def test_every_known_mistake_is_named(seed):
     for keys, values in combinations(PARTS, 1):
         if keys:
@@ -115,7 +116,7 @@ def test_every_known_mistake_is_named(seed):
 
 
 def test_the_cases_hold_allowed_actions_and_others():
-    for seed in (None, *range(20)):
+    for seed in (None, *SEEDS):
         for case in cases(seed):
             allowed = formula(case, [part.right for part in PARTS])
             assert allowed.any()
