@@ -114,6 +114,7 @@ class SeedDiscretePolicy(bbrl.agents.Agent):
 def test_value_has_the_leading_dimensions_of_the_observations(leading):
     """One row, a rollout, a single observation: each number is that of its observation alone."""
     critic = VAgent(4, [8])
+    assert critic.is_q_function is False  # BBRL asks
     obs = torch.randn(*leading, 4)
     value = critic.value(obs)
     assert value.shape == leading

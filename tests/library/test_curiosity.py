@@ -14,9 +14,10 @@ import ppo_bbrl
 from ppo_bbrl import ConfigError, PPOClip, VAgent, run
 from ppo_bbrl.agents.convolutional import Convolutional
 from ppo_bbrl.agents.curiosity import NEXT, RETURN, Curiosity, curiosity_of
-from ppo_bbrl.curiosity import Watching, with_losses
+from ppo_bbrl.curiosity import Watching, with_curiosity, with_losses, with_returns
 from ppo_bbrl.minibatches import Minibatch
 from ppo_bbrl.plots import read_metrics
+from ppo_bbrl.rollout import evaluate_rollout
 from ppo_bbrl.workspace.table import Workspace
 
 
@@ -104,6 +105,7 @@ def test_only_transitions_are_learned_from():
         torch.testing.assert_close(losses["curiosity_value"], 0.25 * error)
         assert set(losses) == {"policy", "curiosity", "curiosity_value"}
         assert set(metrics) == {"kl", "curiosity_loss", "curiosity_value_loss"}
+        assert not any(one.requires_grad for one in metrics.values())  # they may be kept
     del critic.curiosity
     assert with_losses(critic, minibatch, 0.25, computed) is computed
 
@@ -116,13 +118,19 @@ def test_its_advantages_go_on_over_ends_and_after_the_last_step(discount_factor,
     algo.record(workspace)
     reward = workspace["curiosity/reward"][1:] / algo._watching._next.moments.std.float()
     value, mask = workspace["curiosity/v_values"], ~workspace["env/done"][:-1]
+    sums = []
     for b in range(value.shape[1]):
         kept = mask[:, b].nonzero().flatten().tolist()
-        following, next_value = 0.0, value[16, b]
+        running, following, next_value = 0.0, 0.0, value[16, b]
+        for t in kept:
+            running = used * running + float(workspace["curiosity/reward"][t + 1, b])
+            sums.append(running)
         for t in reversed(kept):
             following = reward[t, b] + used * next_value - value[t, b] + used * 0.8 * following
             next_value = value[t, b]
             torch.testing.assert_close(workspace["curiosity/advantage"][t, b], following)
+    std = algo._watching._next.moments.std.item()  # of what is summed over ends of episodes, too
+    assert std == pytest.approx(torch.tensor(sums).std(correction=0).item(), rel=1e-3)
     algo.close()
 
 
@@ -131,16 +139,48 @@ def test_the_scale_of_its_rewards_is_saved():
     algo = PPOClip(config("Chance", curiosity="rnd", max_epochs=1))
     run(algo)
     algo.close()
-    watching = Watching()
-    watching.load_state_dict(algo._watching.state_dict())
-    for scale in (watching._scale, watching._next):
-        assert torch.equal(scale.moments.var, algo._watching._scale.moments.var)
+    other = PPOClip(config("Logged", curiosity="rnd"))
+    other.record(next(other.iter_partial_episodes(17)))
+    for watching in (Watching(), other._watching):  # one that has watched other rollouts
+        watching.load_state_dict(algo._watching.state_dict())
+        for scale in (watching._scale, watching._next):
+            assert torch.equal(scale.moments.var, algo._watching._scale.moments.var)
+    other.close()
     assert float(watching._scale.moments.count) > 16
 
 
 def test_without_the_setting_nobody_is_curious():
+    """Everything stays as it is; a user's attribute of that name is none of ours."""
     algo = PPOClip(config("Chance"))
+    algo.critic_agent.curiosity = 0.5
     assert curiosity_of(algo.critic_agent) is None
+    workspace = next(algo.iter_partial_episodes(5))
+    rollout = evaluate_rollout(workspace, algo.train_policy, algo.critic_agent)
+    how, advantage = algo.cfg.algorithm, torch.ones(4, 2)
+    watching, critic = Watching(), algo.critic_agent
+    assert watching.watch(critic, workspace, rollout, how) is rollout
+    assert watching.evaluate(critic, rollout, how) is rollout
+    assert with_curiosity(advantage, rollout, how) is advantage
+    algo.close()
+
+
+def test_values_that_were_computed_anew_have_their_returns():
+    old, new = {"action": 1, RETURN: 2}, {"action": 3, RETURN: 4}
+    assert with_returns(old, new) == {"action": 1, RETURN: 4}
+    assert with_returns({"action": 1}, {"action": 3}) == {"action": 1}
+
+
+def test_its_networks_are_as_large_as_the_critics_and_as_curved():
+    cfg = config("Chance", curiosity="rnd")
+    cfg["algorithm"]["architecture"] |= {
+        "actor_hidden_size": [9], "critic_hidden_size": [12], "activation": "tanh"
+    }  # fmt: skip
+    algo = PPOClip(cfg)
+    curiosity = curiosity_of(algo.critic_agent)
+    for network in (curiosity.target, curiosity.predictor, curiosity.critic):
+        layers = [one for one in network.modules() if isinstance(one, nn.Linear)]
+        between = {type(one) for one in network.modules()} & {nn.ReLU, nn.Tanh}
+        assert (layers[0].out_features, between) == (12, {nn.Tanh})
     algo.close()
 
 

@@ -14,6 +14,7 @@ from ppo_bbrl.distributions import (
     as_one_event,
     entropy_of,
     evaluate_actions,
+    masked,
     mode_of,
 )
 from ppo_bbrl.errors import UserError
@@ -106,6 +107,38 @@ def test_the_loss_of_masked_actions_has_the_right_gradient(kind, coef):
     small = logits.detach().float().requires_grad_()  # as networks give them
     (single,) = torch.autograd.grad(loss(small), small)
     torch.testing.assert_close(single.double(), gradient, rtol=1e-3, atol=1e-4 * max(1, coef))
+
+
+def test_what_a_mask_forbids_never_happens():
+    logits = torch.tensor([1.0, 3.0, 2.0])
+    mask = torch.tensor([[True, False, True], [False, True, True]])
+    never = -math.inf
+    assert masked(logits.expand(2, 3), mask).tolist() == [[1.0, never, 2.0], [never, 3.0, 2.0]]
+    assert masked(logits, None) is logits
+
+
+@pytest.mark.parametrize("batch", [(), (2,), (2, 5)])
+@pytest.mark.parametrize("event", [(), (3,), (4, 3)])
+def test_the_entropy_of_forbidden_actions_of_any_shape(event, batch):
+    """Half, a quarter, a quarter and never, in each component: 3/2 log 2."""
+    probs = torch.tensor([0.5, 0.25, 0.0, 0.25]).expand(*batch, *event, 4)
+    dist = d.Independent(d.Categorical(logits=probs.log()), len(event))
+    log_prob, entropy = evaluate_actions(dist, torch.zeros((*batch, *event)))
+    expected = math.log(2) * math.prod(event)
+    torch.testing.assert_close(log_prob, torch.full(batch, -expected))
+    torch.testing.assert_close(entropy, torch.full(batch, 1.5 * expected))
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_compiled_code_which_cannot_look_has_the_same_entropy(kind, monkeypatch):
+    logits = torch.arange(6.0, dtype=torch.float64).requires_grad_()
+    found = []
+    for compiling in (False, True):
+        monkeypatch.setattr(torch.compiler, "is_compiling", lambda now=compiling: now)
+        _, entropy = evaluate_actions(KINDS[kind](logits + MASK), mode_of(KINDS[kind](logits)))
+        found.append((entropy, *torch.autograd.grad(entropy, logits)))
+    torch.testing.assert_close(*found)
+    assert found[0][1].isfinite().all()
 
 
 @pytest.mark.parametrize("kind", KINDS)

@@ -143,6 +143,7 @@ def test_as_torch_has_them(data):
         expected = judged(theirs, action)
         torch.testing.assert_close(ours.evaluate(action), expected)
         torch.testing.assert_close((ours.log_prob(action), ours.entropy()), expected)
+        assert (ours.log_prob(ours.mode) >= expected[0] - 1e-9).all()  # nothing is more likely
         total, entropies = total + expected[0], entropies + expected[1]
         flat.append(action.double().reshape(*batch, -1))
     joined = ActionComposite([ours for ours, *_ in drawn])

@@ -224,17 +224,20 @@ def test_on_arrays_is_the_same_function(scale, clip):
         normaliser.moments[0].var.fill_(4)
     x, limit = np.array([[-1.0], [1.0], [11.0], [30.0]], np.float32), clip or np.inf
     expected = np.clip((x - 10) / 2 if scale else x, -limit, limit)
-    np.testing.assert_allclose(normaliser.on_arrays()(x.copy()), expected, rtol=1e-6)
+    found = normaliser.on_arrays()(x.copy())
+    assert found.dtype == np.float32
+    np.testing.assert_allclose(found, expected, rtol=1e-6)
     np.testing.assert_allclose(normaliser(torch.tensor(x)), expected, rtol=1e-6)
 
 
 def test_integers_are_normalised_as_numbers():
-    """A mean of 10.5, taken for an integer, would be 10."""
+    """A mean of 10.5, taken for an integer, would be 10. Other numbers keep their precision."""
     normaliser = ObservationNormaliser(Box(-99, 99, (1,), np.int64))
     normaliser.moments[0].mean.fill_(10.5)
     found = normaliser(torch.tensor([[10], [11]]))
     assert found.dtype == torch.float32
     assert found.flatten().tolist() == pytest.approx([-0.5, 0.5])
+    assert normaliser(torch.tensor([2.5], dtype=torch.float64)).dtype == torch.float64
 
 
 @pytest.mark.parametrize("space", [Box(0, 255, (3, 4, 4), np.uint8), Discrete(3)])
@@ -425,6 +428,16 @@ def test_popart_keeps_the_values():
     rescale(layer, moments, torch.tensor([6.0, 6.0]))  # mean 4, deviation √4.5
     assert layer.weight.item() == pytest.approx(2 / 4.5**0.5, rel=1e-3)
     assert layer.bias.item() == pytest.approx((3 + 2 - 4) / 4.5**0.5, rel=1e-2)
+
+
+def test_a_single_return_is_enough_to_begin_with():
+    """What comes after it moves the layer, so that values stay as they are."""
+    layer, moments = nn.Linear(1, 1), RunningMoments()
+    moments.update(torch.tensor([2.0]))
+    before = (moments.mean + moments.std * layer(torch.ones(1))).item()
+    rescale(layer, moments, torch.tensor([6.0]))
+    assert moments.mean.item() == pytest.approx(4, abs=1e-3)
+    assert (moments.mean + moments.std * layer(torch.ones(1))).item() == pytest.approx(before)
 
 
 def test_the_critics_loss_is_in_units_of_the_deviation():

@@ -1,5 +1,6 @@
 """gSDE: the distribution's numbers, when its noise is drawn, and that PPO learns with it."""
 
+import copy
 import math
 
 import pytest
@@ -7,6 +8,7 @@ import torch
 from lightning_models import Model, trainer
 from torch.distributions import Independent, Normal
 
+from ppo_bbrl.agents.sde import StateDependentNormal
 from ppo_bbrl.lightning import MultiCategorical, StateDependentNoise, make_vec_env
 
 
@@ -24,6 +26,28 @@ def test_the_density_is_that_of_the_documented_gaussian():
         entropy = 0.5 * math.log(2 * math.pi * math.e * v)
         assert float(dist.entropy()[i].detach()) == pytest.approx(entropy, abs=1e-6)
     assert torch.equal(dist.mode, mean)
+
+
+def test_an_action_by_hand():
+    """μ + ε^T φ: 0.5 + 1·0.3 + 2·(-0.1), and 0 + 1·0 + 2·1; no gradient goes through it."""
+    mean = torch.tensor([[0.5, 0.0]], requires_grad=True)
+    matrix = torch.tensor([[[0.3, 0.0], [-0.1, 1.0]]], requires_grad=True)
+    dist = StateDependentNormal(mean, torch.tensor([[1.0, 2.0]]), torch.ones(2, 2), matrix)
+    action = dist.sample()
+    assert action.tolist() == [pytest.approx([0.6, 2.0])]
+    assert not action.requires_grad
+    several = dist.sample((3,))  # of a shape: none of them with the matrix
+    assert several.shape == (3, 1, 2)
+    assert not torch.equal(several[0], several[1])
+
+
+def test_where_all_features_are_zero_the_variance_is_a_millionth():
+    """Of each component: nothing is infinite where ReLUs are all off."""
+    log_prob = StateDependentNoise(3, 2)(torch.zeros(4, 3), torch.zeros(4, 2)).log_prob(
+        torch.zeros(4, 2)
+    )
+    one = math.log(1e3) - 0.5 * math.log(2 * math.pi)
+    assert log_prob.tolist() == pytest.approx([2 * one] * 4, rel=1e-5)
 
 
 def test_the_same_state_gets_the_same_action_until_the_noise_is_drawn_anew():
@@ -61,6 +85,17 @@ def test_noise_learns_and_features_do_not_learn_from_it():
     assert features.grad is None
     assert noise.log_std.grad.abs().min() > 0
     assert set(noise.state_dict()) == {"log_std"}
+    assert noise.log_std.unique().tolist() == [-2]
+
+
+def test_a_model_whose_noise_was_drawn_can_be_copied_and_made_smaller():
+    """Matrices with a graph could not be copied; those of another precision would not fit."""
+    noise = StateDependentNoise(2, 1).bfloat16()
+    noise.reset_noise(3)
+    features, mean = torch.ones(3, 2).bfloat16(), torch.zeros(3, 1).bfloat16()
+    copied = copy.deepcopy(noise)(features, mean).sample()
+    assert copied.dtype == torch.bfloat16
+    assert torch.equal(copied, noise(features, mean).sample())
 
 
 @pytest.mark.parametrize(("freq", "drawn"), [(-1, 1), (1, 6), (4, 2), (100, 1)])
