@@ -5,14 +5,15 @@ import runpy
 import warnings
 from functools import partial
 from pathlib import Path
+from types import SimpleNamespace
 
 import gymnasium as gym
-import masked_envs  # noqa: F401 - registers them
 import numpy as np
 import pytest
 import torch
 from gymnasium.envs.classic_control.cartpole import CartPoleEnv, CartPoleVectorEnv
-from gymnasium.spaces import Box, Dict, Discrete, MultiBinary, MultiDiscrete, Tuple
+from gymnasium.spaces import Box, Dict, Discrete, MultiBinary, MultiDiscrete, Text, Tuple
+from masked_envs import SEEN  # which registers them
 from probe_envs import Chance, config
 
 import ppo_bbrl
@@ -261,6 +262,38 @@ def test_an_observation_without_the_key_of_its_mask_is_refused(given):
     assert (rest, info) == ({"seen": 1}, {"more": 3, "action_mask": 2})
 
 
+@pytest.mark.parametrize("ends", [(True, False), (False, True)])
+def test_what_a_step_gives_beside_the_mask_stays_as_it_is(ends):
+    env = MaskFromObservation(gym.make("Masked-v0", source="observation"))
+    env.env = SimpleNamespace(
+        step=lambda action: ({"seen": action, "action_mask": 2}, 3, *ends, {})
+    )
+    assert env.step(1) == ({"seen": 1}, 3, *ends, {"action_mask": 2})
+
+
+class Boxed(gym.Env):
+    """Has no actions that masks are for."""
+
+    action_space = Box(-1, 1)
+
+    def __init__(self, space=SEEN):
+        self.observation_space = space
+
+
+class BoxedMethod(Boxed):
+    def action_masks(self):
+        raise AssertionError
+
+
+def test_masks_that_are_for_no_action_are_refused_when_they_are_seen():
+    """Where there is neither a key nor a method of that name, nothing is said."""
+    assert with_mask(plain := Boxed(), "auto") is plain
+    for env in (Boxed(Dict(seen=SEEN, action_mask=MultiBinary(2))), BoxedMethod()):
+        with pytest.raises(ConfigError, match=r"'auto': it gives masks of invalid actions"):
+            with_mask(env, "auto")
+        assert with_mask(env, "none") is env
+
+
 SEEN_TOO = {
     "its mask": (Dict(seen=Box(-1, 1), action_mask=MultiBinary(4)), True),
     "in two parts": (
@@ -269,6 +302,11 @@ SEEN_TOO = {
     ),
     "in a tuple": (Dict(seen=Box(-1, 1), action_mask=Tuple([MultiBinary(3), Discrete(2)])), True),
     "of another size": (Dict(seen=Box(-1, 1), action_mask=MultiBinary(5)), False),
+    "of words": (Dict(seen=Box(-1, 1), action_mask=Text(4)), False),
+    "half of words": (
+        Dict(seen=Box(-1, 1), action_mask=Tuple([MultiBinary(3), Text(4)])),
+        False,
+    ),
     "nothing else": (Dict(action_mask=MultiBinary(4)), False),
     "no such key": (Dict(seen=Box(-1, 1), mask=MultiBinary(4)), False),
 }
@@ -294,6 +332,7 @@ READ = {
     "too few": ([1, 0, 1], r"its action mask is .*; expected 2 \+ 3 zeros and ones"),
     "other numbers": ([2, 0, 1, 1, 0], "zeros and ones"),
     "parts exchanged": ((np.ones(3), np.ones(2)), "zeros and ones"),
+    "half apart": ([1, 0, [1, 1, 0]], "zeros and ones"),
     "words": (["a"] * 5, "zeros and ones"),
     "nothing": (None, "zeros and ones"),
 }
@@ -310,9 +349,14 @@ def test_forms_of_a_mask(case):
             reader.checked(given)
 
 
+def test_of_no_actions_the_mask_is_empty():
+    assert MaskReader(Dict(force=Box(-1, 1))).checked({}).tolist() == []
+
+
 def test_masks_of_vectorised_environments_are_in_their_infos():
     reader, over = MaskReader(Discrete(2)), np.array([False, True])
     assert masks_of({}, reader, over) is None
+    assert masks_of([{}, {}], reader, over) is None
     masks = masks_of({"action_mask": np.array([[1, 0], [0, 0]])}, reader, over)
     assert masks.tolist() == [[True, False], [True, True]]
     with pytest.raises(UnfitError, match="environment 1 of 2: its action mask forbids"):
