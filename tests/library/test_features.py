@@ -206,9 +206,12 @@ def test_a_shared_trunk_runs_once_for_both(observation, memory, action):
 
 
 def test_a_shared_trunk_has_the_hidden_layers():
-    algo = PPOClip(with_architecture("vector", shared_trunk=True))
+    sizes = {"actor_hidden_size": [5, 6, 7], "critic_hidden_size": [5, 6, 7]}
+    algo = PPOClip(with_architecture("vector", shared_trunk=True, **sizes))
     assert algo.train_policy.encoder is algo.critic_agent.encoder
-    assert [len(agent.model) for agent in (algo.train_policy, algo.critic_agent)] == [1, 1]
+    assert [one.out_features for one in layers_of(algo.train_policy.encoder)] == [5, 6, 7]
+    for agent in (algo.train_policy, algo.critic_agent):
+        assert [one.in_features for one in layers_of(agent.model)] == [7]
     algo.close()
 
 
@@ -253,8 +256,15 @@ def test_gains_of_initial_weights(action, shared):
 
 
 def test_weights_that_are_not_orthogonal():
-    algo = PPOClip(with_architecture("vector", ortho_init=False))
-    first, last = layers_of(algo.train_policy)
+    """They are drawn from the run's own stream, whatever others have drawn."""
+    algos = []
+    for n_others in range(2):
+        torch.rand(n_others)  # of the global generator
+        algos.append(PPOClip(with_architecture("vector", ortho_init=False)))
+    for one, other in zip(*(layers_of(algo.train_policy) for algo in algos), strict=True):
+        assert torch.equal(one.weight, other.weight)
+        assert torch.equal(one.bias, other.bias)
+    first, last = layers_of(algos[0].train_policy)
     assert first.bias.any()
     for layer in (first, last):
         bound = 1 / math.sqrt(layer.in_features)
