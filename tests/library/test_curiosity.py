@@ -97,8 +97,10 @@ def test_only_transitions_are_learned_from():
     zeros = torch.zeros(2)
     computed = {"policy": zeros[0]}, {"kl": zeros[0]}
     novelty, value = curiosity.novelty(2 * obs), curiosity.value(obs)
-    for mask, kept in ((torch.tensor([True, False]), 1), (None, 2)):
-        minibatch = Minibatch(variables, zeros, zeros, zeros, zeros, 0.2, 0.1, mask)
+    columns = {name: one.unsqueeze(1) for name, one in variables.items()}  # as of sequences
+    some = torch.tensor([True, False])
+    for own, mask, kept in ((variables, some, 1), (columns, some, 1), (variables, None, 2)):
+        minibatch = Minibatch(own, zeros, zeros, zeros, zeros, 0.2, 0.1, mask)
         losses, metrics = with_losses(critic, minibatch, 0.25, computed)
         torch.testing.assert_close(losses["curiosity"], novelty[:kept].mean())
         error = (value - variables[RETURN])[:kept].square().mean()

@@ -7,6 +7,7 @@ import torch
 from torch import distributions as d
 from torch.distributions.transforms import AffineTransform, TanhTransform
 
+from ppo_bbrl import distributions, joint_distributions
 from ppo_bbrl.distributions import (
     ActionCategorical,
     ActionGaussian,
@@ -66,12 +67,14 @@ def test_a_mode_of_ones_own_is_obeyed():
 
 
 def test_without_a_mode_one_line_says_what_to_define():
-    parts = d.Categorical(logits=zeros(2, 3))
-    for dist in (
-        d.MixtureSameFamily(parts, d.Normal(zeros(2, 3), 1.0)),
-        d.RelaxedOneHotCategorical(torch.tensor(1.0), logits=zeros(2, 3)),
+    mixture = d.MixtureSameFamily(d.Categorical(logits=zeros(2, 3)), d.Normal(zeros(2, 3), 1.0))
+    relaxed = d.RelaxedOneHotCategorical(torch.tensor(1.0), logits=zeros(2, 3))
+    for dist, name in (
+        (mixture, "MixtureSameFamily"),
+        (d.Independent(mixture, 1), "MixtureSameFamily"),
+        (relaxed, "RelaxedOneHotCategorical"),
     ):
-        with pytest.raises(UserError, match=r"has no mode.*property `mode`"):
+        with pytest.raises(UserError, match=rf"^{name} has no mode.*property `mode`"):
             mode_of(dist)
 
 
@@ -202,6 +205,12 @@ def test_without_a_formula_the_entropy_is_estimated_with_the_right_sign():
 
 
 # ------------------------------------------------------------------------------- several at once
+
+
+def test_what_has_moved_is_found_and_nothing_else():
+    assert distributions.MultiCategorical is joint_distributions.MultiCategorical
+    with pytest.raises(AttributeError, match=r"'ppo_bbrl.distributions' has no .* 'Multi'"):
+        _ = distributions.Multi
 
 
 def test_several_categorical_actions_are_drawn_and_counted_side_by_side():
