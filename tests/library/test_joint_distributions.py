@@ -41,6 +41,7 @@ def test_bits_by_hand():
     expected = -(LOG(3 / 4) * 3 / 4 + LOG(1 / 4) / 4 + LOG(1 / 5) / 5 + LOG(4 / 5) * 4 / 5)
     assert entropy.item() == pytest.approx(expected)
     assert dist.mode.tolist() == [[1.0, 0.0]]
+    assert dist.with_noise(torch.tensor([[-1.2, 1.5]])).tolist() == [[0.0, 1.0]]
 
 
 def test_a_composite_by_hand():
@@ -63,11 +64,13 @@ def test_a_composite_by_hand():
 
 
 def test_a_composite_of_indices_alone_has_actions_of_floats():
-    """As the workspace stores those of every composite."""
+    """As the workspace stores those of every composite; beside numbers in their precision."""
     index = ActionCategorical(torch.tensor([[0.0, LOG(3)]]))
     dist = ActionComposite([index, ActionMultiCategorical(torch.zeros(1, 5), [2, 3])])
     for action in (dist.mode, dist.sample()):
         assert (action.dtype, action.shape) == (torch.float32, (1, 3))
+    third = torch.tensor([[1 / 3]], dtype=torch.float64)
+    assert ActionComposite([index, ActionGaussian(third, third[0])]).mode.tolist() == [[1, 1 / 3]]
 
 
 def test_no_rows_have_no_actions():
