@@ -20,6 +20,7 @@ from ppo_bbrl.agents.continuous import ContinuousPolicy, SDEPolicy
 from ppo_bbrl.agents.memory import Memory
 from ppo_bbrl.agents.policies import draws_noise_alone
 from ppo_bbrl.agents.recurrent import RecurrentPolicy
+from ppo_bbrl.distributions import ActionGaussian
 from ppo_bbrl.errors import ConfigError, UserError
 from ppo_bbrl.gaussian_distributions import (
     ActionDiagonalGaussian,
@@ -90,6 +91,14 @@ def test_the_entropy_of_a_squashed_gaussian_by_its_integral():
     expected = float(integrand.sum() * (before[1] - before[0]))
     assert dist.entropy().item() == pytest.approx(expected, abs=1e-4)
     assert dist.entropy().dtype == torch.float32  # as precise as the weights, not as the nodes
+
+
+@pytest.mark.parametrize("kind", [ActionGaussian, ActionDiagonalGaussian])
+def test_an_action_by_hand(kind):
+    """1 + 2 · 0.5, and 3 - 0.5 · 4."""
+    log_std = torch.tensor([math.log(2), math.log(0.5)])
+    dist = kind(torch.tensor([1.0, 3.0]), log_std)
+    assert dist.with_noise(torch.tensor([0.5, -4.0])).tolist() == pytest.approx([2, 1])
 
 
 def test_the_quadrature_has_the_moments_of_a_standard_normal():
