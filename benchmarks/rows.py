@@ -61,4 +61,7 @@ ROWS = {
     ),
     "cartpole_no_velocity": Row("cartpole_no_velocity_lstm", 500.0, ZOO),
     "pendulum_no_velocity": Row("pendulum_no_velocity_lstm", -218.0, ZOO),
+    "mountaincar_continuous_no_velocity": Row(
+        "mountaincar_continuous_no_velocity_lstm", 91.5, ZOO, seeds=5
+    ),
 }  # fmt: skip
