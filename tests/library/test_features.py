@@ -108,6 +108,22 @@ def test_small_images_have_a_small_network(side, kind, n):
     assert encoder(Box(0, 255, (side, side, 3), np.uint8), kind)[1] == n
 
 
+def test_the_shorter_side_says_how_small_an_image_is():
+    assert encoder(Box(0, 255, (35, 84, 3), np.uint8), "auto")[1] == 32 * 18 * 42
+
+
+def test_flattened_images_are_scaled_and_other_matrices_are_not():
+    for space, expected in (
+        (Box(0, 255, (2, 2), np.uint8), [0, 1, 1, 0]),
+        (Box(0, 255, (2, 2), np.float32), [0, 255, 255, 0]),
+    ):
+        network, n = encoder(space, "mlp")
+        assert n == 4
+        assert (
+            network(torch.tensor(np.array([[0, 255], [255, 0]], space.dtype))).tolist() == expected
+        )
+
+
 def test_what_has_no_network_for_images():
     """Vectors, matrices of floats unless they are asked to be images, and everything else."""
     matrix = Box(-1, 1, (6, 6), np.float32)

@@ -6,7 +6,7 @@ import pytest
 import torch
 from torch import nn
 
-from ppo_bbrl.agents.encoders import FlatOrOneHot, Flatten, MultiOneHot, OneHot
+from ppo_bbrl.agents.encoders import FlatOrOneHot, Flatten, MultiOneHot, OneHot, Parts
 from ppo_bbrl.agents.networks import ACTIVATIONS, build_ortho_mlp
 from ppo_bbrl.config.schema import known_keys
 from ppo_bbrl.errors import UserError
@@ -106,6 +106,16 @@ def test_multi_one_hot(leading):
     expected = torch.tensor([0, 1, 0, 0, 1, 0, 0, 0, 1.0])
     assert torch.equal(features, expected.expand(*leading, 9))
     assert MultiOneHot([2, 3, 4])(torch.tensor([0, 1, 0])).tolist() == [1, 0, 0, 1, 0, 1, 0, 0, 0]
+
+
+@pytest.mark.parametrize("leading", [(), (5,), (2, 5)])
+def test_parts_lie_side_by_side(leading):
+    """In the precision of the weights, whatever that of a part is."""
+    parts = Parts({"far": (nn.Identity(), 2), "kind": (OneHot(3), 3)})
+    far = torch.tensor([1.5, -1.0], dtype=torch.float64).expand(*leading, 2)
+    features = parts({"kind": torch.full(leading, 1), "far": far})
+    assert parts.n_features == 5
+    assert torch.equal(features, torch.tensor([1.5, -1.0, 0, 1, 0]).expand(*leading, 5))
 
 
 @pytest.mark.parametrize("wrong", ["rely", nn.Tanh, torch.tanh, None, 3])

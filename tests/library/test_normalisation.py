@@ -222,6 +222,8 @@ def test_on_arrays_is_the_same_function(scale, clip):
     if scale:
         normaliser.moments[0].mean.fill_(10)
         normaliser.moments[0].var.fill_(4)
+    else:
+        normaliser.update(torch.tensor([[10.0], [30.0]]))  # which has no statistics to move
     x, limit = np.array([[-1.0], [1.0], [11.0], [30.0]], np.float32), clip or np.inf
     expected = np.clip((x - 10) / 2 if scale else x, -limit, limit)
     found = normaliser.on_arrays()(x.copy())

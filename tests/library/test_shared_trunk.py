@@ -358,6 +358,31 @@ def test_a_distribution_of_one_event_fits_too():
     assert torch.equal(rollouts[0].log_prob, rollouts[1].log_prob)
 
 
+class Shown(nn.Module):
+    """Keeps what it was shown."""
+
+    def forward(self, x):
+        self.seen = x
+        return Categorical(logits=torch.zeros(len(x), 2)), torch.zeros(len(x))
+
+
+def test_a_model_gets_floats_in_its_precision_and_everything_else_as_it_is():
+    floats, integers = torch.zeros(3, 2), torch.zeros(3, 2, dtype=torch.int64)
+    double, whole = torch.zeros(1, dtype=torch.float64), torch.zeros(1, dtype=torch.int64)
+    for weight, obs, expected in (
+        (double, floats, torch.float64),
+        (double, integers, torch.int64),
+        (whole, floats, torch.float32),
+        (None, floats, torch.float32),
+    ):
+        model = Shown()
+        model.weight = None if weight is None else nn.Parameter(weight, requires_grad=False)
+        policy, critic = shared_agents(model)
+        for head in (policy.dist, critic.value):
+            head(obs)
+            assert model.seen.dtype == expected
+
+
 def test_a_missing_forward_or_something_else_than_a_module():
     with pytest.raises(ConfigError, match="Module has no forward"):
         shared_agents(nn.Module())
