@@ -147,7 +147,8 @@ def test_pictures_are_seen(session, screenshot):
     notebook, page = session.notebook, session.notebook.page
     every = range(len(notebook.content.cells))
     cells = [n for n in every if notebook.cell(n).locator(".jp-OutputArea img").count()]
-    drawn = ["workspace_grid(", "plt.subplots", "learning_curve(", "policy_map(", "critic_map("]
+    drawn = ["workspace_grid(", "plt.subplots", "learning_curve(", "report.figure("]
+    drawn += ["policy_map(", "critic_map("]
     assert {notebook.number(words) for words in drawn} <= set(cells)
     for number in cells:
         picture = notebook.cell(number).locator(".jp-OutputArea img").first

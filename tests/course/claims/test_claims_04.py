@@ -21,7 +21,8 @@ means = {name: np.nan_to_num(rows).mean(0) for name, rows in curves.items()}
 below = (means["advantages as they are"] < means[BASELINE]).mean()
 print("share of the run below the baseline =", below)
 print("fresh seeds =", *fresh_seeds)
-print("seen before =", *seeds)
+print("seen before =", *seeds, *report.runs)
+print("ends of the same configuration =", *ends)
 print("first scores =", *scores[BASELINE].tolist())
 print("first scores of advantages as they are =", *scores["advantages as they are"].tolist())
 for name, estimate in estimates.items():
@@ -117,6 +118,12 @@ def test_two_curves_end_highest_and_one_is_mostly_below_the_baseline(text):
     )
     (share,) = numbers(text, "share of the run below the baseline")
     assert share > 0.6
+
+
+def test_six_seeds_of_the_same_configuration_end_far_apart(text):
+    ends = numbers(text, "ends of the same configuration")
+    assert len(ends) == 6
+    assert max(ends) > 1.5 * min(ends)
 
 
 def test_the_fresh_seeds_are_twenty_and_none_was_seen(text):

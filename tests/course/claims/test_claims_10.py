@@ -36,6 +36,7 @@ print(json.dumps({
     "explained_variance": last("explained_variance"),
     "ratio": ratios,
     "probes": {name: dict(zip(PROBES, row)) for name, row in zip(SUSPECTS, found.tolist())},
+    "healthy": healthy_returns.tolist(),
     "mended": table(mended, "return").tolist(),
     "mended_ratio": largest,
 }))
@@ -71,6 +72,14 @@ def test_the_curves_convict_two_and_acquit_nobody(results):
     for charge in FIVE:
         assert final[charge].mean() > 150, charge
         assert final[charge].min() > 90, charge
+
+
+def test_the_package_learns_as_the_five_do_and_its_seeds_end_apart(results):
+    healthy = np.array(results["healthy"])
+    assert healthy.shape == (4, 30)
+    assert healthy[:, -1].mean() > 150
+    assert healthy[:, -1].min() > 90
+    assert np.ptp(healthy[:, -1]) > 50
 
 
 def test_of_the_five_one_is_behind_and_the_others_overlap(results):

@@ -26,8 +26,9 @@ PICTURES = [
     "without clipping",
     "workspace_grid(",
     "times_used",
-    "read_metrics(",
+    "titles = {",
     "learning_curve(",
+    "report.figure(",
     "policy_map(",
     "critic_map(",
 ]
@@ -133,9 +134,10 @@ def the_solution_writes_into_the_outputs_of_tests(solution):
     _, folder = solution
     assert [path.name for path in folder.iterdir()] == ["outputs-testing"]
     runs = sorted((folder / "outputs-testing" / "CartPole-v1").iterdir())
-    assert [run.name.split("_")[0] for run in runs] == [f"ppo-clip-S{n}" for n in (12, 13, 14)]
-    assert all((run / "metrics.csv").is_file() for run in runs)
-    assert (runs[0] / "video" / "best.mp4").is_file()
+    assert [run.name.split("_")[0] for run in runs] == [f"ppo-clip-S{n}" for n in (0, 12, 13, 14)]
+    seeds, *own = runs
+    assert all((run / "metrics.csv").is_file() for run in (seeds / "seed_0", *own))
+    assert (own[0] / "video" / "best.mp4").is_file()
 
 
 def drawing_with_replacement_misses_a_share_of_1_over_e(solution):
