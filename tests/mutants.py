@@ -67,6 +67,7 @@ NEAREST = {
     "sequences": ("sequences", "memory"),
     "agents.acting": (*_AGENTS, "continuous", "actions"),
     "agents.answers": ("fits", "agents"),
+    "agents.attributes": ("resume",),
     "agents.base": _AGENTS,
     "agents.build": ("ppo", "compute", "masks", "actions", "features", "seen_parts"),
     "agents.continuous": ("continuous", "actions"),

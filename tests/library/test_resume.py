@@ -11,6 +11,7 @@ from functools import cache
 from pathlib import Path
 
 import gymnasium as gym
+import numpy as np
 import pytest
 import torch
 from killing import (
@@ -25,6 +26,7 @@ from killing import (
 )
 from probe_envs import Chance
 from torch import nn
+from torch.distributions import Categorical
 
 from ppo_bbrl import DiscretePolicy, EpisodicAlgo, PPOClip, VAgent, run
 from ppo_bbrl.agents.base import KWAgentWrapper
@@ -600,3 +602,64 @@ def test_buffers_that_torch_does_not_save_go_on():
         assert torch.equal(one, other)
     for algo in (whole, second):
         algo.close()
+
+
+class Fading(DiscretePolicy):
+    """Numbers that change while it learns, in no buffer."""
+
+    def __init__(self, noise=1.0):
+        super().__init__(4, [8], 2)
+        self.noise, self.seen, self.shift = noise, {"steps": 0}, np.zeros(4)
+        self.chance = np.random.default_rng(0)
+
+    def dist(self, obs):
+        if torch.is_grad_enabled():
+            self.noise *= self.chance.uniform(0.98, 1)
+            self.seen["steps"] += len(obs)
+            self.shift = 0.9 * self.shift + 0.1 * obs.detach().reshape(-1, 4).mean(0).numpy()
+        shift = torch.as_tensor(self.shift, dtype=obs.dtype)
+        return Categorical(logits=self.model(obs - shift) * (1 + self.noise))
+
+
+def fading(**how):
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(0)
+        return Fading(**how)
+
+
+def test_what_an_agent_of_ones_own_counts_goes_on():
+    """Torch's state knows weights and buffers alone."""
+    whole = PPOClip(settings("CartPole-v1", "whole"), train_policy=fading())
+    run(whole)
+    cfg = settings("CartPole-v1", "killed")
+    cfg["algorithm"]["max_epochs"] = 3
+    first = PPOClip(cfg, train_policy=fading())
+    run(first)
+    first.close()
+    second = PPOClip.resume(RUN, ["algorithm.max_epochs=6"], train_policy=fading())
+    assert second.train_policy.noise < 1
+    assert isinstance(second.train_policy.shift, np.ndarray)
+    run(second)
+    assert second.train_policy.noise == whole.train_policy.noise
+    assert second.train_policy.seen == whole.train_policy.seen
+    for one, other in zip(
+        whole.train_policy.parameters(), second.train_policy.parameters(), strict=True
+    ):
+        assert torch.equal(one, other)
+
+
+def test_an_agent_that_begins_otherwise_or_counts_nothing_is_told():
+    cfg = settings("CartPole-v1", "killed")
+    cfg["algorithm"]["max_epochs"] = 2
+    first = PPOClip(cfg, train_policy=fading())
+    run(first)
+    first.close()
+    with pytest.warns(
+        UserWarning, match=r"train_policy: its attribute noise began .* 1\.0, .* 0\.5"
+    ):
+        PPOClip.resume(RUN, train_policy=fading(noise=0.5)).close()
+    other = fading()
+    other.seen = object()
+    other.dist = DiscretePolicy.dist.__get__(other)
+    with pytest.raises(StateError, match=r"train_policy: its attribute seen changed in the run"):
+        PPOClip.resume(RUN, train_policy=other)

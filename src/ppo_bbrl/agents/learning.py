@@ -9,6 +9,7 @@ import torch
 from gymnasium.spaces import Box
 from torch import Tensor, nn
 
+from ppo_bbrl.agents.attributes import attributes_of
 from ppo_bbrl.agents.base import KWAgentWrapper, copy_agent, has_memory, remembers
 from ppo_bbrl.agents.build import check_normalised, put_on
 from ppo_bbrl.agents.curiosity import hand_on_curiosity
@@ -51,6 +52,7 @@ class LearningAgents:
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
         self._rates = ScheduledRates()
+        self._first: dict[str, dict[str, Any]] = {}  # plain attributes of own agents, as given
 
     @property
     def train_policy(self) -> Any:
@@ -128,6 +130,9 @@ class LearningAgents:
         new_ones = [name for name, agent in both.items() if new in (None, agent) and agent in own]
         self._given = list(dict.fromkeys((*self._given, *new_ones)))
         self._own_policy = "train_policy" in self._given
+        self._first |= {
+            name: attributes_of(agent) for name, agent in both.items() if new in (None, agent)
+        }
         self.eval_policy = KWAgentWrapper(
             policy, stochastic=False, predict_proba=False, compute_entropy=False
         )
@@ -150,12 +155,13 @@ class LearningAgents:
 
     def _learning_state(self) -> dict[str, HasState]:
         """The parts that have state, by name."""
-        agents = {
-            "critic_agent": self.critic_agent,
-            "old_policy": self.old_policy,
-            "old_critic_agent": self.old_critic_agent,
+        of_policy, of_critic = self._first["train_policy"], self._first["critic_agent"]
+        parts: dict[str, HasState] = {
+            "train_policy": AgentState("train_policy", self.train_policy, of_policy),
+            "critic_agent": AgentState("critic_agent", self.critic_agent, of_critic),
+            "old_policy": AgentState("old_policy", self.old_policy, of_policy),
+            "old_critic_agent": AgentState("old_critic_agent", self.old_critic_agent, of_critic),
         }
-        parts: dict[str, HasState] = {name: AgentState(name, one) for name, one in agents.items()}
         optimizers = {"policy_optimizer": self.policy_optimizer}
         if self.critic_optimizer is not self.policy_optimizer:
             optimizers["critic_optimizer"] = self.critic_optimizer

@@ -1,10 +1,14 @@
 """The states of agents and optimisers, loaded completely or not at all, unlike in torch."""
 
 import warnings
+from collections.abc import Mapping
+from types import MappingProxyType
+from typing import Any
 
 import torch
 from torch import Tensor, nn
 
+from ppo_bbrl.agents.attributes import changes_of, restore_changes
 from ppo_bbrl.agents.layers import check_same_layers, layers_of
 from ppo_bbrl.config.optimizers import ScheduledRates, held_parameters, without_compiler
 from ppo_bbrl.errors import StateError, one_line
@@ -17,16 +21,19 @@ class AgentState:
     Args:
         name: the agent's name, for messages.
         agent: the agent, which `load_state_dict` changes in place.
+        first: its plain attributes when the run began, of `attributes_of`.
     """
 
-    def __init__(self, name: str, agent: nn.Module) -> None:
-        self._name, self._agent = name, agent
+    def __init__(
+        self, name: str, agent: nn.Module, first: Mapping[str, Any] = MappingProxyType({})
+    ) -> None:
+        self._name, self._agent, self._first = name, agent, first
 
     def state_dict(self) -> State:
         """The class, the kinds of layers, what does not learn, and weights and buffers by name.
 
         Buffers that `register_buffer(…, persistent=False)` keeps out of torch's state are among
-        them: they may change, as a running mean does.
+        them: they may change, as a running mean does. So may plain attributes of one's own agent.
         """
         return {
             "class": _class_name(self._agent),
@@ -35,6 +42,7 @@ class AgentState:
                 name for name, one in self._agent.named_parameters() if not one.requires_grad
             ],
             "others": self._other_buffers(),
+            "attributes": changes_of(self._agent, self._first),
             "weights": self._agent.state_dict(),
         }
 
@@ -43,12 +51,12 @@ class AgentState:
         return {name: one for name, one in self._agent.named_buffers() if name not in kept}
 
     def load_state_dict(self, state: State) -> None:
-        """Restore weights and buffers.
+        """Restore weights, buffers and plain attributes.
 
         Raises:
             StateError: if the state belongs to a different agent; nothing has been changed then.
         """
-        new = dict.fromkeys(("layers", "frozen", "others"))  # not in states of before
+        new = dict.fromkeys(("layers", "frozen", "others", "attributes"))  # not in old states
         check_names(new | state, (*new, "class", "weights"), self._name)
         there, here = state["class"], _class_name(self._agent)
         if there != here:
@@ -63,6 +71,7 @@ class AgentState:
             there, here = _described(value), _described(now[name])
             if there != here:
                 raise StateError(f"{self._name}: {name} is {there} in the state, but {here} here")
+        settings += restore_changes(self._name, self._agent, state.get("attributes") or {})
         self._agent.load_state_dict(state["weights"])
         with torch.no_grad():
             for name, value in given.items():
