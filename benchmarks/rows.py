@@ -64,4 +64,5 @@ ROWS = {
     "mountaincar_continuous_no_velocity": Row(
         "mountaincar_continuous_no_velocity_lstm", 91.5, ZOO, seeds=5
     ),
+    "pong": Row("pong", 20.99, f"{ZOO}, 10M steps, sampled actions", seeds=1),
 }  # fmt: skip
