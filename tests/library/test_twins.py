@@ -305,6 +305,13 @@ def test_what_loses_nothing_that_can_be_seen_is_taken(name, args):
     assert all(name in message and "rewards" in message for message in messages)
 
 
+def test_of_a_task_without_a_vectorised_self_nothing_is_lost():
+    """Gymnasium says that there is none."""
+    spec = find_spec("Pendulum-v1")
+    assert spec.vector_entry_point is None
+    assert twins.what_is_lost(spec, {}, []) == ""
+
+
 def test_a_vectorised_task_that_cannot_be_imported():
     gym.register("TwinMissing-v0", Walk, vector_entry_point="no_such_module:Walk")
     with pytest.raises(ConfigError, match=r"TwinMissing-v0.* cannot be made: .*no_such_module"):
