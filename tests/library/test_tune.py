@@ -209,6 +209,17 @@ def test_the_best_configuration_says_why_in_each_line(monkeypatch):
     )
     assert cfg.algorithm.n_envs == 2
 
+    given = best_config(
+        study.study, SPACE, TINY, ["algorithm.clip_range=0.25", "algorithm.gae=0.7"]
+    )
+    why = {
+        line.split(":")[0].strip(): line.split("# ")[1]
+        for line in given.splitlines()[3:]
+        if "# " in line
+    }
+    assert why["clip_range"] == why["gae"] == "an override of the study"
+    assert why["n_envs"] == "as in the given configuration"
+
 
 def test_a_study_with_other_choices_is_another_study(monkeypatch):
     monkeypatch.setattr(tuning, "Pool", Script(lambda *_: learning([1.0])))

@@ -38,6 +38,7 @@ def best_config(
     task = {"gym_env": {"env_name": found["gym_env.env_name"]}}
     usual = dict(leaves(OmegaConf.to_container(load_config(task))))
     given = config.name if isinstance(config, Path) else "the given configuration"
+    overridden = {one.partition("=")[0].strip() for one in overrides}
     lines = [
         f"# {found['gym_env.env_name']}: trial {best.number} of {len(study.trials)}, with a mean",
         f"# return over its steps of {as_return(score_of(best))}.",
@@ -57,7 +58,10 @@ def best_config(
             among = [space[key].value(trial.params[key]) for trial in trials[:_SHOWN]]
             why = f"tuned, {space[key]}; the best {len(among)}: {_listed(among)}"
         elif key == EPOCHS and chosen[-1].startswith(f"{EPOCHS}="):
-            why = f"as many steps as {given} has, by the size of rollouts"
+            of = "the study's override" if key in overridden else given
+            why = f"as many steps as {of} has, by the size of rollouts"
+        elif key in overridden:
+            why = "an override of the study"
         else:
             why = "the task" if key == "gym_env.env_name" else f"as in {given}"
         lines.append(f"{'  ' * len(parents)}{name}: {text} # {one_line(why, 200)}")
