@@ -27,6 +27,7 @@ from ppo_bbrl.plots.statistics import interquartile_mean
 
 ROOT = Path(__file__).parents[1]
 RESULTS = Path(__file__).parent / "results" / "returns"
+SB3 = RESULTS / "sb3"  # of beside_sb3.py
 PAGE, PICTURE = ROOT / "docs" / "returns.md", ROOT / "docs" / "images" / "returns.png"
 _POINTS = 60  # of each curve that is kept
 
@@ -44,9 +45,9 @@ def main() -> None:
     write_page()
 
 
-def kept(name: str) -> dict[int, dict[str, Any]]:
+def kept(name: str, folder: Path = RESULTS) -> dict[int, dict[str, Any]]:
     """The results of a row, by seed."""
-    path = RESULTS / f"{name}.jsonl"
+    path = folder / f"{name}.jsonl"
     lines = path.read_text(encoding="utf-8").splitlines() if path.exists() else []
     return {row["seed"]: row for row in map(json.loads, lines)}
 
@@ -114,7 +115,7 @@ def write_page() -> None:
     for name, row in ROWS.items():
         results = list(kept(name).values())
         if not results:
-            lines.append(f"| {name} | {row.published:g} ({row.source}) | not run | | | | | |")
+            lines.append(f"| {name} | {row.published:g} ({row.source}) | not run | | | | | | |")
             continue
         found = {
             metric: interquartile_mean([result[metric] for result in results])
@@ -130,12 +131,22 @@ def write_page() -> None:
             f"| [{name}](../configs/{row.config}.yaml) | {row.published:g} ({row.source}) | "
             f"{verdict} by the {row.metric} | {found['final'].short()} | {found['best'].short()} | "
             f"{found['peak'].short()} | {len(results)} of {row.seeds} | "
-            f"{thousands:,.0f}k, {minutes:.1f} min |"
+            f"{thousands:,.0f}k, {minutes:.1f} min | {sb3(name)} |"
         )
         curves[name] = [Curve(*map(np.array, result["curve"])) for result in results]
     PAGE.write_text(HEAD + "\n".join(lines) + "\n", encoding="utf-8")
     if curves:
         draw(curves)
+
+
+def sb3(name: str) -> str:
+    """What SB3 reached on this row, if it was run."""
+    results = list(kept(name, SB3).values())
+    if not results:
+        return ""
+    final = interquartile_mean([result["final"] for result in results])
+    minutes = np.mean([result["seconds"] for result in results]) / 60
+    return f"{final.short()}, {len(results)} seeds, {minutes:.1f} min of processor time"
 
 
 def draw(curves: dict[str, list[Curve]]) -> None:
@@ -179,14 +190,16 @@ say so.
   report it.
 - All as the interquartile mean of the seeds with its 95 % bootstrap interval. A row is reached if
   the interquartile mean of its own metric is at least the published figure.
-- Zoo's figures are of one run each.
+- Zoo's figures are of one run each. **SB3 here**: the final of Stable-Baselines3 with Zoo's
+  parameters on the same kind of machine, where a seed takes it less than ten minutes
+  (`python benchmarks/beside_sb3.py ROW`). Ours were timed by the clock, on a busy machine too.
 
 ![Learning curves](images/returns.png)
 
 Grey: each seed. Blue: the interquartile mean and its interval. Dashed: the published figure.
 
-| Row | Published | Ours | Final | Best | Peak | Seeds | Steps, time of a seed |
-|---|---|---|---|---|---|---|---|
+| Row | Published | Ours | Final | Best | Peak | Seeds | Steps, time of a seed | SB3 here |
+|---|---|---|---|---|---|---|---|---|
 """
 
 
