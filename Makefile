@@ -23,7 +23,7 @@ PPO_BBRL =
 BIN := $(VENV)/bin
 ADDRESS = $(if $(PPO_BBRL),--address '$(PPO_BBRL)')
 # Quiet twice: errors only. What pip compiles on one core, COMPILE does on all: half of the time.
-COMPILE = $(BIN)/python -m compileall -qq -j 0 $(VENV)/lib || true # some files are templates
+COMPILE = $(BIN)/python -W ignore -m compileall -qq -j 0 $(VENV)/lib || true # some files are templates
 PIP_INSTALL = $(BIN)/python -m pip install --quiet --quiet --no-input --disable-pip-version-check \
 	--no-compile \
 	--constraint constraints.txt \
