@@ -146,7 +146,8 @@ def sb3(name: str) -> str:
         return ""
     final = interquartile_mean([result["final"] for result in results])
     minutes = np.mean([result["seconds"] for result in results]) / 60
-    return f"{final.short()}, {len(results)} seeds, {minutes:.1f} min of processor time"
+    seeds = f"{len(results)} seed" + "s" * (len(results) > 1)
+    return f"{final.short()}, {seeds}, {minutes:.1f} min of processor time"
 
 
 def draw(curves: dict[str, list[Curve]]) -> None:
