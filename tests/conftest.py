@@ -1,9 +1,15 @@
+import signal
+
 import pytest
 import torch
 from hypothesis import settings
 
 # One thread in every test: sums are then the same everywhere, and workers do not compete.
 torch.set_num_threads(1)
+
+# Shells start jobs in the background with Ctrl-C ignored; tests send it to themselves.
+if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+    signal.signal(signal.SIGINT, signal.default_int_handler)
 
 # Hypothesis tries the same cases on every machine, however slow it is, and writes nothing.
 settings.register_profile("repeatable", deadline=None, derandomize=True, database=None)

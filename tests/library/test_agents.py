@@ -35,6 +35,7 @@ from ppo_bbrl.agents.multi import (
 )
 from ppo_bbrl.agents.policies import DiscretePolicy, GaussianPolicy, drawing_from, draws_noise_alone
 from ppo_bbrl.agents.recurrent import RecurrentPolicy
+from ppo_bbrl.errors import ConfigError
 from ppo_bbrl.seeding import RandomStream, generator
 from ppo_bbrl.workspace.table import Workspace
 
@@ -852,6 +853,27 @@ def test_copies_are_independent():
         policy.model[0].weight.zero_()
     assert copied.prefix == "p/"
     assert copied.model[0].weight.any()
+
+
+class Elsewhere(nn.Module):
+    """Another thread changes it in its first copies."""
+
+    times = 0
+
+    def __deepcopy__(self, memo):
+        if self.times:
+            self.times -= 1
+            raise RuntimeError("dictionary changed size during iteration")
+        return Elsewhere()
+
+
+def test_a_copy_begins_anew_where_another_thread_changed_the_agent():
+    agent = Elsewhere()
+    agent.times = 3
+    assert copy_agent(agent) is not agent
+    agent.times = 3
+    with pytest.raises(ConfigError, match="Elsewhere cannot be copied"):
+        copy_agent(agent, tries=3)
 
 
 def test_an_agent_needs_a_workspace():

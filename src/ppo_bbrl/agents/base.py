@@ -270,8 +270,12 @@ def predict_values(critic: bbrl.agents.Agent, variables: Mapping[str, Tensor]) -
 AnyAgent = TypeVar("AnyAgent", bound=nn.Module)
 
 
-def copy_agent(agent: AnyAgent) -> AnyAgent:
+def copy_agent(agent: AnyAgent, tries: int = 20) -> AnyAgent:
     """A deep copy of an agent, without the workspace that it holds while acting in a thread.
+
+    Args:
+        agent: any module, with which another thread may act meanwhile.
+        tries: how often it begins anew where another thread changed what it was copying.
 
     Raises:
         ConfigError: if something in it cannot be copied, such as an open file.
@@ -280,6 +284,8 @@ def copy_agent(agent: AnyAgent) -> AnyAgent:
     try:
         return copy.deepcopy(agent, {id(workspace): None for workspace in held})
     except (TypeError, RuntimeError, AttributeError, NotImplementedError) as error:
+        if tries > 1 and "changed size during iteration" in str(error):
+            return copy_agent(agent, tries - 1)
         both = agent if isinstance(agent, nn.ModuleList) else [agent]
         names = " or ".join(type(one).__name__ for one in both)
         raise ConfigError(
