@@ -10,7 +10,7 @@ import argparse
 import json
 import time
 from importlib.metadata import version
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import torch
@@ -19,7 +19,6 @@ from rows import ROWS
 from stable_baselines3 import PPO
 from stable_baselines3.common.env_util import make_vec_env
 from stable_baselines3.common.evaluation import evaluate_policy
-from stable_baselines3.common.utils import set_random_seed
 from stable_baselines3.common.vec_env import VecNormalize
 
 EPISODES = 20  # as many as ours
@@ -33,32 +32,43 @@ _LANDER = {"n_steps": 1024, "batch_size": 64, "gae_lambda": 0.98, "gamma": 0.999
            "ent_coef": 0.01}  # fmt: skip
 _MINIGRID = {"n_steps": 128, "batch_size": 64, "gae_lambda": 0.95, "gamma": 0.99, "n_epochs": 10,
              "learning_rate": 2.5e-4, "clip_range": 0.2}  # fmt: skip
-# Environment, how many, steps, whether normalised, and what differs from SB3's defaults.
-ZOO: dict[str, tuple[str, int, int, bool, dict[str, Any]]] = {
-    "cartpole": ("CartPole-v1", 8, 100_000, False, {
+
+
+class Zoo(NamedTuple):
+    """An entry of the Zoo: environment, copies of it, steps, what differs from SB3's defaults."""
+
+    env_name: str
+    n_envs: int
+    steps: int
+    normalized: bool  # observations and rewards
+    settings: dict[str, Any]
+
+
+ZOO = {
+    "cartpole": Zoo("CartPole-v1", 8, 100_000, False, {
         "n_steps": 32, "batch_size": 256, "gae_lambda": 0.8, "gamma": 0.98, "n_epochs": 20,
         "learning_rate": _linear(1e-3), "clip_range": _linear(0.2),
     }),
-    "acrobot": ("Acrobot-v1", 16, 1_000_000, True, {
+    "acrobot": Zoo("Acrobot-v1", 16, 1_000_000, True, {
         "n_steps": 256, "gae_lambda": 0.94, "gamma": 0.99, "n_epochs": 4,
     }),
-    "mountaincar": ("MountainCar-v0", 16, 1_000_000, True, {
+    "mountaincar": Zoo("MountainCar-v0", 16, 1_000_000, True, {
         "n_steps": 16, "gae_lambda": 0.98, "gamma": 0.99, "n_epochs": 4,
     }),
-    "mountaincar_continuous": ("MountainCarContinuous-v0", 1, 20_000, True, {
+    "mountaincar_continuous": Zoo("MountainCarContinuous-v0", 1, 20_000, True, {
         "n_steps": 8, "batch_size": 256, "gae_lambda": 0.9, "gamma": 0.9999, "n_epochs": 10,
         "learning_rate": 7.77e-5, "clip_range": 0.1, "ent_coef": 0.00429, "max_grad_norm": 5.0,
         "vf_coef": 0.19, "use_sde": True,
         "policy_kwargs": {"log_std_init": -3.29, "ortho_init": False},
     }),
-    "pendulum": ("Pendulum-v1", 4, 100_000, False, {
+    "pendulum": Zoo("Pendulum-v1", 4, 100_000, False, {
         "n_steps": 1024, "gae_lambda": 0.95, "gamma": 0.9, "n_epochs": 10, "learning_rate": 1e-3,
         "clip_range": 0.2, "use_sde": True, "sde_sample_freq": 4,
     }),
-    "lunarlander": ("LunarLander-v3", 16, 1_000_000, False, _LANDER),
-    "lunarlander_continuous": ("LunarLanderContinuous-v3", 16, 1_000_000, False, _LANDER),
-    "minigrid_empty": ("MiniGrid-Empty-Random-5x5-v0", 8, 100_000, True, _MINIGRID),
-    "minigrid_doorkey": ("MiniGrid-DoorKey-5x5-v0", 8, 100_000, True, _MINIGRID),
+    "lunarlander": Zoo("LunarLander-v3", 16, 1_000_000, False, _LANDER),
+    "lunarlander_continuous": Zoo("LunarLanderContinuous-v3", 16, 1_000_000, False, _LANDER),
+    "minigrid_empty": Zoo("MiniGrid-Empty-Random-5x5-v0", 8, 100_000, True, _MINIGRID),
+    "minigrid_doorkey": Zoo("MiniGrid-DoorKey-5x5-v0", 8, 100_000, True, _MINIGRID),
 }  # fmt: skip
 
 
@@ -79,14 +89,15 @@ def main() -> None:
 
 def train(name: str, seed: int) -> None:
     """Train a seed, evaluate its last policy, and keep the result."""
-    env_name, n_envs, steps, normalised, settings = ZOO[name]
+    env_name, n_envs, steps, normalized, settings = ZOO[name]
     wrapper = None
     if name.startswith("minigrid"):
-        from minigrid.wrappers import FlatObsWrapper as wrapper  # noqa: N813
-    set_random_seed(seed)
+        import minigrid.wrappers  # is not among what the benchmarks need
+
+        wrapper = minigrid.wrappers.FlatObsWrapper
     envs: Any = make_vec_env(env_name, n_envs, seed=seed, wrapper_class=wrapper)
     fresh: Any = make_vec_env(env_name, 1, seed=10**6 + seed, wrapper_class=wrapper)
-    if normalised:
+    if normalized:
         gamma = settings["gamma"]
         envs = VecNormalize(envs, gamma=gamma)
         fresh = VecNormalize(fresh, gamma=gamma, training=False, norm_reward=False)

@@ -193,7 +193,8 @@ say so.
   the interquartile mean of its own metric is at least the published figure.
 - Zoo's figures are of one run each. **SB3 here**: the final of Stable-Baselines3 with Zoo's
   parameters on the same kind of machine, where a seed takes it less than ten minutes
-  (`python benchmarks/beside_sb3.py ROW`). Ours were timed by the clock, on a busy machine too.
+  (`python benchmarks/beside_sb3.py ROW`). Its times are of the processor; ours are by the clock,
+  some of them on a busy machine.
 
 ![Learning curves](images/returns.png)
 

@@ -29,6 +29,7 @@ from torch import nn
 from torch.distributions import Categorical
 
 from ppo_bbrl import DiscretePolicy, EpisodicAlgo, PPOClip, VAgent, run
+from ppo_bbrl.agents.attributes import attributes_of
 from ppo_bbrl.agents.base import KWAgentWrapper
 from ppo_bbrl.errors import ConfigError, StateError, UserError
 from ppo_bbrl.fast import compiled
@@ -562,10 +563,12 @@ def test_an_algorithm_of_ones_own_goes_on_from_its_checkpoints():
         Student.resume(RUN, ["algorithm.seed=5"])
     again = Student.resume(RUN, ["algorithm.max_epochs=6"]).learn()
     assert again.epoch == 5
-    for one, other in zip(
-        whole.train_policy.parameters(), again.train_policy.parameters(), strict=True
-    ):
-        assert torch.equal(one, other)
+    assert_same_weights(whole, again)
+
+
+def assert_same_weights(one, other):
+    both = (algo.train_policy.parameters() for algo in (one, other))
+    assert all(map(torch.equal, *both))
 
 
 class Centred(DiscretePolicy):
@@ -596,10 +599,7 @@ def test_buffers_that_torch_does_not_save_go_on():
     first.close()
     second = PPOClip.resume(RUN, ["algorithm.max_epochs=6"], train_policy=mine())
     run(second)
-    for one, other in zip(
-        whole.train_policy.parameters(), second.train_policy.parameters(), strict=True
-    ):
-        assert torch.equal(one, other)
+    assert_same_weights(whole, second)
     for algo in (whole, second):
         algo.close()
 
@@ -642,10 +642,7 @@ def test_what_an_agent_of_ones_own_counts_goes_on():
     run(second)
     assert second.train_policy.noise == whole.train_policy.noise
     assert second.train_policy.seen == whole.train_policy.seen
-    for one, other in zip(
-        whole.train_policy.parameters(), second.train_policy.parameters(), strict=True
-    ):
-        assert torch.equal(one, other)
+    assert_same_weights(whole, second)
 
 
 def test_an_agent_that_begins_otherwise_or_counts_nothing_is_told():
@@ -654,12 +651,37 @@ def test_an_agent_that_begins_otherwise_or_counts_nothing_is_told():
     first = PPOClip(cfg, train_policy=fading())
     run(first)
     first.close()
-    with pytest.warns(
-        UserWarning, match=r"train_policy: its attribute noise began .* 1\.0, .* 0\.5"
-    ):
+    told = r"_policy: its attribute noise began the run with 1\.0, and here with 0\.5"
+    with pytest.warns(UserWarning, match=told) as warned:
         PPOClip.resume(RUN, train_policy=fading(noise=0.5)).close()
+    assert str(warned[0].message).startswith("train_policy")
     other = fading()
     other.seen = object()
     other.dist = DiscretePolicy.dist.__get__(other)
     with pytest.raises(StateError, match=r"train_policy: its attribute seen changed in the run"):
         PPOClip.resume(RUN, train_policy=other)
+
+
+def test_plain_attributes_are_those_that_are_none_of_every_agent():
+    policy = fading()
+    policy.register_buffer("mean", torch.zeros(4))
+    policy.inner = nn.Module()
+    found = attributes_of(policy)
+    assert {*found} == {"noise", "seen", "shift", "chance", "n_actions"}
+
+
+def test_a_state_brings_back_what_had_not_changed_in_it():
+    """Into an algorithm that has learned meanwhile."""
+    fresh, learned = (
+        PPOClip(settings("CartPole-v1", name), train_policy=fading())
+        for name in ("whole", "killed")
+    )
+    loop = learned.iter_partial_episodes(9)
+    for _ in range(2):
+        learned.update(learned.record(next(loop)))
+    loop.close()
+    assert learned.train_policy.noise < 1
+    learned.load_state_dict(fresh.state_dict())
+    assert learned.train_policy.noise == learned.old_policy.noise == 1
+    assert not learned.train_policy.shift.any()
+    assert_same_weights(fresh, learned)

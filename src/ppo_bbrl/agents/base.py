@@ -24,7 +24,7 @@ from ppo_bbrl.agents.observations import (
 )
 from ppo_bbrl.distributions import mode_of
 from ppo_bbrl.errors import ConfigError, one_line
-from ppo_bbrl.workspace.table import one_row
+from ppo_bbrl.workspace.table import LEFT_OUT, one_row
 
 MASK = "env/action_mask"
 
@@ -270,22 +270,18 @@ def predict_values(critic: bbrl.agents.Agent, variables: Mapping[str, Tensor]) -
 AnyAgent = TypeVar("AnyAgent", bound=nn.Module)
 
 
-def copy_agent(agent: AnyAgent, tries: int = 20) -> AnyAgent:
+def copy_agent(agent: AnyAgent) -> AnyAgent:
     """A deep copy of an agent, without the workspace that it holds while acting in a thread.
 
-    Args:
-        agent: any module, with which another thread may act meanwhile.
-        tries: how often it begins anew where another thread changed what it was copying.
+    Another thread may begin to act with the agent meanwhile.
 
     Raises:
         ConfigError: if something in it cannot be copied, such as an open file.
     """
-    held = [getattr(module, "workspace", None) for module in agent.modules()]
+    held = [getattr(module, "workspace", None) for module in agent.modules()]  # BBRL's own, too
     try:
-        return copy.deepcopy(agent, {id(workspace): None for workspace in held})
+        return copy.deepcopy(agent, {LEFT_OUT: None, **{id(one): None for one in held}})
     except (TypeError, RuntimeError, AttributeError, NotImplementedError) as error:
-        if tries > 1 and "changed size during iteration" in str(error):
-            return copy_agent(agent, tries - 1)
         both = agent if isinstance(agent, nn.ModuleList) else [agent]
         names = " or ".join(type(one).__name__ for one in both)
         raise ConfigError(

@@ -1,7 +1,7 @@
 """The agents that learn, their optimisers, and copies of their old weights."""
 
 import warnings
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import bbrl.agents
@@ -46,13 +46,13 @@ class LearningAgents:
     critic_optimizer: torch.optim.Optimizer
     _own_policy: bool
     _given: Sequence[str]
+    _given_attributes: Mapping[str, Mapping[str, Any]]
     _identity: Any = None
     _weights: tuple[list[Tensor], list[Tensor]] = ([], [])
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
         self._rates = ScheduledRates()
-        self._first: dict[str, dict[str, Any]] = {}  # plain attributes of own agents, as given
 
     @property
     def train_policy(self) -> Any:
@@ -130,8 +130,9 @@ class LearningAgents:
         new_ones = [name for name, agent in both.items() if new in (None, agent) and agent in own]
         self._given = list(dict.fromkeys((*self._given, *new_ones)))
         self._own_policy = "train_policy" in self._given
-        self._first |= {
-            name: attributes_of(agent) for name, agent in both.items() if new in (None, agent)
+        self._given_attributes = {
+            name: attributes_of(agent) if new in (None, agent) else self._given_attributes[name]
+            for name, agent in both.items()
         }
         self.eval_policy = KWAgentWrapper(
             policy, stochastic=False, predict_proba=False, compute_entropy=False
@@ -155,12 +156,15 @@ class LearningAgents:
 
     def _learning_state(self) -> dict[str, HasState]:
         """The parts that have state, by name."""
-        of_policy, of_critic = self._first["train_policy"], self._first["critic_agent"]
+        given = self._given_attributes
+        of_policy, of_critic = given["train_policy"], given["critic_agent"]
+        agents = {
+            "critic_agent": (self.critic_agent, of_critic),
+            "old_policy": (self.old_policy, of_policy),
+            "old_critic_agent": (self.old_critic_agent, of_critic),
+        }
         parts: dict[str, HasState] = {
-            "train_policy": AgentState("train_policy", self.train_policy, of_policy),
-            "critic_agent": AgentState("critic_agent", self.critic_agent, of_critic),
-            "old_policy": AgentState("old_policy", self.old_policy, of_policy),
-            "old_critic_agent": AgentState("old_critic_agent", self.old_critic_agent, of_critic),
+            name: AgentState(name, agent, first) for name, (agent, first) in agents.items()
         }
         optimizers = {"policy_optimizer": self.policy_optimizer}
         if self.critic_optimizer is not self.policy_optimizer:

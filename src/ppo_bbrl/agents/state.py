@@ -71,7 +71,8 @@ class AgentState:
             there, here = _described(value), _described(now[name])
             if there != here:
                 raise StateError(f"{self._name}: {name} is {there} in the state, but {here} here")
-        settings += restore_changes(self._name, self._agent, state.get("attributes") or {})
+        changes = state.get("attributes") or {}
+        settings += restore_changes(self._name, self._agent, self._first, changes)
         self._agent.load_state_dict(state["weights"])
         with torch.no_grad():
             for name, value in given.items():

@@ -1,6 +1,8 @@
 """The state of an algorithm: the states of its parts, by name."""
 
 import copy
+from collections.abc import Mapping
+from types import MappingProxyType
 from typing import Any, NoReturn, Self
 
 import bbrl.agents
@@ -30,6 +32,8 @@ class Resumable(Recording):
     _seeds_globally: bool
     _loop: object | None
     epoch: int
+    # The plain attributes of agents of the user's own when they were given, by the agent's name.
+    _given_attributes: Mapping[str, Mapping[str, Any]] = MappingProxyType({})
     _next_epoch = 0  # the epoch at which a loop that begins after loading continues
     _goes_on = False  # whether the next loop continues there
     _workspace: Workspace | None = None  # its last row is the first row of the next rollout
@@ -105,7 +109,11 @@ class Resumable(Recording):
         agents = {"train_policy": self.train_policy}
         if self.eval_policy is not None and not _is_part(self.eval_policy, self.train_policy):
             agents["eval_policy"] = self.eval_policy
-        parts |= {name: AgentState(name, one) for name, one in agents.items() if one is not None}
+        parts |= {
+            name: AgentState(name, one, self._given_attributes.get(name, {}))
+            for name, one in agents.items()
+            if one is not None
+        }
         parts |= {
             "best_policy": _BestPolicy(self),
             "seeds": self.seeds,
@@ -141,7 +149,7 @@ class _BestPolicy:
 
     def state_dict(self) -> State:
         best = self._algo.best_policy
-        return {} if best is None else AgentState("best_policy", best).state_dict()
+        return {} if best is None else self._of(best).state_dict()
 
     def load_state_dict(self, state: State) -> None:
         best: bbrl.agents.Agent | None = None
@@ -151,8 +159,14 @@ class _BestPolicy:
             if type(like).__qualname__ != state.get("class") and algo.train_policy is not None:
                 like = algo.train_policy  # the program evaluated this one itself
             best = copy_agent(like)
-            AgentState("best_policy", best).load_state_dict(state)
+            self._of(best).load_state_dict(state)
         self._algo.best_policy = best
+
+    def _of(self, best: nn.Module) -> AgentState:
+        acts, learns = getattr(best, "wrapped", best), self._algo.train_policy
+        same = type(acts) is type(learns)  # else the program evaluates another one
+        first = self._algo._given_attributes.get("train_policy", {}) if same else {}
+        return AgentState("best_policy", best, first)
 
 
 class _EvalEnv:

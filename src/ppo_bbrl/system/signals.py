@@ -15,11 +15,11 @@ from ppo_bbrl.errors import Terminated
 
 # From `kill`; a closed terminal; a batch system that soon ends the job (`--signal=USR1@60` of
 # Slurm). Windows lacks most of them.
-ENDING = [
+ENDING = tuple(
     getattr(signal, name)
     for name in ("SIGTERM", "SIGHUP", "SIGUSR1", "SIGUSR2", "SIGXCPU")
     if hasattr(signal, name)
-]
+)
 
 
 @contextmanager

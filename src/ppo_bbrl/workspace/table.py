@@ -10,8 +10,9 @@ has a variable for each of its parts, `env/env_obs/<path>`: `env/env_obs/near`, 
 `env/env_obs/far/place` in a Dict within a Dict; entries of a Tuple have numbers.
 """
 
+import copy
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from typing import Any
+from typing import Any, Self
 
 import bbrl.workspace
 import torch
@@ -48,6 +49,10 @@ VARIABLES: dict[str, tuple[str, str, str]] = {
 }
 
 
+# In the memo of `copy.deepcopy`, as no object has this id: leave out workspaces that others hold.
+LEFT_OUT = -1
+
+
 class Workspace(bbrl.workspace.Workspace):
     """bbrl's workspace with preallocated storage.
 
@@ -73,6 +78,15 @@ class Workspace(bbrl.workspace.Workspace):
         if workspace is not None:
             for name in workspace.keys():  # noqa: SIM118 - a workspace is not a mapping
                 self.set_full(name, workspace.get_full(name))
+
+    def __deepcopy__(self, memo: dict[int, Any]) -> Self | None:
+        """A copy; None if `LEFT_OUT` is in the memo, for who copies an agent that acts."""
+        if LEFT_OUT in memo:
+            return None
+        made = type(self).__new__(type(self))
+        memo[id(self)] = made
+        made.__dict__.update(copy.deepcopy(vars(self), memo))
+        return made
 
     def __repr__(self) -> str:
         return show.as_text(self._whole())
