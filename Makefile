@@ -23,7 +23,7 @@ PPO_BBRL =
 BIN := $(VENV)/bin
 ADDRESS = $(if $(PPO_BBRL),--address '$(PPO_BBRL)')
 # Quiet twice: errors only. What pip compiles on one core, COMPILE does on all: half of the time.
-COMPILE = $(BIN)/python -W ignore -m compileall -qq -j 0 $(VENV)/lib || true # some files are templates
+COMPILE = $(BIN)/python -W ignore -m compileall -qq -j 0 $(VENV)/lib src || true # some are templates
 PIP_INSTALL = $(BIN)/python -m pip install --quiet --quiet --no-input --disable-pip-version-check \
 	--no-compile \
 	--constraint constraints.txt \
@@ -34,6 +34,7 @@ PIP_INSTALL = $(BIN)/python -m pip install --quiet --quiet --no-input --disable-
 PYTEST = $(BIN)/python -m pytest --numprocesses 3 --dist worksteal
 
 # What was installed when: an empty file each, outdated by a change of the requirements.
+MADE := $(VENV)/.made
 RUNTIME := $(VENV)/.installed-runtime
 DEV := $(VENV)/.installed-dev
 BENCH := $(VENV)/.installed-bench
@@ -55,7 +56,7 @@ test: check ## run the checks, then the tests
 	$(PYTEST) $(ARGS)
 
 test-slow: $(DEV) ## run the tests that take minutes
-	$(PYTEST) -m slow $(ARGS)
+	$(PYTEST) -m "slow or rest" $(ARGS)
 	@# Checks of exercises with every seed that draws their cases; `make test` takes some.
 	PPO_BBRL_SEEDS=30 $(PYTEST) tests/course/checks
 
@@ -68,7 +69,7 @@ mutants: $(DEV) ## put small bugs into the package, one at a time: do the tests 
 check: $(DEV) ## lint, format, types, imports, notebooks up to date
 	$(BIN)/ruff check
 	$(BIN)/ruff format --check
-	$(BIN)/mypy
+	$(BIN)/mypy --num-workers auto
 	$(BIN)/lint-imports --no-logo
 	$(BIN)/python notebooks/build.py --check
 
@@ -111,7 +112,7 @@ clean: ## remove $(VENV) and caches; outputs/ stays
 	rm -rf src/*.egg-info
 	find src tests benchmarks notebooks -name __pycache__ -type d -prune -exec rm -rf {} + 2>/dev/null || true
 
-$(RUNTIME): pyproject.toml constraints.txt
+$(MADE): pyproject.toml constraints.txt
 	@command -v "$(PYTHON)" >/dev/null || { \
 	  echo "$(PYTHON) not found; choose a Python 3.11 or newer: make PYTHON=python3.12 ..." >&2; exit 1; }
 	@"$(PYTHON)" -c 'import sys; sys.exit(sys.version_info < (3, 11))' || { \
@@ -122,14 +123,19 @@ $(RUNTIME): pyproject.toml constraints.txt
 	@"$(PYTHON)" -m venv "$(VENV)"
 	@# First pip and the build backend at their pinned versions, so that nothing unpinned builds.
 	@$(PIP_INSTALL) pip setuptools
+	@touch $@
+
+$(RUNTIME): $(MADE)
 	@$(PIP_INSTALL) --no-build-isolation --editable .
 	@$(COMPILE)
 	@touch $@
 
-$(DEV): $(RUNTIME)
+# One installation on a new machine, not that of the runtime first.
+$(DEV): $(MADE)
 	@echo "Installing what the checks and tests need."
 	@$(PIP_INSTALL) --no-build-isolation --editable '.[dev]'
 	@$(COMPILE)
+	@[ $(RUNTIME) -nt $(MADE) ] || touch $(RUNTIME)
 	@touch $@
 
 $(BROWSER): $(RUNTIME)

@@ -1,4 +1,5 @@
 import signal
+from collections import defaultdict
 
 import pytest
 import torch
@@ -26,3 +27,21 @@ def own_folder(tmp_path, monkeypatch):
 def not_compiled(monkeypatch):
     """The step of the compiled engine is run as it is, with what was taken into it: in no time."""
     monkeypatch.setattr(torch, "compile", lambda function, **_: function)
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_collection_modifyitems(items):
+    """Of the cases of a test marked `wide(n)`, `make test` tries n, from the first to the last.
+
+    The others are marked `rest`: `make test-slow` tries them.
+    """
+    wide = defaultdict(list)
+    for item in items:
+        if item.get_closest_marker("wide"):
+            wide[item.nodeid.partition("[")[0]].append(item)
+    for cases in wide.values():
+        (n,) = cases[0].get_closest_marker("wide").args
+        tried = {round(k * (len(cases) - 1) / max(1, n - 1)) for k in range(n)}
+        for index, case in enumerate(cases):
+            if index not in tried:
+                case.add_marker("rest")

@@ -111,6 +111,7 @@ def run_pytest(files: Sequence[str], plugin: object) -> int:
 
     os.chdir(ROOT)
     options = ["-q", "-s", "-p", "no:cacheprovider", "--no-header", "--tb=no"]
+    options += ["-m", "not slow and not browser"]  # all cases of tests that are wide
     return int(pytest.main([*options, *files], plugins=[plugin, AnyExample()]))
 
 

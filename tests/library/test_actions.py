@@ -59,6 +59,7 @@ def test_the_policy_that_auto_finds_writes_one_variable(kind):
         assert action.eq(action.round()).all() or "Box" in str(ACTIONS[kind])
 
 
+@pytest.mark.wide(16)
 @KINDS
 @pytest.mark.parametrize("vectorization", ["sync", "async", "vector_entry_point"])
 @pytest.mark.filterwarnings("ignore:gym_env.vectorization = vector_entry_point")
@@ -160,6 +161,7 @@ def test_a_space_without_actions_is_named():
         action_converter(Text(3), 2)
 
 
+@pytest.mark.wide(6)
 @KINDS
 def test_trained_saved_loaded_and_watched(kind, tmp_path, monkeypatch):
     """The policy of the file takes the same actions, in the space's own structure and type."""

@@ -207,6 +207,7 @@ def rollouts(draw):
 unit = st.one_of(st.sampled_from([0.0, 0.7, 1.0]), st.floats(0, 1))
 
 
+@pytest.mark.wide(2)
 @given(rollouts(), unit, unit)
 def test_gae_equals_a_plain_loop(rollout, discount_factor, gae_lambda):
     """Every entry, autoreset steps included, in float32 to 1e-5 of the numbers' size."""
@@ -224,6 +225,7 @@ def test_gae_equals_a_plain_loop(rollout, discount_factor, gae_lambda):
     )
 
 
+@pytest.mark.wide(2)
 @given(
     rollouts(),
     unit,
@@ -258,6 +260,7 @@ def test_an_overflow_does_not_cross_the_end_of_an_episode():
     assert advantage.flatten().tolist() == [1.0, -math.inf, -math.inf, reward[3].item()]
 
 
+@pytest.mark.wide(2)
 @given(rollouts(), unit)
 def test_a_terminal_state_may_have_any_value(rollout, gae_lambda):
     """What a critic says of a terminal state is never used, even if it is not a number."""
@@ -318,6 +321,7 @@ def test_advantages_go_on_behind_an_episode():
     assert [float(advantage[0]), float(advantage[2])] == [first, last]
 
 
+@pytest.mark.wide(1)
 @given(st.lists(st.booleans(), min_size=1, max_size=8), st.floats(0, 0.99), st.floats(0, 1))
 def test_episodes_one_after_the_other_are_one_without_end(valid, discount_factor, gae_lambda):
     """Without the steps that autoreset adds, it is the usual estimate of a single episode."""

@@ -127,6 +127,7 @@ def test_processes_stay_on_the_cores_that_are_given():
     assert core_numbers() == ours
 
 
+@pytest.mark.wide(3)
 @pytest.mark.parametrize("n_workers", [1, 2, 3, 6])
 @pytest.mark.parametrize("kind", [Chance, LoggedBox])
 def test_environments_in_groups_are_environments_one_by_one(kind, n_workers):
@@ -232,6 +233,7 @@ def test_none_is_left_when_a_script_ends_without_close():
     assert "end of the script" in out
 
 
+@pytest.mark.slow
 def test_none_is_left_after_an_exception_in_the_loop():
     status, out, err = ended(script(FAILS))
     assert status == 1
@@ -291,6 +293,7 @@ def test_none_is_left_when_the_run_is_killed(killed):
         ),
     ],
 )
+@pytest.mark.slow
 def test_an_environment_that_leaves_is_told_in_one_line(how, told):
     """Neither tracebacks of its siblings nor raw errors of pipes, and none is left."""
     status, _, err = ended(train("gym_env.env_args.fails_after=4", f"gym_env.env_args.how={how}"))

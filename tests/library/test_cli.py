@@ -127,6 +127,7 @@ def test_bad_input_to_train_is_one_line_and_no_file(override, told, monkeypatch,
     assert not list(Path().iterdir())
 
 
+@pytest.mark.wide(1)
 @pytest.mark.parametrize("module", ["ppo_bbrl", "ppo_bbrl.cli.commands"])
 def test_python_m_is_the_same_command(module):
     """In a debugger, on a cluster, without PATH."""
@@ -445,6 +446,7 @@ def test_starting_leaves_the_garbage_collector_as_it_was(trained):
     assert gc.isenabled()
 
 
+@pytest.mark.slow
 def test_nothing_is_frozen_when_python_ends():
     """Newer torch lists what is left at the end, pages of it, if the collector may not look."""
     code = (

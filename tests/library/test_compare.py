@@ -148,6 +148,7 @@ def test_a_run_that_ended_early_and_few_seeds_are_told():
     assert "1 run" in few
 
 
+@pytest.mark.slow
 def test_on_the_command_line_against_takes_all_that_follow(sides):
     words = ["compare", *sides[0], "--against", *sides[1], "--out", "c.svg"]
     done = subprocess.run(

@@ -148,6 +148,7 @@ MATRIX = {
 }
 
 
+@pytest.mark.wide(2)
 @pytest.mark.usefixtures("traced")
 @pytest.mark.parametrize(
     "case",
@@ -437,6 +438,7 @@ FALLBACKS = {
 }
 
 
+@pytest.mark.wide(3)
 @pytest.mark.usefixtures("traced")
 @pytest.mark.parametrize("case", FALLBACKS)
 def test_what_cannot_be_compiled_is_learned_eagerly_after_one_line(case, capsys):
@@ -589,6 +591,7 @@ def other_activation(algo):
     algo.critic_agent.model.activation = "tanh"
 
 
+@pytest.mark.wide(1)
 @pytest.mark.parametrize("change", [hotter, elsewhere, other_activation])
 def test_what_agents_read_may_change(change, monkeypatch):
     """A compiled step has taken it for a constant: with agents of one's own, anything at all."""
@@ -619,6 +622,7 @@ def without_inductor(_device):
     }
 
 
+@pytest.mark.slow
 def test_dropout_that_is_switched_off_later(monkeypatch):
     monkeypatch.setattr(compiled, "_backend", without_inductor)
     algo = algorithm("Chance", "always", agents=lambda: {"train_policy": Reads(3, [4], 2)})

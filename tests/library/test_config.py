@@ -384,6 +384,7 @@ def test_the_table_of_bad_values_is_complete():
     assert set(BAD_VALUES) == set(config.known_keys())
 
 
+@pytest.mark.wide(120)
 @pytest.mark.parametrize(
     ("key", "value"), [(key, value) for key, values in BAD_VALUES.items() for value in values]
 )

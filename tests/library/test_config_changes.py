@@ -50,6 +50,7 @@ USED = {
 }
 
 
+@pytest.mark.wide(7)
 @pytest.mark.parametrize("key", USED)
 def test_a_setting_is_used_from_the_next_update_on_by_every_engine(key):
     """In the middle of a loop, by whoever wrote it; the rollout after next is collected with it."""
@@ -89,6 +90,7 @@ REFUSED = {
 }
 
 
+@pytest.mark.wide(6)
 @pytest.mark.parametrize("name", REFUSED)
 def test_what_comes_too_late_is_refused_before_anything_is_done(name):
     """In every entry: one line with the key and both values; set back, all goes on."""

@@ -233,6 +233,7 @@ OPTIONS = {
 BOUNDED = ("Box", "Box of one number", "Box of float64")
 
 
+@pytest.mark.wide(6)
 @pytest.mark.parametrize("kind", BOUNDED)
 @pytest.mark.parametrize("case", OPTIONS)
 def test_trained_saved_and_loaded(kind, case, tmp_path, monkeypatch):

@@ -232,6 +232,7 @@ def test_what_a_rollout_learns_from():
     algo.close()
 
 
+@pytest.mark.wide(3)
 @pytest.mark.parametrize("kind", ["dict", "image", "tuple"])
 @pytest.mark.parametrize("memory", ["none", "gru"])
 def test_every_observation_makes_curious(kind, memory):
@@ -307,6 +308,7 @@ def furthest(curiosity):
     return place
 
 
+@pytest.mark.slow
 def test_curiosity_gets_further():
     """In a corridor whose only reward is at its end."""
     without, curious = furthest("none"), furthest("rnd")

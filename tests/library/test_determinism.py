@@ -52,6 +52,7 @@ def training_metrics(result):
     return result[0], result[1][[name for name in result[1] if not name.startswith("reward/")]]
 
 
+@pytest.mark.wide(3)
 @pytest.mark.parametrize(
     "env_name", ["Chance", "Sampling", "CartPole-v1", "Pendulum-v1", "FrozenLake-v1"]
 )
@@ -94,6 +95,7 @@ def test_another_seed_is_another_run():
     )
 
 
+@pytest.mark.wide(4)
 @pytest.mark.parametrize("eval_policy", ["greedy", "stochastic"])
 @pytest.mark.parametrize("eval_interval", [0, 100])
 @pytest.mark.parametrize("env_name", ["Chance", "Sampling", "CartPole-v1"])

@@ -137,6 +137,7 @@ def trained(algo, shift=0.0):
     return [weight.detach().clone() for weight in weights], steps, type(algo._engine)
 
 
+@pytest.mark.wide(8)
 @pytest.mark.parametrize("case", CASES)
 def test_all_engines_give_the_same_weights(case):
     """Against torch's own backward, clipping and optimisers, in the loop as users run it."""

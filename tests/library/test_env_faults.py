@@ -307,6 +307,7 @@ ONE_NUMBER = {
 }
 
 
+@pytest.mark.wide(8)
 @pytest.mark.parametrize("value", ONE_NUMBER.values(), ids=ONE_NUMBER)
 @pytest.mark.parametrize("mode", MODES)
 def test_what_holds_one_number_is_a_reward_and_an_end(value, mode):
@@ -327,6 +328,7 @@ def test_what_holds_nothing_is_no_end(no):
         assert not rows(step=step(terminated=value, truncated=value))["done"].any()
 
 
+@pytest.mark.wide(10)
 @pytest.mark.parametrize(
     ("space", "seen"),
     [
@@ -394,6 +396,7 @@ ACTIONS = {
 }  # fmt: skip
 
 
+@pytest.mark.wide(8)
 @pytest.mark.parametrize("space", ACTIONS.values(), ids=ACTIONS)
 @pytest.mark.parametrize("mode", MODES)
 def test_an_environment_gets_actions_of_its_space(space, mode):
@@ -434,6 +437,7 @@ INFOS = {
 }
 
 
+@pytest.mark.wide(6)
 @pytest.mark.parametrize("kind", INFOS.values(), ids=INFOS)
 @pytest.mark.parametrize("mode", MODES)
 def test_infos_do_not_stop_a_run(kind, mode):
@@ -509,6 +513,7 @@ def test_sys_exit_while_an_environment_is_made():
         assert "'TestTold-v0' cannot be made: it called sys.exit(no licence)" in told
 
 
+@pytest.mark.wide(1)
 @pytest.mark.parametrize(
     ("leave", "how"),
     [

@@ -175,6 +175,7 @@ def test_a_run_with_masks_goes_on_in_other_processes():
         algo.close()
 
 
+@pytest.mark.wide(2)
 @pytest.mark.parametrize("vectorization", ["sync", "async"])
 @pytest.mark.parametrize(
     ("env_name", "fail", "told"),

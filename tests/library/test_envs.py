@@ -606,6 +606,7 @@ def first_rows(env, steps=4):
     return play(env, [action] * steps)["env_obs"]
 
 
+@pytest.mark.wide(3)
 @pytest.mark.parametrize("mode", ["sync", "async"])
 @pytest.mark.parametrize("seed", [0, 5, np.random.SeedSequence(5)])
 def test_same_seed_same_rows(make, mode, seed):

@@ -149,6 +149,7 @@ def in_torch(module, ports):
     return act
 
 
+@pytest.mark.wide(5)
 @pytest.mark.parametrize(("observation", "action", "settings"), KINDS)
 def test_what_is_exported_acts_as_the_policy(observation, action, settings):
     policy = load(saved(observation, action, **settings))

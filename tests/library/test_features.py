@@ -171,6 +171,7 @@ def with_architecture(observation="image", action="discrete", **keys):
     return cfg
 
 
+@pytest.mark.wide(3)
 @pytest.mark.parametrize("observation", ["image", "stacked", "dict"])
 @pytest.mark.parametrize("shared", [False, True])
 def test_a_run_on_images(observation, shared):
@@ -307,6 +308,7 @@ def test_no_network_has_another_activation(action, how, shared):
     algo.close()
 
 
+@pytest.mark.wide(4)
 @pytest.mark.parametrize("activation", ["elu", "gelu", "leaky_relu", "silu", "tanh"])
 @pytest.mark.parametrize("observation", ["vector", "image"])
 def test_activations(activation, observation):

@@ -199,6 +199,7 @@ MISFITS = {
 }  # fmt: skip
 
 
+@pytest.mark.wide(18)
 @pytest.mark.parametrize("case", MISFITS)
 def test_what_does_not_fit_is_one_line_before_the_first_step(case):
     env_name, agents, expected = MISFITS[case]

@@ -432,6 +432,7 @@ def test_torch_hub_loads_it_with_torch_alone():
     assert last == "alone"
 
 
+@pytest.mark.wide(1)
 @pytest.mark.parametrize("ref", [":main", ":v1", ""])
 def test_torch_hub_answers_from_its_cache_without_network(ref):
     """`list`, `help` and `load` from the folder that an earlier download left."""

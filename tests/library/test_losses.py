@@ -149,6 +149,7 @@ def test_clip_range_may_be_a_tensor():
     assert tensor == pytest.approx(number)
 
 
+@pytest.mark.wide(2)
 @given(st.floats(0.05, 3), st.floats(-5, 5))
 def test_surrogate_gradcheck(ratio, advantage):
     """Finite differences agree away from the two kinks."""
@@ -184,6 +185,7 @@ def test_surrogate_gradcheck_at_the_boundaries(ratio, advantage):
     assert torch.autograd.gradcheck(loss, (log_prob,))
 
 
+@pytest.mark.wide(48)
 @pytest.mark.parametrize("ratio", [0.3, 0.79, 0.81, 1.3, 1.39, 1.41, 1.49, 1.51, 2.5])
 @pytest.mark.parametrize("advantage", [-2.0, 2.0])
 @pytest.mark.parametrize(
@@ -207,6 +209,7 @@ def test_gradcheck_of_the_surrogates_variants(ratio, advantage, how):
     assert torch.autograd.gradcheck(loss, (vector(math.log(ratio), requires_grad=True),))
 
 
+@pytest.mark.wide(2)
 @given(st.floats(-3, 3))
 def test_kl_penalty_gradcheck(log_ratio):
     def penalty(log_prob):
@@ -340,6 +343,7 @@ def test_value_clipping_never_freezes_the_critic_that_learns():
     assert value.item() == pytest.approx(0.25, abs=1e-6)
 
 
+@pytest.mark.wide(2)
 @given(st.floats(-3, 3), st.floats(-3, 3), st.sampled_from([0.0, 0.5]))
 def test_value_loss_gradcheck(value, target, clip_range_vf):
     """Finite differences agree away from the kinks."""
@@ -592,6 +596,7 @@ def assert_equal_results(masked, chosen):
     torch.testing.assert_close(masked, chosen, check_dtype=False)
 
 
+@pytest.mark.wide(1)
 @given(COUNTS, SEED, st.floats(0.01, 1))
 def test_masked_surrogate_is_that_of_the_subset(counts, seed, clip_range):
     def function(log_prob, old_log_prob, advantage, mask):
@@ -606,6 +611,7 @@ def test_masked_surrogate_is_that_of_the_subset(counts, seed, clip_range):
     assert_equal_results(*masked_and_chosen(function, 3, counts, seed))
 
 
+@pytest.mark.wide(1)
 @given(COUNTS, SEED, st.sampled_from([0.0, 0.3, torch.tensor(0.3, dtype=torch.float64)]))
 def test_masked_value_loss_is_that_of_the_subset(counts, seed, clip_range_vf):
     def function(value, old_value, target, mask):
@@ -616,6 +622,7 @@ def test_masked_value_loss_is_that_of_the_subset(counts, seed, clip_range_vf):
     assert_equal_results(*masked_and_chosen(function, 3, counts, seed))
 
 
+@pytest.mark.wide(2)
 @given(COUNTS, SEED)
 def test_masked_entropy_is_that_of_the_subset(counts, seed):
     def function(entropy, mask):

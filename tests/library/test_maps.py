@@ -171,6 +171,7 @@ def test_unknown_task_and_agent_without_distribution():
         policy_map(DiscretePolicy(4, [2], 9), "CartPole-v1")
 
 
+@pytest.mark.slow
 def test_importing_and_drawing_leave_matplotlib_as_it_was():
     script = """
 import sys

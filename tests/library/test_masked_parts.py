@@ -95,6 +95,7 @@ CASES = {
 }
 
 
+@pytest.mark.wide(4)
 @pytest.mark.parametrize("case", CASES)
 @pytest.mark.parametrize("memory", ["none", "gru"])
 def test_no_forbidden_part_is_ever_taken(case, memory):

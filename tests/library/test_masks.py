@@ -453,6 +453,7 @@ def test_the_mask_that_acted_is_the_mask_that_learns(case, tmp_path, monkeypatch
     algo.close()
 
 
+@pytest.mark.wide(3)
 @pytest.mark.parametrize("case", CASES)
 def test_trained_evaluated_saved_and_watched(case, tmp_path, monkeypatch):
     """The environments of all of these refuse forbidden actions."""

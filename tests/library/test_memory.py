@@ -109,6 +109,7 @@ def test_a_row_holds_what_is_remembered_when_one_comes_to_it(kind, env_name):
     algo.close()
 
 
+@pytest.mark.wide(4)
 @pytest.mark.parametrize("shared", [False, True])
 @pytest.mark.parametrize("kind", ["lstm", "gru"])
 @pytest.mark.parametrize("env_name", ["Logged", "LoggedBox"])
@@ -351,6 +352,7 @@ def test_one_of_two_may_have_memory():
         algo.close()
 
 
+@pytest.mark.wide(3)
 @pytest.mark.parametrize("actions", [*ACTIONS])
 def test_any_action_space_and_any_observations(actions):
     """One memory in front of any head: trained, saved, loaded, and the same in one pass."""

@@ -453,6 +453,7 @@ def test_a_killed_run_keeps_its_rows(run, log_dir):
     assert measured(run, "critic_loss") == [(step, step) for step in range(4)]
 
 
+@pytest.mark.slow
 def test_a_logger_that_nobody_closes_writes_its_last_row(run, log_dir):
     script = """
         import sys

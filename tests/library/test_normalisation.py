@@ -500,6 +500,7 @@ def test_a_loaded_state_goes_on_to_the_last_bit():
         algo.close()
 
 
+@pytest.mark.wide(2)
 @pytest.mark.parametrize(
     ("kind", "paths"),
     [("dict", {"near"}), ("tuple", {"1/0"}), ("integers", {""}), ("number", {""}), ("bool", {""})],

@@ -203,6 +203,7 @@ def space_of(kind):
     return (space_envs.OBSERVATIONS | space_envs.MORE_OBSERVATIONS)[kind]
 
 
+@pytest.mark.wide(13)
 @pytest.mark.parametrize("kind", [*space_envs.OBSERVATIONS, *space_envs.MORE_OBSERVATIONS])
 @pytest.mark.parametrize("action", ["discrete", "box"])
 def test_a_run_on_every_kind_of_observation(kind, action):

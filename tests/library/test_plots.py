@@ -365,6 +365,7 @@ def test_a_metric_is_drawn_by_its_name_in_other_libraries(make_run):
 ODD = ["$\\frac{$", "$x$", "a_b^c", "\\alpha", "%", "_hidden", "{", "\x1b[31m", "x" * 5000, "$" * 3]
 
 
+@pytest.mark.wide(3)
 @pytest.mark.parametrize("name", ODD, ids=range(len(ODD)))
 def test_names_are_shown_literally(name, make_run, tmp_path):
     """A dollar sign in a stranger's name is no formula, and a long name does not fill the page."""

@@ -13,6 +13,7 @@ FILE = ROOT / "examples" / "ppo_in_one_file.py"
 ITERATIONS = 10
 
 
+@pytest.mark.wide(2)
 @pytest.mark.parametrize(("seed", "compiled"), [(1, "never"), (12, "never"), (3, "always")])
 def test_it_equals_the_package(seed, compiled):
     """With configs/cartpole.yaml: a mistake in either of the two shows in the other.

@@ -70,6 +70,7 @@ def test_the_action_decides():
     assert values(algo, [1.0]) == pytest.approx([1.0], abs=0.05)
 
 
+@pytest.mark.slow
 def test_action_and_observation_decide():
     """The policy acts by what it sees. Protects: actions and advantages belong to their rows."""
     algo = learn("ActionAndObservationDecide")
@@ -79,6 +80,7 @@ def test_action_and_observation_decide():
     assert values(algo, [-1.0], [1.0]) == pytest.approx([1.0, 1.0], abs=0.05)
 
 
+@pytest.mark.slow
 def test_a_gaussian_policy_finds_the_best_action():
     """Protects: the log-probability of Box actions, and the gradient of the deviation."""
     algo = learn("ContinuousTarget", max_epochs=100)

@@ -135,6 +135,7 @@ ENDS = [
 ]
 
 
+@pytest.mark.wide(3)
 @pytest.mark.parametrize("error", ENDS)
 def test_a_run_that_fails_keeps_what_it_has_learned(error):
     algo = failing_after(3, error("gone"))
@@ -182,6 +183,7 @@ def test_a_run_whose_process_dies_keeps_what_it_has_learned():
     algo.close()
 
 
+@pytest.mark.wide(5)
 @pytest.mark.parametrize("end", [None, *ENDS])
 @pytest.mark.parametrize("make", [learner, students])
 def test_a_loop_of_ones_own_keeps_what_it_has_learned(make, end):
@@ -373,6 +375,7 @@ def test_a_loop_that_is_open_when_python_ends_is_kept():
     assert read_metrics(Path("outputs/run"))["mine"].tolist() == [1]
 
 
+@pytest.mark.wide(1)
 @pytest.mark.parametrize("name", ["SIGTERM", "SIGHUP", "SIGXCPU"])
 def test_a_signal_that_ends_a_program_lets_it_keep_what_it_learned(name):
     """From `kill`, a terminal that is closed, a batch system whose time is up."""
@@ -384,6 +387,7 @@ def test_a_signal_that_ends_a_program_lets_it_keep_what_it_learned(name):
     assert kept("best").reward == NEVER
 
 
+@pytest.mark.slow
 def test_a_hangup_that_is_ignored_stays_so():
     """As under `nohup`."""
     done = signalled("SIGHUP", preexec_fn=lambda: signal.signal(signal.SIGHUP, signal.SIG_IGN))

@@ -109,6 +109,7 @@ OF_ONE = {
 }
 
 
+@pytest.mark.wide(7)
 @pytest.mark.parametrize("agents", AGENTS)
 @pytest.mark.parametrize("case", OPTIMIZERS)
 def test_what_is_changed_at_the_optimisers_is_used(case, agents):
@@ -262,11 +263,13 @@ CHANGED_AGENTS = {
 }
 
 
+@pytest.mark.wide(4)
 @pytest.mark.parametrize("case", CHANGED_AGENTS)
 def test_what_is_changed_at_the_agents_is_used(case):
     all_engines(CHANGED_AGENTS[case])
 
 
+@pytest.mark.wide(2)
 @pytest.mark.parametrize("case", ["a layer is frozen", "both", "policy", "critic", "data"])
 def test_what_is_changed_at_shared_agents_is_used(case):
     results = all_engines(CHANGED_AGENTS[case], "shared")

@@ -135,6 +135,7 @@ def test_what_was_read_stays_as_it_was():
 # ------------------------------------------------------------------------ policies and weights
 
 
+@pytest.mark.wide(2)
 @pytest.mark.parametrize("env_name", ["Logged", "LoggedBox"])
 @pytest.mark.parametrize("spied", [False, True])
 def test_on_the_first_minibatch_the_ratio_is_1(env_name, spied):

@@ -211,6 +211,7 @@ def test_one_seed_has_no_width():
     assert interquartile_mean([3.0]) == (3.0, 3.0, 3.0)
 
 
+@pytest.mark.slow
 def test_the_picture_is_possible_without_evaluations():
     cfg = OmegaConf.merge(SHORT, {"algorithm": {"eval_interval": 10_000}})
     assert (train_seeds(cfg, 1).folder / "seeds.png").exists()

@@ -232,6 +232,7 @@ def test_a_head_that_a_subclass_changes_learns_as_it_acts():
 # ------------------------------------------------------------------------------------- compiled
 
 
+@pytest.mark.wide(1)
 @pytest.mark.parametrize("case", ["PPO2", "own", "own, continuous"])
 def test_the_compiled_update_agrees_or_falls_back(case, monkeypatch, capsys):
     """Whichever it is: the same weights, and at most one line."""
@@ -397,6 +398,7 @@ def test_a_missing_forward_or_something_else_than_a_module():
 # -------------------------------------------------------------------------------------- learning
 
 
+@pytest.mark.wide(1)
 @pytest.mark.parametrize("make", [lambda: PPO2(1, 16, 2), lambda: Own(1)], ids=["PPO2", "own"])
 def test_a_task_of_one_step_is_learned(make):
     """The sign of the observation is the action that pays; then V = 1."""

@@ -122,6 +122,7 @@ CASES = {
 }
 
 
+@pytest.mark.wide(6)
 @pytest.mark.parametrize("case", CASES)
 def test_a_run_goes_on_from_the_state_of_another(case, monkeypatch):
     """After a random iteration; and taking states changes nothing in the run that gives them."""
@@ -282,6 +283,7 @@ def ran(settings, **agents):
     return algo
 
 
+@pytest.mark.wide(3)
 @pytest.mark.parametrize("name", OTHERS)
 def test_a_state_of_another_configuration_is_refused_by_name(name):
     other, algo = ran(OTHERS[name]), ran(cfg())
@@ -312,6 +314,7 @@ def test_a_state_of_other_agents_or_optimisers_is_refused_by_name():
     assert same(algo.state_dict(), before)
 
 
+@pytest.mark.wide(4)
 @pytest.mark.parametrize(
     ("key", "value", "named"),
     [

@@ -135,6 +135,7 @@ def weights(*agents):
     return torch.cat(parts).clone()
 
 
+@pytest.mark.wide(2)
 @pytest.mark.parametrize("kind", KINDS)
 def test_two_runs_in_two_threads_are_what_each_is_alone(kind):
     """As with n_jobs=2 of Optuna: from building to the last evaluation."""
@@ -215,6 +216,7 @@ def test_a_run_in_a_thread_leaves_the_main_threads_chance_alone():
     algo.close()
 
 
+@pytest.mark.wide(2)
 @pytest.mark.parametrize("kind", ["discrete", "gaussian", "another's", "one model"])
 def test_an_evaluation_in_another_thread_changes_nothing(kind):
     """Of the policy that is learning: its modes, its noise, its workspace are one thread's each."""

@@ -186,6 +186,7 @@ def shaped(seen="vector", acts="discrete", **more):
     return cfg
 
 
+@pytest.mark.wide(7)
 @pytest.mark.parametrize(
     ("seen", "acts"),
     [(name, "discrete") for name in OBSERVATIONS] + [("vector", name) for name in ACTIONS],
@@ -266,6 +267,7 @@ def test_loading_draws_nothing_and_keeps_the_precision():
     assert {weight.dtype for weight in policy.agent.parameters()} == {torch.float32}
 
 
+@pytest.mark.wide(10)
 @pytest.mark.parametrize(
     ("seen", "observation"),
     [

@@ -64,6 +64,7 @@ POLICIES = {
 }
 
 
+@pytest.mark.wide(7)
 @pytest.mark.filterwarnings("ignore:.*out of date:DeprecationWarning")
 @pytest.mark.parametrize(("name", "args"), [(n, a) for n, many in COMPARED.items() for a in many])
 @pytest.mark.parametrize("policy", POLICIES)

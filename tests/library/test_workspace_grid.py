@@ -189,6 +189,7 @@ def test_a_workspace_without_ends():
         workspace_grid(Workspace())
 
 
+@pytest.mark.slow
 def test_a_grid_that_nobody_could_read():
     flags = torch.zeros(200, 8).bool().tolist()
     workspace = make(flags, flags, reward=torch.zeros(200, 8).tolist())

@@ -423,6 +423,7 @@ def test_a_wrapper_that_fails_is_named():
 # ------------------------------------------------------------------------- running statistics
 
 
+@pytest.mark.wide(4)
 @pytest.mark.filterwarnings("ignore:This process.*multi-threaded:DeprecationWarning")
 @pytest.mark.parametrize("vectorization", ["sync", "async"])
 @pytest.mark.parametrize("way", ["named", "given", "hidden"])

@@ -415,6 +415,7 @@ def test_without_a_seed_lightnings_own_seed_repeats_a_training():
 # -------------------------------------------------------------------------------- environments
 
 
+@pytest.mark.wide(4)
 @pytest.mark.parametrize(
     "kind",
     ["name", "environment", "vector", "wrapped", "vectorised", "processes", "gymnasium"],
@@ -478,6 +479,7 @@ def test_make_vec_env_hands_on_arguments_and_wrappers():
     assert env.step(np.array([0, 1]))[1].tolist() == [3, 3]
 
 
+@pytest.mark.wide(6)
 @pytest.mark.parametrize("action", SPACES)
 @pytest.mark.parametrize("observation", SPACES)
 def test_every_combination_of_spaces_is_learned_on(observation, action):

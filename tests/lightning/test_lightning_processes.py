@@ -211,6 +211,7 @@ time.sleep(60)
 """
 
 
+@pytest.mark.wide(1)
 @pytest.mark.skipif(sys.platform != "linux", reason="no other system tells a process")
 @pytest.mark.parametrize(
     ("really", "inside", "lives"), [(True, 60, False), (False, 0, True), (True, 0, True)]

@@ -60,6 +60,7 @@ def test_a_right_answer_passes_with_one_line(name, capsys):
     assert_passes_with_one_line(check_difference_interval, RIGHT_ANSWERS[name], capsys)
 
 
+@pytest.mark.wide(3)
 @pytest.mark.parametrize("seed", SEEDS[:10])
 def test_a_right_answer_passes_with_every_seed(seed, capsys):
     check_difference_interval(by_choice, seed=seed)
@@ -324,11 +325,13 @@ WRONG_ANSWERS = {
 }
 
 
+@pytest.mark.wide(9)
 @pytest.mark.parametrize("name", list(WRONG_ANSWERS)[:: 1 if EVERY else 2])
 def test_a_wrong_answer_is_told_what_is_wrong_and_nothing_else(name):
     assert_told_apart(check_difference_interval, WRONG_ANSWERS, name)
 
 
+@pytest.mark.wide(5)
 @pytest.mark.parametrize("name", list(WRONG_ANSWERS)[:: 1 if EVERY else 4])
 def test_with_a_seed_wrong_answers_fail(name):
     with pytest.raises(ExerciseError):

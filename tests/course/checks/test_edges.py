@@ -172,6 +172,7 @@ def tried(notebook):
     return found
 
 
+@pytest.mark.wide(38)
 @pytest.mark.parametrize(
     ("notebook", "cell", "key", "old", "new"),
     EACH,

@@ -359,6 +359,7 @@ class OfData:
         self.iteration(algo, texts, self.mistakes)
 
 
+@pytest.mark.wide(1)
 @pytest.mark.parametrize("seed", [None, pytest.param(1, marks=pytest.mark.slow)])
 @pytest.mark.parametrize(
     ("check", "iteration", "known"),
@@ -371,6 +372,7 @@ def test_every_known_mistake_of_an_iteration_is_told_from_the_others(check, iter
         assert refusal(check, OfData(iteration, (key,)), seed=seed).keys == (key,)
 
 
+@pytest.mark.slow
 def test_two_mistakes_of_an_iteration_are_both_told():
     error = refusal("learn_ppo", OfData(ppo, ("no-penalty", "half")))
     assert error.keys == ("no-penalty", "half")

@@ -245,6 +245,7 @@ def test_right_answers_pass_with_one_line_and_in_silence_with_a_seed(name, capsy
     assert capsys.readouterr().out == ""
 
 
+@pytest.mark.wide(12)
 @pytest.mark.parametrize("name", WRONG_ANSWERS)
 def test_a_wrong_answer_is_told_what_is_wrong_and_nothing_else(name):
     agent_class, key = WRONG_ANSWERS[name]

@@ -468,6 +468,7 @@ def test_with_a_seed_right_answers_pass_in_silence_and_each_known_mistake_fails(
         assert all(same(value(x, values), value(x, RIGHT)) for x in inputs) == (not keys)
 
 
+@pytest.mark.wide(20)
 @pytest.mark.parametrize("name", WRONG_ANSWERS)
 def test_with_a_seed_a_wrong_answer_gets_a_message_too(name):
     with pytest.raises(ExerciseError):

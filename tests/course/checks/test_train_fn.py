@@ -240,6 +240,7 @@ WRONG = {
 ) = check_the_check(check_train_fn, None, RIGHT_ANSWERS, WRONG)
 
 
+@pytest.mark.wide(3)
 @pytest.mark.parametrize("seed", SEEDS)
 def test_drawn_cases_accept_and_refuse_the_same(seed):
     """Each wrong answer with every sixth seed."""
@@ -249,6 +250,7 @@ def test_drawn_cases_accept_and_refuse_the_same(seed):
         assert tells(error_of(check_train_fn, answer, seed=seed), said)
 
 
+@pytest.mark.slow
 def test_no_two_mistakes_change_the_weights_in_the_same_way():
     """Otherwise a student would read about a mistake of somebody else's."""
     for seed in (None, *range(5)):

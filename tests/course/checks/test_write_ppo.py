@@ -169,6 +169,7 @@ WRONG = [
 ]  # fmt: skip
 
 
+@pytest.mark.wide(27)
 @pytest.mark.parametrize(("check", "key", "change"), WRONG, ids=[f"{c}-{k}" for c, k, _ in WRONG])
 def test_each_mistake_is_named(check, key, change):
     student = written(change)

@@ -69,6 +69,7 @@ def test_torchs_initialisation_is_neither_orthogonal_nor_zero():
     assert torch.equal(first, next(iter(again.critic_agent.parameters())))
 
 
+@pytest.mark.slow
 def test_curves_are_those_of_the_runs_one_row_for_each_seed(tmp_path, monkeypatch):
     """Protects the order of the seeds, whichever process is ready first; no run leaves a file."""
     monkeypatch.chdir(tmp_path)

@@ -326,6 +326,7 @@ def test_the_parameters_are_those_of_the_notebook(cells):
     assert execute(cells, {}, "params = {")["params"] == PARAMS
 
 
+@pytest.mark.wide(2)
 @pytest.mark.parametrize("names", [OUR_NAMES, BBRL_NAMES], ids=["ppo_bbrl", "bbrl"])
 @pytest.mark.parametrize(
     "algorithm",

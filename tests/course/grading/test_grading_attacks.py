@@ -197,6 +197,7 @@ def test_what_the_attacks_read_is_there():
         assert all((folder / path).is_file() for path in named)
 
 
+@pytest.mark.wide(19)
 @pytest.mark.parametrize("name", PROGRAMS)
 def test_no_program_process_or_thread_is_started(world, name):
     verdict = attack(world, PROGRAMS[name])
@@ -237,12 +238,14 @@ for name, number in {**numbers, "a-call-of-the-future": 999}.items():
 """
 
 
+@pytest.mark.wide(13)
 @pytest.mark.parametrize("name", PROCESSES)
 def test_other_processes_are_out_of_reach(world, name):
     verdict = attack(world, PROCESSES[name])
     assert "RAISED" not in verdict.output
 
 
+@pytest.mark.wide(20)
 @pytest.mark.parametrize("name", READING)
 def test_what_is_not_the_students_cannot_be_read(world, name):
     verdict = attack(world, READING[name])
@@ -250,21 +253,25 @@ def test_what_is_not_the_students_cannot_be_read(world, name):
         assert part not in verdict.output
 
 
+@pytest.mark.wide(28)
 @pytest.mark.parametrize("name", WRITING)
 def test_what_is_not_the_students_cannot_be_changed(world, name):
     attack(world, WRITING[name])
 
 
+@pytest.mark.wide(11)
 @pytest.mark.parametrize("name", NETWORK)
 def test_nothing_reaches_the_network(world, name):
     attack(world, NETWORK[name])
 
 
+@pytest.mark.wide(63)
 @pytest.mark.parametrize("name", FORGING)
 def test_nothing_but_an_answer_gets_the_mark(world, name):
     attack(world, FORGING[name], "")
 
 
+@pytest.mark.wide(15)
 @pytest.mark.parametrize("name", USING_UP)
 def test_nobody_uses_up_what_others_need(world, name):
     solution, error = USING_UP[name]

@@ -9,6 +9,7 @@ from course import WITH_EXERCISES
 from submissions import WORTH, wrong_answers
 
 
+@pytest.mark.wide(5)
 @pytest.mark.parametrize("path", WITH_EXERCISES, ids=lambda path: path.stem)
 def test_the_solution_passes_and_a_wrong_answer_earns_what_its_name_says(path):
     """Protects: shares of marks, and right answers, that come and go with a change in a check."""

@@ -175,6 +175,7 @@ def computed(source):
     }
 
 
+@pytest.mark.wide(5)
 @pytest.mark.parametrize("source", WITH_EXERCISES, ids=lambda path: path.stem)
 def test_every_answer_is_the_one_that_is_computed(source):
     functions, asked = computed(source), questions_of(number_of(source))
