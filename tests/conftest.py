@@ -13,7 +13,9 @@ if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
     signal.signal(signal.SIGINT, signal.default_int_handler)
 
 # Hypothesis tries the same cases on every machine, however slow it is, and writes nothing.
-settings.register_profile("repeatable", deadline=None, derandomize=True, database=None)
+settings.register_profile(
+    "repeatable", deadline=None, derandomize=True, database=None, max_examples=50
+)
 settings.load_profile("repeatable")
 
 
@@ -37,7 +39,8 @@ def pytest_collection_modifyitems(items):
     """
     wide = defaultdict(list)
     for item in items:
-        if item.get_closest_marker("wide"):
+        left_out = item.get_closest_marker("slow") or item.get_closest_marker("rest")
+        if item.get_closest_marker("wide") and not left_out:
             wide[item.nodeid.partition("[")[0]].append(item)
     for cases in wide.values():
         (n,) = cases[0].get_closest_marker("wide").args

@@ -190,6 +190,7 @@ def test_trained_saved_loaded_and_watched(kind, tmp_path, monkeypatch):
     algo.close()
 
 
+@pytest.mark.wide(1)
 @pytest.mark.parametrize("kind", ["MultiDiscrete of two axes", "MultiBinary", "Tuple"])
 def test_each_component_is_learned(kind, tmp_path, monkeypatch):
     """A component that is left out, or swapped with another one, would stay wrong."""

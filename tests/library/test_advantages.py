@@ -58,6 +58,7 @@ RUNNING = {"reward": column(1.0, 2.0, 3.0), "value": column(4.0, 8.0, 2.0, 6.0)}
 NOTHING = mask(False, False, False)
 
 
+@pytest.mark.wide(4)
 @pytest.mark.parametrize(
     ("gae_lambda", "expected"),
     [

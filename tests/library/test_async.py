@@ -301,6 +301,7 @@ def test_an_environment_that_leaves_is_told_in_one_line(how, told):
     assert err == f"ppo-bbrl: {told}\n"
 
 
+@pytest.mark.slow
 def test_a_worker_that_is_killed_is_told_in_one_line():
     process = train(ENDLESS, "compute.compile=never")
     wait_until_stepped(process)

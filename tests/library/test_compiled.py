@@ -269,6 +269,7 @@ def step_by_hand(algo):
     algo.critic_optimizer.step()
 
 
+@pytest.mark.wide(1)
 @pytest.mark.usefixtures("traced")
 @pytest.mark.parametrize("optimizer", [ADAM, ADAMW])
 def test_the_optimisers_of_torch_are_where_they_would_be(optimizer):

@@ -209,6 +209,7 @@ def test_threads_of_the_configuration_hold_in_the_loop_alone():
     assert torch.get_num_threads() == before
 
 
+@pytest.mark.wide(1)
 @pytest.mark.parametrize("compiled", [False, True])
 def test_what_auto_chose_is_kept_and_repeats_the_run(compiled, monkeypatch):
     """Bit for bit, also where auto would choose something else by then."""

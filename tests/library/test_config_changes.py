@@ -50,7 +50,7 @@ USED = {
 }
 
 
-@pytest.mark.wide(7)
+@pytest.mark.wide(5)
 @pytest.mark.parametrize("key", USED)
 def test_a_setting_is_used_from_the_next_update_on_by_every_engine(key):
     """In the middle of a loop, by whoever wrote it; the rollout after next is collected with it."""

@@ -137,7 +137,7 @@ def trained(algo, shift=0.0):
     return [weight.detach().clone() for weight in weights], steps, type(algo._engine)
 
 
-@pytest.mark.wide(8)
+@pytest.mark.wide(5)
 @pytest.mark.parametrize("case", CASES)
 def test_all_engines_give_the_same_weights(case):
     """Against torch's own backward, clipping and optimisers, in the loop as users run it."""
@@ -170,6 +170,7 @@ def test_a_critic_that_sees_more_than_the_policy_in_all_engines():
         torch.testing.assert_close(weights, found[0][0], rtol=1e-4, atol=1e-6)
 
 
+@pytest.mark.wide(1)
 @pytest.mark.parametrize("batch_size", [0, 16])
 def test_masks_in_all_engines(batch_size):
     """Fewer transitions than there is room for, as episodes end: what fills it must be allowed."""

@@ -44,6 +44,7 @@ def forget():
     gym.registry.pop("Mine-v0", None)
 
 
+@pytest.mark.wide(1)
 @pytest.mark.parametrize("where", [".", "configs"])
 def test_a_module_in_the_current_folder_or_beside_the_configuration(where, fresh, capsys):
     """As `python -m` would find it, where the console script has another folder on the path."""

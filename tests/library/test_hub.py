@@ -456,6 +456,7 @@ def test_torch_hub_answers_from_its_cache_without_network(ref):
     assert str(Path("hub").resolve()) in last, "not the package that is installed"
 
 
+@pytest.mark.slow
 def test_a_different_package_of_this_name_is_a_clear_error():
     other = copy_of_the_repository(Path("other"))
     done = run_alone(

@@ -114,6 +114,7 @@ def played(env, n_rows=14, hidden=(8,)):
     return workspace
 
 
+@pytest.mark.wide(6)
 @pytest.mark.parametrize("case", CASES)
 @pytest.mark.parametrize("vectorization", ["sync", "async"])
 def test_no_forbidden_action_is_taken(case, vectorization):

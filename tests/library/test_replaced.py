@@ -389,6 +389,7 @@ REFUSED = {
 }
 
 
+@pytest.mark.wide(21)
 @pytest.mark.parametrize("before", [0, 1])
 @pytest.mark.parametrize("engine", ENGINES)
 @pytest.mark.parametrize("case", REFUSED)

@@ -401,6 +401,7 @@ class Bent(nn.Module):
         return x.abs()
 
 
+@pytest.mark.wide(1)
 @pytest.mark.parametrize("name", ["train_policy", "critic_agent"])
 def test_agents_of_ones_own_are_to_be_given_again(name):
     """They may have the weights of those of the configuration, and act otherwise."""
@@ -482,6 +483,7 @@ def test_a_layer_that_was_frozen_stays_frozen():
     assert same == [True, True, *[False] * (len(same) - 2)]
 
 
+@pytest.mark.wide(1)
 @pytest.mark.parametrize("flags", [None, {"stochastic": True}])
 def test_evaluations_act_as_they_did_before(flags):
     """A policy that is evaluated with its noise is one that the program has chosen."""

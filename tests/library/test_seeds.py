@@ -97,6 +97,7 @@ def test_a_seed_that_fails_is_named_and_the_others_go_on(kind, said):
     assert not report.runs.keys() & report.failed.keys()
 
 
+@pytest.mark.slow
 def test_if_all_fail_it_is_one_error_with_the_reason(monkeypatch):
     """Its module is found where this process finds it, such as beside a script."""
     monkeypatch.syspath_prepend(Path.cwd())

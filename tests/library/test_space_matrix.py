@@ -43,7 +43,7 @@ def test_there_are_eight_kinds_of_observations_and_seven_of_actions():
     assert (len(OBSERVATIONS), len(ACTIONS)) == (8, 7)
 
 
-@pytest.mark.wide(24)
+@pytest.mark.wide(14)
 @pytest.mark.parametrize(("observation", "action"), PAIRS)
 def test_a_pair_of_spaces(observation, action):
     """The environment itself sees that each action is in its space, dtype included."""

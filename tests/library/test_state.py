@@ -122,7 +122,7 @@ CASES = {
 }
 
 
-@pytest.mark.wide(6)
+@pytest.mark.wide(4)
 @pytest.mark.parametrize("case", CASES)
 def test_a_run_goes_on_from_the_state_of_another(case, monkeypatch):
     """After a random iteration; and taking states changes nothing in the run that gives them."""

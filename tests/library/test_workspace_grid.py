@@ -156,6 +156,7 @@ def test_two_grids_stand_side_by_side(two_ends):
     assert [axes.get_title() for axes in figure.axes] == ["env/reward", "env/terminated"]
 
 
+@pytest.mark.slow
 def test_every_size_that_is_allowed_can_be_painted(two_ends):
     long = torch.zeros(512, 8).bool()
     long[::50] = True

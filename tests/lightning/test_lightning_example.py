@@ -95,6 +95,7 @@ def run(code, name):
     return names
 
 
+@pytest.mark.wide(2)
 @pytest.mark.parametrize("source", ["document", "written", "ours"])
 @pytest.mark.usefixtures("no_screen")
 def test_the_model_of_the_document_trains_and_is_shown(source):

@@ -2,5 +2,5 @@
 
 import os
 
-SEEDS = range(int(os.environ.get("PPO_BBRL_SEEDS", "4")))
+SEEDS = range(int(os.environ.get("PPO_BBRL_SEEDS", "2")))
 EVERY = len(SEEDS) >= 30  # of the wrong answers, not each fourth

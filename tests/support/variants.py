@@ -107,7 +107,17 @@ def on_cuda(function: Function) -> Function:
     return moved
 
 
-VARIANTS = [eager, compiled, in_float64, vmapped]
+def called(function: Function) -> str:
+    return function.__name__
+
+
+#: tracing takes as long as all else; that the update is traced is what test_engines.py tests
+VARIANTS: list[Any] = [
+    eager,
+    pytest.param(compiled, marks=pytest.mark.rest),
+    in_float64,
+    vmapped,
+]
 if torch.cuda.is_available():
     VARIANTS.append(on_cuda)
 
@@ -115,7 +125,7 @@ if torch.cuda.is_available():
 def fixture(module: str, *functions: Function) -> Any:
     """A fixture that every test of the module uses by itself."""
 
-    @pytest.fixture(autouse=True, scope="module", params=VARIANTS, ids=lambda v: v.__name__)
+    @pytest.fixture(autouse=True, scope="module", params=VARIANTS, ids=called)
     def every_variant(request: pytest.FixtureRequest) -> Iterator[None]:
         torch.compiler.reset()
         before = settings.default

@@ -377,6 +377,7 @@ def complaint(function):
     return caught.value
 
 
+@pytest.mark.wide(32)
 @pytest.mark.parametrize("name", WRONG_ANSWERS)
 def test_a_wrong_answer_is_told_what_is_wrong_and_nothing_else(name, capsys):
     function, said = WRONG_ANSWERS[name]

@@ -43,6 +43,7 @@ def asked(check, student, **options):
     getattr(ppo_course, f"check_{check}")(*things, **options)
 
 
+@pytest.mark.wide(3)
 @pytest.mark.parametrize("check", CHECKS)
 def test_the_solution_passes_with_any_seed(check, capsys):
     student = written()

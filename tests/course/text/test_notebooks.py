@@ -149,7 +149,7 @@ def drawing_with_replacement_misses_a_share_of_1_over_e(solution):
     assert share == pytest.approx(36.7, abs=0.5)
 
 
-@pytest.mark.wide(6)
+@pytest.mark.wide(4)
 @pytest.mark.parametrize("name", EXERCISES)
 def test_the_student_version_stops_at_the_first_exercise(name, tmp_path, kernel):
     notebook = NotebookRun("student", name, tmp_path, kernel=kernel)
