@@ -986,7 +986,12 @@ for seed in (13, 14):
     print(f"Seed {seed}, best evaluation: {other.best_reward:.1f}")
 
 # %%
-learning_curve(runs)
+show(
+    learning_curve(runs),
+    "The mean return of your three runs, with its 95 % interval, and each run.",
+    "Three thin lines over the steps, and their mean in a band. All rise from about 20 to near 500, "
+    "at different times and with setbacks; there the band is wide.",
+)
 
 # %% [markdown]
 # Your functions live in this notebook, so these runs had to wait for one another. The package's own

@@ -583,13 +583,23 @@ print(f"mean cosine: {np.mean(history['cosine']):.2f}")
 
 # %%
 policy, critic = shared_agents(model)
-policy_map(policy, "CartPole-v1")
+show(
+    policy_map(policy, "CartPole-v1"),
+    "The policy: the probability of pushing the cart to the right.",
+    "A map over the pole's angle and its velocity. One colour below a line that is nearly level, "
+    "the other above it: a step.",
+)
 
 # %% [markdown]
 # And the value, from the same 64 numbers:
 
 # %%
-critic_map(critic, "CartPole-v1")
+show(
+    critic_map(critic, "CartPole-v1"),
+    "The value of a state, from the same trunk.",
+    "A map over the pole's angle and its velocity. A ridge along the same line, falling on both "
+    "sides of it.",
+)
 
 # %% [markdown]
 # Two pictures from one trunk. The policy is undecided along a line that is nearly level: what counts is,

@@ -765,7 +765,11 @@ show(
 )
 
 # %%
-learning_curve([algo.base_dir])
+show(
+    learning_curve([algo.base_dir]),
+    "The return of the evaluations, with the range of their episodes.",
+    "A line over the steps that rises, with a band around it, and dots for the training episodes.",
+)
 
 # %% [markdown]
 # And one episode with the best policy. Every line that taught it is yours.

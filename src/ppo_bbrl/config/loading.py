@@ -5,10 +5,11 @@ merged in this order. An invalid configuration raises one `ConfigError` that nam
 value and what is allowed, before any file is written.
 """
 
-from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import fields, is_dataclass
+import pickle
+from collections.abc import Mapping, Sequence
+from dataclasses import Field, fields, is_dataclass
 from difflib import get_close_matches
-from functools import cache
+from functools import lru_cache
 from pathlib import Path, PurePosixPath
 from time import strftime
 from typing import Any, cast
@@ -18,8 +19,9 @@ from omegaconf.errors import OmegaConfBaseException
 from yaml import YAMLError
 
 from ppo_bbrl.config.combinations import check_combinations
+from ppo_bbrl.config.resolving import leaves, resolved
 from ppo_bbrl.config.rules import Rule
-from ppo_bbrl.config.run_config import RunConfig
+from ppo_bbrl.config.run_config import typed
 from ppo_bbrl.config.schema import EpisodicConfig, PPOConfig, known_keys, nested
 from ppo_bbrl.config.sources import Section, Source, read
 from ppo_bbrl.config.yaml_files import (
@@ -118,9 +120,15 @@ def save_config(cfg: DictConfig, path: Path) -> None:
     Raises:
         OSError: if it cannot be written.
     """
-    text = seal_text(OmegaConf.to_yaml(cfg, resolve=True))
+    text = _sealed_yaml(pickle.dumps(OmegaConf.to_container(cfg, resolve=True)))
     if not path.is_file() or path.read_bytes() != text.encode():
         write_file(path, text)
+
+
+@lru_cache(maxsize=4)
+def _sealed_yaml(values: bytes) -> str:
+    """The text of a configuration; cached, as a run writes it again with each policy it keeps."""
+    return seal_text(OmegaConf.to_yaml(OmegaConf.create(pickle.loads(values))))
 
 
 def run_name(base_dir: str) -> str:
@@ -153,15 +161,13 @@ def _load(
     if not OmegaConf.has_resolver("current_time"):
         OmegaConf.register_new_resolver("current_time", lambda: strftime("%Y%m%d-%H%M%S"))
     try:
-        given = _override(section.placed(section.given), overrides)
-        unresolved = _with_whole_sections(given, schema)
+        unresolved = _unresolved(section, overrides, schema)
         _check_keys(unresolved, schema, "", free=free)
         values = _merged(_defaults(schema, unresolved), unresolved)
-        for name, value in _leaves(values):
+        for name, value in leaves(values):
             if value == "???":
                 raise ConfigError(f"{name} is missing: give it a value")
-        placed = section.placed(values)
-        values = cast("dict[str, Any]", OmegaConf.to_container(placed, resolve=True))
+        values = resolved(section, values)
     except OmegaConfBaseException as error:
         raise ConfigError(_describe(error)) from error
     except RecursionError as error:
@@ -181,32 +187,12 @@ def _load(
 
         values["optimizer"] = optimizer_section(values["optimizer"])
         check_combinations(values["algorithm"])
-    if free:
-        return OmegaConf.create(values)
     try:
-        typed = RunConfig(OmegaConf.merge(_typed(schema), values))
-        typed.optimizer = values["optimizer"]  # without the default's arguments
-        return typed
+        if free:
+            return OmegaConf.create(values)
+        return typed(values, schema)
     except OmegaConfBaseException as error:
         raise ConfigError(_describe(error)) from error
-
-
-@cache
-def _typed(schema: type) -> DictConfig:
-    """The schema's types, to merge values into; cached, as making it takes a third of the time."""
-    return cast("DictConfig", OmegaConf.structured(schema(base_dir="")))  # no interpolation
-
-
-def _leaves(node: Any, key: str = "") -> Iterator[tuple[str, Any]]:
-    """The values of a tree, by dotted name."""
-    if isinstance(node, Mapping):
-        for name, value in node.items():
-            yield from _leaves(value, f"{key}.{name}" if key else str(name))
-    elif isinstance(node, list):
-        for index, value in enumerate(node):
-            yield from _leaves(value, f"{key}[{index}]")
-    else:
-        yield key, node
 
 
 def _describe(error: OmegaConfBaseException) -> str:
@@ -231,13 +217,34 @@ def _override(given: DictConfig, overrides: Sequence[str]) -> DictConfig:
     return given
 
 
+def _unresolved(section: Section, overrides: Sequence[str], schema: type) -> dict[str, Any]:
+    """The given values, with overrides; OmegaConf is asked only where it has something to do."""
+    if not overrides and not section.keys and not _asks_for_sections(section.given, schema):
+        return section.given
+    return _with_whole_sections(_override(section.placed(section.given), overrides), schema)
+
+
+def _asks_for_sections(given: Mapping[str, Any], schema: type) -> bool:
+    """Whether a whole section is an interpolation: then it gets defaults once it is resolved."""
+    for key in fields(schema):
+        section, value = nested(key), given.get(key.name)
+        if isinstance(value, str) and "${" in value and (section or _is_dict(key)):
+            return True
+        if section and isinstance(value, Mapping) and _asks_for_sections(value, section):
+            return True
+    return False
+
+
+def _is_dict(key: "Field[Any]") -> bool:
+    return bool(key.metadata["rule"].kind is dict)
+
+
 def _with_whole_sections(given: DictConfig, schema: type) -> dict[str, Any]:
     """The given values, unresolved except for whole sections: those must get defaults."""
     values = cast("dict[str, Any]", OmegaConf.to_container(given, resolve=False))
     for key in fields(schema):
         section, value = nested(key), values.get(key.name)
-        is_mapping = section is not None or key.metadata["rule"].kind is dict
-        if is_mapping and isinstance(value, str) and "${" in value:
+        if (section or _is_dict(key)) and isinstance(value, str) and "${" in value:
             found = given[key.name]
             if isinstance(found, DictConfig):
                 values[key.name] = OmegaConf.to_container(found, resolve=True)

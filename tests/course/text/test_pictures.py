@@ -33,3 +33,4 @@ def test_no_picture_of_a_notebook_is_without_them(path):
     assert "plt.show()" not in text
     # A cell would show the figure that it returns.
     assert not re.search(r"^workspace_grid\((?!.*axes=)", text, re.MULTILINE)
+    assert not re.search(r"^(learning_curve|policy_map|critic_map)\(", text, re.MULTILINE)
