@@ -10,7 +10,7 @@ import signal
 import subprocess
 import sys
 from pathlib import Path
-from threading import Timer
+from threading import Event, Thread, Timer
 
 import numpy as np
 import pytest
@@ -125,6 +125,30 @@ def test_processes_stay_on_the_cores_that_are_given():
     groups.close()
     assert cores == [{core} for core in ours]
     assert core_numbers() == ours
+
+
+@pytest.mark.filterwarnings("ignore:This process.*multi-threaded:DeprecationWarning")
+def test_a_thread_that_draws_while_processes_are_made_stops_none():
+    """Nobody gives back in a copy of this process what another thread holds here."""
+    drawing, over = Event(), Event()
+
+    def draw():
+        with np.random.get_bit_generator().lock:
+            drawing.set()
+            over.wait(TIMEOUT)
+
+    thread = Thread(target=draw)
+    thread.start()
+    assert drawing.wait(TIMEOUT)
+    try:
+        envs = WorkerVectorEnv([Chance] * 2, 1)
+    finally:
+        over.set()
+        thread.join()
+    envs.reset_async(seed=[1, 2])
+    seen, _ = envs.reset_wait(timeout=20)
+    envs.close()
+    assert len(seen) == 2
 
 
 @pytest.mark.wide(3)

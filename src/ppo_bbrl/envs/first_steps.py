@@ -27,6 +27,17 @@ def seed_global_chance(seed: int) -> None:
     torch.manual_seed(seed)
 
 
+def unlock_global_chance() -> None:
+    """Replace NumPy's generator by one in the same state that nobody holds.
+
+    In a process that was forked while another thread drew from it, nobody would ever give it back.
+    """
+    held = np.random.get_bit_generator()  # type: ignore[attr-defined]
+    free = type(held)()
+    free.state = held.state  # read without the lock
+    np.random.set_bit_generator(free)  # type: ignore[attr-defined]
+
+
 @contextmanager
 def draws_told(name: str) -> Iterator[None]:
     """Warn of environments that draw from the generators of Python and NumPy that all share.

@@ -25,6 +25,7 @@ from gymnasium.vector.utils import (
 )
 
 from ppo_bbrl.envs.faults import name_of, reason
+from ppo_bbrl.envs.first_steps import unlock_global_chance
 from ppo_bbrl.envs.guard import CLOSE_SECONDS, OnFailure
 from ppo_bbrl.envs.single import MakeEnv, Spaces
 from ppo_bbrl.envs.sync import NOT_RUNNING
@@ -149,6 +150,7 @@ def work(
     """The main loop of a process: answer each command with `(answer, fault, warnings)`."""
     group: Group = plan.fn  # type: ignore[assignment]
     become_worker(group.follows_parent)
+    unlock_global_chance()
     parent_pipe.close()
     warned = _collect_warnings()
     place = slice(group.first, group.first + len(group.env_fns))
