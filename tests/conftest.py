@@ -13,9 +13,7 @@ if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
     signal.signal(signal.SIGINT, signal.default_int_handler)
 
 # Hypothesis tries the same cases on every machine, however slow it is, and writes nothing.
-settings.register_profile(
-    "repeatable", deadline=None, derandomize=True, database=None, max_examples=50
-)
+settings.register_profile("repeatable", deadline=None, derandomize=True, database=None)
 settings.load_profile("repeatable")
 
 

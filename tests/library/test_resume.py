@@ -586,19 +586,25 @@ class Centred(DiscretePolicy):
         return super().dist(obs - self.mean)
 
 
+def whole_and_half(make_policy):
+    """A run of six iterations; `RUN` is the same one after three."""
+    whole = PPOClip(settings("CartPole-v1", "whole"), train_policy=make_policy())
+    run(whole)
+    cfg = settings("CartPole-v1", "killed")
+    cfg["algorithm"]["max_epochs"] = 3
+    half = PPOClip(cfg, train_policy=make_policy())
+    run(half)
+    half.close()
+    return whole
+
+
 def test_buffers_that_torch_does_not_save_go_on():
     def mine():
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(0)
             return Centred()
 
-    whole = PPOClip(settings("CartPole-v1", "whole"), train_policy=mine())
-    run(whole)
-    cfg = settings("CartPole-v1", "killed")
-    cfg["algorithm"]["max_epochs"] = 3
-    first = PPOClip(cfg, train_policy=mine())
-    run(first)
-    first.close()
+    whole = whole_and_half(mine)
     second = PPOClip.resume(RUN, ["algorithm.max_epochs=6"], train_policy=mine())
     run(second)
     assert_same_weights(whole, second)
@@ -631,13 +637,7 @@ def fading(**how):
 
 def test_what_an_agent_of_ones_own_counts_goes_on():
     """Torch's state knows weights and buffers alone."""
-    whole = PPOClip(settings("CartPole-v1", "whole"), train_policy=fading())
-    run(whole)
-    cfg = settings("CartPole-v1", "killed")
-    cfg["algorithm"]["max_epochs"] = 3
-    first = PPOClip(cfg, train_policy=fading())
-    run(first)
-    first.close()
+    whole = whole_and_half(fading)
     second = PPOClip.resume(RUN, ["algorithm.max_epochs=6"], train_policy=fading())
     assert second.train_policy.noise < 1
     assert isinstance(second.train_policy.shift, np.ndarray)

@@ -32,19 +32,20 @@ SPACE = {
 }
 
 
-def test_a_study_makes_its_trial_and_its_best_configuration_trains():
+def test_a_study_makes_its_trials_and_its_best_configuration_trains():
     OmegaConf.save(OmegaConf.create(TINY), "tiny.yaml")
     Path("space.yaml").write_text(
         "optimizer.lr: {low: 1e-4, high: 1e-2, log: true}\nalgorithm.gae: [0.8, 0.9]\n"
     )
-    words = ["tune", "tiny.yaml", "space.yaml", "--trials", "1", "--seeds", "2", "--jobs", "2"]
+    words = ["tune", "tiny.yaml", "space.yaml", "--trials", "2", "--seeds", "2", "--jobs", "2"]
     command = [sys.executable, "-m", "ppo_bbrl", *words]
     done = subprocess.run(command, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
     folder = Path("outputs/tune/tiny-space")
     assert (folder / "study.png").stat().st_size > 5_000
-    seeds = [load_seed(folder / "trial_0" / f"seed_{seed}") for seed in (1000, 1001)]
-    assert seeds == [1000, 1001]
+    for trial in (0, 1):
+        seeds = [load_seed(folder / f"trial_{trial}" / f"seed_{seed}") for seed in (1000, 1001)]
+        assert seeds == [1000, 1001]
     lines = (folder / "best.yaml").read_text().splitlines()
     assert all("#" in line for line in lines if line and not line.endswith(":"))
     best = load_config(folder / "best.yaml")

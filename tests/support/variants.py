@@ -107,10 +107,6 @@ def on_cuda(function: Function) -> Function:
     return moved
 
 
-def called(function: Function) -> str:
-    return function.__name__
-
-
 #: tracing takes as long as all else; that the update is traced is what test_engines.py tests
 VARIANTS: list[Any] = [
     eager,
@@ -125,7 +121,7 @@ if torch.cuda.is_available():
 def fixture(module: str, *functions: Function) -> Any:
     """A fixture that every test of the module uses by itself."""
 
-    @pytest.fixture(autouse=True, scope="module", params=VARIANTS, ids=called)
+    @pytest.fixture(autouse=True, scope="module", params=VARIANTS, ids=lambda v: v.__name__)
     def every_variant(request: pytest.FixtureRequest) -> Iterator[None]:
         torch.compiler.reset()
         before = settings.default

@@ -19,7 +19,7 @@ from omegaconf.errors import OmegaConfBaseException
 from yaml import YAMLError
 
 from ppo_bbrl.config.combinations import check_combinations
-from ppo_bbrl.config.resolving import leaves, resolved
+from ppo_bbrl.config.resolving import refuse_missing, resolved
 from ppo_bbrl.config.rules import Rule
 from ppo_bbrl.config.run_config import typed
 from ppo_bbrl.config.schema import EpisodicConfig, PPOConfig, known_keys, nested
@@ -127,7 +127,10 @@ def save_config(cfg: DictConfig, path: Path) -> None:
 
 @lru_cache(maxsize=4)
 def _sealed_yaml(values: bytes) -> str:
-    """The text of a configuration; cached, as a run writes it again with each policy it keeps."""
+    """The text of pickled values: a run writes it with each policy that it keeps.
+
+    They are pickled here, as a dict cannot be what a cache looks up.
+    """
     return seal_text(OmegaConf.to_yaml(OmegaConf.create(pickle.loads(values))))
 
 
@@ -164,9 +167,7 @@ def _load(
         unresolved = _unresolved(section, overrides, schema)
         _check_keys(unresolved, schema, "", free=free)
         values = _merged(_defaults(schema, unresolved), unresolved)
-        for name, value in leaves(values):
-            if value == "???":
-                raise ConfigError(f"{name} is missing: give it a value")
+        refuse_missing(values)
         values = resolved(section, values)
     except OmegaConfBaseException as error:
         raise ConfigError(_describe(error)) from error
@@ -225,10 +226,10 @@ def _unresolved(section: Section, overrides: Sequence[str], schema: type) -> dic
 
 
 def _asks_for_sections(given: Mapping[str, Any], schema: type) -> bool:
-    """Whether a whole section is an interpolation: then it gets defaults once it is resolved."""
+    """Whether text stands for a whole section, which gets its defaults once that is resolved."""
     for key in fields(schema):
         section, value = nested(key), given.get(key.name)
-        if isinstance(value, str) and "${" in value and (section or _is_dict(key)):
+        if isinstance(value, str) and (section or _is_dict(key)):
             return True
         if section and isinstance(value, Mapping) and _asks_for_sections(value, section):
             return True

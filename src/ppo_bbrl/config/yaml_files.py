@@ -79,7 +79,7 @@ def read_resolved_yaml(path: Path) -> Any:
 
 def without_interpolations(tree: Any, name: str) -> Any:
     """A tree, which is refused if it has one: see `read_resolved_yaml`."""
-    for value in _strings(tree):
+    for value in strings(tree):
         if "${" in value:
             raise ConfigError(
                 f"{name}: not a configuration: {shown(value)}: a saved one must not contain ${{"
@@ -96,15 +96,15 @@ def leaves(tree: Any, prefix: str = "") -> Iterator[tuple[str, Any]]:
         yield prefix, tree
 
 
-def _strings(node: Any) -> Iterator[str]:
+def strings(node: Any) -> Iterator[str]:
     """All strings of a tree, including its keys."""
     if isinstance(node, dict):
         for key, value in node.items():
-            yield from _strings(key)
-            yield from _strings(value)
+            yield from strings(key)
+            yield from strings(value)
     elif isinstance(node, list):
         for item in node:
-            yield from _strings(item)
+            yield from strings(item)
     elif isinstance(node, str):
         yield node
 

@@ -11,6 +11,7 @@ from typing import Any
 
 import numpy as np
 import torch
+from numpy.random import mtrand
 
 from ppo_bbrl.envs.faults import UnfitError
 from ppo_bbrl.envs.masks import KEY
@@ -32,10 +33,10 @@ def unlock_global_chance() -> None:
 
     In a process that was forked while another thread drew from it, nobody would ever give it back.
     """
-    held = np.random.get_bit_generator()  # type: ignore[attr-defined]
+    held = mtrand.get_bit_generator()
     free = type(held)()
     free.state = held.state  # read without the lock
-    np.random.set_bit_generator(free)  # type: ignore[attr-defined]
+    mtrand.set_bit_generator(free)
 
 
 @contextmanager

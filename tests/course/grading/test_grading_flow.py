@@ -149,6 +149,8 @@ def test_each_submission_gets_its_mark(name, tmp_path):
     assert len(classroom.students) >= (20 if name == PPO else 5)
     deserved = {student.name: student.total for student in classroom.students}
     assert classroom.marks() == pytest.approx(deserved, abs=0.02)
+    if name == PPO:
+        assert "torch.allclose was replaced" in classroom.feedback("patched-torch")
     for student in classroom.students:
         if classroom.has_feedback(student.name):
             assert_hides_tests(classroom, student)
