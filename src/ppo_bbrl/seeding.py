@@ -7,13 +7,16 @@ uses torch's global generator, or a run in another thread does not change traini
 
 import os
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager, nullcontext
 from contextvars import ContextVar
+from functools import cache
 from typing import Any
 
 import numpy as np
 import torch
+from torch import Tensor
+from torch.overrides import TorchFunctionMode
 
 from ppo_bbrl.errors import StateError, shown
 from ppo_bbrl.system.state import State, check_names, load_state, state_of
@@ -67,17 +70,21 @@ class RandomStream:
             _DIRECT.reset(before)
 
     @contextmanager
-    def direct(self) -> Iterator[None]:
+    def direct(self, *, lends: bool | None = None) -> Iterator[None]:
         """Let `generator()` return this stream inside the `with` block, in this thread.
 
-        It waits for no other thread, and draws from the global generator do not affect it. In the
-        main thread, the global generator meanwhile continues a second stream, for environments
-        that draw from it.
+        Draws from the global generator do not affect it.
+
+        Args:
+            lends: whether the global generator meanwhile continues a second stream, for
+                environments and layers that draw from it, and other threads wait as in `active`.
+                None: in the main thread only.
         """
-        in_main = threading.current_thread() is threading.main_thread()
+        if lends is None:
+            lends = threading.current_thread() is threading.main_thread()
         before = _DIRECT.set(self._own)
         try:
-            with _lent(self._others) if in_main else nullcontext():
+            with _lent(self._others) if lends else nullcontext():
                 yield
         finally:
             _DIRECT.reset(before)
@@ -89,6 +96,50 @@ def generator() -> torch.Generator | None:
     None stands for torch's global generator.
     """
     return _DIRECT.get()
+
+
+class DirectDraws(TorchFunctionMode):
+    """Lets torch's own functions that draw use `generator()` inside the `with` block.
+
+    It is for code that passes no generator, such as `Categorical.sample()`. `active` serves it,
+    too, unless another thread sets the global generator meanwhile, as each start of Lightning's
+    Trainer does. Every call of a function of torch inside the block takes a microsecond more.
+    """
+
+    def __torch_function__(
+        self,
+        func: Callable[..., Any],
+        types: Any,
+        args: tuple[Any, ...] = (),
+        kwargs: dict[str, Any] | None = None,
+    ) -> Any:
+        """Call the function, with the generator if it draws on the CPU without one."""
+        del types
+        kwargs = kwargs or {}
+        if func in _draws() and kwargs.get("generator") is None:
+            first = args[0] if args and isinstance(args[0], Tensor) else None
+            device = torch.device(kwargs.get("device") or "cpu") if first is None else first.device
+            if device.type == "cpu":
+                kwargs = kwargs | {"generator": generator()}
+        return func(*args, **kwargs)
+
+
+@cache
+def _draws() -> frozenset[Callable[..., Any]]:
+    """The functions and methods of torch that take a generator, which distributions draw by."""
+    functions = (
+        "bernoulli binomial multinomial normal poisson rand randint randn randperm "
+        "_standard_gamma _sample_dirichlet"
+    )
+    methods = (
+        "bernoulli bernoulli_ cauchy_ exponential_ geometric_ log_normal_ multinomial normal_ "
+        "random_ uniform_"
+    )
+    return frozenset(
+        getattr(owner, name)
+        for owner, names in ((torch, functions), (Tensor, methods))
+        for name in names.split()
+    )
 
 
 @contextmanager

@@ -3,8 +3,9 @@
 import numpy as np
 import pytest
 import torch
+from torch import distributions as dists
 
-from ppo_bbrl.seeding import RandomStream, Seeds, action_stream, env_seeds
+from ppo_bbrl.seeding import DirectDraws, RandomStream, Seeds, action_stream, env_seeds
 
 STREAMS = ("weights", "actions", "minibatches", "train_env", "evaluation", "replay")
 
@@ -124,3 +125,51 @@ def test_no_two_streams_of_a_run_are_the_same():
     # Weights, actions and minibatches come twice: by name, and as derived here.
     assert len(set(firsts)) == len(firsts) - 3
     assert len(set(firsts[:6])) == 6
+
+
+HALF = torch.full((4,), 0.5)
+DISTRIBUTIONS = [
+    dists.Bernoulli(HALF),
+    dists.Beta(HALF, HALF),
+    dists.Binomial(5, HALF),
+    dists.Categorical(logits=torch.eye(4)),
+    dists.Cauchy(HALF, HALF),
+    dists.Dirichlet(HALF),
+    dists.Exponential(HALF),
+    dists.Gamma(HALF, HALF),
+    dists.Geometric(HALF),
+    dists.Gumbel(HALF, HALF),
+    dists.Independent(dists.Normal(HALF, HALF), 1),
+    dists.Laplace(HALF, HALF),
+    dists.LogNormal(HALF, HALF),
+    dists.MixtureSameFamily(dists.Categorical(HALF), dists.Normal(HALF, HALF)),
+    dists.MultivariateNormal(HALF, torch.eye(4)),
+    dists.OneHotCategorical(HALF),
+    dists.Poisson(HALF),
+    dists.RelaxedOneHotCategorical(HALF[0], HALF),
+    dists.StudentT(HALF),
+    dists.TransformedDistribution(dists.Normal(HALF, HALF), [dists.TanhTransform()]),
+    dists.Uniform(HALF, HALF + 1),
+    dists.VonMises(HALF, HALF),
+    dists.Weibull(HALF, HALF),
+]
+
+
+@pytest.mark.parametrize("dist", DISTRIBUTIONS, ids=lambda dist: type(dist).__name__)
+def test_distributions_that_take_no_generator_draw_from_the_stream(dist):
+    """As from the global generator in the same state, whoever sets that one meanwhile."""
+    with RandomStream(7).active():
+        expected = dist.sample((3,)), dist.sample()
+    with RandomStream(7).direct(), DirectDraws():
+        first = dist.sample((3,))
+        torch.manual_seed(5)
+        assert torch.equal(first, expected[0])
+        assert torch.equal(dist.sample(), expected[1])
+
+
+def test_without_a_stream_they_draw_from_the_global_generator():
+    torch.manual_seed(3)
+    expected = torch.rand(4)
+    torch.manual_seed(3)
+    with DirectDraws():
+        assert torch.equal(torch.rand(4), expected)

@@ -24,11 +24,8 @@ from ppo_bbrl.lightning import make_vec_env
 def model(cls=Model, observation="Box", action="Discrete", **kwargs):
     spaces = {"observation_space": SPACES[observation], "action_space": SPACES[action]}
     settings = {"buffer_length": 16, "batch_size": 8, "epochs_per_rollout": 2, "seed": 1}
-    return cls(
-        env=make_vec_env(Steps, 2, env_kwargs=spaces),
-        eval_env=Steps(**spaces),
-        **(settings | {"num_eval_episodes": 1} | kwargs),
-    )
+    settings |= {"env": make_vec_env(Steps, 2, env_kwargs=spaces), "eval_env": Steps(**spaces)}
+    return cls(**(settings | {"num_eval_episodes": 1} | kwargs))
 
 
 def trained(made, **kwargs):
@@ -153,6 +150,25 @@ def test_trainings_in_two_threads_are_what_each_is_alone():
         thread.join()
     sys.setswitchinterval(before)
     assert all(torch.equal(together[seed], alone[seed]) for seed in alone)
+
+
+class Reseeding(Steps):
+    """Sets torch's global generator in each step, as another thread's Trainer does at its start."""
+
+    def step(self, action):
+        torch.manual_seed(0)
+        return super().step(action)
+
+
+@pytest.mark.parametrize("deterministic", [True, False])
+def test_whoever_sets_the_global_generator_changes_no_action(deterministic):
+    def results(env):
+        seen = model(env=make_vec_env(env, 2), eval_env=env())
+        return weights(seen), seen.evaluate(2, deterministic=deterministic)
+
+    (expected, returns), (found, seen_returns) = results(Steps), results(Reseeding)
+    assert torch.equal(found, expected)
+    assert seen_returns == returns
 
 
 def weights(made):

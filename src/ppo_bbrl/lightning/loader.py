@@ -12,6 +12,7 @@ from ppo_bbrl.lightning.checks import Forward
 from ppo_bbrl.lightning.processes import Processes
 from ppo_bbrl.minibatches import Transitions, n_minibatches
 from ppo_bbrl.rollout import all_rows, as_rollout, gae_targets, valid_rows
+from ppo_bbrl.seeding import DirectDraws
 from ppo_bbrl.workspace.table import Workspace
 
 _LOG_PROB, _VALUE = "current_policy/logprob", "critic/v_values"
@@ -101,13 +102,15 @@ class Actor(Agent):
                 f"env failed in {where}: its observations are not all numbers"
             )
         if t < self.n_steps:
-            self.before_step(t)
+            with DirectDraws():
+                self.before_step(t)
         dist, value = self.answer(observation)
         # In half precision, a return of 300 would be rounded to a multiple of 2.
         exact = torch.promote_types(value.dtype, torch.float32)
         self.set((_VALUE, t), value.to("cpu", exact))
         if t < self.n_steps:
-            action = dist.sample()
+            with DirectDraws():
+                action = dist.sample()
             self.set((_LOG_PROB, t), dist.log_prob(action).cpu())
             self.set(("action", t), action.cpu())
 

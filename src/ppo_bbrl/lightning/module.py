@@ -21,7 +21,7 @@ from ppo_bbrl.lightning.processes import Processes
 from ppo_bbrl.lightning.run import Run
 from ppo_bbrl.losses import clipped_surrogate, entropy_loss, value_loss
 from ppo_bbrl.runs.replay import show
-from ppo_bbrl.seeding import Seeds, action_stream
+from ppo_bbrl.seeding import DirectDraws, Seeds, action_stream
 
 
 class PPO(Model):
@@ -129,13 +129,14 @@ class PPO(Model):
         seeds = streams.sequence("evaluation", self._n_evaluations)
 
         def predict(observation: Tensor) -> Any:
-            return self.predict(self.for_network(observation), deterministic=deterministic)
+            with DirectDraws():
+                return self.predict(self.for_network(observation), deterministic=deterministic)
 
         processes = Processes() if self._run is None else self._run.processes
         # The stream comes first: other threads wait for it, and must not see evaluation mode.
         with (
             processes.while_environments_work(),
-            action_stream(seeds).active(),
+            action_stream(seeds).direct(lends=True),
             evaluation_mode(self),
         ):
             given = predict, self.eval_env, n_episodes, seeds

@@ -33,7 +33,7 @@ from ppo_bbrl.lightning.model import Model
 from ppo_bbrl.lightning.processes import Processes
 from ppo_bbrl.losses import clipped_surrogate, explained_variance
 from ppo_bbrl.rollout import collect
-from ppo_bbrl.seeding import Seeds
+from ppo_bbrl.seeding import DirectDraws, Seeds
 from ppo_bbrl.system.compute import check_autocast
 from ppo_bbrl.update import KL_TOLERANCE
 from ppo_bbrl.workspace.table import Workspace
@@ -156,7 +156,12 @@ class Run:
 
     def _check_model(self, observation: Tensor) -> None:
         model = self.model
-        with self.seeds.actions.active(), evaluation_mode(model), torch.no_grad():
+        with (
+            self.seeds.actions.direct(lends=True),
+            DirectDraws(),
+            evaluation_mode(model),
+            torch.no_grad(),
+        ):
             if model.use_sde:
                 model.reset_noise(model.env.num_envs)
             used = check_forward(self._forward, observation, model.action_space, model)
@@ -231,7 +236,7 @@ class Run:
         actor = Actor(self.act, self.n_steps, self._before_step)
         with (
             self.processes.while_environments_work(),
-            self.seeds.actions.active(),
+            self.seeds.actions.direct(lends=True),
             evaluation_mode(model),
         ):
             collect(self.env, actor, self.workspace, self.n_steps + 1)
