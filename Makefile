@@ -33,7 +33,8 @@ PIP_INSTALL = $(BIN)/python -m pip install --quiet --quiet --no-input --disable-
 	$(if $(EXTRA_INDEX_URL),--extra-index-url "$(EXTRA_INDEX_URL)")
 # Three workers for two cores: tests wait for processes a quarter of the time. More cost more memory
 # than they save time. A file's tests stay together (worksteal): what they share is made once.
-PYTEST = $(BIN)/python -m pytest --numprocesses 3 --dist worksteal
+# Bytecode is written whatever the environment says: a worker reads what another one has compiled.
+PYTEST = PYTHONDONTWRITEBYTECODE= $(BIN)/python -m pytest --numprocesses 3 --dist worksteal
 
 # What was installed when: an empty file each, outdated by a change of the requirements.
 MADE := $(VENV)/.made
