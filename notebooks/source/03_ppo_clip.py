@@ -989,8 +989,8 @@ for seed in (13, 14):
 show(
     learning_curve(runs),
     "The mean return of your three runs, with its 95 % interval, and each run.",
-    "Three thin lines over the steps, and their mean in a band. All rise from about 20 to near 500, "
-    "at different times and with setbacks; there the band is wide.",
+    "Three thin lines over the steps, and their mean in a band. All rise from about 20 to 500, at "
+    "different times and with setbacks, where the band is wide, and stay there in the end.",
 )
 
 # %% [markdown]

@@ -723,8 +723,8 @@ for seed in (1, 2):
 show(
     learning_curve(runs),
     "The mean return of three runs, with its 95 % interval, and each run.",
-    "Three thin lines over the steps, and their mean in a band. All rise from below -1000, first "
-    "quickly and then slowly.",
+    "Three thin lines over the steps, and their mean in a band. All begin below -1000, come near "
+    "-200 at different times, the last after some 30,000 steps, and stay there.",
 )
 
 # %% [markdown]
