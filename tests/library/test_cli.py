@@ -312,6 +312,18 @@ def test_an_interrupted_run_keeps_the_best_policy_and_the_curve(monkeypatch, cap
     assert str(Path("outputs/run/best")) in out
 
 
+def test_a_run_that_ends_in_its_first_rollout_says_that_it_has_no_curve(monkeypatch, capsys):
+    def interrupted(*_):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("ppo_bbrl.ppo.PPOClip.update", interrupted)
+    status, out, _ = call(monkeypatch, capsys, "train", CONFIGS / "cartpole.yaml", *SHORT)
+    assert status == 130
+    kept = next(line for line in out.splitlines() if "Kept: " in line)
+    assert "no curve: " in kept
+    assert str(Path("outputs/run/last")) in kept
+
+
 FRAGILE = """
 import gymnasium as gym
 from gymnasium.envs.classic_control import CartPoleEnv

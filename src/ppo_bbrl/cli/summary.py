@@ -66,7 +66,7 @@ def report_what_is_kept(algo: "PPOClip", error: BaseException) -> None:
     """Save the policies and the curve of a run that ended early, and print where they are."""
     kept = _policies(algo)
     if kept:
-        kept.append(_attempt(lambda: _curve(algo)))
+        kept.append(_attempt(lambda: _curve(algo), missing="no curve"))
     how = "Interrupted" if isinstance(error, KeyboardInterrupt) else "Stopped by an error"
     say(f"\n{how} after {algo.nb_steps:,} steps. Kept: {', '.join(kept) or 'nothing'}")
     if algo.last_checkpoint is None:
@@ -104,12 +104,12 @@ def _curve(algo: "PPOClip") -> Path:
     return algo.folder.curve
 
 
-def _attempt(make: Callable[[], Path]) -> str:
+def _attempt(make: Callable[[], Path], missing: str = "none") -> str:
     """The path that `make` returns, or why it failed: no rendering library, a full disk."""
     try:
         return near(make())
     except Exception as error:  # noqa: BLE001 - renderers fail in any way; the results stay
-        return f"none: {one_line(error, 200)}"
+        return f"{missing}: {one_line(error, 200)}"
 
 
 def _print(name: str, text: str) -> None:
