@@ -291,7 +291,8 @@ def test_an_unexpected_error_is_one_line_that_tells_how_to_see_more(monkeypatch,
         call(monkeypatch, capsys, *words)
 
 
-def test_an_interrupted_run_keeps_the_best_policy_and_the_curve(monkeypatch, capsys):
+def interrupted_run(monkeypatch, capsys):
+    """The status and what was printed of one that was interrupted after 600 steps."""
     from ppo_bbrl import ppo
 
     learn = ppo.PPOClip.update
@@ -303,7 +304,11 @@ def test_an_interrupted_run_keeps_the_best_policy_and_the_curve(monkeypatch, cap
 
     monkeypatch.setattr(ppo.PPOClip, "update", interrupted)
     words = ["train", CONFIGS / "cartpole.yaml", *SHORT, "algorithm.eval_interval=100"]
-    status, out, err = call(monkeypatch, capsys, *words, "save_best=false")
+    return call(monkeypatch, capsys, *words, "save_best=false")
+
+
+def test_an_interrupted_run_keeps_the_best_policy_and_the_curve(monkeypatch, capsys):
+    status, out, err = interrupted_run(monkeypatch, capsys)
     assert status == 130
     assert "Interrupted after" in out
     assert "interrupted" in err
@@ -312,16 +317,13 @@ def test_an_interrupted_run_keeps_the_best_policy_and_the_curve(monkeypatch, cap
     assert str(Path("outputs/run/best")) in out
 
 
-def test_a_run_that_ends_in_its_first_rollout_says_that_it_has_no_curve(monkeypatch, capsys):
-    def interrupted(*_):
-        raise KeyboardInterrupt
+def test_a_curve_that_cannot_be_drawn_is_named_among_what_is_kept(monkeypatch, capsys):
+    def without_fonts(_):
+        raise OSError("no fonts")
 
-    monkeypatch.setattr("ppo_bbrl.ppo.PPOClip.update", interrupted)
-    status, out, _ = call(monkeypatch, capsys, "train", CONFIGS / "cartpole.yaml", *SHORT)
-    assert status == 130
-    kept = next(line for line in out.splitlines() if "Kept: " in line)
-    assert "no curve: " in kept
-    assert str(Path("outputs/run/last")) in kept
+    monkeypatch.setattr("ppo_bbrl.cli.summary.learning_curve", without_fonts)
+    out = interrupted_run(monkeypatch, capsys)[1]
+    assert "no curve: no fonts" in next(line for line in out.splitlines() if "Kept: " in line)
 
 
 FRAGILE = """
