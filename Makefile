@@ -23,7 +23,7 @@ PPO_BBRL =
 BIN := $(VENV)/bin
 ADDRESS = $(if $(PPO_BBRL),--address '$(PPO_BBRL)')
 # Quiet twice: errors only. What pip compiles on one core, COMPILE does on all: half of the time.
-# A sixth of it are the packages' own tests, and the tables of OpenGL.
+# Left out is a sixth of it: the packages' own tests, and the tables of OpenGL.
 COMPILE = $(BIN)/python -W ignore -m compileall -qq -j 0 -x '/(tests?|OpenGL)/' $(VENV)/lib src \
 	|| true # some are templates
 PIP_INSTALL = $(BIN)/python -m pip install --quiet --quiet --no-input --disable-pip-version-check \

@@ -8,7 +8,7 @@ uses torch's global generator, or a run in another thread does not change traini
 import os
 import threading
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager, nullcontext
+from contextlib import contextmanager, nullcontext, suppress
 from contextvars import ContextVar
 from functools import cache
 from typing import Any
@@ -117,9 +117,9 @@ class DirectDraws(TorchFunctionMode):
         del types
         kwargs = kwargs or {}
         if func in _draws() and kwargs.get("generator") is None:
-            first = args[0] if args and isinstance(args[0], Tensor) else None
-            device = torch.device(kwargs.get("device") or "cpu") if first is None else first.device
-            if device.type == "cpu":
+            tensors = [one for one in (*args, *kwargs.values()) if isinstance(one, Tensor)]
+            device = tensors[0].device if tensors else kwargs.get("device")
+            if torch.device(device or "cpu").type == "cpu":
                 kwargs = kwargs | {"generator": generator()}
         return func(*args, **kwargs)
 
@@ -131,6 +131,9 @@ def _draws() -> frozenset[Callable[..., Any]]:
         "bernoulli binomial multinomial normal poisson rand randint randn randperm "
         "_standard_gamma _sample_dirichlet"
     )
+    with suppress(TypeError):  # those of older versions take none
+        torch.rand_like(torch.zeros(1), generator=torch.Generator())
+        functions += " rand_like randn_like randint_like"
     methods = (
         "bernoulli bernoulli_ cauchy_ exponential_ geometric_ log_normal_ multinomial normal_ "
         "random_ uniform_"

@@ -167,6 +167,31 @@ def test_distributions_that_take_no_generator_draw_from_the_stream(dist):
         assert torch.equal(dist.sample(), expected[1])
 
 
+NOISE = {
+    "rand": lambda: torch.rand(3),
+    "randn_like": lambda: torch.randn_like(HALF),
+    "randint": lambda: torch.randint(9, (3,)),
+    "normal of keywords": lambda: torch.normal(mean=HALF, std=HALF),
+    "normal of a number": lambda: torch.normal(0.0, HALF),
+    "normal_": lambda: torch.empty(3).normal_(),
+    "initialisation": lambda: torch.nn.init.orthogonal_(torch.empty(3, 3)),
+}
+
+
+@pytest.mark.parametrize("noise", NOISE.values(), ids=NOISE)
+def test_so_does_noise_of_ones_own(noise):
+    if noise is NOISE["randn_like"]:
+        try:
+            torch.randn_like(HALF, generator=torch.Generator())
+        except TypeError:
+            pytest.skip("this torch has no generator for it")
+    with RandomStream(7).active():
+        expected = noise()
+    with RandomStream(7).direct(), DirectDraws():
+        torch.manual_seed(5)
+        assert torch.equal(noise(), expected)
+
+
 def test_without_a_stream_they_draw_from_the_global_generator():
     torch.manual_seed(3)
     expected = torch.rand(4)

@@ -163,12 +163,12 @@ class Reseeding(Steps):
 @pytest.mark.parametrize("deterministic", [True, False])
 def test_whoever_sets_the_global_generator_changes_no_action(deterministic):
     def results(env):
-        seen = model(env=make_vec_env(env, 2), eval_env=env())
-        return weights(seen), seen.evaluate(2, deterministic=deterministic)
+        made = model(env=make_vec_env(env, 2), eval_env=env())
+        return weights(made), made.evaluate(2, deterministic=deterministic)
 
-    (expected, returns), (found, seen_returns) = results(Steps), results(Reseeding)
+    (expected, returns), (found, other_returns) = results(Steps), results(Reseeding)
     assert torch.equal(found, expected)
-    assert seen_returns == returns
+    assert other_returns == returns
 
 
 def weights(made):

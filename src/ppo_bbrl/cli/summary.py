@@ -105,7 +105,7 @@ def _curve(algo: "PPOClip") -> Path:
 
 
 def _attempt(make: Callable[[], Path], missing: str = "none") -> str:
-    """The path that `make` returns, or why it failed: no rendering library, a full disk."""
+    """The path that `make` returns, or `missing` and why: no rendering library, a full disk."""
     try:
         return near(make())
     except Exception as error:  # noqa: BLE001 - renderers fail in any way; the results stay
